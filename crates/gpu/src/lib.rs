@@ -1,0 +1,1 @@
+//! Where it is computed: device, kernels, compiled plans and sessions on wgpu.

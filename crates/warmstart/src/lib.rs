@@ -1,0 +1,1 @@
+//! A GPU training runtime for small models, with checkpoints as its heart.

@@ -1,0 +1,1 @@
+//! The WGSL kernels of warmstart, one file per kernel family.
