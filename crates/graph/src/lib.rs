@@ -1,1 +1,14 @@
 //! What to compute: graphs, variables, initializers, gradients and optimizers. No GPU, no I/O.
+#![forbid(unsafe_code)]
+
+mod dtype;
+mod initializer;
+mod location;
+mod shape;
+mod variable;
+
+pub use dtype::DType;
+pub use initializer::Initializer;
+pub use location::Location;
+pub use shape::Shape;
+pub use variable::{Role, Variable};

@@ -1,0 +1,30 @@
+//! Where in the user's program something was written.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::panic;
+
+/// A file and line of the user's program, carried by every node and variable so that an error
+/// found much later still points at the line to change.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Location {
+    /// The file, as the compiler names it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl Location {
+    /// The place that called the function that calls this one.
+    #[track_caller]
+    pub fn caller() -> Location {
+        let at = panic::Location::caller();
+        Location { file: at.file().to_owned(), line: at.line() }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
