@@ -48,10 +48,10 @@ pub enum Rule {
     /// Adam (Kingma and Ba 2014), as `torch.optim.Adam`; with decoupled weight decay AdamW
     /// (Loshchilov and Hutter 2017), as `torch.optim.AdamW`.
     Adam {
-        /// Decay of the first moment.
-        beta1: f32,
+        /// Decay of the first moment. In `f64`, because 1 − β₂ loses digits in `f32`.
+        beta1: f64,
         /// Decay of the second moment.
-        beta2: f32,
+        beta2: f64,
         /// Added to the root of the second moment.
         epsilon: f32,
         /// Weight decay.
@@ -108,7 +108,6 @@ impl Rule {
             }
             Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => {
                 let [m, v] = slots else { return };
-                let (beta1, beta2) = (f64::from(beta1), f64::from(beta2));
                 let decay = decay(weight_decay);
                 let mut gradient = gradient;
                 if decoupled {
