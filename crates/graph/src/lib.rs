@@ -3,6 +3,7 @@
 
 mod data;
 mod dtype;
+mod initialize;
 mod initializer;
 mod location;
 mod shape;
@@ -10,6 +11,7 @@ mod variable;
 
 pub use data::{Elements, TensorData};
 pub use dtype::DType;
+pub use initialize::InitializeError;
 pub use initializer::Initializer;
 pub use location::Location;
 pub use shape::Shape;
