@@ -1,1 +1,113 @@
 //! The WGSL kernels of warmstart, one file per kernel family.
+//!
+//! A kernel's source is one or more of these files, one after the other. Parts between `//{name`
+//! and `//}` are defaults, which [`fill`] replaces with what the compiler generates; every file is
+//! also valid as it stands, and a test has naga say so.
+
+macro_rules! shaders {
+    ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
+        $($(#[$doc])* pub const $name: &str = include_str!($file);)*
+    };
+}
+
+shaders! {
+    /// Functions of one element, for generated expressions.
+    FUNCTIONS = "functions.wgsl";
+    /// Sums and maxima over the lanes of a row.
+    LANES = "lanes.wgsl";
+    /// One generated expression for each element.
+    ELEMENTWISE = "elementwise.wgsl";
+    /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
+    REDUCE = "reduce.wgsl";
+    /// Softmax and its logarithm. Needs [`FUNCTIONS`] and [`LANES`].
+    SOFTMAX = "softmax.wgsl";
+    /// Softmax cross-entropy and its gradient. Needs [`FUNCTIONS`] and [`LANES`].
+    CROSS_ENTROPY = "cross_entropy.wgsl";
+    /// The index of the largest element of each row.
+    ARGMAX = "argmax.wgsl";
+    /// Rows added up into a table.
+    SCATTER = "scatter.wgsl";
+    /// Sums of squares of blocks. Needs [`LANES`].
+    SQUARES = "squares.wgsl";
+    /// The update of all parameters.
+    OPTIMIZER = "optimizer.wgsl";
+    /// What an update needs once per step. Needs [`FUNCTIONS`].
+    OPTIMIZER_SCALARS = "optimizer_scalars.wgsl";
+    /// Matrix product, one result an invocation.
+    MATMUL_NAIVE = "matmul_naive.wgsl";
+    /// Matrix product with a tile of results in registers, for software adapters.
+    MATMUL_REGISTER = "matmul_register.wgsl";
+    /// Matrix product with tiles in workgroup memory, for GPUs.
+    MATMUL_TILE = "matmul_tile.wgsl";
+}
+
+/// Every complete kernel by name, as the files it consists of.
+pub const ALL: &[(&str, &[&str])] = &[
+    ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
+    ("reduce", &[FUNCTIONS, LANES, REDUCE]),
+    ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),
+    ("cross_entropy", &[FUNCTIONS, LANES, CROSS_ENTROPY]),
+    ("argmax", &[FUNCTIONS, ARGMAX]),
+    ("scatter", &[FUNCTIONS, SCATTER]),
+    ("squares", &[FUNCTIONS, LANES, SQUARES]),
+    ("optimizer", &[OPTIMIZER]),
+    ("optimizer_scalars", &[FUNCTIONS, OPTIMIZER_SCALARS]),
+    ("matmul_naive", &[FUNCTIONS, MATMUL_NAIVE]),
+    ("matmul_register", &[FUNCTIONS, MATMUL_REGISTER]),
+    ("matmul_tile", &[FUNCTIONS, MATMUL_TILE]),
+];
+
+/// Replaces the parts of a template that are named; the others keep their defaults.
+///
+/// ```
+/// let template = "//{value\nfn value() -> f32 { return 0.0; }\n//}\n";
+/// let filled = warmstart_shaders::fill(template, &[("value", "// mine\n".to_owned())]);
+/// assert_eq!(filled, "// mine\n");
+/// ```
+pub fn fill(template: &str, sections: &[(&str, String)]) -> String {
+    let mut filled = String::with_capacity(template.len());
+    let mut skipping = false;
+    for line in template.split_inclusive('\n') {
+        let text = line.trim();
+        if let Some(name) = text.strip_prefix("//{") {
+            if let Some((_, section)) = sections.iter().find(|(section, _)| *section == name) {
+                filled.push_str(section);
+                skipping = true;
+            }
+        } else if text == "//}" {
+            skipping = false;
+        } else if !skipping {
+            filled.push_str(line);
+        }
+    }
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shader_is_valid() {
+        for (name, parts) in ALL {
+            let source = fill(&parts.concat(), &[]);
+            let module = naga::front::wgsl::parse_str(&source)
+                .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+            naga::valid::Validator::new(
+                naga::valid::ValidationFlags::all(),
+                naga::valid::Capabilities::default(),
+            )
+            .validate(&module)
+            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+        }
+    }
+
+    #[test]
+    fn parts_are_closed() {
+        for (name, parts) in ALL {
+            let source = parts.concat();
+            let marks = |mark: &str| source.lines().filter(|l| l.trim().starts_with(mark)).count();
+            assert_eq!(marks("//{"), marks("//}"), "{name}");
+        }
+    }
+}

@@ -2,18 +2,26 @@
 #![deny(unsafe_code)]
 
 mod adapter;
+mod compile;
 mod device;
 mod download;
 mod error;
 mod origin;
+mod plan;
+mod plan_error;
+mod run;
 mod session;
 mod store;
 mod table;
+mod upload;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use device::{Gpu, GpuOptions, MemoryKind};
 pub use error::{Conflict, GpuError, SessionError};
 pub use origin::{Missing, Origin};
+pub use plan::{DispatchInfo, Plan, PlanMemory};
+pub use plan_error::{CompileError, RunError, UninitializedRead};
+pub use run::{Feed, Outputs};
 pub use session::Session;
 pub use store::VariableInfo;
 pub use table::VariableTable;

@@ -68,11 +68,11 @@ impl Origin {
         !matches!(self, Origin::Uninitialized(_) | Origin::Initialized { .. })
     }
 
-    /// The origin after a training step.
-    pub(crate) fn trained(self) -> Origin {
-        match self {
-            Origin::Trained { .. } => self,
-            from => Origin::Trained { from: Box::new(from) },
+    /// Notes a training step.
+    pub(crate) fn train(&mut self) {
+        if !self.is_trained() {
+            let from = std::mem::replace(self, Origin::Assigned);
+            *self = Origin::Trained { from: Box::new(from) };
         }
     }
 }

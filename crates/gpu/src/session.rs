@@ -8,6 +8,7 @@ use crate::store::{Entry, Store, VariableInfo, VariableSlice};
 use crate::table::VariableTable;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use warmstart_graph::{TensorData, Variable};
 
 /// The values of variables on one device. A variable is its name: all graphs compiled for a
@@ -16,12 +17,14 @@ pub struct Session {
     pub(crate) gpu: Gpu,
     pub(crate) store: Store,
     pub(crate) seed: Option<u64>,
+    /// Plans remember it, so that none is run by another session.
+    pub(crate) identity: Arc<()>,
 }
 
 impl Session {
     /// A session without variables.
     pub fn new(gpu: &Gpu) -> Session {
-        Session { gpu: gpu.clone(), store: Store::default(), seed: None }
+        Session { gpu: gpu.clone(), store: Store::default(), seed: None, identity: Arc::default() }
     }
 
     /// The device.
@@ -155,15 +158,6 @@ impl Session {
     /// Where a variable lives on the device.
     pub(crate) fn slice(&self, name: &str) -> Result<&VariableSlice, SessionError> {
         Ok(&self.entry(name)?.slice)
-    }
-
-    /// Records that an optimizer changed a variable. No effect on an unknown name.
-    pub(crate) fn mark_trained(&mut self, name: &str) {
-        if let Ok(index) = self.store.index(name) {
-            let origin = &mut self.store.entries_mut()[index].info.origin;
-            let before = std::mem::replace(origin, Origin::Assigned);
-            *origin = before.trained();
-        }
     }
 }
 

@@ -207,25 +207,22 @@ impl Store {
     pub fn index(&self, name: &str) -> Result<usize, SessionError> {
         self.by_name.get(name).copied().ok_or_else(|| SessionError::UnknownVariable {
             name: name.to_owned(),
-            close: self.close(name),
+            close: closest(name, self.entries.iter().map(|entry| entry.info.name())),
         })
     }
+}
 
-    /// Up to three names that are close to `name`, the closest first.
-    fn close(&self, name: &str) -> Vec<String> {
-        let mut scored: Vec<(f64, &str)> = self
-            .entries
-            .iter()
-            .map(|entry| (strsim::normalized_damerau_levenshtein(name, entry.info.name()), entry))
-            .filter(|(score, _)| *score >= 0.6)
-            .map(|(score, entry)| (score, entry.info.name()))
-            .collect();
-        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-        // Beside a near miss, names that merely share a scope are noise.
-        let best = scored.first().map_or(0.0, |(score, _)| *score);
-        scored.retain(|(score, _)| *score > best - 0.15);
-        scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
-    }
+/// Up to three names that are close to `name`, the closest first.
+pub(crate) fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut scored: Vec<(f64, &str)> = names
+        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
+        .filter(|(score, _)| *score >= 0.6)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // Beside a near miss, names that merely share a scope are noise.
+    let best = scored.first().map_or(0.0, |(score, _)| *score);
+    scored.retain(|(score, _)| *score > best - 0.15);
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -18,6 +18,11 @@ impl Philox {
         }
     }
 
+    /// The stream's words in the counter.
+    pub fn stream_words(&self) -> [u32; 2] {
+        self.stream
+    }
+
     /// Four words.
     pub fn block(&self, index: u32, round: u32) -> [u32; 4] {
         let mut c = [index, round, self.stream[0], self.stream[1]];

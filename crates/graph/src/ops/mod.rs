@@ -314,7 +314,7 @@ impl Op {
 
     /// The plain CPU twin: the value of the operation in `f64`. `None` for operations that have
     /// no value of their own (placeholders, variables, updates).
-    pub(crate) fn evaluate(&self, inputs: &[&Value], shape: &Shape) -> Option<Value> {
+    pub fn evaluate(&self, inputs: &[&Value], shape: &Shape) -> Option<Value> {
         let elements = match self {
             Op::Invalid
             | Op::Placeholder { .. }

@@ -1,0 +1,466 @@
+//! Expressions of single elements as WGSL.
+//!
+//! A generated function computes one element of a node from loads of what lies in memory. Changes
+//! of shape never appear in it as operations: they change the index at which their input is read.
+
+use super::fuse::Fused;
+use super::simplify::Live;
+use super::{Access, Place};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use warmstart_graph::ops::{Binary, Unary};
+use warmstart_graph::random::Philox;
+use warmstart_graph::{DType, Op, Shape};
+
+/// What a kernel reads and writes, each with its name in the shader; the position is the binding.
+#[derive(Default)]
+pub(crate) struct Bindings {
+    pub list: Vec<Bound>,
+}
+
+pub(crate) struct Bound {
+    pub name: String,
+    pub place: Place,
+    pub access: Access,
+    pub element: &'static str,
+}
+
+impl Bindings {
+    /// Binds a place under a name.
+    pub fn bind(&mut self, name: &str, place: Place, access: Access, element: &'static str) {
+        self.list.push(Bound { name: name.to_owned(), place, access, element });
+    }
+
+    /// The name under which a place is read; bound now if it is not yet.
+    fn read(&mut self, place: Place, element: &'static str) -> String {
+        if let Some(bound) = self.list.iter().find(|bound| bound.place == place) {
+            return bound.name.clone();
+        }
+        let name = format!("input{}", self.list.len());
+        self.bind(&name, place, Access::Read, element);
+        name
+    }
+
+    /// The declarations.
+    pub fn wgsl(&self) -> String {
+        let mut text = String::new();
+        for (at, bound) in self.list.iter().enumerate() {
+            let access = match bound.access {
+                Access::Read => "read",
+                Access::Write => "read_write",
+            };
+            let _ = writeln!(
+                text,
+                "@group(0) @binding({at}) var<storage, {access}> {}: array<{}>;",
+                bound.name, bound.element
+            );
+        }
+        text
+    }
+}
+
+/// The WGSL type that elements of a dtype have in arithmetic.
+pub(crate) fn scalar_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 | DType::F16 => "f32",
+        DType::I32 => "i32",
+        DType::U32 => "u32",
+    }
+}
+
+/// The WGSL type that a buffer of a dtype is an array of.
+pub(crate) fn stored_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F16 => "u32",
+        other => scalar_type(other),
+    }
+}
+
+/// Which element of a shape: by its row-major offset, by its coordinates, or by both.
+#[derive(Clone)]
+pub(crate) struct Index {
+    pub shape: Shape,
+    pub flat: Option<String>,
+    pub coordinates: Option<Vec<String>>,
+}
+
+impl Index {
+    /// The element at a row-major offset.
+    pub fn flat(shape: &Shape, offset: &str) -> Index {
+        Index { shape: shape.clone(), flat: Some(offset.to_owned()), coordinates: None }
+    }
+
+    /// The element at coordinates.
+    pub fn at(shape: &Shape, coordinates: Vec<String>) -> Index {
+        Index { shape: shape.clone(), flat: None, coordinates: Some(coordinates) }
+    }
+
+    fn key(&self) -> String {
+        match (&self.flat, &self.coordinates) {
+            (Some(flat), _) => format!("{flat} of {}", self.shape),
+            (None, coordinates) => format!("{coordinates:?}"),
+        }
+    }
+}
+
+/// The body of one generated function.
+pub(crate) struct Function<'a> {
+    live: &'a Live,
+    fused: &'a Fused,
+    bindings: &'a mut Bindings,
+    root: usize,
+    /// The anchor and the name of the parameter that holds its value, in an epilogue.
+    anchor: Option<usize>,
+    lines: Vec<String>,
+    known: HashMap<(usize, String), String>,
+    offsets: HashMap<String, String>,
+    splits: HashMap<String, Vec<String>>,
+    count: usize,
+}
+
+impl<'a> Function<'a> {
+    pub fn new(
+        live: &'a Live,
+        fused: &'a Fused,
+        bindings: &'a mut Bindings,
+        root: usize,
+        anchor: Option<usize>,
+    ) -> Function<'a> {
+        Function {
+            live,
+            fused,
+            bindings,
+            root,
+            anchor,
+            lines: Vec::new(),
+            known: HashMap::new(),
+            offsets: HashMap::new(),
+            splits: HashMap::new(),
+            count: 0,
+        }
+    }
+
+    /// The function that returns `node` at `index`, with the given signature.
+    pub fn write(mut self, signature: &str, node: usize, index: &Index) -> String {
+        let value = self.value(node, index);
+        let mut text = format!("{signature} {{\n");
+        for line in &self.lines {
+            let _ = writeln!(text, "    {line}");
+        }
+        let _ = writeln!(text, "    return {value};\n}}");
+        text
+    }
+
+    fn name(&mut self, expression: String) -> String {
+        let name = format!("v{}", self.count);
+        self.count += 1;
+        self.lines.push(format!("let {name} = {expression};"));
+        name
+    }
+
+    /// The coordinates of an index.
+    fn coordinates(&mut self, index: &Index) -> Vec<String> {
+        if let Some(coordinates) = &index.coordinates {
+            return coordinates.clone();
+        }
+        let key = index.key();
+        if let Some(split) = self.splits.get(&key) {
+            return split.clone();
+        }
+        let flat = self.offset(index);
+        let strides = index.shape.strides();
+        let mut split = Vec::new();
+        for (axis, (&extent, stride)) in index.shape.iter().zip(strides).enumerate() {
+            let coordinate = match (extent, stride, axis) {
+                (1, _, _) => "0u".to_owned(),
+                (_, 1, 0) => flat.clone(),
+                (_, 1, _) => self.name(format!("{flat} % {extent}u")),
+                (_, _, 0) => self.name(format!("{flat} / {stride}u")),
+                _ => self.name(format!("{flat} / {stride}u % {extent}u")),
+            };
+            split.push(coordinate);
+        }
+        self.splits.insert(key, split.clone());
+        split
+    }
+
+    /// The row-major offset of an index.
+    fn offset(&mut self, index: &Index) -> String {
+        if let Some(flat) = &index.flat {
+            return flat.clone();
+        }
+        let coordinates = self.coordinates(index);
+        let terms: Vec<String> = coordinates
+            .iter()
+            .zip(index.shape.strides())
+            .filter(|(coordinate, _)| *coordinate != "0u")
+            .map(|(coordinate, stride)| match stride {
+                1 => coordinate.clone(),
+                _ => format!("{coordinate} * {stride}u"),
+            })
+            .collect();
+        let sum = if terms.is_empty() { "0u".to_owned() } else { terms.join(" + ") };
+        if let Some(name) = self.offsets.get(&sum) {
+            return name.clone();
+        }
+        let name = self.name(sum.clone());
+        self.offsets.insert(sum, name.clone());
+        name
+    }
+
+    /// The expression for one element of a node.
+    fn value(&mut self, id: usize, index: &Index) -> String {
+        if self.anchor == Some(id) {
+            return "anchor".to_owned();
+        }
+        let node = self.live.node(id);
+        if let Some(value) = self.live.uniform(id) {
+            return literal(node.dtype, value);
+        }
+        let key = (id, index.key());
+        if let Some(name) = self.known.get(&key) {
+            return name.clone();
+        }
+        let computed_here = match self.fused.kernel[id] {
+            Some(root) => root == self.root,
+            None => !self.live.is_leaf(id),
+        };
+        let expression =
+            if computed_here { self.computed(id, index) } else { self.load(id, index) };
+        let name = self.name(expression);
+        self.known.insert(key, name.clone());
+        name
+    }
+
+    fn load(&mut self, id: usize, index: &Index) -> String {
+        let node = self.live.node(id);
+        let place = Place::of(self.live, id);
+        let at = self.offset(index);
+        let buffer = self.bindings.read(place, stored_type(node.dtype));
+        match node.dtype {
+            DType::F16 => format!("unpack2x16float({buffer}[{at} / 2u])[{at} % 2u]"),
+            _ => format!("{buffer}[{at}]"),
+        }
+    }
+
+    /// The index at which an operand with broadcasting is read.
+    fn broadcast(&mut self, index: &Index, input: usize) -> Index {
+        let shape = &self.live.node(input).shape;
+        if *shape == index.shape {
+            return index.clone();
+        }
+        if shape.elements() == 1 {
+            return Index::at(shape, vec!["0u".to_owned(); shape.rank()]);
+        }
+        let coordinates = self.coordinates(index);
+        let own = &coordinates[coordinates.len() - shape.rank()..];
+        let repeated = own.iter().zip(shape.iter()).map(|(coordinate, &extent)| {
+            if extent == 1 { "0u".to_owned() } else { coordinate.clone() }
+        });
+        Index::at(shape, repeated.collect())
+    }
+
+    /// An operation computed inside this function.
+    fn computed(&mut self, id: usize, index: &Index) -> String {
+        let node = self.live.node(id);
+        let input = |at: usize| node.inputs[at].0;
+        let shape_of = |at: usize| &self.live.node(node.inputs[at].0).shape;
+        match &node.op {
+            Op::Unary(unary) => {
+                let x = self.value(input(0), index);
+                unary_wgsl(*unary, &x)
+            }
+            Op::Binary(binary) => {
+                let (left, right) =
+                    (self.broadcast(index, input(0)), self.broadcast(index, input(1)));
+                let a = self.value(input(0), &left);
+                let b = self.value(input(1), &right);
+                binary_wgsl(*binary, &a, &b)
+            }
+            Op::Select => {
+                let parts: Vec<String> = (0..3)
+                    .map(|at| {
+                        let own = self.broadcast(index, input(at));
+                        self.value(input(at), &own)
+                    })
+                    .collect();
+                format!("select({}, {}, {} != 0.0)", parts[2], parts[1], parts[0])
+            }
+            Op::Cast(to) => {
+                let x = self.value(input(0), index);
+                format!("{}({x})", scalar_type(*to))
+            }
+            Op::StopGradient => self.value(input(0), index),
+            Op::RandomUniform { seed, stream, .. } => {
+                let step = self.value(input(0), &Index::flat(&Shape::scalar(), "0u"));
+                let element = self.offset(index);
+                let [high, low] = [seed >> 32, seed & 0xffff_ffff];
+                let [first, second] = Philox::new(*seed, stream).stream_words();
+                format!(
+                    "random_uniform(vec2<u32>({low}u, {high}u), vec2<u32>({first}u, {second}u), {step}, {element})"
+                )
+            }
+            Op::Reshape(_) => {
+                let flat = self.offset(index);
+                self.value(input(0), &Index::flat(shape_of(0), &flat))
+            }
+            Op::BroadcastTo(_) => {
+                let own = self.broadcast(index, input(0));
+                self.value(input(0), &own)
+            }
+            Op::Transpose(permutation) => {
+                let coordinates = self.coordinates(index);
+                let mut own = vec![String::new(); permutation.len()];
+                for (to, &from) in permutation.iter().enumerate() {
+                    own[from] = coordinates[to].clone();
+                }
+                self.value(input(0), &Index::at(shape_of(0), own))
+            }
+            Op::Slice { starts, .. } => {
+                let coordinates = self.coordinates(index);
+                let moved =
+                    coordinates.iter().zip(starts).map(|(coordinate, &start)| match start {
+                        0 => coordinate.clone(),
+                        _ => format!("({coordinate} + {start}u)"),
+                    });
+                self.value(input(0), &Index::at(shape_of(0), moved.collect()))
+            }
+            Op::Pad { before, .. } => self.pad(input(0), before, index),
+            Op::Concat { axis } => self.concat(id, *axis, index),
+            Op::GatherRows => self.gather(id, index),
+            // Everything else is an anchor, which has a kernel of its own or is this one's.
+            _ => self.load(id, index),
+        }
+    }
+
+    /// Elements outside the input are 0. The index is kept inside by force, since both branches
+    /// of a `select` are computed.
+    fn pad(&mut self, input: usize, before: &[usize], index: &Index) -> String {
+        let shape = &self.live.node(input).shape;
+        if shape.elements() == 0 {
+            return "0.0".to_owned();
+        }
+        let coordinates = self.coordinates(index);
+        let (mut moved, mut inside) = (Vec::new(), Vec::new());
+        for (axis, coordinate) in coordinates.iter().enumerate() {
+            let (start, extent, whole) = (before[axis], shape[axis], index.shape[axis]);
+            if extent == whole {
+                moved.push(coordinate.clone());
+                continue;
+            }
+            // Below `start` this wraps to a large number, which is outside, too.
+            let own = self.name(format!("zero_bits + {coordinate} - {start}u"));
+            inside.push(format!("{own} < {extent}u"));
+            moved.push(self.name(format!("min({own}, {}u)", extent - 1)));
+        }
+        let value = self.value(input, &Index::at(shape, moved));
+        if inside.is_empty() {
+            return value;
+        }
+        format!("select(0.0, {value}, {})", inside.join(" && "))
+    }
+
+    fn concat(&mut self, id: usize, axis: usize, index: &Index) -> String {
+        let live = self.live;
+        let node = live.node(id);
+        let coordinates = self.coordinates(index);
+        let mut result = String::new();
+        let mut start = 0;
+        let parts = node.inputs.iter().filter(|part| live.elements(part.0) > 0);
+        for part in parts {
+            let shape = &live.node(part.0).shape;
+            let mut own = coordinates.clone();
+            let at = self.name(format!("zero_bits + {} - {start}u", coordinates[axis]));
+            own[axis] = self.name(format!("min({at}, {}u)", shape[axis] - 1));
+            let value = self.value(part.0, &Index::at(shape, own));
+            result = if result.is_empty() {
+                value
+            } else {
+                // Later parts take over from their start on.
+                self.name(format!("select({result}, {value}, {} >= {start}u)", coordinates[axis]))
+            };
+            start += shape[axis];
+        }
+        // Without any element nothing is ever computed.
+        if result.is_empty() { literal(node.dtype, 0.0) } else { result }
+    }
+
+    fn gather(&mut self, id: usize, index: &Index) -> String {
+        let node = self.live.node(id);
+        let (table, rows) = (node.inputs[0].0, node.inputs[1].0);
+        let (table_shape, rows_shape) = (&self.live.node(table).shape, &self.live.node(rows).shape);
+        let count = table_shape[0];
+        if count == 0 {
+            return "not_a_number()".to_owned();
+        }
+        let coordinates = self.coordinates(index);
+        let (which, rest) = coordinates.split_at(rows_shape.rank());
+        let row = self.value(rows, &Index::at(rows_shape, which.to_vec()));
+        // A negative index becomes a large one.
+        let row = self.name(format!("u32({row})"));
+        let inside = self.name(format!("min({row}, {}u)", count - 1));
+        let own = [&[inside], rest].concat();
+        let value = self.value(table, &Index::at(table_shape, own));
+        format!("select(not_a_number(), {value}, {row} < {count}u)")
+    }
+}
+
+/// A number as a WGSL expression with exactly its bits.
+pub(crate) fn literal(dtype: DType, value: f64) -> String {
+    match dtype {
+        DType::I32 if value <= f64::from(i32::MIN) => "bitcast<i32>(0x80000000u)".to_owned(),
+        DType::I32 => format!("i32({value:.0})"),
+        DType::U32 => format!("{value:.0}u"),
+        DType::F32 | DType::F16 => {
+            let value = value as f32;
+            if value.is_normal() || value.to_bits() == 0 {
+                format!("f32({value:e})")
+            } else {
+                format!("from_bits({:#x}u)", value.to_bits())
+            }
+        }
+    }
+}
+
+fn unary_wgsl(unary: Unary, x: &str) -> String {
+    match unary {
+        Unary::Neg => format!("-{x}"),
+        Unary::Square => format!("{x} * {x}"),
+        Unary::Rsqrt => format!("inverseSqrt({x})"),
+        Unary::Cos => format!("cosine({x})"),
+        Unary::Sin => format!("sine({x})"),
+        Unary::Tanh => format!("tangent_hyperbolic({x})"),
+        Unary::LeakyRelu(alpha) => {
+            format!("leaky_relu({x}, {})", literal(DType::F32, alpha.into()))
+        }
+        // WGSL's own, or of that name in functions.wgsl.
+        Unary::Exp
+        | Unary::Expm1
+        | Unary::Log
+        | Unary::Sqrt
+        | Unary::Abs
+        | Unary::Sign
+        | Unary::Floor
+        | Unary::Relu
+        | Unary::Gelu
+        | Unary::GeluTanh
+        | Unary::Silu
+        | Unary::Sigmoid
+        | Unary::Softplus
+        | Unary::Erf => format!("{}({x})", unary.name()),
+    }
+}
+
+fn binary_wgsl(binary: Binary, a: &str, b: &str) -> String {
+    match binary {
+        Binary::Add => format!("{a} + {b}"),
+        Binary::Sub => format!("{a} - {b}"),
+        Binary::Mul => format!("{a} * {b}"),
+        Binary::Div => format!("{a} / {b}"),
+        Binary::Min => format!("min({a}, {b})"),
+        Binary::Max => format!("max({a}, {b})"),
+        Binary::Pow => format!("power({a}, {b})"),
+        Binary::Greater => format!("select(0.0, 1.0, {a} > {b})"),
+        Binary::Equal => format!("select(0.0, 1.0, {a} == {b})"),
+    }
+}

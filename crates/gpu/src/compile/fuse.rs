@@ -1,0 +1,206 @@
+//! The second pass: which nodes become kernels, and which are computed inside the kernels of their
+//! readers.
+//!
+//! A kernel has a *root*, the node whose value it writes. It may have an *anchor*: a node that is
+//! more than a function of single elements (a product, a reduction). Elementwise nodes and changes
+//! of shape around them are expressions inside the kernel: before the anchor if it reads them one
+//! element at a time, and after it as its epilogue.
+
+use super::simplify::Live;
+use std::collections::BTreeSet;
+use warmstart_graph::Op;
+
+/// What became of each node.
+pub(crate) struct Fused {
+    /// For each node the root in whose kernel it is computed; itself for a root. `None` for what
+    /// is loaded, or computed wherever it is read because that costs nothing.
+    pub kernel: Vec<Option<usize>>,
+    /// For each root the anchor of its kernel.
+    pub anchor: Vec<Option<usize>>,
+}
+
+/// A reader's wish to compute a node inside its own kernel.
+#[derive(Clone, Copy, PartialEq)]
+struct Demand {
+    /// The root of the reader's kernel.
+    root: usize,
+    /// Whether the node's element `i` is read for the root's element `i`.
+    in_step: bool,
+    /// How many elements are computed in all.
+    evaluations: usize,
+}
+
+/// How an anchor reads an input.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Reads {
+    /// From memory, whole.
+    Memory,
+    /// Each element several times: a change of shape may be computed on the way, nothing more.
+    Often,
+    /// Each element this many times in all: any expression.
+    Once(usize),
+}
+
+/// A change of shape: computing it is only arithmetic on indices.
+pub(crate) fn is_view(op: &Op) -> bool {
+    matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastTo(_) | Op::Slice { .. })
+}
+
+/// A function of elements, as an expression.
+fn is_map(op: &Op) -> bool {
+    is_view(op)
+        || op.is_elementwise()
+        || matches!(op, Op::Pad { .. } | Op::Concat { .. } | Op::GatherRows)
+}
+
+/// How the anchor `id` reads its input number `input`.
+pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
+    let elements = live.elements(live.node(id).inputs[input].0);
+    match (&live.node(id).op, input) {
+        (Op::Reduce { .. } | Op::ArgMax, _) => Reads::Once(elements),
+        (Op::SoftmaxCrossEntropyGradient { .. }, 2) => Reads::Once(elements),
+        (Op::ScatterAddRows { .. }, 1) => Reads::Once(elements),
+        (Op::OptimizerUpdate(_), 0 | 1) => Reads::Once(1),
+        (Op::MatMul { .. } | Op::GlobalNorm | Op::Assign(_) | Op::OptimizerUpdate(_), _) => {
+            Reads::Memory
+        }
+        _ => Reads::Often,
+    }
+}
+
+/// The operand of a product as it lies in memory: the node that holds it, and whether the matrices
+/// there are transposed.
+pub(crate) fn operand(live: &Live, mut id: usize) -> (usize, warmstart_graph::Shape, bool) {
+    let mut transposed = false;
+    while let Op::Transpose(permutation) = &live.node(id).op {
+        let rank = permutation.len();
+        let swaps_last = permutation[..rank - 2].is_sorted()
+            && permutation[..rank - 2].iter().all(|&axis| axis < rank - 2)
+            && permutation[rank - 2] == rank - 1;
+        if !swaps_last {
+            break;
+        }
+        transposed = !transposed;
+        id = live.node(id).inputs[0].0;
+    }
+    let layout = live.node(id).shape.clone();
+    // A reshape of something that lies in memory is the same memory.
+    let mut base = id;
+    while let Op::Reshape(_) = &live.node(base).op {
+        base = live.node(base).inputs[0].0;
+    }
+    let held = live.is_leaf(base) || !is_view(&live.node(base).op);
+    (if held { base } else { id }, layout, transposed)
+}
+
+/// Decides for every node. `apart` are nodes that must have a kernel of their own.
+pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
+    let count = live.nodes.len();
+    let mut forced = vec![false; count];
+    for &id in live.fetches.iter().chain(&live.updates).chain(apart) {
+        forced[id] = true;
+    }
+    for id in 0..count {
+        for (at, input) in live.inputs(id).enumerate() {
+            let op = &live.node(id).op;
+            if is_map(op) || live.is_leaf(id) {
+                continue;
+            }
+            match reads(live, id, at) {
+                Reads::Memory if matches!(op, Op::MatMul { .. }) => {
+                    forced[operand(live, input).0] = true;
+                }
+                Reads::Memory => forced[input] = true,
+                Reads::Often => {
+                    let mut base = input;
+                    while is_view(&live.node(base).op) {
+                        base = live.node(base).inputs[0].0;
+                    }
+                    forced[base] = true;
+                }
+                Reads::Once(_) => {}
+            }
+        }
+    }
+
+    let mut fused = Fused { kernel: vec![None; count], anchor: vec![None; count] };
+    let mut demands: Vec<Vec<Demand>> = vec![Vec::new(); count];
+    for id in (0..count).rev() {
+        if live.is_leaf(id) {
+            continue;
+        }
+        let node = live.node(id);
+        let own = std::mem::take(&mut demands[id]);
+        if is_view(&node.op) && !forced[id] {
+            // Computed wherever it is read.
+            for demand in own {
+                pass_on(live, id, demand, &mut demands);
+            }
+            continue;
+        }
+        let one_reader = own
+            .first()
+            .copied()
+            .filter(|first| !forced[id] && own.iter().all(|demand| demand.root == first.root));
+        if is_map(&node.op) {
+            let evaluations = own.iter().map(|demand| demand.evaluations).max().unwrap_or(0);
+            // Up to twice the work is cheaper than a dispatch and a trip through memory.
+            match one_reader.filter(|_| evaluations <= live.elements(id).saturating_mul(2)) {
+                Some(reader) => {
+                    fused.kernel[id] = Some(reader.root);
+                    let in_step = own.iter().all(|demand| demand.in_step);
+                    let demand = Demand { in_step, evaluations, ..reader };
+                    pass_on(live, id, demand, &mut demands);
+                }
+                None => {
+                    fused.kernel[id] = Some(id);
+                    let evaluations = live.elements(id);
+                    let demand = Demand { root: id, in_step: true, evaluations };
+                    pass_on(live, id, demand, &mut demands);
+                }
+            }
+            continue;
+        }
+        // An anchor: inside its reader's kernel if that reads it in step and has none yet.
+        let root = one_reader
+            .filter(|reader| {
+                own.iter().all(|demand| demand.in_step)
+                    && fused.anchor[reader.root].is_none()
+                    && has_epilogue(&node.op)
+                    && live.node(reader.root).dtype == node.dtype
+            })
+            .map_or(id, |reader| reader.root);
+        fused.kernel[id] = Some(root);
+        fused.anchor[root] = Some(id);
+        for (at, input) in live.inputs(id).enumerate() {
+            if let Reads::Once(evaluations) = reads(live, id, at) {
+                demands[input].push(Demand { root, in_step: false, evaluations });
+            } else if !matches!(reads(live, id, at), Reads::Memory) {
+                demands[input].push(Demand { root, in_step: false, evaluations: usize::MAX });
+            }
+        }
+        if matches!(node.op, Op::MatMul { .. }) {
+            // The operand may be a view that is no memory of its own; then it needs a kernel,
+            // which `forced` saw to.
+        }
+    }
+    fused
+}
+
+/// Whether the kernel of an operation can apply an expression to its result.
+fn has_epilogue(op: &Op) -> bool {
+    !matches!(op, Op::ArgMax | Op::Assign(_) | Op::OptimizerUpdate(_))
+}
+
+/// What a reader of a map wants of the map's own inputs.
+fn pass_on(live: &Live, id: usize, demand: Demand, demands: &mut [Vec<Demand>]) {
+    let node = live.node(id);
+    for input in live.inputs(id) {
+        let same_place = match node.op {
+            Op::Reshape(_) => true,
+            ref op if op.is_elementwise() => live.node(input).shape == node.shape,
+            _ => false,
+        };
+        demands[input].push(Demand { in_step: demand.in_step && same_place, ..demand });
+    }
+}

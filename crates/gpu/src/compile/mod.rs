@@ -1,0 +1,242 @@
+//! From a graph to a list of dispatches, without a device: simplify, fuse, lower, plan memory.
+//! What touches the device is in `plan.rs`.
+
+mod expression;
+mod fuse;
+mod lower;
+mod matmul;
+mod memory;
+mod simplify;
+
+use crate::plan_error::CompileError;
+use simplify::Live;
+use std::collections::BTreeSet;
+use warmstart_graph::ops::OptimizerUpdate;
+use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, VariableId};
+
+pub(crate) use lower::BLOCK;
+pub(crate) use memory::Memory;
+
+/// What the device can do, as far as compiling depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// A software adapter: it likes wide register tiles and no workgroup memory.
+    pub is_cpu: bool,
+    pub storage_buffers: usize,
+    pub binding_bytes: u64,
+    pub workgroups: u32,
+}
+
+/// Where a kernel's operand lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// The value of a live node, in memory shared by liveness.
+    Value(usize),
+    /// What was fed to a placeholder, by its live node.
+    Feed(usize),
+    /// A variable of the session.
+    Variable(VariableId),
+    /// A constant of the graph, by its live node.
+    Constant(usize),
+    /// The gradients, one after the other in one buffer.
+    Packed,
+    /// Memory of one kernel's own, by number.
+    Scratch(usize),
+    /// A table made when the plan is, by number.
+    Table(usize),
+}
+
+impl Place {
+    /// Where the value of a live node lies.
+    pub fn of(live: &Live, id: usize) -> Place {
+        match &live.node(id).op {
+            Op::Placeholder { .. } => Place::Feed(id),
+            Op::Variable(variable) => Place::Variable(*variable),
+            Op::Constant(_) => Place::Constant(id),
+            _ => Place::Value(id),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Reading and writing: WGSL has no storage that is only written.
+    Write,
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    /// The operations it computes: `matmul+add+relu`.
+    pub label: String,
+    /// The kernel family.
+    pub kernel: &'static str,
+    pub source: String,
+    pub constants: Vec<(&'static str, f64)>,
+    pub bindings: Vec<(Place, Access)>,
+    pub workgroups: [u32; 3],
+    /// Bytes read and written if each is moved once.
+    pub bytes: u64,
+    /// Arithmetic operations of its anchor.
+    pub operations: u64,
+}
+
+/// One step of a program.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Dispatch(Dispatch),
+    /// The update of all parameters: which buffers they are in only the session knows.
+    Optimizer {
+        update: OptimizerUpdate,
+        /// Learning rate, gradient factor and Adam's corrections.
+        scalars: Place,
+        /// Where each parameter's gradient begins in the packed buffer, in elements.
+        gradients: Vec<u64>,
+    },
+}
+
+/// A value that is fed.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedSpec {
+    pub name: String,
+    pub id: usize,
+    pub shape: warmstart_graph::Shape,
+    pub dtype: DType,
+    pub location: Location,
+}
+
+/// A value that is read back.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchSpec {
+    /// The node of the user's graph.
+    pub node: NodeId,
+    pub place: Place,
+    pub shape: warmstart_graph::Shape,
+    pub dtype: DType,
+}
+
+/// Who reads a variable first.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub variable: VariableId,
+    pub operation: String,
+    pub location: Location,
+}
+
+/// A graph ready to be put on a device.
+pub(crate) struct Program {
+    pub steps: Vec<Step>,
+    pub feeds: Vec<FeedSpec>,
+    pub fetches: Vec<FetchSpec>,
+    pub constants: Vec<(usize, TensorData)>,
+    /// Contents of tables, as words.
+    pub tables: Vec<Vec<u32>>,
+    pub memory: Memory,
+    /// Every variable that is read, with its first reader.
+    pub reads: Vec<Reader>,
+    /// Every variable that an optimizer trains, its slots and counters included.
+    pub trained: Vec<VariableId>,
+    /// Every variable that is assigned.
+    pub assigned: Vec<VariableId>,
+}
+
+/// Compiles what is asked of a graph.
+pub(crate) fn compile(
+    def: &GraphDef,
+    fetches: &[NodeId],
+    updates: &[NodeId],
+    target: Target,
+) -> Result<Program, CompileError> {
+    let live = simplify::simplify(def, fetches, updates);
+    for (id, fetch) in live.fetches.iter().zip(fetches) {
+        let node = live.node(*id);
+        if node.dtype == DType::F16 {
+            return Err(CompileError::FetchF16 { location: def.node(*fetch).location.clone() });
+        }
+    }
+    // A kernel that would read more buffers than the device allows is cut in two, until all fit.
+    let mut apart = BTreeSet::new();
+    let lowered = loop {
+        let fused = fuse::fuse(&live, &apart);
+        match lower::lower(def, &live, &fused, target) {
+            Ok(lowered) => break lowered,
+            Err(lower::Refused::TooManyBindings { cut }) if apart.insert(cut) => {}
+            Err(refused) => return Err(refused.into_error(&live, target)),
+        }
+    };
+    let fetch_specs: Vec<FetchSpec> = live
+        .fetches
+        .iter()
+        .zip(fetches)
+        .map(|(&id, &node)| {
+            let live_node = live.node(id);
+            let (shape, dtype) = (live_node.shape.clone(), live_node.dtype);
+            FetchSpec { node, place: Place::of(&live, id), shape, dtype }
+        })
+        .collect();
+    let memory = memory::plan(&live, &lowered, &fetch_specs, target)?;
+    let mut program = Program {
+        steps: lowered.steps,
+        feeds: Vec::new(),
+        fetches: fetch_specs,
+        constants: Vec::new(),
+        tables: lowered.tables,
+        memory,
+        reads: Vec::new(),
+        trained: Vec::new(),
+        assigned: Vec::new(),
+    };
+    program.describe(def, &live);
+    Ok(program)
+}
+
+impl Program {
+    /// Notes what is fed, and which variables are read, trained and assigned.
+    fn describe(&mut self, def: &GraphDef, live: &Live) {
+        let mut read = vec![false; def.variables.len()];
+        let mut reader = |variable: VariableId, operation: &str, location: &Location| {
+            if !std::mem::replace(&mut read[variable.0], true) {
+                let (operation, location) = (operation.to_owned(), location.clone());
+                self.reads.push(Reader { variable, operation, location });
+            }
+        };
+        for (id, node) in live.nodes.iter().enumerate() {
+            match &node.op {
+                Op::Placeholder { name, shape, dtype } => self.feeds.push(FeedSpec {
+                    name: name.clone(),
+                    id,
+                    shape: shape.clone(),
+                    dtype: *dtype,
+                    location: node.location.clone(),
+                }),
+                Op::Constant(data) if live.uniform(id).is_none() => {
+                    self.constants.push((id, data.clone()));
+                }
+                // Uniform constants are written into the code, unless a product reads them.
+                Op::Constant(data) if self.memory.needs_constant(id) => {
+                    self.constants.push((id, data.clone()));
+                }
+                Op::OptimizerUpdate(update) => {
+                    for variable in update.written() {
+                        reader(variable, node.op.name(), &node.location);
+                    }
+                    self.trained.extend(update.written());
+                }
+                Op::Assign(variable) => self.assigned.push(*variable),
+                _ => {}
+            }
+            for &input in &node.inputs {
+                if let Op::Variable(variable) = live.node(input.0).op {
+                    reader(variable, node.op.name(), &node.location);
+                }
+            }
+        }
+    }
+
+    /// The number of kernel launches, where an optimizer counts as one.
+    #[cfg(test)]
+    pub fn dispatches(&self) -> usize {
+        self.steps.len()
+    }
+}

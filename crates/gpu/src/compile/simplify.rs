@@ -1,0 +1,195 @@
+//! The first pass: what is asked for and nothing else, each value once.
+//!
+//! Dead nodes are dropped, equal nodes become one, functions of constants become constants, and
+//! nodes that change nothing disappear. What later passes need to find in a node of its own (a
+//! fetched variable, say, which may change before it is read back) gets one here.
+
+use std::collections::HashMap;
+use warmstart_graph::reference::Value;
+use warmstart_graph::{DType, GraphDef, Node, NodeId, Op, Shape, TensorData};
+
+/// A graph reduced to what is needed, in topological order.
+pub(crate) struct Live {
+    pub nodes: Vec<Node>,
+    /// The node behind each fetch, in order.
+    pub fetches: Vec<usize>,
+    /// The updates, in order.
+    pub updates: Vec<usize>,
+    seen: HashMap<String, usize>,
+}
+
+pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -> Live {
+    let mut needed = vec![false; def.nodes.len()];
+    let mut pending: Vec<NodeId> = fetches.iter().chain(updates).copied().collect();
+    while let Some(id) = pending.pop() {
+        if !std::mem::replace(&mut needed[id.0], true) {
+            pending.extend(&def.node(id).inputs);
+        }
+    }
+    let mut live =
+        Live { nodes: Vec::new(), fetches: Vec::new(), updates: Vec::new(), seen: HashMap::new() };
+    let mut became: Vec<usize> = vec![usize::MAX; def.nodes.len()];
+    for (at, node) in def.nodes.iter().enumerate().filter(|(at, _)| needed[*at]) {
+        let mut node = node.clone();
+        node.inputs = node.inputs.iter().map(|input| NodeId(became[input.0])).collect();
+        became[at] = live.add(node);
+    }
+    live.fetches = fetches.iter().map(|id| live.own_value(became[id.0])).collect();
+    live.updates = updates.iter().map(|id| became[id.0]).collect();
+    live
+}
+
+impl Live {
+    pub fn node(&self, id: usize) -> &Node {
+        &self.nodes[id]
+    }
+
+    /// The inputs of a node.
+    pub fn inputs(&self, id: usize) -> impl Iterator<Item = usize> + '_ {
+        self.nodes[id].inputs.iter().map(|input| input.0)
+    }
+
+    pub fn elements(&self, id: usize) -> usize {
+        self.nodes[id].shape.elements()
+    }
+
+    /// The one value that all elements of a node have, if that is known.
+    pub fn uniform(&self, id: usize) -> Option<f64> {
+        let node = &self.nodes[id];
+        match &node.op {
+            Op::Constant(data) if data.shape().rank() == 0 => data.to_f64().first().copied(),
+            Op::BroadcastTo(_) | Op::Reshape(_) => self.uniform(node.inputs[0].0),
+            _ => None,
+        }
+    }
+
+    /// Whether a node's value is there before the run: it is loaded, never computed.
+    pub fn is_leaf(&self, id: usize) -> bool {
+        matches!(self.nodes[id].op, Op::Placeholder { .. } | Op::Variable(_) | Op::Constant(_))
+    }
+
+    fn add(&mut self, mut node: Node) -> usize {
+        if let Some(same) = self.unchanged(&node) {
+            return same;
+        }
+        if let Some(value) = self.folded(&node) {
+            let scalar = self.insert(Node {
+                op: Op::Constant(value),
+                inputs: Vec::new(),
+                shape: Shape::scalar(),
+                ..node.clone()
+            });
+            if node.shape.rank() == 0 {
+                return scalar;
+            }
+            node.op = Op::BroadcastTo(node.shape.clone());
+            node.inputs = vec![NodeId(scalar)];
+        }
+        match node.op {
+            Op::MatMul { .. } => self.repeat_batches(&mut node),
+            // Their inputs are read from one packed buffer, or must not change meanwhile.
+            Op::GlobalNorm | Op::Assign(_) => {
+                node.inputs = node.inputs.iter().map(|id| NodeId(self.own_value(id.0))).collect();
+            }
+            Op::OptimizerUpdate(_) => {
+                for input in 2..node.inputs.len() {
+                    node.inputs[input] = NodeId(self.own_value(node.inputs[input].0));
+                }
+            }
+            _ => {}
+        }
+        self.insert(node)
+    }
+
+    fn insert(&mut self, node: Node) -> usize {
+        // Constants of many elements are not worth a key of their size.
+        let key = match &node.op {
+            Op::Constant(data) if data.elements().len() > 16 => None,
+            op if op.is_update() => None,
+            op => Some(format!("{op:?} {:?}", node.inputs)),
+        };
+        if let Some(&same) = key.as_ref().and_then(|key| self.seen.get(key)) {
+            return same;
+        }
+        self.nodes.push(node);
+        let id = self.nodes.len() - 1;
+        self.seen.extend(key.map(|key| (key, id)));
+        id
+    }
+
+    /// The input that a node equals, if it changes nothing.
+    fn unchanged(&self, node: &Node) -> Option<usize> {
+        use warmstart_graph::ops::Binary::{Add, Div, Mul, Sub};
+        let input = |at: usize| node.inputs[at].0;
+        let same = |id: usize| {
+            let other = &self.nodes[id];
+            (other.shape == node.shape && other.dtype == node.dtype).then_some(id)
+        };
+        match &node.op {
+            Op::StopGradient | Op::Reshape(_) | Op::BroadcastTo(_) => same(input(0)),
+            Op::Transpose(permutation) if permutation.is_sorted() => same(input(0)),
+            Op::Slice { .. } | Op::Pad { .. } => same(input(0)),
+            Op::Concat { .. } if node.inputs.len() == 1 => same(input(0)),
+            Op::Binary(Mul) if self.uniform(input(0)) == Some(1.0) => same(input(1)),
+            Op::Binary(Add) if self.uniform(input(0)) == Some(0.0) => same(input(1)),
+            Op::Binary(Mul | Div) if self.uniform(input(1)) == Some(1.0) => same(input(0)),
+            Op::Binary(Add | Sub) if self.uniform(input(1)) == Some(0.0) => same(input(0)),
+            _ => None,
+        }
+    }
+
+    /// The value of a function of constants, computed in `f64` and rounded once.
+    fn folded(&self, node: &Node) -> Option<TensorData> {
+        let foldable = matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_));
+        if !foldable {
+            return None;
+        }
+        let scalar = Shape::scalar();
+        let inputs: Vec<Value> = node
+            .inputs
+            .iter()
+            .map(|id| {
+                let elements = vec![self.uniform(id.0)?];
+                Some(Value { shape: scalar.clone(), elements })
+            })
+            .collect::<Option<_>>()?;
+        let inputs: Vec<&Value> = inputs.iter().collect();
+        let value = node.op.evaluate(&inputs, &scalar)?.elements[0];
+        Some(match node.dtype {
+            DType::F32 | DType::F16 => TensorData::from(value as f32),
+            DType::I32 => TensorData::from(value as i32),
+            DType::U32 => TensorData::from(value as u32),
+        })
+    }
+
+    /// Kernels know operands with all batches or with one: others are repeated first.
+    fn repeat_batches(&mut self, node: &mut Node) {
+        let rank = node.shape.rank();
+        let batch = Shape::from(&node.shape[..rank - 2]);
+        for at in 0..2 {
+            let operand = self.nodes[node.inputs[at].0].clone();
+            let (own, matrix) = operand.shape.split_at(operand.shape.rank() - 2);
+            let count = Shape::from(own).elements();
+            if count != 1 && count != batch.elements() {
+                let shape = Shape::from([&batch[..], matrix].concat());
+                let op = Op::BroadcastTo(shape.clone());
+                node.inputs[at] = NodeId(self.insert(Node {
+                    op,
+                    inputs: vec![node.inputs[at]],
+                    shape,
+                    ..operand
+                }));
+            }
+        }
+    }
+
+    /// A node that is computed, with the value of the given one: a copy if that is a leaf.
+    fn own_value(&mut self, id: usize) -> usize {
+        if !self.is_leaf(id) {
+            return id;
+        }
+        let node = self.nodes[id].clone();
+        let op = Op::Reshape(node.shape.clone());
+        self.insert(Node { op, inputs: vec![NodeId(id)], ..node })
+    }
+}

@@ -1,0 +1,221 @@
+//! What can go wrong when a graph is compiled, and when a plan is run.
+
+use crate::error::{GpuError, SessionError, close_names};
+use crate::origin::Origin;
+use std::fmt;
+use thiserror::Error;
+use warmstart_graph::{DType, GraphErrors, Location, Shape};
+
+/// Why a graph could not be compiled.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The graph has mistakes.
+    #[error(transparent)]
+    Graph(#[from] GraphErrors),
+    /// A variable of the graph does not agree with the session's, or has no room.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A tensor or update of another graph was asked for.
+    #[error(
+        "a fetch or update belongs to another graph than the one compiled; compile the graph it was built in"
+    )]
+    ForeignTensor,
+    /// A value of sixteen-bit elements was asked for.
+    #[error(
+        "{location}: a tensor of f16 cannot be fetched; fetch it as f32, with `.cast(DType::F32)`"
+    )]
+    FetchF16 {
+        /// Where the tensor was built.
+        location: Location,
+    },
+    /// A value is larger than what the device lets a kernel see.
+    #[error(
+        "{what} takes {bytes} bytes, and one binding of this device holds at most {limit}; use a smaller batch or model, or an adapter with a larger limit"
+    )]
+    TooLarge {
+        /// Which value.
+        what: String,
+        /// Its bytes.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A kernel needs more buffers than the device allows.
+    #[error(
+        "{location}: {operation} reads {buffers} buffers at once, and this device allows {limit}; split it into parts"
+    )]
+    TooManyBuffers {
+        /// The operation.
+        operation: String,
+        /// Where it was built.
+        location: Location,
+        /// Buffers it needs.
+        buffers: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A kernel needs more workgroups than the device launches.
+    #[error(
+        "{location}: {operation} of {shape} needs more workgroups than this device launches ({limit} along one dimension); split it into parts"
+    )]
+    TooManyWorkgroups {
+        /// The operation.
+        operation: String,
+        /// Where it was built.
+        location: Location,
+        /// The shape of its result.
+        shape: Shape,
+        /// The limit.
+        limit: u32,
+    },
+}
+
+/// A variable without a value that a run would have read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UninitializedRead {
+    /// The variable.
+    pub name: String,
+    /// Its dtype.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Shape,
+    /// Why it has no value.
+    pub origin: Origin,
+    /// The operation that reads it first.
+    pub operation: String,
+    /// Where that operation was built.
+    pub location: Location,
+}
+
+impl fmt::Display for UninitializedRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UninitializedRead { name, dtype, shape, origin, operation, location } = self;
+        write!(f, "`{name}` {dtype} {shape}: {origin}; read by {operation} at {location}")
+    }
+}
+
+/// Why a plan could not be run. Nothing was dispatched then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Variables without a value would be read.
+    #[error("{}", uninitialized(.variables))]
+    Uninitialized {
+        /// All of them.
+        variables: Vec<UninitializedRead>,
+    },
+    /// A placeholder was not fed.
+    #[error(
+        "placeholder `{name}` {dtype} {shape} (declared at {location}) was not fed; pass it with the run"
+    )]
+    NotFed {
+        /// The placeholder.
+        name: String,
+        /// Its dtype.
+        dtype: DType,
+        /// Its shape.
+        shape: Shape,
+        /// Where it was declared.
+        location: Location,
+    },
+    /// A feed that the plan has no placeholder for.
+    #[error(
+        "the plan has no placeholder `{name}`.{} It takes: {}", close_names(.close), if .known.is_empty() { "nothing".to_owned() } else { .known.join(", ") }
+    )]
+    UnknownFeed {
+        /// The name that was fed.
+        name: String,
+        /// Names that are close to it.
+        close: Vec<String>,
+        /// All placeholders of the plan.
+        known: Vec<String>,
+    },
+    /// A placeholder was fed twice.
+    #[error("placeholder `{name}` was fed twice in one run; pass one value for it")]
+    FedTwice {
+        /// The placeholder.
+        name: String,
+    },
+    /// A feed of the wrong number of elements.
+    #[error(
+        "placeholder `{name}` {shape} (declared at {location}) takes {expected} elements, and was fed {found}; feed exactly as many"
+    )]
+    FeedLength {
+        /// The placeholder.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+        /// Where it was declared.
+        location: Location,
+        /// Elements it takes.
+        expected: usize,
+        /// Elements it was fed.
+        found: usize,
+    },
+    /// A feed of the wrong dtype.
+    #[error(
+        "placeholder `{name}` (declared at {location}) takes {expected}, and was fed {found}; convert the data"
+    )]
+    FeedDType {
+        /// The placeholder.
+        name: String,
+        /// Where it was declared.
+        location: Location,
+        /// The dtype it takes.
+        expected: DType,
+        /// The dtype it was fed.
+        found: DType,
+    },
+    /// A plan of another session.
+    #[error(
+        "the plan was compiled for another session; compile the graph with the session that runs it"
+    )]
+    OtherSession,
+    /// A tensor that the plan does not fetch.
+    #[error(
+        "tensor %{node} is not among what this plan fetches; add it to the fetches when compiling"
+    )]
+    NotFetched {
+        /// The tensor's node.
+        node: usize,
+    },
+    /// A fetched tensor of another dtype or shape than it was read as.
+    #[error("tensor %{node} is {dtype} {shape}, and was read as {wanted}")]
+    FetchedAs {
+        /// The tensor's node.
+        node: usize,
+        /// Its dtype.
+        dtype: DType,
+        /// Its shape.
+        shape: Shape,
+        /// What it was read as.
+        wanted: &'static str,
+    },
+    /// The device cannot measure time.
+    #[error(
+        "this adapter has no timestamp queries, so kernels cannot be timed; time whole steps instead"
+    )]
+    NoTimestamps,
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+}
+
+fn uninitialized(variables: &[UninitializedRead]) -> String {
+    let (count, verb) = match variables.len() {
+        1 => ("1 variable".to_owned(), "has"),
+        count => (format!("{count} variables"), "have"),
+    };
+    let mut text = format!("{count} that this run reads {verb} no value; nothing was run:");
+    for variable in variables {
+        text.push_str(&format!("\n  {variable}"));
+    }
+    text.push_str(
+        "\nhelp: `session.initialize_missing(seed)` gives a first value to these and leaves all others as they are; or restore a checkpoint that holds them, or `assign` them",
+    );
+    text
+}

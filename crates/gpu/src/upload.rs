@@ -1,0 +1,70 @@
+//! Feeds on their way to the device: a ring of mapped buffers, so that the host fills one while the
+//! device reads from others, and nothing is allocated per run.
+
+use crate::device::Gpu;
+use crate::error::GpuError;
+
+/// How many runs may be under way at once. It also bounds how far the host runs ahead.
+const IN_FLIGHT: usize = 3;
+
+/// The ring.
+pub(crate) struct Uploads {
+    slots: Vec<Slot>,
+    next: usize,
+    bytes: u64,
+}
+
+struct Slot {
+    /// `None` if the plan has no feeds.
+    buffer: Option<wgpu::Buffer>,
+    /// The last submission that read from the buffer.
+    submission: Option<wgpu::SubmissionIndex>,
+}
+
+impl Uploads {
+    pub fn new(gpu: &Gpu, bytes: u64) -> Result<Uploads, GpuError> {
+        let slot = |_| {
+            let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
+            let buffer = (bytes > 0).then(|| {
+                gpu.checked("the upload buffer of feeds", |device| {
+                    device.create_buffer(&wgpu::BufferDescriptor {
+                        label: Some("upload"),
+                        size: bytes,
+                        usage,
+                        mapped_at_creation: true,
+                    })
+                })
+            });
+            Ok(Slot { buffer: buffer.transpose()?, submission: None })
+        };
+        let slots = (0..IN_FLIGHT).map(slot).collect::<Result<_, GpuError>>()?;
+        Ok(Uploads { slots, next: 0, bytes })
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> u64 {
+        self.bytes * self.slots.len() as u64
+    }
+
+    /// A mapped buffer to fill (if there are feeds), once the run that used it last is done.
+    pub fn acquire(&mut self, gpu: &Gpu) -> Result<Option<wgpu::Buffer>, GpuError> {
+        let slot = &mut self.slots[self.next];
+        if let Some(submission) = slot.submission.take() {
+            // The mapping asked for after that submission is there when this returns.
+            gpu.wait(submission)?;
+        }
+        Ok(slot.buffer.clone())
+    }
+
+    /// Hands the buffer to the submission that reads from it, and asks for it back.
+    pub fn release(&mut self, submission: wgpu::SubmissionIndex) {
+        let slot = &mut self.slots[self.next];
+        if let Some(buffer) = &slot.buffer {
+            buffer.map_async(wgpu::MapMode::Write, .., |_| {
+                // A mapping fails only with the device, and then the wait says so.
+            });
+        }
+        slot.submission = Some(submission);
+        self.next = (self.next + 1) % self.slots.len();
+    }
+}

@@ -1,0 +1,134 @@
+// C = A B with a tile of 8 x 8 results in the registers of each invocation and no workgroup
+// memory: what software adapters like. Operands are read through strides.
+
+override M: u32 = 1u;
+override N: u32 = 1u;
+override K: u32 = 1u;
+override A_ROW: u32 = 1u;
+override A_COLUMN: u32 = 1u;
+override A_BATCH: u32 = 0u;
+override B_ROW: u32 = 1u;
+override B_COLUMN: u32 = 1u;
+override B_BATCH: u32 = 0u;
+
+//{bindings
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+//}
+
+//{epilogue
+fn epilogue(anchor: f32, i: u32) -> f32 {
+    return anchor;
+}
+//}
+
+// Reads past the edge are of the last row or column: their results are not stored.
+fn a_row(batch: u32, row: u32) -> u32 {
+    return batch * A_BATCH + min(row, M - 1u) * A_ROW;
+}
+
+fn b_column(batch: u32, column: u32) -> u32 {
+    return batch * B_BATCH + min(column, N - 1u) * B_COLUMN;
+}
+
+fn store(batch: u32, row: u32, column: u32, total: f32) {
+    if (row < M && column < N) {
+        let i = (batch * M + row) * N + column;
+        result[i] = epilogue(total, i);
+    }
+}
+
+fn store_row(batch: u32, row: u32, column: u32, low: vec4<f32>, high: vec4<f32>) {
+    store(batch, row, column, low.x);
+    store(batch, row, column + 1u, low.y);
+    store(batch, row, column + 2u, low.z);
+    store(batch, row, column + 3u, low.w);
+    store(batch, row, column + 4u, high.x);
+    store(batch, row, column + 5u, high.y);
+    store(batch, row, column + 6u, high.z);
+    store(batch, row, column + 7u, high.w);
+}
+
+@compute @workgroup_size(8)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let batch = group.z;
+    let column = group.x * 8u;
+    let row = (group.y * 8u + local.x) * 8u;
+    if (row >= M) {
+        return;
+    }
+    let a0 = a_row(batch, row);
+    let a1 = a_row(batch, row + 1u);
+    let a2 = a_row(batch, row + 2u);
+    let a3 = a_row(batch, row + 3u);
+    let a4 = a_row(batch, row + 4u);
+    let a5 = a_row(batch, row + 5u);
+    let a6 = a_row(batch, row + 6u);
+    let a7 = a_row(batch, row + 7u);
+    let b0 = b_column(batch, column);
+    let b1 = b_column(batch, column + 1u);
+    let b2 = b_column(batch, column + 2u);
+    let b3 = b_column(batch, column + 3u);
+    let b4 = b_column(batch, column + 4u);
+    let b5 = b_column(batch, column + 5u);
+    let b6 = b_column(batch, column + 6u);
+    let b7 = b_column(batch, column + 7u);
+    var low0 = vec4<f32>();
+    var low1 = vec4<f32>();
+    var low2 = vec4<f32>();
+    var low3 = vec4<f32>();
+    var low4 = vec4<f32>();
+    var low5 = vec4<f32>();
+    var low6 = vec4<f32>();
+    var low7 = vec4<f32>();
+    var high0 = vec4<f32>();
+    var high1 = vec4<f32>();
+    var high2 = vec4<f32>();
+    var high3 = vec4<f32>();
+    var high4 = vec4<f32>();
+    var high5 = vec4<f32>();
+    var high6 = vec4<f32>();
+    var high7 = vec4<f32>();
+    for (var k = 0u; k < K; k++) {
+        let at = k * B_ROW;
+        let low = vec4<f32>(b[b0 + at], b[b1 + at], b[b2 + at], b[b3 + at]);
+        let high = vec4<f32>(b[b4 + at], b[b5 + at], b[b6 + at], b[b7 + at]);
+        let a_at = k * A_COLUMN;
+        var x = a[a0 + a_at];
+        low0 += x * low;
+        high0 += x * high;
+        x = a[a1 + a_at];
+        low1 += x * low;
+        high1 += x * high;
+        x = a[a2 + a_at];
+        low2 += x * low;
+        high2 += x * high;
+        x = a[a3 + a_at];
+        low3 += x * low;
+        high3 += x * high;
+        x = a[a4 + a_at];
+        low4 += x * low;
+        high4 += x * high;
+        x = a[a5 + a_at];
+        low5 += x * low;
+        high5 += x * high;
+        x = a[a6 + a_at];
+        low6 += x * low;
+        high6 += x * high;
+        x = a[a7 + a_at];
+        low7 += x * low;
+        high7 += x * high;
+    }
+    store_row(batch, row, column, low0, high0);
+    store_row(batch, row + 1u, column, low1, high1);
+    store_row(batch, row + 2u, column, low2, high2);
+    store_row(batch, row + 3u, column, low3, high3);
+    store_row(batch, row + 4u, column, low4, high4);
+    store_row(batch, row + 5u, column, low5, high5);
+    store_row(batch, row + 6u, column, low6, high6);
+    store_row(batch, row + 7u, column, low7, high7);
+}
