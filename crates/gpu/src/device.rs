@@ -159,6 +159,11 @@ impl Gpu {
         self.0.staging_bytes
     }
 
+    /// How long to wait for the device.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
     /// Does something with the device and returns what `wgpu` reports about it as an error that
     /// says `what` was being done ("the buffer of the parameters").
     ///
@@ -192,12 +197,28 @@ impl Gpu {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, GpuError> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: Some(what),
-            size: bytes,
-            usage,
-            mapped_at_creation: false,
-        };
+        self.create_buffer(what, bytes, usage, false)
+    }
+
+    /// A buffer that the host writes, mapped from the start.
+    pub(crate) fn mapped_buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        self.create_buffer(what, bytes, usage | wgpu::BufferUsages::MAP_WRITE, true)
+    }
+
+    fn create_buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(what), size: bytes, usage, mapped_at_creation };
         self.checked(what, |device| device.create_buffer(&descriptor)).map_err(
             |error| match error {
                 GpuError::OutOfMemory { what, .. } => {

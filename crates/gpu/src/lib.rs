@@ -2,14 +2,18 @@
 #![deny(unsafe_code)]
 
 mod adapter;
+mod backup;
 mod device;
 mod download;
 mod error;
 mod initialize;
+mod mapped;
 mod origin;
 mod session;
 mod store;
 mod table;
+mod transfer;
+mod upload;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use device::{Gpu, GpuOptions, MemoryKind};
@@ -19,3 +23,4 @@ pub use origin::{Missing, Origin};
 pub use session::Session;
 pub use store::VariableInfo;
 pub use table::VariableTable;
+pub use transfer::{ByteSource, Fill, Restored};
