@@ -28,7 +28,8 @@ pub struct GpuOptions {
     /// How variables are filled; `None` takes what suits the adapter. An adapter that cannot map
     /// variables uses [`MemoryKind::Staged`] whatever is asked for.
     pub memory: Option<MemoryKind>,
-    /// The most memory, in bytes, that all staging buffers together take.
+    /// The most memory, in bytes, that the staging buffers of one restore or save together take;
+    /// at least 8 KiB is taken.
     pub staging_bytes: u64,
     /// How long to wait for one submission before giving up.
     pub timeout: Duration,

@@ -9,6 +9,9 @@ use std::io;
 /// Enough to keep a copy and a disk busy, small enough not to count.
 const LARGEST_PIECE: u64 = 8 << 20;
 
+/// However little is allowed, a staging buffer below this would only cost time.
+pub(crate) const SMALLEST_STAGING: u64 = 4096;
+
 /// A part of a variable that fits one staging buffer.
 #[derive(Clone, Copy)]
 struct Piece<'a> {
@@ -80,7 +83,8 @@ pub(crate) fn download(
     sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<(), SessionError> {
     let largest = entries.iter().map(|entry| entry.slice.padded()).max().unwrap_or(0);
-    let capacity = largest.min(LARGEST_PIECE).min(gpu.staging_bytes() / 2).max(1);
+    let affordable = (gpu.staging_bytes() / 2).max(SMALLEST_STAGING);
+    let capacity = largest.min(LARGEST_PIECE).min(affordable).max(1);
     let capacity = capacity.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
     let pieces = entries.iter().flat_map(|entry| {
         let slice = &entry.slice;

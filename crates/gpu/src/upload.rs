@@ -1,6 +1,7 @@
 //! The two ways into device memory: written in place, or through a ring of staging buffers.
 
 use crate::device::Gpu;
+use crate::download::SMALLEST_STAGING;
 use crate::error::{GpuError, SessionError};
 use crate::mapped::Mapping;
 use crate::transfer::{Job, LARGEST_READ, Target};
@@ -154,7 +155,6 @@ impl Staging {
 
 /// Each worker reads into one of its two staging buffers while the device copies from the other.
 const BUFFERS_PER_WORKER: u64 = 2;
-const SMALLEST_STAGING: u64 = 4096;
 
 /// Reads through staging buffers.
 pub(crate) fn staged(job: &Job<'_>) -> Result<(), SessionError> {
