@@ -14,14 +14,14 @@ struct Parameters {
     bits: u32,
     // Normal: where the tail begins, of 2^33; 0 leaves it whole.
     truncation: u32,
-    // Philox: counter words 1 to 3 and key.
-    purpose: u32,
-    name_low: u32,
-    name_high: u32,
+    // Philox: counter words 2 and 3, and key.
+    stream_low: u32,
+    stream_high: u32,
     seed_low: u32,
     seed_high: u32,
     // Always 0, which no compiler knows: see `apply`.
     zero: u32,
+    padding: u32,
     scale: f32,
     shift: f32,
     lowest: f32,
@@ -50,8 +50,7 @@ fn multiply_high(a: u32, b: u32) -> u32 {
 
 // Philox 4x32-10: Salmon et al. 2011.
 fn philox(block: u32) -> vec4<u32> {
-    var counter =
-        vec4<u32>(block, parameters.purpose, parameters.name_low, parameters.name_high);
+    var counter = vec4<u32>(block, 0u, parameters.stream_low, parameters.stream_high);
     var key = vec2<u32>(parameters.seed_low, parameters.seed_high);
     for (var round = 0u; round < 10u; round++) {
         counter = vec4<u32>(

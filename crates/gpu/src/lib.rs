@@ -6,6 +6,7 @@ mod backup;
 mod device;
 mod download;
 mod error;
+mod fill;
 mod initialize;
 mod mapped;
 mod origin;
@@ -13,7 +14,6 @@ mod session;
 mod store;
 mod table;
 mod transfer;
-mod upload;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use device::{Gpu, GpuOptions, MemoryKind};

@@ -3,11 +3,11 @@
 use crate::backup::Backup;
 use crate::device::{Gpu, MemoryKind};
 use crate::error::SessionError;
+use crate::fill;
 use crate::mapped::read_into;
 use crate::origin::{Missing, Origin};
 use crate::session::Session;
 use crate::store::VariableSlice;
-use crate::upload;
 use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -108,8 +108,8 @@ impl Session {
             failed: AtomicBool::new(false),
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| match self.gpu.memory() {
-            MemoryKind::Mappable => upload::mapped(&job),
-            MemoryKind::Staged => upload::staged(&job),
+            MemoryKind::Mappable => fill::mapped(&job),
+            MemoryKind::Staged => fill::staged(&job),
         }));
         match outcome {
             Ok(Ok(())) => {}

@@ -3,7 +3,7 @@
 
 use crate::orthogonal::orthonormalize;
 use crate::quantile::{normal, truncation};
-use crate::random::{Philox, Purpose};
+use crate::random::Philox;
 use crate::{DType, Elements, Initializer, Shape, TensorData, Variable};
 use half::f16;
 use thiserror::Error;
@@ -247,7 +247,7 @@ impl Recipe {
         let Variable { shape, dtype, initializer, .. } = variable;
         let dtype = *dtype;
         initializer.check(shape, dtype)?;
-        let philox = Philox::named(seed, Purpose::Initializer, &variable.name);
+        let philox = Philox::new(seed, &variable.name);
         let fill = |value: f64| match constant_bits(value, dtype) {
             Some(bits) => Ok(Recipe::Fill { bits }),
             None => Err(InitializeError::NotRepresentable { value, dtype }),
@@ -309,7 +309,7 @@ impl Recipe {
                 if on_diagonal { *bits } else { 0 }
             }),
             Recipe::Random { distribution, affine, philox } => {
-                let blocks = (0..count.div_ceil(4)).flat_map(|block| philox.block(block as u32));
+                let blocks = (0..count.div_ceil(4)).flat_map(|block| philox.block(block as u32, 0));
                 let values = blocks.take(count).map(|word| {
                     let (negative, magnitude) = distribution.integer(word);
                     affine.apply(negative, magnitude)

@@ -10,30 +10,19 @@ use rand::rand_core::utils;
 use std::convert::Infallible;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What random numbers are for. Different purposes under one name never share numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Purpose {
-    /// A variable's first value.
-    Initializer = 0,
-    /// Numbers drawn one after another on the host, such as the order of a data set.
-    Host = 1,
-    /// Numbers drawn by a kernel at each step, such as a dropout mask.
-    Step = 2,
-}
-
-/// One stream of random blocks: a seed, a purpose and a name.
+/// One stream of random blocks: a seed and a name. A block has an index within a round; the first
+/// values of the variable of that name are round 0, and a kernel that draws anew at each step
+/// takes a round for each.
 ///
 /// ```
-/// use warmstart_graph::random::{Philox, Purpose};
-/// let weight = Philox::named(7, Purpose::Initializer, "fc1/weight");
-/// assert_eq!(weight.word(6), weight.block(1)[2]);
+/// use warmstart_graph::random::Philox;
+/// let weight = Philox::new(7, "fc1/weight");
+/// assert_eq!(weight.word(6), weight.block(1, 0)[2]);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Philox {
     key: [u32; 2],
-    stream: u32,
-    name: [u32; 2],
+    stream: [u32; 2],
 }
 
 fn halves(word: u64) -> [u32; 2] {
@@ -41,15 +30,9 @@ fn halves(word: u64) -> [u32; 2] {
 }
 
 impl Philox {
-    /// The stream that [`Philox::rng`] draws from on the host, under a name of its own.
+    /// The stream of a seed and a name.
     pub fn new(seed: u64, stream: &str) -> Philox {
-        Philox::named(seed, Purpose::Host, stream)
-    }
-
-    /// The stream of a purpose and a name.
-    pub fn named(seed: u64, purpose: Purpose, name: &str) -> Philox {
-        let name = halves(xxh3_64(name.as_bytes()));
-        Philox { key: halves(seed), stream: purpose as u32, name }
+        Philox { key: halves(seed), stream: halves(xxh3_64(stream.as_bytes())) }
     }
 
     /// The key: the seed's low and high word.
@@ -57,24 +40,24 @@ impl Philox {
         self.key
     }
 
-    /// The counter's words 1 to 3: the purpose, and the low and high word of the name's hash
-    /// (xxh3-64). Word 0 is the number of the block.
-    pub fn counter(&self) -> [u32; 3] {
-        [self.stream, self.name[0], self.name[1]]
+    /// Words 2 and 3 of the counter: the low and high word of the name's hash (xxh3-64). Words 0
+    /// and 1 are the block's index and round.
+    pub fn stream_words(&self) -> [u32; 2] {
+        self.stream
     }
 
     /// Four random words.
-    pub fn block(&self, index: u32) -> [u32; 4] {
-        let [stream, low, high] = self.counter();
-        philox([index, stream, low, high], self.key)
+    pub fn block(&self, index: u32, round: u32) -> [u32; 4] {
+        philox([index, round, self.stream[0], self.stream[1]], self.key)
     }
 
-    /// The random word of an element: lane `element % 4` of block `element / 4`.
+    /// The random word of an element in round 0: lane `element % 4` of block `element / 4`.
     pub fn word(&self, element: u64) -> u32 {
-        self.block((element / 4) as u32)[(element % 4) as usize]
+        self.block((element / 4) as u32, 0)[(element % 4) as usize]
     }
 
-    /// A generator that draws the stream's words in order, for use with the `rand` crate.
+    /// A generator that draws words one after another on the host, for use with the `rand` crate.
+    /// Its rounds are counted down from the last, so that it shares none with variables and steps.
     pub fn rng(self) -> PhiloxRng {
         PhiloxRng { philox: self, position: 0, block: [0; 4] }
     }
@@ -109,11 +92,8 @@ impl PhiloxRng {
     }
 
     fn fetch(&self) -> [u32; 4] {
-        // The block's number has 56 bits here: what exceeds a word goes above the purpose, which
-        // is one of few.
-        let [index, above] = halves(self.position / 4);
-        let [stream, low, high] = self.philox.counter();
-        philox([index, stream | above << 8, low, high], self.philox.key)
+        let [index, rounds] = halves(self.position / 4);
+        self.philox.block(index, u32::MAX - rounds)
     }
 }
 
@@ -178,8 +158,8 @@ mod tests {
         let philox = Philox::new(u64::MAX - 3, "order");
         let mut rng = philox.rng();
         let drawn: Vec<u32> = (0..11).map(|_| rng.next_u32()).collect();
-        let words: Vec<u32> = (0..11).map(|element| philox.word(element)).collect();
-        assert_eq!(drawn, words);
+        let words = (0..3).flat_map(|block| philox.block(block, u32::MAX));
+        assert_eq!(drawn, words.take(11).collect::<Vec<_>>());
         for position in 0..11 {
             let mut resumed = philox.rng();
             resumed.set_position(position);
@@ -188,22 +168,17 @@ mod tests {
         assert_eq!(rng.position(), 11);
         let mut far = philox.rng();
         far.set_position(u64::from(u32::MAX) * 4 + 4);
-        assert_ne!(far.next_u32(), drawn[0]);
+        assert_eq!(far.next_u32(), philox.block(0, u32::MAX - 1)[0]);
     }
 
     #[test]
-    fn names_seeds_and_purposes_are_apart() {
+    fn names_seeds_and_rounds_are_apart() {
         let base = Philox::new(1, "a");
-        let others = [
-            Philox::new(2, "a"),
-            Philox::new(1 << 32 | 1, "a"),
-            Philox::new(1, "b"),
-            Philox::named(1, Purpose::Initializer, "a"),
-            Philox::named(1, Purpose::Step, "a"),
-        ];
-        for other in others {
-            assert!((0..64).all(|block| other.block(block) != base.block(block)));
+        for other in [Philox::new(2, "a"), Philox::new(1 << 32 | 1, "a"), Philox::new(1, "b")] {
+            assert!((0..64).all(|block| other.block(block, 0) != base.block(block, 0)));
         }
+        assert!((0..64).all(|block| base.block(block, 1) != base.block(block, 0)));
+        assert_eq!(base.word(5), base.block(1, 0)[1]);
     }
 
     #[test]

@@ -1,0 +1,242 @@
+//! What can be wrong with a graph.
+
+use crate::{DType, Location, Shape};
+use std::fmt;
+use thiserror::Error;
+
+/// One mistake in building a graph: what is wrong, in which operation, and where it was written.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{location}: {operation}{}: {problem}", InScope(.scope))]
+pub struct GraphError {
+    /// The operation: `matmul`, `variable`, ...
+    pub operation: String,
+    /// The scope it was built in, empty at the top.
+    pub scope: String,
+    /// The user's file and line.
+    pub location: Location,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+struct InScope<'a>(&'a str);
+
+impl fmt::Display for InScope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " in scope `{}`", self.0) }
+    }
+}
+
+/// Every mistake in a graph, in the order in which they were made.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub struct GraphErrors(pub Vec<GraphError>);
+
+impl fmt::Display for GraphErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the graph has {count} error{}", if count == 1 { "" } else { "s" })?;
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+    }
+}
+
+/// What is wrong with an operation, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum Problem {
+    /// Two operands do not broadcast.
+    #[error(
+        "shapes {left} and {right} do not broadcast; extents must be equal or 1, aligned at the last dimension"
+    )]
+    Broadcast {
+        /// Shape of the first operand.
+        left: Shape,
+        /// Shape of the second operand.
+        right: Shape,
+    },
+    /// The extents that a matrix product sums over differ.
+    #[error(
+        "cannot multiply {left} by {right}: the first has {left_inner} columns, the second {right_inner} rows; make them equal, or transpose one"
+    )]
+    MatMul {
+        /// Shape of the first operand, after its transposition.
+        left: Shape,
+        /// Shape of the second operand, after its transposition.
+        right: Shape,
+        /// Columns of the first.
+        left_inner: usize,
+        /// Rows of the second.
+        right_inner: usize,
+    },
+    /// A dtype that the operation does not take.
+    #[error("needs {expected}, was given {found}; convert with `.cast(..)`")]
+    DType {
+        /// What the operation takes.
+        expected: String,
+        /// What it was given.
+        found: DType,
+    },
+    /// A rank that the operation does not take.
+    #[error("needs {expected}, was given {found}; reshape it first")]
+    Rank {
+        /// What the operation takes.
+        expected: String,
+        /// The shape it was given.
+        found: Shape,
+    },
+    /// A dimension that the shape does not have.
+    #[error("there is no axis {axis} in shape {shape}; use 0 to rank - 1, each at most once")]
+    Axis {
+        /// The axis asked for.
+        axis: usize,
+        /// The shape.
+        shape: Shape,
+    },
+    /// A reshape that changes the number of elements.
+    #[error("cannot reshape {from} ({} elements) to {to} ({} elements); the numbers must be equal", .from.elements(), .to.elements())]
+    Reshape {
+        /// Shape before.
+        from: Shape,
+        /// Shape asked for.
+        to: Shape,
+    },
+    /// A shape that cannot be repeated to another.
+    #[error(
+        "cannot broadcast {from} to {to}; extents must be equal or 1, aligned at the last dimension"
+    )]
+    BroadcastTo {
+        /// Shape before.
+        from: Shape,
+        /// Shape asked for.
+        to: Shape,
+    },
+    /// A slice outside the tensor.
+    #[error(
+        "cannot take {start}..{end} of axis {axis} of {shape}; start <= end <= extent must hold"
+    )]
+    Slice {
+        /// The axis.
+        axis: usize,
+        /// First index.
+        start: usize,
+        /// Index after the last.
+        end: usize,
+        /// The shape.
+        shape: Shape,
+    },
+    /// Two operands must have one shape.
+    #[error("needs {what} of shape {expected}, was given {found}")]
+    Shape {
+        /// Which operand.
+        what: String,
+        /// The shape needed.
+        expected: Shape,
+        /// The shape given.
+        found: Shape,
+    },
+    /// A number out of its range.
+    #[error("{what} is {value}, and must be {range}")]
+    Range {
+        /// Which number.
+        what: String,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        range: String,
+    },
+    /// A tensor of more elements than a 32-bit index reaches.
+    #[error("{shape} has more elements than an index of 32 bits reaches; split it")]
+    TooLarge {
+        /// The shape.
+        shape: Shape,
+    },
+    /// A name that could not be found again in a checkpoint.
+    #[error(
+        "`{name}` is not a usable name: it is empty, or has an empty part, a control character, a trailing `:0` or the reserved name `__metadata__`; rename it"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A variable declared twice.
+    #[error(
+        "variable `{name}` is already declared at {first}; give one of them another name or scope, or ask for the same variable with `.reuse()`"
+    )]
+    DuplicateVariable {
+        /// The variable.
+        name: String,
+        /// Where it was declared first.
+        first: Location,
+    },
+    /// A reuse that does not agree with the declaration.
+    #[error(
+        "variable `{name}` is {declared_dtype} {declared} as declared at {first}, and reused as {dtype} {shape}; make them agree"
+    )]
+    Reuse {
+        /// The variable.
+        name: String,
+        /// Where it was declared.
+        first: Location,
+        /// Declared shape.
+        declared: Shape,
+        /// Declared dtype.
+        declared_dtype: DType,
+        /// Shape asked for.
+        shape: Shape,
+        /// Dtype asked for.
+        dtype: DType,
+    },
+    /// A placeholder or named tensor declared twice.
+    #[error("the name `{name}` is already taken by another {kind} at {first}; choose another")]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// `placeholder` or `tensor`.
+        kind: String,
+        /// Where it was taken.
+        first: Location,
+    },
+    /// The initializer does not suit the variable.
+    #[error("variable `{name}` of {dtype} {shape} cannot be initialized with {initializer}: {why}")]
+    Initializer {
+        /// The variable.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+        /// Its dtype.
+        dtype: DType,
+        /// The initializer.
+        initializer: String,
+        /// What does not suit.
+        why: String,
+    },
+    /// A tensor of another graph.
+    #[error(
+        "an operand belongs to another graph; build the whole expression in one `Graph` (variables are shared by name)"
+    )]
+    ForeignTensor,
+    /// A gradient through something that has none.
+    #[error(
+        "there is no gradient through {operation}; use `.stop_gradient()` if none is meant to flow"
+    )]
+    NoGradient {
+        /// The operation.
+        operation: String,
+    },
+    /// An optimizer has nothing to train.
+    #[error(
+        "the loss depends on no trainable variable; build it from variables, or check for a `stop_gradient`"
+    )]
+    NothingToTrain,
+    /// A loss that is not a scalar.
+    #[error(
+        "the loss has shape {shape}, and must be a scalar; reduce it with `.mean_all()` or `.sum_all()`"
+    )]
+    LossNotScalar {
+        /// Its shape.
+        shape: Shape,
+    },
+    /// A serialized graph that does not fit together.
+    #[error("the stored graph is damaged: {why}; save it again")]
+    Damaged {
+        /// What does not fit.
+        why: String,
+    },
+}

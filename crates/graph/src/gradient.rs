@@ -1,0 +1,90 @@
+//! Gradients, graph to graph: what comes out is more nodes of the same graph, so everything after
+//! (fusion, memory planning, printing) sees one graph.
+
+use crate::{DType, NodeId, Problem, Tensor};
+use std::collections::HashMap;
+
+/// The gradients of a scalar with respect to tensors, by reverse accumulation. `None` where the
+/// loss does not depend on one.
+///
+/// Mistakes are recorded in the graph, like all others: a loss that is not a scalar, an operation
+/// without a gradient.
+///
+/// ```
+/// use warmstart_graph::{DType, Graph, gradients};
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [3], DType::F32);
+/// let loss = x.square().sum_all();
+/// let dx = gradients(loss, &[x])[0].unwrap();
+/// assert_eq!(dx.shape().to_string(), "[3]");
+/// ```
+#[track_caller]
+pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Option<Tensor<'g>>> {
+    let graph = loss.graph();
+    if loss.is_invalid() {
+        return vec![None; with_respect_to.len()];
+    }
+    if loss.shape().rank() != 0 || loss.dtype() != DType::F32 {
+        graph.record("gradients", "", Problem::LossNotScalar { shape: loss.shape() });
+        return vec![None; with_respect_to.len()];
+    }
+    // A variable may be read by several nodes; they are one value.
+    let key = |tensor: Tensor<'g>| canonical(tensor);
+    let mut wanted: HashMap<NodeId, Option<Tensor<'g>>> =
+        with_respect_to.iter().map(|&tensor| (key(tensor), None)).collect();
+
+    // Only nodes between the loss and what is asked for need a gradient.
+    let last = loss.id().0;
+    let mut depends = vec![false; last + 1];
+    graph.with_def(|def| {
+        for (at, node) in def.nodes[..=last].iter().enumerate() {
+            depends[at] = wanted.contains_key(&key(Tensor::new(graph, NodeId(at))))
+                || node.inputs.iter().any(|input| depends[input.0]);
+        }
+    });
+
+    let mut accumulated: HashMap<NodeId, Tensor<'g>> = HashMap::new();
+    accumulated.insert(loss.id(), graph.on_behalf_of(loss.id(), || loss.number(1.0)));
+    for at in (0..=last).rev() {
+        let id = NodeId(at);
+        let Some(gradient) = accumulated.remove(&id).filter(|_| depends[at]) else { continue };
+        let output = Tensor::new(graph, id);
+        if let Some(sum) = wanted.get_mut(&key(output)) {
+            let total = |sum: Tensor<'g>| graph.on_behalf_of(id, || sum + gradient);
+            *sum = Some(sum.map_or(gradient, total));
+        }
+        let (op, inputs) = graph.with(id, |node| (node.op.clone(), node.inputs.clone()));
+        if !inputs.iter().any(|input| depends[input.0]) {
+            continue;
+        }
+        let tensors: Vec<_> = inputs.iter().map(|&input| Tensor::new(graph, input)).collect();
+        let parts = graph.on_behalf_of(id, || op.gradient(output, &tensors, gradient));
+        let parts = match parts {
+            Ok(parts) => parts,
+            Err(problem) => {
+                graph.on_behalf_of(id, || graph.record("gradients", "", problem));
+                continue;
+            }
+        };
+        for (input, part) in inputs.into_iter().zip(parts) {
+            let Some(part) = part.filter(|_| depends[input.0]) else { continue };
+            let total = match accumulated.get(&input) {
+                Some(&sum) => graph.on_behalf_of(id, || sum + part),
+                None => part,
+            };
+            accumulated.insert(input, total);
+        }
+    }
+    with_respect_to.iter().map(|&tensor| wanted[&key(tensor)]).collect()
+}
+
+/// The first node that reads the same variable, or the node itself.
+fn canonical(tensor: Tensor<'_>) -> NodeId {
+    use crate::ops::Op;
+    tensor.graph().with_def(|def| match &def.node(tensor.id()).op {
+        op @ Op::Variable(_) => {
+            NodeId(def.nodes.iter().position(|node| node.op == *op).unwrap_or(tensor.id().0))
+        }
+        _ => tensor.id(),
+    })
+}

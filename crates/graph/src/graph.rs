@@ -1,0 +1,416 @@
+//! The graph: an arena of nodes and the variables they speak of.
+
+use crate::ops::Op;
+use crate::{
+    DType, GraphError, GraphErrors, Initializer, Location, Problem, Role, Scope, Shape, Tensor,
+    TensorData, Variable,
+};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// The name of the variable that counts training steps.
+pub const GLOBAL_STEP: &str = "global_step";
+
+/// A node's index in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub usize);
+
+/// A variable's index in its graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VariableId(pub usize);
+
+/// One operation in a graph.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// What it computes.
+    pub op: Op,
+    /// From what; always earlier nodes.
+    pub inputs: Vec<NodeId>,
+    /// The extents of the result.
+    pub shape: Shape,
+    /// The element type of the result.
+    pub dtype: DType,
+    /// The scope it was built in, empty at the top.
+    pub scope: String,
+    /// The user's line that built it.
+    pub location: Location,
+}
+
+/// A graph as plain data: what is compiled, printed and stored in checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GraphDef {
+    /// The operations, each after its inputs.
+    pub nodes: Vec<Node>,
+    /// The variables, in the order of their declaration.
+    pub variables: Vec<Variable>,
+    /// Tensors that were given a name, see [`Tensor::named`].
+    pub names: BTreeMap<String, NodeId>,
+    /// The seed of random operations such as dropout.
+    pub seed: u64,
+}
+
+impl GraphDef {
+    /// The node with an index. Indices come from the graph itself.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// The variable with an index. Indices come from the graph itself.
+    pub fn variable(&self, id: VariableId) -> &Variable {
+        &self.variables[id.0]
+    }
+
+    /// Checks a graph that came from outside: that inputs come before their uses, and that every
+    /// shape and dtype is what the shape rules say.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn validate(&self) -> Result<(), GraphErrors> {
+        for (at, node) in self.nodes.iter().enumerate() {
+            let fail = |problem| {
+                Err(GraphErrors(vec![GraphError {
+                    operation: node.op.name().to_owned(),
+                    scope: node.scope.clone(),
+                    location: node.location.clone(),
+                    problem,
+                }]))
+            };
+            if node.op == Op::Invalid || node.inputs.iter().any(|input| input.0 >= at) {
+                let why = format!("node {at} is invalid or uses a later node");
+                return fail(Problem::Damaged { why });
+            }
+            let inputs: Vec<&Node> = node.inputs.iter().map(|&id| self.node(id)).collect();
+            match node.op.infer(&inputs, &self.variables) {
+                Ok((shape, dtype)) if shape == node.shape && dtype == node.dtype => {}
+                Ok((shape, dtype)) => {
+                    let why = format!(
+                        "node {at} is stored as {} {}, and its inputs give {dtype} {shape}",
+                        node.dtype, node.shape
+                    );
+                    return fail(Problem::Damaged { why });
+                }
+                Err(problem) => return fail(problem),
+            }
+        }
+        let names_fit = self.names.values().all(|id| id.0 < self.nodes.len());
+        let mut variables: Vec<&str> = self.variables.iter().map(|v| v.name.as_str()).collect();
+        variables.sort_unstable();
+        if !names_fit || variables.windows(2).any(|pair| pair[0] == pair[1]) {
+            let why = "a name points nowhere, or two variables share one".to_owned();
+            return Err(GraphErrors(vec![GraphError {
+                operation: "graph".to_owned(),
+                scope: String::new(),
+                location: Location { file: "stored graph".to_owned(), line: 0 },
+                problem: Problem::Damaged { why },
+            }]));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    def: GraphDef,
+    errors: Vec<GraphError>,
+    /// Where nodes built now are said to come from, instead of the caller: set while gradients
+    /// are built, so that they point at the user's line too.
+    origin: Option<(Location, String)>,
+}
+
+/// A graph being built.
+///
+/// Building never panics and never stops: a mistake is recorded with the caller's file and line,
+/// and [`Graph::finish`] (which compiling calls) returns all of them together.
+///
+/// ```
+/// use warmstart_graph::{DType, Graph};
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [64, 784], DType::F32);
+/// let hidden = graph.scope("fc1").linear(x, 128).relu();
+/// let logits = graph.scope("fc2").linear(hidden, 10);
+/// assert_eq!(logits.shape().to_string(), "[64, 10]");
+/// assert!(graph.finish().is_ok());
+///
+/// let wrong = x + hidden;
+/// let errors = graph.finish().unwrap_err();
+/// assert!(errors.to_string().contains("shapes [64, 784] and [64, 128] do not broadcast"));
+/// ```
+#[derive(Default)]
+pub struct Graph {
+    inner: RefCell<Inner>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// A graph from its stored form.
+    ///
+    /// # Errors
+    /// What does not fit together, if it was damaged.
+    pub fn from_def(def: GraphDef) -> Result<Graph, GraphErrors> {
+        def.validate()?;
+        Ok(Graph { inner: RefCell::new(Inner { def, ..Inner::default() }) })
+    }
+
+    /// The graph as plain data.
+    ///
+    /// # Errors
+    /// Every mistake that was made while building it.
+    pub fn finish(&self) -> Result<GraphDef, GraphErrors> {
+        let inner = self.inner.borrow();
+        if inner.errors.is_empty() {
+            Ok(inner.def.clone())
+        } else {
+            Err(GraphErrors(inner.errors.clone()))
+        }
+    }
+
+    /// Sets the seed of random operations that are built from here on (dropout).
+    pub fn set_seed(&self, seed: u64) {
+        self.inner.borrow_mut().def.seed = seed;
+    }
+
+    /// The seed of random operations.
+    pub fn seed(&self) -> u64 {
+        self.inner.borrow().def.seed
+    }
+
+    /// The scope at the top, in which names have no prefix.
+    pub fn root(&self) -> Scope<'_> {
+        Scope::root(self)
+    }
+
+    /// A scope: names built through it begin with `name/`.
+    pub fn scope(&self, name: &str) -> Scope<'_> {
+        self.root().scope(name)
+    }
+
+    /// A value fed at each run.
+    #[track_caller]
+    pub fn placeholder(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
+        self.root().placeholder(name, shape, dtype)
+    }
+
+    /// A trainable `f32` variable.
+    #[track_caller]
+    pub fn variable(
+        &self,
+        name: &str,
+        shape: impl Into<Shape>,
+        initializer: Initializer,
+    ) -> Tensor<'_> {
+        self.root().variable(name, shape, initializer)
+    }
+
+    /// A value written into the graph.
+    #[track_caller]
+    pub fn constant(&self, data: impl Into<TensorData>) -> Tensor<'_> {
+        self.add(Op::Constant(data.into()), &[], "")
+    }
+
+    /// The number of training steps done so far, a `u32` scalar: the variable [`GLOBAL_STEP`],
+    /// declared at first use and incremented by optimizers.
+    #[track_caller]
+    pub fn global_step(&self) -> Tensor<'_> {
+        self.root().reuse().state_of(GLOBAL_STEP, [], DType::U32, Initializer::Zeros)
+    }
+
+    /// The tensor that was given a name with [`Tensor::named`].
+    pub fn named(&self, name: &str) -> Option<Tensor<'_>> {
+        let id = self.inner.borrow().def.names.get(name).copied()?;
+        Some(Tensor::new(self, id))
+    }
+
+    /// Adds a node; a node that does not fit, or has an input that did not, is invalid.
+    #[track_caller]
+    pub(crate) fn add(&self, op: Op, inputs: &[NodeId], scope: &str) -> Tensor<'_> {
+        let (location, scope) = self.origin(scope);
+        let inner = &mut *self.inner.borrow_mut();
+        let nodes: Vec<&Node> = inputs.iter().map(|&id| inner.def.node(id)).collect();
+        let inferred = if nodes.iter().any(|node| node.op == Op::Invalid) {
+            None
+        } else {
+            match op.infer(&nodes, &inner.def.variables) {
+                Ok(inferred) => Some(inferred),
+                Err(problem) => {
+                    let operation = op.name().to_owned();
+                    let (scope, location) = (scope.clone(), location.clone());
+                    inner.errors.push(GraphError { operation, scope, location, problem });
+                    None
+                }
+            }
+        };
+        let node = match inferred {
+            Some((shape, dtype)) => {
+                Node { op, inputs: inputs.to_vec(), shape, dtype, scope, location }
+            }
+            None => Node {
+                op: Op::Invalid,
+                inputs: Vec::new(),
+                shape: Shape::scalar(),
+                dtype: DType::F32,
+                scope,
+                location,
+            },
+        };
+        inner.def.nodes.push(node);
+        Tensor::new(self, NodeId(inner.def.nodes.len() - 1))
+    }
+
+    /// Records a mistake and gives an invalid tensor to go on with.
+    #[track_caller]
+    pub(crate) fn refuse(&self, operation: &str, scope: &str, problem: Problem) -> Tensor<'_> {
+        self.record(operation, scope, problem);
+        self.add(Op::Invalid, &[], scope)
+    }
+
+    #[track_caller]
+    pub(crate) fn record(&self, operation: &str, scope: &str, problem: Problem) {
+        let (location, scope) = self.origin(scope);
+        let operation = operation.to_owned();
+        let error = GraphError { operation, scope, location, problem };
+        self.inner.borrow_mut().errors.push(error);
+    }
+
+    #[track_caller]
+    fn origin(&self, scope: &str) -> (Location, String) {
+        match &self.inner.borrow().origin {
+            Some(origin) => origin.clone(),
+            None => (Location::caller(), scope.to_owned()),
+        }
+    }
+
+    /// Builds nodes that are said to come from the line and scope of another node.
+    pub(crate) fn on_behalf_of<T>(&self, id: NodeId, build: impl FnOnce() -> T) -> T {
+        let (location, scope) = {
+            let inner = self.inner.borrow();
+            let node = inner.def.node(id);
+            (node.location.clone(), node.scope.clone())
+        };
+        let outer = self.inner.borrow_mut().origin.replace((location, scope));
+        let result = build();
+        self.inner.borrow_mut().origin = outer;
+        result
+    }
+
+    /// Declares a variable, or finds it again if `reuse` allows.
+    #[track_caller]
+    pub(crate) fn declare(&self, variable: Variable, reuse: bool, scope: &str) -> Tensor<'_> {
+        let existing = {
+            let inner = self.inner.borrow();
+            let position = inner.def.variables.iter().position(|v| v.name == variable.name);
+            position.map(|at| (at, inner.def.variables[at].clone()))
+        };
+        if let Some((at, first)) = existing {
+            let problem = if !reuse {
+                Problem::DuplicateVariable { name: variable.name, first: first.location }
+            } else if first.shape != variable.shape || first.dtype != variable.dtype {
+                Problem::Reuse {
+                    name: variable.name,
+                    first: first.location,
+                    declared: first.shape,
+                    declared_dtype: first.dtype,
+                    shape: variable.shape,
+                    dtype: variable.dtype,
+                }
+            } else {
+                return self.add(Op::Variable(VariableId(at)), &[], scope);
+            };
+            return self.refuse("variable", scope, problem);
+        }
+        if !usable_name(&variable.name) {
+            return self.refuse("variable", scope, Problem::Name { name: variable.name });
+        }
+        if let Err(why) = variable.initializer.check(&variable.shape, variable.dtype) {
+            let problem = Problem::Initializer {
+                name: variable.name,
+                shape: variable.shape,
+                dtype: variable.dtype,
+                initializer: variable.initializer.to_string(),
+                why: why.to_string(),
+            };
+            return self.refuse("variable", scope, problem);
+        }
+        let id = {
+            let mut inner = self.inner.borrow_mut();
+            inner.def.variables.push(variable);
+            VariableId(inner.def.variables.len() - 1)
+        };
+        self.add(Op::Variable(id), &[], scope)
+    }
+
+    #[track_caller]
+    pub(crate) fn add_placeholder(
+        &self,
+        name: String,
+        shape: Shape,
+        dtype: DType,
+        scope: &str,
+    ) -> Tensor<'_> {
+        let taken = self.inner.borrow().def.nodes.iter().find_map(|node| match &node.op {
+            Op::Placeholder { name: other, .. } if *other == name => Some(node.location.clone()),
+            _ => None,
+        });
+        if let Some(first) = taken {
+            let kind = "placeholder".to_owned();
+            let problem = Problem::DuplicateName { name, kind, first };
+            return self.refuse("placeholder", scope, problem);
+        }
+        if !usable_name(&name) {
+            return self.refuse("placeholder", scope, Problem::Name { name });
+        }
+        self.add(Op::Placeholder { name, shape, dtype }, &[], scope)
+    }
+
+    #[track_caller]
+    pub(crate) fn name(&self, name: &str, id: NodeId) {
+        let taken = self.inner.borrow().def.names.get(name).copied();
+        match taken {
+            Some(first) if first != id => {
+                let first = self.with(first, |node| node.location.clone());
+                let (name, kind) = (name.to_owned(), "tensor".to_owned());
+                self.record("named", "", Problem::DuplicateName { name, kind, first });
+            }
+            _ => {
+                self.inner.borrow_mut().def.names.insert(name.to_owned(), id);
+            }
+        }
+    }
+
+    pub(crate) fn with<T>(&self, id: NodeId, read: impl FnOnce(&Node) -> T) -> T {
+        read(self.inner.borrow().def.node(id))
+    }
+
+    pub(crate) fn with_def<T>(&self, read: impl FnOnce(&GraphDef) -> T) -> T {
+        read(&self.inner.borrow().def)
+    }
+}
+
+/// Names are kept to what every checkpoint format can hold and give back.
+fn usable_name(name: &str) -> bool {
+    !name.split('/').any(str::is_empty)
+        && !name.chars().any(char::is_control)
+        && !name.ends_with(":0")
+        && name != "__metadata__"
+}
+
+impl Variable {
+    /// A variable with the given name, declared by the caller.
+    #[track_caller]
+    pub fn new(
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        dtype: DType,
+        initializer: Initializer,
+        role: Role,
+    ) -> Variable {
+        let location = Location::caller();
+        Variable { name: name.into(), shape: shape.into(), dtype, initializer, role, location }
+    }
+}

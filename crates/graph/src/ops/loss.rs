@@ -1,0 +1,165 @@
+//! Losses. The cross-entropy of class indices is an operation of its own, so that the device
+//! computes it and its gradient straight from the logits; the others are built from other
+//! operations.
+
+use super::softmax::{evaluate, log_sum_exp};
+use crate::reference::Value;
+use crate::{DType, Node, Op, Problem, Shape, Tensor};
+
+fn infer_logits(
+    label_smoothing: f32,
+    logits: &Node,
+    labels: &Node,
+) -> Result<(usize, usize), Problem> {
+    if !(0.0..=1.0).contains(&label_smoothing) {
+        return Err(Problem::Range {
+            what: "label smoothing".to_owned(),
+            value: label_smoothing.into(),
+            range: "in 0..=1".to_owned(),
+        });
+    }
+    if logits.dtype != DType::F32 {
+        return Err(Problem::DType { expected: "f32 logits".to_owned(), found: logits.dtype });
+    }
+    if labels.dtype != DType::I32 {
+        return Err(Problem::DType { expected: "i32 labels".to_owned(), found: labels.dtype });
+    }
+    let [rows, classes] = logits.shape[..] else {
+        let expected = "logits [n, classes]".to_owned();
+        return Err(Problem::Rank { expected, found: logits.shape.clone() });
+    };
+    if labels.shape[..] != [rows] {
+        return Err(Problem::Shape {
+            what: "labels".to_owned(),
+            expected: Shape::from([rows]),
+            found: labels.shape.clone(),
+        });
+    }
+    Ok((rows, classes))
+}
+
+pub(super) fn infer(label_smoothing: f32, inputs: &[&Node]) -> Result<(Shape, DType), Problem> {
+    let (rows, _) = infer_logits(label_smoothing, inputs[0], inputs[1])?;
+    Ok((Shape::from([rows]), DType::F32))
+}
+
+pub(super) fn infer_gradient(
+    label_smoothing: f32,
+    inputs: &[&Node],
+) -> Result<(Shape, DType), Problem> {
+    let (rows, classes) = infer_logits(label_smoothing, inputs[0], inputs[1])?;
+    if inputs[2].shape[..] != [rows] || inputs[2].dtype != DType::F32 {
+        return Err(Problem::Shape {
+            what: "gradient".to_owned(),
+            expected: Shape::from([rows]),
+            found: inputs[2].shape.clone(),
+        });
+    }
+    Ok((Shape::from([rows, classes]), DType::F32))
+}
+
+/// −Σ target · ln softmax, where the target is `1 − s` at the label plus `s / classes` everywhere
+/// (Szegedy et al. 2015, section 7). A label outside the classes gives NaN: on a device nothing
+/// else can be said in time, and NaN is reported.
+fn evaluate_row(label_smoothing: f32, logits: &[f64], label: f64) -> f64 {
+    let Some(&at_label) = logits.get(label as usize).filter(|_| label >= 0.0) else {
+        return f64::NAN;
+    };
+    let smoothing = f64::from(label_smoothing);
+    let total = log_sum_exp(logits);
+    let mean = logits.iter().sum::<f64>() / logits.len() as f64;
+    total - (1.0 - smoothing) * at_label - smoothing * mean
+}
+
+pub(super) fn evaluate_loss(label_smoothing: f32, inputs: &[&Value]) -> Vec<f64> {
+    let classes = inputs[0].shape[1];
+    (0..inputs[0].shape[0])
+        .map(|row| {
+            let logits = &inputs[0].elements[row * classes..][..classes];
+            evaluate_row(label_smoothing, logits, inputs[1].elements[row])
+        })
+        .collect()
+}
+
+pub(super) fn evaluate_gradient(label_smoothing: f32, inputs: &[&Value]) -> Vec<f64> {
+    let classes = inputs[0].shape[1];
+    let smoothing = f64::from(label_smoothing);
+    evaluate(inputs[0])
+        .iter()
+        .enumerate()
+        .map(|(at, probability)| {
+            let (row, class) = (at / classes, at % classes);
+            let label = inputs[1].elements[row];
+            if label < 0.0 || label >= classes as f64 {
+                return f64::NAN;
+            }
+            let hit = if label == class as f64 { 1.0 - smoothing } else { 0.0 };
+            (probability - hit - smoothing / classes as f64) * inputs[2].elements[row]
+        })
+        .collect()
+}
+
+/// With L = cross-entropy of softmax(x): dx = (softmax(x) − target) dL.
+pub(super) fn gradient<'g>(
+    label_smoothing: f32,
+    inputs: &[Tensor<'g>],
+    dy: Tensor<'g>,
+) -> Tensor<'g> {
+    inputs[0].apply(Op::SoftmaxCrossEntropyGradient { label_smoothing }, &[inputs[1], dy])
+}
+
+impl<'g> Tensor<'g> {
+    /// The mean cross-entropy between the softmax of these logits `[n, classes]` and class
+    /// indices `[n]` (`i32`), a scalar. A label outside the classes makes it NaN.
+    #[track_caller]
+    #[must_use]
+    pub fn softmax_cross_entropy(self, labels: Tensor<'g>) -> Tensor<'g> {
+        self.softmax_cross_entropy_smoothed(labels, 0.0)
+    }
+
+    /// As [`Tensor::softmax_cross_entropy`], with a share of the target spread evenly over the
+    /// classes (Szegedy et al. 2015, section 7).
+    #[track_caller]
+    #[must_use]
+    pub fn softmax_cross_entropy_smoothed(
+        self,
+        labels: Tensor<'g>,
+        label_smoothing: f32,
+    ) -> Tensor<'g> {
+        self.apply(Op::SoftmaxCrossEntropy { label_smoothing }, &[labels]).mean_all()
+    }
+
+    /// The mean over rows of −Σ p ln softmax(x), for target probabilities of the logits' shape; a
+    /// scalar.
+    #[track_caller]
+    #[must_use]
+    pub fn softmax_cross_entropy_probabilities(self, probabilities: Tensor<'g>) -> Tensor<'g> {
+        let last = self.shape().rank().saturating_sub(1);
+        -(probabilities * self.log_softmax()).sum(&[last]).mean_all()
+    }
+
+    /// The mean binary cross-entropy between the sigmoid of these logits and targets in 0..=1, a
+    /// scalar: max(x, 0) − x t + ln(1 + e^−|x|), which does not overflow.
+    #[track_caller]
+    #[must_use]
+    pub fn binary_cross_entropy_with_logits(self, targets: Tensor<'g>) -> Tensor<'g> {
+        (self.softplus() - self * targets).mean_all()
+    }
+
+    /// The mean of (x − t)², a scalar.
+    #[track_caller]
+    #[must_use]
+    pub fn mean_squared_error(self, targets: Tensor<'g>) -> Tensor<'g> {
+        (self - targets).square().mean_all()
+    }
+
+    /// The mean Huber loss, a scalar: ½ e² where |e| ≤ δ, else δ (|e| − ½ δ), with e = x − t
+    /// (Huber 1964).
+    #[track_caller]
+    #[must_use]
+    pub fn huber(self, targets: Tensor<'g>, delta: f32) -> Tensor<'g> {
+        let error = (self - targets).abs();
+        let outside = error.greater(error.number(delta));
+        outside.select((error - 0.5 * delta) * delta, error.square() * 0.5).mean_all()
+    }
+}

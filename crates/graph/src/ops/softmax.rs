@@ -1,0 +1,66 @@
+//! Softmax and its logarithm over the last axis.
+
+use crate::reference::Value;
+use crate::{DType, Node, Op, Problem, Shape, Tensor};
+
+pub(super) fn infer(x: &Node) -> Result<(Shape, DType), Problem> {
+    if x.dtype != DType::F32 {
+        return Err(Problem::DType { expected: "f32".to_owned(), found: x.dtype });
+    }
+    if x.shape.rank() == 0 {
+        let expected = "at least one dimension".to_owned();
+        return Err(Problem::Rank { expected, found: x.shape.clone() });
+    }
+    Ok((x.shape.clone(), DType::F32))
+}
+
+/// ln Σ eˣ of a row, without overflow.
+pub(super) fn log_sum_exp(row: &[f64]) -> f64 {
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    largest + row.iter().map(|x| (x - largest).exp()).sum::<f64>().ln()
+}
+
+pub(super) fn evaluate_log(x: &Value) -> Vec<f64> {
+    let width = x.shape.last().copied().unwrap_or(1).max(1);
+    x.elements
+        .chunks_exact(width)
+        .flat_map(|row| {
+            let total = log_sum_exp(row);
+            row.iter().map(move |x| x - total)
+        })
+        .collect()
+}
+
+pub(super) fn evaluate(x: &Value) -> Vec<f64> {
+    evaluate_log(x).into_iter().map(f64::exp).collect()
+}
+
+fn last_axis(x: Tensor<'_>) -> [usize; 1] {
+    [x.shape().rank().saturating_sub(1)]
+}
+
+/// With y = softmax(x): dx = y (dy − Σ dy y).
+pub(super) fn gradient<'g>(y: Tensor<'g>, dy: Tensor<'g>) -> Tensor<'g> {
+    y * (dy - (dy * y).sum_keep_dims(&last_axis(y)))
+}
+
+/// With y = ln softmax(x): dx = dy − eʸ Σ dy.
+pub(super) fn log_gradient<'g>(y: Tensor<'g>, dy: Tensor<'g>) -> Tensor<'g> {
+    dy - y.exp() * dy.sum_keep_dims(&last_axis(y))
+}
+
+impl<'g> Tensor<'g> {
+    /// eˣ / Σ eˣ over the last axis, without overflow.
+    #[track_caller]
+    #[must_use]
+    pub fn softmax(self) -> Tensor<'g> {
+        self.apply(Op::Softmax, &[])
+    }
+
+    /// The logarithm of the softmax over the last axis, without overflow.
+    #[track_caller]
+    #[must_use]
+    pub fn log_softmax(self) -> Tensor<'g> {
+        self.apply(Op::LogSoftmax, &[])
+    }
+}

@@ -1,0 +1,213 @@
+//! What ends a training step: the gradients' global norm, and writes into variables.
+
+use crate::reference::Value;
+use crate::{DType, Node, Problem, Shape, Tensor, Variable, VariableId};
+use serde::{Deserialize, Serialize};
+
+/// One operation that updates all parameters of an optimizer.
+///
+/// Its inputs are the learning rate, the factor for gradients (from clipping), then the gradient of
+/// each parameter in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerUpdate {
+    /// How a parameter follows from its gradient.
+    pub rule: Rule,
+    /// What is updated, with its slots in the order of [`Rule::slots`].
+    pub parameters: Vec<Parameter>,
+    /// How often this optimizer has updated, a `u32` scalar: read, then incremented.
+    pub step: VariableId,
+    /// The global step, a `u32` scalar: incremented.
+    pub global_step: VariableId,
+}
+
+/// A parameter of an [`OptimizerUpdate`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// The variable that is trained.
+    pub variable: VariableId,
+    /// Its slots.
+    pub slots: Vec<VariableId>,
+    /// Whether weight decay applies to it.
+    pub decays: bool,
+}
+
+/// How a parameter follows from its gradient. Weight decay applies to parameters whose
+/// [`Parameter::decays`] is set.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// Stochastic gradient descent, as `torch.optim.SGD` (dampening 0).
+    Sgd {
+        /// 0 for none; then there is no slot.
+        momentum: f32,
+        /// Look ahead (Sutskever et al. 2013).
+        nesterov: bool,
+        /// L2 penalty, added to the gradient.
+        weight_decay: f32,
+    },
+    /// Adam (Kingma and Ba 2014), as `torch.optim.Adam`; with decoupled weight decay AdamW
+    /// (Loshchilov and Hutter 2017), as `torch.optim.AdamW`.
+    Adam {
+        /// Decay of the first moment. In `f64`, because 1 − β₂ loses digits in `f32`.
+        beta1: f64,
+        /// Decay of the second moment.
+        beta2: f64,
+        /// Added to the root of the second moment.
+        epsilon: f32,
+        /// Weight decay.
+        weight_decay: f32,
+        /// Whether weight decay acts on the parameter (AdamW) rather than the gradient.
+        decoupled: bool,
+    },
+}
+
+impl Rule {
+    /// The optimizer's name, which is part of its slots' names.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Rule::Sgd { .. } => "sgd",
+            Rule::Adam { decoupled: false, .. } => "adam",
+            Rule::Adam { decoupled: true, .. } => "adamw",
+        }
+    }
+
+    /// The names of the slots that each parameter has.
+    pub fn slots(&self) -> &'static [&'static str] {
+        match self {
+            Rule::Sgd { momentum: 0.0, .. } => &[],
+            Rule::Sgd { .. } => &["momentum"],
+            Rule::Adam { .. } => &["m", "v"],
+        }
+    }
+
+    /// The plain CPU twin of the update of one element: parameter and slots are changed in place.
+    /// `step` counts from 1.
+    pub fn evaluate(
+        &self,
+        step: f64,
+        learning_rate: f64,
+        decays: bool,
+        gradient: f64,
+        parameter: &mut f64,
+        slots: &mut [f64],
+    ) {
+        let decay = |weight_decay: f32| if decays { f64::from(weight_decay) } else { 0.0 };
+        match *self {
+            Rule::Sgd { momentum, nesterov, weight_decay } => {
+                let gradient = gradient + decay(weight_decay) * *parameter;
+                let mut direction = gradient;
+                if let [velocity] = slots {
+                    *velocity = f64::from(momentum) * *velocity + gradient;
+                    direction = if nesterov {
+                        gradient + f64::from(momentum) * *velocity
+                    } else {
+                        *velocity
+                    };
+                }
+                *parameter -= learning_rate * direction;
+            }
+            Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => {
+                let [m, v] = slots else { return };
+                let decay = decay(weight_decay);
+                let mut gradient = gradient;
+                if decoupled {
+                    *parameter -= learning_rate * decay * *parameter;
+                } else {
+                    gradient += decay * *parameter;
+                }
+                *m = beta1 * *m + (1.0 - beta1) * gradient;
+                *v = beta2 * *v + (1.0 - beta2) * gradient * gradient;
+                let m_hat = *m / (1.0 - beta1.powf(step));
+                let v_hat = *v / (1.0 - beta2.powf(step));
+                *parameter -= learning_rate * m_hat / (v_hat.sqrt() + f64::from(epsilon));
+            }
+        }
+    }
+}
+
+impl OptimizerUpdate {
+    /// Every variable it writes.
+    pub fn written(&self) -> impl Iterator<Item = VariableId> + '_ {
+        let parameters = self.parameters.iter();
+        parameters
+            .flat_map(|p| std::iter::once(p.variable).chain(p.slots.iter().copied()))
+            .chain([self.step, self.global_step])
+    }
+
+    pub(super) fn infer(
+        &self,
+        inputs: &[&Node],
+        variables: &[Variable],
+    ) -> Result<(Shape, DType), Problem> {
+        let damaged = |why: String| Err(Problem::Damaged { why });
+        if inputs.len() != self.parameters.len() + 2 {
+            return damaged("an optimizer update needs one gradient for each parameter".to_owned());
+        }
+        if inputs[..2].iter().any(|x| x.shape.rank() != 0 || x.dtype != DType::F32) {
+            return damaged(
+                "an optimizer's learning rate and factor must be f32 scalars".to_owned(),
+            );
+        }
+        if self.written().any(|id| id.0 >= variables.len()) {
+            return damaged("an optimizer update names a variable that is not there".to_owned());
+        }
+        for step in [self.step, self.global_step] {
+            let step = &variables[step.0];
+            if step.dtype != DType::U32 || step.shape.rank() != 0 {
+                return damaged(format!("the step `{}` must be a u32 scalar", step.name));
+            }
+        }
+        for (parameter, gradient) in self.parameters.iter().zip(&inputs[2..]) {
+            if parameter.slots.len() != self.rule.slots().len() {
+                return damaged("a parameter of an optimizer update lacks slots".to_owned());
+            }
+            let ids = std::iter::once(parameter.variable).chain(parameter.slots.iter().copied());
+            for variable in ids.map(|id| &variables[id.0]) {
+                if variable.shape != gradient.shape || variable.dtype != DType::F32 {
+                    return Err(Problem::Shape {
+                        what: format!("a gradient for variable `{}`", variable.name),
+                        expected: variable.shape.clone(),
+                        found: gradient.shape.clone(),
+                    });
+                }
+            }
+        }
+        Ok((Shape::from([0]), DType::F32))
+    }
+}
+
+pub(super) fn infer_assign(variable: &Variable, value: &Node) -> Result<(Shape, DType), Problem> {
+    if variable.dtype != value.dtype {
+        let expected = format!("{} for variable `{}`", variable.dtype, variable.name);
+        return Err(Problem::DType { expected, found: value.dtype });
+    }
+    if variable.shape != value.shape {
+        return Err(Problem::Shape {
+            what: format!("a value for variable `{}`", variable.name),
+            expected: variable.shape.clone(),
+            found: value.shape.clone(),
+        });
+    }
+    Ok((Shape::from([0]), DType::F32))
+}
+
+pub(super) fn infer_global_norm(inputs: &[&Node]) -> Result<(Shape, DType), Problem> {
+    match inputs.iter().find(|x| x.dtype != DType::F32) {
+        Some(x) => Err(Problem::DType { expected: "f32".to_owned(), found: x.dtype }),
+        None => Ok((Shape::scalar(), DType::F32)),
+    }
+}
+
+pub(super) fn evaluate_global_norm(inputs: &[&Value]) -> Vec<f64> {
+    let squares = inputs.iter().flat_map(|x| x.elements.iter().map(|x| x * x));
+    vec![squares.sum::<f64>().sqrt()]
+}
+
+/// d‖x‖ = x / ‖x‖.
+pub(super) fn global_norm_gradient<'g>(
+    norm: Tensor<'g>,
+    inputs: &[Tensor<'g>],
+    dy: Tensor<'g>,
+) -> Vec<Option<Tensor<'g>>> {
+    inputs.iter().map(|&x| Some(x * (dy / norm))).collect()
+}

@@ -1,0 +1,230 @@
+//! The same elements in another arrangement: reshape, transpose, broadcast, slice, pad, concat.
+
+use crate::reference::{Value, indices};
+use crate::{DType, Node, Op, Problem, Shape, Tensor};
+
+type Inferred = Result<(Shape, DType), Problem>;
+
+pub(super) fn infer_reshape(shape: &Shape, x: &Node) -> Inferred {
+    if shape.checked_elements() != x.shape.checked_elements() {
+        return Err(Problem::Reshape { from: x.shape.clone(), to: shape.clone() });
+    }
+    Ok((shape.clone(), x.dtype))
+}
+
+pub(super) fn infer_transpose(permutation: &[usize], x: &Node) -> Inferred {
+    for (position, &axis) in permutation.iter().enumerate() {
+        if axis >= x.shape.rank() || permutation[..position].contains(&axis) {
+            return Err(Problem::Axis { axis, shape: x.shape.clone() });
+        }
+    }
+    if permutation.len() != x.shape.rank() {
+        let expected = format!("a tensor of {} dimensions", permutation.len());
+        return Err(Problem::Rank { expected, found: x.shape.clone() });
+    }
+    let extents: Vec<usize> = permutation.iter().map(|&axis| x.shape[axis]).collect();
+    Ok((Shape::from(extents), x.dtype))
+}
+
+pub(super) fn infer_broadcast(shape: &Shape, x: &Node) -> Inferred {
+    if x.shape.broadcast(shape).as_ref() != Some(shape) {
+        return Err(Problem::BroadcastTo { from: x.shape.clone(), to: shape.clone() });
+    }
+    Ok((shape.clone(), x.dtype))
+}
+
+pub(super) fn infer_slice(starts: &[usize], shape: &Shape, x: &Node) -> Inferred {
+    fits_inside(starts, shape, &x.shape)?;
+    Ok((shape.clone(), x.dtype))
+}
+
+pub(super) fn infer_pad(before: &[usize], shape: &Shape, x: &Node) -> Inferred {
+    if x.dtype != DType::F32 {
+        return Err(Problem::DType { expected: "f32".to_owned(), found: x.dtype });
+    }
+    fits_inside(before, &x.shape, shape)?;
+    Ok((shape.clone(), x.dtype))
+}
+
+/// That a box of shape `inner` at `starts` lies within `outer`.
+fn fits_inside(starts: &[usize], inner: &Shape, outer: &Shape) -> Result<(), Problem> {
+    if starts.len() != outer.rank() || inner.rank() != outer.rank() {
+        let expected = format!("{} dimensions", outer.rank());
+        return Err(Problem::Rank { expected, found: inner.clone() });
+    }
+    for (axis, (&start, (&extent, &limit))) in
+        starts.iter().zip(inner.iter().zip(outer.iter())).enumerate()
+    {
+        let end = start.saturating_add(extent);
+        if end > limit {
+            return Err(Problem::Slice { axis, start, end, shape: outer.clone() });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn infer_concat(axis: usize, inputs: &[&Node]) -> Inferred {
+    let Some((first, rest)) = inputs.split_first() else {
+        return Err(Problem::Damaged { why: "a concat has no inputs".to_owned() });
+    };
+    if axis >= first.shape.rank() {
+        return Err(Problem::Axis { axis, shape: first.shape.clone() });
+    }
+    let mut extents = first.shape.to_vec();
+    for other in rest {
+        if other.dtype != first.dtype {
+            let expected = format!("tensors of {}", first.dtype);
+            return Err(Problem::DType { expected, found: other.dtype });
+        }
+        let differs = |(at, (a, b)): (usize, (&usize, &usize))| at != axis && a != b;
+        if other.shape.rank() != first.shape.rank()
+            || first.shape.iter().zip(other.shape.iter()).enumerate().any(differs)
+        {
+            return Err(Problem::Shape {
+                what: format!("a tensor that differs only along axis {axis}"),
+                expected: first.shape.clone(),
+                found: other.shape.clone(),
+            });
+        }
+        extents[axis] = extents[axis].saturating_add(other.shape[axis]);
+    }
+    Ok((Shape::from(extents), first.dtype))
+}
+
+pub(super) fn transpose_gradient<'g>(permutation: &[usize], dy: Tensor<'g>) -> Tensor<'g> {
+    let mut inverse = vec![0; permutation.len()];
+    for (to, &from) in permutation.iter().enumerate() {
+        inverse[from] = to;
+    }
+    dy.transpose(&inverse)
+}
+
+pub(super) fn concat_gradient<'g>(
+    axis: usize,
+    inputs: &[Tensor<'g>],
+    dy: Tensor<'g>,
+) -> Vec<Option<Tensor<'g>>> {
+    let mut start = 0;
+    inputs
+        .iter()
+        .map(|input| {
+            let end = start + input.shape()[axis];
+            let part = dy.slice(axis, start, end);
+            start = end;
+            Some(part)
+        })
+        .collect()
+}
+
+pub(super) fn evaluate_transpose(permutation: &[usize], x: &Value, shape: &Shape) -> Vec<f64> {
+    indices(shape)
+        .map(|index| {
+            let mut from = vec![0; index.len()];
+            for (to, &axis) in permutation.iter().enumerate() {
+                from[axis] = index[to];
+            }
+            x.broadcast_at(&from)
+        })
+        .collect()
+}
+
+pub(super) fn evaluate_slice(starts: &[usize], x: &Value, shape: &Shape) -> Vec<f64> {
+    indices(shape)
+        .map(|index| x.at(&index.iter().zip(starts).map(|(i, s)| i + s).collect::<Vec<_>>()))
+        .collect()
+}
+
+pub(super) fn evaluate_pad(before: &[usize], x: &Value, shape: &Shape) -> Vec<f64> {
+    indices(shape)
+        .map(|index| {
+            let inside: Option<Vec<usize>> = index
+                .iter()
+                .zip(before)
+                .zip(x.shape.iter())
+                .map(|((i, start), extent)| i.checked_sub(*start).filter(|i| i < extent))
+                .collect();
+            inside.map_or(0.0, |index| x.at(&index))
+        })
+        .collect()
+}
+
+pub(super) fn evaluate_concat(axis: usize, inputs: &[&Value], shape: &Shape) -> Vec<f64> {
+    indices(shape)
+        .map(|mut index| {
+            for input in inputs {
+                if index[axis] < input.shape[axis] {
+                    return input.at(&index);
+                }
+                index[axis] -= input.shape[axis];
+            }
+            f64::NAN
+        })
+        .collect()
+}
+
+impl<'g> Tensor<'g> {
+    /// The same elements, row-major, under another shape with as many elements.
+    #[track_caller]
+    #[must_use]
+    pub fn reshape(self, shape: impl Into<Shape>) -> Tensor<'g> {
+        let shape = shape.into();
+        if self.shape() == shape { self } else { self.apply(Op::Reshape(shape), &[]) }
+    }
+
+    /// The axes in another order: axis `i` of the result is axis `permutation[i]` of this tensor.
+    #[track_caller]
+    #[must_use]
+    pub fn transpose(self, permutation: &[usize]) -> Tensor<'g> {
+        self.apply(Op::Transpose(permutation.to_vec()), &[])
+    }
+
+    /// Repeated along new dimensions and dimensions of extent 1, by NumPy's rules.
+    #[track_caller]
+    #[must_use]
+    pub fn broadcast_to(self, shape: impl Into<Shape>) -> Tensor<'g> {
+        let shape = shape.into();
+        if self.shape() == shape { self } else { self.apply(Op::BroadcastTo(shape), &[]) }
+    }
+
+    /// Elements `start..end` along one axis.
+    #[track_caller]
+    #[must_use]
+    pub fn slice(self, axis: usize, start: usize, end: usize) -> Tensor<'g> {
+        let from = self.shape();
+        if axis >= from.rank() {
+            let problem = Problem::Axis { axis, shape: from };
+            return self.graph().refuse("slice", &self.scope(), problem);
+        }
+        if start > end {
+            let problem = Problem::Slice { axis, start, end, shape: from };
+            return self.graph().refuse("slice", &self.scope(), problem);
+        }
+        let mut starts = vec![0; from.rank()];
+        let mut extents = from.to_vec();
+        starts[axis] = start;
+        extents[axis] = end - start;
+        self.slice_box(&starts, extents)
+    }
+
+    /// The box of the given shape that begins at `starts`.
+    #[track_caller]
+    #[must_use]
+    pub fn slice_box(self, starts: &[usize], shape: impl Into<Shape>) -> Tensor<'g> {
+        let shape = shape.into();
+        self.apply(Op::Slice { starts: starts.to_vec(), shape }, &[])
+    }
+
+    /// This tensor at `before` within zeros of the given shape.
+    #[track_caller]
+    #[must_use]
+    pub fn pad(self, before: &[usize], shape: impl Into<Shape>) -> Tensor<'g> {
+        self.apply(Op::Pad { before: before.to_vec(), shape: shape.into() }, &[])
+    }
+
+    /// This tensor and the others, one after the other along an axis.
+    #[track_caller]
+    #[must_use]
+    pub fn concat(self, others: &[Tensor<'g>], axis: usize) -> Tensor<'g> {
+        self.apply(Op::Concat { axis }, others)
+    }
+}

@@ -1,0 +1,85 @@
+//! Graphs as text and as Graphviz DOT.
+
+use crate::ops::Op;
+use crate::{GraphDef, Node};
+use std::fmt;
+use std::fmt::Write as _;
+
+impl fmt::Display for GraphDef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} nodes, {} variables", self.nodes.len(), self.variables.len())?;
+        for (at, node) in self.nodes.iter().enumerate() {
+            let result = format!("%{at} = {}", self.expression(node));
+            let kind = format!("{} {}", node.dtype, node.shape);
+            let scope = if node.scope.is_empty() { "-" } else { &node.scope };
+            writeln!(f, "  {result:<44} {kind:<20} {scope:<16} {}", node.location)?;
+        }
+        for (name, id) in &self.names {
+            writeln!(f, "  {name} is %{}", id.0)?;
+        }
+        Ok(())
+    }
+}
+
+impl GraphDef {
+    /// A node as an expression: `matmul(%0, %1)`.
+    fn expression(&self, node: &Node) -> String {
+        let inputs: Vec<String> = node.inputs.iter().map(|id| format!("%{}", id.0)).collect();
+        let mut text = format!("{}({})", node.op.name(), inputs.join(", "));
+        match &node.op {
+            Op::Placeholder { name, .. } => text = format!("placeholder {name}"),
+            Op::Variable(id) => text = format!("variable {}", self.variable(*id).name),
+            Op::Assign(id) => text = format!("{} <- {}", self.variable(*id).name, inputs.join("")),
+            Op::Constant(data) => match data.to_f64()[..] {
+                [one] => text = format!("constant {one}"),
+                _ => text = "constant".to_owned(),
+            },
+            Op::Reduce { axes, .. } => {
+                let _ = write!(text, " over {axes:?}");
+            }
+            Op::Transpose(permutation) => {
+                let _ = write!(text, " by {permutation:?}");
+            }
+            Op::MatMul { transpose_a, transpose_b } => {
+                let mark = |transposed: &bool| if *transposed { "ᵀ" } else { "" };
+                text = format!(
+                    "matmul({}{}, {}{})",
+                    inputs[0],
+                    mark(transpose_a),
+                    inputs[1],
+                    mark(transpose_b)
+                );
+            }
+            _ => {}
+        }
+        text
+    }
+
+    /// The graph in Graphviz's DOT language: `dot -Tsvg`.
+    pub fn to_dot(&self) -> String {
+        let mut dot = String::from(
+            "digraph {\n  rankdir=TB;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n",
+        );
+        for (at, node) in self.nodes.iter().enumerate() {
+            let title = match &node.op {
+                Op::Placeholder { name, .. } => format!("placeholder {name}"),
+                Op::Variable(id) => self.variable(*id).name.clone(),
+                op => op.name().to_owned(),
+            };
+            let style = match node.op {
+                Op::Variable(_) => ", style=\"rounded,filled\", fillcolor=\"#dbe9f6\"",
+                Op::Placeholder { .. } => ", style=\"rounded,filled\", fillcolor=\"#e5f2dc\"",
+                _ if node.op.is_update() => ", style=\"rounded,filled\", fillcolor=\"#f8e0d8\"",
+                _ => "",
+            };
+            let title = title.replace('\\', "\\\\").replace('"', "\\\"");
+            let kind = format!("{} {}", node.dtype, node.shape);
+            let _ = writeln!(dot, "  n{at} [label=\"{title}\\n{kind}\"{style}];");
+            for input in &node.inputs {
+                let _ = writeln!(dot, "  n{} -> n{at};", input.0);
+            }
+        }
+        dot.push_str("}\n");
+        dot
+    }
+}

@@ -1,0 +1,215 @@
+//! The plain CPU twin: every operation, in `f64`, as its definition reads. It is slow on purpose;
+//! kernels and gradients are checked against it.
+
+use crate::ops::Op;
+use crate::{DType, GraphDef, NodeId, Shape, TensorData, VariableId};
+use std::collections::HashMap;
+use thiserror::Error;
+
+/// A value of the twin. Integers are held exactly, too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// The extents.
+    pub shape: Shape,
+    /// The elements, row-major.
+    pub elements: Vec<f64>,
+}
+
+impl From<&TensorData> for Value {
+    fn from(data: &TensorData) -> Value {
+        Value { shape: data.shape().clone(), elements: data.to_f64() }
+    }
+}
+
+impl Value {
+    /// The element at an index of this value's own shape.
+    pub(crate) fn at(&self, index: &[usize]) -> f64 {
+        let offset: usize = self.shape.strides().iter().zip(index).map(|(s, i)| s * i).sum();
+        self.elements[offset]
+    }
+
+    /// The offset that an index of a broadcast shape falls on.
+    pub(crate) fn broadcast_offset(&self, index: &[usize]) -> usize {
+        let own = &index[index.len() - self.shape.rank()..];
+        let strides = self.shape.strides();
+        own.iter()
+            .zip(self.shape.iter().zip(strides))
+            .map(|(&i, (&extent, stride))| if extent == 1 { 0 } else { i * stride })
+            .sum()
+    }
+
+    /// The element that an index of a broadcast shape falls on.
+    pub(crate) fn broadcast_at(&self, index: &[usize]) -> f64 {
+        self.elements[self.broadcast_offset(index)]
+    }
+}
+
+/// Every index of a shape, row-major.
+pub(crate) fn indices(shape: &Shape) -> impl Iterator<Item = Vec<usize>> + '_ {
+    let strides = shape.strides();
+    (0..shape.elements()).map(move |at| {
+        strides.iter().zip(shape.iter()).map(|(&stride, &extent)| at / stride % extent).collect()
+    })
+}
+
+/// Why the twin could not evaluate a graph.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReferenceError {
+    /// A placeholder has no value.
+    #[error("placeholder `{0}` was not fed")]
+    NotFed(String),
+    /// A variable has no value.
+    #[error("variable `{0}` has no value")]
+    NoValue(String),
+}
+
+/// Evaluates a graph on the CPU.
+///
+/// ```
+/// use warmstart_graph::{DType, Graph, TensorData, reference::Reference};
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [3], DType::F32);
+/// let y = x.square().sum_all();
+/// let def = graph.finish().unwrap();
+/// let mut reference = Reference::new(&def);
+/// reference.feed("x", &TensorData::new([3], [1.0f32, 2.0, 3.0]).unwrap());
+/// assert_eq!(reference.run(&[y.id()]).unwrap()[0].elements, [14.0]);
+/// ```
+pub struct Reference<'a> {
+    def: &'a GraphDef,
+    feeds: HashMap<String, Value>,
+    variables: HashMap<String, Value>,
+}
+
+impl<'a> Reference<'a> {
+    /// An evaluator without feeds and values.
+    pub fn new(def: &'a GraphDef) -> Reference<'a> {
+        Reference { def, feeds: HashMap::new(), variables: HashMap::new() }
+    }
+
+    /// Sets what a placeholder holds in the next runs.
+    pub fn feed(&mut self, name: &str, value: impl Into<Value>) {
+        self.feeds.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets a variable's value.
+    pub fn assign(&mut self, name: &str, value: impl Into<Value>) {
+        self.variables.insert(name.to_owned(), value.into());
+    }
+
+    /// A variable's value.
+    pub fn variable(&self, name: &str) -> Option<&Value> {
+        self.variables.get(name)
+    }
+
+    /// Evaluates nodes; variables change after everything has been read, as on the device.
+    ///
+    /// # Errors
+    /// A placeholder or variable without a value.
+    pub fn run(&mut self, fetches: &[NodeId]) -> Result<Vec<Value>, ReferenceError> {
+        let mut needed = vec![false; self.def.nodes.len()];
+        let mut pending = fetches.to_vec();
+        while let Some(id) = pending.pop() {
+            if !std::mem::replace(&mut needed[id.0], true) {
+                pending.extend(&self.def.node(id).inputs);
+            }
+        }
+        let mut values: Vec<Option<Value>> = vec![None; self.def.nodes.len()];
+        let none = Value { shape: Shape::from([0]), elements: Vec::new() };
+        for at in (0..self.def.nodes.len()).filter(|&at| needed[at]) {
+            let node = &self.def.nodes[at];
+            let value = match &node.op {
+                Op::Placeholder { name, .. } => self
+                    .feeds
+                    .get(name)
+                    .cloned()
+                    .ok_or_else(|| ReferenceError::NotFed(name.clone()))?,
+                Op::Variable(id) => self.value_of(*id)?.clone(),
+                op => {
+                    let inputs: Vec<&Value> =
+                        node.inputs.iter().filter_map(|id| values[id.0].as_ref()).collect();
+                    op.evaluate(&inputs, &node.shape).unwrap_or_else(|| none.clone())
+                }
+            };
+            values[at] = Some(value);
+        }
+        for &id in fetches.iter().filter(|id| self.def.node(**id).op.is_update()) {
+            self.update(id, &values)?;
+        }
+        Ok(fetches.iter().map(|id| values[id.0].clone().unwrap_or_else(|| none.clone())).collect())
+    }
+
+    fn value_of(&self, id: VariableId) -> Result<&Value, ReferenceError> {
+        let name = &self.def.variable(id).name;
+        self.variables.get(name).ok_or_else(|| ReferenceError::NoValue(name.clone()))
+    }
+
+    fn update(&mut self, id: NodeId, values: &[Option<Value>]) -> Result<(), ReferenceError> {
+        let node = self.def.node(id);
+        let input = |at: usize| values[node.inputs[at].0].as_ref();
+        match &node.op {
+            Op::Assign(variable) => {
+                if let Some(value) = input(0) {
+                    self.variables.insert(self.def.variable(*variable).name.clone(), value.clone());
+                }
+            }
+            Op::OptimizerUpdate(update) => {
+                let step = self.value_of(update.step)?.elements[0] + 1.0;
+                let scalar = |at: usize| input(at).map_or(f64::NAN, |value| value.elements[0]);
+                let (learning_rate, factor) = (scalar(0), scalar(1));
+                for (at, parameter) in update.parameters.iter().enumerate() {
+                    let Some(gradient) = input(at + 2) else { continue };
+                    let mut new = self.value_of(parameter.variable)?.clone();
+                    let mut slots = Vec::new();
+                    for &slot in &parameter.slots {
+                        slots.push(self.value_of(slot)?.clone());
+                    }
+                    for (element, gradient) in gradient.elements.iter().enumerate() {
+                        let mut own: Vec<f64> = slots.iter().map(|s| s.elements[element]).collect();
+                        update.rule.evaluate(
+                            step,
+                            learning_rate,
+                            parameter.decays,
+                            gradient * factor,
+                            &mut new.elements[element],
+                            &mut own,
+                        );
+                        slots.iter_mut().zip(own).for_each(|(s, x)| s.elements[element] = x);
+                    }
+                    let name = |id| self.def.variable(id).name.clone();
+                    let changed = parameter.slots.iter().map(|&id| name(id)).zip(slots);
+                    let changed: Vec<_> =
+                        changed.chain([(name(parameter.variable), new)]).collect();
+                    self.variables.extend(changed);
+                }
+                for step in [update.step, update.global_step] {
+                    let mut count = self.value_of(step)?.clone();
+                    count.elements[0] += 1.0;
+                    self.variables.insert(self.def.variable(step).name.clone(), count);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// A value as a tensor of a dtype, rounded.
+pub fn to_tensor_data(value: &Value, dtype: DType) -> Option<TensorData> {
+    let elements = value.elements.iter();
+    match dtype {
+        DType::F32 => {
+            TensorData::new(&value.shape, elements.map(|&x| x as f32).collect::<Vec<_>>())
+        }
+        DType::I32 => {
+            TensorData::new(&value.shape, elements.map(|&x| x as i32).collect::<Vec<_>>())
+        }
+        DType::U32 => {
+            TensorData::new(&value.shape, elements.map(|&x| x as u32).collect::<Vec<_>>())
+        }
+        DType::F16 => {
+            let halves = elements.map(|&x| half::f16::from_f64(x)).collect::<Vec<_>>();
+            TensorData::new(&value.shape, halves)
+        }
+    }
+}

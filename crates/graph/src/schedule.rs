@@ -1,0 +1,199 @@
+//! Learning-rate schedules, as data; evaluated on the device from the global step.
+
+use crate::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// The learning rate as a function of the global step, counted from 0.
+///
+/// ```
+/// use warmstart_graph::Schedule;
+/// let schedule = Schedule::cosine(0.1, 0.0, 900).warm_up(100);
+/// assert!((schedule.at(0) - 0.001).abs() < 1e-9);
+/// assert!((schedule.at(99) - 0.1).abs() < 1e-8);
+/// assert!(schedule.at(1000).abs() < 1e-8);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Always the same.
+    Constant(f32),
+    /// `initial · factor^⌊step / every⌋`, as `torch.optim.lr_scheduler.StepLR`.
+    Step {
+        /// At step 0.
+        initial: f32,
+        /// Steps between changes.
+        every: u32,
+        /// What each change multiplies by.
+        factor: f32,
+    },
+    /// `initial · factor^(step / every)`, as `tf.keras.optimizers.schedules.ExponentialDecay`.
+    Exponential {
+        /// At step 0.
+        initial: f32,
+        /// Steps after which `factor` has been applied once.
+        every: u32,
+        /// What `every` steps multiply by.
+        factor: f32,
+    },
+    /// `last + (initial − last)(1 + cos(π step / steps)) / 2`, then `last`: Loshchilov and Hutter
+    /// 2016 without restarts.
+    Cosine {
+        /// At step 0.
+        initial: f32,
+        /// From `steps` on.
+        last: f32,
+        /// Length.
+        steps: u32,
+    },
+    /// For `steps` steps `(step + 1) / steps` of what `then` begins with; after that `then`, which
+    /// counts its steps from there.
+    WarmUp {
+        /// Length of the warm-up.
+        steps: u32,
+        /// What follows.
+        then: Box<Schedule>,
+    },
+    /// One schedule before step `at`, another from there on, which counts its steps from there.
+    Chain {
+        /// Before `at`.
+        first: Box<Schedule>,
+        /// The step at which `then` takes over.
+        at: u32,
+        /// From `at` on.
+        then: Box<Schedule>,
+    },
+}
+
+impl From<f32> for Schedule {
+    fn from(rate: f32) -> Schedule {
+        Schedule::Constant(rate)
+    }
+}
+
+impl Schedule {
+    /// See [`Schedule::Step`].
+    pub fn step(initial: f32, every: u32, factor: f32) -> Schedule {
+        Schedule::Step { initial, every, factor }
+    }
+
+    /// See [`Schedule::Exponential`].
+    pub fn exponential(initial: f32, every: u32, factor: f32) -> Schedule {
+        Schedule::Exponential { initial, every, factor }
+    }
+
+    /// See [`Schedule::Cosine`].
+    pub fn cosine(initial: f32, last: f32, steps: u32) -> Schedule {
+        Schedule::Cosine { initial, last, steps }
+    }
+
+    /// This schedule after a linear warm-up.
+    #[must_use]
+    pub fn warm_up(self, steps: u32) -> Schedule {
+        Schedule::WarmUp { steps, then: Box::new(self) }
+    }
+
+    /// This schedule before step `at`, and `then` from there on.
+    #[must_use]
+    pub fn then(self, at: u32, then: impl Into<Schedule>) -> Schedule {
+        Schedule::Chain { first: Box::new(self), at, then: Box::new(then.into()) }
+    }
+
+    /// The learning rate at a step, on the host.
+    pub fn at(&self, step: u32) -> f64 {
+        let after = |start: u32| f64::from(step) - f64::from(start);
+        match self {
+            Schedule::Constant(rate) => f64::from(*rate),
+            Schedule::Step { initial, every, factor } => {
+                f64::from(*initial) * f64::from(*factor).powf((step / (*every).max(1)).into())
+            }
+            Schedule::Exponential { initial, every, factor } => {
+                let decays = f64::from(step) / f64::from((*every).max(1));
+                f64::from(*initial) * f64::from(*factor).powf(decays)
+            }
+            Schedule::Cosine { initial, last, steps } => {
+                let (initial, last) = (f64::from(*initial), f64::from(*last));
+                let done = (f64::from(step) / f64::from((*steps).max(1))).min(1.0);
+                last + (initial - last) * 0.5 * (1.0 + (PI * done).cos())
+            }
+            Schedule::WarmUp { steps, then } if step < *steps => {
+                then.at(0) * (f64::from(step) + 1.0) / f64::from(*steps)
+            }
+            Schedule::WarmUp { steps, then } => then.at(after(*steps) as u32),
+            Schedule::Chain { first, at, .. } if step < *at => first.at(step),
+            Schedule::Chain { at, then, .. } => then.at(after(*at) as u32),
+        }
+    }
+
+    /// The learning rate in a graph, from the global step.
+    #[track_caller]
+    pub fn build<'g>(&self, global_step: Tensor<'g>) -> Tensor<'g> {
+        self.build_at(global_step.cast(DType::F32))
+    }
+
+    #[track_caller]
+    fn build_at<'g>(&self, step: Tensor<'g>) -> Tensor<'g> {
+        let number = |value: f32| step.number(value);
+        let power = |factor: f32, exponent: Tensor<'g>| {
+            // The logarithm is taken here, in f64: a device's own power is less exact.
+            (exponent * f64::from(factor).ln() as f32).exp()
+        };
+        match self {
+            Schedule::Constant(rate) => number(*rate),
+            Schedule::Step { initial, every, factor } => {
+                // Half a step more, so that an inexact quotient does not fall below a whole one.
+                let decays = ((step + 0.5) / (*every).max(1) as f32).floor();
+                power(*factor, decays) * *initial
+            }
+            Schedule::Exponential { initial, every, factor } => {
+                power(*factor, step / (*every).max(1) as f32) * *initial
+            }
+            Schedule::Cosine { initial, last, steps } => {
+                let done = (step / (*steps).max(1) as f32).min(number(1.0));
+                ((done * PI as f32).cos() + 1.0) * (0.5 * (initial - last)) + *last
+            }
+            Schedule::WarmUp { steps: 0, then } => then.build_at(step),
+            Schedule::WarmUp { steps, then } => {
+                let rising = (step + 1.0) * (then.at(0) / f64::from(*steps)) as f32;
+                let after = then.build_at((step - *steps as f32).max(number(0.0)));
+                number(*steps as f32).greater(step).select(rising, after)
+            }
+            Schedule::Chain { first, at, then } => {
+                let after = then.build_at((step - *at as f32).max(number(0.0)));
+                number(*at as f32).greater(step).select(first.build_at(step), after)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::Reference;
+    use crate::{Graph, TensorData};
+
+    #[test]
+    fn the_graph_computes_what_the_host_says() {
+        let schedules = [
+            Schedule::from(0.1),
+            Schedule::step(0.1, 7, 0.5),
+            Schedule::exponential(0.2, 10, 0.9),
+            Schedule::cosine(0.3, 0.01, 25),
+            Schedule::cosine(0.3, 0.0, 20).warm_up(5),
+            Schedule::from(0.4).then(6, Schedule::step(0.1, 3, 0.1)).then(20, 0.01).warm_up(4),
+        ];
+        for schedule in schedules {
+            let graph = Graph::new();
+            let rate = schedule.build(graph.global_step());
+            let def = graph.finish().unwrap();
+            for step in 0..40u32 {
+                let mut reference = Reference::new(&def);
+                reference.assign("global_step", &TensorData::from(step));
+                let found = reference.run(&[rate.id()]).unwrap()[0].elements[0];
+                let expected = schedule.at(step);
+                let close = (found - expected).abs() <= 1e-6 * expected.abs() + 1e-9;
+                assert!(close, "{schedule:?} at {step}: {found} is not {expected}");
+            }
+        }
+    }
+}

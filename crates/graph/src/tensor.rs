@@ -1,0 +1,128 @@
+//! The handle that expressions are written with.
+
+use crate::ops::Op;
+use crate::{DType, Graph, NodeId, Problem, Shape, TensorData};
+use std::fmt;
+
+/// A value in a graph: a `Copy` handle with methods and operators. Its operations are beside
+/// their rules, in [`crate::ops`].
+#[derive(Clone, Copy)]
+pub struct Tensor<'g> {
+    graph: &'g Graph,
+    id: NodeId,
+}
+
+impl<'g> Tensor<'g> {
+    pub(crate) fn new(graph: &'g Graph, id: NodeId) -> Tensor<'g> {
+        Tensor { graph, id }
+    }
+
+    /// The graph it belongs to.
+    pub fn graph(self) -> &'g Graph {
+        self.graph
+    }
+
+    /// Its node.
+    pub fn id(self) -> NodeId {
+        self.id
+    }
+
+    /// The extents.
+    pub fn shape(self) -> Shape {
+        self.graph.with(self.id, |node| node.shape.clone())
+    }
+
+    /// The element type.
+    pub fn dtype(self) -> DType {
+        self.graph.with(self.id, |node| node.dtype)
+    }
+
+    /// The scope it was built in.
+    pub(crate) fn scope(self) -> String {
+        self.graph.with(self.id, |node| node.scope.clone())
+    }
+
+    /// Whether it stands in for an operation that was refused.
+    pub(crate) fn is_invalid(self) -> bool {
+        self.graph.with(self.id, |node| node.op == Op::Invalid)
+    }
+
+    /// Gives the tensor a name, by which it can be fetched and found again in a stored graph.
+    #[track_caller]
+    pub fn named(self, name: &str) -> Tensor<'g> {
+        self.graph.name(name, self.id);
+        self
+    }
+
+    /// A constant `f32` scalar in the same graph.
+    #[track_caller]
+    pub fn number(self, value: f32) -> Tensor<'g> {
+        self.graph.add(Op::Constant(TensorData::from(value)), &[], &self.scope())
+    }
+
+    /// Writes this value into the variable behind another tensor, at the end of the run.
+    #[track_caller]
+    pub fn assign_to(self, variable: Tensor<'g>) -> Update<'g> {
+        let id = self.graph.with(variable.id, |node| match node.op {
+            Op::Variable(id) => Some(id),
+            _ => None,
+        });
+        let tensor = match id {
+            Some(id) => self.apply(Op::Assign(id), &[]),
+            None => self.graph.refuse(
+                "assign",
+                &self.scope(),
+                Problem::Damaged {
+                    why: "the target of an assignment is not a variable".to_owned(),
+                },
+            ),
+        };
+        Update { tensor }
+    }
+
+    /// An operation on this tensor and others, in the deepest scope among them.
+    #[track_caller]
+    pub(crate) fn apply(self, op: Op, others: &[Tensor<'g>]) -> Tensor<'g> {
+        let mut scope = self.scope();
+        let mut inputs = vec![self.id];
+        for other in others {
+            if !std::ptr::eq(self.graph, other.graph) {
+                return self.graph.refuse(op.name(), &scope, Problem::ForeignTensor);
+            }
+            let theirs = other.scope();
+            if depth(&theirs) > depth(&scope) {
+                scope = theirs;
+            }
+            inputs.push(other.id);
+        }
+        self.graph.add(op, &inputs, &scope)
+    }
+}
+
+fn depth(scope: &str) -> usize {
+    if scope.is_empty() { 0 } else { 1 + scope.matches('/').count() }
+}
+
+impl fmt::Debug for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "%{} {} {}", self.id.0, self.dtype(), self.shape())
+    }
+}
+
+/// An operation that changes variables: what a training plan runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'g> {
+    pub(crate) tensor: Tensor<'g>,
+}
+
+impl<'g> Update<'g> {
+    /// Its node.
+    pub fn id(self) -> NodeId {
+        self.tensor.id
+    }
+
+    /// The graph it belongs to.
+    pub fn graph(self) -> &'g Graph {
+        self.tensor.graph
+    }
+}
