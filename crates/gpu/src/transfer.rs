@@ -111,22 +111,20 @@ impl Session {
             MemoryKind::Mappable => fill::mapped(&job),
             MemoryKind::Staged => fill::staged(&job),
         }));
-        match outcome {
-            Ok(Ok(())) => {}
-            failed => {
-                if let Err(error) = backup.put_back(&self.gpu) {
-                    for index in valued {
-                        let lost = Origin::Uninitialized(Missing::LostInRestore);
-                        self.store.entries_mut()[index].info.origin = lost;
-                    }
-                    return Err(error.into());
+        let failure = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Ok(error)),
+            Err(panic) => Some(Err(panic)),
+        };
+        if let Some(failure) = failure {
+            if let Err(error) = backup.put_back(&self.gpu) {
+                for index in valued {
+                    let lost = Origin::Uninitialized(Missing::LostInRestore);
+                    self.store.entries_mut()[index].info.origin = lost;
                 }
-                return Err(match failed {
-                    Ok(Ok(())) => unreachable!("matched above"),
-                    Ok(Err(error)) => error,
-                    Err(panic) => resume_unwind(panic),
-                });
+                return Err(error.into());
             }
+            return Err(failure.unwrap_or_else(|panic| resume_unwind(panic)));
         }
         let bytes = targets.iter().map(|target| target.slice.bytes).sum();
         for (index, fill) in indices.into_iter().zip(fills) {

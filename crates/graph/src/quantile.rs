@@ -79,6 +79,8 @@ fn upper_quantile(p: f64) -> f64 {
     if r <= 5.0 { ratio(&MIDDLE, r - 1.6) } else { ratio(&FAR, r - 5.0) }
 }
 
+// The coefficients as published, with more digits than an f64 holds.
+#[allow(clippy::excessive_precision)]
 const CENTRAL: [[f64; 8]; 2] = [
     [
         3.387_132_872_796_366_608,
@@ -102,6 +104,7 @@ const CENTRAL: [[f64; 8]; 2] = [
     ],
 ];
 
+#[allow(clippy::excessive_precision)] // As above.
 const MIDDLE: [[f64; 8]; 2] = [
     [
         1.423_437_110_749_683_577_34,
@@ -125,6 +128,7 @@ const MIDDLE: [[f64; 8]; 2] = [
     ],
 ];
 
+#[allow(clippy::excessive_precision)] // As above.
 const FAR: [[f64; 8]; 2] = [
     [
         6.657_904_643_501_103_777_2,
