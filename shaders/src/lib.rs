@@ -15,6 +15,8 @@ shaders! {
     FUNCTIONS = "functions.wgsl";
     /// Sums and maxima over the lanes of a row.
     LANES = "lanes.wgsl";
+    /// First values of variables.
+    INITIALIZE = "initialize.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
     /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
@@ -43,6 +45,7 @@ shaders! {
 
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
+    ("initialize", &[INITIALIZE]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),

@@ -28,7 +28,8 @@ pub struct GpuOptions {
     /// How variables are filled; `None` takes what suits the adapter. An adapter that cannot map
     /// variables uses [`MemoryKind::Staged`] whatever is asked for.
     pub memory: Option<MemoryKind>,
-    /// The most memory, in bytes, that all staging buffers together take.
+    /// The most memory, in bytes, that the staging buffers of one restore or save together take;
+    /// at least 8 KiB is taken.
     pub staging_bytes: u64,
     /// How long to wait for one submission before giving up.
     pub timeout: Duration,
@@ -159,6 +160,11 @@ impl Gpu {
         self.0.staging_bytes
     }
 
+    /// How long to wait for the device.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
     /// Does something with the device and returns what `wgpu` reports about it as an error that
     /// says `what` was being done ("the buffer of the parameters").
     ///
@@ -192,12 +198,28 @@ impl Gpu {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, GpuError> {
-        let descriptor = wgpu::BufferDescriptor {
-            label: Some(what),
-            size: bytes,
-            usage,
-            mapped_at_creation: false,
-        };
+        self.create_buffer(what, bytes, usage, false)
+    }
+
+    /// A buffer that the host writes, mapped from the start.
+    pub(crate) fn mapped_buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        self.create_buffer(what, bytes, usage | wgpu::BufferUsages::MAP_WRITE, true)
+    }
+
+    fn create_buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(what), size: bytes, usage, mapped_at_creation };
         self.checked(what, |device| device.create_buffer(&descriptor)).map_err(
             |error| match error {
                 GpuError::OutOfMemory { what, .. } => {

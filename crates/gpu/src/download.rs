@@ -2,12 +2,15 @@
 
 use crate::device::Gpu;
 use crate::error::{GpuError, SessionError};
+use crate::mapped::Mapping;
 use crate::store::{Entry, VariableSlice};
 use std::io;
-use std::sync::mpsc;
 
 /// Enough to keep a copy and a disk busy, small enough not to count.
 const LARGEST_PIECE: u64 = 8 << 20;
+
+/// However little is allowed, a staging buffer below this would only cost time.
+pub(crate) const SMALLEST_STAGING: u64 = 4096;
 
 /// A part of a variable that fits one staging buffer.
 #[derive(Clone, Copy)]
@@ -33,25 +36,20 @@ struct Downloads<'a> {
 /// A copy under way: its staging buffer becomes readable once it is done.
 struct Copy {
     submission: wgpu::SubmissionIndex,
-    mapped: mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    mapping: Mapping,
 }
 
 impl<'a> Downloads<'a> {
     fn start(&self, turn: usize, piece: Piece<'_>) -> Result<Copy, GpuError> {
         let staging = &self.staging[turn];
-        let (sender, mapped) = mpsc::channel();
-        let submission = self.gpu.checked("reading a variable", |device| {
+        let (submission, mapping) = self.gpu.checked("reading a variable", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
             let from = piece.slice.offset + piece.start;
             encoder.copy_buffer_to_buffer(&piece.slice.buffer, from, staging, 0, piece.padded());
             let submission = self.gpu.queue().submit([encoder.finish()]);
-            staging.map_async(wgpu::MapMode::Read, ..piece.padded(), move |result| {
-                // The receiver is gone only when an earlier piece failed: nobody waits then.
-                let _ = sender.send(result);
-            });
-            submission
+            (submission, Mapping::start(staging, wgpu::MapMode::Read, 0, piece.padded()))
         })?;
-        Ok(Copy { submission, mapped })
+        Ok(Copy { submission, mapping })
     }
 
     fn finish(
@@ -62,20 +60,13 @@ impl<'a> Downloads<'a> {
         sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
     ) -> Result<(), SessionError> {
         self.gpu.wait(copy.submission)?;
-        let failed = |message: String| GpuError::Internal {
-            what: format!("mapping a staging buffer of variable `{}`", piece.name),
-            message,
-        };
-        match copy.mapped.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(failed(error.to_string()).into()),
-            Err(_) => return Err(failed("the copy is done but not mapped".to_owned()).into()),
-        }
+        let what = "reading a variable";
+        copy.mapping.finish(self.gpu, what)?;
         let staging = &self.staging[turn];
         let written = {
-            let view = staging
-                .get_mapped_range(..piece.padded())
-                .map_err(|error| failed(error.to_string()))?;
+            let view = staging.get_mapped_range(..piece.padded()).map_err(|error| {
+                GpuError::Internal { what: what.to_owned(), message: error.to_string() }
+            })?;
             // A variable is at most one binding, 2^32 bytes, and a piece far less.
             sink(piece.name, &view[..piece.bytes as usize])
         };
@@ -92,7 +83,8 @@ pub(crate) fn download(
     sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<(), SessionError> {
     let largest = entries.iter().map(|entry| entry.slice.padded()).max().unwrap_or(0);
-    let capacity = largest.min(LARGEST_PIECE).min(gpu.staging_bytes() / 2).max(1);
+    let affordable = (gpu.staging_bytes() / 2).max(SMALLEST_STAGING);
+    let capacity = largest.min(LARGEST_PIECE).min(affordable).max(1);
     let capacity = capacity.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
     let pieces = entries.iter().flat_map(|entry| {
         let slice = &entry.slice;

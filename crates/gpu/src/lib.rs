@@ -3,9 +3,13 @@
 
 mod adapter;
 mod compile;
+mod backup;
 mod device;
 mod download;
 mod error;
+mod fill;
+mod initialize;
+mod mapped;
 mod origin;
 mod plan;
 mod plan_error;
@@ -14,10 +18,12 @@ mod session;
 mod store;
 mod table;
 mod upload;
+mod transfer;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use device::{Gpu, GpuOptions, MemoryKind};
 pub use error::{Conflict, GpuError, SessionError};
+pub use initialize::Overwrite;
 pub use origin::{Missing, Origin};
 pub use plan::{DispatchInfo, Plan, PlanMemory};
 pub use plan_error::{CompileError, RunError, UninitializedRead};
@@ -25,3 +31,4 @@ pub use run::{Feed, Outputs};
 pub use session::Session;
 pub use store::VariableInfo;
 pub use table::VariableTable;
+pub use transfer::{ByteSource, Fill, Restored};

@@ -50,6 +50,8 @@ pub enum Missing {
         /// Names in that file that are close to the variable's.
         close: Vec<String>,
     },
+    /// A restore failed over it, and then the device failed to put the old value back.
+    LostInRestore,
 }
 
 impl Origin {
@@ -111,6 +113,7 @@ impl fmt::Display for Missing {
                 }
                 Ok(())
             }
+            Missing::LostInRestore => f.write_str("lost in a failed restore"),
         }
     }
 }

@@ -100,8 +100,18 @@ impl Group {
     }
 }
 
-/// Where the new variables go: for each its arena (an index into the arenas' sizes) and offset.
-fn lay_out(variables: &[&Variable], limit: u64) -> Result<(Vec<(usize, u64)>, Vec<u64>), usize> {
+/// Where new variables go.
+#[derive(Debug)]
+struct Layout {
+    /// For each variable its arena, an index into `sizes`, and its offset in it.
+    places: Vec<(usize, u64)>,
+    /// The bytes of each arena.
+    sizes: Vec<u64>,
+}
+
+/// Lays out new variables in arenas of at most `limit` bytes; the error is the index of a variable
+/// that is larger.
+fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
     let limit = limit / ALIGNMENT * ALIGNMENT;
     let mut arenas: Vec<u64> = Vec::new();
     let mut open: HashMap<Group, usize> = HashMap::new();
@@ -126,7 +136,7 @@ fn lay_out(variables: &[&Variable], limit: u64) -> Result<(Vec<(usize, u64)>, Ve
         places.push((arena, arenas[arena]));
         arenas[arena] += room;
     }
-    Ok((places, arenas))
+    Ok(Layout { places, sizes: arenas })
 }
 
 impl Store {
@@ -162,7 +172,7 @@ impl Store {
         }
         let limits = gpu.limits();
         let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let (places, sizes) = lay_out(&fresh, limit).map_err(|index| {
+        let Layout { places, sizes } = lay_out(&fresh, limit).map_err(|index| {
             let Variable { name, dtype, shape, location, .. } = fresh[index].clone();
             SessionError::TooLarge { name, dtype, shape, location, limit }
         })?;
@@ -260,7 +270,7 @@ mod tests {
             all.push(slot(name, elements, "m"));
             all.push(slot(name, elements, "v"));
         }
-        let (places, sizes) = lay_out(&all.iter().collect::<Vec<_>>(), 1536).unwrap();
+        let Layout { places, sizes } = lay_out(&all.iter().collect::<Vec<_>>(), 1536).unwrap();
         let parameters: Vec<u64> = places[1..].iter().step_by(3).map(|p| p.1).collect();
         assert_eq!(parameters, [0, 512, 0, 1024]);
         for triple in places[1..].chunks(3) {

@@ -1,0 +1,270 @@
+//! Restoring and saving bytes, on both ways into device memory: mapped and staged.
+
+mod common;
+
+use common::{gpu_with, variable};
+use proptest::prelude::*;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use warmstart_gpu::{ByteSource, Fill, MemoryKind, Missing, Origin, Session, SessionError};
+use warmstart_graph::{DType, Initializer, TensorData, Variable};
+
+/// A source that knows its bytes by their place, and fails or panics at one of them.
+#[derive(Default)]
+struct Pattern {
+    salt: u64,
+    fails_at: Option<u64>,
+    panics_at: Option<u64>,
+    largest_read: AtomicU64,
+}
+
+impl Pattern {
+    fn byte(&self, place: u64) -> u8 {
+        ((place ^ self.salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
+    }
+
+    fn bytes(&self, from: u64, count: u64) -> Vec<u8> {
+        (from..from + count).map(|place| self.byte(place)).collect()
+    }
+}
+
+impl ByteSource for Pattern {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let range = offset..offset + into.len() as u64;
+        self.largest_read.fetch_max(into.len() as u64, Ordering::Relaxed);
+        for (place, byte) in range.clone().zip(into) {
+            *byte = self.byte(place);
+        }
+        // After writing: a failed read leaves garbage behind, as a real one may.
+        if self.fails_at.is_some_and(|at| range.contains(&at)) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file ends early"));
+        }
+        assert!(!self.panics_at.is_some_and(|at| range.contains(&at)), "a source that panics");
+        Ok(())
+    }
+}
+
+/// Both ways in, the second with a ring far smaller than the largest variables here.
+fn ways() -> [(MemoryKind, u64); 3] {
+    [(MemoryKind::Mappable, 0), (MemoryKind::Staged, 128 << 20), (MemoryKind::Staged, 64 << 10)]
+}
+
+fn restored(name: &str) -> Origin {
+    Origin::Restored { file: "a.safetensors".into(), name: name.to_owned(), step: Some(5) }
+}
+
+/// Bytes lie one after another in the source, so most are at odd offsets.
+fn fills<'a>(variables: &'a [Variable], source: &'a Pattern) -> Vec<Fill<'a>> {
+    let mut offset = 3;
+    variables
+        .iter()
+        .map(|variable| {
+            let origin = restored(&variable.name);
+            let fill = Fill { variable: &variable.name, source, offset, origin };
+            offset += variable.bytes();
+            fill
+        })
+        .collect()
+}
+
+fn half(name: &str, elements: usize) -> Variable {
+    let whole = variable(name, [elements], Initializer::Zeros);
+    Variable { dtype: DType::F16, ..whole }
+}
+
+fn mixed() -> Vec<Variable> {
+    let mut variables = vec![
+        half("one f16", 1),
+        variable("empty", [0], Initializer::Zeros),
+        half("odd f16", 1001),
+        variable("scalar", [], Initializer::Zeros),
+        variable("large", [5_000_003], Initializer::Zeros),
+        half("large odd f16", 300_001),
+    ];
+    variables.extend((0..500).map(|i| variable(&format!("small {i}"), [i % 7], Initializer::Ones)));
+    variables
+}
+
+fn bytes_of(session: &Session, name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    session
+        .snapshot_read(&[name], &mut |_, piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
+    bytes
+}
+
+fn assert_filled(session: &Session, fills: &[Fill<'_>], source: &Pattern) {
+    for fill in fills {
+        let info = session.variable(fill.variable).unwrap();
+        assert_eq!(info.origin, fill.origin);
+        let wanted = source.bytes(fill.offset, info.variable.bytes());
+        assert!(bytes_of(session, fill.variable) == wanted, "{}", fill.variable);
+    }
+}
+
+#[test]
+fn bytes_arrive_at_every_size() {
+    for (memory, staging) in ways() {
+        let variables = mixed();
+        let mut session = Session::new(&gpu_with(memory, staging));
+        session.declare(&variables).unwrap();
+        let source = Pattern::default();
+        let fills = fills(&variables, &source);
+        let reports = Mutex::new(Vec::new());
+        let done = session.restore(&fills, &|bytes| reports.lock().unwrap().push(bytes)).unwrap();
+        let total: u64 = variables.iter().map(Variable::bytes).sum();
+        assert_eq!((done.variables, done.bytes, done.memory), (variables.len(), total, memory));
+        let reports = reports.into_inner().unwrap();
+        assert!(reports.windows(2).all(|pair| pair[0] < pair[1]), "{memory:?}");
+        assert_eq!(reports.last(), Some(&total));
+        assert_filled(&session, &fills, &source);
+        if memory == MemoryKind::Staged {
+            assert!(source.largest_read.load(Ordering::Relaxed) <= staging / 2);
+        }
+        // Again, over values, from elsewhere.
+        let source = Pattern { salt: 99, ..Default::default() };
+        let fills = self::fills(&variables, &source);
+        session.restore(&fills, &|_| {}).unwrap();
+        assert_filled(&session, &fills, &source);
+    }
+}
+
+#[test]
+fn variables_that_are_not_restored_keep_their_bytes() {
+    for (memory, staging) in ways() {
+        let names = ["a", "b", "c", "d", "e"];
+        let variables = names.map(|name| half(name, 301));
+        let mut session = Session::new(&gpu_with(memory, staging));
+        session.declare(&variables).unwrap();
+        let first = Pattern::default();
+        session.restore(&fills(&variables, &first), &|_| {}).unwrap();
+        let second = Pattern { salt: 1, ..Default::default() };
+        let some = [variables[1].clone(), variables[3].clone()];
+        session.restore(&fills(&some, &second), &|_| {}).unwrap();
+        assert_filled(&session, &fills(&some, &second), &second);
+        let kept: Vec<_> = fills(&variables, &first).into_iter().step_by(2).collect();
+        assert_filled(&session, &kept, &first);
+    }
+}
+
+#[test]
+fn a_source_that_fails_at_the_last_tensor_changes_nothing() {
+    for (memory, staging) in ways() {
+        let variables = mixed();
+        let mut session = Session::new(&gpu_with(memory, staging));
+        session.declare(&variables).unwrap();
+        let good = Pattern::default();
+        let restored_before: Vec<_> = variables.iter().step_by(2).cloned().collect();
+        session.restore(&fills(&restored_before, &good), &|_| {}).unwrap();
+        let half_value = TensorData::new([], vec![4.5f32]).unwrap();
+        session.assign("scalar", &half_value).unwrap();
+        let origins: Vec<Origin> =
+            session.variables().iter().map(|info| info.origin.clone()).collect();
+
+        let last = variables.iter().map(Variable::bytes).sum::<u64>() + 2;
+        let bad = Pattern { salt: 5, fails_at: Some(last), ..Default::default() };
+        let error = session.restore(&fills(&variables, &bad), &|_| {}).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, SessionError::Source { .. }), "{text}");
+        assert!(text.contains("the file ends early") && text.contains("`small 499`"), "{text}");
+
+        let after: Vec<Origin> =
+            session.variables().iter().map(|info| info.origin.clone()).collect();
+        assert_eq!(after, origins, "{memory:?}");
+        let kept: Vec<Fill<'_>> = fills(&restored_before, &good)
+            .into_iter()
+            .filter(|fill| fill.variable != "scalar")
+            .collect();
+        assert_filled(&session, &kept, &good);
+        assert_eq!(session.read("scalar").unwrap(), half_value);
+        // And the session is fit for another try.
+        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        assert_filled(&session, &fills(&variables, &good), &good);
+    }
+}
+
+#[test]
+fn a_source_that_panics_changes_nothing_either() {
+    for (memory, staging) in ways() {
+        let variables = [half("a", 999), half("b", 77_777)];
+        let mut session = Session::new(&gpu_with(memory, staging));
+        session.declare(&variables).unwrap();
+        let good = Pattern::default();
+        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        let bad = Pattern { salt: 5, panics_at: Some(100_000), ..Default::default() };
+        let restore = || session.restore(&fills(&variables, &bad), &|_| {}).is_ok();
+        assert!(catch_unwind(AssertUnwindSafe(restore)).is_err());
+        assert_filled(&session, &fills(&variables, &good), &good);
+    }
+}
+
+#[test]
+fn a_bad_request_reads_nothing() {
+    let mut session = Session::new(&common::gpu());
+    let variables = [half("encoder/weight", 3), half("b", 3)];
+    session.declare(&variables).unwrap();
+    let source = Pattern { fails_at: Some(0), ..Default::default() };
+    let fill = |variable| Fill { variable, source: &source, offset: 0, origin: restored("x") };
+    let error = session.restore(&[fill("b"), fill("encoder/weigth")], &|_| {}).unwrap_err();
+    assert!(error.to_string().contains("Did you mean `encoder/weight`?"), "{error}");
+    let error = session.restore(&[fill("b"), fill("b")], &|_| {}).unwrap_err();
+    assert!(matches!(error, SessionError::RestoredTwice { .. }), "{error}");
+    let origin = Origin::Uninitialized(Missing::NeverInitialized);
+    let error = session.restore(&[Fill { origin, ..fill("b") }], &|_| {}).unwrap_err();
+    assert!(matches!(error, SessionError::RestoredFromNothing { .. }), "{error}");
+    assert_eq!(source.largest_read.load(Ordering::Relaxed), 0);
+    assert_eq!(session.restore(&[], &|_| {}).unwrap().variables, 0);
+}
+
+#[test]
+fn a_lost_device_is_an_error() {
+    for (memory, staging) in ways() {
+        let variables = [half("a", 999)];
+        let gpu = gpu_with(memory, staging);
+        let mut session = Session::new(&gpu);
+        session.declare(&variables).unwrap();
+        gpu.device().destroy();
+        let _ = gpu.checked("noticing the loss", |device| device.poll(wgpu::PollType::Poll));
+        let source = Pattern::default();
+        let error = session.restore(&fills(&variables, &source), &|_| {}).unwrap_err();
+        assert!(matches!(error, SessionError::Gpu(_)), "{error}");
+        assert_eq!(session.uninitialized().len(), 1);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_sizes_and_any_failure(
+        sizes in prop::collection::vec((0usize..40_000, any::<bool>()), 1..20),
+        way in 0usize..3, failing: bool, at in 0.0f64..1.0,
+    ) {
+        let (memory, staging) = ways()[way];
+        let variables: Vec<Variable> = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, &(n, narrow))| match narrow {
+                true => half(&format!("v{i}"), n),
+                false => variable(&format!("v{i}"), [n], Initializer::Zeros),
+            })
+            .collect();
+        let mut session = Session::new(&gpu_with(memory, staging));
+        session.declare(&variables).unwrap();
+        let good = Pattern::default();
+        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        let total: u64 = variables.iter().map(Variable::bytes).sum();
+        let place = 3 + (at * total as f64) as u64;
+        let fails_at = (failing && total > 0).then_some(place);
+        let other = Pattern { salt: 8, fails_at, ..Default::default() };
+        let result = session.restore(&fills(&variables, &other), &|_| {});
+        prop_assert_eq!(result.is_err(), fails_at.is_some());
+        let held = if fails_at.is_some() { &good } else { &other };
+        assert_filled(&session, &fills(&variables, held), held);
+    }
+}
