@@ -90,10 +90,15 @@ impl<'g> Tensor<'g> {
         other: Tensor<'g>,
     ) -> Option<Tensor<'g>> {
         let (expected, found) = (self.shape(), other.shape());
-        if self.is_invalid() || other.is_invalid() || expected == found {
+        let same_graph = std::ptr::eq(self.graph, other.graph);
+        if self.is_invalid() || other.is_invalid() || (expected == found && same_graph) {
             return None;
         }
-        let problem = Problem::Shape { what: what.to_owned(), expected, found };
+        let problem = if same_graph {
+            Problem::Shape { what: what.to_owned(), expected, found }
+        } else {
+            Problem::ForeignTensor
+        };
         Some(self.graph.refuse(operation, &self.scope(), problem))
     }
 

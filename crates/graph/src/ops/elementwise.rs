@@ -247,19 +247,19 @@ impl Binary {
 
     /// The value for operands of a dtype: integers wrap around, as on a device.
     pub(super) fn evaluate_as(self, dtype: DType, a: f64, b: f64) -> f64 {
+        if dtype.is_float() {
+            return self.evaluate(a, b);
+        }
         // Two factors of 32 bits have a product of at most 64, and `f64` holds each factor exactly.
-        let (wide_a, wide_b) = (a as i128, b as i128);
+        let (wide_a, wide_b) = (a as i64, b as i64);
         let wide = match self {
-            Binary::Add => wide_a + wide_b,
-            Binary::Sub => wide_a - wide_b,
-            Binary::Mul => wide_a * wide_b,
+            Binary::Add => wide_a.wrapping_add(wide_b),
+            Binary::Sub => wide_a.wrapping_sub(wide_b),
+            Binary::Mul => wide_a.wrapping_mul(wide_b),
             _ => return self.evaluate(a, b),
         };
-        match dtype {
-            DType::I32 => f64::from(wide as i32),
-            DType::U32 => f64::from(wide as u32),
-            DType::F32 | DType::F16 => self.evaluate(a, b),
-        }
+        // The low 32 bits are right whatever wrapped above them.
+        if dtype == DType::I32 { f64::from(wide as i32) } else { f64::from(wide as u32) }
     }
 
     fn evaluate(self, a: f64, b: f64) -> f64 {
