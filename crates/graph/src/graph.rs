@@ -340,7 +340,7 @@ impl Graph {
     /// Builds nodes and variables that are said to come from one line of the user's program:
     /// `#[track_caller]` does not reach through closures. What is already built on behalf of
     /// another line stays so.
-    pub(crate) fn from_line<T>(&self, location: Location, build: impl FnOnce() -> T) -> T {
+    pub(crate) fn at_line<T>(&self, location: Location, build: impl FnOnce() -> T) -> T {
         if self.inner.borrow().origin.is_some() {
             return build();
         }

@@ -147,7 +147,7 @@ impl Optimizer {
     /// Builds the training of every trainable variable that the loss depends on.
     #[track_caller]
     pub fn minimize<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {
-        loss.graph().from_line(Location::caller(), || self.build(loss))
+        loss.graph().at_line(Location::caller(), || self.build(loss))
     }
 
     fn build<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {

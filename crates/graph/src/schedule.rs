@@ -129,7 +129,7 @@ impl Schedule {
     #[track_caller]
     pub fn build<'g>(&self, global_step: Tensor<'g>) -> Tensor<'g> {
         let line = Location::caller();
-        global_step.graph().from_line(line, || self.build_at(global_step.cast(DType::F32)))
+        global_step.graph().at_line(line, || self.build_at(global_step.cast(DType::F32)))
     }
 
     fn build_at<'g>(&self, step: Tensor<'g>) -> Tensor<'g> {
