@@ -94,7 +94,7 @@ impl Optimizer {
 
     /// Adam's decays of the two moments; no effect on SGD.
     #[must_use]
-    pub fn betas(mut self, first: f32, second: f32) -> Optimizer {
+    pub fn betas(mut self, first: f64, second: f64) -> Optimizer {
         if let Rule::Adam { beta1, beta2, .. } = &mut self.rule {
             (*beta1, *beta2) = (first, second);
         }

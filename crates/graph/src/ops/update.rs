@@ -48,10 +48,10 @@ pub enum Rule {
     /// Adam (Kingma and Ba 2014), as `torch.optim.Adam`; with decoupled weight decay AdamW
     /// (Loshchilov and Hutter 2017), as `torch.optim.AdamW`.
     Adam {
-        /// Decay of the first moment.
-        beta1: f32,
+        /// Decay of the first moment. In `f64`, because 1 − β₂ loses digits in `f32`.
+        beta1: f64,
         /// Decay of the second moment.
-        beta2: f32,
+        beta2: f64,
         /// Added to the root of the second moment.
         epsilon: f32,
         /// Weight decay.
@@ -85,16 +85,12 @@ impl Rule {
     /// # Errors
     /// The first that is not.
     pub fn check(&self) -> Result<(), Problem> {
-        let within = |what: &str, value: f32, fits: bool, range: &str| {
-            let problem = Problem::Range {
-                what: what.to_owned(),
-                value: value.into(),
-                range: range.to_owned(),
-            };
+        let within = |what: &str, value: f64, fits: bool, range: &str| {
+            let problem = Problem::Range { what: what.to_owned(), value, range: range.to_owned() };
             if fits { Ok(()) } else { Err(problem) }
         };
         let not_negative = |what: &str, value: f32| {
-            within(what, value, value.is_finite() && value >= 0.0, "finite and at least 0")
+            within(what, value.into(), value.is_finite() && value >= 0.0, "finite and at least 0")
         };
         match *self {
             Rule::Sgd { momentum, weight_decay, .. } => {
@@ -139,7 +135,6 @@ impl Rule {
             }
             Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => {
                 let [m, v] = slots else { return };
-                let (beta1, beta2) = (f64::from(beta1), f64::from(beta2));
                 let decay = decay(weight_decay);
                 let mut gradient = gradient;
                 if decoupled {

@@ -160,7 +160,7 @@ impl Trajectory {
         let optimizer = match settings["betas"].as_array() {
             Some(_) => {
                 let betas = numbers(&settings["betas"]);
-                optimizer.betas(betas[0] as f32, betas[1] as f32).epsilon(number("eps"))
+                optimizer.betas(betas[0], betas[1]).epsilon(number("eps"))
             }
             None => optimizer,
         };

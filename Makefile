@@ -1,0 +1,50 @@
+# Every target first runs scripts/set-up.sh, which brings what the machine lacks.
+
+.PHONY: help demo test lint unit doc bench adapter fmt
+.DEFAULT_GOAL := help
+
+# rustup's place, for shells that have not read its profile yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# A private folder keeps the Vulkan loader from remarking that there is none.
+ifndef XDG_RUNTIME_DIR
+export XDG_RUNTIME_DIR := $(CURDIR)/target/runtime
+endif
+
+# Arguments for the program: make demo ARGS="--steps 500"
+ARGS ?=
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  ARGS="..." passes arguments on:  make demo ARGS="--help"'
+
+demo: ## train the digit classifier; run again, it resumes from its newest checkpoint
+	@scripts/set-up.sh
+	cargo run --release -p warmstart-examples --bin digits -- $(ARGS)
+
+test: lint unit doc ## everything CI checks: format, clippy, tests, documentation
+
+lint: ## rustfmt and clippy, warnings denied
+	@scripts/set-up.sh --lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+unit: ## unit, integration and doc tests (ARGS="name" picks some)
+	@scripts/set-up.sh
+	cargo test --workspace $(ARGS)
+
+doc: ## build the API documentation, warnings denied
+	@scripts/set-up.sh
+	RUSTDOCFLAGS="$$RUSTDOCFLAGS -D warnings" cargo doc --workspace --no-deps
+
+bench: ## run the benchmarks (ARGS="name" picks some)
+	@scripts/set-up.sh
+	cargo bench -p warmstart-benches -- $(ARGS)
+
+fmt: ## format all Rust files
+	@scripts/set-up.sh --lint
+	cargo fmt --all
+
+adapter: ## make sure there is an adapter (a software one if need be) and say which was found
+	@scripts/set-up.sh --verbose

@@ -1,0 +1,84 @@
+// Cross-entropy between the softmax of rows of logits and class indices: the loss of each row, or
+// its gradient with respect to the logits. A label outside the classes gives NaN.
+
+override TOTAL_ROWS: u32 = 1u;
+override WIDTH: u32 = 1u;
+override SMOOTHING: f32 = 0.0;
+override GRADIENT: bool = false;
+
+//{bindings
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
+//}
+
+//{logits
+fn logits(i: u32) -> f32 {
+    return f32(i);
+}
+//}
+
+//{labels
+fn labels(i: u32) -> i32 {
+    return i32(i);
+}
+//}
+
+//{upstream
+// The gradient of each row's loss.
+fn upstream(i: u32) -> f32 {
+    return 1.0;
+}
+//}
+
+//{epilogue
+fn epilogue(anchor: f32, i: u32) -> f32 {
+    return anchor;
+}
+//}
+
+@compute @workgroup_size(LANES, ROWS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let global_row = (group.x + group.y * groups.x) * ROWS + local.y;
+    let row = min(global_row, TOTAL_ROWS - 1u);
+    let start = row * WIDTH;
+    var own = from_bits(0xff800000u);
+    for (var k = local.x; k < WIDTH; k += LANES) {
+        own = larger(own, logits(start + k));
+    }
+    let largest = max_over_lanes(own, local.x, local.y);
+    own = 0.0;
+    var sum = 0.0;
+    for (var k = local.x; k < WIDTH; k += LANES) {
+        let x = logits(start + k);
+        own += exp(x - largest);
+        sum += x;
+    }
+    let total = sum_over_lanes(own, local.x, local.y);
+    // With smoothing, the target also asks for the mean of all logits.
+    var mean = 0.0;
+    if (SMOOTHING != 0.0) {
+        mean = sum_over_lanes(sum, local.x, local.y) / f32(WIDTH);
+    }
+    let label = labels(row);
+    let known = label >= 0 && label < i32(WIDTH);
+    if (global_row >= TOTAL_ROWS) {
+        return;
+    }
+    if (GRADIENT) {
+        let factor = upstream(row);
+        for (var k = local.x; k < WIDTH; k += LANES) {
+            let hit = select(0.0, 1.0 - SMOOTHING, i32(k) == label);
+            let probability = exp(logits(start + k) - largest) / total;
+            let anchor = (probability - hit - SMOOTHING / f32(WIDTH)) * factor;
+            let i = start + k;
+            result[i] = epilogue(select(not_a_number(), anchor, known), i);
+        }
+    } else if (local.x == 0u) {
+        let at_label = logits(start + select(0u, u32(label), known));
+        let anchor = log(total) + largest - (1.0 - SMOOTHING) * at_label - SMOOTHING * mean;
+        result[row] = epilogue(select(not_a_number(), anchor, known), row);
+    }
+}

@@ -1,0 +1,49 @@
+// Rows shared by lanes: a workgroup holds ROWS rows, each worked on by LANES invocations. The sum
+// over lanes is a tree of fixed shape, so that the same input gives the same bits.
+
+override LANES: u32 = 1u;
+override ROWS: u32 = 64u;
+
+var<workgroup> partial: array<f32, 256>;
+
+fn sum_over_lanes(own: f32, lane: u32, row: u32) -> f32 {
+    if (LANES == 1u) {
+        return own;
+    }
+    let at = row * LANES + lane;
+    partial[at] = own;
+    workgroupBarrier();
+    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+        if (lane < width) {
+            partial[at] += partial[at + width];
+        }
+        workgroupBarrier();
+    }
+    let total = partial[row * LANES];
+    // Nobody may write its next value before everybody has read this one.
+    workgroupBarrier();
+    return total;
+}
+
+// NaN wins, so that it is seen.
+fn larger(a: f32, b: f32) -> f32 {
+    return select(a, b, b > a || b != b);
+}
+
+fn max_over_lanes(own: f32, lane: u32, row: u32) -> f32 {
+    if (LANES == 1u) {
+        return own;
+    }
+    let at = row * LANES + lane;
+    partial[at] = own;
+    workgroupBarrier();
+    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+        if (lane < width) {
+            partial[at] = larger(partial[at], partial[at + width]);
+        }
+        workgroupBarrier();
+    }
+    let total = partial[row * LANES];
+    workgroupBarrier();
+    return total;
+}

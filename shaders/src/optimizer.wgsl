@@ -1,0 +1,78 @@
+// The update of all parameters of an optimizer. A workgroup works on one block: a run of elements
+// of one parameter, its gradient and its slots, at offsets into the buffers that hold them all.
+//
+// SGD: torch.optim.SGD. Adam: Kingma and Ba 2014; AdamW: Loshchilov and Hutter 2017.
+
+override ADAM: bool = false;
+override MOMENTUM: f32 = 0.0;
+override NESTEROV: bool = false;
+// A beta and 1 - beta: the difference is taken in f64 on the host, where no digits are lost.
+override BETA1: f32 = 0.9;
+override REST1: f32 = 0.1;
+override BETA2: f32 = 0.999;
+override REST2: f32 = 0.001;
+override EPSILON: f32 = 1e-8;
+override WEIGHT_DECAY: f32 = 0.0;
+override DECOUPLED: bool = false;
+override BLOCKS: u32 = 1u;
+
+struct Block {
+    parameter: u32,
+    gradient: u32,
+    slot0: u32,
+    slot1: u32,
+    length: u32,
+    decays: u32,
+}
+
+// See optimizer_scalars.wgsl.
+struct Scalars {
+    learning_rate: f32,
+    gradient_factor: f32,
+    correction1: f32,
+    correction2: f32,
+}
+
+@group(0) @binding(0) var<storage, read> blocks: array<Block>;
+@group(0) @binding(1) var<storage, read> scalars: Scalars;
+@group(0) @binding(2) var<storage, read> gradients: array<f32>;
+@group(0) @binding(3) var<storage, read_write> parameters: array<f32>;
+@group(0) @binding(4) var<storage, read_write> slots0: array<f32>;
+@group(0) @binding(5) var<storage, read_write> slots1: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let index = group.x + group.y * groups.x;
+    if (index >= BLOCKS) {
+        return;
+    }
+    let block = blocks[index];
+    let rate = scalars.learning_rate;
+    let decay = select(0.0, WEIGHT_DECAY, block.decays != 0u);
+    for (var k = local.x; k < block.length; k += 64u) {
+        var parameter = parameters[block.parameter + k];
+        var gradient = gradients[block.gradient + k] * scalars.gradient_factor;
+        if (ADAM && DECOUPLED) {
+            parameter -= rate * decay * parameter;
+        } else {
+            gradient += decay * parameter;
+        }
+        var direction = gradient;
+        if (ADAM) {
+            let m = BETA1 * slots0[block.slot0 + k] + REST1 * gradient;
+            let v = BETA2 * slots1[block.slot1 + k] + REST2 * gradient * gradient;
+            slots0[block.slot0 + k] = m;
+            slots1[block.slot1 + k] = v;
+            direction = (m / scalars.correction1) / (sqrt(v / scalars.correction2) + EPSILON);
+        } else if (MOMENTUM != 0.0) {
+            let velocity = MOMENTUM * slots0[block.slot0 + k] + gradient;
+            slots0[block.slot0 + k] = velocity;
+            direction = select(velocity, gradient + MOMENTUM * velocity, NESTEROV);
+        }
+        parameters[block.parameter + k] = parameter - rate * direction;
+    }
+}

@@ -1,0 +1,35 @@
+// What an optimizer's update needs once per step, by one invocation: learning rate, factor for
+// gradients, Adam's corrections 1 - beta^t. It also counts the step, after everything has read it.
+
+override LOG_BETA1: f32 = -0.1;
+override LOG_BETA2: f32 = -0.001;
+
+//{bindings
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
+@group(0) @binding(1) var<storage, read_write> step: array<u32>;
+@group(0) @binding(2) var<storage, read_write> global_step: array<u32>;
+//}
+
+//{learning_rate
+fn learning_rate(i: u32) -> f32 {
+    return 0.0;
+}
+//}
+
+//{gradient_factor
+fn gradient_factor(i: u32) -> f32 {
+    return 1.0;
+}
+//}
+
+@compute @workgroup_size(1)
+fn main() {
+    let t = f32(step[0] + 1u);
+    result[0] = learning_rate(0u);
+    result[1] = gradient_factor(0u);
+    // 1 - beta^t = -expm1(t ln beta): the difference itself would lose most of its digits.
+    result[2] = -expm1(t * LOG_BETA1);
+    result[3] = -expm1(t * LOG_BETA2);
+    step[0] += 1u;
+    global_step[0] += 1u;
+}

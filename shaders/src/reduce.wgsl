@@ -1,0 +1,51 @@
+// Sums and maxima. Each result is a row of COUNT inputs, which the generated functions find.
+
+override RESULTS: u32 = 1u;
+override COUNT: u32 = 1u;
+override MAXIMUM: bool = false;
+
+//{bindings
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
+//}
+
+//{value
+// The input numbered `k` of the result `i`.
+fn value(i: u32, k: u32) -> f32 {
+    return f32(i + k);
+}
+//}
+
+//{epilogue
+fn epilogue(anchor: f32, i: u32) -> f32 {
+    return anchor;
+}
+//}
+
+@compute @workgroup_size(LANES, ROWS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let row = (group.x + group.y * groups.x) * ROWS + local.y;
+    let inside = row < RESULTS;
+    // Rows past the end do the last row's work: all invocations must meet at the barriers.
+    let i = min(row, RESULTS - 1u);
+    var total = select(0.0, from_bits(0xff800000u), MAXIMUM);
+    for (var k = local.x; k < COUNT; k += LANES) {
+        let next = value(i, k);
+        if (MAXIMUM) {
+            total = larger(total, next);
+        } else {
+            total += next;
+        }
+    }
+    if (MAXIMUM) {
+        total = max_over_lanes(total, local.x, local.y);
+    } else {
+        total = sum_over_lanes(total, local.x, local.y);
+    }
+    if (inside && local.x == 0u) {
+        result[i] = epilogue(total, i);
+    }
+}

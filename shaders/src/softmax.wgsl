@@ -1,0 +1,49 @@
+// Softmax, or its logarithm, over rows of WIDTH.
+
+override TOTAL_ROWS: u32 = 1u;
+override WIDTH: u32 = 1u;
+override LOGARITHM: bool = false;
+
+//{bindings
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
+//}
+
+//{value
+fn value(i: u32) -> f32 {
+    return f32(i);
+}
+//}
+
+//{epilogue
+fn epilogue(anchor: f32, i: u32) -> f32 {
+    return anchor;
+}
+//}
+
+@compute @workgroup_size(LANES, ROWS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    let row = (group.x + group.y * groups.x) * ROWS + local.y;
+    let start = min(row, TOTAL_ROWS - 1u) * WIDTH;
+    var own = from_bits(0xff800000u);
+    for (var k = local.x; k < WIDTH; k += LANES) {
+        own = larger(own, value(start + k));
+    }
+    let largest = max_over_lanes(own, local.x, local.y);
+    own = 0.0;
+    for (var k = local.x; k < WIDTH; k += LANES) {
+        own += exp(value(start + k) - largest);
+    }
+    let total = sum_over_lanes(own, local.x, local.y);
+    let log_total = log(total);
+    if (row < TOTAL_ROWS) {
+        for (var k = local.x; k < WIDTH; k += LANES) {
+            let x = value(start + k) - largest;
+            let anchor = select(exp(x) / total, x - log_total, LOGARITHM);
+            result[start + k] = epilogue(anchor, start + k);
+        }
+    }
+}
