@@ -122,7 +122,7 @@ pub enum Problem {
         shape: Shape,
     },
     /// Two operands must have one shape.
-    #[error("needs {what} of shape {expected}, was given {found}")]
+    #[error("needs {what} of shape {expected}, was given {found}; reshape it")]
     Shape {
         /// Which operand.
         what: String,
@@ -232,6 +232,14 @@ pub enum Problem {
     LossNotScalar {
         /// Its shape.
         shape: Shape,
+    },
+    /// An assignment to something that is not a variable.
+    #[error(
+        "the target of an assignment is the result of {operation}, not a variable; assign to what `variable` or `state_of` gave"
+    )]
+    NotAVariable {
+        /// The operation that gave the target.
+        operation: String,
     },
     /// A serialized graph that does not fit together.
     #[error("the stored graph is damaged: {why}; save it again")]

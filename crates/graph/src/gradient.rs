@@ -21,11 +21,19 @@ use std::collections::HashMap;
 #[track_caller]
 pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Option<Tensor<'g>>> {
     let graph = loss.graph();
-    if loss.is_invalid() {
+    let problem = if loss.is_invalid() {
         return vec![None; with_respect_to.len()];
-    }
-    if loss.shape().rank() != 0 || loss.dtype() != DType::F32 {
-        graph.record("gradients", "", Problem::LossNotScalar { shape: loss.shape() });
+    } else if with_respect_to.iter().any(|tensor| !std::ptr::eq(graph, tensor.graph())) {
+        Some(Problem::ForeignTensor)
+    } else if loss.shape().rank() != 0 {
+        Some(Problem::LossNotScalar { shape: loss.shape() })
+    } else if loss.dtype() != DType::F32 {
+        Some(Problem::DType { expected: "a loss of f32".to_owned(), found: loss.dtype() })
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
+        graph.record("gradients", &loss.scope(), problem);
         return vec![None; with_respect_to.len()];
     }
     // A variable may be read by several nodes; they are one value.

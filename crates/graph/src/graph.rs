@@ -63,12 +63,14 @@ impl GraphDef {
         &self.variables[id.0]
     }
 
-    /// Checks a graph that came from outside: that inputs come before their uses, and that every
-    /// shape and dtype is what the shape rules say.
+    /// Checks a graph that came from outside: that inputs come before their uses, that every
+    /// shape and dtype is what the shape rules say, and that names can be told apart.
     ///
     /// # Errors
     /// The first thing that does not fit.
     pub fn validate(&self) -> Result<(), GraphErrors> {
+        self.validate_variables()?;
+        let mut placeholders = BTreeMap::new();
         for (at, node) in self.nodes.iter().enumerate() {
             let fail = |problem| {
                 Err(GraphErrors(vec![GraphError {
@@ -81,6 +83,19 @@ impl GraphDef {
             if node.op == Op::Invalid || node.inputs.iter().any(|input| input.0 >= at) {
                 let why = format!("node {at} is invalid or uses a later node");
                 return fail(Problem::Damaged { why });
+            }
+            if node.inputs.iter().any(|&input| self.node(input).op.is_update()) {
+                let why = format!("node {at} uses an update, which has no value");
+                return fail(Problem::Damaged { why });
+            }
+            if let Op::Placeholder { name, .. } = &node.op {
+                if !usable_name(name) {
+                    return fail(Problem::Name { name: name.clone() });
+                }
+                if let Some(first) = placeholders.insert(name, &node.location) {
+                    let (name, kind) = (name.clone(), "placeholder".to_owned());
+                    return fail(Problem::DuplicateName { name, kind, first: first.clone() });
+                }
             }
             let inputs: Vec<&Node> = node.inputs.iter().map(|&id| self.node(id)).collect();
             match node.op.infer(&inputs, &self.variables) {
@@ -95,11 +110,8 @@ impl GraphDef {
                 Err(problem) => return fail(problem),
             }
         }
-        let names_fit = self.names.values().all(|id| id.0 < self.nodes.len());
-        let mut variables: Vec<&str> = self.variables.iter().map(|v| v.name.as_str()).collect();
-        variables.sort_unstable();
-        if !names_fit || variables.windows(2).any(|pair| pair[0] == pair[1]) {
-            let why = "a name points nowhere, or two variables share one".to_owned();
+        if let Some((name, id)) = self.names.iter().find(|(_, id)| id.0 >= self.nodes.len()) {
+            let why = format!("the name `{name}` points at node {}, which is not there", id.0);
             return Err(GraphErrors(vec![GraphError {
                 operation: "graph".to_owned(),
                 scope: String::new(),
@@ -109,15 +121,39 @@ impl GraphDef {
         }
         Ok(())
     }
+
+    fn validate_variables(&self) -> Result<(), GraphErrors> {
+        let mut places = BTreeMap::new();
+        for variable in &self.variables {
+            let first = places.insert(&variable.name, &variable.location);
+            let problem = match first {
+                Some(first) => Some(Problem::DuplicateVariable {
+                    name: variable.name.clone(),
+                    first: first.clone(),
+                }),
+                None => unsuitable(variable),
+            };
+            if let Some(problem) = problem {
+                return Err(GraphErrors(vec![GraphError {
+                    operation: "variable".to_owned(),
+                    scope: String::new(),
+                    location: variable.location.clone(),
+                    problem,
+                }]));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Default)]
 struct Inner {
     def: GraphDef,
     errors: Vec<GraphError>,
-    /// Where nodes built now are said to come from, instead of the caller: set while gradients
-    /// are built, so that they point at the user's line too.
-    origin: Option<(Location, String)>,
+    /// Where nodes built now are said to come from, instead of the caller, and in which scope if
+    /// not in their own: set while gradients and optimizers are built, so that they point at the
+    /// user's line too.
+    origin: Option<(Location, Option<String>)>,
 }
 
 /// A graph being built.
@@ -281,7 +317,9 @@ impl Graph {
     #[track_caller]
     fn origin(&self, scope: &str) -> (Location, String) {
         match &self.inner.borrow().origin {
-            Some(origin) => origin.clone(),
+            Some((location, own)) => {
+                (location.clone(), own.clone().unwrap_or_else(|| scope.to_owned()))
+            }
             None => (Location::caller(), scope.to_owned()),
         }
     }
@@ -291,7 +329,7 @@ impl Graph {
         let (location, scope) = {
             let inner = self.inner.borrow();
             let node = inner.def.node(id);
-            (node.location.clone(), node.scope.clone())
+            (node.location.clone(), Some(node.scope.clone()))
         };
         let outer = self.inner.borrow_mut().origin.replace((location, scope));
         let result = build();
@@ -299,9 +337,30 @@ impl Graph {
         result
     }
 
+    /// Builds nodes and variables that are said to come from one line of the user's program:
+    /// `#[track_caller]` does not reach through closures. What is already built on behalf of
+    /// another line stays so.
+    pub(crate) fn at_line<T>(&self, location: Location, build: impl FnOnce() -> T) -> T {
+        if self.inner.borrow().origin.is_some() {
+            return build();
+        }
+        self.inner.borrow_mut().origin = Some((location, None));
+        let result = build();
+        self.inner.borrow_mut().origin = None;
+        result
+    }
+
+    /// The number of mistakes recorded so far.
+    pub(crate) fn mistakes(&self) -> usize {
+        self.inner.borrow().errors.len()
+    }
+
     /// Declares a variable, or finds it again if `reuse` allows.
     #[track_caller]
-    pub(crate) fn declare(&self, variable: Variable, reuse: bool, scope: &str) -> Tensor<'_> {
+    pub(crate) fn declare(&self, mut variable: Variable, reuse: bool, scope: &str) -> Tensor<'_> {
+        if let Some((location, _)) = &self.inner.borrow().origin {
+            variable.location = location.clone();
+        }
         let existing = {
             let inner = self.inner.borrow();
             let position = inner.def.variables.iter().position(|v| v.name == variable.name);
@@ -324,17 +383,7 @@ impl Graph {
             };
             return self.refuse("variable", scope, problem);
         }
-        if !usable_name(&variable.name) {
-            return self.refuse("variable", scope, Problem::Name { name: variable.name });
-        }
-        if let Err(why) = variable.initializer.check(&variable.shape, variable.dtype) {
-            let problem = Problem::Initializer {
-                name: variable.name,
-                shape: variable.shape,
-                dtype: variable.dtype,
-                initializer: variable.initializer.to_string(),
-                why: why.to_string(),
-            };
+        if let Some(problem) = unsuitable(&variable) {
             return self.refuse("variable", scope, problem);
         }
         let id = {
@@ -375,7 +424,8 @@ impl Graph {
             Some(first) if first != id => {
                 let first = self.with(first, |node| node.location.clone());
                 let (name, kind) = (name.to_owned(), "tensor".to_owned());
-                self.record("named", "", Problem::DuplicateName { name, kind, first });
+                let scope = self.with(id, |node| node.scope.clone());
+                self.record("named", &scope, Problem::DuplicateName { name, kind, first });
             }
             _ => {
                 self.inner.borrow_mut().def.names.insert(name.to_owned(), id);
@@ -390,6 +440,20 @@ impl Graph {
     pub(crate) fn with_def<T>(&self, read: impl FnOnce(&GraphDef) -> T) -> T {
         read(&self.inner.borrow().def)
     }
+}
+
+/// What is wrong with the declaration of a variable by itself.
+fn unsuitable(variable: &Variable) -> Option<Problem> {
+    let (name, shape) = (variable.name.clone(), variable.shape.clone());
+    if !usable_name(&name) {
+        return Some(Problem::Name { name });
+    }
+    if !shape.fits_index() {
+        return Some(Problem::TooLarge { shape });
+    }
+    let why = variable.initializer.check(&shape, variable.dtype).err()?.to_string();
+    let initializer = variable.initializer.to_string();
+    Some(Problem::Initializer { name, shape, dtype: variable.dtype, initializer, why })
 }
 
 /// Names are kept to what every checkpoint format can hold and give back.

@@ -17,9 +17,9 @@ pub enum Initializer {
     /// All one.
     Ones,
     /// One value everywhere.
-    Constant(f64),
+    Constant(#[serde(with = "lossless")] f64),
     /// The given elements, row-major; their number must be the variable's.
-    Values(Vec<f32>),
+    Values(#[serde(with = "lossless::list")] Vec<f32>),
     /// Uniform in `[low, high)`.
     Uniform {
         /// Smallest value.
@@ -81,6 +81,82 @@ impl fmt::Display for Initializer {
             Initializer::HeNormal => f.write_str("he_normal"),
             Initializer::Identity { gain } => write!(f, "identity({gain})"),
             Initializer::Orthogonal { gain } => write!(f, "orthogonal({gain})"),
+        }
+    }
+}
+
+/// Floats in text formats: numbers where a number will do, and strings for what JSON has no number
+/// for, so that an initializer stored in a checkpoint gives the same bits again.
+mod lossless {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Stored<T> {
+        Number(T),
+        /// `inf`, `-inf`, or the bits of a NaN: `0x7ff8000000000000`.
+        Text(String),
+    }
+
+    fn stored(value: f64) -> Option<Stored<f64>> {
+        if value.is_nan() {
+            Some(Stored::Text(format!("{:#018x}", value.to_bits())))
+        } else if value.is_infinite() {
+            Some(Stored::Text(if value > 0.0 { "inf" } else { "-inf" }.to_owned()))
+        } else {
+            None
+        }
+    }
+
+    fn loaded(text: &str) -> Option<f64> {
+        match (text, text.strip_prefix("0x")) {
+            ("inf", _) => Some(f64::INFINITY),
+            ("-inf", _) => Some(f64::NEG_INFINITY),
+            (_, Some(bits)) => u64::from_str_radix(bits, 16).ok().map(f64::from_bits),
+            _ => None,
+        }
+    }
+
+    const WRONG: &str = "a float must be a number, `inf`, `-inf` or the bits of a NaN";
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        stored(*value).unwrap_or(Stored::Number(*value)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        match Stored::deserialize(deserializer)? {
+            Stored::Number(value) => Ok(value),
+            Stored::Text(text) => loaded(&text).ok_or_else(|| D::Error::custom(WRONG)),
+        }
+    }
+
+    /// The same for a list of `f32`; a NaN's bits are those of the `f64` it widens to.
+    pub(super) mod list {
+        use super::*;
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            values: &[f32],
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(values.iter().map(|&value| match stored(value.into()) {
+                Some(Stored::Text(text)) => Stored::Text(text),
+                _ => Stored::Number(value),
+            }))
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Vec<f32>, D::Error> {
+            let all: Vec<Stored<f32>> = Vec::deserialize(deserializer)?;
+            all.into_iter()
+                .map(|value| match value {
+                    Stored::Number(value) => Ok(value),
+                    Stored::Text(text) => loaded(&text)
+                        .map(|value| value as f32)
+                        .ok_or_else(|| D::Error::custom(WRONG)),
+                })
+                .collect()
         }
     }
 }

@@ -3,8 +3,8 @@
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    DType, Graph, Initializer, Problem, Role, Schedule, Tensor, Update, Variable, VariableId,
-    gradients,
+    DType, Graph, Initializer, Location, Problem, Role, Schedule, Tensor, Update, Variable,
+    VariableId, gradients,
 };
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +147,15 @@ impl Optimizer {
     /// Builds the training of every trainable variable that the loss depends on.
     #[track_caller]
     pub fn minimize<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {
+        loss.graph().at_line(Location::caller(), || self.build(loss))
+    }
+
+    fn build<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {
         let graph = loss.graph();
+        let mistakes = graph.mistakes();
+        if let Some(problem) = self.unsuitable() {
+            graph.record("minimize", "", problem);
+        }
         let trainable: Vec<(VariableId, Variable)> = graph.with_def(|def| {
             let all = def.variables.iter().enumerate();
             all.filter(|(_, variable)| variable.role == Role::Trainable)
@@ -161,7 +169,8 @@ impl Optimizer {
             .zip(gradients(loss, &reads))
             .filter_map(|((id, variable), gradient)| Some((id, variable, gradient?)))
             .collect();
-        if trained.is_empty() && !loss.is_invalid() {
+        // A loss without gradients is no second mistake.
+        if trained.is_empty() && !loss.is_invalid() && graph.mistakes() == mistakes {
             graph.record("minimize", "", Problem::NothingToTrain);
         }
 
@@ -179,7 +188,8 @@ impl Optimizer {
             Variable::new(name, [], DType::U32, Initializer::Zeros, role)
         });
         let parameters = trained.iter().map(|(id, variable, _)| {
-            let slots = self.rule.slots().iter().filter_map(|slot| {
+            // One refusal is enough: with the step, the optimizer's name was refused.
+            let slots = self.rule.slots().iter().filter(|_| step.is_some()).filter_map(|slot| {
                 self.slot(graph, Some(&variable.name), slot, |role| {
                     let name = format!("{}/{}/{slot}", variable.name, self.name);
                     Variable::new(name, &variable.shape, DType::F32, Initializer::Zeros, role)
@@ -191,20 +201,30 @@ impl Optimizer {
         });
         let parameters: Vec<Parameter> = parameters.collect();
         let update = match (step, variable_of(global_step)) {
-            (Some(step), Some(global_step)) => {
+            (Some(step), Some(global_step)) if graph.mistakes() == mistakes => {
                 let rule = self.rule;
                 let op =
                     Op::OptimizerUpdate(OptimizerUpdate { rule, parameters, step, global_step });
                 learning_rate.apply(op, &[&[factor], &all[..]].concat())
             }
-            // A slot was refused; the graph holds the error.
+            // Something above was refused; the graph holds the error.
             _ => graph.add(Op::Invalid, &[], ""),
         };
         let gradients = trained.into_iter().map(|(_, v, gradient)| (v.name, gradient)).collect();
         TrainStep { update: Update { tensor: update }, learning_rate, gradient_norm, gradients }
     }
 
-    #[track_caller]
+    /// What is wrong with the optimizer's numbers.
+    fn unsuitable(&self) -> Option<Problem> {
+        let limit = self.clip_global_norm.filter(|&limit| limit.is_nan() || limit <= 0.0);
+        let limit = limit.map(|limit| Problem::Range {
+            what: "the limit of the global norm".to_owned(),
+            value: limit.into(),
+            range: "above 0".to_owned(),
+        });
+        self.rule.check().err().or(limit)
+    }
+
     fn slot(
         &self,
         graph: &Graph,
@@ -217,9 +237,7 @@ impl Optimizer {
             optimizer: self.name.clone(),
             slot: slot.to_owned(),
         };
-        let mut declared = declare(role);
-        declared.location = crate::Location::caller();
-        variable_of(graph.declare(declared, false, ""))
+        variable_of(graph.declare(declare(role), false, ""))
     }
 }
 

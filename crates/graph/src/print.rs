@@ -1,7 +1,7 @@
 //! Graphs as text and as Graphviz DOT.
 
 use crate::ops::Op;
-use crate::{GraphDef, Node};
+use crate::{GraphDef, Node, VariableId};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -28,12 +28,12 @@ impl GraphDef {
         let mut text = format!("{}({})", node.op.name(), inputs.join(", "));
         match &node.op {
             Op::Placeholder { name, .. } => text = format!("placeholder {name}"),
-            Op::Variable(id) => text = format!("variable {}", self.variable(*id).name),
-            Op::Assign(id) => text = format!("{} <- {}", self.variable(*id).name, inputs.join("")),
-            Op::Constant(data) => match data.to_f64()[..] {
-                [one] => text = format!("constant {one}"),
-                _ => text = "constant".to_owned(),
-            },
+            Op::Variable(id) => text = format!("variable {}", self.variable_name(*id)),
+            Op::Assign(id) => text = format!("{} <- {}", self.variable_name(*id), inputs.join("")),
+            Op::Constant(data) if data.elements().len() == 1 => {
+                text = format!("constant {}", data.to_f64()[0]);
+            }
+            Op::Constant(_) => text = "constant".to_owned(),
             Op::Reduce { axes, .. } => {
                 let _ = write!(text, " over {axes:?}");
             }
@@ -42,17 +42,19 @@ impl GraphDef {
             }
             Op::MatMul { transpose_a, transpose_b } => {
                 let mark = |transposed: &bool| if *transposed { "ᵀ" } else { "" };
-                text = format!(
-                    "matmul({}{}, {}{})",
-                    inputs[0],
-                    mark(transpose_a),
-                    inputs[1],
-                    mark(transpose_b)
-                );
+                let marks = [mark(transpose_a), mark(transpose_b)];
+                let operands =
+                    inputs.iter().zip(marks).map(|(input, mark)| format!("{input}{mark}"));
+                text = format!("matmul({})", operands.collect::<Vec<_>>().join(", "));
             }
             _ => {}
         }
         text
+    }
+
+    /// A variable's name; a graph that was not validated may lack the variable, and prints too.
+    fn variable_name(&self, id: VariableId) -> &str {
+        self.variables.get(id.0).map_or("(missing)", |variable| &variable.name)
     }
 
     /// The graph in Graphviz's DOT language: `dot -Tsvg`.
@@ -63,7 +65,7 @@ impl GraphDef {
         for (at, node) in self.nodes.iter().enumerate() {
             let title = match &node.op {
                 Op::Placeholder { name, .. } => format!("placeholder {name}"),
-                Op::Variable(id) => self.variable(*id).name.clone(),
+                Op::Variable(id) => self.variable_name(*id).to_owned(),
                 op => op.name().to_owned(),
             };
             let style = match node.op {

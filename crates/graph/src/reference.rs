@@ -2,7 +2,7 @@
 //! kernels and gradients are checked against it.
 
 use crate::ops::Op;
-use crate::{DType, GraphDef, NodeId, Shape, TensorData, VariableId};
+use crate::{DType, GraphDef, GraphErrors, NodeId, Shape, TensorData, Variable, VariableId};
 use std::collections::HashMap;
 use thiserror::Error;
 
@@ -53,14 +53,44 @@ pub(crate) fn indices(shape: &Shape) -> impl Iterator<Item = Vec<usize>> + '_ {
 }
 
 /// Why the twin could not evaluate a graph.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Error)]
 pub enum ReferenceError {
     /// A placeholder has no value.
-    #[error("placeholder `{0}` was not fed")]
+    #[error("placeholder `{0}` was not fed; feed it first")]
     NotFed(String),
     /// A variable has no value.
-    #[error("variable `{0}` has no value")]
+    #[error("variable `{0}` has no value; assign it first")]
     NoValue(String),
+    /// A feed or a variable's value does not have the declared shape.
+    #[error("`{name}` has shape {expected}, and was given {elements} elements as {found}")]
+    Shape {
+        /// The placeholder or variable.
+        name: String,
+        /// Its shape.
+        expected: Shape,
+        /// The value's shape.
+        found: Shape,
+        /// The number of the value's elements.
+        elements: usize,
+    },
+    /// A node of another graph.
+    #[error("there is no node {} in this graph; fetch one of its own", .0.0)]
+    NoNode(NodeId),
+    /// The graph does not fit together.
+    #[error(transparent)]
+    Graph(GraphErrors),
+}
+
+fn fits<'v>(name: &str, shape: &Shape, value: &'v Value) -> Result<&'v Value, ReferenceError> {
+    if value.shape == *shape && value.elements.len() == shape.elements() {
+        return Ok(value);
+    }
+    Err(ReferenceError::Shape {
+        name: name.to_owned(),
+        expected: shape.clone(),
+        found: value.shape.clone(),
+        elements: value.elements.len(),
+    })
 }
 
 /// Evaluates a graph on the CPU.
@@ -77,6 +107,7 @@ pub enum ReferenceError {
 /// ```
 pub struct Reference<'a> {
     def: &'a GraphDef,
+    valid: Result<(), GraphErrors>,
     feeds: HashMap<String, Value>,
     variables: HashMap<String, Value>,
 }
@@ -84,7 +115,7 @@ pub struct Reference<'a> {
 impl<'a> Reference<'a> {
     /// An evaluator without feeds and values.
     pub fn new(def: &'a GraphDef) -> Reference<'a> {
-        Reference { def, feeds: HashMap::new(), variables: HashMap::new() }
+        Reference { def, valid: def.validate(), feeds: HashMap::new(), variables: HashMap::new() }
     }
 
     /// Sets what a placeholder holds in the next runs.
@@ -105,8 +136,13 @@ impl<'a> Reference<'a> {
     /// Evaluates nodes; variables change after everything has been read, as on the device.
     ///
     /// # Errors
-    /// A placeholder or variable without a value.
+    /// A placeholder or variable without a value or with one of another shape, a node that is not
+    /// there, or a graph that does not fit together.
     pub fn run(&mut self, fetches: &[NodeId]) -> Result<Vec<Value>, ReferenceError> {
+        self.valid.clone().map_err(ReferenceError::Graph)?;
+        if let Some(&id) = fetches.iter().find(|id| id.0 >= self.def.nodes.len()) {
+            return Err(ReferenceError::NoNode(id));
+        }
         let mut needed = vec![false; self.def.nodes.len()];
         let mut pending = fetches.to_vec();
         while let Some(id) = pending.pop() {
@@ -119,16 +155,18 @@ impl<'a> Reference<'a> {
         for at in (0..self.def.nodes.len()).filter(|&at| needed[at]) {
             let node = &self.def.nodes[at];
             let value = match &node.op {
-                Op::Placeholder { name, .. } => self
-                    .feeds
-                    .get(name)
-                    .cloned()
-                    .ok_or_else(|| ReferenceError::NotFed(name.clone()))?,
+                Op::Placeholder { name, shape, .. } => {
+                    let missing = || ReferenceError::NotFed(name.clone());
+                    let value = self.feeds.get(name).ok_or_else(missing)?;
+                    fits(name, shape, value)?.clone()
+                }
                 Op::Variable(id) => self.value_of(*id)?.clone(),
                 op => {
                     let inputs: Vec<&Value> =
                         node.inputs.iter().filter_map(|id| values[id.0].as_ref()).collect();
-                    op.evaluate(&inputs, &node.shape).unwrap_or_else(|| none.clone())
+                    let dtypes: Vec<DType> =
+                        node.inputs.iter().map(|&id| self.def.node(id).dtype).collect();
+                    op.evaluate(&inputs, &dtypes, &node.shape).unwrap_or_else(|| none.clone())
                 }
             };
             values[at] = Some(value);
@@ -140,8 +178,10 @@ impl<'a> Reference<'a> {
     }
 
     fn value_of(&self, id: VariableId) -> Result<&Value, ReferenceError> {
-        let name = &self.def.variable(id).name;
-        self.variables.get(name).ok_or_else(|| ReferenceError::NoValue(name.clone()))
+        let Variable { name, shape, .. } = self.def.variable(id);
+        let value =
+            self.variables.get(name).ok_or_else(|| ReferenceError::NoValue(name.clone()))?;
+        fits(name, shape, value)
     }
 
     fn update(&mut self, id: NodeId, values: &[Option<Value>]) -> Result<(), ReferenceError> {

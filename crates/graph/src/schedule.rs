@@ -1,6 +1,6 @@
 //! Learning-rate schedules, as data; evaluated on the device from the global step.
 
-use crate::{DType, Tensor};
+use crate::{DType, Location, Problem, Tensor};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
@@ -128,21 +128,37 @@ impl Schedule {
     /// The learning rate in a graph, from the global step.
     #[track_caller]
     pub fn build<'g>(&self, global_step: Tensor<'g>) -> Tensor<'g> {
-        self.build_at(global_step.cast(DType::F32))
+        let line = Location::caller();
+        global_step.graph().at_line(line, || self.build_at(global_step.cast(DType::F32)))
     }
 
-    #[track_caller]
     fn build_at<'g>(&self, step: Tensor<'g>) -> Tensor<'g> {
         let number = |value: f32| step.number(value);
         let power = |factor: f32, exponent: Tensor<'g>| {
+            if factor.is_nan() || factor < 0.0 {
+                let problem = Problem::Range {
+                    what: "the factor of a learning-rate schedule".to_owned(),
+                    value: factor.into(),
+                    range: "at least 0".to_owned(),
+                };
+                return exponent.graph().refuse("schedule", "", problem);
+            }
+            if factor == 0.0 {
+                // 0⁰ is 1; its logarithm is not finite.
+                return exponent.equal(number(0.0));
+            }
             // The logarithm is taken here, in f64: a device's own power is less exact.
             (exponent * f64::from(factor).ln() as f32).exp()
         };
         match self {
             Schedule::Constant(rate) => number(*rate),
             Schedule::Step { initial, every, factor } => {
-                // Half a step more, so that an inexact quotient does not fall below a whole one.
-                let decays = ((step + 0.5) / (*every).max(1) as f32).floor();
+                // A device's quotient may be a little off on either side of a whole number, and
+                // products of whole numbers are exact: so the floor is put right afterwards.
+                let every = (*every).max(1) as f32;
+                let near = ((step + 0.5) / every).floor();
+                let near = near - (near * every).greater(step);
+                let decays = near + 1.0 - ((near + 1.0) * every).greater(step);
                 power(*factor, decays) * *initial
             }
             Schedule::Exponential { initial, every, factor } => {
@@ -177,6 +193,8 @@ mod tests {
         let schedules = [
             Schedule::from(0.1),
             Schedule::step(0.1, 7, 0.5),
+            Schedule::step(0.1, 7, 0.0),
+            Schedule::step(0.1, 1, 0.9),
             Schedule::exponential(0.2, 10, 0.9),
             Schedule::cosine(0.3, 0.01, 25),
             Schedule::cosine(0.3, 0.0, 20).warm_up(5),

@@ -33,6 +33,13 @@ impl Shape {
         self.checked_elements().unwrap_or(usize::MAX)
     }
 
+    /// Whether an index of 32 bits reaches every element and every extent. An extent counts even
+    /// where another of 0 leaves no elements: devices are told all of them.
+    pub(crate) fn fits_index(&self) -> bool {
+        let fits = |count: usize| u32::try_from(count).is_ok();
+        self.checked_elements().is_some_and(fits) && self.iter().all(|&extent| fits(extent))
+    }
+
     /// Row-major strides, in elements.
     pub fn strides(&self) -> Vec<usize> {
         let mut strides = vec![1usize; self.rank()];

@@ -63,21 +63,43 @@ impl<'g> Tensor<'g> {
     /// Writes this value into the variable behind another tensor, at the end of the run.
     #[track_caller]
     pub fn assign_to(self, variable: Tensor<'g>) -> Update<'g> {
-        let id = self.graph.with(variable.id, |node| match node.op {
-            Op::Variable(id) => Some(id),
-            _ => None,
-        });
-        let tensor = match id {
-            Some(id) => self.apply(Op::Assign(id), &[]),
-            None => self.graph.refuse(
-                "assign",
-                &self.scope(),
-                Problem::Damaged {
-                    why: "the target of an assignment is not a variable".to_owned(),
-                },
-            ),
+        let target = variable.graph.with(variable.id, |node| node.op.clone());
+        let scope = self.scope();
+        let tensor = match target {
+            _ if !std::ptr::eq(self.graph, variable.graph) => {
+                self.graph.refuse("assign", &scope, Problem::ForeignTensor)
+            }
+            Op::Variable(id) => self.apply(Op::Assign(id), &[]),
+            // The graph holds the error already.
+            Op::Invalid => self.graph.add(Op::Invalid, &[], &scope),
+            other => {
+                let operation = other.name().to_owned();
+                self.graph.refuse("assign", &scope, Problem::NotAVariable { operation })
+            }
         };
         Update { tensor }
+    }
+
+    /// Refuses another tensor whose shape is not this one's, where broadcasting would hide a
+    /// mistake. `None` if the shapes agree, or if one stands for a mistake already recorded.
+    #[track_caller]
+    pub(crate) fn same_shape(
+        self,
+        operation: &str,
+        what: &str,
+        other: Tensor<'g>,
+    ) -> Option<Tensor<'g>> {
+        let (expected, found) = (self.shape(), other.shape());
+        let same_graph = std::ptr::eq(self.graph, other.graph);
+        if self.is_invalid() || other.is_invalid() || (expected == found && same_graph) {
+            return None;
+        }
+        let problem = if same_graph {
+            Problem::Shape { what: what.to_owned(), expected, found }
+        } else {
+            Problem::ForeignTensor
+        };
+        Some(self.graph.refuse(operation, &self.scope(), problem))
     }
 
     /// An operation on this tensor and others, in the deepest scope among them.

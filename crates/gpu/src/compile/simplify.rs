@@ -154,7 +154,8 @@ impl Live {
             })
             .collect::<Option<_>>()?;
         let inputs: Vec<&Value> = inputs.iter().collect();
-        let value = node.op.evaluate(&inputs, &scalar)?.elements[0];
+        let dtypes: Vec<DType> = node.inputs.iter().map(|id| self.nodes[id.0].dtype).collect();
+        let value = node.op.evaluate(&inputs, &dtypes, &scalar)?.elements[0];
         Some(match node.dtype {
             DType::F32 | DType::F16 => TensorData::from(value as f32),
             DType::I32 => TensorData::from(value as i32),

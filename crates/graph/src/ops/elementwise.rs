@@ -87,6 +87,15 @@ impl Unary {
 
     pub(super) fn infer(self, x: &Node) -> Result<(Shape, DType), Problem> {
         needs_f32(x)?;
+        if let Unary::LeakyRelu(alpha) = self
+            && !alpha.is_finite()
+        {
+            return Err(Problem::Range {
+                what: "the slope of leaky_relu".to_owned(),
+                value: alpha.into(),
+                range: "finite".to_owned(),
+            });
+        }
         Ok((x.shape.clone(), DType::F32))
     }
 
@@ -236,7 +245,24 @@ impl Binary {
         Ok((shape, if compares { DType::F32 } else { a.dtype }))
     }
 
-    pub(super) fn evaluate(self, a: f64, b: f64) -> f64 {
+    /// The value for operands of a dtype: integers wrap around, as on a device.
+    pub(super) fn evaluate_as(self, dtype: DType, a: f64, b: f64) -> f64 {
+        if dtype.is_float() {
+            return self.evaluate(a, b);
+        }
+        // Two factors of 32 bits have a product of at most 64, and `f64` holds each factor exactly.
+        let (wide_a, wide_b) = (a as i64, b as i64);
+        let wide = match self {
+            Binary::Add => wide_a.wrapping_add(wide_b),
+            Binary::Sub => wide_a.wrapping_sub(wide_b),
+            Binary::Mul => wide_a.wrapping_mul(wide_b),
+            _ => return self.evaluate(a, b),
+        };
+        // The low 32 bits are right whatever wrapped above them.
+        if dtype == DType::I32 { f64::from(wide as i32) } else { f64::from(wide as u32) }
+    }
+
+    fn evaluate(self, a: f64, b: f64) -> f64 {
         match self {
             Binary::Add => a + b,
             Binary::Sub => a - b,
@@ -271,10 +297,12 @@ impl Binary {
                 (dy * (first + tie), dy * (second + tie))
             }
             Binary::Pow => {
-                // Where a is 0 the logarithm is not finite, and aᵇ ln a is 0 for b > 0.
-                let positive = a.greater(a.number(0.0));
-                let log = positive.select(a, a.number(1.0)).log();
-                (dy * b * a.pow(b - 1.0), dy * y * log)
+                // Where a is 0 the logarithm is not finite, and aᵇ ln a is 0 for b > 0. Where b is
+                // 0 so is b aᵇ⁻¹, even for an a of 0, whose power is not finite.
+                let (zero, one) = (a.number(0.0), a.number(1.0));
+                let log = a.greater(zero).select(a, one).log();
+                let slope = b.equal(zero).select(zero, b * a.pow(b - 1.0));
+                (dy * slope, dy * y * log)
             }
             Binary::Greater | Binary::Equal => return vec![None, None],
         };
@@ -332,12 +360,15 @@ pub(super) fn infer_cast(to: DType, x: &Node) -> Result<(Shape, DType), Problem>
     Ok((x.shape.clone(), to))
 }
 
-/// Conversion as WGSL has it: towards zero, and to the nearest representable if out of range.
-pub(super) fn cast(to: DType, x: f64) -> f64 {
-    match to {
-        DType::F32 | DType::F16 => x,
-        DType::I32 => f64::from(x as i32),
-        DType::U32 => f64::from(x as u32),
+/// Conversion as WGSL has it: floats to integers towards zero, and to the nearest representable if
+/// out of range; between integers the bits stay.
+pub(super) fn cast(from: DType, to: DType, x: f64) -> f64 {
+    match (from, to) {
+        (_, DType::F32 | DType::F16) => x,
+        (DType::F32 | DType::F16, DType::I32) => f64::from(x as i32),
+        (DType::F32 | DType::F16, DType::U32) => f64::from(x as u32),
+        (DType::I32 | DType::U32, DType::I32) => f64::from(x as i64 as i32),
+        (DType::I32 | DType::U32, DType::U32) => f64::from(x as i64 as u32),
     }
 }
 
@@ -455,7 +486,8 @@ impl<'g> Tensor<'g> {
         self.apply(Op::Select, &[then, otherwise])
     }
 
-    /// The same numbers in another dtype: floats to integers go towards zero.
+    /// The same numbers in another dtype: floats to integers go towards zero; between `i32` and
+    /// `u32` the bits stay, so that −1 becomes 4294967295.
     #[track_caller]
     #[must_use]
     pub fn cast(self, dtype: DType) -> Tensor<'g> {

@@ -134,6 +134,10 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     #[must_use]
     pub fn softmax_cross_entropy_probabilities(self, probabilities: Tensor<'g>) -> Tensor<'g> {
+        let operation = "softmax_cross_entropy_probabilities";
+        if let Some(refused) = self.same_shape(operation, "probabilities", probabilities) {
+            return refused;
+        }
         let last = self.shape().rank().saturating_sub(1);
         -(probabilities * self.log_softmax()).sum(&[last]).mean_all()
     }
@@ -158,6 +162,14 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     #[must_use]
     pub fn huber(self, targets: Tensor<'g>, delta: f32) -> Tensor<'g> {
+        if !(delta.is_finite() && delta > 0.0) {
+            let problem = Problem::Range {
+                what: "the delta of huber".to_owned(),
+                value: delta.into(),
+                range: "finite and above 0".to_owned(),
+            };
+            return self.graph().refuse("huber", &self.scope(), problem);
+        }
         let error = (self - targets).abs();
         let outside = error.greater(error.number(delta));
         outside.select((error - 0.5 * delta) * delta, error.square() * 0.5).mean_all()

@@ -83,6 +83,9 @@ pub(super) fn evaluate(
 ) -> Vec<f64> {
     let (a, b) = (inputs[0], inputs[1]);
     let inner = matrix(&a.shape, transpose_a).map_or(0, |(_, inner)| inner);
+    let columns = |x: &Value| x.shape.last().copied().unwrap_or(1);
+    let step_a = if transpose_a { columns(a) } else { 1 };
+    let step_b = if transpose_b { 1 } else { columns(b) };
     let place = |batch: &[usize], row, column, transpose| {
         let mut index = batch.to_vec();
         index.extend(if transpose { [column, row] } else { [row, column] });
@@ -91,12 +94,11 @@ pub(super) fn evaluate(
     indices(shape)
         .map(|index| {
             let (batch, at) = index.split_at(index.len() - 2);
-            (0..inner)
-                .map(|k| {
-                    a.broadcast_at(&place(batch, at[0], k, transpose_a))
-                        * b.broadcast_at(&place(batch, k, at[1], transpose_b))
-                })
-                .sum()
+            // The first pair of factors; the others follow at fixed distances.
+            let from_a = a.broadcast_offset(&place(batch, at[0], 0, transpose_a));
+            let from_b = b.broadcast_offset(&place(batch, 0, at[1], transpose_b));
+            let product = |k| a.elements[from_a + k * step_a] * b.elements[from_b + k * step_b];
+            (0..inner).map(product).sum()
         })
         .collect()
 }

@@ -263,10 +263,7 @@ impl Op {
             }
             Op::OptimizerUpdate(update) => update.infer(inputs, variables)?,
         };
-        match shape.checked_elements() {
-            Some(elements) if u32::try_from(elements).is_ok() => Ok((shape, dtype)),
-            _ => Err(Problem::TooLarge { shape }),
-        }
+        if shape.fits_index() { Ok((shape, dtype)) } else { Err(Problem::TooLarge { shape }) }
     }
 
     /// The gradients of a scalar with respect to the inputs of `output`, given its gradient with
@@ -314,7 +311,13 @@ impl Op {
 
     /// The plain CPU twin: the value of the operation in `f64`. `None` for operations that have
     /// no value of their own (placeholders, variables, updates).
-    pub fn evaluate(&self, inputs: &[&Value], shape: &Shape) -> Option<Value> {
+    pub fn evaluate(
+        &self,
+        inputs: &[&Value],
+        input_dtypes: &[DType],
+        shape: &Shape,
+    ) -> Option<Value> {
+        let dtype = input_dtypes.first().copied().unwrap_or(DType::F32);
         let elements = match self {
             Op::Invalid
             | Op::Placeholder { .. }
@@ -323,11 +326,15 @@ impl Op {
             | Op::OptimizerUpdate(_) => return None,
             Op::Constant(data) => data.to_f64(),
             Op::Unary(unary) => inputs[0].elements.iter().map(|&x| unary.evaluate(x)).collect(),
-            Op::Binary(binary) => elementwise::zip(inputs, shape, |x| binary.evaluate(x[0], x[1])),
+            Op::Binary(binary) => {
+                elementwise::zip(inputs, shape, |x| binary.evaluate_as(dtype, x[0], x[1]))
+            }
             Op::Select => {
                 elementwise::zip(inputs, shape, |x| if x[0] != 0.0 { x[1] } else { x[2] })
             }
-            Op::Cast(to) => inputs[0].elements.iter().map(|&x| elementwise::cast(*to, x)).collect(),
+            Op::Cast(to) => {
+                inputs[0].elements.iter().map(|&x| elementwise::cast(dtype, *to, x)).collect()
+            }
             Op::StopGradient | Op::Reshape(_) => inputs[0].elements.clone(),
             Op::RandomUniform { seed, stream, .. } => {
                 random::evaluate(*seed, stream, inputs[0], shape)

@@ -50,11 +50,21 @@ impl<'g> Tensor<'g> {
                 },
             );
         }
-        let op = Op::RandomUniform {
-            seed: graph.seed(),
-            stream: format!("dropout/{name}"),
-            shape: self.shape(),
-        };
+        let stream = format!("dropout/{name}");
+        let taken = graph.with_def(|def| {
+            def.nodes.iter().find_map(|node| match &node.op {
+                Op::RandomUniform { stream: other, .. } if *other == stream => {
+                    Some(node.location.clone())
+                }
+                _ => None,
+            })
+        });
+        if let Some(first) = taken {
+            let (name, kind) = (name.to_owned(), "dropout".to_owned());
+            let problem = Problem::DuplicateName { name, kind, first };
+            return graph.refuse("dropout", &self.scope(), problem);
+        }
+        let op = Op::RandomUniform { seed: graph.seed(), stream, shape: self.shape() };
         let uniform = graph.global_step().apply(op, &[]);
         let dropped = uniform.number(rate).greater(uniform);
         self * ((1.0 - dropped) * (1.0 / (1.0 - rate)))

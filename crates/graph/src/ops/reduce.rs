@@ -80,7 +80,8 @@ pub(super) fn infer(axes: &[usize], keep_dims: bool, x: &Node) -> Result<(Shape,
         return Err(Problem::DType { expected: "f32".to_owned(), found: x.dtype });
     }
     for (position, &axis) in axes.iter().enumerate() {
-        if axis >= x.shape.rank() || axes[..position].contains(&axis) {
+        let ascends = position == 0 || axes[position - 1] < axis;
+        if axis >= x.shape.rank() || !ascends {
             return Err(Problem::Axis { axis, shape: x.shape.clone() });
         }
     }
@@ -152,8 +153,10 @@ impl<'g> Tensor<'g> {
     #[must_use]
     pub fn mean(self, axes: &[usize]) -> Tensor<'g> {
         let shape = self.shape();
-        let count: usize = axes.iter().filter_map(|&axis| shape.get(axis)).product();
-        self.sum(axes) * (1.0 / count as f64) as f32
+        // In `f64`, since an axis given twice, which the sum refuses, could overflow a `usize`.
+        let extents = axes.iter().filter_map(|&axis| shape.get(axis));
+        let count: f64 = extents.map(|&extent| extent as f64).product();
+        self.sum(axes) * (1.0 / count) as f32
     }
 
     /// The mean of all elements, a scalar.
@@ -183,7 +186,12 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     #[must_use]
     pub fn accuracy(self, labels: Tensor<'g>) -> Tensor<'g> {
-        self.argmax().equal(labels).mean_all()
+        let found = self.argmax();
+        // They would broadcast: labels `[n, 1]` would be compared with every row.
+        match found.same_shape("accuracy", "labels", labels) {
+            Some(refused) => refused,
+            None => found.equal(labels).mean_all(),
+        }
     }
 
     /// The sum over whatever dimensions were repeated to get from `shape` to this tensor's shape.

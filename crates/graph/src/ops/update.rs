@@ -80,6 +80,33 @@ impl Rule {
         }
     }
 
+    /// That every number is one the rule is defined for.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check(&self) -> Result<(), Problem> {
+        let within = |what: &str, value: f64, fits: bool, range: &str| {
+            let problem = Problem::Range { what: what.to_owned(), value, range: range.to_owned() };
+            if fits { Ok(()) } else { Err(problem) }
+        };
+        let not_negative = |what: &str, value: f32| {
+            within(what, value.into(), value.is_finite() && value >= 0.0, "finite and at least 0")
+        };
+        match *self {
+            Rule::Sgd { momentum, weight_decay, .. } => {
+                not_negative("momentum", momentum)?;
+                not_negative("weight decay", weight_decay)
+            }
+            Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
+                for (what, beta) in [("beta1", beta1), ("beta2", beta2)] {
+                    within(what, beta, (0.0..1.0).contains(&beta), "at least 0 and below 1")?;
+                }
+                not_negative("epsilon", epsilon)?;
+                not_negative("weight decay", weight_decay)
+            }
+        }
+    }
+
     /// The plain CPU twin of the update of one element: parameter and slots are changed in place.
     /// `step` counts from 1.
     pub fn evaluate(
@@ -148,8 +175,15 @@ impl OptimizerUpdate {
                 "an optimizer's learning rate and factor must be f32 scalars".to_owned(),
             );
         }
+        self.rule.check()?;
         if self.written().any(|id| id.0 >= variables.len()) {
             return damaged("an optimizer update names a variable that is not there".to_owned());
+        }
+        let mut written: Vec<VariableId> = self.written().collect();
+        written.sort_unstable();
+        if let Some(pair) = written.windows(2).find(|pair| pair[0] == pair[1]) {
+            let name = &variables[pair[0].0].name;
+            return damaged(format!("an optimizer update writes variable `{name}` twice"));
         }
         for step in [self.step, self.global_step] {
             let step = &variables[step.0];
@@ -203,11 +237,13 @@ pub(super) fn evaluate_global_norm(inputs: &[&Value]) -> Vec<f64> {
     vec![squares.sum::<f64>().sqrt()]
 }
 
-/// d‖x‖ = x / ‖x‖.
+/// d‖x‖ = x / ‖x‖, and 0 where the norm is 0.
 pub(super) fn global_norm_gradient<'g>(
     norm: Tensor<'g>,
     inputs: &[Tensor<'g>],
     dy: Tensor<'g>,
 ) -> Vec<Option<Tensor<'g>>> {
-    inputs.iter().map(|&x| Some(x * (dy / norm))).collect()
+    let zero = norm.number(0.0);
+    let scale = norm.equal(zero).select(zero, dy / norm);
+    inputs.iter().map(|&x| Some(x * scale)).collect()
 }

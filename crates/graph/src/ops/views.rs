@@ -191,6 +191,9 @@ impl<'g> Tensor<'g> {
     #[must_use]
     pub fn slice(self, axis: usize, start: usize, end: usize) -> Tensor<'g> {
         let from = self.shape();
+        if self.is_invalid() {
+            return self;
+        }
         if axis >= from.rank() {
             let problem = Problem::Axis { axis, shape: from };
             return self.graph().refuse("slice", &self.scope(), problem);
