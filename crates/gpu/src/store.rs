@@ -223,7 +223,7 @@ impl Store {
         scored.sort_by(|a, b| b.0.total_cmp(&a.0));
         // Beside a near miss, names that merely share a scope are noise.
         let best = scored.first().map_or(0.0, |(score, _)| *score);
-        scored.retain(|(score, _)| *score > best - 0.15);
+        scored.retain(|(score, _)| *score > best - 0.1);
         scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
     }
 }
