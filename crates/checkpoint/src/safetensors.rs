@@ -32,9 +32,7 @@ pub(crate) const METADATA_KEY: &str = "__metadata__";
 #[non_exhaustive]
 pub enum FormatError {
     /// The file has no bytes.
-    #[error(
-        "the file is empty; its writer was stopped or the copy failed: copy or write it again"
-    )]
+    #[error("the file is empty; its writer was stopped or the copy failed: copy or write it again")]
     Empty,
     /// The file ends within its first eight bytes.
     #[error(
@@ -73,7 +71,9 @@ pub enum FormatError {
         file_length: u64,
     },
     /// The header is not UTF-8.
-    #[error("offset {offset}: the header is not UTF-8: the file is damaged; copy or write it again")]
+    #[error(
+        "offset {offset}: the header is not UTF-8: the file is damaged; copy or write it again"
+    )]
     NotUtf8 {
         /// The first bad byte, from the start of the file.
         offset: u64,
@@ -103,7 +103,9 @@ pub enum FormatError {
         offset: u64,
     },
     /// A key of `__metadata__`, or `__metadata__` itself, comes twice.
-    #[error("offset {offset}: metadata key `{key}` comes twice: write the file again with one of them")]
+    #[error(
+        "offset {offset}: metadata key `{key}` comes twice: write the file again with one of them"
+    )]
     DuplicateMetadata {
         /// The key.
         key: String,
@@ -126,7 +128,9 @@ pub enum FormatError {
         dtype: String,
     },
     /// A shape whose bytes cannot be counted.
-    #[error("tensor `{tensor}` has shape {shape}, whose size overflows: the file is damaged; write it again")]
+    #[error(
+        "tensor `{tensor}` has shape {shape}, whose size overflows: the file is damaged; write it again"
+    )]
     ShapeOverflow {
         /// The tensor.
         tensor: String,
@@ -147,7 +151,9 @@ pub enum FormatError {
         shape: Shape,
     },
     /// Offsets that run backwards.
-    #[error("tensor `{tensor}` ends at data offset {end}, before its begin at {begin}: the file is damaged; write it again")]
+    #[error(
+        "tensor `{tensor}` ends at data offset {end}, before its begin at {begin}: the file is damaged; write it again"
+    )]
     Reversed {
         /// The tensor.
         tensor: String,
@@ -343,10 +349,7 @@ fn recognise(start: &[u8]) -> Option<FormatError> {
             "convert it with `safetensors.torch.save_file` or `safetensors.numpy.save_file`",
         )
     } else if start.starts_with(b"\x89HDF\r\n\x1a\n") {
-        (
-            "an HDF5 file, such as Keras's `.h5`",
-            "convert it with `safetensors.numpy.save_file`",
-        )
+        ("an HDF5 file, such as Keras's `.h5`", "convert it with `safetensors.numpy.save_file`")
     } else if start.starts_with(b"GGUF") {
         ("a GGUF file", "use the safetensors file that it was converted from")
     } else if start.starts_with(b"\x93NUMPY") {
