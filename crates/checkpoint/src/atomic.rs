@@ -33,6 +33,7 @@ pub(crate) fn write(
     if exists(target)? {
         replaceable(target)?;
     }
+    remove_leftovers(storage, directory, |name| target.file_name() == Some(name.as_ref()));
     let (temporary, file) = Temporary::create(storage, target)?;
     let failed = |error| CheckpointError::storage("write", &temporary.path, error);
     let mut writer = BufWriter::with_capacity(BUFFER, FileWriter(file));

@@ -1,113 +1,8 @@
 //! Every file operation of a save made to fail, in every way it can fail.
 
 use super::*;
+use crate::faulty::{Fault, Faulty};
 use crate::storage::Disk;
-use std::cell::Cell;
-use std::ffi::OsString;
-use std::rc::Rc;
-
-/// What happens at the operation that fails.
-#[derive(Clone, Copy, Debug)]
-enum Fault {
-    Error(io::ErrorKind),
-    /// A write takes only some of the bytes; anything else is as without a fault.
-    ShortWrite,
-}
-
-/// The disk, but for one operation.
-#[derive(Clone)]
-struct Faulty {
-    fault: Fault,
-    /// Operations until the one that fails.
-    left: Rc<Cell<usize>>,
-}
-
-impl Faulty {
-    fn at(operation: usize, fault: Fault) -> Faulty {
-        Faulty { fault, left: Rc::new(Cell::new(operation)) }
-    }
-
-    /// Whether the fault has come.
-    fn struck(&self) -> bool {
-        self.left.get() == usize::MAX
-    }
-
-    /// Counts one operation; the fault, if this is the one.
-    fn count(&self) -> Option<Fault> {
-        if self.struck() {
-            return None;
-        }
-        self.left.set(self.left.get().wrapping_sub(1));
-        self.struck().then_some(self.fault)
-    }
-
-    fn step(&self) -> io::Result<()> {
-        match self.count() {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-struct FaultyFile {
-    file: Box<dyn StorageFile>,
-    storage: Faulty,
-}
-
-impl io::Write for FaultyFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.storage.count() {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            Some(Fault::ShortWrite) => self.file.write(&bytes[..bytes.len().div_ceil(3)]),
-            None => self.file.write(bytes),
-        }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl StorageFile for FaultyFile {
-    fn sync(&mut self) -> io::Result<()> {
-        self.storage.step()?;
-        self.file.sync()
-    }
-}
-
-impl Storage for Faulty {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.step()?;
-        Ok(Box::new(FaultyFile { file: Disk.create_new(path)?, storage: self.clone() }))
-    }
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.rename_new(from, to)
-    }
-    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.rename_over(from, to)
-    }
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.sync_directory(directory)
-    }
-    fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.create_directory(directory)
-    }
-    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        self.step()?;
-        Disk.names(directory)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.remove(path)
-    }
-    fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.remove_abandoned(path)
-    }
-}
 
 const OLD: &[u8] = b"the old content";
 const PIECES: usize = 3;
@@ -116,11 +11,9 @@ fn new_content() -> Vec<u8> {
     (0..PIECES * BUFFER / 2).map(|i| (i % 251) as u8).collect()
 }
 
-/// As a save does it: clear away leftovers, make the directory, write.
+/// As a save does it: make the directory, write.
 fn save(storage: &dyn Storage, target: &Path) -> Result<(), CheckpointError> {
-    let directory = directory_of(target);
-    create_directories(storage, &directory)?;
-    remove_leftovers(storage, &directory, |name| target.file_name() == Some(name.as_ref()));
+    create_directories(storage, &directory_of(target))?;
     write(storage, target, &|_| Ok(()), &mut |sink| {
         new_content().chunks(BUFFER / 2).try_for_each(&mut *sink)
     })
@@ -249,11 +142,14 @@ fn a_link_stays_a_link() {
     let directory = tempfile::tempdir().unwrap();
     let (link, file) = (directory.path().join("link"), directory.path().join("file"));
     std::os::unix::fs::symlink("file", &link).unwrap();
+    let leftover = directory.path().join(".file.12-0.partial");
+    fs::write(&leftover, b"half").unwrap();
     for _ in 0..2 {
         // First to a file that is not there yet, then to one that is.
         save(&Disk, &link).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().file_type().is_symlink());
         assert!(fs::read(&file).unwrap() == new_content());
+        assert!(!leftover.exists());
     }
 }
 

@@ -15,45 +15,59 @@
 //! and durable: killed at any instant, the name holds the whole old checkpoint or the whole new one.
 //!
 //! ```
-//! use warmstart_checkpoint::{Checkpoint, RestoreOptions};
+//! use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
+//! use warmstart_gpu::{Gpu, Session};
 //! use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
-//! # let directory = tempfile::tempdir()?;
-//! # let file = directory.path().join("model.safetensors");
-//! # let header = br#"{"fc1/weight:0":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
-//! # let length = (header.len() as u64).to_le_bytes();
-//! # std::fs::write(&file, [&length[..], header, &[0; 8]].concat())?;
-//! let variable = |name: &str| Variable {
+//!
+//! let variable = |name: &str, shape: &[usize]| Variable {
 //!     name: name.into(),
-//!     shape: Shape::from([2]),
+//!     shape: Shape::from(shape),
 //!     dtype: DType::F32,
-//!     initializer: Initializer::Zeros,
+//!     initializer: Initializer::GlorotUniform,
 //!     role: Role::Trainable,
 //!     location: Location::caller(),
 //! };
-//! let variables = [variable("fc1/weight"), variable("fc1/bias")];
+//! let gpu = Gpu::new()?;
+//! let mut session = Session::new(&gpu);
+//! session.declare(&[variable("fc1/weight", &[4, 3])])?;
+//! session.initialize_missing(7)?;
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path();
+//! Saver::new(directory).keep(3).save(&session, 500, &SaveOptions::new())?;
 //!
-//! let checkpoint = Checkpoint::open(&file)?;
-//! let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
-//! assert!(!plan.closes());
-//! assert_eq!(plan.missing().map(|v| &v.name).collect::<Vec<_>>(), ["fc1/bias"]);
-//! println!("{plan}");
+//! // Another day, another model: its head is new.
+//! let mut session = Session::new(&gpu);
+//! session.declare(&[variable("fc1/weight", &[4, 3]), variable("head/weight", &[3, 2])])?;
+//! let checkpoint = Checkpoint::open(directory)?;
+//! let strict = checkpoint.plan(&session, &RestoreOptions::new());
+//! assert!(!strict.closes());
+//! println!("{strict}");
 //!
-//! let plan = checkpoint.plan_for(&variables, &RestoreOptions::new().allow_missing());
-//! assert!(plan.closes());
+//! let report = checkpoint
+//!     .plan(&session, &RestoreOptions::new().allow_missing())
+//!     .restore(&mut session)?;
+//! assert_eq!(report.restored().count(), 1);
+//! assert_eq!(session.initialize_missing(7)?, ["head/weight"]);
+//! let origin = &session.variable("fc1/weight")?.origin;
+//! assert_eq!(origin.to_string(), "restored (step-500.safetensors: fc1/weight, step 500)");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`Checkpoint::plan_for`] matches with a list of variables, without a device.
 #![forbid(unsafe_code)]
 
 mod atomic;
 mod checkpoint;
 mod directory;
 mod error;
+#[cfg(test)]
+mod faulty;
 mod file;
 mod metadata;
 mod plan;
 mod read_at;
 mod report;
-//mod restore;
+mod restore;
 mod safetensors;
 mod save;
 mod storage;

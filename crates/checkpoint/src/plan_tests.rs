@@ -86,8 +86,6 @@ error: 2 variables have no value in this checkpoint.
 error: 2 tensors belong to no variable. Nothing on the device was changed.
 help: close to `different_model_scope/weight` in this checkpoint: `model_scope/weight`
 help: close to `different_model_scope/bias` in this checkpoint: `model_scope/bias`
-help: `.allow_missing()` restores the other 0 variables; then `session.initialize_missing(seed)` \
-fills those without a value
 help: `.allow_unexpected()` leaves such tensors in the file";
     assert_eq!(report(&plan), expected);
 }

@@ -232,14 +232,15 @@ impl RestoreReport {
             helps.push(format!("close to `{name}` in this checkpoint: {}", close.join(", ")));
         }
         let missing: Vec<&Variable> = self.missing().collect();
-        if !missing.is_empty() && !self.allow_missing {
+        let restored = self.restored().count();
+        if !missing.is_empty() && !self.allow_missing && restored > 0 {
             let only_slots = missing.iter().all(|v| matches!(v.role, Role::Slot { .. }));
             helps.push(if only_slots {
                 "the checkpoint holds weights without the optimizer's slots: `.allow_missing()` \
                  and then `session.initialize_missing(seed)` start the optimizer afresh"
                     .to_owned()
             } else {
-                let others = counted(self.restored().count(), "variable", "variables");
+                let others = counted(restored, "variable", "variables");
                 format!(
                     "`.allow_missing()` restores the other {others}; then \
                      `session.initialize_missing(seed)` fills those without a value"
