@@ -3,6 +3,7 @@
 use super::*;
 use crate::faulty::{Fault, Faulty};
 use crate::storage::Disk;
+use std::thread;
 
 const OLD: &[u8] = b"the old content";
 const PIECES: usize = 3;
@@ -134,6 +135,32 @@ fn a_name_that_is_taken_while_writing_is_asked_about() {
     assert!(matches!(result, Err(CheckpointError::WouldReplace { .. })), "{result:?}");
     assert_eq!(fs::read(&target).unwrap(), b"came between");
     assert_eq!(names(directory.path()), ["notes.txt"]);
+}
+
+#[test]
+fn writers_of_one_file_and_its_readers_do_not_disturb_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("a.safetensors");
+    let content = |writer: u8| vec![writer; 1000 + usize::from(writer)];
+    save(&Disk, &target).unwrap();
+    thread::scope(|scope| {
+        let writers: Vec<_> = (1..=3u8)
+            .map(|writer| {
+                let (target, content) = (&target, content(writer));
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        write(&Disk, target, &|_| Ok(()), &mut |sink| sink(&content)).unwrap();
+                    }
+                })
+            })
+            .collect();
+        while !writers.iter().all(|writer| writer.is_finished()) {
+            let read = fs::read(&target).unwrap();
+            let whole = (1..=3).any(|writer| read == content(writer)) || read == new_content();
+            assert!(whole, "{} bytes of {:?}", read.len(), read.first());
+        }
+    });
+    assert_eq!(names(directory.path()), ["a.safetensors"]);
 }
 
 #[cfg(unix)]

@@ -150,3 +150,19 @@ fn what_is_not_there_is_said() {
     let message = Checkpoint::open(directory.path()).unwrap_err().to_string();
     assert!(message.contains("holds no checkpoint") && message.contains("step-<n>"), "{message}");
 }
+
+#[test]
+fn a_file_cut_anywhere_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let whole = fixtures().join("../st_mlp/model.safetensors");
+    let whole = fs::read(whole).unwrap();
+    for length in 0..whole.len() {
+        fs::write(&file, &whole[..length]).unwrap();
+        let error = Checkpoint::open(&file).unwrap_err();
+        assert!(matches!(error, CheckpointError::Malformed { .. }), "{length}: {error}");
+        assert!(error.to_string().contains("model.safetensors"), "{length}: {error}");
+    }
+    fs::write(&file, &whole).unwrap();
+    assert!(Checkpoint::open(&file).is_ok());
+}

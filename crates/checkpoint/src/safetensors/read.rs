@@ -276,3 +276,18 @@ fn check(parsed: Parsed, data: u64, file_length: u64) -> Result<Header, FormatEr
     }
     Ok(Header { tensors: entries, metadata: metadata.unwrap_or_default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_shrinks_while_its_header_is_read_is_an_error() {
+        let mut file = 16u64.to_le_bytes().to_vec();
+        file.extend(b"{}              ");
+        assert!(Header::read(&file, 24).is_ok());
+        file.truncate(20);
+        let Err(HeaderError::Io(error)) = Header::read(&file, 24) else { panic!("accepted") };
+        assert!(error.to_string().contains("became shorter"), "{error}");
+    }
+}
