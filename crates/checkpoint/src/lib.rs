@@ -1,1 +1,84 @@
-//! Where weights come from and go to: open, plan, restore straight into device memory, and save durably.
+//! Where weights come from and go to: open, plan, restore straight into device memory, and save
+//! durably.
+//!
+//! Restoring is three steps, and the first two move no weight:
+//!
+//! 1. [`Checkpoint::open`] reads and checks the header of a file, or of the newest whole
+//!    checkpoint of a directory.
+//! 2. [`Checkpoint::plan`] matches its tensors with a session's variables. Strict both ways: every
+//!    variable needs a tensor and every tensor a variable, unless [`RestoreOptions`] say otherwise.
+//!    The [`RestorePlan`] prints as a report of what would happen.
+//! 3. [`RestorePlan::restore`] moves the bytes, all or none, and the session records for each
+//!    variable the file, the name and the step that its value came from.
+//!
+//! Saving ([`save`], [`Saver`]) writes plain safetensors that any reader opens. A save is atomic
+//! and durable: killed at any instant, the name holds the whole old checkpoint or the whole new one.
+//!
+//! ```
+//! use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
+//! use warmstart_gpu::{Gpu, Session};
+//! use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
+//!
+//! let variable = |name: &str, shape: &[usize]| Variable {
+//!     name: name.into(),
+//!     shape: Shape::from(shape),
+//!     dtype: DType::F32,
+//!     initializer: Initializer::GlorotUniform,
+//!     role: Role::Trainable,
+//!     location: Location::caller(),
+//! };
+//! let gpu = Gpu::new()?;
+//! let mut session = Session::new(&gpu);
+//! session.declare(&[variable("fc1/weight", &[4, 3])])?;
+//! session.initialize_missing(7)?;
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path();
+//! Saver::new(directory).keep(3).save(&session, 500, &SaveOptions::new())?;
+//!
+//! // Another day, another model: its head is new.
+//! let mut session = Session::new(&gpu);
+//! session.declare(&[variable("fc1/weight", &[4, 3]), variable("head/weight", &[3, 2])])?;
+//! let checkpoint = Checkpoint::open(directory)?;
+//! let strict = checkpoint.plan(&session, &RestoreOptions::new());
+//! assert!(!strict.closes());
+//! println!("{strict}");
+//!
+//! let report = checkpoint
+//!     .plan(&session, &RestoreOptions::new().allow_missing())
+//!     .restore(&mut session)?;
+//! assert_eq!(report.restored().count(), 1);
+//! assert_eq!(session.initialize_missing(7)?, ["head/weight"]);
+//! let origin = &session.variable("fc1/weight")?.origin;
+//! assert_eq!(origin.to_string(), "restored (step-500.safetensors: fc1/weight, step 500)");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Checkpoint::plan_for`] matches with a list of variables, without a device.
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod checkpoint;
+mod directory;
+mod error;
+#[cfg(test)]
+mod faulty;
+mod file;
+mod metadata;
+mod plan;
+mod read_at;
+mod report;
+mod restore;
+mod safetensors;
+mod save;
+mod storage;
+mod tensor;
+
+pub use checkpoint::Checkpoint;
+pub use directory::{Latest, StepFile, latest, list, retain, step_file_name};
+pub use error::{CheckpointError, Damaged};
+pub use metadata::Metadata;
+pub use plan::{RestoreOptions, RestorePlan};
+pub use report::{Outcome, RestoreReport, VariableOutcome};
+pub use safetensors::FormatError;
+pub use save::{SaveOptions, Saver, save};
+pub use tensor::{FileDType, TensorEntry};

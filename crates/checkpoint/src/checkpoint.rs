@@ -1,0 +1,91 @@
+//! Opening a checkpoint.
+
+use crate::directory::open_latest;
+use crate::error::{CheckpointError, Damaged};
+use crate::file::OpenFile;
+use crate::metadata::Metadata;
+use crate::plan::{RestoreOptions, RestorePlan};
+use crate::tensor::TensorEntry;
+use std::path::Path;
+use std::sync::Arc;
+use warmstart_gpu::Session;
+use warmstart_graph::Variable;
+
+/// An open checkpoint. Its header is read and checked; its weights stay in the file until a
+/// [`RestorePlan`] moves them.
+#[derive(Debug)]
+pub struct Checkpoint {
+    file: Arc<OpenFile>,
+    damaged: Vec<Damaged>,
+}
+
+impl Checkpoint {
+    /// Opens a file, or the newest whole checkpoint of a directory.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NotFound`], [`CheckpointError::Malformed`], [`CheckpointError::Metadata`],
+    /// [`CheckpointError::NewerVersion`], [`CheckpointError::Storage`]; for a directory also
+    /// [`CheckpointError::NoCheckpoint`] and [`CheckpointError::AllDamaged`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
+        let path = path.as_ref();
+        if !path.is_dir() {
+            return Ok(Checkpoint { file: Arc::new(OpenFile::open(path)?), damaged: Vec::new() });
+        }
+        match open_latest(path)? {
+            Some((file, _, damaged)) => Ok(Checkpoint { file: Arc::new(file), damaged }),
+            None => Err(CheckpointError::NoCheckpoint { directory: path.to_owned() }),
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// The tensors, in the order of their bytes in the file.
+    pub fn tensors(&self) -> &[TensorEntry] {
+        &self.file.tensors
+    }
+
+    /// A tensor by its name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
+        self.file.tensor(name)
+    }
+
+    /// What rides beside the weights.
+    pub fn metadata(&self) -> &Metadata {
+        &self.file.metadata
+    }
+
+    /// The step at which it was saved, if it says so.
+    pub fn step(&self) -> Option<u64> {
+        self.file.metadata.step()
+    }
+
+    /// Newer checkpoints that were passed over because they are damaged, when a directory was
+    /// opened; newest first.
+    pub fn damaged(&self) -> &[Damaged] {
+        &self.damaged
+    }
+
+    /// Matches the checkpoint with all variables of a session. Nothing is read or changed.
+    pub fn plan(&self, session: &Session, options: &RestoreOptions) -> RestorePlan {
+        let variables = session.variables();
+        RestorePlan::new(
+            &self.file,
+            self.damaged_lines(),
+            variables.iter().map(|info| &info.variable),
+            options,
+        )
+    }
+
+    /// Matches the checkpoint with variables, without a session or a device.
+    pub fn plan_for(&self, variables: &[Variable], options: &RestoreOptions) -> RestorePlan {
+        RestorePlan::new(&self.file, self.damaged_lines(), variables.iter(), options)
+    }
+
+    fn damaged_lines(&self) -> Vec<String> {
+        let line = |one: &Damaged| format!("a newer checkpoint was passed over: {}", one.error);
+        self.damaged.iter().map(line).collect()
+    }
+}

@@ -1,0 +1,241 @@
+//! Everything that can go wrong between a file and a variable.
+
+use crate::report::RestoreReport;
+use crate::safetensors::FormatError;
+use std::io;
+use std::path::{Path, PathBuf};
+use warmstart_gpu::{Origin, SessionError};
+
+/// Why a checkpoint could not be opened, restored or saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// There is neither a file nor a directory of this name.
+    #[error("there is no checkpoint `{}`: check the path; a directory opens its newest checkpoint", .path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The directory that should hold checkpoints does not exist.
+    #[error("the checkpoint directory `{}` does not exist: check the path, or save into it first, which creates it", .directory.display())]
+    NoDirectory {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory holds no checkpoint.
+    #[error("the directory `{}` holds no checkpoint: those are named `step-<n>.safetensors`; name a file, or save into it first", .directory.display())]
+    NoCheckpoint {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory holds checkpoints, and each of them is damaged.
+    #[error("all {} checkpoints in `{}` are damaged: {}. Restore one of them from a backup, or name another directory", .damaged.len(), .directory.display(), listed(.damaged))]
+    AllDamaged {
+        /// The directory.
+        directory: PathBuf,
+        /// The checkpoints, newest first.
+        damaged: Vec<Damaged>,
+    },
+    /// A file operation failed.
+    #[error("cannot {operation} `{}`: {source}. {}", .path.display(), advice(.source))]
+    Storage {
+        /// What was being done, as a verb.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A checkpoint was written and has its name, but the directory could not be synced.
+    #[error("checkpoint `{}` is written, but syncing its directory failed: {source}. It may be lost if the machine stops now: save again, or check the disk", .file.display())]
+    NotDurable {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is not a well-formed checkpoint.
+    #[error("cannot read checkpoint `{}`: {source}", .file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: FormatError,
+    },
+    /// One of warmstart's own entries in `__metadata__` makes no sense.
+    #[error("checkpoint `{}`: metadata key `{key}`: {problem}. Remove the key, or save the checkpoint again", .file.display())]
+    Metadata {
+        /// The file.
+        file: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file was written by a warmstart whose format this one does not know.
+    #[error("checkpoint `{}` has warmstart's format {found}, but this version knows formats up to {known}: update warmstart", .file.display())]
+    NewerVersion {
+        /// The file.
+        file: PathBuf,
+        /// The format of the file.
+        found: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// Checkpoint and variables do not match; the report says where, and displays in full.
+    #[error("{0}")]
+    Mismatch(Box<RestoreReport>),
+    /// The session's variables are others than those that the plan was made for.
+    #[error("the plan to restore `{}` was made for other variables than the session has now (`{variable}` differs). Nothing was changed: make the plan again, after all variables are declared", .file.display())]
+    OutdatedPlan {
+        /// The file.
+        file: PathBuf,
+        /// The first variable that differs.
+        variable: String,
+    },
+    /// The file became shorter after it was opened.
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file ends after {found} of them. No variable was changed: the file was cut short since it was opened; use another checkpoint", .file.display())]
+    CutShort {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where it begins in the file.
+        offset: u64,
+        /// Bytes it should have.
+        expected: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// The weights could not be read.
+    #[error("checkpoint `{}`: cannot read tensor `{tensor}` at file offset {offset}: {source}. No variable was changed: check the disk, or use another checkpoint", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where the failing read began in the file.
+        offset: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The session refused.
+    #[error("checkpoint `{}`: {source}", .file.display())]
+    Session {
+        /// The checkpoint that was being restored or saved.
+        file: PathBuf,
+        /// What the session said.
+        source: Box<SessionError>,
+    },
+    /// A save was asked for while variables have no value.
+    #[error("cannot save `{}`: {} no value: {}. Nothing was written: call `initialize_missing(seed)` or restore them first", .file.display(), have(.variables.len()), uninitialized(.variables))]
+    Uninitialized {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// The variables, each with why it has no value.
+        variables: Vec<(String, Origin)>,
+    },
+    /// A save was asked for in a session without variables.
+    #[error("cannot save `{}`: the session has no variables. Nothing was written: compile a graph or declare variables first", .file.display())]
+    NothingToSave {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+    },
+    /// A variable has a name that the format keeps for itself.
+    #[error("cannot save `{}`: the name `{name}` is reserved by the safetensors format. Nothing was written: give the variable another name", .file.display())]
+    ReservedName {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// An extra metadata entry has a key that warmstart keeps for itself.
+    #[error("cannot save `{}`: metadata keys that begin with `warmstart.` are reserved, and `{key}` does. Nothing was written: choose another key", .file.display())]
+    ReservedKey {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// The metadata could not be written as JSON.
+    #[error("cannot save `{}`: its header could not be made: {problem}. Nothing was written: check the metadata given", .file.display())]
+    Header {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The header would be longer than readers of the format take.
+    #[error("cannot save `{}`: its header would have {length} bytes, but the format allows 100000000. Nothing was written: save less metadata or without the graph", .file.display())]
+    HeaderTooLarge {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// Bytes of the header.
+        length: u64,
+    },
+    /// A save would have replaced a file that is no checkpoint.
+    #[error("cannot save `{}`: a file of this name exists and is not a checkpoint. It was not touched: remove it, or choose another name", .file.display())]
+    WouldReplace {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A save was given a directory where it needs a file.
+    #[error("cannot save to `{}`: it is a directory. Give a file's name in it, or use `Saver::new` to save by steps", .path.display())]
+    IsADirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// A checkpoint that was passed over because it is damaged.
+#[derive(Debug)]
+pub struct Damaged {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub error: CheckpointError,
+}
+
+impl CheckpointError {
+    pub(crate) fn storage(
+        operation: &'static str,
+        path: &Path,
+        source: io::Error,
+    ) -> CheckpointError {
+        CheckpointError::Storage { operation, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn session(file: &Path, source: SessionError) -> CheckpointError {
+        CheckpointError::Session { file: file.to_owned(), source: Box::new(source) }
+    }
+}
+
+/// What to do about a failed file operation.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "Check that its directory exists",
+        io::ErrorKind::PermissionDenied => "Check the permissions of the file and its directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Free space there, or choose another directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => "Choose a directory that can be written",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "A file has this name: choose another directory"
+        }
+        io::ErrorKind::InvalidFilename => "Choose a shorter or plainer name",
+        _ => "Check the disk and try again; existing checkpoints are untouched",
+    }
+}
+
+fn listed(damaged: &[Damaged]) -> String {
+    damaged.iter().map(|one| one.error.to_string()).collect::<Vec<_>>().join("; ")
+}
+
+fn have(n: usize) -> String {
+    if n == 1 { "1 variable has".to_owned() } else { format!("{n} variables have") }
+}
+
+fn uninitialized(variables: &[(String, Origin)]) -> String {
+    let one = |(name, origin): &(String, Origin)| format!("`{name}`, {origin}");
+    variables.iter().map(one).collect::<Vec<_>>().join("; ")
+}

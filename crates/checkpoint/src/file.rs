@@ -1,0 +1,84 @@
+//! An open checkpoint file: its header is read, its weights are not.
+
+use crate::error::CheckpointError;
+use crate::metadata::Metadata;
+use crate::read_at::{Filled, ReadAt};
+use crate::safetensors::{Header, HeaderError};
+use crate::tensor::TensorEntry;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A checkpoint file. It stays open, so that a save that replaces it changes nothing for whoever
+/// is about to read it.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub path: PathBuf,
+    pub tensors: Vec<TensorEntry>,
+    pub metadata: Metadata,
+    index: HashMap<String, usize>,
+    file: File,
+}
+
+impl OpenFile {
+    pub fn open(path: &Path) -> Result<OpenFile, CheckpointError> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => CheckpointError::NotFound { path: path.to_owned() },
+            _ => CheckpointError::storage("open", path, error),
+        };
+        let file = File::open(path).map_err(failed)?;
+        let about = file.metadata().map_err(failed)?;
+        if !about.is_file() {
+            // A pipe or device has no length to check anything against, and may never end.
+            let error = io::Error::other("it is not a regular file");
+            return Err(CheckpointError::storage("open", path, error));
+        }
+        let header = Header::read(&file, about.len()).map_err(|error| match error {
+            HeaderError::Io(error) => CheckpointError::storage("read", path, error),
+            HeaderError::Format(source) => {
+                CheckpointError::Malformed { file: path.to_owned(), source }
+            }
+        })?;
+        let metadata = Metadata::read(path, header.metadata)?;
+        let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
+        let index = header.tensors.iter().enumerate().map(index).collect();
+        Ok(OpenFile { path: path.to_owned(), tensors: header.tensors, metadata, index, file })
+    }
+
+    pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
+        self.index.get(name).and_then(|&index| self.tensors.get(index))
+    }
+
+    /// Reads a part of a tensor, `offset` counted from the start of the file.
+    pub fn read_tensor(
+        &self,
+        tensor: &TensorEntry,
+        offset: u64,
+        into: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        match self.file.fill_at(into, offset) {
+            Ok(Filled::Wholly) => Ok(()),
+            Ok(Filled::Only(n)) => Err(CheckpointError::CutShort {
+                file: self.path.clone(),
+                tensor: tensor.name.clone(),
+                offset: tensor.range.start,
+                expected: tensor.bytes(),
+                // A file that now ends before the tensor begins has none of its bytes.
+                found: self.found(tensor, offset + n as u64),
+            }),
+            Err(source) => Err(CheckpointError::Read {
+                file: self.path.clone(),
+                tensor: tensor.name.clone(),
+                offset,
+                source,
+            }),
+        }
+    }
+
+    /// Bytes of a tensor that a file has which was found to end at or before `end`.
+    fn found(&self, tensor: &TensorEntry, end: u64) -> u64 {
+        let length = self.file.metadata().map_or(end, |about| about.len());
+        length.min(tensor.range.end).saturating_sub(tensor.range.start)
+    }
+}

@@ -1,0 +1,158 @@
+//! What rides in a checkpoint beside the weights, as strings under `__metadata__`.
+//!
+//! All of it is optional: a file that another program wrote has none of our keys and restores all
+//! the same. Keys that begin with `warmstart.` are ours; all others are the user's.
+
+use crate::error::CheckpointError;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use warmstart_graph::Variable;
+
+/// The format of our entries that this version writes, and the newest that it reads.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// What our keys begin with.
+pub(crate) const PREFIX: &str = "warmstart.";
+pub(crate) const VERSION: &str = "warmstart.version";
+pub(crate) const STEP: &str = "warmstart.step";
+pub(crate) const SEED: &str = "warmstart.seed";
+pub(crate) const GRAPH: &str = "warmstart.graph";
+pub(crate) const VARIABLES: &str = "warmstart.variables";
+pub(crate) const OPTIMIZER: &str = "warmstart.optimizer";
+
+/// The strings of a checkpoint, read.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    file: PathBuf,
+    entries: BTreeMap<String, String>,
+    step: Option<u64>,
+    seed: Option<u64>,
+}
+
+impl Metadata {
+    /// Reads the entries that restoring needs; those that need a longer look wait until asked for.
+    pub(crate) fn read(
+        file: &Path,
+        entries: BTreeMap<String, String>,
+    ) -> Result<Metadata, CheckpointError> {
+        if let Some(found) = number::<u32>(file, &entries, VERSION)?
+            && found > FORMAT_VERSION
+        {
+            let (file, known) = (file.to_owned(), FORMAT_VERSION);
+            return Err(CheckpointError::NewerVersion { file, found, known });
+        }
+        let step = number(file, &entries, STEP)?;
+        let seed = number(file, &entries, SEED)?;
+        Ok(Metadata { file: file.to_owned(), entries, step, seed })
+    }
+
+    /// The training step at which the checkpoint was saved.
+    pub fn step(&self) -> Option<u64> {
+        self.step
+    }
+
+    /// The seed of the session that saved it.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// The graph, in the form that was given when saving.
+    pub fn graph(&self) -> Option<&str> {
+        self.entries.get(GRAPH).map(String::as_str)
+    }
+
+    /// The optimizer's settings, in the form that was given when saving.
+    pub fn optimizer(&self) -> Option<&str> {
+        self.entries.get(OPTIMIZER).map(String::as_str)
+    }
+
+    /// The variables that were saved, with initializers and roles.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Metadata`] if the entry is malformed.
+    pub fn variables(&self) -> Result<Option<Vec<Variable>>, CheckpointError> {
+        let Some(text) = self.entries.get(VARIABLES) else { return Ok(None) };
+        serde_json::from_str(text).map(Some).map_err(|error| {
+            let problem = format!("it does not describe variables: {error}");
+            CheckpointError::Metadata { file: self.file.clone(), key: VARIABLES.into(), problem }
+        })
+    }
+
+    /// The entries that are not warmstart's, by key.
+    pub fn extra(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries
+            .iter()
+            .filter(|(key, _)| !key.starts_with(PREFIX))
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Any entry by its whole key, ours too.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.entries.get(key).map(String::as_str)
+    }
+}
+
+fn number<T: FromStr>(
+    file: &Path,
+    entries: &BTreeMap<String, String>,
+    key: &str,
+) -> Result<Option<T>, CheckpointError> {
+    let Some(text) = entries.get(key) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        let problem = format!("`{shown}` is not a whole number in range");
+        CheckpointError::Metadata { file: file.to_owned(), key: key.to_owned(), problem }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warmstart_graph::{DType, Initializer, Location, Role, Shape};
+
+    fn read(entries: &[(&str, &str)]) -> Result<Metadata, CheckpointError> {
+        let entries = entries.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Metadata::read(Path::new("a.safetensors"), entries)
+    }
+
+    #[test]
+    fn a_file_from_elsewhere_has_none_of_our_entries() {
+        let metadata = read(&[("format", "pt")]).unwrap();
+        assert_eq!((metadata.step(), metadata.seed()), (None, None));
+        assert_eq!(metadata.variables().unwrap(), None);
+        assert_eq!(metadata.extra().collect::<Vec<_>>(), [("format", "pt")]);
+    }
+
+    #[test]
+    fn a_malformed_entry_names_file_and_key() {
+        for (key, value) in [(STEP, "-1"), (SEED, "seven"), (VERSION, "")] {
+            let message = read(&[(key, value)]).unwrap_err().to_string();
+            assert!(message.contains("a.safetensors") && message.contains(key), "{message}");
+            assert!(message.contains(&format!("`{value}`")), "{message}");
+        }
+        let message = read(&[(VARIABLES, "[{]")]).unwrap().variables().unwrap_err().to_string();
+        assert!(message.contains(VARIABLES) && message.contains("describe variables"), "{message}");
+        let message = read(&[(VERSION, "2")]).unwrap_err().to_string();
+        assert!(message.contains("format 2") && message.contains("update warmstart"), "{message}");
+    }
+
+    #[test]
+    fn variables_come_back_with_every_bit_of_their_initializers() {
+        let variable = |name: &str, initializer| Variable {
+            name: name.into(),
+            shape: Shape::from([2]),
+            dtype: DType::F32,
+            initializer,
+            role: Role::Trainable,
+            location: Location::caller(),
+        };
+        let variables = vec![
+            variable("a", Initializer::Constant(0.1 + 0.2)),
+            variable("b", Initializer::Values(vec![f32::MIN_POSITIVE, 1.0 / 3.0])),
+            variable("c", Initializer::Uniform { low: -0.1, high: 1e-45 }),
+        ];
+        let text = serde_json::to_string(&variables).unwrap();
+        assert_eq!(read(&[(VARIABLES, &text)]).unwrap().variables().unwrap(), Some(variables));
+    }
+}

@@ -1,0 +1,195 @@
+//! Matching and its report, without a device.
+
+use super::*;
+use crate::checkpoint::Checkpoint;
+use std::fs;
+use warmstart_graph::{DType, Initializer, Location, Role, Shape};
+
+fn variable(name: &str, shape: &[usize]) -> Variable {
+    Variable {
+        name: name.into(),
+        shape: Shape::from(shape),
+        dtype: DType::F32,
+        initializer: Initializer::Zeros,
+        role: Role::Trainable,
+        location: Location::caller(),
+    }
+}
+
+fn slot(variable_name: Option<&str>, slot: &str) -> Variable {
+    let name = format!("{}/adam/{slot}", variable_name.unwrap_or("all"));
+    let role = Role::Slot {
+        variable: variable_name.map(str::to_owned),
+        optimizer: "adam".into(),
+        slot: slot.into(),
+    };
+    Variable { role, ..variable(&name, &[2]) }
+}
+
+/// A checkpoint of `f32` tensors.
+fn checkpoint(tensors: &[(&str, &[usize])]) -> Checkpoint {
+    of_dtype("F32", tensors)
+}
+
+fn of_dtype(dtype: &str, tensors: &[(&str, &[usize])]) -> Checkpoint {
+    let mut entries = Vec::new();
+    let mut end = 0;
+    for (name, shape) in tensors {
+        let begin = end;
+        end += shape.iter().product::<usize>() * 4;
+        entries.push(format!(
+            r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#
+        ));
+    }
+    let header = format!("{{{}}}", entries.join(","));
+    let length = (header.len() as u64).to_le_bytes();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("step-500.safetensors");
+    fs::write(&file, [&length[..], header.as_bytes(), &vec![0; end]].concat()).unwrap();
+    Checkpoint::open(&file).unwrap()
+}
+
+/// The report, with the file's name in place of its path.
+fn report(plan: &RestorePlan) -> String {
+    plan.to_string().replace(&plan.file().display().to_string(), "step-500.safetensors")
+}
+
+#[test]
+fn a_match_closes() {
+    let checkpoint = checkpoint(&[("a", &[2, 3]), ("b", &[])]);
+    let variables = [variable("b", &[]), variable("a", &[2, 3])];
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
+    assert!(plan.closes());
+    assert_eq!(plan.bytes(), 28);
+    assert_eq!(
+        report(&plan),
+        "restore step-500.safetensors → 2 variables\n  restored    2   28 B\n"
+    );
+}
+
+#[test]
+fn the_report_of_the_design() {
+    let checkpoint = checkpoint(&[("model_scope/weight", &[10, 10]), ("model_scope/bias", &[10])]);
+    let variables = [
+        variable("different_model_scope/weight", &[10, 10]),
+        variable("different_model_scope/bias", &[10]),
+    ];
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
+    let expected = "\
+restore step-500.safetensors → 2 variables
+  restored    0
+  missing     2   different_model_scope/weight  f32 [10, 10]
+                  different_model_scope/bias    f32 [10]
+  unexpected  2   model_scope/weight            f32 [10, 10]
+                  model_scope/bias              f32 [10]
+error: 2 variables have no value in this checkpoint.
+error: 2 tensors belong to no variable. Nothing on the device was changed.
+help: close to `different_model_scope/weight` in this checkpoint: `model_scope/weight`
+help: close to `different_model_scope/bias` in this checkpoint: `model_scope/bias`
+help: `.allow_unexpected()` leaves such tensors in the file";
+    assert_eq!(report(&plan), expected);
+}
+
+#[test]
+fn missing_and_unexpected_are_allowed_apart() {
+    let checkpoint = checkpoint(&[("a", &[2]), ("old", &[2])]);
+    let variables = [variable("a", &[2]), variable("new", &[2])];
+    let plan = |options: RestoreOptions| checkpoint.plan_for(&variables, &options);
+    let strict = RestoreOptions::new;
+    assert!(!plan(strict()).closes());
+    assert!(!plan(strict().allow_missing()).closes());
+    assert!(!plan(strict().allow_unexpected()).closes());
+    let both = plan(strict().allow_missing().allow_unexpected());
+    assert!(both.closes());
+    let text = report(&both);
+    assert!(!text.contains("error:") && !text.contains("help:"), "{text}");
+    assert!(text.contains("note: missing variables keep what they have"), "{text}");
+    assert!(text.contains("initialize_missing(seed)"), "{text}");
+    assert!(text.contains("note: unexpected tensors stay in the file"), "{text}");
+    let text = report(&plan(strict().allow_missing()));
+    assert!(text.contains("error: 1 tensor belongs to no variable. Nothing"), "{text}");
+    assert!(!text.contains("no value in this checkpoint"), "{text}");
+}
+
+#[test]
+fn mismatches_show_both_sides_and_are_never_allowed() {
+    let loose = RestoreOptions::new().allow_missing().allow_unexpected();
+    let transposed = checkpoint(&[("fc1/weight", &[3, 4])]);
+    let plan = transposed.plan_for(&[variable("fc1/weight", &[4, 3])], &loose);
+    assert!(!plan.closes());
+    let text = report(&plan);
+    let line = "shape mismatch  1   fc1/weight  f32 [4, 3], but f32 [3, 4] in the file";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("error: 1 variable has another shape or dtype"), "{text}");
+    assert!(text.contains("Nothing on the device was changed."), "{text}");
+
+    let integers = of_dtype("I32", &[("n", &[2])]);
+    let plan = integers.plan_for(&[variable("n", &[2])], &loose);
+    let text = report(&plan);
+    assert!(text.contains("dtype mismatch  1   n  f32 [2], but i32 [2] in the file"), "{text}");
+    assert_eq!(plan.mismatched().count(), 1);
+}
+
+#[test]
+fn output_suffixes_are_recognised_and_said() {
+    let tensors = checkpoint(&[("dense/kernel:0", &[2]), ("bias", &[2])]);
+    let variables = [variable("dense/kernel", &[2]), variable("bias:0", &[2])];
+    let plan = tensors.plan_for(&variables, &RestoreOptions::new());
+    assert!(plan.closes(), "{plan}");
+    assert!(report(&plan).contains("note: names that differ only by a trailing `:0`"), "{plan}");
+    let restored = Outcome::Restored { tensor: "dense/kernel:0".into() };
+    assert_eq!(plan.variables()[0].outcome, restored);
+
+    // One tensor serves one variable, and the exact name goes first.
+    let variables = [variable("bias:0", &[2]), variable("bias", &[2])];
+    let plan = tensors.plan_for(&variables, &RestoreOptions::new());
+    let names: Vec<&str> = plan.restored().map(|v| v.name.as_str()).collect();
+    assert_eq!(names, ["bias"]);
+    assert_eq!(plan.unexpected()[0].name, "dense/kernel:0");
+}
+
+#[test]
+fn missing_slots_are_told_as_groups() {
+    let layers = ["a", "b", "c", "d", "e", "f"];
+    let tensors: Vec<(&str, &[usize])> = layers.iter().map(|name| (*name, &[2][..])).collect();
+    let mut variables: Vec<Variable> = layers.iter().map(|name| variable(name, &[2])).collect();
+    for name in layers {
+        variables.extend([slot(Some(name), "m"), slot(Some(name), "v")]);
+    }
+    variables.push(slot(None, "step"));
+    let checkpoint = checkpoint(&tensors);
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
+    assert!(!plan.closes());
+    let text = report(&plan);
+    assert!(text.contains("missing     13   adam's slots m, v for 6 variables"), "{text}");
+    assert!(text.contains("adam's own slot step"), "{text}");
+    assert!(text.contains("error: 13 variables have no value"), "{text}");
+    assert!(text.contains("weights without the optimizer's slots"), "{text}");
+    assert!(checkpoint.plan_for(&variables, &RestoreOptions::new().allow_missing()).closes());
+
+    // A weight that is missing too is not hidden among them.
+    variables.push(variable("head", &[2]));
+    variables.push(slot(Some("head"), "m"));
+    let text = report(&checkpoint.plan_for(&variables, &RestoreOptions::new()));
+    assert!(text.contains("missing     15   head  f32 [2]"), "{text}");
+    assert!(text.contains("adam's slot m for head"), "{text}");
+    assert!(text.contains("restores the other 6 variables"), "{text}");
+}
+
+#[test]
+fn close_names_prefer_the_same_shape() {
+    let tensors = [("fc1/weigth", &[2][..]), ("fc1/weight_", &[3]), ("unlike", &[2])];
+    let plan =
+        checkpoint(&tensors).plan_for(&[variable("fc1/weight", &[2])], &RestoreOptions::new());
+    let close = vec!["fc1/weigth".to_owned(), "fc1/weight_".to_owned()];
+    assert_eq!(plan.variables()[0].outcome, Outcome::Missing { close });
+}
+
+#[test]
+fn long_lists_end() {
+    let names: Vec<String> = (0..50).map(|i| format!("layer_{i}")).collect();
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(|n| (n.as_str(), &[1][..])).collect();
+    let text = report(&checkpoint(&tensors).plan_for(&[], &RestoreOptions::new()));
+    assert!(text.contains("unexpected  50   layer_0 ") && text.contains("… and 30 more"), "{text}");
+    assert!(!text.contains("layer_20"), "{text}");
+}

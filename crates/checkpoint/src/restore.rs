@@ -1,0 +1,127 @@
+//! Carrying out a plan: bytes go from the file straight into device memory.
+
+use crate::error::CheckpointError;
+use crate::file::OpenFile;
+use crate::plan::RestorePlan;
+use crate::report::{Outcome, RestoreReport, VariableOutcome};
+use crate::tensor::TensorEntry;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use warmstart_gpu::{ByteSource, Fill, Origin, Session};
+
+impl RestorePlan {
+    /// Moves the weights into the session's variables: all that the plan says, or none. Afterwards
+    /// each variable's origin says file, name and step.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Mismatch`] if the plan does not close, [`CheckpointError::OutdatedPlan`]
+    /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
+    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Session`] if the
+    /// device fails. Every variable and its origin is then as before.
+    pub fn restore(&self, session: &mut Session) -> Result<RestoreReport, CheckpointError> {
+        self.restore_with(session, &|_, _| {})
+    }
+
+    /// As [`RestorePlan::restore`]; `progress` is told how many bytes have been moved, of how many.
+    /// It may be called from several threads.
+    ///
+    /// # Errors
+    /// As [`RestorePlan::restore`].
+    pub fn restore_with(
+        &self,
+        session: &mut Session,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<RestoreReport, CheckpointError> {
+        if !self.report.closes() {
+            return Err(CheckpointError::Mismatch(Box::new(self.report.clone())));
+        }
+        self.check_current(session)?;
+        let failure = Mutex::new(None);
+        let tensors: Vec<(&str, TensorSource<'_>)> = self
+            .report
+            .variables
+            .iter()
+            .filter_map(|VariableOutcome { variable, outcome }| match outcome {
+                Outcome::Restored { tensor } => {
+                    let tensor = self.file.tensor(tensor)?;
+                    let source = TensorSource { file: &self.file, tensor, failure: &failure };
+                    Some((variable.name.as_str(), source))
+                }
+                _ => None,
+            })
+            .collect();
+        let fills: Vec<Fill<'_>> = tensors
+            .iter()
+            .map(|(variable, source)| Fill {
+                variable,
+                source,
+                offset: source.tensor.range.start,
+                origin: Origin::Restored {
+                    file: self.report.file.clone(),
+                    name: source.tensor.name.clone(),
+                    step: self.report.step,
+                },
+            })
+            .collect();
+        let total = self.report.bytes();
+        let restored = session.restore(&fills, &|done| progress(done, total));
+        if let Err(error) = restored {
+            // The session's error knows the variable; the source's also knows tensor and sizes.
+            let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+            return Err(known.unwrap_or_else(|| CheckpointError::session(&self.report.file, error)));
+        }
+        for VariableOutcome { variable, outcome } in &self.report.variables {
+            if let Outcome::Missing { close } = outcome {
+                session.mark_missing(&variable.name, &self.report.file, close.clone());
+            }
+        }
+        Ok(self.report.clone())
+    }
+
+    /// Strictness is a statement about all variables, so it must be about those of now.
+    fn check_current(&self, session: &Session) -> Result<(), CheckpointError> {
+        let table = session.variables();
+        let mut now = table.iter().map(|info| &info.variable);
+        let mut planned = self.report.variables.iter().map(|v| &v.variable);
+        loop {
+            let differs = match (now.next(), planned.next()) {
+                (None, None) => return Ok(()),
+                (Some(now), Some(planned)) => {
+                    let same = (&now.name, &now.shape, now.dtype)
+                        == (&planned.name, &planned.shape, planned.dtype);
+                    (!same).then_some(now)
+                }
+                (now, planned) => now.or(planned),
+            };
+            if let Some(variable) = differs {
+                return Err(CheckpointError::OutdatedPlan {
+                    file: self.report.file.clone(),
+                    variable: variable.name.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// The bytes of one tensor, read where the session wants them.
+struct TensorSource<'a> {
+    file: &'a OpenFile,
+    tensor: &'a TensorEntry,
+    /// The first failure in full: the session carries only an `io::Error`.
+    failure: &'a Mutex<Option<CheckpointError>>,
+}
+
+impl ByteSource for TensorSource<'_> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_tensor(self.tensor, offset, into).map_err(|error| {
+            let kind = match &error {
+                CheckpointError::Read { source, .. } => source.kind(),
+                _ => io::ErrorKind::UnexpectedEof,
+            };
+            let told = io::Error::new(kind, error.to_string());
+            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+            told
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! The ways in which a file can fail to be safetensors.
+
+use crate::tensor::FileDType;
+use warmstart_graph::Shape;
+
+/// Why a file is not a well-formed safetensors file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FormatError {
+    /// The file has no bytes.
+    #[error("the file is empty; its writer was stopped or the copy failed: copy or write it again")]
+    Empty,
+    /// The file ends within its first eight bytes.
+    #[error(
+        "the file has {length} bytes, but the header's length alone takes 8: copy or write it again"
+    )]
+    TooShort {
+        /// Bytes of the file.
+        length: u64,
+    },
+    /// The file is something else, and what it is can be told.
+    #[error("this is not a safetensors file but {what}: {help}")]
+    Recognised {
+        /// What it is.
+        what: &'static str,
+        /// What to do.
+        help: &'static str,
+    },
+    /// The header would be longer than the format allows.
+    #[error(
+        "offset 0: a header of {length} bytes is announced, but the format allows 100000000: \
+         this is probably not a safetensors file"
+    )]
+    HeaderTooLarge {
+        /// The length in the file.
+        length: u64,
+    },
+    /// The header would end beyond the file.
+    #[error(
+        "offset 0: a header of {length} bytes is announced, but the file has {file_length} bytes: \
+         it is cut short or not a safetensors file; copy or write it again"
+    )]
+    HeaderBeyondEnd {
+        /// The length in the file.
+        length: u64,
+        /// Bytes of the file.
+        file_length: u64,
+    },
+    /// The header is not UTF-8.
+    #[error(
+        "offset {offset}: the header is not UTF-8: the file is damaged; copy or write it again"
+    )]
+    NotUtf8 {
+        /// The first bad byte, from the start of the file.
+        offset: u64,
+    },
+    /// The header is not the JSON that the format asks for.
+    #[error(
+        "offset {offset}{}: the header is malformed: {message}; the file is damaged or its writer \
+         is at fault: write it again", in_tensor(.tensor)
+    )]
+    Header {
+        /// Where in the file.
+        offset: u64,
+        /// The tensor whose description it is in, if it is in one.
+        tensor: Option<String>,
+        /// What is wrong.
+        message: String,
+    },
+    /// A tensor's name comes twice.
+    #[error(
+        "offset {offset}: tensor `{tensor}` is described twice, and readers would disagree about \
+         its value: write the file again with one of them"
+    )]
+    DuplicateTensor {
+        /// The name.
+        tensor: String,
+        /// Where in the file the second one ends.
+        offset: u64,
+    },
+    /// A key of `__metadata__`, or `__metadata__` itself, comes twice.
+    #[error(
+        "offset {offset}: metadata key `{key}` comes twice: write the file again with one of them"
+    )]
+    DuplicateMetadata {
+        /// The key.
+        key: String,
+        /// Where in the file.
+        offset: u64,
+    },
+    /// A dtype that the format does not have.
+    #[error(
+        "tensor `{tensor}` has the unknown dtype `{dtype}`{}",
+        if FileDType::from_safetensors_name(&.dtype.to_uppercase()).is_some() {
+            ": safetensors writes dtypes in capitals; write the file again with its own tools"
+        } else {
+            ": it needs a newer reader, or the file is damaged"
+        }
+    )]
+    UnknownDType {
+        /// The tensor.
+        tensor: String,
+        /// The dtype's name in the file.
+        dtype: String,
+    },
+    /// A shape whose bytes cannot be counted.
+    #[error(
+        "tensor `{tensor}` has shape {shape}, whose size overflows: the file is damaged; write it again"
+    )]
+    ShapeOverflow {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// A shape that ends within a byte.
+    #[error(
+        "tensor `{tensor}` is {dtype} {shape}, which does not fill whole bytes: write it again with \
+         an even number of elements"
+    )]
+    PartOfAByte {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        dtype: FileDType,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// Offsets that run backwards.
+    #[error(
+        "tensor `{tensor}` ends at data offset {end}, before its begin at {begin}: the file is damaged; write it again"
+    )]
+    Reversed {
+        /// The tensor.
+        tensor: String,
+        /// Where it begins, counted from the header's end.
+        begin: u64,
+        /// Where it ends, counted from the header's end.
+        end: u64,
+    },
+    /// Offsets that do not fit dtype and shape.
+    #[error(
+        "tensor `{tensor}` at file offset {offset} is {dtype} {shape}, which takes {expected} \
+         bytes, but the header gives it {found}: the file is damaged; write it again"
+    )]
+    WrongSize {
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        dtype: FileDType,
+        /// Its shape.
+        shape: Shape,
+        /// Bytes by dtype and shape.
+        expected: u64,
+        /// Bytes by offsets.
+        found: u64,
+        /// Where it begins in the file.
+        offset: u64,
+    },
+    /// Bytes that belong to no tensor.
+    #[error(
+        "file offset {offset}: {bytes} bytes before tensor `{tensor}` belong to no tensor: the \
+         file is damaged; write it again"
+    )]
+    Hole {
+        /// The tensor after the hole.
+        tensor: String,
+        /// Where the hole begins in the file.
+        offset: u64,
+        /// Its length.
+        bytes: u64,
+    },
+    /// Bytes that belong to two tensors.
+    #[error(
+        "file offset {offset}: tensor `{tensor}` begins within tensor `{other}`: the file is \
+         damaged; write it again"
+    )]
+    Overlap {
+        /// The later tensor.
+        tensor: String,
+        /// The earlier one.
+        other: String,
+        /// Where the later one begins in the file.
+        offset: u64,
+    },
+    /// The file ends before a tensor does.
+    #[error(
+        "tensor `{tensor}` ends at file offset {end}, but the file has {file_length} bytes: it was \
+         cut short; copy it again or use an older checkpoint"
+    )]
+    CutShort {
+        /// The first tensor that is not whole.
+        tensor: String,
+        /// Where it should end.
+        end: u64,
+        /// Bytes of the file.
+        file_length: u64,
+    },
+    /// The file goes on after the last tensor.
+    #[error(
+        "the last tensor ends at file offset {end}, but the file has {file_length} bytes: it was \
+         appended to or its header is damaged; copy or write it again"
+    )]
+    Trailing {
+        /// Where the tensors end.
+        end: u64,
+        /// Bytes of the file.
+        file_length: u64,
+    },
+}
+
+fn in_tensor(tensor: &Option<String>) -> String {
+    tensor.as_ref().map(|name| format!(", tensor `{name}`")).unwrap_or_default()
+}
+
+/// What a file is that is not safetensors, by its first bytes.
+pub(super) fn recognise(start: &[u8]) -> Option<FormatError> {
+    let text = start.trim_ascii_start();
+    let begins = |word: &str| {
+        text.get(..word.len()).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let (what, help) = if begins("version https://git-lfs") {
+        (
+            "a git-lfs pointer, a small text in place of the weights",
+            "run `git lfs pull` in the repository that it came from",
+        )
+    } else if begins("<!doctype") || begins("<html") {
+        (
+            "an HTML page, as a server sends when a download needs a login or the address is wrong",
+            "download the file itself",
+        )
+    } else if start.starts_with(&[0x1f, 0x8b]) {
+        ("a gzip archive", "unpack it with `gunzip` first")
+    } else if start.starts_with(b"PK\x03\x04") {
+        (
+            "a ZIP archive, such as PyTorch's `.pt` or NumPy's `.npz`",
+            "convert it with `safetensors.torch.save_file` or `safetensors.numpy.save_file`",
+        )
+    } else if start.starts_with(b"\x89HDF\r\n\x1a\n") {
+        ("an HDF5 file, such as Keras's `.h5`", "convert it with `safetensors.numpy.save_file`")
+    } else if start.starts_with(b"GGUF") {
+        ("a GGUF file", "use the safetensors file that it was converted from")
+    } else if start.starts_with(b"\x93NUMPY") {
+        ("a NumPy `.npy` array", "convert it with `safetensors.numpy.save_file`")
+    } else if start.starts_with(b"{") {
+        ("a JSON text", "name the `.safetensors` file beside it")
+    } else {
+        return None;
+    };
+    Some(FormatError::Recognised { what, help })
+}

@@ -1,0 +1,293 @@
+//! Reading and checking a header.
+
+use super::error::{FormatError, recognise};
+use super::{LENGTH, MAX_HEADER, METADATA_KEY};
+use crate::read_at::{Filled, ReadAt};
+use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use std::collections::{BTreeMap, HashSet};
+use std::{fmt, io};
+use warmstart_graph::Shape;
+
+/// A header that was read and checked.
+#[derive(Debug, Default)]
+pub(crate) struct Header {
+    /// The tensors, in the order of their bytes.
+    pub tensors: Vec<TensorEntry>,
+    /// The strings of `__metadata__`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Why [`Header::read`] failed.
+#[derive(Debug)]
+pub(crate) enum HeaderError {
+    /// The file could not be read.
+    Io(io::Error),
+    /// The file is malformed.
+    Format(FormatError),
+}
+
+impl From<io::Error> for HeaderError {
+    fn from(error: io::Error) -> HeaderError {
+        HeaderError::Io(error)
+    }
+}
+
+impl From<FormatError> for HeaderError {
+    fn from(error: FormatError) -> HeaderError {
+        HeaderError::Format(error)
+    }
+}
+
+impl Header {
+    /// Reads and checks the header of a file of `file_length` bytes. The weights are not read.
+    pub fn read(source: &dyn ReadAt, file_length: u64) -> Result<Header, HeaderError> {
+        let mut start = [0u8; 512];
+        let start_length = file_length.min(start.len() as u64) as usize;
+        let start = &mut start[..start_length];
+        fill(source, start, 0)?;
+        let Some((length, after)) = start.split_first_chunk::<{ LENGTH as usize }>() else {
+            return Err(match start.len() {
+                0 => FormatError::Empty,
+                _ => recognise(start).unwrap_or(FormatError::TooShort { length: file_length }),
+            }
+            .into());
+        };
+        let length = u64::from_le_bytes(*length);
+        let malformed = if length > MAX_HEADER {
+            Some(FormatError::HeaderTooLarge { length })
+        } else if length > file_length - LENGTH {
+            Some(FormatError::HeaderBeyondEnd { length, file_length })
+        } else {
+            None
+        };
+        let is_json = after.first().is_some_and(|&b| b == b'{' || b.is_ascii_whitespace());
+        if (malformed.is_some() || !is_json)
+            && let Some(recognised) = recognise(start)
+        {
+            return Err(recognised.into());
+        }
+        if let Some(malformed) = malformed {
+            return Err(malformed.into());
+        }
+        // At most 100 MB and at most the file's own length, by the checks above.
+        let mut header = vec![0u8; length as usize];
+        fill(source, &mut header, LENGTH)?;
+        let text = str::from_utf8(&header)
+            .map_err(|e| FormatError::NotUtf8 { offset: LENGTH + e.valid_up_to() as u64 })?;
+        let described = parse(text)?;
+        Ok(check(described, LENGTH + length, file_length)?)
+    }
+}
+
+fn fill(source: &dyn ReadAt, into: &mut [u8], offset: u64) -> io::Result<()> {
+    match source.fill_at(into, offset)? {
+        Filled::Wholly => Ok(()),
+        Filled::Only(_) => {
+            let message = "the file became shorter while its header was read";
+            Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
+        }
+    }
+}
+
+/// A tensor as the header's JSON describes it, unchecked.
+#[derive(Debug, serde::Deserialize)]
+struct Description {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+/// What the JSON holds, and where reading it stopped.
+#[derive(Default)]
+struct Parsed {
+    tensors: Vec<(String, Description)>,
+    metadata: Option<BTreeMap<String, String>>,
+    /// The tensor whose description is being read.
+    current: Option<String>,
+    /// A failure with a variant of its own; serde's error only carries its position.
+    duplicate: Option<Duplicate>,
+}
+
+enum Duplicate {
+    Tensor(String),
+    Metadata(String),
+}
+
+fn parse(text: &str) -> Result<Parsed, FormatError> {
+    let mut parsed = Parsed::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let result = HeaderSeed(&mut parsed).deserialize(&mut json).and_then(|()| {
+        parsed.current = None;
+        json.end()
+    });
+    let Err(error) = result else { return Ok(parsed) };
+    let line_start: usize =
+        text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let offset = LENGTH + (line_start + error.column().saturating_sub(1)).min(text.len()) as u64;
+    Err(match parsed.duplicate {
+        Some(Duplicate::Tensor(tensor)) => FormatError::DuplicateTensor { tensor, offset },
+        Some(Duplicate::Metadata(key)) => FormatError::DuplicateMetadata { key, offset },
+        None => {
+            let full = error.to_string();
+            // The offset says it better than serde_json's line and column of an invisible text.
+            let message = full.split(" at line ").next().unwrap_or(&full).to_owned();
+            FormatError::Header { offset, tensor: parsed.current, message }
+        }
+    })
+}
+
+struct HeaderSeed<'a>(&'a mut Parsed);
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object that describes the tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let parsed = self.0;
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if !names.insert(name.clone()) {
+                parsed.duplicate = Some(match name.as_str() {
+                    METADATA_KEY => Duplicate::Metadata(name),
+                    _ => Duplicate::Tensor(name),
+                });
+                return Err(A::Error::custom("a name comes twice"));
+            }
+            if name == METADATA_KEY {
+                map.next_value_seed(MetadataSeed(parsed))?;
+            } else {
+                parsed.current = Some(name.clone());
+                let description = map.next_value()?;
+                parsed.current = None;
+                parsed.tensors.push((name, description));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct MetadataSeed<'a>(&'a mut Parsed);
+
+impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_option(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MetadataSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`__metadata__` to be an object of strings")
+    }
+
+    fn visit_none<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut metadata = BTreeMap::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if metadata.contains_key(&key) {
+                self.0.duplicate = Some(Duplicate::Metadata(key));
+                map.next_value::<IgnoredAny>()?;
+                return Err(A::Error::custom("a key comes twice"));
+            }
+            let value = map.next_value::<String>()?;
+            metadata.insert(key, value);
+        }
+        self.0.metadata = Some(metadata);
+        Ok(())
+    }
+}
+
+/// Checks that the tensors fill the file's data exactly, without holes and overlaps.
+fn check(parsed: Parsed, data: u64, file_length: u64) -> Result<Header, FormatError> {
+    let Parsed { mut tensors, metadata, .. } = parsed;
+    tensors.sort_by_key(|(_, description)| description.data_offsets);
+    let mut entries: Vec<TensorEntry> = Vec::with_capacity(tensors.len());
+    let mut filled = 0u64;
+    for (name, Description { dtype, shape, data_offsets: (begin, end) }) in tensors {
+        let Some(known) = FileDType::from_safetensors_name(&dtype) else {
+            return Err(FormatError::UnknownDType { tensor: name, dtype });
+        };
+        let (dtype, shape) = (known, Shape::from(shape));
+        if end < begin {
+            return Err(FormatError::Reversed { tensor: name, begin, end });
+        }
+        let expected = match value_bytes(dtype, &shape) {
+            Ok(bytes) => bytes,
+            Err(NoSize::Overflow) => {
+                return Err(FormatError::ShapeOverflow { tensor: name, shape });
+            }
+            Err(NoSize::Fraction) => {
+                return Err(FormatError::PartOfAByte { tensor: name, dtype, shape });
+            }
+        };
+        let offset = data.saturating_add(begin);
+        if end - begin != expected {
+            let found = end - begin;
+            return Err(FormatError::WrongSize {
+                tensor: name,
+                dtype,
+                shape,
+                expected,
+                found,
+                offset,
+            });
+        }
+        if begin > filled {
+            let (offset, bytes) = (data + filled, begin - filled);
+            return Err(FormatError::Hole { tensor: name, offset, bytes });
+        }
+        if begin < filled {
+            let other = entries.last().map(|entry| entry.name.clone()).unwrap_or_default();
+            return Err(FormatError::Overlap { tensor: name, other, offset });
+        }
+        filled = end;
+        let end = data.saturating_add(end);
+        if end > file_length {
+            return Err(FormatError::CutShort { tensor: name, end, file_length });
+        }
+        entries.push(TensorEntry { name, dtype, shape, range: offset..end });
+    }
+    if data + filled != file_length {
+        return Err(FormatError::Trailing { end: data + filled, file_length });
+    }
+    Ok(Header { tensors: entries, metadata: metadata.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_shrinks_while_its_header_is_read_is_an_error() {
+        let mut file = 16u64.to_le_bytes().to_vec();
+        file.extend(b"{}              ");
+        assert!(Header::read(&file, 24).is_ok());
+        file.truncate(20);
+        let Err(HeaderError::Io(error)) = Header::read(&file, 24) else { panic!("accepted") };
+        assert!(error.to_string().contains("became shorter"), "{error}");
+    }
+}

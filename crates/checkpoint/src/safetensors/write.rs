@@ -1,0 +1,58 @@
+//! Making a header.
+
+use super::{LENGTH, METADATA_KEY};
+use crate::tensor::FileDType;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::collections::BTreeMap;
+use warmstart_graph::Shape;
+
+/// A tensor to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned<'a> {
+    pub name: &'a str,
+    pub dtype: FileDType,
+    pub shape: &'a Shape,
+    pub bytes: u64,
+}
+
+/// Sorts the tensors as the `safetensors` crate does, widest dtype first, then by name, so that
+/// each is aligned to its elements; returns the file's first bytes: length and padded header.
+pub(crate) fn make_header(
+    tensors: &mut [Planned<'_>],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    tensors.sort_by(|a, b| (b.dtype as usize).cmp(&(a.dtype as usize)).then(a.name.cmp(b.name)));
+    let mut json = serde_json::to_vec(&HeaderText { tensors, metadata })?;
+    json.resize(json.len().next_multiple_of(LENGTH as usize), b' ');
+    let mut start = (json.len() as u64).to_le_bytes().to_vec();
+    start.append(&mut json);
+    Ok(start)
+}
+
+struct HeaderText<'a> {
+    tensors: &'a [Planned<'a>],
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl Serialize for HeaderText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Entry<'a> {
+            dtype: &'a str,
+            shape: &'a [usize],
+            data_offsets: (u64, u64),
+        }
+        let mut map = serializer.serialize_map(None)?;
+        if !self.metadata.is_empty() {
+            map.serialize_entry(METADATA_KEY, self.metadata)?;
+        }
+        let mut begin = 0;
+        for tensor in self.tensors {
+            let data_offsets = (begin, begin + tensor.bytes);
+            begin = data_offsets.1;
+            let dtype = tensor.dtype.safetensors_name();
+            map.serialize_entry(tensor.name, &Entry { dtype, shape: tensor.shape, data_offsets })?;
+        }
+        map.end()
+    }
+}

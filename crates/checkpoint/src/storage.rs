@@ -1,0 +1,123 @@
+//! The file operations that saving needs, behind a trait, so that tests can make each of them fail.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// The file system, as far as saving needs it.
+pub(crate) trait Storage {
+    /// Creates a file that must not exist yet, and marks it as being written for as long as it is
+    /// open, by whatever end the process comes to.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>>;
+    /// Renames a file; fails with `AlreadyExists` if the new name is taken.
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames a file in one step over what has the new name.
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+    /// Creates one directory.
+    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+    /// The names in a directory.
+    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a file from [`Storage::create_new`] unless a living writer still has it open.
+    fn remove_abandoned(&self, path: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written.
+pub(crate) trait StorageFile: io::Write {
+    /// Makes the bytes written so far durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Disk;
+
+impl StorageFile for File {
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl Storage for Disk {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        // The lock ends with the process, so another process can tell a dead writer's file from a
+        // living one's. File systems without locks leave dead writers' files lying, which wastes
+        // space but harms nothing.
+        match file.try_lock() {
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+            Err(TryLockError::WouldBlock) => return Err(lost_to_cleaner()),
+        }
+        // A cleaner may have taken the file for abandoned before it was locked.
+        match fs::symlink_metadata(path) {
+            Ok(_) => Ok(Box::new(file)),
+            Err(_) => Err(lost_to_cleaner()),
+        }
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            use rustix::io::Errno;
+            match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+                // Old kernels and some file systems do not know the flag.
+                Err(Errno::NOSYS | Errno::INVAL | Errno::NOTSUP) => {}
+                result => return Ok(result?),
+            }
+        }
+        match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            // No hard links either (FAT): look, then rename. Another writer may come between.
+            Err(_) => match fs::symlink_metadata(to) {
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(_) => fs::rename(from, to),
+            },
+        }
+    }
+
+    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    #[cfg(unix)]
+    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+
+    // Windows has no such operation: NTFS journals names itself.
+    #[cfg(not(unix))]
+    fn sync_directory(&self, _directory: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create_directory(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir(directory)
+    }
+
+    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        match file.try_lock() {
+            Ok(()) => fs::remove_file(path),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The name is lost, but the next one may do.
+fn lost_to_cleaner() -> io::Error {
+    io::ErrorKind::AlreadyExists.into()
+}

@@ -1,0 +1,232 @@
+//! What a checkpoint says about one tensor: name, dtype, shape and where its bytes lie.
+
+use std::fmt;
+use std::ops::Range;
+use warmstart_graph::{DType, Shape};
+
+/// The element type of a tensor in a file.
+///
+/// Files hold more types than variables have: [`FileDType::variable`] says which of them a variable
+/// takes as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FileDType {
+    /// One byte, zero or one.
+    Bool,
+    /// 4-bit float.
+    F4,
+    /// 6-bit float, 2 bits of exponent.
+    F6E2M3,
+    /// 6-bit float, 3 bits of exponent.
+    F6E3M2,
+    /// 8-bit unsigned integer.
+    U8,
+    /// 8-bit signed integer.
+    I8,
+    /// 8-bit float, 5 bits of exponent.
+    F8E5M2,
+    /// 8-bit float, 4 bits of exponent.
+    F8E4M3,
+    /// 8-bit exponent.
+    F8E8M0,
+    /// 8-bit float, 4 bits of exponent, one zero and no infinities.
+    F8E4M3Fnuz,
+    /// 8-bit float, 5 bits of exponent, one zero and no infinities.
+    F8E5M2Fnuz,
+    /// 16-bit signed integer.
+    I16,
+    /// 16-bit unsigned integer.
+    U16,
+    /// 16-bit IEEE 754 float.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// 32-bit signed integer.
+    I32,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 32-bit IEEE 754 float.
+    F32,
+    /// Two 32-bit floats.
+    C64,
+    /// 64-bit IEEE 754 float.
+    F64,
+    /// 64-bit signed integer.
+    I64,
+    /// 64-bit unsigned integer.
+    U64,
+}
+
+/// Every dtype with its name in safetensors files, its name in messages, and its bits, in the order
+/// in which the `safetensors` crate sorts them (its writer puts the last first).
+const DTYPES: [(FileDType, &str, &str, u64); 22] = [
+    (FileDType::Bool, "BOOL", "bool", 8),
+    (FileDType::F4, "F4", "f4", 4),
+    (FileDType::F6E2M3, "F6_E2M3", "f6_e2m3", 6),
+    (FileDType::F6E3M2, "F6_E3M2", "f6_e3m2", 6),
+    (FileDType::U8, "U8", "u8", 8),
+    (FileDType::I8, "I8", "i8", 8),
+    (FileDType::F8E5M2, "F8_E5M2", "f8_e5m2", 8),
+    (FileDType::F8E4M3, "F8_E4M3", "f8_e4m3", 8),
+    (FileDType::F8E8M0, "F8_E8M0", "f8_e8m0", 8),
+    (FileDType::F8E4M3Fnuz, "F8_E4M3FNUZ", "f8_e4m3fnuz", 8),
+    (FileDType::F8E5M2Fnuz, "F8_E5M2FNUZ", "f8_e5m2fnuz", 8),
+    (FileDType::I16, "I16", "i16", 16),
+    (FileDType::U16, "U16", "u16", 16),
+    (FileDType::F16, "F16", "f16", 16),
+    (FileDType::Bf16, "BF16", "bf16", 16),
+    (FileDType::I32, "I32", "i32", 32),
+    (FileDType::U32, "U32", "u32", 32),
+    (FileDType::F32, "F32", "f32", 32),
+    (FileDType::C64, "C64", "c64", 64),
+    (FileDType::F64, "F64", "f64", 64),
+    (FileDType::I64, "I64", "i64", 64),
+    (FileDType::U64, "U64", "u64", 64),
+];
+
+impl FileDType {
+    fn row(self) -> &'static (FileDType, &'static str, &'static str, u64) {
+        // The table is in the order of the variants; a test holds it to that.
+        &DTYPES[self as usize]
+    }
+
+    /// The name in messages: `f32`, `bf16`.
+    pub fn name(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The name in safetensors files: `F32`, `BF16`.
+    pub fn safetensors_name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The dtype that safetensors files call `name`.
+    pub fn from_safetensors_name(name: &str) -> Option<FileDType> {
+        DTYPES.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    /// Bits of one element.
+    pub fn bits(self) -> u64 {
+        self.row().3
+    }
+
+    /// The dtype of a variable that takes these bytes as they are.
+    pub fn variable(self) -> Option<DType> {
+        match self {
+            FileDType::F32 => Some(DType::F32),
+            FileDType::F16 => Some(DType::F16),
+            FileDType::I32 => Some(DType::I32),
+            FileDType::U32 => Some(DType::U32),
+            _ => None,
+        }
+    }
+}
+
+impl From<DType> for FileDType {
+    fn from(dtype: DType) -> FileDType {
+        match dtype {
+            DType::F32 => FileDType::F32,
+            DType::F16 => FileDType::F16,
+            DType::I32 => FileDType::I32,
+            DType::U32 => FileDType::U32,
+        }
+    }
+}
+
+impl fmt::Display for FileDType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One tensor of a checkpoint, as its header describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorEntry {
+    /// The name in the file.
+    pub name: String,
+    /// The element type.
+    pub dtype: FileDType,
+    /// The extents.
+    pub shape: Shape,
+    /// Where the bytes lie, counted from the start of the file.
+    pub range: Range<u64>,
+}
+
+impl TensorEntry {
+    /// Bytes of the value.
+    pub fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// Bytes that a value of this dtype and shape takes; `None` if they overflow or are no whole number.
+///
+/// Extents are multiplied in order, so `[2^40, 2^40, 0]` overflows although it is empty: the
+/// `safetensors` crate refuses it too, and no program writes it.
+pub(crate) fn value_bytes(dtype: FileDType, shape: &[usize]) -> Result<u64, NoSize> {
+    let elements =
+        shape.iter().try_fold(1u64, |product, &n| product.checked_mul(u64::try_from(n).ok()?));
+    match elements.and_then(|n| n.checked_mul(dtype.bits())) {
+        None => Err(NoSize::Overflow),
+        Some(bits) if bits % 8 != 0 => Err(NoSize::Fraction),
+        Some(bits) => Ok(bits / 8),
+    }
+}
+
+/// Why [`value_bytes`] has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoSize {
+    Overflow,
+    Fraction,
+}
+
+/// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
+pub(crate) fn human_bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_variants_and_of_the_safetensors_crate() {
+        let mut before = None;
+        for (index, (dtype, name, ..)) in DTYPES.iter().enumerate() {
+            assert_eq!(*dtype as usize, index);
+            assert_eq!(FileDType::from_safetensors_name(name), Some(*dtype));
+            let theirs: safetensors::Dtype = serde_json::from_str(&format!("\"{name}\"")).unwrap();
+            assert_eq!(theirs.bitsize() as u64, dtype.bits());
+            assert!(before < Some(theirs), "{name}");
+            before = Some(theirs);
+        }
+        assert_eq!(FileDType::from_safetensors_name("f32"), None);
+    }
+
+    #[test]
+    fn sizes_neither_overflow_nor_round() {
+        assert_eq!(value_bytes(FileDType::F32, &[]), Ok(4));
+        assert_eq!(value_bytes(FileDType::F32, &[7, 0]), Ok(0));
+        assert_eq!(value_bytes(FileDType::F4, &[4]), Ok(2));
+        assert_eq!(value_bytes(FileDType::F4, &[3]), Err(NoSize::Fraction));
+        assert_eq!(value_bytes(FileDType::U8, &[usize::MAX, 2]), Err(NoSize::Overflow));
+        assert_eq!(value_bytes(FileDType::U64, &[1 << 61]), Err(NoSize::Overflow));
+    }
+
+    #[test]
+    fn bytes_are_printed_for_people() {
+        assert_eq!(human_bytes(1023), "1023 B");
+        assert_eq!(human_bytes(1536), "1.5 KiB");
+        assert_eq!(human_bytes(5 << 40), "5.0 TiB");
+    }
+}

@@ -1,0 +1,127 @@
+//! The checkpoints of a run: which is the newest, what is said of damaged ones, what is kept.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, RestoreOptions, Saver, latest, list, retain, step_file_name,
+};
+
+fn whole(step: u64) -> Vec<u8> {
+    let header = format!(
+        r#"{{"__metadata__":{{"warmstart.step":"{step}"}},"a":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#
+    );
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
+}
+
+fn run(steps: &[u64]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for &step in steps {
+        fs::write(directory.path().join(step_file_name(step)), whole(step)).unwrap();
+    }
+    directory
+}
+
+fn path(directory: &TempDir, step: u64) -> PathBuf {
+    directory.path().join(step_file_name(step))
+}
+
+fn cut(file: &Path) {
+    let bytes = fs::read(file).unwrap();
+    fs::write(file, &bytes[..bytes.len() - 1]).unwrap();
+}
+
+fn steps(directory: &TempDir) -> Vec<u64> {
+    list(directory.path()).unwrap().iter().map(|file| file.step).collect()
+}
+
+#[test]
+fn steps_are_numbers_not_texts() {
+    let directory = run(&[100, 9, 20]);
+    for name in ["step-020.safetensors", "step-.safetensors", "step-5.bin", "step--1.safetensors"] {
+        fs::write(directory.path().join(name), whole(999)).unwrap();
+    }
+    fs::write(directory.path().join(".step-300.safetensors.1-0.partial"), whole(300)).unwrap();
+    fs::create_dir(directory.path().join("step-400.safetensors")).unwrap();
+    assert_eq!(steps(&directory), [9, 20, 100]);
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 100);
+    assert_eq!(Checkpoint::open(directory.path()).unwrap().step(), Some(100));
+}
+
+#[test]
+fn a_damaged_newer_one_is_passed_over_and_reported() {
+    let directory = run(&[1, 2, 3]);
+    cut(&path(&directory, 3));
+    fs::write(path(&directory, 2), b"").unwrap();
+    let newest = latest(directory.path()).unwrap().unwrap();
+    assert_eq!((newest.step, &newest.path), (1, &path(&directory, 1)));
+    assert_eq!(newest.damaged.len(), 2);
+    assert_eq!(newest.damaged[0].path, path(&directory, 3));
+    let message = newest.damaged[0].error.to_string();
+    assert!(message.contains("step-3.safetensors") && message.contains("cut short"), "{message}");
+
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    assert_eq!(checkpoint.damaged().len(), 2);
+    let report = checkpoint.plan_for(&[], &RestoreOptions::new().allow_unexpected()).to_string();
+    assert!(report.contains("note: a newer checkpoint was passed over"), "{report}");
+    assert!(report.contains("step-3.safetensors") && report.contains("step-2.safetensors"));
+}
+
+#[test]
+fn nothing_is_not_the_same_as_nothing_whole() {
+    let directory = run(&[]);
+    assert!(latest(directory.path()).unwrap().is_none());
+    assert!(Saver::new(directory.path().join("new")).latest().unwrap().is_none());
+
+    let error = latest(directory.path().join("gone")).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, CheckpointError::NoDirectory { .. }));
+    assert!(message.contains("gone") && message.contains("does not exist"), "{message}");
+    assert!(message.contains("check the path"), "{message}");
+
+    let directory = run(&[4, 5]);
+    cut(&path(&directory, 4));
+    cut(&path(&directory, 5));
+    let message = latest(directory.path()).unwrap_err().to_string();
+    for word in ["all 2 checkpoints", "step-4.safetensors", "step-5.safetensors", "backup"] {
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_not_taken_for_damage() {
+    let directory = run(&[1]);
+    let header = br#"{"__metadata__":{"warmstart.version":"9"}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header].concat();
+    fs::write(path(&directory, 2), bytes).unwrap();
+    let error = latest(directory.path()).unwrap_err();
+    assert!(matches!(error, CheckpointError::NewerVersion { found: 9, .. }), "{error}");
+}
+
+#[test]
+fn the_newest_are_kept() {
+    let directory = run(&[1, 2, 10, 30]);
+    let two = NonZeroUsize::new(2).unwrap();
+    let removed = retain(directory.path(), two, &[]).unwrap();
+    assert_eq!(removed, [path(&directory, 2), path(&directory, 1)]);
+    assert_eq!(steps(&directory), [10, 30]);
+}
+
+#[test]
+fn damaged_ones_never_push_out_whole_ones() {
+    let directory = run(&[1, 2, 3, 4, 5]);
+    cut(&path(&directory, 4));
+    cut(&path(&directory, 5));
+    retain(directory.path(), NonZeroUsize::new(2).unwrap(), &[]).unwrap();
+    assert_eq!(steps(&directory), [2, 3, 4, 5]);
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 3);
+}
+
+#[test]
+fn protected_files_stay_by_whatever_name() {
+    let directory = run(&[1, 2, 3]);
+    let roundabout = directory.path().join(".").join(step_file_name(1));
+    retain(directory.path(), NonZeroUsize::MIN, &[&roundabout]).unwrap();
+    assert_eq!(steps(&directory), [1, 3]);
+}

@@ -1,0 +1,236 @@
+//! Random and mutated files: no panic, no memory beyond the file's size, and the same verdict as
+//! the `safetensors` crate.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs;
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError};
+
+/// Counts what the current thread allocates.
+struct Counting;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came; the counters are plain cells
+// without destructors, which may be used at any time in a thread's life.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LARGEST.set(LARGEST.get().max(layout.size()));
+        ALLOCATED.set(ALLOCATED.get().saturating_add(layout.size()));
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from `alloc` above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Opens a file of these bytes and holds the allocations against its size.
+fn open(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    fs::write(&file, bytes).unwrap();
+    LARGEST.set(0);
+    ALLOCATED.set(0);
+    let opened = Checkpoint::open(&file);
+    // A header's text becomes strings, shapes and maps, some of them copied as they grow; nothing
+    // of that grows faster than the text. The constant is for paths and messages.
+    let (largest, allocated) = (LARGEST.get(), ALLOCATED.get());
+    let allowed = 8192 + 64 * bytes.len();
+    assert!(largest <= allowed, "{largest} bytes at once for a file of {}", bytes.len());
+    assert!(allocated <= 8 * allowed, "{allocated} bytes for a file of {}", bytes.len());
+    opened
+}
+
+/// Our verdict on a file must be that of the crate, but for duplicate names.
+fn compare(bytes: &[u8]) {
+    let theirs = SafeTensors::deserialize(bytes);
+    match (open(bytes), theirs) {
+        (Ok(ours), Ok(theirs)) => {
+            assert_eq!(ours.tensors().len(), theirs.len());
+            for tensor in ours.tensors() {
+                let their = theirs.tensor(&tensor.name).unwrap();
+                assert_eq!(their.dtype().to_string(), tensor.dtype.safetensors_name());
+                assert_eq!(their.shape(), &tensor.shape[..]);
+                let range = tensor.range.start as usize..tensor.range.end as usize;
+                // The same place in memory, not only the same bytes.
+                assert_eq!(their.data().as_ptr_range(), bytes[range].as_ptr_range());
+            }
+        }
+        (Err(_), Err(_)) => {}
+        (Ok(_), Err(error)) => panic!("we accept what the crate refuses: {error}"),
+        (Err(error), Ok(_)) => assert!(
+            matches!(
+                error,
+                CheckpointError::Malformed {
+                    source: FormatError::DuplicateTensor { .. }
+                        | FormatError::DuplicateMetadata { .. },
+                    ..
+                }
+            ),
+            "we refuse what the crate accepts: {error}"
+        ),
+    }
+}
+
+const DTYPES: [Dtype; 10] = [
+    Dtype::BOOL,
+    Dtype::F4,
+    Dtype::U8,
+    Dtype::F8_E4M3,
+    Dtype::I16,
+    Dtype::BF16,
+    Dtype::F32,
+    Dtype::U32,
+    Dtype::C64,
+    Dtype::I64,
+];
+
+/// A well-formed file, as the crate writes it.
+fn valid() -> impl Strategy<Value = Vec<u8>> {
+    let tensor = (0..DTYPES.len(), prop::collection::vec(0usize..4, 0..4));
+    let tensors = prop::collection::btree_map("[a-z/.\"\\\\é]{0,12}", tensor, 0..8);
+    // Not an empty map: the crate writes that, without tensors, as something it cannot read.
+    let metadata = prop::option::of(prop::collection::hash_map("[a-c]{1,3}", ".{0,20}", 1..4));
+    (tensors, metadata).prop_map(|(tensors, metadata): (_, Option<HashMap<_, _>>)| {
+        let data = vec![0x5au8; 8 * 64];
+        let views = tensors.into_iter().filter_map(|(name, (dtype, shape))| {
+            let bits = shape.iter().product::<usize>() * DTYPES[dtype].bitsize();
+            let view = TensorView::new(DTYPES[dtype], shape, data.get(..bits / 8)?).ok()?;
+            Some((name, view))
+        });
+        serialize(views.collect::<Vec<_>>(), metadata).unwrap()
+    })
+}
+
+/// One change of a file.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Set(Index, u8),
+    Flip(Index, u8),
+    Cut(Index),
+    Insert(Index, Vec<u8>),
+    Repeat(Index, Index),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    prop_oneof![
+        (any::<Index>(), prop::sample::select(&b"0123456789{}[]\",:.eE-nul \xff\x00"[..]))
+            .prop_map(|(at, byte)| Mutation::Set(at, byte)),
+        (any::<Index>(), 0u8..8).prop_map(|(at, bit)| Mutation::Flip(at, bit)),
+        any::<Index>().prop_map(Mutation::Cut),
+        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..9))
+            .prop_map(|(at, bytes)| Mutation::Insert(at, bytes)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Mutation::Repeat(from, to)),
+    ]
+}
+
+impl Mutation {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let length = bytes.len();
+        if length == 0 {
+            return;
+        }
+        match self {
+            Mutation::Set(at, byte) => bytes[at.index(length)] = *byte,
+            Mutation::Flip(at, bit) => bytes[at.index(length)] ^= 1 << bit,
+            Mutation::Cut(at) => bytes.truncate(at.index(length)),
+            Mutation::Insert(at, new) => {
+                let at = at.index(length);
+                bytes.splice(at..at, new.iter().copied());
+            }
+            Mutation::Repeat(from, to) => {
+                let (from, to) = (from.index(length), to.index(length));
+                let piece = bytes[from.min(to)..from.max(to)].to_vec();
+                bytes.splice(from..from, piece);
+            }
+        }
+    }
+}
+
+/// Keeps the announced length true after a mutation, so that more than the length is tested.
+fn announce(bytes: &mut [u8], difference: i64) {
+    if let Some(length) = bytes.first_chunk_mut::<8>() {
+        *length = (i64::from_le_bytes(*length).wrapping_add(difference)).to_le_bytes();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn what_the_crate_writes_is_read_the_same(bytes in valid()) {
+        prop_assert!(open(&bytes).is_ok());
+        compare(&bytes);
+    }
+
+    #[test]
+    fn mutated_files_get_the_crates_verdict(
+        bytes in valid(),
+        mutations in prop::collection::vec(mutation(), 1..4),
+        keep_length in any::<bool>(),
+    ) {
+        let mut changed = bytes.clone();
+        mutations.iter().for_each(|mutation| mutation.apply(&mut changed));
+        if !keep_length {
+            let difference = changed.len() as i64 - bytes.len() as i64;
+            announce(&mut changed, difference);
+        }
+        compare(&changed);
+    }
+
+    #[test]
+    fn random_bytes_are_refused_quietly(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        compare(&bytes);
+    }
+
+    #[test]
+    fn random_headers_get_the_crates_verdict(
+        header in "[{}\\[\\]\",:0-9a-z _.-]{0,80}",
+        tail in 0usize..20,
+    ) {
+        let header = header.as_bytes();
+        let length = (header.len() as u64).to_le_bytes();
+        compare(&[&length[..], header, &vec![0; tail]].concat());
+    }
+}
+
+/// A header within the file's size that is as costly as a header can be.
+#[test]
+fn costly_headers_stay_within_bounds() {
+    let with_header = |header: &str| {
+        let length = (header.len() as u64).to_le_bytes();
+        open(&[&length[..], header.as_bytes()].concat())
+    };
+    let many: Vec<String> = (0..20_000)
+        .map(|i| format!(r#""{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#))
+        .collect();
+    assert_eq!(with_header(&format!("{{{}}}", many.join(","))).unwrap().tensors().len(), 20_000);
+    let rank = format!(
+        r#"{{"a":{{"dtype":"U8","shape":[0{}],"data_offsets":[0,0]}}}}"#,
+        ",1".repeat(100_000)
+    );
+    assert!(with_header(&rank).is_ok());
+    let deep = format!(r#"{{"a":{}"#, "[".repeat(100_000));
+    let message = with_header(&deep).unwrap_err().to_string();
+    assert!(message.contains("tensor `a`"), "{message}");
+    let unknown = format!(
+        r#"{{"a":{{"x":{}{},"dtype":"U8","shape":[0],"data_offsets":[0,0]}}}}"#,
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    // Unknown fields are passed over without recursion.
+    assert!(with_header(&unknown).is_ok());
+}

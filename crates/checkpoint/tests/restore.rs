@@ -1,0 +1,195 @@
+//! Restoring to a device: bits and origins, all or nothing, and what is said when it fails.
+
+mod common;
+
+use common::{bytes, f32s, fixture, glorot, session, session_in, state, variable};
+use std::fs::{self, OpenOptions};
+use std::sync::Mutex;
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, Saver, save,
+};
+use warmstart_gpu::{MemoryKind, Missing, Origin, Session};
+use warmstart_graph::Variable;
+
+#[test]
+fn every_bit_and_every_origin_comes_back() {
+    // Straight into mapped variables where the adapter has them, and through staging anywhere.
+    round_trip(&|variables| session(variables));
+    round_trip(&|variables| session_in(MemoryKind::Staged, variables));
+}
+
+fn round_trip(session: &dyn Fn(&[Variable]) -> Session) {
+    let variables = [glorot("fc1/weight", [64, 33]), variable("fc1/bias", [33])];
+    let mut saved = session(&variables);
+    saved.initialize_missing(7).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = Saver::new(directory.path()).save(&saved, 500, &SaveOptions::new()).unwrap();
+
+    // In another order of declaration.
+    let [weight, bias] = variables;
+    let mut restored = session(&[bias, weight]);
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    let plan = checkpoint.plan(&restored, &RestoreOptions::new());
+    assert!(plan.closes(), "{plan}");
+    assert!(restored.uninitialized().len() == 2, "planning must not restore");
+    let seen = Mutex::new(Vec::new());
+    let report = plan
+        .restore_with(&mut restored, &|done, total| seen.lock().unwrap().push((done, total)))
+        .unwrap();
+    assert_eq!((report.restored().count(), report.bytes()), (2, 64 * 33 * 4 + 33 * 4));
+    assert_eq!(report.step(), Some(500));
+    let total = report.bytes();
+    assert_eq!(seen.into_inner().unwrap().last(), Some(&(total, total)));
+    for name in ["fc1/weight", "fc1/bias"] {
+        assert_eq!(bytes(&restored, name), bytes(&saved, name), "{name}");
+        let origin = &restored.variable(name).unwrap().origin;
+        let expected =
+            Origin::Restored { file: file.clone(), name: name.to_owned(), step: Some(500) };
+        assert_eq!(*origin, expected);
+    }
+
+    // Saved again, it is the same file but for the seed, which this session does not have.
+    let again = directory.path().join("again.safetensors");
+    save(&restored, &again, &SaveOptions::new().step(500)).unwrap();
+    let again = Checkpoint::open(&again).unwrap();
+    assert_eq!(again.metadata().seed(), None);
+    assert_eq!(again.tensors().len(), 2);
+}
+
+#[test]
+fn files_of_torch_and_numpy_restore() {
+    for folder in ["st_mlp", "st_mlp_numpy"] {
+        let mut session = session(&[
+            variable("fc1.weight", [3, 4]),
+            variable("fc1.bias", [3]),
+            variable("fc2.weight", [2, 3]),
+            variable("fc2.bias", [2]),
+        ]);
+        let checkpoint = Checkpoint::open(fixture(folder).join("model.safetensors")).unwrap();
+        checkpoint.plan(&session, &RestoreOptions::new()).restore(&mut session).unwrap();
+        let expected = fs::read_to_string(fixture(folder).join("expected.json")).unwrap();
+        let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+        for (name, tensor) in expected["tensors"].as_object().unwrap() {
+            let values: Vec<f64> = serde_json::from_value(tensor["values"].clone()).unwrap();
+            assert_eq!(session.read(name).unwrap().to_f64(), values, "{name}");
+        }
+        let origin = &session.variable("fc1.bias").unwrap().origin;
+        assert!(matches!(origin, Origin::Restored { name, step: None, .. } if name == "fc1.bias"));
+    }
+}
+
+/// A session with one variable of each kind of origin, and a checkpoint of other variables.
+fn mixed(variables: &[Variable]) -> (Session, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut other = session(&[variable("a", [2]), variable("old", [2])]);
+    other.assign("a", &f32s(&[5.0, 6.0])).unwrap();
+    other.assign("old", &f32s(&[7.0, 8.0])).unwrap();
+    Saver::new(directory.path()).save(&other, 3, &SaveOptions::new()).unwrap();
+    let mut session = session(variables);
+    session.assign("a", &f32s(&[1.0, 2.0])).unwrap();
+    (session, directory)
+}
+
+#[test]
+fn a_plan_that_does_not_close_changes_nothing_and_says_all() {
+    let (mut session, directory) = mixed(&[variable("a", [2]), variable("new", [2])]);
+    let before = state(&session);
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    let plan = checkpoint.plan(&session, &RestoreOptions::new());
+    let error = plan.restore(&mut session).unwrap_err();
+    assert_eq!(error.to_string(), plan.to_string());
+    let message = error.to_string();
+    for word in ["missing", "new", "unexpected", "old", "Nothing on the device was changed"] {
+        assert!(message.contains(word), "{message}");
+    }
+    let CheckpointError::Mismatch(report) = error else { panic!("{message}") };
+    assert_eq!(report.unexpected()[0].name, "old");
+    assert_eq!(state(&session), before);
+}
+
+#[test]
+fn what_was_missing_is_remembered_and_can_be_filled() {
+    let (mut session, directory) =
+        mixed(&[variable("a", [2]), glorot("olde", [2]), variable("kept", [1])]);
+    session.assign("kept", &f32s(&[9.0])).unwrap();
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    let options = RestoreOptions::new().allow_missing().allow_unexpected();
+    let report = checkpoint.plan(&session, &options).restore(&mut session).unwrap();
+    assert_eq!(session.read("a").unwrap().as_f32().unwrap(), [5.0, 6.0]);
+    assert_eq!(session.variable("kept").unwrap().origin, Origin::Assigned);
+    let close = vec!["old".to_owned()];
+    let absent =
+        Missing::AbsentFromCheckpoint { file: checkpoint.file().to_owned(), close: close.clone() };
+    assert_eq!(session.variable("olde").unwrap().origin, Origin::Uninitialized(absent));
+    assert_eq!(report.variables()[1].outcome, Outcome::Missing { close });
+
+    let message = Saver::new(directory.path())
+        .save(&session, 4, &SaveOptions::new())
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("1 variable has no value: `olde`"), "{message}");
+    assert!(message.contains("absent from") && message.contains("step-3.safetensors"), "{message}");
+
+    assert_eq!(session.initialize_missing(1).unwrap(), ["olde"]);
+    assert_eq!(session.read("a").unwrap().as_f32().unwrap(), [5.0, 6.0]);
+}
+
+#[test]
+fn a_file_cut_short_while_it_is_open_is_named_with_sizes() {
+    let variables = [glorot("a", [100]), glorot("b", [100])];
+    let mut saved = session(&variables);
+    saved.initialize_missing(7).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+
+    let mut session = session(&variables);
+    session.assign("a", &f32s(&[0.5; 100])).unwrap();
+    let before = state(&session);
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let plan = checkpoint.plan(&session, &RestoreOptions::new());
+    let begin = checkpoint.tensor("b").unwrap().range.start;
+    OpenOptions::new().write(true).open(&file).unwrap().set_len(begin + 5).unwrap();
+    let error = plan.restore(&mut session).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        matches!(error, CheckpointError::CutShort { expected: 400, found: 5, .. }),
+        "{error:?}"
+    );
+    for word in
+        ["model.safetensors", "tensor `b`", "400 bytes", "after 5", "No variable was changed"]
+    {
+        assert!(message.contains(word), "{message}");
+    }
+    assert!(message.contains(&format!("offset {begin}")), "{message}");
+    assert_eq!(state(&session), before);
+
+    // Opened now, the damage is seen at once.
+    let message = Checkpoint::open(&file).unwrap_err().to_string();
+    assert!(message.contains("tensor `b`") && message.contains("cut short"), "{message}");
+}
+
+#[test]
+fn a_plan_holds_for_the_variables_it_was_made_for() {
+    let (mut session, directory) = mixed(&[variable("a", [2]), variable("old", [2])]);
+    let plan = Checkpoint::open(directory.path()).unwrap().plan(&session, &RestoreOptions::new());
+    assert!(plan.closes());
+    session.declare(&[variable("late", [1])]).unwrap();
+    let before = state(&session);
+    let message = plan.restore(&mut session).unwrap_err().to_string();
+    assert!(message.contains("`late` differs") && message.contains("make the plan again"));
+    assert_eq!(state(&session), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_save_over_an_open_checkpoint_does_not_disturb_its_reader() {
+    let (mut session, directory) = mixed(&[variable("a", [2]), variable("old", [2])]);
+    let plan = Checkpoint::open(directory.path()).unwrap().plan(&session, &RestoreOptions::new());
+    session.initialize_missing(1).unwrap();
+    Saver::new(directory.path()).save(&session, 3, &SaveOptions::new()).unwrap();
+    plan.restore(&mut session).unwrap();
+    assert_eq!(session.read("a").unwrap().as_f32().unwrap(), [5.0, 6.0]);
+    let now = fs::read(directory.path().join("step-3.safetensors")).unwrap();
+    assert!(now.ends_with(&[0; 8]), "the new file holds the zeros that were saved");
+}

@@ -1,0 +1,186 @@
+//! Saving from a device: what other readers find, what is refused, what is kept.
+
+mod common;
+
+use common::{bytes, f32s, glorot, of_dtype, session, variable};
+use half::f16;
+use safetensors::SafeTensors;
+use std::fs;
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, list, save,
+};
+use warmstart_graph::{DType, Shape, TensorData};
+
+#[test]
+fn the_safetensors_crate_reads_every_bit() {
+    let mut session = session(&[
+        of_dtype("half", DType::F16, [3]),
+        variable("weights/b", [2, 2]),
+        of_dtype("labels", DType::I32, [2]),
+        variable("weights/a", Shape::scalar()),
+        variable("empty", [0, 4]),
+        of_dtype("count", DType::U32, [1]),
+        glorot("large", [1031, 1033]),
+    ]);
+    let odd = [f32::from_bits(0x7fc0_1234), -0.0, f32::NEG_INFINITY, 1e-42];
+    let values = [
+        ("half", TensorData::new([3], vec![f16::NAN, f16::MIN, f16::from_f32(0.1)]).unwrap()),
+        ("weights/b", TensorData::new([2, 2], odd).unwrap()),
+        ("labels", TensorData::new([2], vec![i32::MIN, -1]).unwrap()),
+        ("weights/a", TensorData::from(2.5f32)),
+        ("count", TensorData::new([1], vec![u32::MAX]).unwrap()),
+    ];
+    for (name, value) in &values {
+        session.assign(name, value).unwrap();
+    }
+    session.initialize_missing(7).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let options = SaveOptions::new()
+        .step(500)
+        .graph(r#"{"nodes":[]}"#)
+        .optimizer(r#"{"adam":{"rate":0.1}}"#)
+        .extra("note", "a \"quoted\"\nline é");
+    save(&session, &file, &options).unwrap();
+
+    let written = fs::read(&file).unwrap();
+    let (header, metadata) = SafeTensors::read_metadata(&written).unwrap();
+    assert_eq!(header % 8, 0);
+    let metadata = metadata.metadata().clone().unwrap();
+    assert_eq!(metadata["warmstart.step"], "500");
+    assert_eq!(metadata["warmstart.seed"], "7");
+    assert_eq!(metadata["note"], "a \"quoted\"\nline é");
+    let theirs = SafeTensors::deserialize(&written).unwrap();
+    assert_eq!(theirs.len(), 7);
+    for (name, view) in theirs.tensors() {
+        assert_eq!(view.data(), bytes(&session, &name), "{name}");
+        let info = session.variable(&name).unwrap();
+        assert_eq!(view.shape(), &info.shape()[..], "{name}");
+        let offset = view.data().as_ptr() as usize - written.as_ptr() as usize;
+        assert_eq!(offset % info.dtype().size(), 0, "{name} is not aligned");
+    }
+    for (name, value) in &values {
+        assert_eq!(theirs.tensor(name).unwrap().data(), value.to_le_bytes(), "{name}");
+    }
+
+    // The crate's own writer makes the same data of it, in the same order.
+    let views: Vec<_> = theirs.tensors();
+    let own = safetensors::serialize(views, None).unwrap();
+    let (own_header, _) = SafeTensors::read_metadata(&own).unwrap();
+    assert!(own[8 + own_header..] == written[8 + header..]);
+
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let metadata = checkpoint.metadata();
+    assert_eq!((metadata.step(), metadata.seed()), (Some(500), Some(7)));
+    assert_eq!(metadata.graph(), Some(r#"{"nodes":[]}"#));
+    assert_eq!(metadata.optimizer(), Some(r#"{"adam":{"rate":0.1}}"#));
+    assert_eq!(metadata.extra().collect::<Vec<_>>(), [("note", "a \"quoted\"\nline é")]);
+    let variables = metadata.variables().unwrap().unwrap();
+    let declared: Vec<_> = session.variables().iter().map(|info| info.variable.clone()).collect();
+    assert_eq!(variables, declared);
+}
+
+#[test]
+fn the_same_session_saves_the_same_bytes() {
+    let mut session = session(&[glorot("a", [5, 7]), glorot("b", [3])]);
+    session.initialize_missing(3).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (one, two) =
+        (directory.path().join("1.safetensors"), directory.path().join("2.safetensors"));
+    let options = SaveOptions::new().step(1).extra("x", "1").extra("y", "2");
+    save(&session, &one, &options).unwrap();
+    save(&session, &two, &options).unwrap();
+    assert!(fs::read(one).unwrap() == fs::read(two).unwrap());
+}
+
+#[test]
+fn variables_without_a_value_are_refused_before_the_disk_is_touched() {
+    let mut session = session(&[variable("a", [1]), variable("b", [1]), variable("c", [1])]);
+    session.assign("b", &f32s(&[1.0])).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    let error = Saver::new(&run).save(&session, 5, &SaveOptions::new()).unwrap_err();
+    let message = error.to_string();
+    for word in
+        ["step-5.safetensors", "2 variables have no value", "`a`", "`c`", "never initialized"]
+    {
+        assert!(message.contains(word), "{message}");
+    }
+    assert!(message.contains("initialize_missing(seed)"), "{message}");
+    assert!(!message.contains("`b`"), "{message}");
+    let CheckpointError::Uninitialized { variables, .. } = error else { panic!("{message}") };
+    assert_eq!(variables.len(), 2);
+    assert!(!run.exists());
+}
+
+#[test]
+fn refusals_name_the_file_and_touch_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let empty = session(&[]);
+    let error = save(&empty, path("a.safetensors"), &SaveOptions::new()).unwrap_err();
+    assert!(matches!(error, CheckpointError::NothingToSave { .. }), "{error}");
+
+    let mut session = session(&[variable("a", [1])]);
+    session.initialize_missing(1).unwrap();
+    fs::write(path("notes.txt"), "precious").unwrap();
+    let error = save(&session, path("notes.txt"), &SaveOptions::new()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("notes.txt") && message.contains("not a checkpoint"), "{message}");
+    assert_eq!(fs::read(path("notes.txt")).unwrap(), b"precious");
+
+    let error = save(&session, directory.path(), &SaveOptions::new()).unwrap_err();
+    assert!(matches!(error, CheckpointError::IsADirectory { .. }), "{error}");
+
+    let message = save(&session, path("gone/a"), &SaveOptions::new()).unwrap_err().to_string();
+    assert!(message.contains("cannot create") && message.contains("directory exists"), "{message}");
+
+    let saver = Saver::new(path("notes.txt/run"));
+    let message = saver.save(&session, 1, &SaveOptions::new()).unwrap_err().to_string();
+    assert!(message.contains("notes.txt") && message.contains("another directory"), "{message}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+
+    // A checkpoint is replaced whatever it is called, and a damaged one by its name.
+    for (name, content) in [("plain", None), ("damaged.safetensors", Some("half"))] {
+        match content {
+            Some(content) => fs::write(path(name), content).unwrap(),
+            None => save(&session, path(name), &SaveOptions::new()).unwrap(),
+        }
+        save(&session, path(name), &SaveOptions::new().step(2)).unwrap();
+        assert_eq!(Checkpoint::open(path(name)).unwrap().step(), Some(2));
+    }
+}
+
+#[test]
+fn a_saver_keeps_the_newest_and_what_was_restored_from() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("runs/digits");
+    let steps = || list(&directory).unwrap().iter().map(|file| file.step).collect::<Vec<_>>();
+    let mut first = session(&[variable("a", [1])]);
+    first.initialize_missing(1).unwrap();
+    let saver = Saver::new(&directory).keep(2);
+    for step in [10, 20, 30] {
+        let file = saver.save(&first, step, &SaveOptions::new()).unwrap();
+        assert_eq!(Checkpoint::open(&file).unwrap().step(), Some(step));
+    }
+    assert_eq!(steps(), [20, 30]);
+
+    // Taken up at the older one, the run passes 30 again and goes on.
+    let mut second = session(&[variable("a", [1])]);
+    let plan = Checkpoint::open(directory.join("step-20.safetensors"))
+        .unwrap()
+        .plan(&second, &RestoreOptions::new());
+    plan.restore(&mut second).unwrap();
+    fs::write(directory.join(".step-30.safetensors.1-1.partial"), "of a killed writer").unwrap();
+    for step in [30, 40, 50] {
+        saver.save(&second, step, &SaveOptions::new().extra("run", "2")).unwrap();
+    }
+    assert_eq!(steps(), [20, 40, 50]);
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 3);
+    assert_eq!(saver.latest().unwrap().unwrap().step, 50);
+
+    // The file just written stays even where later steps exist.
+    second.assign("a", &f32s(&[1.0])).unwrap();
+    saver.save(&second, 5, &SaveOptions::new().extra("run", "3")).unwrap();
+    assert_eq!(steps(), [5, 40, 50]);
+}
