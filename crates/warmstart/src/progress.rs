@@ -259,7 +259,7 @@ impl fmt::Display for Grouped {
         let digits = self.0.to_string();
         let mut text = String::with_capacity(digits.len() * 4 / 3);
         for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place) % 3 == 0 {
+            if place > 0 && (digits.len() - place).is_multiple_of(3) {
                 text.push(',');
             }
             text.push(digit);
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let losses = [0.0, 2.302585, 12.3456, 1234.5, 0.01, 1e-7, 3e9, f32::INFINITY, -0.5];
+        let losses = [0.0, 2.3032, 12.3456, 1234.5, 0.01, 1e-7, 3e9, f32::INFINITY, -0.5];
         assert_eq!(
             losses.map(|loss| Loss(loss).to_string()),
             ["0", "2.303", "12.35", "1234", "0.01000", "1.000e-7", "3.000e9", "inf", "-0.5000"]
