@@ -95,7 +95,11 @@ impl TensorData {
 
     /// A tensor from the little-endian bytes that devices and safetensors files hold, or `None` if
     /// their number is not the shape's.
-    pub fn from_le_bytes(shape: impl Into<Shape>, dtype: DType, bytes: &[u8]) -> Option<TensorData> {
+    pub fn from_le_bytes(
+        shape: impl Into<Shape>,
+        dtype: DType,
+        bytes: &[u8],
+    ) -> Option<TensorData> {
         let quads = |b: &[u8]| [b[0], b[1], b[2], b[3]];
         let chunks = bytes.chunks_exact(dtype.size());
         if !chunks.remainder().is_empty() {

@@ -1,0 +1,179 @@
+//! Which adapters there are, which is best, and what to say when there is none.
+
+use crate::device::GpuOptions;
+use crate::error::GpuError;
+use std::{env, fmt};
+
+/// Which adapter to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// The best one whose name contains this, in upper or lower case.
+    Name(String),
+    /// The one at this index of [`Gpu::adapters`](crate::Gpu::adapters).
+    Index(usize),
+}
+
+/// What an adapter says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterSummary {
+    /// Its index in [`Gpu::adapters`](crate::Gpu::adapters), 0 being the best.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// The backend it is reached through.
+    pub backend: wgpu::Backend,
+    /// What kind of device it is.
+    pub device_type: wgpu::DeviceType,
+    /// The driver and its version.
+    pub driver: String,
+}
+
+impl AdapterSummary {
+    pub(crate) fn of(index: usize, info: &wgpu::AdapterInfo) -> AdapterSummary {
+        // "llvmpipe" as driver of the adapter "llvmpipe (LLVM 15)" says nothing new.
+        let driver = match (info.driver.as_str(), info.driver_info.as_str()) {
+            (driver, "") => driver.to_owned(),
+            (driver, version) if info.name.contains(driver) => version.to_owned(),
+            (driver, version) => format!("{driver} {version}"),
+        };
+        AdapterSummary {
+            index,
+            name: info.name.clone(),
+            backend: info.backend,
+            device_type: info.device_type,
+            driver,
+        }
+    }
+}
+
+impl fmt::Display for AdapterSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backend = match self.backend {
+            wgpu::Backend::Noop => "no-op",
+            wgpu::Backend::Vulkan => "Vulkan",
+            wgpu::Backend::Metal => "Metal",
+            wgpu::Backend::Dx12 => "DX12",
+            wgpu::Backend::Gl => "OpenGL",
+            wgpu::Backend::BrowserWebGpu => "WebGPU",
+        };
+        let kind = match self.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Cpu => "CPU",
+            wgpu::DeviceType::Other => "other device",
+        };
+        write!(f, "{} · {backend} · {kind}", self.name)?;
+        if self.driver.is_empty() { Ok(()) } else { write!(f, " · {}", self.driver) }
+    }
+}
+
+/// The adapters to try, in this order.
+pub(crate) struct Candidates {
+    pub adapters: Vec<wgpu::Adapter>,
+    /// Whether the user named the adapter, so that another one will not do.
+    pub by_name: bool,
+    backends: wgpu::Backends,
+}
+
+impl Candidates {
+    /// The error when none of them gave a device.
+    pub fn none(&self, tried: Vec<String>) -> GpuError {
+        let names: Vec<String> =
+            self.backends.iter_names().map(|(name, _)| name.to_lowercase()).collect();
+        let looked_for = match names.as_slice() {
+            [] => "no backend (the choice of backends is empty)".to_owned(),
+            names => format!("{} adapters", names.join(", ")),
+        };
+        GpuError::NoAdapter { looked_for, tried, install: install_hint() }
+    }
+}
+
+fn backends(options: &GpuOptions) -> wgpu::Backends {
+    let wanted = options.backends.or_else(wgpu::Backends::from_env);
+    let built = wgpu::Instance::enabled_backend_features();
+    wanted.unwrap_or(wgpu::Backends::all()) & built
+}
+
+/// All adapters, best first: a discrete GPU before an integrated one, hardware before software.
+pub(crate) fn rank(options: &GpuOptions) -> Vec<wgpu::Adapter> {
+    let backends = backends(options);
+    if backends.is_empty() {
+        return Vec::new();
+    }
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
+    descriptor.backends = backends;
+    let instance = wgpu::Instance::new(descriptor);
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    adapters.retain(|adapter| {
+        let flags = adapter.get_downlevel_capabilities().flags;
+        flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+    });
+    // The sort is stable: among equals the order is the driver's.
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+/// The adapters that fit what the options or the environment ask for.
+pub(crate) fn choose(options: &GpuOptions) -> Result<Candidates, GpuError> {
+    let (choice, asker) = match &options.adapter {
+        Some(choice) => (Some(choice.clone()), ""),
+        None => match env::var("WGPU_ADAPTER_NAME") {
+            Ok(name) if !name.is_empty() => {
+                (Some(AdapterChoice::Name(name)), " (from WGPU_ADAPTER_NAME)")
+            }
+            _ => (None, ""),
+        },
+    };
+    let adapters = rank(options);
+    let backends = backends(options);
+    let found = Candidates { adapters, by_name: choice.is_some(), backends };
+    let (Some(choice), false) = (choice, found.adapters.is_empty()) else {
+        return Ok(found);
+    };
+    let fits = |index: usize, adapter: &wgpu::Adapter| match &choice {
+        AdapterChoice::Name(part) => {
+            adapter.get_info().name.to_lowercase().contains(&part.to_lowercase())
+        }
+        AdapterChoice::Index(wanted) => index == *wanted,
+    };
+    match found.adapters.iter().enumerate().find(|(index, adapter)| fits(*index, adapter)) {
+        Some((_, adapter)) => Ok(Candidates { adapters: vec![adapter.clone()], ..found }),
+        None => Err(GpuError::NoSuchAdapter {
+            wanted: match &choice {
+                AdapterChoice::Name(part) => format!("the name \"{part}\"{asker}"),
+                AdapterChoice::Index(index) => format!("index {index}"),
+            },
+            available: found
+                .adapters
+                .iter()
+                .enumerate()
+                .map(|(index, a)| format!("{index}: {}", AdapterSummary::of(index, &a.get_info())))
+                .collect(),
+        }),
+    }
+}
+
+/// How to get an adapter on this operating system.
+fn install_hint() -> String {
+    let hint = if cfg!(target_os = "linux") {
+        "Install a Vulkan driver; a software one that runs everywhere is, on Debian and Ubuntu, \
+         `apt-get install mesa-vulkan-drivers libvulkan1`, on Fedora `dnf install \
+         mesa-vulkan-drivers vulkan-loader`, on Arch `pacman -S vulkan-swrast vulkan-icd-loader`"
+    } else if cfg!(target_os = "macos") {
+        "Metal comes with macOS: check that this process may use the GPU (a virtual machine may \
+         not)"
+    } else if cfg!(windows) {
+        "Install your graphics card's current driver; DX12's software adapter (WARP) comes with \
+         Windows 10 and later"
+    } else {
+        "Install a Vulkan driver, such as Mesa's"
+    };
+    format!("{hint}. Then check WGPU_BACKEND and WGPU_ADAPTER_NAME, if they are set")
+}

@@ -1,0 +1,475 @@
+//! The device: which adapter, what it can do, and every failure of it as a typed error.
+
+use crate::adapter::{AdapterChoice, AdapterSummary, choose, rank};
+use crate::error::GpuError;
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How bytes get into the memory of variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// Host and device share memory: variables are mapped and written in place.
+    Mappable,
+    /// Bytes pass through mapped staging buffers and are copied by the device.
+    Staged,
+}
+
+/// What to ask of [`Gpu::with`]. The default is the best adapter there is.
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// The adapter; `None` leaves the choice to `WGPU_ADAPTER_NAME`, and without it takes the best.
+    pub adapter: Option<AdapterChoice>,
+    /// The backends to look in; `None` leaves the choice to `WGPU_BACKEND`, and without it takes
+    /// all that this system has.
+    pub backends: Option<wgpu::Backends>,
+    /// How variables are filled; `None` takes what suits the adapter. An adapter that cannot map
+    /// variables uses [`MemoryKind::Staged`] whatever is asked for.
+    pub memory: Option<MemoryKind>,
+    /// The most memory, in bytes, that all staging buffers together take.
+    pub staging_bytes: u64,
+    /// How long to wait for one submission before giving up.
+    pub timeout: Duration,
+}
+
+impl Default for GpuOptions {
+    fn default() -> GpuOptions {
+        GpuOptions {
+            adapter: None,
+            backends: None,
+            memory: None,
+            staging_bytes: 128 << 20,
+            timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A device with its queue. Cloning is cheap and gives the same device.
+#[derive(Clone)]
+pub struct Gpu(Arc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    limits: wgpu::Limits,
+    features: wgpu::Features,
+    summary: AdapterSummary,
+    memory: MemoryKind,
+    staging_bytes: u64,
+    timeout: Duration,
+    health: Arc<Mutex<Health>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<wgpu::ComputePipeline>>>,
+}
+
+/// What the driver reported outside of any call that could return it.
+#[derive(Default)]
+struct Health {
+    lost: Option<String>,
+    uncaptured: Option<GpuError>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct PipelineKey {
+    source: String,
+    constants: Vec<(String, u64)>,
+}
+
+/// A panic elsewhere while a lock was held leaves these plain tables whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// The best adapter there is, or the one that `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` name.
+    ///
+    /// # Errors
+    /// [`GpuError::NoAdapter`], [`GpuError::NoSuchAdapter`] or [`GpuError::RequestDevice`].
+    pub fn new() -> Result<Gpu, GpuError> {
+        Gpu::with(&GpuOptions::default())
+    }
+
+    /// The adapter that `options` ask for.
+    ///
+    /// # Errors
+    /// As for [`Gpu::new`].
+    pub fn with(options: &GpuOptions) -> Result<Gpu, GpuError> {
+        let candidates = choose(options)?;
+        let mut tried = Vec::new();
+        for adapter in &candidates.adapters {
+            match open(adapter, options) {
+                Ok(gpu) => return Ok(gpu),
+                Err(message) => {
+                    let adapter = AdapterSummary::of(0, &adapter.get_info()).to_string();
+                    if candidates.by_name {
+                        return Err(GpuError::RequestDevice { adapter, message });
+                    }
+                    tried.push(format!("{adapter}: {message}"));
+                }
+            }
+        }
+        Err(candidates.none(tried))
+    }
+
+    /// All adapters, best first. The index of each is what [`AdapterChoice::Index`] takes.
+    pub fn adapters() -> Vec<AdapterSummary> {
+        let ranked = rank(&GpuOptions::default());
+        let summaries = ranked.iter().enumerate();
+        summaries.map(|(index, adapter)| AdapterSummary::of(index, &adapter.get_info())).collect()
+    }
+
+    /// The adapter in use.
+    pub fn summary(&self) -> AdapterSummary {
+        self.0.summary.clone()
+    }
+
+    /// The `wgpu` device.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.0.device
+    }
+
+    /// The `wgpu` queue.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.0.queue
+    }
+
+    /// The limits of the device.
+    pub fn limits(&self) -> &wgpu::Limits {
+        &self.0.limits
+    }
+
+    /// The features that were asked for and given.
+    pub fn features(&self) -> wgpu::Features {
+        self.0.features
+    }
+
+    /// Whether the adapter is a software one.
+    pub fn is_cpu(&self) -> bool {
+        self.0.summary.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// How variables are filled.
+    pub fn memory(&self) -> MemoryKind {
+        self.0.memory
+    }
+
+    /// The most memory, in bytes, that staging buffers take.
+    pub(crate) fn staging_bytes(&self) -> u64 {
+        self.0.staging_bytes
+    }
+
+    /// Does something with the device and returns what `wgpu` reports about it as an error that
+    /// says `what` was being done ("the buffer of the parameters").
+    ///
+    /// # Errors
+    /// [`GpuError::OutOfMemory`], [`GpuError::Validation`], [`GpuError::Internal`], or
+    /// [`GpuError::DeviceLost`], after which `make`'s result would be of no use.
+    pub fn checked<T>(
+        &self,
+        what: &str,
+        make: impl FnOnce(&wgpu::Device) -> T,
+    ) -> Result<T, GpuError> {
+        self.lost()?;
+        let device = &self.0.device;
+        let memory = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let made = make(device);
+        let reported = [validation, internal, memory].map(|scope| pollster::block_on(scope.pop()));
+        self.lost()?;
+        // Running out of memory makes later calls invalid too: it is the cause, they are not.
+        match reported.into_iter().rev().flatten().next() {
+            Some(error) => Err(typed(what, error)),
+            None => Ok(made),
+        }
+    }
+
+    /// A buffer, or why there is none.
+    pub(crate) fn buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, GpuError> {
+        let descriptor = wgpu::BufferDescriptor {
+            label: Some(what),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        };
+        self.checked(what, |device| device.create_buffer(&descriptor)).map_err(
+            |error| match error {
+                GpuError::OutOfMemory { what, .. } => {
+                    GpuError::OutOfMemory { what, bytes: Some(bytes) }
+                }
+                error => error,
+            },
+        )
+    }
+
+    /// What the driver reported since the last call outside of any call that returned it.
+    ///
+    /// # Errors
+    /// [`GpuError::DeviceLost`], for good; or the first uncaptured error, once.
+    pub fn healthy(&self) -> Result<(), GpuError> {
+        self.lost()?;
+        locked(&self.0.health).uncaptured.take().map_or(Ok(()), Err)
+    }
+
+    fn lost(&self) -> Result<(), GpuError> {
+        match &locked(&self.0.health).lost {
+            Some(reason) => Err(GpuError::DeviceLost { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until a submission and all before it are done.
+    ///
+    /// # Errors
+    /// [`GpuError::Timeout`] after [`GpuOptions::timeout`], [`GpuError::DeviceLost`], or an error
+    /// the driver reported meanwhile.
+    pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
+        self.poll(Some(submission))
+    }
+
+    /// Waits for all that was submitted, and for mappings.
+    pub(crate) fn wait_all(&self) -> Result<(), GpuError> {
+        self.poll(None)
+    }
+
+    fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+        self.lost()?;
+        let timeout = self.0.timeout;
+        let poll = wgpu::PollType::Wait { submission_index, timeout: Some(timeout) };
+        // `Device::poll` panics when the device is lost while it waits; that is an error like any
+        // other here.
+        let polled = catch_unwind(AssertUnwindSafe(|| self.0.device.poll(poll)));
+        self.healthy()?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(wgpu::PollError::Timeout)) => Err(GpuError::Timeout { after: timeout }),
+            Ok(Err(error)) => Err(GpuError::Internal {
+                what: "waiting for the device".to_owned(),
+                message: error.to_string(),
+            }),
+            Err(_) => {
+                let reason = "waiting for it failed".to_owned();
+                locked(&self.0.health).lost = Some(reason.clone());
+                Err(GpuError::DeviceLost { reason })
+            }
+        }
+    }
+
+    /// The compute pipeline of a shader's entry point `main` under the given `override` constants,
+    /// compiled on first use.
+    ///
+    /// # Errors
+    /// As for [`Gpu::checked`].
+    pub fn pipeline(
+        &self,
+        label: &str,
+        source: &str,
+        constants: &[(&str, f64)],
+    ) -> Result<Arc<wgpu::ComputePipeline>, GpuError> {
+        let key = PipelineKey {
+            source: source.to_owned(),
+            constants: constants.iter().map(|(n, v)| ((*n).to_owned(), v.to_bits())).collect(),
+        };
+        if let Some(pipeline) = locked(&self.0.pipelines).get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let pipeline = self.checked(&format!("the pipeline of kernel {label}"), |device| {
+            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some(label),
+                source: wgpu::ShaderSource::Wgsl(source.into()),
+            });
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(label),
+                layout: None,
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants,
+                    ..Default::default()
+                },
+                cache: None,
+            })
+        })?;
+        Ok(locked(&self.0.pipelines).entry(key).or_insert_with(|| Arc::new(pipeline)).clone())
+    }
+}
+
+/// The features the library makes use of where they are there.
+fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
+    let shared =
+        matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu);
+    let mut wanted =
+        wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    // Elsewhere a mappable variable would live in host memory, across the bus from its kernels.
+    wanted.set(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, shared);
+    wanted
+}
+
+/// The limits to ask for: `wgpu`'s defaults, raised to what the adapter has where the library
+/// makes use of more, and lowered where the adapter has less.
+fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_buffer_size: has.max_buffer_size,
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+        max_storage_buffers_per_shader_stage: has.max_storage_buffers_per_shader_stage,
+        max_buffers_and_acceleration_structures_per_shader_stage: has
+            .max_buffers_and_acceleration_structures_per_shader_stage,
+        max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
+        max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
+        max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
+        max_compute_workgroup_size_z: has.max_compute_workgroup_size_z,
+        max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
+        ..wgpu::Limits::defaults()
+    }
+    .or_worse_values_from(has)
+}
+
+fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
+    let info = adapter.get_info();
+    let features = adapter.features() & wanted_features(&info);
+    let limits = wanted_limits(&adapter.limits());
+    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("warmstart"),
+        required_features: features,
+        required_limits: limits,
+        ..Default::default()
+    }))
+    .map_err(|error| error.to_string())?;
+    let health = Arc::new(Mutex::new(Health::default()));
+    let reports = health.clone();
+    device.on_uncaptured_error(Arc::new(move |error| {
+        let mut health = locked(&reports);
+        health.uncaptured.get_or_insert_with(|| typed("a call outside of any error scope", error));
+    }));
+    let reports = health.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        // `Destroyed` is what dropping the device says.
+        let reason = if message.is_empty() { format!("{reason:?}") } else { message };
+        locked(&reports).lost.get_or_insert(reason);
+    });
+    let mappable = features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+    let memory = match options.memory {
+        Some(MemoryKind::Staged) => MemoryKind::Staged,
+        _ if mappable => MemoryKind::Mappable,
+        _ => MemoryKind::Staged,
+    };
+    Ok(Gpu(Arc::new(Inner {
+        limits: device.limits(),
+        features: device.features(),
+        summary: AdapterSummary::of(0, &info),
+        memory,
+        staging_bytes: options.staging_bytes,
+        timeout: options.timeout,
+        health,
+        pipelines: Mutex::new(HashMap::new()),
+        device,
+        queue,
+    })))
+}
+
+fn typed(what: &str, error: wgpu::Error) -> GpuError {
+    let what = what.to_owned();
+    match error {
+        wgpu::Error::OutOfMemory { .. } => GpuError::OutOfMemory { what, bytes: None },
+        wgpu::Error::Validation { description, .. } => {
+            GpuError::Validation { what, message: description.trim().to_owned() }
+        }
+        wgpu::Error::Internal { description, .. } => {
+            GpuError::Internal { what, message: description.trim().to_owned() }
+        }
+    }
+}
+
+/// The part of a buffer that begins at `offset`, as a binding.
+pub(crate) fn binding(buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::BindingResource<'_> {
+    wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+        buffer,
+        offset,
+        size: NonZeroU64::new(bytes),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_found_by_name_and_index() {
+        let all = Gpu::adapters();
+        let first = all.first().expect("these tests need an adapter");
+        let part: String = first.name.chars().take(6).collect::<String>().to_uppercase();
+        let by_name = GpuOptions { adapter: Some(AdapterChoice::Name(part)), ..Default::default() };
+        assert_eq!(Gpu::with(&by_name).unwrap().summary().name, first.name);
+        let by_index = GpuOptions { adapter: Some(AdapterChoice::Index(0)), ..Default::default() };
+        assert_eq!(Gpu::with(&by_index).unwrap().summary().name, first.name);
+    }
+
+    #[test]
+    fn a_name_that_fits_nothing_lists_the_adapters() {
+        let name = AdapterChoice::Name("no such adapter".to_owned());
+        for choice in [name, AdapterChoice::Index(1000)] {
+            let options = GpuOptions { adapter: Some(choice), ..Default::default() };
+            let error = Gpu::with(&options).map(|_| ()).unwrap_err();
+            assert!(matches!(error, GpuError::NoSuchAdapter { .. }), "{error}");
+            assert!(error.to_string().contains(&Gpu::adapters()[0].name), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_backend_says_how_to_install_a_driver() {
+        let options = GpuOptions { backends: Some(wgpu::Backends::empty()), ..Default::default() };
+        let error = Gpu::with(&options).map(|_| ()).unwrap_err();
+        assert!(matches!(error, GpuError::NoAdapter { .. }), "{error}");
+        let text = error.to_string();
+        assert!(!cfg!(target_os = "linux") || text.contains("mesa-vulkan-drivers"), "{text}");
+    }
+
+    #[test]
+    fn invalid_calls_become_errors_and_not_panics() {
+        let gpu = Gpu::new().unwrap();
+        let bad = "@compute @workgroup_size(1) fn main() { let x = nothing; }";
+        let error = gpu.pipeline("bad", bad, &[]).unwrap_err();
+        assert!(matches!(error, GpuError::Validation { .. }), "{error}");
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+        let descriptor =
+            wgpu::BufferDescriptor { label: None, size: 7, usage, mapped_at_creation: true };
+        let _ = gpu.device().create_buffer(&descriptor);
+        assert!(matches!(gpu.healthy(), Err(GpuError::Validation { .. })));
+        gpu.healthy().unwrap();
+    }
+
+    #[test]
+    fn too_large_a_buffer_is_a_typed_error() {
+        let gpu = Gpu::new().unwrap();
+        let bytes = gpu.limits().max_buffer_size.saturating_add(4);
+        let error = gpu.buffer("a test's buffer", bytes, wgpu::BufferUsages::STORAGE).unwrap_err();
+        assert!(error.to_string().contains("a test's buffer"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_device_is_an_error_from_then_on() {
+        let gpu = Gpu::new().unwrap();
+        gpu.device().destroy();
+        let _ = gpu.wait_all();
+        for error in [gpu.healthy(), gpu.wait_all(), gpu.checked("x", |_| ())] {
+            assert!(matches!(error, Err(GpuError::DeviceLost { .. })), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn pipelines_are_compiled_once_for_each_set_of_constants() {
+        let gpu = Gpu::new().unwrap();
+        let source = "override n: u32 = 1; @group(0) @binding(0) var<storage, read_write> x: \
+                      array<u32>; @compute @workgroup_size(1) fn main() { x[0] = n; }";
+        let one = gpu.pipeline("n", source, &[("n", 1.0)]).unwrap();
+        assert!(Arc::ptr_eq(&one, &gpu.pipeline("n", source, &[("n", 1.0)]).unwrap()));
+        assert!(!Arc::ptr_eq(&one, &gpu.pipeline("n", source, &[("n", 2.0)]).unwrap()));
+    }
+}

@@ -1,0 +1,260 @@
+//! What can go wrong with the device and with the variables on it.
+
+use crate::origin::Origin;
+use std::io;
+use std::time::Duration;
+use thiserror::Error;
+use warmstart_graph::{DType, InitializeError, Location, Shape};
+
+/// What can go wrong with the device.
+#[derive(Debug, Error, Clone)]
+#[non_exhaustive]
+pub enum GpuError {
+    /// There is no adapter, or none that gives a device.
+    #[error("no usable GPU adapter was found; looked for {looked_for}{}. {install}", listed("; tried ", .tried))]
+    NoAdapter {
+        /// The backends that were searched.
+        looked_for: String,
+        /// The adapters that were there but gave no device, each with the reason.
+        tried: Vec<String>,
+        /// How to install a driver on this system.
+        install: String,
+    },
+    /// No adapter fits the name or index asked for.
+    #[error("no GPU adapter fits {wanted}; there are: {}. Ask for one of these by a part of its name or by its index", enumerated(.available))]
+    NoSuchAdapter {
+        /// What was asked for, and by whom (an option or an environment variable).
+        wanted: String,
+        /// The adapters there are.
+        available: Vec<String>,
+    },
+    /// The adapter that was asked for gave no device.
+    #[error(
+        "adapter {adapter} gave no device: {message}. Ask for another adapter, or update its driver"
+    )]
+    RequestDevice {
+        /// The adapter.
+        adapter: String,
+        /// What the driver said.
+        message: String,
+    },
+    /// Device memory ran out.
+    #[error("out of device memory while making {what}{}. Use a smaller batch or model, or free memory on the device", of_bytes(.bytes))]
+    OutOfMemory {
+        /// What was being made.
+        what: String,
+        /// How many bytes it has, where known.
+        bytes: Option<u64>,
+    },
+    /// `wgpu` rejected a call.
+    #[error(
+        "wgpu rejected {what}: {message}. This is a fault in warmstart or in the shader given; please report it with this text"
+    )]
+    Validation {
+        /// What was being done.
+        what: String,
+        /// What `wgpu` said.
+        message: String,
+    },
+    /// The driver failed.
+    #[error("the driver failed at {what}: {message}. Update the driver, or choose another adapter")]
+    Internal {
+        /// What was being done.
+        what: String,
+        /// What `wgpu` or the driver said.
+        message: String,
+    },
+    /// The device is gone: reset, unplugged, or its driver crashed.
+    #[error(
+        "the device was lost: {reason}. Make a new `Gpu` and `Session` and restore the newest checkpoint"
+    )]
+    DeviceLost {
+        /// What the driver said.
+        reason: String,
+    },
+    /// The device did not finish in time.
+    #[error("the device did not finish within {} s. Do less per submission, or raise `GpuOptions::timeout`", after.as_secs())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+fn listed(lead: &str, items: &[String]) -> String {
+    if items.is_empty() { String::new() } else { format!("{lead}{}", items.join("; ")) }
+}
+
+fn enumerated(items: &[String]) -> String {
+    if items.is_empty() { "none".to_owned() } else { items.join("; ") }
+}
+
+fn of_bytes(bytes: &Option<u64>) -> String {
+    bytes.map_or(String::new(), |bytes| format!(" ({bytes} bytes)"))
+}
+
+/// Two declarations of one variable that do not agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conflict {
+    /// The variable.
+    pub name: String,
+    /// What the session holds: dtype, shape, and where it was declared.
+    pub held: (DType, Shape, Location),
+    /// What was declared now.
+    pub declared: (DType, Shape, Location),
+}
+
+/// What can go wrong with the variables of a session.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The device failed.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A name that the session does not know.
+    #[error("there is no variable `{name}`.{} `session.variables()` lists all there are", close_names(.close))]
+    UnknownVariable {
+        /// The name.
+        name: String,
+        /// Names that are close to it.
+        close: Vec<String>,
+    },
+    /// Variables are declared again with another shape or dtype.
+    #[error("{}. A variable is its name: give one of the two another name or scope, or the same shape and dtype", conflicts(.0))]
+    Conflict(Vec<Conflict>),
+    /// A variable that no buffer of this device can hold.
+    #[error(
+        "variable `{name}` {dtype} {shape} (declared at {location}) is larger than {limit} bytes, the most that one binding of this device holds. Split it into several variables, or use an adapter with a larger limit"
+    )]
+    TooLarge {
+        /// The variable.
+        name: String,
+        /// Its dtype.
+        dtype: DType,
+        /// Its shape.
+        shape: Shape,
+        /// Where it was declared.
+        location: Location,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// A variable's initializer does not fit the variable.
+    #[error("variable `{name}` (declared at {location}): {source}")]
+    Initializer {
+        /// The variable.
+        name: String,
+        /// Where it was declared.
+        location: Location,
+        /// Why the initializer does not fit.
+        source: InitializeError,
+    },
+    /// `initialize_all` would destroy values that no initializer can make again.
+    #[error("`initialize_all` would overwrite {} that no initializer can make again: {}. Nothing was changed. Call `initialize_missing(seed)` to fill only variables without a value, or `initialize_all(seed, Overwrite::Everything)` to lose these", counted(.variables.len(), "value"), origins(.variables))]
+    WouldOverwrite {
+        /// The variables, with where their values came from.
+        variables: Vec<(String, Origin)>,
+    },
+    /// A value of another shape or dtype than the variable's.
+    #[error(
+        "variable `{name}` is {dtype} {shape} (declared at {location}), but the value given is {given_dtype} {given_shape}. Give a value of the variable's own dtype and shape"
+    )]
+    Mismatch {
+        /// The variable.
+        name: String,
+        /// Its dtype.
+        dtype: DType,
+        /// Its shape.
+        shape: Shape,
+        /// Where it was declared.
+        location: Location,
+        /// The dtype given.
+        given_dtype: DType,
+        /// The shape given.
+        given_shape: Shape,
+    },
+    /// A variable without a value was to be read.
+    #[error(
+        "variable `{name}` (declared at {location}) has no value: {origin}. Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it"
+    )]
+    Uninitialized {
+        /// The variable.
+        name: String,
+        /// Where it was declared.
+        location: Location,
+        /// Why it has no value.
+        origin: Origin,
+    },
+    /// Two values were to be restored into one variable at once.
+    #[error("variable `{name}` is restored twice in one call. Give one source for each variable")]
+    RestoredTwice {
+        /// The variable.
+        name: String,
+    },
+    /// A restore was given an origin that says there is no value.
+    #[error(
+        "variable `{name}` was to be restored with the origin \"{origin}\", which says that it has no value. Give the file and name that its bytes come from"
+    )]
+    RestoredFromNothing {
+        /// The variable.
+        name: String,
+        /// The origin given.
+        origin: Origin,
+    },
+    /// The bytes of a variable could not be read from their source.
+    #[error(
+        "reading {bytes} bytes at byte {offset} for variable `{name}` failed: {source}. Every variable is as it was before; check the file and restore again"
+    )]
+    Source {
+        /// The variable.
+        name: String,
+        /// Where in the source the failing read began.
+        offset: u64,
+        /// How many bytes were asked for.
+        bytes: u64,
+        /// What the source said.
+        source: io::Error,
+    },
+    /// The bytes of a variable could not be handed on.
+    #[error(
+        "writing the bytes of variable `{name}` failed: {source}. The variables are unchanged; free space or choose another place, and save again"
+    )]
+    Sink {
+        /// The variable.
+        name: String,
+        /// What the sink said.
+        source: io::Error,
+    },
+}
+
+pub(crate) fn close_names(close: &[String]) -> String {
+    match close {
+        [] => String::new(),
+        close => {
+            let quoted: Vec<String> = close.iter().map(|name| format!("`{name}`")).collect();
+            format!(" Did you mean {}?", quoted.join(" or "))
+        }
+    }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn origins(variables: &[(String, Origin)]) -> String {
+    let each: Vec<String> =
+        variables.iter().map(|(name, origin)| format!("`{name}` {origin}")).collect();
+    each.join("; ")
+}
+
+fn conflicts(conflicts: &[Conflict]) -> String {
+    let place = |(dtype, shape, location): &(DType, Shape, Location)| {
+        format!("{dtype} {shape} at {location}")
+    };
+    let each: Vec<String> = conflicts
+        .iter()
+        .map(|c| {
+            let (held, declared) = (place(&c.held), place(&c.declared));
+            format!("variable `{}` is declared as {held} and as {declared}", c.name)
+        })
+        .collect();
+    each.join("; ")
+}

@@ -1,0 +1,232 @@
+//! First values, made on the device.
+
+use crate::device::{Gpu, binding};
+use crate::error::{GpuError, SessionError};
+use crate::origin::Origin;
+use crate::session::{Session, write};
+use crate::store::Entry;
+use bytemuck::{Pod, Zeroable};
+use warmstart_graph::{
+    DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
+};
+use warmstart_shaders::INITIALIZE;
+
+/// Whether `initialize_all` may destroy values that no initializer can make again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// Refuse if any variable is restored, assigned or trained.
+    Refuse,
+    /// Overwrite every variable, whatever its origin.
+    Everything,
+}
+
+impl Session {
+    /// Gives every variable that has no value its first one, and returns their names. Variables
+    /// with a value are not touched. The bits are those that `initialize_all` with this seed would
+    /// give the same variables, whatever else there is.
+    ///
+    /// Does not wait for the device, except that orthogonal and given values are made on the host
+    /// and uploaded.
+    ///
+    /// # Errors
+    /// [`SessionError::Initializer`] if an initializer does not fit its variable; nothing is
+    /// initialized then. [`SessionError::Gpu`].
+    pub fn initialize_missing(&mut self, seed: u64) -> Result<Vec<String>, SessionError> {
+        let has_no_value = |entry: &Entry| !entry.info.origin.has_value();
+        self.initialize(seed, has_no_value)
+    }
+
+    /// Gives every variable its first value and returns all names.
+    ///
+    /// # Errors
+    /// [`SessionError::WouldOverwrite`] if values would be lost that no initializer can make
+    /// again, unless `overwrite` says so; else as for [`Session::initialize_missing`].
+    pub fn initialize_all(
+        &mut self,
+        seed: u64,
+        overwrite: Overwrite,
+    ) -> Result<Vec<String>, SessionError> {
+        if overwrite == Overwrite::Refuse {
+            let variables: Vec<(String, Origin)> = self
+                .variables()
+                .iter()
+                .filter(|info| info.origin.is_precious())
+                .map(|info| (info.name().to_owned(), info.origin.clone()))
+                .collect();
+            if !variables.is_empty() {
+                return Err(SessionError::WouldOverwrite { variables });
+            }
+        }
+        self.initialize(seed, |_| true)
+    }
+
+    fn initialize(
+        &mut self,
+        seed: u64,
+        which: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<String>, SessionError> {
+        let chosen: Vec<usize> = self
+            .store
+            .entries()
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| which(entry))
+            .map(|(index, _)| index)
+            .collect();
+        let entries: Vec<&Entry> = chosen.iter().map(|&i| &self.store.entries()[i]).collect();
+        // All initializers are checked before any is followed; a host value is made only when its
+        // turn comes, so that no two are held at once.
+        for entry in &entries {
+            let Variable { initializer, shape, dtype, .. } = &entry.info.variable;
+            initializer.check(shape, *dtype).map_err(|source| misfit(entry, source))?;
+        }
+        run(&self.gpu, &entries, seed)?;
+        self.seed = Some(seed);
+        let mut names = Vec::with_capacity(chosen.len());
+        for index in chosen {
+            let info = &mut self.store.entries_mut()[index].info;
+            let initializer = info.variable.initializer.clone();
+            info.origin = Origin::Initialized { initializer, seed };
+            names.push(info.name().to_owned());
+        }
+        Ok(names)
+    }
+}
+
+fn misfit(entry: &Entry, source: InitializeError) -> SessionError {
+    let Variable { name, location, .. } = entry.info.variable.clone();
+    SessionError::Initializer { name, location, source }
+}
+
+/// The parameters of the kernel, as `initialize.wgsl` declares them.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Parameters {
+    kind: u32,
+    elements: u32,
+    half: u32,
+    columns: u32,
+    bits: u32,
+    truncation: u32,
+    counter: [u32; 3],
+    key: [u32; 2],
+    zero: u32,
+    scale: f32,
+    shift: f32,
+    lowest: f32,
+    highest: f32,
+}
+
+impl Parameters {
+    /// `None` for what the host makes.
+    fn of(recipe: &Recipe) -> Option<Parameters> {
+        let none = Parameters::default();
+        Some(match recipe {
+            Recipe::Host(_) => return None,
+            Recipe::Fill { bits } => Parameters { kind: 0, bits: *bits, ..none },
+            // A matrix of more columns than a word counts is larger than any binding.
+            Recipe::Identity { columns, bits } => {
+                Parameters { kind: 1, columns: *columns as u32, bits: *bits, ..none }
+            }
+            Recipe::Random { distribution, affine, philox } => {
+                let (kind, truncation) = match distribution {
+                    Distribution::Uniform => (2, 0),
+                    Distribution::Normal => (3, 0),
+                    Distribution::TruncatedNormal => (3, truncation()),
+                };
+                Parameters {
+                    kind,
+                    truncation,
+                    counter: philox.counter(),
+                    key: philox.key(),
+                    scale: affine.scale,
+                    shift: affine.shift,
+                    lowest: affine.lowest,
+                    highest: affine.highest,
+                    ..none
+                }
+            }
+        })
+    }
+}
+
+/// Four elements an invocation, 64 invocations a group, as in `initialize.wgsl`.
+const ELEMENTS_PER_GROUP: u32 = 256;
+
+/// Makes the first values of the given variables in one submission.
+fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
+    let mut jobs: Vec<(&Entry, Parameters)> = Vec::new();
+    for entry in entries {
+        let variable = &entry.info.variable;
+        if entry.slice.bytes == 0 {
+            continue;
+        }
+        let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
+        match (Parameters::of(&recipe), recipe) {
+            (Some(parameters), _) => {
+                // A variable is at most one binding: fewer than 2^32 elements.
+                let elements = variable.shape.elements() as u32;
+                let half = u32::from(variable.dtype == DType::F16);
+                jobs.push((entry, Parameters { elements, half, ..parameters }));
+            }
+            (None, recipe) => {
+                write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
+            }
+        }
+    }
+    if jobs.is_empty() {
+        gpu.checked("initializing variables", |_| gpu.queue().submit([]))?;
+        return Ok(());
+    }
+    dispatch(gpu, &jobs)?;
+    Ok(())
+}
+
+fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
+    let what = "initializing variables";
+    let pipeline = gpu.pipeline("initialize", INITIALIZE, &[])?;
+    let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
+    let size = size_of::<Parameters>();
+    let mut uniforms = vec![0u8; jobs.len() * stride];
+    for (place, (_, parameters)) in uniforms.chunks_exact_mut(stride).zip(jobs) {
+        place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
+    }
+    let upload = |label, bytes: &[u8], usage| {
+        let usage = usage | wgpu::BufferUsages::COPY_DST;
+        let buffer = gpu.buffer(label, bytes.len() as u64, usage)?;
+        gpu.checked(label, |_| gpu.queue().write_buffer(&buffer, 0, bytes))?;
+        Ok::<_, GpuError>(buffer)
+    };
+    let uniforms = upload("initializer parameters", &uniforms, wgpu::BufferUsages::UNIFORM)?;
+    let table = bytemuck::cast_slice(normal_table());
+    let table = upload("normal quantiles", table, wgpu::BufferUsages::STORAGE)?;
+    let widest = gpu.limits().max_compute_workgroups_per_dimension;
+    gpu.checked(what, |device| {
+        let layout = pipeline.get_bind_group_layout(0);
+        let mut encoder = device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        pass.set_pipeline(&pipeline);
+        for (index, (entry, parameters)) in jobs.iter().enumerate() {
+            let resources = [
+                binding(&uniforms, (index * stride) as u64, size as u64),
+                table.as_entire_binding(),
+                entry.slice.binding(),
+            ];
+            let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+                .zip(resources)
+                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+                .collect();
+            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(entry.info.name()),
+                layout: &layout,
+                entries: &entries,
+            });
+            pass.set_bind_group(0, &group, &[]);
+            let groups = parameters.elements.div_ceil(ELEMENTS_PER_GROUP);
+            let wide = groups.min(widest);
+            pass.dispatch_workgroups(wide, groups.div_ceil(wide), 1);
+        }
+        drop(pass);
+        gpu.queue().submit([encoder.finish()]);
+    })
+}

@@ -1,0 +1,155 @@
+//! Where a variable's value came from. The promise of this library rests on this type: a fresh
+//! device buffer reads as zeros, so content can never tell an empty variable from a zero one.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+use warmstart_graph::Initializer;
+
+/// Where a variable's value came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// There is no value, and why.
+    Uninitialized(Missing),
+    /// Made by an initializer.
+    Initialized {
+        /// The recipe.
+        initializer: Initializer,
+        /// The seed given to the session; with the variable's name it determines every bit.
+        seed: u64,
+    },
+    /// Read from a checkpoint.
+    Restored {
+        /// The checkpoint's file.
+        file: PathBuf,
+        /// The tensor's name in that file.
+        name: String,
+        /// The training step the checkpoint was saved at, if it says so.
+        step: Option<u64>,
+    },
+    /// Set by the program through `Session::assign`.
+    Assigned,
+    /// Changed by an optimizer since.
+    Trained {
+        /// Where the value that training began with came from; never itself `Trained`.
+        from: Box<Origin>,
+    },
+}
+
+/// Why a variable has no value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// No initializer ran, nothing was restored, and nothing was assigned.
+    NeverInitialized,
+    /// A checkpoint was restored that does not hold it.
+    AbsentFromCheckpoint {
+        /// The checkpoint's file.
+        file: PathBuf,
+        /// Names in that file that are close to the variable's.
+        close: Vec<String>,
+    },
+}
+
+impl Origin {
+    /// Whether there is a value.
+    pub fn has_value(&self) -> bool {
+        !matches!(self, Origin::Uninitialized(_))
+    }
+
+    /// Whether training changed the value.
+    pub fn is_trained(&self) -> bool {
+        matches!(self, Origin::Trained { .. })
+    }
+
+    /// Whether losing the value would lose more than an initializer can make again.
+    pub(crate) fn is_precious(&self) -> bool {
+        !matches!(self, Origin::Uninitialized(_) | Origin::Initialized { .. })
+    }
+
+    /// The origin after a training step.
+    pub(crate) fn trained(self) -> Origin {
+        match self {
+            Origin::Trained { .. } => self,
+            from => Origin::Trained { from: Box::new(from) },
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Uninitialized(missing) => write!(f, "uninitialized ({missing})"),
+            Origin::Initialized { initializer, seed } => {
+                write!(f, "initialized ({initializer}, seed {seed})")
+            }
+            Origin::Restored { file, name, step } => {
+                // The table has one line per variable: the file's own name tells runs apart well
+                // enough there, and the whole path stays in the value.
+                let file = file.file_name().map_or(file.as_os_str(), |name| name);
+                write!(f, "restored ({}: {name}", file.display())?;
+                match step {
+                    Some(step) => write!(f, ", step {step})"),
+                    None => f.write_str(")"),
+                }
+            }
+            Origin::Assigned => f.write_str("assigned"),
+            Origin::Trained { from } => write!(f, "trained, from {from}"),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::NeverInitialized => f.write_str("never initialized"),
+            Missing::AbsentFromCheckpoint { file, close } => {
+                write!(f, "absent from {}", file.display())?;
+                if !close.is_empty() {
+                    write!(f, ", which has {}", close.join(", "))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_one_line() {
+        let restored = Origin::Restored {
+            file: "runs/a/step-500.safetensors".into(),
+            name: "fc1/weight".into(),
+            step: Some(500),
+        };
+        assert_eq!(restored.to_string(), "restored (step-500.safetensors: fc1/weight, step 500)");
+        let trained = restored.trained();
+        assert_eq!(
+            trained.to_string(),
+            "trained, from restored (step-500.safetensors: fc1/weight, step 500)"
+        );
+        assert_eq!(trained.clone().trained(), trained);
+        let made = Origin::Initialized { initializer: Initializer::GlorotUniform, seed: 7 };
+        assert_eq!(made.to_string(), "initialized (glorot_uniform, seed 7)");
+        let absent = Origin::Uninitialized(Missing::AbsentFromCheckpoint {
+            file: "a.safetensors".into(),
+            close: vec!["fc1/w".into()],
+        });
+        assert_eq!(
+            absent.to_string(),
+            "uninitialized (absent from a.safetensors, which has fc1/w)"
+        );
+    }
+
+    #[test]
+    fn origins_survive_serialization() {
+        let origin = Origin::Initialized { initializer: Initializer::HeNormal, seed: u64::MAX };
+        let trained = origin.trained();
+        let text = serde_json::to_string(&trained).unwrap();
+        assert_eq!(serde_json::from_str::<Origin>(&text).unwrap(), trained);
+    }
+}

@@ -1,0 +1,181 @@
+//! A session: variables, their values on the device, and where each value came from.
+
+use crate::device::Gpu;
+use crate::download::download;
+use crate::error::SessionError;
+use crate::origin::{Missing, Origin};
+use crate::store::{Entry, Store, VariableInfo, VariableSlice};
+use crate::table::VariableTable;
+use std::io;
+use std::path::Path;
+use warmstart_graph::{TensorData, Variable};
+
+/// The values of variables on one device. A variable is its name: all graphs compiled for a
+/// session that speak of a name speak of one value.
+pub struct Session {
+    pub(crate) gpu: Gpu,
+    pub(crate) store: Store,
+    pub(crate) seed: Option<u64>,
+}
+
+impl Session {
+    /// A session without variables.
+    pub fn new(gpu: &Gpu) -> Session {
+        Session { gpu: gpu.clone(), store: Store::default(), seed: None }
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Gives new variables device memory; none has a value afterwards. A name that is known
+    /// already keeps its value, its origin and its first declaration, with that one's initializer.
+    ///
+    /// # Errors
+    /// [`SessionError::Conflict`] if a known name has another shape or dtype,
+    /// [`SessionError::TooLarge`], or [`SessionError::Gpu`] when memory runs out. Nothing is
+    /// declared then.
+    pub fn declare(&mut self, variables: &[Variable]) -> Result<(), SessionError> {
+        self.store.declare(&self.gpu, variables)
+    }
+
+    /// All variables with their origins; prints as a table.
+    pub fn variables(&self) -> VariableTable<'_> {
+        VariableTable(self.store.entries())
+    }
+
+    /// A variable by its name.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownVariable`], with the closest names.
+    pub fn variable(&self, name: &str) -> Result<&VariableInfo, SessionError> {
+        Ok(&self.entry(name)?.info)
+    }
+
+    /// The seed of the last `initialize_missing` or `initialize_all`.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// The variables without a value, in declaration order.
+    pub fn uninitialized(&self) -> Vec<&VariableInfo> {
+        self.variables().iter().filter(|info| !info.origin.has_value()).collect()
+    }
+
+    /// Remembers that a checkpoint was restored which does not hold this variable, so that later
+    /// errors can say so. No effect on a variable that has a value, or on an unknown name.
+    pub fn mark_missing(&mut self, name: &str, file: &Path, close: Vec<String>) {
+        if let Ok(index) = self.store.index(name) {
+            let origin = &mut self.store.entries_mut()[index].info.origin;
+            if !origin.has_value() {
+                let file = file.to_owned();
+                *origin = Origin::Uninitialized(Missing::AbsentFromCheckpoint { file, close });
+            }
+        }
+    }
+
+    /// Sets a variable's value. Does not wait for the device.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownVariable`], [`SessionError::Mismatch`] for another shape or dtype,
+    /// or [`SessionError::Gpu`].
+    pub fn assign(&mut self, name: &str, value: &TensorData) -> Result<(), SessionError> {
+        let index = self.store.index(name)?;
+        let Entry { info, slice } = &self.store.entries()[index];
+        if (info.dtype(), info.shape()) != (value.dtype(), value.shape()) {
+            return Err(SessionError::Mismatch {
+                name: name.to_owned(),
+                dtype: info.dtype(),
+                shape: info.shape().clone(),
+                location: info.variable.location.clone(),
+                given_dtype: value.dtype(),
+                given_shape: value.shape().clone(),
+            });
+        }
+        write(&self.gpu, slice, value)?;
+        self.gpu.checked("assigning a variable", |_| {
+            // Written bytes stay in staging memory until the next submission.
+            self.gpu.queue().submit([])
+        })?;
+        self.store.entries_mut()[index].info.origin = Origin::Assigned;
+        Ok(())
+    }
+
+    /// A variable's value. Waits for all work submitted before.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownVariable`], [`SessionError::Uninitialized`] if it has no value, or
+    /// [`SessionError::Gpu`].
+    pub fn read(&self, name: &str) -> Result<TensorData, SessionError> {
+        let entry = self.entry(name)?;
+        let mut bytes = Vec::new();
+        self.snapshot_read(&[name], &mut |_, piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        let shape = entry.info.shape().clone();
+        Ok(TensorData::from_le_bytes(shape, entry.info.dtype(), &bytes)
+            .expect("a download has the variable's exact length"))
+    }
+
+    /// Hands the bytes of variables to `sink`, little-endian and row-major, in the order of
+    /// `names`, each in pieces of at most 8 MiB that together are the whole value; an empty
+    /// variable gets one empty piece. The device copies the next piece while `sink` has one.
+    ///
+    /// # Errors
+    /// [`SessionError::UnknownVariable`] or [`SessionError::Uninitialized`] before any byte is
+    /// handed out; [`SessionError::Sink`] with what `sink` returned; [`SessionError::Gpu`].
+    pub fn snapshot_read(
+        &self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), SessionError> {
+        let entries: Vec<&Entry> =
+            names.iter().map(|name| self.with_value(name)).collect::<Result<_, _>>()?;
+        download(&self.gpu, &entries, sink)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, SessionError> {
+        Ok(&self.store.entries()[self.store.index(name)?])
+    }
+
+    fn with_value(&self, name: &str) -> Result<&Entry, SessionError> {
+        let entry = self.entry(name)?;
+        if entry.info.origin.has_value() {
+            return Ok(entry);
+        }
+        Err(SessionError::Uninitialized {
+            name: name.to_owned(),
+            location: entry.info.variable.location.clone(),
+            origin: entry.info.origin.clone(),
+        })
+    }
+
+    /// Where a variable lives on the device.
+    pub(crate) fn slice(&self, name: &str) -> Result<&VariableSlice, SessionError> {
+        Ok(&self.entry(name)?.slice)
+    }
+
+    /// Records that an optimizer changed a variable. No effect on an unknown name.
+    pub(crate) fn mark_trained(&mut self, name: &str) {
+        if let Ok(index) = self.store.index(name) {
+            let origin = &mut self.store.entries_mut()[index].info.origin;
+            let before = std::mem::replace(origin, Origin::Assigned);
+            *origin = before.trained();
+        }
+    }
+}
+
+/// Queues a variable's new value; it takes effect with the next submission.
+pub(crate) fn write(
+    gpu: &Gpu,
+    slice: &VariableSlice,
+    value: &TensorData,
+) -> Result<(), SessionError> {
+    let mut bytes = value.to_le_bytes();
+    bytes.resize(slice.padded() as usize, 0);
+    Ok(gpu.checked("writing a variable", |_| {
+        gpu.queue().write_buffer(&slice.buffer, slice.offset, &bytes);
+    })?)
+}

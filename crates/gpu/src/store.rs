@@ -1,0 +1,284 @@
+//! Where variables live: few large buffers, laid out so that parameters and their slots run
+//! parallel.
+
+use crate::device::{Gpu, MemoryKind};
+use crate::error::{Conflict, SessionError};
+use crate::origin::{Missing, Origin};
+use std::collections::HashMap;
+use warmstart_graph::{DType, Role, Shape, Variable};
+
+/// Every variable begins at a multiple of this: no device asks for more of a storage binding.
+pub(crate) const ALIGNMENT: u64 = 256;
+
+/// A variable and where its value came from.
+#[derive(Clone, Debug)]
+pub struct VariableInfo {
+    /// Its declaration.
+    pub variable: Variable,
+    /// Where its value came from.
+    pub origin: Origin,
+}
+
+impl VariableInfo {
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.variable.name
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> &Shape {
+        &self.variable.shape
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.variable.dtype
+    }
+}
+
+/// A variable's place in device memory.
+#[derive(Clone, Debug)]
+pub(crate) struct VariableSlice {
+    /// The index of the arena.
+    pub arena: usize,
+    /// The arena's buffer.
+    pub buffer: wgpu::Buffer,
+    /// Where in the buffer the value begins; a multiple of [`ALIGNMENT`].
+    pub offset: u64,
+    /// Bytes of the value; what follows up to the next multiple of [`ALIGNMENT`] is padding, which
+    /// kernels and copies of whole words may touch.
+    pub bytes: u64,
+}
+
+impl VariableSlice {
+    /// The bytes up to the next whole word.
+    pub fn padded(&self) -> u64 {
+        self.bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
+    }
+
+    /// The variable as a binding. An empty one gets a word of its own padding, since no binding
+    /// can be empty.
+    pub fn binding(&self) -> wgpu::BindingResource<'_> {
+        let words = self.padded().max(wgpu::COPY_BUFFER_ALIGNMENT);
+        crate::device::binding(&self.buffer, self.offset, words)
+    }
+}
+
+/// One variable of the store.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub info: VariableInfo,
+    pub slice: VariableSlice,
+}
+
+/// The variables of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+    arenas: Vec<wgpu::Buffer>,
+}
+
+/// Which variables share arenas.
+#[derive(PartialEq, Eq, Hash, Clone, Debug)]
+enum Group {
+    Trainable,
+    Slot { optimizer: String, slot: String },
+    State,
+}
+
+impl Group {
+    fn of(role: &Role) -> Group {
+        match role {
+            Role::Trainable => Group::Trainable,
+            Role::Slot { variable: Some(_), optimizer, slot } => {
+                Group::Slot { optimizer: optimizer.clone(), slot: slot.clone() }
+            }
+            // A slot of the optimizer as a whole runs parallel to no parameter.
+            Role::Slot { variable: None, .. } | Role::State => Group::State,
+        }
+    }
+}
+
+/// Where the new variables go: for each its arena (an index into the arenas' sizes) and offset.
+fn lay_out(variables: &[&Variable], limit: u64) -> Result<(Vec<(usize, u64)>, Vec<u64>), usize> {
+    let limit = limit / ALIGNMENT * ALIGNMENT;
+    let mut arenas: Vec<u64> = Vec::new();
+    let mut open: HashMap<Group, usize> = HashMap::new();
+    let mut places = Vec::with_capacity(variables.len());
+    for (index, variable) in variables.iter().enumerate() {
+        // An empty variable takes room too, so that it has bytes to bind.
+        let Some(room) = variable.bytes().max(1).checked_next_multiple_of(ALIGNMENT) else {
+            return Err(index);
+        };
+        if room > limit {
+            return Err(index);
+        }
+        let group = Group::of(&variable.role);
+        let arena = match open.get(&group) {
+            Some(&arena) if arenas[arena] + room <= limit => arena,
+            _ => {
+                arenas.push(0);
+                open.insert(group, arenas.len() - 1);
+                arenas.len() - 1
+            }
+        };
+        places.push((arena, arenas[arena]));
+        arenas[arena] += room;
+    }
+    Ok((places, arenas))
+}
+
+impl Store {
+    /// Adds the variables that are new. Either all are declared afterwards or the store is as it
+    /// was.
+    pub fn declare(&mut self, gpu: &Gpu, variables: &[Variable]) -> Result<(), SessionError> {
+        let mut fresh: Vec<&Variable> = Vec::new();
+        let mut fresh_names: HashMap<&str, usize> = HashMap::new();
+        let mut conflicts = Vec::new();
+        for variable in variables {
+            let held = match self.get(&variable.name) {
+                Some(entry) => &entry.info.variable,
+                None => match fresh_names.get(variable.name.as_str()) {
+                    Some(&index) => fresh[index],
+                    None => {
+                        fresh_names.insert(&variable.name, fresh.len());
+                        fresh.push(variable);
+                        continue;
+                    }
+                },
+            };
+            if (held.dtype, &held.shape) != (variable.dtype, &variable.shape) {
+                let place = |v: &Variable| (v.dtype, v.shape.clone(), v.location.clone());
+                conflicts.push(Conflict {
+                    name: variable.name.clone(),
+                    held: place(held),
+                    declared: place(variable),
+                });
+            }
+        }
+        if !conflicts.is_empty() {
+            return Err(SessionError::Conflict(conflicts));
+        }
+        let limits = gpu.limits();
+        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let (places, sizes) = lay_out(&fresh, limit).map_err(|index| {
+            let Variable { name, dtype, shape, location, .. } = fresh[index].clone();
+            SessionError::TooLarge { name, dtype, shape, location, limit }
+        })?;
+        let mut usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        usage.set(wgpu::BufferUsages::MAP_WRITE, gpu.memory() == MemoryKind::Mappable);
+        let arenas: Vec<wgpu::Buffer> = sizes
+            .iter()
+            .map(|&bytes| gpu.buffer("memory for variables", bytes, usage))
+            .collect::<Result<_, _>>()?;
+        let first = self.arenas.len();
+        for (variable, (arena, offset)) in fresh.into_iter().zip(places) {
+            let slice = VariableSlice {
+                arena: first + arena,
+                buffer: arenas[arena].clone(),
+                offset,
+                bytes: variable.bytes(),
+            };
+            let origin = Origin::Uninitialized(Missing::NeverInitialized);
+            let info = VariableInfo { variable: variable.clone(), origin };
+            self.by_name.insert(variable.name.clone(), self.entries.len());
+            self.entries.push(Entry { info, slice });
+        }
+        self.arenas.extend(arenas);
+        Ok(())
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).map(|&index| &self.entries[index])
+    }
+
+    /// The index of a variable, or an error with the closest names.
+    pub fn index(&self, name: &str) -> Result<usize, SessionError> {
+        self.by_name.get(name).copied().ok_or_else(|| SessionError::UnknownVariable {
+            name: name.to_owned(),
+            close: self.close(name),
+        })
+    }
+
+    /// Up to three names that are close to `name`, the closest first.
+    fn close(&self, name: &str) -> Vec<String> {
+        let mut scored: Vec<(f64, &str)> = self
+            .entries
+            .iter()
+            .map(|entry| (strsim::normalized_damerau_levenshtein(name, entry.info.name()), entry))
+            .filter(|(score, _)| *score >= 0.6)
+            .map(|(score, entry)| (score, entry.info.name()))
+            .collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+        // Beside a near miss, names that merely share a scope are noise.
+        let best = scored.first().map_or(0.0, |(score, _)| *score);
+        scored.retain(|(score, _)| *score > best - 0.1);
+        scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warmstart_graph::{Initializer, Location};
+
+    fn variable(name: &str, elements: usize, role: Role) -> Variable {
+        Variable {
+            name: name.to_owned(),
+            shape: Shape::from([elements]),
+            dtype: DType::F32,
+            initializer: Initializer::Zeros,
+            role,
+            location: Location::caller(),
+        }
+    }
+
+    fn slot(name: &str, elements: usize, slot: &str) -> Variable {
+        let variable_name = name.to_owned();
+        let role = Role::Slot {
+            variable: Some(variable_name),
+            optimizer: "adam".to_owned(),
+            slot: slot.to_owned(),
+        };
+        variable(&format!("{name}/adam/{slot}"), elements, role)
+    }
+
+    #[test]
+    fn parameters_and_their_slots_run_parallel() {
+        let step = Role::Slot { variable: None, optimizer: "adam".into(), slot: "step".into() };
+        let mut all = vec![variable("adam/step", 1, step)];
+        for (name, elements) in [("a", 65), ("b", 0), ("c", 200), ("d", 7)] {
+            all.push(variable(name, elements, Role::Trainable));
+            all.push(slot(name, elements, "m"));
+            all.push(slot(name, elements, "v"));
+        }
+        let (places, sizes) = lay_out(&all.iter().collect::<Vec<_>>(), 1536).unwrap();
+        let parameters: Vec<u64> = places[1..].iter().step_by(3).map(|p| p.1).collect();
+        assert_eq!(parameters, [0, 512, 0, 1024]);
+        for triple in places[1..].chunks(3) {
+            assert!(triple.iter().all(|place| place.1 == triple[0].1), "{places:?}");
+            assert!(triple[0].0 != triple[1].0 && triple[1].0 != triple[2].0);
+        }
+        assert!(sizes.iter().all(|&size| size <= 1536 && size % ALIGNMENT == 0), "{sizes:?}");
+    }
+
+    #[test]
+    fn a_variable_larger_than_a_binding_is_found() {
+        let small = variable("small", 4, Role::State);
+        let large = variable("large", 1 << 20, Role::State);
+        let vast = variable("vast", usize::MAX, Role::State);
+        assert_eq!(lay_out(&[&small, &large], 1 << 20).unwrap_err(), 1);
+        assert_eq!(lay_out(&[&vast], u64::MAX).unwrap_err(), 0);
+    }
+}

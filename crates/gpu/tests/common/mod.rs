@@ -1,0 +1,28 @@
+//! What the tests of this crate share.
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use warmstart_gpu::{Gpu, GpuOptions, MemoryKind};
+use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
+
+/// The adapter of this machine. There must be one: a test that skips proves nothing.
+pub fn gpu() -> Gpu {
+    Gpu::new().unwrap()
+}
+
+/// The device with variables of this kind of memory and this much staging.
+pub fn gpu_with(memory: MemoryKind, staging_bytes: u64) -> Gpu {
+    Gpu::with(&GpuOptions { memory: Some(memory), staging_bytes, ..Default::default() }).unwrap()
+}
+
+/// A trainable variable.
+#[track_caller]
+pub fn variable(name: &str, shape: impl Into<Shape>, initializer: Initializer) -> Variable {
+    Variable {
+        name: name.to_owned(),
+        shape: shape.into(),
+        dtype: DType::F32,
+        initializer,
+        role: Role::Trainable,
+        location: Location::caller(),
+    }
+}

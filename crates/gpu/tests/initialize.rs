@@ -1,0 +1,218 @@
+//! Initializers on the device, bit by bit against their CPU twin.
+
+mod common;
+
+use common::{gpu, gpu_with, variable};
+use proptest::prelude::*;
+use warmstart_gpu::{MemoryKind, Origin, Overwrite, Session, SessionError};
+use warmstart_graph::{DType, Initializer as I, TensorData, Variable, initial_value};
+
+fn initializers() -> Vec<I> {
+    vec![
+        I::Zeros,
+        I::Ones,
+        I::Constant(-0.1),
+        I::Uniform { low: -1.0, high: 1.0 },
+        I::Uniform { low: -0.37, high: 0.37 },
+        I::Uniform { low: 0.1, high: 0.7 },
+        I::Uniform { low: -3.0, high: 0.0 },
+        I::Uniform { low: 1e8, high: 1.1e8 },
+        I::Normal { mean: 0.0, stddev: 1.0 },
+        I::Normal { mean: 0.013, stddev: 0.27 },
+        I::Normal { mean: 1e-36, stddev: 1e-30 },
+        I::TruncatedNormal { mean: 0.0, stddev: 0.05 },
+        I::TruncatedNormal { mean: -7.7, stddev: 3.1 },
+        I::GlorotUniform,
+        I::GlorotNormal,
+        I::HeUniform,
+        I::HeNormal,
+    ]
+}
+
+/// Every variable of the session equals its twin; the message names the first bit that does not.
+fn assert_twins(session: &Session, seed: u64) {
+    for info in session.variables().iter() {
+        let got = session.read(info.name()).unwrap().to_le_bytes();
+        let wanted = initial_value(&info.variable, seed).unwrap().to_le_bytes();
+        assert_eq!(got.len(), wanted.len());
+        let size = info.dtype().size();
+        if let Some(at) = (0..got.len()).find(|&i| got[i] != wanted[i]) {
+            let element = at / size;
+            let range = element * size..(element + 1) * size;
+            panic!(
+                "{} {} {} seed {seed}: element {element} is {:x?}, its twin {:x?}",
+                info.name(),
+                info.dtype(),
+                info.shape(),
+                &got[range.clone()],
+                &wanted[range]
+            );
+        }
+    }
+}
+
+#[test]
+fn the_device_and_its_twin_agree_in_every_bit() {
+    let mut session = Session::new(&gpu());
+    let mut variables: Vec<Variable> = Vec::new();
+    for (index, initializer) in initializers().into_iter().enumerate() {
+        for size in [0usize, 1, 2, 3, 4, 5, 7, 64, 255, 257, 1009, 65_537] {
+            for dtype in [DType::F32, DType::F16] {
+                let name = format!("{index} {initializer} {dtype} {size}");
+                let mut variable = variable(&name, [size], initializer.clone());
+                variable.dtype = dtype;
+                // A constant or a mean that f16 cannot hold is tested elsewhere.
+                if initializer.check(&variable.shape, dtype).is_ok() {
+                    variables.push(variable);
+                }
+            }
+        }
+    }
+    for (name, shape, initializer) in [
+        ("identity", [13, 29], I::Identity { gain: 1.5 }),
+        ("tall identity", [29, 13], I::Identity { gain: -1.0 }),
+        ("empty identity", [0, 0], I::Identity { gain: 1.0 }),
+        ("orthogonal", [13, 29], I::Orthogonal { gain: 1.5 }),
+        ("values", [2, 2], I::Values(vec![1.0, -0.0, 1e-42, f32::INFINITY])),
+        ("matrix", [97, 103], I::GlorotUniform),
+    ] {
+        let whole = variable(name, shape, initializer);
+        let half = Variable { name: format!("{name} f16"), dtype: DType::F16, ..whole.clone() };
+        variables.extend([whole, half]);
+    }
+    for dtype in [DType::I32, DType::U32] {
+        for (name, initializer) in [("0", I::Zeros), ("1", I::Ones), ("7", I::Constant(7.0))] {
+            let variable = variable(&format!("{name} {dtype}"), [5], initializer);
+            variables.push(Variable { dtype, ..variable });
+        }
+    }
+    session.declare(&variables).unwrap();
+    for seed in [0, 7, u64::MAX] {
+        let names = session.initialize_all(seed, Overwrite::Refuse).unwrap();
+        assert_eq!(names.len(), variables.len());
+        assert_eq!(session.seed(), Some(seed));
+        assert_twins(&session, seed);
+    }
+}
+
+#[test]
+fn more_groups_than_one_dimension_holds() {
+    let gpu = gpu();
+    let widest = gpu.limits().max_compute_workgroups_per_dimension as usize;
+    let elements = (widest + 1) * 256 + 1;
+    let binding = gpu.limits().max_storage_buffer_binding_size as usize;
+    // f16 so that it fits the smallest binding there is.
+    assert!(elements * 2 <= binding);
+    let mut session = Session::new(&gpu);
+    let wide = variable("wide", [elements], I::Uniform { low: -1.0, high: 1.0 });
+    session.declare(&[Variable { dtype: DType::F16, ..wide }]).unwrap();
+    session.initialize_missing(3).unwrap();
+    assert_twins(&session, 3);
+}
+
+#[test]
+fn every_rounding_to_half_precision_is_to_nearest() {
+    // Uniform values through all exponents of f16, its subnormals, ties and overflow.
+    let mut session = Session::new(&gpu());
+    let mut variables = Vec::new();
+    for exponent in -30..18 {
+        let high = 2f32.powi(exponent);
+        let name = format!("2^{exponent}");
+        let variable = variable(&name, [3001], I::Uniform { low: -high, high });
+        variables.push(Variable { dtype: DType::F16, ..variable });
+    }
+    session.declare(&variables).unwrap();
+    session.initialize_missing(1).unwrap();
+    assert_twins(&session, 1);
+}
+
+#[test]
+fn missing_variables_get_the_bits_that_all_would() {
+    let gpu = gpu();
+    let names = ["a/weight", "a/bias", "b/weight", "b/bias"];
+    let declare = |names: &[&str]| {
+        let mut session = Session::new(&gpu);
+        let normal = I::Normal { mean: 0.0, stddev: 1.0 };
+        let variables: Vec<_> =
+            names.iter().map(|name| variable(name, [33], normal.clone())).collect();
+        session.declare(&variables).unwrap();
+        session
+    };
+    let mut all = declare(&names);
+    all.initialize_all(11, Overwrite::Refuse).unwrap();
+    let mut some = declare(&["b/bias", "zeta", "a/bias", "a/weight", "b/weight"]);
+    let given = TensorData::new([33], vec![2.5f32; 33]).unwrap();
+    some.assign("a/bias", &given).unwrap();
+    let made = some.initialize_missing(11).unwrap();
+    assert_eq!(made, ["b/bias", "zeta", "a/weight", "b/weight"]);
+    assert_eq!(some.read("a/bias").unwrap(), given);
+    assert_eq!(some.variable("a/bias").unwrap().origin, Origin::Assigned);
+    for name in ["a/weight", "b/weight", "b/bias"] {
+        assert_eq!(some.read(name).unwrap(), all.read(name).unwrap(), "{name}");
+        let origin = some.variable(name).unwrap().origin.to_string();
+        assert_eq!(origin, "initialized (normal(0, 1), seed 11)");
+    }
+    assert!(some.initialize_missing(12).unwrap().is_empty());
+}
+
+#[test]
+fn initialize_all_refuses_to_destroy_what_it_cannot_make_again() {
+    let mut session = Session::new(&gpu());
+    session.declare(&["a", "b", "c"].map(|name| variable(name, [2], I::Ones))).unwrap();
+    let given = TensorData::new([2], vec![5.0f32; 2]).unwrap();
+    for name in ["a", "c"] {
+        session.assign(name, &given).unwrap();
+    }
+    let error = session.initialize_all(1, Overwrite::Refuse).unwrap_err();
+    assert!(matches!(&error, SessionError::WouldOverwrite { variables } if variables.len() == 2));
+    let text = error.to_string();
+    for part in ["2 values", "`a` assigned", "`c` assigned", "initialize_missing", "Everything"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert_eq!(session.read("a").unwrap(), given);
+    assert_eq!(session.uninitialized().len(), 1);
+    assert_eq!(session.initialize_all(1, Overwrite::Everything).unwrap(), ["a", "b", "c"]);
+    assert_eq!(session.read("a").unwrap().as_f32().unwrap(), [1.0; 2]);
+    session.initialize_all(2, Overwrite::Refuse).unwrap();
+}
+
+#[test]
+fn an_initializer_that_does_not_fit_stops_all_of_them() {
+    let mut session = Session::new(&gpu());
+    let odd = variable("odd", [3], I::Identity { gain: 1.0 });
+    session.declare(&[variable("fine", [3], I::Ones), odd]).unwrap();
+    let error = session.initialize_missing(1).unwrap_err();
+    assert!(matches!(error, SessionError::Initializer { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("`odd`") && text.contains("initialize.rs"), "{text}");
+    assert_eq!(session.uninitialized().len(), 2);
+    assert_eq!(session.seed(), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_shapes_and_parameters_agree(
+        sizes in prop::collection::vec(0usize..5000, 1..6),
+        low in -10f32..10.0, width in 0f32..10.0,
+        mean in -10f32..10.0, stddev in 0f32..10.0,
+        seed: u64, staged: bool,
+    ) {
+        let memory = if staged { MemoryKind::Staged } else { MemoryKind::Mappable };
+        let mut session = Session::new(&gpu_with(memory, 1 << 20));
+        let kinds = [
+            I::Uniform { low, high: low + width },
+            I::Normal { mean, stddev },
+            I::TruncatedNormal { mean, stddev },
+        ];
+        let variables: Vec<_> = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, n)| variable(&format!("v{i}"), [*n], kinds[i % 3].clone()))
+            .collect();
+        session.declare(&variables).unwrap();
+        session.initialize_missing(seed).unwrap();
+        assert_twins(&session, seed);
+    }
+}

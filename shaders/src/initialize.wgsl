@@ -1,0 +1,174 @@
+// First values of variables. Every bit equals the CPU twin's (warmstart-graph, initialize.rs):
+// WGSL promises correct rounding only for + - * of f32, so all else is done in integers.
+//
+// An invocation makes four elements: one Philox block.
+
+struct Parameters {
+    kind: u32,
+    elements: u32,
+    // Elements are f16, two to a word.
+    half: u32,
+    // Identity: the extent of the last dimension.
+    columns: u32,
+    // Fill, identity: the bits of an element.
+    bits: u32,
+    // Normal: where the tail begins, of 2^33; 0 leaves it whole.
+    truncation: u32,
+    // Philox: counter words 1 to 3 and key.
+    purpose: u32,
+    name_low: u32,
+    name_high: u32,
+    seed_low: u32,
+    seed_high: u32,
+    // Always 0, which no compiler knows: see `apply`.
+    zero: u32,
+    scale: f32,
+    shift: f32,
+    lowest: f32,
+    highest: f32,
+}
+
+const FILL = 0u;
+const IDENTITY = 1u;
+const UNIFORM = 2u;
+const NORMAL = 3u;
+
+@group(0) @binding(0) var<uniform> parameters: Parameters;
+// Quantiles of the normal distribution in multiples of 2^-28, 64 pieces per octave of the tail.
+@group(0) @binding(1) var<storage, read> table: array<u32>;
+@group(0) @binding(2) var<storage, read_write> output: array<u32>;
+
+fn multiply_high(a: u32, b: u32) -> u32 {
+    let a_low = a & 0xffffu;
+    let a_high = a >> 16u;
+    let b_low = b & 0xffffu;
+    let b_high = b >> 16u;
+    let first = a_high * b_low + ((a_low * b_low) >> 16u);
+    let second = a_low * b_high + (first & 0xffffu);
+    return a_high * b_high + (first >> 16u) + (second >> 16u);
+}
+
+// Philox 4x32-10: Salmon et al. 2011.
+fn philox(block: u32) -> vec4<u32> {
+    var counter =
+        vec4<u32>(block, parameters.purpose, parameters.name_low, parameters.name_high);
+    var key = vec2<u32>(parameters.seed_low, parameters.seed_high);
+    for (var round = 0u; round < 10u; round++) {
+        counter = vec4<u32>(
+            multiply_high(0xCD9E8D57u, counter.z) ^ counter.y ^ key.x,
+            0xCD9E8D57u * counter.z,
+            multiply_high(0xD2511F53u, counter.x) ^ counter.w ^ key.y,
+            0xD2511F53u * counter.x,
+        );
+        key += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
+    }
+    return counter;
+}
+
+// Product, then sum, each rounded. A compiler may fuse the two into one rounding; the exclusive
+// or with a zero it cannot foresee keeps them apart.
+fn apply(sign: u32, magnitude: u32) -> f32 {
+    let product = bitcast<u32>(f32(magnitude) * parameters.scale) ^ parameters.zero ^ sign;
+    let sum = bitcast<f32>(product) + parameters.shift;
+    let raised = select(sum, parameters.lowest, sum < parameters.lowest);
+    return select(raised, parameters.highest, raised > parameters.highest);
+}
+
+fn uniform_value(word: u32) -> f32 {
+    let odd = i32(((word >> 9u) << 1u) | 1u) - 8388608;
+    return apply(select(0u, 0x80000000u, odd < 0), u32(abs(odd)));
+}
+
+fn quantile(tail: u32) -> u32 {
+    let octave = countLeadingZeros(tail);
+    let normalized = tail << octave;
+    let entry = (31u - octave) * 64u + ((normalized >> 25u) & 63u);
+    let upper = table[entry];
+    return upper - multiply_high(upper - table[entry + 1u], normalized << 7u);
+}
+
+fn normal_value(word: u32) -> f32 {
+    var tail = (word << 1u) | 1u;
+    var limit = 0xffffffffu;
+    if parameters.truncation != 0u {
+        tail = parameters.truncation + multiply_high(tail, 0u - parameters.truncation);
+        limit = 2u << 28u;
+    }
+    let magnitude = min(quantile(tail), limit);
+    // The upper 24 bits: what an f32 holds exactly.
+    let excess = 8u - min(countLeadingZeros(magnitude), 8u);
+    return apply(word & 0x80000000u, (magnitude >> excess) << excess);
+}
+
+// The nearest f16, ties to even, as bits; the argument is finite. `pack2x16float` may round either
+// way.
+fn to_half(value: f32) -> u32 {
+    let bits = bitcast<u32>(value);
+    let sign = (bits >> 16u) & 0x8000u;
+    let magnitude = bits & 0x7fffffffu;
+    // Below 2^-25, and the tie at 2^-25 itself, to zero.
+    if magnitude <= 0x33000000u { return sign; }
+    // From 65520 on, to infinity.
+    if magnitude >= 0x477ff000u { return sign | 0x7c00u; }
+    var shift = 13u;
+    var significand = magnitude - 0x38000000u;
+    if magnitude < 0x38800000u {
+        // Subnormal: units of 2^-24.
+        shift = 126u - (magnitude >> 23u);
+        significand = (magnitude & 0x7fffffu) | 0x800000u;
+    }
+    let kept = significand >> shift;
+    let rest = significand & ((1u << shift) - 1u);
+    let tie = 1u << (shift - 1u);
+    let up = rest > tie || (rest == tie && (kept & 1u) == 1u);
+    return sign | (kept + select(0u, 1u, up));
+}
+
+fn element_bits(element: u32, word: u32) -> u32 {
+    switch parameters.kind {
+        case FILL: { return parameters.bits; }
+        case IDENTITY: {
+            let row = element / parameters.columns;
+            return select(0u, parameters.bits, element - row * parameters.columns == row);
+        }
+        default: {
+            var value = 0.0;
+            if parameters.kind == UNIFORM {
+                value = uniform_value(word);
+            } else {
+                value = normal_value(word);
+            }
+            if parameters.half == 1u { return to_half(value); }
+            return bitcast<u32>(value);
+        }
+    }
+}
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let block = (group.y * groups.x + group.x) * 64u + local;
+    // The last row of groups may reach beyond the variable; `block * 4` must not wrap around.
+    if block > (parameters.elements - 1u) / 4u { return; }
+    var words = vec4<u32>(0u);
+    if parameters.kind >= UNIFORM { words = philox(block); }
+    let first = block * 4u;
+    var made = array<u32, 4>(0u, 0u, 0u, 0u);
+    for (var lane = 0u; lane < 4u; lane++) {
+        let element = first + lane;
+        if element < parameters.elements { made[lane] = element_bits(element, words[lane]); }
+    }
+    if parameters.half == 1u {
+        output[block * 2u] = made[0] | (made[1] << 16u);
+        if first + 2u < parameters.elements {
+            output[block * 2u + 1u] = made[2] | (made[3] << 16u);
+        }
+        return;
+    }
+    for (var lane = 0u; lane < 4u; lane++) {
+        if first + lane < parameters.elements { output[first + lane] = made[lane]; }
+    }
+}
