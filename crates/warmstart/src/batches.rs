@@ -1,7 +1,7 @@
 //! Which examples make up the batch of a step.
 
-use crate::generator::Generator;
 use rand::seq::SliceRandom;
+use warmstart_graph::random::Philox;
 
 /// Why examples cannot be put into batches.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,7 @@ impl Batches {
         let epoch = self.epoch(step);
         let order = match self.shuffled.take() {
             Some((held, order)) if held == epoch => order,
-            _ => shuffled(self.examples, self.seed, epoch),
+            _ => shuffled(self.examples, self.seed, &format!("batches of epoch {epoch}")),
         };
         let (_, order) = self.shuffled.insert((epoch, order));
         // Smaller than the number of examples, so it fits.
@@ -118,10 +118,10 @@ impl Batches {
     }
 }
 
-/// The numbers `0..examples` in the order of one epoch.
-pub(crate) fn shuffled(examples: u32, seed: u64, epoch: u64) -> Vec<u32> {
+/// The numbers `0..examples` in an order of its own for each seed and purpose.
+pub(crate) fn shuffled(examples: u32, seed: u64, purpose: &str) -> Vec<u32> {
     let mut order: Vec<u32> = (0..examples).collect();
-    order.shuffle(&mut Generator::new(seed, epoch));
+    order.shuffle(&mut Philox::new(seed, purpose).rng());
     order
 }
 
@@ -132,9 +132,13 @@ mod tests {
     /// A new version of `rand` must not change the order: runs saved before it could not resume.
     #[test]
     fn the_order_never_changes() {
-        assert_eq!(shuffled(10, 7, 0), [9, 4, 5, 0, 7, 1, 6, 3, 2, 8]);
-        assert_eq!(shuffled(10, 7, 1), [7, 1, 4, 9, 8, 3, 2, 5, 6, 0]);
-        assert_eq!(shuffled(10, 1 << 40, 0), [4, 7, 0, 9, 3, 2, 8, 5, 1, 6]);
+        let mut batches = Batches::new(10, 10, 7).unwrap();
+        assert_eq!(batches.indices(0), [5, 1, 4, 7, 2, 6, 8, 0, 3, 9]);
+        assert_eq!(batches.indices(1), [7, 3, 1, 4, 5, 6, 9, 2, 0, 8]);
+        assert_eq!(
+            Batches::new(10, 10, 1 << 40).unwrap().indices(0),
+            [0, 3, 7, 2, 6, 4, 5, 9, 1, 8]
+        );
     }
 
     #[test]

@@ -210,8 +210,7 @@ impl Dataset {
             return Err(refuse);
         }
         let count = u32::try_from(examples).map_err(|_| refuse)?;
-        // No training run reaches this epoch, so a split never equals a batch order of its seed.
-        let order = shuffled(count, seed, u64::MAX);
+        let order = shuffled(count, seed, "training and test part");
         let (test, training) = order.split_at(test as usize);
         Ok((self.selected(training)?, self.selected(test)?))
     }

@@ -7,7 +7,6 @@
 
 mod batches;
 mod dataset;
-mod generator;
 mod loss_watch;
 pub mod metrics;
 pub mod prelude;
