@@ -2,8 +2,8 @@
 #![deny(unsafe_code)]
 
 mod adapter;
-mod compile;
 mod backup;
+mod compile;
 mod device;
 mod download;
 mod error;
@@ -17,8 +17,8 @@ mod run;
 mod session;
 mod store;
 mod table;
-mod upload;
 mod transfer;
+mod upload;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use device::{Gpu, GpuOptions, MemoryKind};

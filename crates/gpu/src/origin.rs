@@ -130,7 +130,8 @@ mod tests {
             step: Some(500),
         };
         assert_eq!(restored.to_string(), "restored (step-500.safetensors: fc1/weight, step 500)");
-        let trained = restored.trained();
+        let mut trained = restored;
+        trained.train();
         assert_eq!(
             trained.to_string(),
             "trained, from restored (step-500.safetensors: fc1/weight, step 500)"
@@ -151,7 +152,8 @@ mod tests {
     #[test]
     fn origins_survive_serialization() {
         let origin = Origin::Initialized { initializer: Initializer::HeNormal, seed: u64::MAX };
-        let trained = origin.trained();
+        let mut trained = origin;
+        trained.train();
         let text = serde_json::to_string(&trained).unwrap();
         assert_eq!(serde_json::from_str::<Origin>(&text).unwrap(), trained);
     }
