@@ -1,1 +1,2 @@
-//! Small programs: one per question a user asks.
+//! Small programs: one per question a user asks. Each is a file in `src/bin`; `make demo` runs
+//! `digits`.

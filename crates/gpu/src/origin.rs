@@ -136,7 +136,9 @@ mod tests {
             trained.to_string(),
             "trained, from restored (step-500.safetensors: fc1/weight, step 500)"
         );
-        assert_eq!(trained.clone().trained(), trained);
+        let once = trained.clone();
+        trained.train();
+        assert_eq!(trained, once);
         let made = Origin::Initialized { initializer: Initializer::GlorotUniform, seed: 7 };
         assert_eq!(made.to_string(), "initialized (glorot_uniform, seed 7)");
         let absent = Origin::Uninitialized(Missing::AbsentFromCheckpoint {

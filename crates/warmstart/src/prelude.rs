@@ -1,5 +1,7 @@
 //! What a training program uses, in one import: `use warmstart::prelude::*;`.
 
 pub use crate::metrics::{Axis, LossCurve, MetricsTable, MetricsWriter};
-pub use crate::{Batches, Dataset, LossWatch, OnNonFinite, Progress};
+pub use crate::{Batches, Dataset, LossWatch, OnNonFinite, Progress, Run, Training};
+pub use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
+pub use warmstart_gpu::{Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session};
 pub use warmstart_graph::*;

@@ -1,0 +1,62 @@
+//! Trains a classifier of handwritten digits. Run it again: it goes on from its newest checkpoint.
+
+use flate2::read::GzDecoder;
+use std::error::Error;
+use std::io::BufReader;
+use warmstart::prelude::*;
+
+const BATCH: usize = 64;
+
+/// Images `[batch, 64]` to logits `[batch, 10]`.
+fn model<'g>(graph: &'g Graph, batch: usize) -> Tensor<'g> {
+    let images = graph.placeholder("images", [batch, 64], DType::F32);
+    let hidden = graph.scope("fc1").linear(images, 128).relu();
+    let hidden = graph.scope("fc2").linear(hidden, 64).relu();
+    graph.scope("fc3").linear(hidden, 10)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let steps: u64 = arguments.next().map_or(Ok(1000), |steps| steps.parse())?;
+    let directory = arguments.next().unwrap_or_else(|| "runs/digits".to_owned());
+
+    let csv = GzDecoder::new(&include_bytes!("../../data/digits.csv.gz")[..]);
+    let digits = Dataset::read_csv(BufReader::new(csv))?.scaled(1.0 / 16.0);
+    let (training, test) = digits.split(0.2, 7)?;
+
+    // What to compute: a loss to train on, and the same variables on the whole test part.
+    let graph = Graph::new();
+    let labels = graph.placeholder("labels", [BATCH], DType::I32);
+    let loss = model(&graph, BATCH).softmax_cross_entropy(labels);
+    let optimizer = Optimizer::adam(2e-3);
+    let step = optimizer.minimize(loss);
+    let evaluation = Graph::new();
+    let labels = evaluation.placeholder("labels", [test.len()], DType::I32);
+    let accuracy = model(&evaluation, test.len()).accuracy(labels);
+
+    // Where: variables live in the session, plans share them.
+    let gpu = Gpu::new()?;
+    println!("{}", gpu.summary());
+    let mut session = Session::new(&gpu);
+    let train = session.compile(&graph, &[loss], &[step.update])?;
+    let evaluate = session.compile(&evaluation, &[accuracy], &[])?;
+    let plan = Training::new(&directory).steps(steps).seed(7).save_every(250);
+    let mut run = plan.begin(&mut session, &graph, &optimizer)?;
+    println!("{}\n\n{}\n", run.begun(), session.variables());
+
+    let mut batches = Batches::new(training.len(), BATCH, 7)?;
+    let (mut images, mut labels) = (Vec::new(), Vec::new());
+    while let Some(step) = run.next_step() {
+        training.gather(batches.indices(step), &mut images, &mut labels)?;
+        let feeds = [("images", Feed::from(&images)), ("labels", Feed::from(&labels))];
+        let outputs = session.run(&train, &feeds)?;
+        run.record(&session, &outputs, loss)?;
+    }
+    let saved = run.finish(&session)?;
+
+    let feeds = [("images", test.inputs().into()), ("labels", test.labels().into())];
+    let share = session.run(&evaluate, &feeds)?.scalar(accuracy)?;
+    println!("{:.1} % of {} test images are recognised", 100.0 * share, test.len());
+    println!("saved {}; losses are drawn in {directory}/loss.svg", saved.display());
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The digits example as a user runs it: once, again, and killed half-way.
+
+use safetensors::SafeTensors;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn digits(steps: u64, directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_digits"));
+    command.arg(steps.to_string()).arg(directory);
+    command
+}
+
+fn run(steps: u64, directory: &Path) -> String {
+    let output = digits(steps, directory).output().expect("the example starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "digits failed: {errors}");
+    String::from_utf8(output.stdout).expect("the example prints UTF-8")
+}
+
+fn tensors(file: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let parsed = SafeTensors::deserialize(&bytes).expect("a plain safetensors file");
+    parsed.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect()
+}
+
+/// The newest checkpoint's step, by name alone.
+fn newest(directory: &Path) -> Option<u64> {
+    let names = std::fs::read_dir(directory).ok()?.flatten();
+    names
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+        })
+        .max()
+}
+
+fn step_file(directory: &Path, step: u64) -> PathBuf {
+    directory.join(format!("step-{step}.safetensors"))
+}
+
+#[test]
+fn digits_learns_resumes_and_survives_a_kill() {
+    let whole = tempfile::tempdir().expect("a temporary directory");
+    let printed = run(1000, whole.path());
+    assert!(printed.contains("20 variables initialized, seed 7"), "{printed}");
+    let percent: f64 = printed
+        .lines()
+        .find_map(|line| line.strip_suffix(" % of 359 test images are recognised"))
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no accuracy in: {printed}"));
+    assert!(percent >= 97.0, "{printed}");
+    assert!(whole.path().join("loss.svg").is_file());
+    assert!(whole.path().join("metrics.csv").is_file());
+
+    // The same run, killed as soon as its first checkpoint is there.
+    let broken = tempfile::tempdir().expect("a temporary directory");
+    let mut child = digits(1000, broken.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the example starts");
+    // A bound for a hung program, far beyond what the slowest machine needs.
+    let patience = Instant::now() + Duration::from_secs(600);
+    while newest(broken.path()).is_none() {
+        assert!(Instant::now() < patience, "no checkpoint appeared");
+        let ended = child.try_wait().expect("the child can be asked");
+        assert!(ended.is_none(), "the example ended before its first checkpoint");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("the child can be killed");
+    child.wait().expect("the child is gone");
+    let reached = newest(broken.path()).expect("a checkpoint was there");
+    assert!(reached < 1000, "the kill came too late to show anything");
+
+    let printed = run(1000 - reached, broken.path());
+    assert!(printed.contains(&format!("step-{reached}.safetensors → 20 variables")), "{printed}");
+    let (whole, broken) =
+        (tensors(&step_file(whole.path(), 1000)), tensors(&step_file(broken.path(), 1000)));
+    assert_eq!(whole.len(), 20);
+    for (name, bytes) in &whole {
+        assert!(broken.get(name) == Some(bytes), "{name} differs from the run without a break");
+    }
+}
