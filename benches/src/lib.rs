@@ -1,1 +1,147 @@
-//! Criterion benchmarks of warmstart.
+//! What the benchmarks share: the models, and what is printed before each group.
+//!
+//! The benchmarks are in `benches/`, the numbers of one machine in `RESULTS.md`.
+
+use warmstart_gpu::{Feed, Gpu, GpuError, Plan, RunError, Session};
+use warmstart_graph::{
+    DType, Graph, Initializer, Location, Optimizer, Role, Shape, Tensor, Update, Variable,
+};
+
+/// An MLP that classifies, with ReLU between its layers, trained by Adam.
+#[derive(Clone, Copy, Debug)]
+pub struct Mlp {
+    /// Its name in the reports.
+    pub name: &'static str,
+    /// Features, the units of each hidden layer, classes.
+    pub widths: &'static [usize],
+    /// Rows in a batch.
+    pub batch: usize,
+}
+
+/// A digits model: everything about it is overhead.
+pub const SMALL: Mlp = Mlp { name: "64-128-64-10 batch 64", widths: &[64, 128, 64, 10], batch: 64 };
+
+/// An MNIST model: products begin to matter.
+pub const LARGE: Mlp =
+    Mlp { name: "784-512-256-10 batch 128", widths: &[784, 512, 256, 10], batch: 128 };
+
+impl Mlp {
+    /// Builds the model in an empty graph; gives the loss and the update.
+    pub fn build<'g>(&self, graph: &'g Graph) -> (Tensor<'g>, Update<'g>) {
+        let mut x = graph.placeholder("x", [self.batch, self.widths[0]], DType::F32);
+        let labels = graph.placeholder("labels", [self.batch], DType::I32);
+        for (layer, &units) in self.widths[1..].iter().enumerate() {
+            x = graph.scope(&format!("fc{}", layer + 1)).linear(x, units);
+            if layer + 2 < self.widths.len() {
+                x = x.relu();
+            }
+        }
+        let loss = x.softmax_cross_entropy(labels);
+        (loss, Optimizer::adam(1e-3).minimize(loss).update)
+    }
+
+    /// A batch: features in [-1, 1) without order, and labels.
+    pub fn batch(&self) -> (Vec<f32>, Vec<i32>) {
+        let classes = self.widths[self.widths.len() - 1];
+        let labels = (0..self.batch).map(|row| (row * 7 % classes) as i32).collect();
+        (numbers(self.batch * self.widths[0]), labels)
+    }
+
+    /// A new session with the model compiled, its loss fetched, and initialized.
+    ///
+    /// # Errors
+    /// What compiling or initializing report.
+    pub fn compile<'g>(
+        &self,
+        gpu: &Gpu,
+        graph: &'g Graph,
+    ) -> Result<(Session, Plan, Tensor<'g>), Box<dyn std::error::Error>> {
+        let (loss, update) = self.build(graph);
+        let mut session = Session::new(gpu);
+        let plan = session.compile(graph, &[loss], &[update])?;
+        session.initialize_missing(1)?;
+        Ok((session, plan, loss))
+    }
+}
+
+/// A dense layer with ReLU of square matrices, its input a variable, so that a run moves nothing
+/// from the host.
+///
+/// # Errors
+/// What compiling or initializing report.
+pub fn square_layer(gpu: &Gpu, size: usize) -> Result<(Session, Plan), Box<dyn std::error::Error>> {
+    let graph = Graph::new();
+    let x = graph.variable("x", [size, size], Initializer::GlorotUniform);
+    let y = graph.scope("fc").linear(x, size).relu();
+    let mut session = Session::new(gpu);
+    let plan = session.compile(&graph, &[y], &[])?;
+    session.initialize_missing(1)?;
+    Ok((session, plan))
+}
+
+/// `count` trainable variables of `[512, 512]`, 1 MiB each.
+pub fn mebibytes(count: usize) -> Vec<Variable> {
+    let variable = |number| Variable {
+        name: format!("layer_{number}/weight"),
+        shape: Shape::from([512, 512]),
+        dtype: DType::F32,
+        initializer: Initializer::GlorotUniform,
+        role: Role::Trainable,
+        location: Location::caller(),
+    };
+    (0..count).map(variable).collect()
+}
+
+/// Runs a plan `steps` times and then waits for the device; no value is read.
+///
+/// # Errors
+/// What the runs report.
+pub fn run_and_wait(
+    session: &mut Session,
+    plan: &Plan,
+    feeds: &[(&str, Feed<'_>)],
+    steps: usize,
+) -> Result<(), RunError> {
+    let mut last = None;
+    for _ in 0..steps {
+        last = Some(session.run(plan, feeds)?);
+    }
+    last.map_or(Ok(()), |outputs| outputs.wait())
+}
+
+/// Waits until the device has done all that was submitted.
+///
+/// # Errors
+/// What the device reports.
+pub fn drain(gpu: &Gpu) -> Result<(), GpuError> {
+    gpu.wait(gpu.queue().submit([]))
+}
+
+/// Prints which adapter the group that follows runs on.
+pub fn announce(group: &str, gpu: &Gpu) {
+    println!("\n{group}: on {}, variables filled by {:?}", gpu.summary(), gpu.memory());
+}
+
+/// Prints what one run of a plan costs.
+pub fn describe(name: &str, plan: &Plan) {
+    let dispatches = plan.dispatches();
+    let bytes: u64 = dispatches.iter().map(|dispatch| dispatch.bytes).sum();
+    let memory = plan.memory();
+    println!(
+        "{name}: a step is {} dispatches, {} submit, {bytes} bytes read and written by kernels; \
+         the plan keeps {} bytes on the device beside the variables",
+        dispatches.len(),
+        plan.submits(),
+        memory.peak(),
+    );
+}
+
+/// Numbers in [-1, 1), the same at each call.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}

@@ -1,0 +1,125 @@
+//! How fast it computes: a dense layer, training steps, compiling.
+//!
+//! Every measured section ends with waiting for the device.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
+use std::error::Error;
+use std::time::Duration;
+use warmstart_benches::{LARGE, SMALL, announce, describe, run_and_wait, square_layer};
+use warmstart_gpu::{Gpu, Session};
+use warmstart_graph::Graph;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// One run of linear + ReLU of square matrices, forward, then wait. Weights and input are on the
+/// device; the result is copied into a readback buffer there, which the host does not read.
+/// Elements are floating-point operations of the product, 2 n³.
+fn linear(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
+    announce("linear", gpu);
+    let mut group = criterion.benchmark_group("linear");
+    group.sampling_mode(SamplingMode::Flat);
+    for size in [256, 512, 1024, 2048] {
+        let (mut session, plan) = square_layer(gpu, size)?;
+        describe(&format!("linear+relu {size}"), &plan);
+        run_and_wait(&mut session, &plan, &[], 1)?;
+        group.throughput(Throughput::Elements(2 * (size as u64).pow(3)));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            bencher.iter(|| run_and_wait(&mut session, &plan, &[], 1).expect("the device works"));
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+/// How many training steps one measured section takes.
+const STEPS: usize = 10;
+
+/// Ten Adam steps, each with a fed batch. `wait`: no loss is read, and after the tenth the device is waited
+/// for. `read`: the loss is read, hence waited for, after each. Elements are steps.
+fn train(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
+    announce("train", gpu);
+    let mut group = criterion.benchmark_group("train");
+    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(STEPS as u64));
+    for model in [SMALL, LARGE] {
+        let graph = Graph::new();
+        let (mut session, plan, loss) = model.compile(gpu, &graph)?;
+        describe(model.name, &plan);
+        let (x, labels) = model.batch();
+        let feeds = [("x", (&x).into()), ("labels", (&labels).into())];
+        run_and_wait(&mut session, &plan, &feeds, 1)?;
+        group.bench_function(BenchmarkId::new(model.name, "wait"), |bencher| {
+            bencher.iter(|| {
+                run_and_wait(&mut session, &plan, &feeds, STEPS).expect("the device works");
+            });
+        });
+        group.bench_function(BenchmarkId::new(model.name, "read"), |bencher| {
+            bencher.iter(|| {
+                for _ in 0..STEPS {
+                    let outputs = session.run(&plan, &feeds).expect("the device works");
+                    outputs.scalar(loss).expect("the loss is fetched");
+                }
+            });
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+/// Compiling the small MLP for training. `cold`: `Session::compile` on a device that was opened for it,
+/// so no pipeline is there (what the driver caches on disk may be). `warm`: on a device that has compiled the same
+/// graph, so all pipelines are. `first_step`: open a device, build, compile, initialize, one step, wait.
+fn compile(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
+    announce("compile", gpu);
+    let graph = Graph::new();
+    let (loss, update) = SMALL.build(&graph);
+    let mut group = criterion.benchmark_group("compile");
+    group.sampling_mode(SamplingMode::Flat);
+    group.bench_function("cold", |bencher| {
+        bencher.iter_batched(
+            || Session::new(&Gpu::new().expect("it opened before")),
+            |mut session| {
+                let plan = session.compile(&graph, &[loss], &[update]).expect("it compiles");
+                (session, plan)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    Session::new(gpu).compile(&graph, &[loss], &[update])?;
+    group.bench_function("warm", |bencher| {
+        bencher.iter_batched(
+            || Session::new(gpu),
+            |mut session| {
+                let plan = session.compile(&graph, &[loss], &[update]).expect("it compiles");
+                (session, plan)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    let (x, labels) = SMALL.batch();
+    let feeds = [("x", (&x).into()), ("labels", (&labels).into())];
+    group.bench_function("first_step", |bencher| {
+        bencher.iter_with_large_drop(|| {
+            let gpu = Gpu::new().expect("it opened before");
+            let graph = Graph::new();
+            let (mut session, plan, _) = SMALL.compile(&gpu, &graph).expect("it compiles");
+            run_and_wait(&mut session, &plan, &feeds, 1).expect("the device works");
+            (session, plan)
+        });
+    });
+    group.finish();
+    Ok(())
+}
+
+fn main() -> Outcome {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    let gpu = Gpu::new()?;
+    linear(&mut criterion, &gpu)?;
+    train(&mut criterion, &gpu)?;
+    compile(&mut criterion, &gpu)?;
+    criterion.final_summary();
+    Ok(())
+}
