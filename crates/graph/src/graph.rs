@@ -263,6 +263,12 @@ impl Graph {
         Some(Tensor::new(self, id))
     }
 
+    /// The tensor of a node, such as one noted before the graph was stored; none if the graph has no
+    /// such node. Indices mean nothing in other graphs.
+    pub fn tensor(&self, id: NodeId) -> Option<Tensor<'_>> {
+        (id.0 < self.inner.borrow().def.nodes.len()).then(|| Tensor::new(self, id))
+    }
+
     /// Adds a node; a node that does not fit, or has an input that did not, is invalid.
     #[track_caller]
     pub(crate) fn add(&self, op: Op, inputs: &[NodeId], scope: &str) -> Tensor<'_> {
