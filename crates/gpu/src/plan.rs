@@ -151,7 +151,8 @@ impl Session {
             .variables
             .iter()
             .zip(used)
-            .filter_map(|(variable, used)| used.then(|| variable.clone()))
+            .filter(|(_, used)| *used)
+            .map(|(variable, _)| variable.clone())
             .collect();
         self.declare(&variables)?;
         Builder { gpu, session: self, def: &def, program: &program, target, own: HashMap::new() }

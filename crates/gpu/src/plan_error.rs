@@ -15,7 +15,7 @@ pub enum CompileError {
     Graph(#[from] GraphErrors),
     /// A variable of the graph does not agree with the session's, or has no room.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(Box<SessionError>),
     /// The device failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -72,6 +72,12 @@ pub enum CompileError {
         /// The limit.
         limit: u32,
     },
+}
+
+impl From<SessionError> for CompileError {
+    fn from(error: SessionError) -> CompileError {
+        CompileError::Session(Box::new(error))
+    }
 }
 
 /// A variable without a value that a run would have read.

@@ -3,7 +3,7 @@
 use crate::ops::Op;
 use crate::{
     DType, GraphError, GraphErrors, Initializer, Location, Problem, Role, Scope, Shape, Tensor,
-    TensorData, Variable,
+    TensorData, Update, Variable,
 };
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -267,6 +267,13 @@ impl Graph {
     /// such node. Indices mean nothing in other graphs.
     pub fn tensor(&self, id: NodeId) -> Option<Tensor<'_>> {
         (id.0 < self.inner.borrow().def.nodes.len()).then(|| Tensor::new(self, id))
+    }
+
+    /// The update of a node, such as one noted before the graph was stored; none if the graph has
+    /// no such node, or it is no update.
+    pub fn update(&self, id: NodeId) -> Option<Update<'_>> {
+        let tensor = self.tensor(id)?;
+        self.with(id, |node| node.op.is_update()).then_some(Update { tensor })
     }
 
     /// Adds a node; a node that does not fit, or has an input that did not, is invalid.

@@ -67,7 +67,7 @@ pub enum TrainingError {
     Checkpoint(#[from] CheckpointError),
     /// Variables could not be initialized.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(Box<SessionError>),
     /// A loss could not be read.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -88,6 +88,12 @@ pub enum TrainingError {
         "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()
     )]
     NoStep(PathBuf),
+}
+
+impl From<SessionError> for TrainingError {
+    fn from(error: SessionError) -> TrainingError {
+        TrainingError::Session(Box::new(error))
+    }
 }
 
 /// What a run began with.
@@ -293,8 +299,8 @@ impl Run {
     ) -> Result<(), TrainingError> {
         let step = self.done;
         self.done += 1;
-        let save = self.training.save_every > 0 && self.done % self.training.save_every == 0;
-        let log = self.done % self.training.log_every == 0 || self.done == self.last;
+        let save = self.done.is_multiple_of(self.training.save_every);
+        let log = self.done.is_multiple_of(self.training.log_every) || self.done == self.last;
         let mut shown = None;
         if log || save || !self.pending.is_empty() {
             let value = outputs.scalar(loss)?;

@@ -179,10 +179,6 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
                 demands[input].push(Demand { root, in_step: false, evaluations: usize::MAX });
             }
         }
-        if matches!(node.op, Op::MatMul { .. }) {
-            // The operand may be a view that is no memory of its own; then it needs a kernel,
-            // which `forced` saw to.
-        }
     }
     fused
 }

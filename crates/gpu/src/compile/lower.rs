@@ -257,7 +257,7 @@ impl Lowering<'_> {
             }
             loads.len()
         };
-        let fits = |&id: &usize| loads(id) + 1 <= self.target.storage_buffers;
+        let fits = |&id: &usize| loads(id) < self.target.storage_buffers;
         match inside.filter(fits).max_by_key(|&id| loads(id)) {
             Some(cut) => Refused::TooManyBindings { cut },
             None => Refused::Hopeless { root, buffers },

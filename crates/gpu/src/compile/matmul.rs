@@ -26,7 +26,6 @@ pub(crate) struct Choice {
     pub kernel: &'static str,
     pub source: &'static str,
     pub workgroups: [u32; 3],
-    /// The widest `k` runs of rows a workgroup or invocation covers, for the listing.
     pub constants: Vec<(&'static str, f64)>,
 }
 

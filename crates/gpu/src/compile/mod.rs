@@ -233,10 +233,4 @@ impl Program {
             }
         }
     }
-
-    /// The number of kernel launches, where an optimizer counts as one.
-    #[cfg(test)]
-    pub fn dispatches(&self) -> usize {
-        self.steps.len()
-    }
 }
