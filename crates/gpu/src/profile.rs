@@ -1,0 +1,145 @@
+//! How long each kernel of a plan takes, from the device's own clock.
+
+use crate::error::GpuError;
+use crate::plan::{DispatchInfo, Plan};
+use crate::plan_error::RunError;
+use crate::run::Feed;
+use crate::session::Session;
+use comfy_table::{CellAlignment, Table, presets};
+use std::fmt;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// Pairs of timestamps that one query set holds.
+const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
+
+/// One run of a plan, kernel by kernel. Printing it gives a table.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Each dispatch with its time on the device, in order.
+    pub dispatches: Vec<(DispatchInfo, Duration)>,
+}
+
+impl Profile {
+    /// The time of all kernels together, without what lies between them.
+    pub fn total(&self) -> Duration {
+        self.dispatches.iter().map(|(_, time)| *time).sum()
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(["", "operations", "kernel", "µs", "GB/s", "GFLOP/s"]);
+        let rate = |amount: u64, time: Duration| match time.as_secs_f64() {
+            0.0 => "-".to_owned(),
+            seconds => format!("{:.2}", amount as f64 / seconds / 1e9),
+        };
+        for (at, (info, time)) in self.dispatches.iter().enumerate() {
+            table.add_row([
+                at.to_string(),
+                info.operations.clone(),
+                info.kernel.to_owned(),
+                format!("{:.1}", time.as_secs_f64() * 1e6),
+                rate(info.bytes, *time),
+                rate(info.arithmetic, *time),
+            ]);
+        }
+        for column in [0, 3, 4, 5] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        write!(f, "{}\n{:.1} µs in kernels", table.trim_fmt(), self.total().as_secs_f64() * 1e6)
+    }
+}
+
+impl Session {
+    /// Runs a plan once with a timestamp before and after each kernel, and waits for it. The
+    /// kernels have a pass each then, so the whole takes longer than a run; variables change as in
+    /// a run.
+    ///
+    /// # Errors
+    /// [`RunError::NoTimestamps`] if the adapter has no timestamp queries; else as
+    /// [`Session::run`].
+    pub fn profile(
+        &mut self,
+        plan: &Plan,
+        feeds: &[(&str, Feed<'_>)],
+    ) -> Result<Profile, RunError> {
+        if !self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(RunError::NoTimestamps);
+        }
+        let values = self.check(plan, feeds)?;
+        let times = plan.timed(&values)?;
+        self.mark(plan);
+        let infos = plan.dispatches();
+        Ok(Profile { dispatches: infos.into_iter().zip(times).collect() })
+    }
+}
+
+impl Plan {
+    fn timed(&self, values: &[&[u8]]) -> Result<Vec<Duration>, GpuError> {
+        let gpu = &self.gpu;
+        let count = self.launches.len();
+        let bytes = (count.max(1) * 16) as u64;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        // Each query set is resolved to a place of its own, at a multiple of 256.
+        let resolved = gpu.buffer("timestamps", bytes.next_multiple_of(256), usage)?;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let upload = uploads.acquire(gpu)?;
+        let submission = gpu.checked("a timed run", |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            if let Some(upload) = &upload {
+                self.write_feeds(upload, values, &mut encoder)?;
+            }
+            for (part, launches) in self.launches.chunks(PAIRS).enumerate() {
+                let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("timestamps"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2 * launches.len() as u32,
+                });
+                for (at, launch) in launches.iter().enumerate() {
+                    let timestamps = wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * at as u32),
+                        end_of_pass_write_index: Some(2 * at as u32 + 1),
+                    };
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: Some(launch.info.kernel),
+                        timestamp_writes: Some(timestamps),
+                    });
+                    pass.set_pipeline(&launch.pipeline);
+                    pass.set_bind_group(0, &launch.bind_group, &[]);
+                    let [x, y, z] = launch.workgroups;
+                    pass.dispatch_workgroups(x, y, z);
+                }
+                let place = (part * PAIRS * 16) as u64;
+                encoder.resolve_query_set(&queries, 0..2 * launches.len() as u32, &resolved, place);
+            }
+            encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
+            Ok(gpu.queue().submit([encoder.finish()]))
+        })??;
+        uploads.release(submission.clone());
+        readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
+            // A mapping fails only with the device, and then the wait says so.
+        });
+        gpu.wait(submission)?;
+        let view = readback.get_mapped_range(..bytes).map_err(|error| GpuError::Internal {
+            what: "reading timestamps".to_owned(),
+            message: error.to_string(),
+        })?;
+        let period = f64::from(gpu.queue().get_timestamp_period());
+        let stamp = |eight: &[u8]| {
+            eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte))
+        };
+        let times = view.chunks_exact(16).take(count).map(|pair| {
+            let ticks = stamp(&pair[8..]).saturating_sub(stamp(&pair[..8]));
+            Duration::from_nanos((ticks as f64 * period) as u64)
+        });
+        Ok(times.collect())
+    }
+}
