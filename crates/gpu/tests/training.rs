@@ -6,7 +6,7 @@ mod trajectory;
 
 use trajectory::{NAMES, Trajectory};
 use warmstart_gpu::{Gpu, Session};
-use warmstart_graph::{DType, Graph, Optimizer, Schedule, TensorData};
+use warmstart_graph::{DType, Graph, Initializer, Optimizer, Schedule, TensorData};
 
 /// Relative to the number itself; a weight's sum relative to the sum of its magnitudes, and a
 /// learning rate to the first.
@@ -131,4 +131,25 @@ fn two_runs_with_one_seed_agree_to_the_last_bit() {
     };
     assert!(weight(&first).is_some());
     assert_ne!(weight(&first), weight(&other));
+}
+
+/// Gradients lie in one buffer, and a kernel may not read what it writes.
+#[test]
+fn a_gradient_may_be_computed_from_another() {
+    let gpu = common::gpu();
+    let graph = Graph::new();
+    let weight = graph.variable("weight", [4, 3], Initializer::Zeros);
+    let bias = graph.variable("bias", [3], Initializer::Zeros);
+    let loss = (weight + bias - 1.0).square().sum_all();
+    let step = Optimizer::sgd(0.125).clip_global_norm(100.0).minimize(loss);
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &[loss, step.gradient_norm], &[step.update]).unwrap();
+    assign_zeros(&mut session);
+    let outputs = session.run(&plan, &[]).unwrap();
+    assert_eq!(outputs.scalar(loss).unwrap(), 12.0);
+    // Twelve gradients of -2, and three of -8.
+    let norm = outputs.scalar(step.gradient_norm).unwrap();
+    assert!((norm - 240f32.sqrt()).abs() < 1e-4, "{norm}");
+    assert_eq!(session.read("weight").unwrap().as_f32(), Some(&[0.25f32; 12][..]));
+    assert_eq!(session.read("bias").unwrap().as_f32(), Some(&[1.0f32; 3][..]));
 }

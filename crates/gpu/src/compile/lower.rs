@@ -210,10 +210,11 @@ impl Lowering<'_> {
     fn push(
         &mut self,
         root: usize,
-        kernel: Kernel,
+        mut kernel: Kernel,
         workgroups: [u32; 3],
         operations: u64,
     ) -> Result<(), Refused> {
+        let apart = self.result_apart(root, &mut kernel);
         let buffers = kernel.bindings.list.len();
         if buffers > self.target.storage_buffers {
             return Err(self.too_many(root, buffers));
@@ -230,7 +231,41 @@ impl Lowering<'_> {
             operations,
         };
         self.lowered.steps.push(Step::Dispatch(dispatch));
-        Ok(())
+        match apart {
+            Some(from) => self.copy_to_packed(root, from),
+            None => Ok(()),
+        }
+    }
+
+    /// A kernel cannot read and write one buffer, and packed values lie in one. If this one would,
+    /// its result goes to a place of its own first.
+    fn result_apart(&mut self, root: usize, kernel: &mut Kernel) -> Option<Place> {
+        let packed = &self.lowered.packed;
+        let reads_packed = kernel.bindings.list.iter().any(|bound| match bound.place {
+            Place::Value(id) => bound.access == Access::Read && packed.contains_key(&id),
+            _ => false,
+        });
+        let result = kernel.bindings.list.iter().position(|bound| {
+            bound.place == Place::Value(root)
+                && bound.access == Access::Write
+                && packed.contains_key(&root)
+        });
+        let result = result.filter(|_| reads_packed)?;
+        let place = self.scratch(self.live.elements(root) as u64 * 4);
+        kernel.bindings.list[result].place = place;
+        Some(place)
+    }
+
+    fn copy_to_packed(&mut self, root: usize, from: Place) -> Result<(), Refused> {
+        let elements = self.live.elements(root);
+        let mut kernel = Kernel::new("elementwise", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
+        kernel.constants.push(("ELEMENTS", elements as f64));
+        self.bind_result(&mut kernel, root);
+        kernel.bindings.bind("values", from, Access::Read, "f32");
+        let value = "fn value(i: u32) -> f32 {\n    return values[i];\n}\n";
+        kernel.sections.push(("value", value.to_owned()));
+        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, 0)
     }
 
     /// The node that is best computed apart: the largest part of the expression that is not all of
