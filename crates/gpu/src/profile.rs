@@ -91,7 +91,7 @@ impl Plan {
         let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         let upload = uploads.acquire(gpu)?;
-        let submission = gpu.checked("a timed run", |device| {
+        let submitted = gpu.checked("a timed run", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
             if let Some(upload) = &upload {
                 self.write_feeds(upload, values, &mut encoder)?;
@@ -122,7 +122,14 @@ impl Plan {
             }
             encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
             Ok(gpu.queue().submit([encoder.finish()]))
-        })??;
+        });
+        let submission = match submitted.and_then(|submitted| submitted) {
+            Ok(submission) => submission,
+            Err(error) => {
+                uploads.refused();
+                return Err(error);
+            }
+        };
         uploads.release(submission.clone());
         readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
             // A mapping fails only with the device, and then the wait says so.

@@ -173,7 +173,7 @@ impl Plan {
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         let upload = uploads.acquire(&self.gpu)?;
         let readback = self.readback()?;
-        let submission = self.gpu.checked("a run", |device| {
+        let submitted = self.gpu.checked("a run", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
             if let Some(upload) = &upload {
                 self.write_feeds(upload, values, &mut encoder)?;
@@ -191,7 +191,14 @@ impl Plan {
                 self.copy_fetches(readback, &mut encoder);
             }
             Ok(self.gpu.queue().submit([encoder.finish()]))
-        })??;
+        });
+        let submission = match submitted.and_then(|submitted| submitted) {
+            Ok(submission) => submission,
+            Err(error) => {
+                uploads.refused();
+                return Err(error);
+            }
+        };
         uploads.release(submission.clone());
         Ok(Outputs {
             gpu: self.gpu.clone(),
@@ -321,20 +328,28 @@ impl Outputs {
     }
 
     fn download(&self, pending: &mut Pending) -> Result<Vec<u8>, GpuError> {
-        let Some(readback) = pending.readback.take() else {
+        if self.fetches.iter().all(|fetch| fetch.bytes == 0) {
             self.gpu.wait(pending.submission.clone())?;
             return Ok(Vec::new());
-        };
+        }
         let internal = |message: String| GpuError::Internal {
             what: "reading back what was fetched".to_owned(),
             message,
+        };
+        let Some(readback) = pending.readback.take() else {
+            return Err(internal("an earlier attempt to read it failed".to_owned()));
         };
         let outcome: Arc<Mutex<Option<Result<(), wgpu::BufferAsyncError>>>> = Arc::default();
         let report = outcome.clone();
         readback.map_async(wgpu::MapMode::Read, .., move |result| {
             *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         });
-        self.gpu.wait(pending.submission.clone())?;
+        if let Err(error) = self.gpu.wait(pending.submission.clone()) {
+            // As before, so that reading can be tried again.
+            readback.unmap();
+            pending.readback = Some(readback);
+            return Err(error);
+        }
         let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
         match outcome {
             Some(Ok(())) => {}

@@ -19,6 +19,8 @@ struct Slot {
     buffer: Option<wgpu::Buffer>,
     /// The last submission that read from the buffer.
     submission: Option<wgpu::SubmissionIndex>,
+    /// Whether a submission was refused after the buffer had been filled: it is being mapped again.
+    refused: bool,
 }
 
 impl Uploads {
@@ -35,7 +37,7 @@ impl Uploads {
                     })
                 })
             });
-            Ok(Slot { buffer: buffer.transpose()?, submission: None })
+            Ok(Slot { buffer: buffer.transpose()?, submission: None, refused: false })
         };
         let slots = (0..IN_FLIGHT).map(slot).collect::<Result<_, GpuError>>()?;
         Ok(Uploads { slots, next: 0, bytes })
@@ -49,11 +51,29 @@ impl Uploads {
     /// A mapped buffer to fill (if there are feeds), once the run that used it last is done.
     pub fn acquire(&mut self, gpu: &Gpu) -> Result<Option<wgpu::Buffer>, GpuError> {
         let slot = &mut self.slots[self.next];
-        if let Some(submission) = slot.submission.take() {
-            // The mapping asked for after that submission is there when this returns.
-            gpu.wait(submission)?;
+        if let Some(submission) = &slot.submission {
+            // The mapping asked for after that submission is there when this returns. If the wait
+            // fails, the next run waits again.
+            gpu.wait(submission.clone())?;
+            slot.submission = None;
+        }
+        if std::mem::take(&mut slot.refused) {
+            gpu.wait_all()?;
         }
         Ok(slot.buffer.clone())
+    }
+
+    /// Asks for the buffer back after a submission that was refused.
+    pub fn refused(&mut self) {
+        let slot = &mut self.slots[self.next];
+        if let Some(buffer) = &slot.buffer {
+            // It may be mapped still, or not any more: unmapping is right for both.
+            buffer.unmap();
+            buffer.map_async(wgpu::MapMode::Write, .., |_| {
+                // A mapping fails only with the device, and then the wait says so.
+            });
+            slot.refused = true;
+        }
     }
 
     /// Hands the buffer to the submission that reads from it, and asks for it back.

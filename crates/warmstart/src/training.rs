@@ -209,6 +209,9 @@ impl Training {
         graph: &Graph,
         optimizer: &Optimizer,
     ) -> Result<Run, TrainingError> {
+        let options = SaveOptions::new()
+            .graph(serde_json::to_string(&graph.finish()?)?)
+            .optimizer(serde_json::to_string(optimizer)?);
         let saver = Saver::new(&self.directory).keep(self.keep);
         let (first, begun) = match saver.latest()? {
             Some(latest) => {
@@ -229,12 +232,9 @@ impl Training {
         columns.extend(self.metrics.iter().map(String::as_str));
         // Rows count steps done, from 1.
         let metrics = MetricsWriter::open(&self.directory, &columns, first + 1)?;
-        let last = first + self.steps;
+        let last = first.saturating_add(self.steps);
         let progress =
             if self.quiet { Progress::hidden(first, last) } else { Progress::new(first, last) };
-        let options = SaveOptions::new()
-            .graph(serde_json::to_string(&graph.finish()?)?)
-            .optimizer(serde_json::to_string(optimizer)?);
         Ok(Run {
             training: self.clone(),
             saver,

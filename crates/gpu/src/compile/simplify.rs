@@ -131,11 +131,18 @@ impl Live {
             Op::Slice { .. } | Op::Pad { .. } => same(input(0)),
             Op::Concat { .. } if node.inputs.len() == 1 => same(input(0)),
             Op::Binary(Mul) if self.uniform(input(0)) == Some(1.0) => same(input(1)),
-            Op::Binary(Add) if self.uniform(input(0)) == Some(0.0) => same(input(1)),
+            // Adding 0 to -0 gives 0; adding -0 changes nothing.
+            Op::Binary(Add) if self.is_zero(input(0), -0.0) => same(input(1)),
+            Op::Binary(Add) if self.is_zero(input(1), -0.0) => same(input(0)),
             Op::Binary(Mul | Div) if self.uniform(input(1)) == Some(1.0) => same(input(0)),
-            Op::Binary(Add | Sub) if self.uniform(input(1)) == Some(0.0) => same(input(0)),
+            Op::Binary(Sub) if self.is_zero(input(1), 0.0) => same(input(0)),
             _ => None,
         }
+    }
+
+    /// Whether a node is the given zero everywhere, by its sign too.
+    fn is_zero(&self, id: usize, zero: f64) -> bool {
+        self.uniform(id).is_some_and(|value| value.to_bits() == zero.to_bits())
     }
 
     /// The value of a function of constants, computed in `f64` and rounded once.
