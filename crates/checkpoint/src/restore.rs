@@ -2,8 +2,9 @@
 
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::matching::Outcome;
 use crate::plan::RestorePlan;
-use crate::report::{Outcome, RestoreReport, VariableOutcome};
+use crate::report::{RestoreReport, VariableOutcome};
 use crate::tensor::TensorEntry;
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -42,7 +43,7 @@ impl RestorePlan {
             .variables
             .iter()
             .filter_map(|VariableOutcome { variable, outcome }| match outcome {
-                Outcome::Restored { tensor } => {
+                Outcome::Restored { tensor, .. } => {
                     let tensor = self.file.tensor(tensor)?;
                     let source = TensorSource { file: &self.file, tensor, failure: &failure };
                     Some((variable.name.as_str(), source))
