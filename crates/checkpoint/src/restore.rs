@@ -8,7 +8,7 @@ use crate::report::{RestoreReport, VariableOutcome};
 use crate::tensor::TensorEntry;
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use warmstart_gpu::{ByteSource, Fill, Origin, Session};
+use warmstart_gpu::{ByteSource, Fill, Missing, Origin, Session};
 
 impl RestorePlan {
     /// Moves the weights into the session's variables: all that the plan says, or none. Afterwards
@@ -72,9 +72,18 @@ impl RestorePlan {
             return Err(known.unwrap_or_else(|| CheckpointError::session(&self.report.file, error)));
         }
         for VariableOutcome { variable, outcome } in &self.report.variables {
-            if let Outcome::Missing { close } = outcome {
-                session.mark_missing(&variable.name, &self.report.file, close.clone());
-            }
+            let file = self.report.file.clone();
+            let why = match outcome {
+                Outcome::Missing { close } => {
+                    Missing::AbsentFromCheckpoint { file, close: close.clone() }
+                }
+                Outcome::ShapeMismatch { shape, .. } => {
+                    Missing::OtherShape { file, shape: shape.clone() }
+                }
+                Outcome::Ignored => Missing::LeftOut { file },
+                _ => continue,
+            };
+            session.mark_missing(&variable.name, why);
         }
         Ok(self.report.clone())
     }
