@@ -72,6 +72,12 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A graph was asked for that was not saved with the weights.
+    #[error("checkpoint `{}` holds no graph: save it with `SaveOptions::graph`, or build the graph in code", .file.display())]
+    NoGraph {
+        /// The file.
+        file: PathBuf,
+    },
     /// The file was written by a warmstart whose format this one does not know.
     #[error("checkpoint `{}` has warmstart's format {found}, but this version knows formats up to {known}: update warmstart", .file.display())]
     NewerVersion {
