@@ -70,6 +70,7 @@ mod report;
 mod restore;
 mod safetensors;
 mod save;
+mod saver;
 mod storage;
 mod tensor;
 
@@ -80,5 +81,6 @@ pub use metadata::Metadata;
 pub use plan::{RestoreOptions, RestorePlan};
 pub use report::{Outcome, RestoreReport, VariableOutcome};
 pub use safetensors::FormatError;
-pub use save::{SaveOptions, Saver, save};
+pub use save::{SaveOptions, save};
+pub use saver::Saver;
 pub use tensor::{FileDType, TensorEntry};
