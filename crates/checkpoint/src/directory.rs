@@ -108,7 +108,12 @@ pub(crate) fn open_latest(
 }
 
 fn is_damage(error: &CheckpointError) -> bool {
-    matches!(error, CheckpointError::Malformed { .. } | CheckpointError::Metadata { .. })
+    matches!(
+        error,
+        CheckpointError::Malformed { .. }
+            | CheckpointError::Metadata { .. }
+            | CheckpointError::HeaderChecksum { .. }
+    )
 }
 
 /// Removes all but the newest `keep` whole checkpoints of a directory, and returns what was

@@ -1,5 +1,6 @@
 //! An open checkpoint file: its header is read, its weights are not.
 
+use crate::checksums;
 use crate::error::CheckpointError;
 use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
@@ -17,6 +18,8 @@ pub(crate) struct OpenFile {
     pub path: PathBuf,
     pub tensors: Vec<TensorEntry>,
     pub metadata: Metadata,
+    /// The tensors' checksums, in their order, if the file has them.
+    pub checksums: Option<Vec<u32>>,
     index: HashMap<String, usize>,
     file: File,
 }
@@ -40,14 +43,22 @@ impl OpenFile {
                 CheckpointError::Malformed { file: path.to_owned(), source }
             }
         })?;
+        // First, because it tells a damaged version from a newer one.
+        let checksums = checksums::read(path, &header)?;
         let metadata = Metadata::read(path, header.metadata)?;
         let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
         let index = header.tensors.iter().enumerate().map(index).collect();
-        Ok(OpenFile { path: path.to_owned(), tensors: header.tensors, metadata, index, file })
+        let (path, tensors) = (path.to_owned(), header.tensors);
+        Ok(OpenFile { path, tensors, metadata, checksums, index, file })
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
         self.index.get(name).and_then(|&index| self.tensors.get(index))
+    }
+
+    /// The crc32c that a tensor had when it was written.
+    pub fn checksum(&self, name: &str) -> Option<u32> {
+        self.checksums.as_ref()?.get(*self.index.get(name)?).copied()
     }
 
     /// Reads a part of a tensor, `offset` counted from the start of the file.

@@ -58,6 +58,7 @@
 
 mod atomic;
 mod checkpoint;
+mod checksums;
 mod directory;
 mod error;
 #[cfg(test)]
@@ -73,6 +74,7 @@ mod save;
 mod saver;
 mod storage;
 mod tensor;
+mod verify;
 
 pub use checkpoint::Checkpoint;
 pub use directory::{Latest, StepFile, latest, list, retain, step_file_name};
@@ -84,3 +86,4 @@ pub use safetensors::FormatError;
 pub use save::{SaveOptions, save};
 pub use saver::Saver;
 pub use tensor::{FileDType, TensorEntry};
+pub use verify::Verification;

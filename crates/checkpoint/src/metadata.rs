@@ -10,7 +10,9 @@ use std::str::FromStr;
 use warmstart_graph::Variable;
 
 /// The format of our entries that this version writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The first format whose files always have checksums.
+pub(crate) const FIRST_WITH_CHECKSUMS: u32 = 2;
 
 /// What our keys begin with.
 pub(crate) const PREFIX: &str = "warmstart.";
@@ -20,6 +22,7 @@ pub(crate) const SEED: &str = "warmstart.seed";
 pub(crate) const GRAPH: &str = "warmstart.graph";
 pub(crate) const VARIABLES: &str = "warmstart.variables";
 pub(crate) const OPTIMIZER: &str = "warmstart.optimizer";
+pub(crate) const CHECKSUMS: &str = "warmstart.checksums";
 
 /// The strings of a checkpoint, read.
 #[derive(Clone, Debug)]
@@ -133,8 +136,8 @@ mod tests {
         }
         let message = read(&[(VARIABLES, "[{]")]).unwrap().variables().unwrap_err().to_string();
         assert!(message.contains(VARIABLES) && message.contains("describe variables"), "{message}");
-        let message = read(&[(VERSION, "2")]).unwrap_err().to_string();
-        assert!(message.contains("format 2") && message.contains("update warmstart"), "{message}");
+        let message = read(&[(VERSION, "3")]).unwrap_err().to_string();
+        assert!(message.contains("format 3") && message.contains("update warmstart"), "{message}");
     }
 
     #[test]

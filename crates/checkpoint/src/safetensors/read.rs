@@ -16,6 +16,8 @@ pub(crate) struct Header {
     pub tensors: Vec<TensorEntry>,
     /// The strings of `__metadata__`.
     pub metadata: BTreeMap<String, String>,
+    /// The file's first bytes as they are: the header's length and its text.
+    pub start: Vec<u8>,
 }
 
 /// Why [`Header::read`] failed.
@@ -71,12 +73,13 @@ impl Header {
             return Err(malformed.into());
         }
         // At most 100 MB and at most the file's own length, by the checks above.
-        let mut header = vec![0u8; length as usize];
-        fill(source, &mut header, LENGTH)?;
-        let text = str::from_utf8(&header)
+        let mut start = vec![0u8; (LENGTH + length) as usize];
+        fill(source, &mut start, 0)?;
+        let text = str::from_utf8(&start[LENGTH as usize..])
             .map_err(|e| FormatError::NotUtf8 { offset: LENGTH + e.valid_up_to() as u64 })?;
         let described = parse(text)?;
-        Ok(check(described, LENGTH + length, file_length)?)
+        let header = check(described, LENGTH + length, file_length)?;
+        Ok(Header { start, ..header })
     }
 }
 
@@ -274,7 +277,8 @@ fn check(parsed: Parsed, data: u64, file_length: u64) -> Result<Header, FormatEr
     if data + filled != file_length {
         return Err(FormatError::Trailing { end: data + filled, file_length });
     }
-    Ok(Header { tensors: entries, metadata: metadata.unwrap_or_default() })
+    let metadata = metadata.unwrap_or_default();
+    Ok(Header { tensors: entries, metadata, start: Vec::new() })
 }
 
 #[cfg(test)]
