@@ -30,12 +30,21 @@ impl Checkpoint {
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
         if !path.is_dir() {
-            return Ok(Checkpoint { file: Arc::new(OpenFile::open(path)?), damaged: Vec::new() });
+            return Ok(Checkpoint::found(OpenFile::open(path)?, Vec::new()));
         }
         match open_latest(path)? {
-            Some((file, _, damaged)) => Ok(Checkpoint { file: Arc::new(file), damaged }),
+            Some((file, _, damaged)) => Ok(Checkpoint::found(file, damaged)),
             None => Err(CheckpointError::NoCheckpoint { directory: path.to_owned() }),
         }
+    }
+
+    /// What a search has come to, past these damaged ones.
+    pub(crate) fn found(file: OpenFile, damaged: Vec<Damaged>) -> Checkpoint {
+        Checkpoint { file: Arc::new(file), damaged }
+    }
+
+    pub(crate) fn into_damaged(self) -> Vec<Damaged> {
+        self.damaged
     }
 
     /// The file.

@@ -5,22 +5,26 @@ use crate::checksums;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::metadata::{
-    CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, PREFIX, SEED, STEP, VARIABLES, VERSION,
+    CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, SEED, STEP, TIME, VARIABLES,
+    VERSION,
 };
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::storage::{Disk, Storage};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 use warmstart_gpu::{Origin, Session};
 use warmstart_graph::Variable;
 
 /// What is saved beside the variables. All of it is text that comes back as it was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SaveOptions {
     step: Option<u64>,
     graph: Option<String>,
     optimizer: Option<String>,
+    time: Option<SystemTime>,
+    metrics: BTreeMap<String, f64>,
     extra: BTreeMap<String, String>,
 }
 
@@ -45,6 +49,26 @@ impl SaveOptions {
     /// The optimizer's settings, as text that their reader understands (JSON).
     pub fn optimizer(mut self, optimizer: impl Into<String>) -> SaveOptions {
         self.optimizer = Some(optimizer.into());
+        self
+    }
+
+    /// When the values were what they are. A [`Saver`](crate::Saver) sets it by itself, unless it
+    /// is set here; [`save`] does not, so that it writes the same bytes for the same session.
+    pub fn time(mut self, time: SystemTime) -> SaveOptions {
+        self.time = Some(time);
+        self
+    }
+
+    /// The value of a metric at this step, such as the accuracy on data that was not trained on.
+    /// [`Saver::keep_best`](crate::Saver::keep_best) goes by it.
+    pub fn metric(mut self, name: impl Into<String>, value: f64) -> SaveOptions {
+        self.metrics.insert(name.into(), value);
+        self
+    }
+
+    /// The time, unless one is set already.
+    pub(crate) fn time_if_unset(mut self, time: SystemTime) -> SaveOptions {
+        self.time.get_or_insert(time);
         self
     }
 
@@ -129,6 +153,11 @@ fn contents(
     put(VERSION, Some(FORMAT_VERSION.to_string()));
     put(STEP, options.step.map(|step| step.to_string()));
     put(SEED, seed.map(|seed| seed.to_string()));
+    let since_1970 = options.time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    put(TIME, since_1970.map(|since| since.as_millis().to_string()));
+    for (name, value) in &options.metrics {
+        put(&format!("{METRIC}{name}"), Some(format!("{value:?}")));
+    }
     put(GRAPH, options.graph.clone());
     put(OPTIMIZER, options.optimizer.clone());
     let names = variables.iter().map(|variable| (variable.name.as_str(), 0));
