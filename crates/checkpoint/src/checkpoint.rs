@@ -34,7 +34,14 @@ impl Checkpoint {
         }
         match open_latest(path)? {
             Some((file, _, damaged)) => Ok(Checkpoint::found(file, damaged)),
-            None => Err(CheckpointError::NoCheckpoint { directory: path.to_owned() }),
+            None => {
+                // TensorFlow's directories are known by their file of this name.
+                let state = path.join("checkpoint");
+                if state.is_file() {
+                    OpenFile::open(&state)?;
+                }
+                Err(CheckpointError::NoCheckpoint { directory: path.to_owned() })
+            }
         }
     }
 

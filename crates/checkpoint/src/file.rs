@@ -4,7 +4,7 @@ use crate::checksums;
 use crate::error::CheckpointError;
 use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
-use crate::safetensors::{Header, HeaderError};
+use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::tensor::TensorEntry;
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,8 +26,13 @@ pub(crate) struct OpenFile {
 
 impl OpenFile {
     pub fn open(path: &Path) -> Result<OpenFile, CheckpointError> {
+        let malformed = |source| CheckpointError::Malformed { file: path.to_owned(), source };
+        let by_name = || FileKind::by_name(path).map(|kind| FormatError::Recognised { kind });
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => CheckpointError::NotFound { path: path.to_owned() },
+            io::ErrorKind::NotFound => match by_name() {
+                Some(source) => malformed(source),
+                None => CheckpointError::NotFound { path: path.to_owned() },
+            },
             _ => CheckpointError::storage("open", path, error),
         };
         let file = File::open(path).map_err(failed)?;
@@ -39,9 +44,8 @@ impl OpenFile {
         }
         let header = Header::read(&file, about.len()).map_err(|error| match error {
             HeaderError::Io(error) => CheckpointError::storage("read", path, error),
-            HeaderError::Format(source) => {
-                CheckpointError::Malformed { file: path.to_owned(), source }
-            }
+            HeaderError::Format(source @ FormatError::Recognised { .. }) => malformed(source),
+            HeaderError::Format(source) => malformed(by_name().unwrap_or(source)),
         })?;
         // First, because it tells a damaged version from a newer one.
         let checksums = checksums::read(path, &header)?;

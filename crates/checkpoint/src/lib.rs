@@ -84,7 +84,7 @@ pub use metadata::Metadata;
 pub use plan::{RestoreOptions, RestorePlan};
 pub use report::{Outcome, RestoreReport, VariableOutcome};
 pub use retention::Better;
-pub use safetensors::FormatError;
+pub use safetensors::{FileKind, FormatError};
 pub use save::{SaveOptions, save};
 pub use saver::{RestoredLatest, Saver};
 pub use tensor::{FileDType, TensorEntry};

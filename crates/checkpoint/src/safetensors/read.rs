@@ -1,6 +1,7 @@
 //! Reading and checking a header.
 
-use super::error::{FormatError, recognise};
+use super::error::FormatError;
+use super::recognise::recognise;
 use super::{LENGTH, MAX_HEADER, METADATA_KEY};
 use crate::read_at::{Filled, ReadAt};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
@@ -48,10 +49,14 @@ impl Header {
         let start_length = file_length.min(start.len() as u64) as usize;
         let start = &mut start[..start_length];
         fill(source, start, 0)?;
+        let recognised = |start: &[u8]| {
+            let kind = recognise(start, source, file_length)?;
+            Some(FormatError::Recognised { kind })
+        };
         let Some((length, after)) = start.split_first_chunk::<{ LENGTH as usize }>() else {
             return Err(match start.len() {
                 0 => FormatError::Empty,
-                _ => recognise(start).unwrap_or(FormatError::TooShort { length: file_length }),
+                _ => recognised(start).unwrap_or(FormatError::TooShort { length: file_length }),
             }
             .into());
         };
@@ -65,7 +70,7 @@ impl Header {
         };
         let is_json = after.first().is_some_and(|&b| b == b'{' || b.is_ascii_whitespace());
         if (malformed.is_some() || !is_json)
-            && let Some(recognised) = recognise(start)
+            && let Some(recognised) = recognised(start)
         {
             return Err(recognised.into());
         }
