@@ -88,6 +88,8 @@ fn digits_learns_resumes_and_survives_a_kill() {
     assert!(percent(&printed) >= 97.0, "{printed}");
     assert_eq!(newest(broken.path()), Some(1000));
 
+    let metrics = |directory: &Path| std::fs::read_to_string(directory.join("metrics.csv")).ok();
+    assert_eq!(metrics(whole.path()), metrics(broken.path()), "losses differ, or some are lost");
     let (whole, broken) =
         (tensors(&step_file(whole.path(), 1000)), tensors(&step_file(broken.path(), 1000)));
     assert_eq!(whole.len(), 20);

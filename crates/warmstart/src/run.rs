@@ -167,11 +167,13 @@ impl Run {
     /// before is untouched then.
     pub fn save(&mut self, session: &Session) -> Result<&Path, TrainingError> {
         self.refuse_non_finite(session)?;
+        // First, since a run that goes on from this checkpoint does not write its rows again; but
+        // no metrics are worth a checkpoint.
+        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);
         let file = self.saver.save(session, self.done, &self.options)?;
-        if let Some(metrics) = &mut self.metrics {
-            metrics.flush()?;
-        }
-        Ok(&self.newest.insert((self.done, file)).1)
+        let file = &self.newest.insert((self.done, file)).1;
+        flushed?;
+        Ok(file)
     }
 
     /// A look at the values themselves, which costs the device one pass over memory that the save
