@@ -381,7 +381,7 @@ impl Graph {
         };
         if let Some((at, first)) = existing {
             let problem = if !reuse {
-                Problem::DuplicateVariable { name: variable.name, first: first.location }
+                duplicate(variable, first.location)
             } else if first.shape != variable.shape || first.dtype != variable.dtype {
                 Problem::Reuse {
                     name: variable.name,
@@ -452,6 +452,15 @@ impl Graph {
 
     pub(crate) fn with_def<T>(&self, read: impl FnOnce(&GraphDef) -> T) -> T {
         read(&self.inner.borrow().def)
+    }
+}
+
+/// A name that is taken: what to do about it depends on who asked for it.
+fn duplicate(variable: Variable, first: Location) -> Problem {
+    let name = variable.name;
+    match variable.role {
+        Role::Slot { optimizer, .. } => Problem::DuplicateSlot { optimizer, name, first },
+        _ => Problem::DuplicateVariable { name, first },
     }
 }
 

@@ -421,9 +421,12 @@ fn names_are_taken_once() {
     at(&dropout, first + 10, "dropout", "fc");
     taken(&dropout, "d", "dropout", first + 9);
     at(&optimizer, first + 12, "variable", "");
+    let (optimizer_name, name) = ("sgd".to_owned(), "sgd/step".to_owned());
     let problem =
-        Problem::DuplicateVariable { name: "sgd/step".to_owned(), first: here(first + 11) };
+        Problem::DuplicateSlot { optimizer: optimizer_name, name, first: here(first + 11) };
     assert_eq!(optimizer.problem, problem);
+    let text = optimizer.to_string();
+    assert!(text.contains(".named(\"..\")") && !text.contains("reuse"), "{text}");
 }
 
 #[test]
