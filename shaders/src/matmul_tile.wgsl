@@ -1,27 +1,5 @@
 // C = A B in tiles of 64 x 64 results a workgroup, 4 x 4 an invocation, with the operands' tiles in
-// workgroup memory: what GPUs like. Operands are read through strides.
-
-override M: u32 = 1u;
-override N: u32 = 1u;
-override K: u32 = 1u;
-override A_ROW: u32 = 1u;
-override A_COLUMN: u32 = 1u;
-override A_BATCH: u32 = 0u;
-override B_ROW: u32 = 1u;
-override B_COLUMN: u32 = 1u;
-override B_BATCH: u32 = 0u;
-
-//{bindings
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-//}
-
-//{epilogue
-fn epilogue(anchor: f32, i: u32) -> f32 {
-    return anchor;
-}
-//}
+// workgroup memory: what GPUs like.
 
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
@@ -42,13 +20,6 @@ fn b_at(batch: u32, k: u32, column: u32) -> f32 {
         return b[batch * B_BATCH + k * B_ROW + column * B_COLUMN];
     }
     return 0.0;
-}
-
-fn store(batch: u32, row: u32, column: u32, total: f32) {
-    if (row < M && column < N) {
-        let i = (batch * M + row) * N + column;
-        result[i] = epilogue(total, i);
-    }
 }
 
 fn store_row(batch: u32, row: u32, column: u32, totals: vec4<f32>) {

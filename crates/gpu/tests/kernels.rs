@@ -242,7 +242,7 @@ fn run_kernel(
     let epilogue =
         "fn epilogue(anchor: f32, i: u32) -> f32 {\n    return relu(anchor + bias[i % N]);\n}\n";
     let sections = [("bindings", bindings.to_owned()), ("epilogue", epilogue.to_owned())];
-    let source = shaders::fill(&[shaders::FUNCTIONS, source].concat(), &sections);
+    let source = shaders::fill(&[shaders::FUNCTIONS, shaders::MATMUL, source].concat(), &sections);
     let Product { batch, m, n, k, .. } = *product;
     let [a_row, a_column, b_row, b_column] = product.strides();
     let b_batch = if product.shared_b { 0 } else { k * n };
