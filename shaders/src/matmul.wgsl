@@ -10,6 +10,8 @@ override A_BATCH: u32 = 0u;
 override B_ROW: u32 = 1u;
 override B_COLUMN: u32 = 1u;
 override B_BATCH: u32 = 0u;
+// Whether B, of one batch, is also added up over K: the gradient of a bias.
+override COLUMN_SUMS: bool = false;
 
 //{bindings
 @group(0) @binding(0) var<storage, read> a: array<f32>;
@@ -20,6 +22,11 @@ override B_BATCH: u32 = 0u;
 //{epilogue
 fn epilogue(anchor: f32, i: u32) -> f32 {
     return anchor;
+}
+//}
+
+//{store_column_sum
+fn store_column_sum(column: u32, total: f32) {
 }
 //}
 

@@ -13,4 +13,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
             * b[id.z * B_BATCH + k * B_ROW + column * B_COLUMN];
     }
     store(id.z, row, column, total);
+    if (COLUMN_SUMS && row == 0u) {
+        var sum = 0.0;
+        for (var k = 0u; k < K; k++) {
+            sum += b[k * B_ROW + column * B_COLUMN];
+        }
+        store_column_sum(column, sum);
+    }
 }

@@ -29,6 +29,15 @@ fn main(
     let batch = group.z;
     let column = group.x * 8u;
     let row = (group.y * 8u + local.x) * 8u;
+    // A column for each lane.
+    if (COLUMN_SUMS && group.y == 0u && column + local.x < N) {
+        let at = b_column(batch, column + local.x);
+        var sum = 0.0;
+        for (var k = 0u; k < K; k++) {
+            sum += b[at + k * B_ROW];
+        }
+        store_column_sum(column + local.x, sum);
+    }
     if (row >= M) {
         return;
     }

@@ -46,6 +46,7 @@ fn main(
     var total1 = vec4<f32>();
     var total2 = vec4<f32>();
     var total3 = vec4<f32>();
+    var sums = vec4<f32>();
     for (var start = 0u; start < K; start += DEPTH) {
         let k = start + depth;
         a_tile[local] = vec4<f32>(
@@ -68,6 +69,9 @@ fn main(
             total1 += x.y * y;
             total2 += x.z * y;
             total3 += x.w * y;
+            if (COLUMN_SUMS && row == 0u) {
+                sums += y;
+            }
         }
         workgroupBarrier();
     }
@@ -77,4 +81,11 @@ fn main(
     store_row(batch, first_row + 1u, first_column, total1);
     store_row(batch, first_row + 2u, first_column, total2);
     store_row(batch, first_row + 3u, first_column, total3);
+    if (COLUMN_SUMS && first_row == 0u) {
+        for (var i = 0u; i < 4u; i++) {
+            if (first_column + i < N) {
+                store_column_sum(first_column + i, sums[i]);
+            }
+        }
+    }
 }

@@ -52,7 +52,14 @@ impl Lowering<'_> {
         self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
         let Product { batch, m, n, k, .. } = product;
-        let operations = 2 * batch as u64 * m as u64 * n as u64 * k as u64;
+        let mut operations = 2 * batch as u64 * m as u64 * n as u64 * k as u64;
+        if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
+            kernel.constants.push(("COLUMN_SUMS", 1.0));
+            let store = "fn store_column_sum(column: u32, total: f32) {\n    \
+                column_sums[column] = total;\n}\n";
+            kernel.sections.push(("store_column_sum", store.to_owned()));
+            operations += n as u64 * k as u64;
+        }
         self.push(root, kernel, choice.workgroups, operations)
     }
 
@@ -167,7 +174,7 @@ impl Lowering<'_> {
         smoothing: f32,
         gradient: bool,
     ) -> Result<(), Refused> {
-        let inputs = self.live.node(id).inputs.clone();
+        let mut inputs = self.live.node(id).inputs.clone();
         let (rows, width) = self.rows(inputs[0].0);
         let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::CROSS_ENTROPY];
         let mut kernel = Kernel::new("cross_entropy", &parts);
@@ -175,9 +182,17 @@ impl Lowering<'_> {
             ("TOTAL_ROWS", rows as f64),
             ("WIDTH", width as f64),
             ("SMOOTHING", smoothing.into()),
-            ("GRADIENT", f64::from(u8::from(gradient))),
+            ("LOSS", f64::from(u8::from(!gradient))),
         ]);
         self.bind_result(&mut kernel, root);
+        let carried = self.bind_carried(&mut kernel, root, "gradient");
+        if let Some(carried) = carried {
+            inputs.push(self.live.node(carried).inputs[2]);
+            let store = "fn store_gradient(i: u32, value: f32) {\n    gradient[i] = value;\n}\n";
+            kernel.sections.push(("store_gradient", store.to_owned()));
+        }
+        let both = gradient || carried.is_some();
+        kernel.constants.push(("GRADIENT", f64::from(u8::from(both))));
         let signatures = [
             ("logits", "fn logits(i: u32) -> f32"),
             ("labels", "fn labels(i: u32) -> i32"),

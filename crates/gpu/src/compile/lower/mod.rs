@@ -1,9 +1,11 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs`, norms and optimizers in `update.rs`.
+//! `anchors.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
+//! values.
 
 mod anchors;
+mod companions;
 mod update;
 
 use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
@@ -66,8 +68,12 @@ pub(crate) fn lower(
 ) -> Result<Lowered, Refused> {
     let packed = update::pack(live);
     let lowered = Lowered { steps: Vec::new(), tables: Vec::new(), scratch: Vec::new(), packed };
-    let mut lowering = Lowering { def, live, fused, target, lowered, counted: BTreeSet::new() };
-    let roots = (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id));
+    let carried = companions::find(live, fused, &lowered.packed);
+    let mut lowering =
+        Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
+    let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
+    let roots =
+        (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
     let (updates, values): (Vec<usize>, Vec<usize>) =
         roots.partition(|&id| live.node(id).op.is_update());
     // Everything is read before anything is written.
@@ -83,6 +89,8 @@ struct Lowering<'a> {
     fused: &'a Fused,
     target: Target,
     lowered: Lowered,
+    /// For each root whose kernel computes another root's value too, that other root.
+    carried: BTreeMap<usize, usize>,
     /// Global steps that a kernel lowered so far increments.
     counted: BTreeSet<VariableId>,
 }
@@ -179,6 +187,14 @@ impl Lowering<'_> {
     fn bind_result(&self, kernel: &mut Kernel, root: usize) {
         let element = stored_type(self.live.node(root).dtype);
         kernel.bindings.bind("result", Place::Value(root), Access::Write, element);
+    }
+
+    /// Binds the second result of a kernel, if it has one, and gives its root.
+    fn bind_carried(&self, kernel: &mut Kernel, root: usize, name: &str) -> Option<usize> {
+        let carried = *self.carried.get(&root)?;
+        kernel.bindings.bind(name, Place::Value(carried), Access::Write, "f32");
+        kernel.label = Some(format!("{}, {}", self.label(root), self.label(carried)));
+        Some(carried)
     }
 
     /// Workgroups for so many, in two dimensions if one is too short.
