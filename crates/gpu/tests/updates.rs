@@ -18,12 +18,11 @@ const RELATIVE: f64 = 2e-5;
 const STEPS: u32 = 7;
 
 /// Two layers, and what they are trained by: the weights by one optimizer, the biases by another.
-fn model(graph: &Graph) -> (Tensor<'_>, Vec<NodeId>, Vec<Tensor<'_>>) {
+fn model(graph: &Graph, rate: impl Into<Schedule>) -> (Tensor<'_>, Vec<NodeId>, Vec<Tensor<'_>>) {
     let x = graph.placeholder("x", [6, 5], DType::F32);
     let y = graph.placeholder("y", [6, 3], DType::F32);
     let hidden = graph.scope("fc1").linear(x, 12).tanh();
     let loss = graph.scope("fc2").linear(hidden, 3).mean_squared_error(y);
-    let rate = Schedule::cosine(0.05, 0.0, 10).warm_up(3);
     let weights = Optimizer::adamw(rate)
         .clip_global_norm(0.5)
         .minimize_where(loss, |variable| variable.name.ends_with("/weight"));
@@ -81,16 +80,25 @@ fn follow(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) {
 
 #[test]
 fn two_optimizers_share_a_global_step() {
-    let graph = Graph::new();
-    let (loss, updates, rates) = model(&graph);
-    let fetches = [loss, graph.global_step(), rates[0], rates[1], rates[2]].map(|t| t.id());
-    let def = graph.finish().unwrap();
-    for order in [[0, 1], [1, 0]] {
-        let updates = order.map(|at| updates[at]);
-        follow(&def, &fetches, &updates);
-        // Nothing but the loss is fetched: then learning rates are computed for the updates alone.
-        follow(&def, &fetches[..1], &updates);
+    // With a number for the first rate, the second update alone reads the global step.
+    for rate in [Schedule::from(0.05), Schedule::cosine(0.05, 0.0, 10).warm_up(3)] {
+        let graph = Graph::new();
+        let (loss, updates, rates) = model(&graph, rate);
+        let fetches = [loss, graph.global_step(), rates[0], rates[1], rates[2]].map(|t| t.id());
+        let def = graph.finish().unwrap();
+        for order in [[0, 1], [1, 0]] {
+            let updates = order.map(|at| updates[at]);
+            follow(&def, &fetches, &updates);
+            // With only the loss fetched, rates are computed for the updates alone.
+            follow(&def, &fetches[..1], &updates);
+        }
     }
+}
+
+#[test]
+fn the_global_step_rises_by_one_and_so_does_each_optimizers() {
+    let graph = Graph::new();
+    let (loss, updates, _) = model(&graph, 0.05);
     let mut session = Session::new(&common::gpu());
     let both: Vec<_> = updates.iter().map(|&id| graph.update(id).unwrap()).collect();
     let plan = session.compile(&graph, &[loss], &[both[0], both[1], both[0]]).unwrap();
@@ -111,7 +119,7 @@ fn two_optimizers_share_a_global_step() {
 #[test]
 fn steps_and_rates_of_their_own() {
     let graph = Graph::new();
-    let (loss, updates, _) = model(&graph);
+    let (loss, updates, _) = model(&graph, 0.05);
     let other = graph.root().state_of("other_step", [], DType::U32, Initializer::Zeros);
     let rate = graph.root().state_of("rate", [], DType::F32, Initializer::Constant(0.25));
     let next = (rate * 0.5 + graph.global_step().cast(DType::F32) * 0.01).assign_to(rate);
@@ -124,7 +132,10 @@ fn steps_and_rates_of_their_own() {
     moved.inputs[0] = rate.id();
     def.nodes.push(moved);
     let moved = NodeId(def.nodes.len() - 1);
-    follow(&def, &[loss.id(), rate.id()], &[next.id(), updates[0], moved]);
+    let updates = [next.id(), updates[0], moved];
+    follow(&def, &[loss.id(), rate.id()], &updates);
+    // Fetching a variable takes a copy of it; without that the update must still read first.
+    follow(&def, &[loss.id()], &updates);
 }
 
 #[test]

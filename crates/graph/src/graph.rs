@@ -485,18 +485,3 @@ fn usable_name(name: &str) -> bool {
         && !name.ends_with(":0")
         && name != "__metadata__"
 }
-
-impl Variable {
-    /// A variable with the given name, declared by the caller.
-    #[track_caller]
-    pub fn new(
-        name: impl Into<String>,
-        shape: impl Into<Shape>,
-        dtype: DType,
-        initializer: Initializer,
-        role: Role,
-    ) -> Variable {
-        let location = Location::caller();
-        Variable { name: name.into(), shape: shape.into(), dtype, initializer, role, location }
-    }
-}
