@@ -5,7 +5,9 @@ mod common;
 
 use warmstart_gpu::Session;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{DType, Graph, Optimizer, Schedule, Tensor, TensorData, gradients};
+use warmstart_graph::{
+    DType, Graph, Initializer, Optimizer, Schedule, Tensor, TensorData, gradients,
+};
 
 /// Compiles and runs fetches with numbers for every placeholder, compares each with the twin, and
 /// gives the operations of each dispatch.
@@ -111,9 +113,9 @@ fn other_sums_have_their_own_dispatch() {
     let graph = Graph::new();
     let [x, dy] = two(&graph);
     let sums = dy.sum(&[0]);
-    let scaled = x * sums.sum_all();
+    let scaled = x * (sums.sum_all() * 0.01);
     let product = scaled.matmul_with(dy, true, false);
-    let found = dispatches(&graph, &[product * 0.01, sums]);
+    let found = dispatches(&graph, &[product, sums]);
     assert!(found.iter().all(|operations| !operations.contains(',')), "{found:?}");
     // One product carries one sum; two sums of one tensor are one.
     let graph = Graph::new();
@@ -162,4 +164,41 @@ fn a_training_step_of_three_layers_is_fourteen_dispatches() {
     // Without the loss there is one dispatch less.
     let plan = session.compile(&graph, &[], &[step.update]).unwrap();
     assert!(plan.dispatches().len() <= 13, "{plan}");
+}
+
+/// What an optimizer reads lies in one buffer, which no kernel may read and write.
+#[test]
+fn gradients_of_gradients_in_the_packed_buffer_have_their_own_dispatch() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [8, 5], DType::F32);
+    let labels = graph.placeholder("labels", [8], DType::I32);
+    let logits = graph.scope("fc").linear(x, 3);
+    // The gradient of this variable is what the others are computed from.
+    let offset = graph.variable("offset", [8, 3], Initializer::Ones);
+    let loss = (logits + offset).softmax_cross_entropy(labels);
+    let step = Optimizer::sgd(0.5).minimize(loss);
+    let def = graph.finish().unwrap();
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+    session.initialize_missing(3).unwrap();
+    let mut reference = Reference::new(&def);
+    for variable in &def.variables {
+        reference.assign(&variable.name, &session.read(&variable.name).unwrap());
+    }
+    let xs: Vec<f32> = (0..40).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    let ys: Vec<i32> = (0..8).map(|i| i % 3).collect();
+    for _ in 0..3 {
+        session.run(&plan, &[("x", (&xs).into()), ("labels", (&ys).into())]).unwrap();
+        reference.feed("x", &TensorData::new([8, 5], xs.clone()).unwrap());
+        reference.feed("labels", &TensorData::new([8], ys.clone()).unwrap());
+        reference.run(&[step.update.id()]).unwrap();
+    }
+    for variable in &def.variables {
+        let found = session.read(&variable.name).unwrap().to_f64();
+        let expected = &reference.variable(&variable.name).unwrap().elements;
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{}: {found}, not {expected}", variable.name);
+        }
+    }
+    assert!(!plan.to_string().contains(", s"), "{plan}");
 }
