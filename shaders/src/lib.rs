@@ -37,7 +37,9 @@ shaders! {
     OPTIMIZER = "optimizer.wgsl";
     /// What an update needs once per step. Needs [`FUNCTIONS`].
     OPTIMIZER_SCALARS = "optimizer_scalars.wgsl";
-    /// Matrix product, one result an invocation.
+    /// Operands and result of matrix products. Needs [`FUNCTIONS`].
+    MATMUL = "matmul.wgsl";
+    /// Matrix product, one result an invocation. Needs [`MATMUL`], as the others do.
     MATMUL_NAIVE = "matmul_naive.wgsl";
     /// Matrix product with a tile of results in registers, for software adapters.
     MATMUL_REGISTER = "matmul_register.wgsl";
@@ -58,9 +60,9 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("squares", &[FUNCTIONS, LANES, SQUARES]),
     ("optimizer", &[OPTIMIZER]),
     ("optimizer_scalars", &[FUNCTIONS, OPTIMIZER_SCALARS]),
-    ("matmul_naive", &[FUNCTIONS, MATMUL_NAIVE]),
-    ("matmul_register", &[FUNCTIONS, MATMUL_REGISTER]),
-    ("matmul_tile", &[FUNCTIONS, MATMUL_TILE]),
+    ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
+    ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
+    ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
 ];
 
 /// Replaces the parts of a template that are named; the others keep their defaults.
