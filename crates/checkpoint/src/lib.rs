@@ -57,6 +57,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod background;
 mod checkpoint;
 mod directory;
 mod error;
@@ -75,6 +76,7 @@ mod saver;
 mod storage;
 mod tensor;
 
+pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
 pub use directory::{Best, Latest, StepFile, best, latest, list, step_file_name};
 pub use error::{CheckpointError, Damaged};

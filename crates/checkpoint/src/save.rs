@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
-use warmstart_gpu::{Origin, Session};
+use warmstart_gpu::{Origin, Session, SessionError, Snapshot};
 use warmstart_graph::Variable;
 
 /// What is saved beside the variables. All of it is text that comes back as it was given.
@@ -96,7 +96,37 @@ pub fn save(
 ) -> Result<(), CheckpointError> {
     let file = file.as_ref();
     let header = Contents::of(session, file, options)?;
-    write(&Disk, session, file, &header)
+    write(&Disk, &mut { session }, file, &header)
+}
+
+/// Where the bytes of variables come from: the session itself, or a snapshot of it.
+pub(crate) trait Values {
+    /// As [`Session::snapshot_read`].
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), SessionError>;
+}
+
+impl Values for &Session {
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), SessionError> {
+        self.snapshot_read(names, sink)
+    }
+}
+
+impl Values for Snapshot {
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), SessionError> {
+        Snapshot::read(self, names, sink)
+    }
 }
 
 /// The first bytes of a checkpoint, and what follows them.
@@ -182,7 +212,7 @@ fn contents(
 
 pub(crate) fn write(
     storage: &dyn Storage,
-    session: &Session,
+    values: &mut dyn Values,
     file: &Path,
     contents: &Contents,
 ) -> Result<(), CheckpointError> {
@@ -190,7 +220,7 @@ pub(crate) fn write(
         sink(&contents.header)?;
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
         let mut refused = None;
-        let streamed = session.snapshot_read(&names, &mut |_, piece| {
+        let streamed = values.read(&names, &mut |_, piece| {
             sink(piece).map_err(|error| {
                 let told = io::Error::other(error.to_string());
                 refused = Some(error);
@@ -250,7 +280,7 @@ mod tests {
         let contents = Contents::of(&session, &file, &SaveOptions::new().step(2)).unwrap();
         for operation in 0.. {
             let storage = Faulty::at(operation, Fault::Error(io::ErrorKind::StorageFull));
-            let result = write(&storage, &session, &file, &contents);
+            let result = write(&storage, &mut &session, &file, &contents);
             let step = OpenFile::open(&file).unwrap().metadata.step();
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{operation}");
             match result {
