@@ -13,6 +13,7 @@
 //!
 //! Saving ([`save`], [`Saver`]) writes plain safetensors that any reader opens. A save is atomic
 //! and durable: killed at any instant, the name holds the whole old checkpoint or the whole new one.
+//! [`Saver::in_background`] writes behind the training.
 //!
 //! ```
 //! use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};

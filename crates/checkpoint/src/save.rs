@@ -106,7 +106,7 @@ pub(crate) trait Values {
         &mut self,
         names: &[&str],
         sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
-    ) -> Result<(), SessionError>;
+    ) -> Result<(), Box<SessionError>>;
 }
 
 impl Values for &Session {
@@ -114,8 +114,8 @@ impl Values for &Session {
         &mut self,
         names: &[&str],
         sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
-    ) -> Result<(), SessionError> {
-        self.snapshot_read(names, sink)
+    ) -> Result<(), Box<SessionError>> {
+        Ok(self.snapshot_read(names, sink)?)
     }
 }
 
@@ -124,8 +124,8 @@ impl Values for Snapshot {
         &mut self,
         names: &[&str],
         sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
-    ) -> Result<(), SessionError> {
-        Snapshot::read(self, names, sink)
+    ) -> Result<(), Box<SessionError>> {
+        Ok(Snapshot::read(self, names, sink)?)
     }
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn write(
         // The session's error knows the variable; ours knows the file and what to do about it.
         match (refused, streamed) {
             (Some(error), _) => Err(error),
-            (None, Err(error)) => Err(CheckpointError::session(file, error)),
+            (None, Err(error)) => Err(CheckpointError::session(file, *error)),
             (None, Ok(())) => Ok(()),
         }
     })
