@@ -47,6 +47,10 @@ impl io::Write for HookedFile {
 }
 
 impl StorageFile for HookedFile {
+    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.storage.step()?;
+        self.file.write_some_at(bytes, offset)
+    }
     fn sync(&mut self) -> io::Result<()> {
         self.storage.step()?;
         self.file.sync()

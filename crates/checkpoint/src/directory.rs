@@ -123,27 +123,42 @@ pub(crate) struct Search {
     directory: PathBuf,
     /// Those still to look at, by step.
     files: Vec<StepFile>,
+    /// All that were there when the directory was listed.
+    listed: Vec<StepFile>,
+    /// Whether none of those has been found so far.
+    vanished: bool,
     pub damaged: Vec<Damaged>,
 }
 
 impl Search {
     pub fn new(directory: &Path) -> Result<Search, CheckpointError> {
-        let files = list(directory)?;
-        Ok(Search { directory: directory.to_owned(), files, damaged: Vec::new() })
+        let (files, directory) = (list(directory)?, directory.to_owned());
+        let (listed, vanished) = (files.clone(), !files.is_empty());
+        Ok(Search { directory, files, listed, vanished, damaged: Vec::new() })
     }
 
     /// The next whole checkpoint, opened, with its step.
     pub fn next(&mut self) -> Result<Option<(OpenFile, u64)>, CheckpointError> {
-        while let Some(StepFile { step, path }) = self.files.pop() {
-            match OpenFile::open(&path) {
-                Ok(file) => return Ok(Some((file, step))),
-                Err(error) if is_damage(&error) => self.damaged.push(Damaged { path, error }),
-                // Another process's retention took it since it was listed.
-                Err(CheckpointError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+        loop {
+            while let Some(StepFile { step, path }) = self.files.pop() {
+                let opened = OpenFile::open(&path);
+                // Another process's retention may have taken it since it was listed.
+                self.vanished &= matches!(opened, Err(CheckpointError::NotFound { .. }));
+                match opened {
+                    Ok(file) => return Ok(Some((file, step))),
+                    Err(error) if is_damage(&error) => self.damaged.push(Damaged { path, error }),
+                    Err(CheckpointError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
+            // It takes only what is older than a new one, so the new one is there by now.
+            let again = if self.vanished { list(&self.directory)? } else { return Ok(None) };
+            if again == self.listed {
+                // Links to nowhere.
+                return Ok(None);
+            }
+            (self.files, self.listed) = (again.clone(), again);
         }
-        Ok(None)
     }
 
     /// What there is to say when no checkpoint was whole.
@@ -183,6 +198,13 @@ pub fn best(
 /// Whether a failure says that the file is not the whole checkpoint that was saved, and not that
 /// it could not be read or does not fit.
 pub(crate) fn is_damage(error: &CheckpointError) -> bool {
-    use CheckpointError::{CutShort, Malformed, Metadata};
-    matches!(error, Malformed { .. } | Metadata { .. } | CutShort { .. })
+    use CheckpointError::{Checksum, CutShort, HeaderChecksum, Malformed, Metadata};
+    matches!(
+        error,
+        Malformed { .. }
+            | Metadata { .. }
+            | HeaderChecksum { .. }
+            | CutShort { .. }
+            | Checksum { .. }
+    )
 }

@@ -60,6 +60,7 @@
 mod atomic;
 mod background;
 mod checkpoint;
+mod checksums;
 mod directory;
 mod error;
 #[cfg(test)]
@@ -76,6 +77,7 @@ mod save;
 mod saver;
 mod storage;
 mod tensor;
+mod verify;
 
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
@@ -85,7 +87,8 @@ pub use metadata::Metadata;
 pub use plan::{RestoreOptions, RestorePlan};
 pub use report::{Outcome, RestoreReport, VariableOutcome};
 pub use retention::Better;
-pub use safetensors::FormatError;
+pub use safetensors::{FileKind, FormatError};
 pub use save::{SaveOptions, save};
 pub use saver::{RestoredLatest, Saver};
 pub use tensor::{FileDType, TensorEntry};
+pub use verify::Verification;

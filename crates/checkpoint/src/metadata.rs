@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use warmstart_graph::Variable;
 
 /// The format of our entries that this version writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The first format whose files always have checksums.
+pub(crate) const FIRST_WITH_CHECKSUMS: u32 = 2;
 
 /// What our keys begin with.
 pub(crate) const PREFIX: &str = "warmstart.";
@@ -25,6 +27,7 @@ pub(crate) const TIME: &str = "warmstart.time";
 /// What the keys of metrics begin with.
 pub(crate) const METRIC: &str = "warmstart.metric.";
 pub(crate) const OPTIMIZER: &str = "warmstart.optimizer";
+pub(crate) const CHECKSUMS: &str = "warmstart.checksums";
 
 /// The strings of a checkpoint, read.
 #[derive(Clone, Debug)]
@@ -179,8 +182,8 @@ mod tests {
         }
         let message = read(&[(VARIABLES, "[{]")]).unwrap().variables().unwrap_err().to_string();
         assert!(message.contains(VARIABLES) && message.contains("describe variables"), "{message}");
-        let message = read(&[(VERSION, "2")]).unwrap_err().to_string();
-        assert!(message.contains("format 2") && message.contains("update warmstart"), "{message}");
+        let message = read(&[(VERSION, "3")]).unwrap_err().to_string();
+        assert!(message.contains("format 3") && message.contains("update warmstart"), "{message}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use warmstart_graph::Variable;
 pub struct RestoreOptions {
     allow_missing: bool,
     allow_unexpected: bool,
+    skip_checksums: bool,
 }
 
 impl RestoreOptions {
@@ -35,6 +36,13 @@ impl RestoreOptions {
         self.allow_unexpected = true;
         self
     }
+
+    /// Weights are not held against the checksums they were saved with: for measuring what that
+    /// costs, and for getting what can be got out of a damaged file.
+    pub fn skip_checksums(mut self) -> RestoreOptions {
+        self.skip_checksums = true;
+        self
+    }
 }
 
 /// A checkpoint matched with variables: what [`RestorePlan::restore`] will do. Prints as its
@@ -43,6 +51,7 @@ impl RestoreOptions {
 pub struct RestorePlan {
     pub(crate) file: Arc<OpenFile>,
     pub(crate) report: RestoreReport,
+    pub(crate) skip_checksums: bool,
 }
 
 impl RestorePlan {
@@ -74,7 +83,7 @@ impl RestorePlan {
             allow_unexpected: options.allow_unexpected,
             damaged,
         };
-        RestorePlan { file: file.clone(), report }
+        RestorePlan { file: file.clone(), report, skip_checksums: options.skip_checksums }
     }
 
     /// Every variable with its outcome, as a value of its own.

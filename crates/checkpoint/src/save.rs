@@ -1,10 +1,12 @@
 //! Saving: all variables of a session into one safetensors file, atomically and durably.
 
 use crate::atomic;
+use crate::checksums;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::metadata::{
-    FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, SEED, STEP, TIME, VARIABLES, VERSION,
+    CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, SEED, STEP, TIME, VARIABLES,
+    VERSION,
 };
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::storage::{Disk, Storage};
@@ -173,10 +175,7 @@ fn contents(
     if let Some(key) = options.extra.keys().find(|key| key.starts_with(PREFIX)) {
         return Err(CheckpointError::ReservedKey { file: file.to_owned(), key: key.clone() });
     }
-    let unwritable = |error: serde_json::Error| CheckpointError::Header {
-        file: file.to_owned(),
-        problem: error.to_string(),
-    };
+    let unwritable = |error| header_error(file, error);
     let mut metadata = options.extra.clone();
     let mut put = |key: &str, value: Option<String>| {
         metadata.extend(value.map(|value| (key.to_owned(), value)));
@@ -191,6 +190,8 @@ fn contents(
     }
     put(GRAPH, options.graph.clone());
     put(OPTIMIZER, options.optimizer.clone());
+    let names = variables.iter().map(|variable| (variable.name.as_str(), 0));
+    put(CHECKSUMS, Some(checksums::entry(names).map_err(unwritable)?));
     put(VARIABLES, Some(serde_json::to_string(variables).map_err(unwritable)?));
     let mut tensors: Vec<Planned<'_>> = variables
         .iter()
@@ -210,6 +211,10 @@ fn contents(
     Ok(Contents { header, variables })
 }
 
+fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
+    CheckpointError::Header { file: file.to_owned(), problem: error.to_string() }
+}
+
 pub(crate) fn write(
     storage: &dyn Storage,
     values: &mut dyn Values,
@@ -219,19 +224,31 @@ pub(crate) fn write(
     atomic::write(storage, file, &replaceable, &mut |sink| {
         sink(&contents.header)?;
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
+        let mut checksums: BTreeMap<&str, u32> = names.iter().map(|&name| (name, 0)).collect();
         let mut refused = None;
-        let streamed = values.read(&names, &mut |_, piece| {
-            sink(piece).map_err(|error| {
-                let told = io::Error::other(error.to_string());
-                refused = Some(error);
-                told
+        let streamed = values.read(&names, &mut |name, piece| {
+            // In parts that are still in the cache when they are written.
+            piece.chunks(atomic::BUFFER).try_for_each(|part| {
+                if let Some(checksum) = checksums.get_mut(name) {
+                    *checksum = crc32c::crc32c_append(*checksum, part);
+                }
+                sink(part).map_err(|error| {
+                    let told = io::Error::other(error.to_string());
+                    refused = Some(error);
+                    told
+                })
             })
         });
         // The session's error knows the variable; ours knows the file and what to do about it.
         match (refused, streamed) {
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(CheckpointError::session(file, *error)),
-            (None, Ok(())) => Ok(()),
+            (None, Ok(())) => {
+                let mut header = contents.header.clone();
+                checksums::fill_in(&mut header, &checksums)
+                    .map_err(|error| header_error(file, error))?;
+                Ok(header)
+            }
         }
     })
 }

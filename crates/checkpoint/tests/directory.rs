@@ -131,3 +131,37 @@ fn a_name_that_leads_nowhere_is_passed_over_and_one_that_cannot_be_read_is_said(
     let message = latest(directory.path()).unwrap_err().to_string();
     assert!(message.contains("cannot open") && message.contains("step-3.safetensors"), "{message}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_nowhere_is_no_checkpoint() {
+    let directory = run(&[]);
+    std::os::unix::fs::symlink("gone", path(&directory, 3)).unwrap();
+    assert!(latest(directory.path()).unwrap().is_none());
+    fs::write(path(&directory, 1), whole(1)).unwrap();
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 1);
+}
+
+/// Whoever looks always finds one, although each is gone a moment after the next is there.
+#[test]
+fn a_reader_beside_a_writer_that_keeps_one_always_finds_it() {
+    let directory = run(&[0]);
+    let steps = 300;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for step in 1..=steps {
+                let partial = directory.path().join("partial");
+                fs::write(&partial, whole(step)).unwrap();
+                fs::rename(&partial, path(&directory, step)).unwrap();
+                fs::remove_file(path(&directory, step - 1)).unwrap();
+            }
+        });
+        let mut newest = 0;
+        while !writer.is_finished() {
+            let found = latest(directory.path()).unwrap().expect("there always is one").step;
+            assert!(found >= newest, "{found} after {newest}");
+            newest = found;
+        }
+    });
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, steps);
+}
