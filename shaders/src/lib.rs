@@ -17,6 +17,8 @@ shaders! {
     LANES = "lanes.wgsl";
     /// First values of variables.
     INITIALIZE = "initialize.wgsl";
+    /// Bytes of a checkpoint into variables of another dtype, transposed or not.
+    CONVERT = "convert.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
     /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
@@ -46,6 +48,7 @@ shaders! {
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
     ("initialize", &[INITIALIZE]),
+    ("convert", &[CONVERT]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),

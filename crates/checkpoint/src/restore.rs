@@ -56,6 +56,8 @@ impl RestorePlan {
                 variable,
                 source,
                 offset: source.tensor.range.start,
+                conversion: None,
+                leading: None,
                 origin: Origin::Restored {
                     file: self.report.file.clone(),
                     name: source.tensor.name.clone(),
