@@ -182,7 +182,7 @@ pub enum SessionError {
         /// Where it was declared.
         location: Location,
         /// Why it has no value.
-        origin: Origin,
+        origin: Box<Origin>,
     },
     /// Two values were to be restored into one variable at once.
     #[error("variable `{name}` is restored twice in one call. Give one source for each variable")]
@@ -198,7 +198,7 @@ pub enum SessionError {
         /// The variable.
         name: String,
         /// The origin given.
-        origin: Origin,
+        origin: Box<Origin>,
     },
     /// The bytes of a variable could not be read from their source.
     #[error(

@@ -79,7 +79,7 @@ impl<'a> Target<'a> {
         let variable = &entry.info.variable;
         let name = || fill.variable.to_owned();
         if !fill.origin.has_value() {
-            let origin = fill.origin.clone();
+            let origin = Box::new(fill.origin.clone());
             return Err(SessionError::RestoredFromNothing { name: name(), origin });
         }
         let elements = match fill.leading {
@@ -116,8 +116,8 @@ impl<'a> Target<'a> {
         }
         let mut target = Target { fill, variable, slice: &entry.slice, elements, conversion };
         // A copy of whole words would reach into the first of the other rows.
-        let cut = fill.leading.is_some() && target.bytes() % wgpu::COPY_BUFFER_ALIGNMENT != 0;
-        if cut && memory == MemoryKind::Staged {
+        let whole_words = target.bytes().is_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
+        if fill.leading.is_some() && !whole_words && memory == MemoryKind::Staged {
             target.conversion.get_or_insert(own);
         }
         Ok(target)
