@@ -19,6 +19,8 @@ shaders! {
     INITIALIZE = "initialize.wgsl";
     /// How many elements of variables are NaN or infinite.
     NON_FINITE = "non_finite.wgsl";
+    /// Bytes of a checkpoint into variables of another dtype, transposed or not.
+    CONVERT = "convert.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
     /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
@@ -51,6 +53,7 @@ shaders! {
 pub const ALL: &[(&str, &[&str])] = &[
     ("initialize", &[INITIALIZE]),
     ("non_finite", &[NON_FINITE]),
+    ("convert", &[CONVERT]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),

@@ -271,7 +271,7 @@ fn origins(session: &Session) -> BTreeSet<PathBuf> {
 /// The file that a value came from, if it came from one.
 fn restored_from(origin: &Origin) -> Option<&Path> {
     match origin {
-        Origin::Restored { file, .. } => Some(file),
+        Origin::Restored { file, .. } | Origin::PartlyRestored { file, .. } => Some(file),
         Origin::Trained { from } => restored_from(from),
         _ => None,
     }
