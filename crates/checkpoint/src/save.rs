@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
-use warmstart_gpu::{Origin, Session};
+use warmstart_gpu::{Origin, Session, SessionError, Snapshot};
 use warmstart_graph::Variable;
 
 /// What is saved beside the variables. All of it is text that comes back as it was given.
@@ -98,7 +98,37 @@ pub fn save(
 ) -> Result<(), CheckpointError> {
     let file = file.as_ref();
     let header = Contents::of(session, file, options)?;
-    write(&Disk, session, file, &header)
+    write(&Disk, &mut { session }, file, &header)
+}
+
+/// Where the bytes of variables come from: the session itself, or a snapshot of it.
+pub(crate) trait Values {
+    /// As [`Session::snapshot_read`].
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), Box<SessionError>>;
+}
+
+impl Values for &Session {
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), Box<SessionError>> {
+        Ok(self.snapshot_read(names, sink)?)
+    }
+}
+
+impl Values for Snapshot {
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), Box<SessionError>> {
+        Ok(Snapshot::read(self, names, sink)?)
+    }
 }
 
 /// The first bytes of a checkpoint, and what follows them.
@@ -187,7 +217,7 @@ fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
 
 pub(crate) fn write(
     storage: &dyn Storage,
-    session: &Session,
+    values: &mut dyn Values,
     file: &Path,
     contents: &Contents,
 ) -> Result<(), CheckpointError> {
@@ -196,7 +226,7 @@ pub(crate) fn write(
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
         let mut checksums: BTreeMap<&str, u32> = names.iter().map(|&name| (name, 0)).collect();
         let mut refused = None;
-        let streamed = session.snapshot_read(&names, &mut |name, piece| {
+        let streamed = values.read(&names, &mut |name, piece| {
             // In parts that are still in the cache when they are written.
             piece.chunks(atomic::BUFFER).try_for_each(|part| {
                 if let Some(checksum) = checksums.get_mut(name) {
@@ -212,7 +242,7 @@ pub(crate) fn write(
         // The session's error knows the variable; ours knows the file and what to do about it.
         match (refused, streamed) {
             (Some(error), _) => Err(error),
-            (None, Err(error)) => Err(CheckpointError::session(file, error)),
+            (None, Err(error)) => Err(CheckpointError::session(file, *error)),
             (None, Ok(())) => {
                 let mut header = contents.header.clone();
                 checksums::fill_in(&mut header, &checksums)
@@ -238,75 +268,5 @@ fn replaceable(file: &Path) -> Result<(), CheckpointError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::faulty::{Fault, Faulty};
-    use std::fs;
-    use warmstart_gpu::Gpu;
-    use warmstart_graph::{DType, Initializer, Location, Role, Shape};
-
-    fn variable(name: &str) -> Variable {
-        Variable {
-            name: name.into(),
-            shape: Shape::from([3]),
-            dtype: DType::F32,
-            initializer: Initializer::Ones,
-            role: Role::Trainable,
-            location: Location::caller(),
-        }
-    }
-
-    #[test]
-    fn whatever_fails_while_streaming_from_the_device_the_old_checkpoint_opens() {
-        let mut session = Session::new(&Gpu::new().unwrap());
-        session.declare(&[variable("a"), variable("b")]).unwrap();
-        session.initialize_missing(1).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("model.safetensors");
-        save(&session, &file, &SaveOptions::new().step(1)).unwrap();
-        let contents = Contents::of(&session, &file, &SaveOptions::new().step(2)).unwrap();
-        for operation in 0.. {
-            let storage = Faulty::at(operation, Fault::Error(io::ErrorKind::StorageFull));
-            let result = write(&storage, &session, &file, &contents);
-            let step = OpenFile::open(&file).unwrap().metadata.step();
-            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{operation}");
-            match result {
-                Ok(()) if !storage.struck() => {
-                    assert!(operation >= 5, "only {operation} operations were tried");
-                    assert_eq!(step, Some(2));
-                    break;
-                }
-                // Looking for leftovers may fail without harm.
-                Ok(()) | Err(CheckpointError::NotDurable { .. }) => {
-                    assert_eq!(step, Some(2));
-                    save(&session, &file, &SaveOptions::new().step(1)).unwrap();
-                }
-                Err(error) => {
-                    let message = error.to_string();
-                    assert!(matches!(error, CheckpointError::Storage { .. }), "{message}");
-                    assert!(message.contains("model.safetensors"), "{message}");
-                    assert!(message.contains("Free space there"), "{message}");
-                    assert_eq!(step, Some(1));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_saved_is_refused_by_name() {
-        let file = Path::new("model.safetensors");
-        let refusal = |variable: &Variable, options: SaveOptions| {
-            contents(&[variable], None, file, &options).err().unwrap().to_string()
-        };
-        let message = refusal(&variable(METADATA_KEY), SaveOptions::new());
-        assert!(message.contains("`__metadata__` is reserved"), "{message}");
-        assert!(message.contains("model.safetensors") && message.contains("another name"));
-        let options = SaveOptions::new().extra("warmstart.step", "7");
-        let message = refusal(&variable("a"), options);
-        assert!(message.contains("`warmstart.step` does") && message.contains("another key"));
-        let options = SaveOptions::new().graph("g".repeat(MAX_HEADER as usize));
-        let message = refusal(&variable("a"), options);
-        assert!(message.contains("the format allows 100000000"), "{message}");
-        assert!(message.contains("without the graph"), "{message}");
-    }
-}
+#[path = "save_tests.rs"]
+mod tests;
