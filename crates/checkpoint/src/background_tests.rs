@@ -177,6 +177,8 @@ fn a_file_holds_the_step_it_was_asked_for_although_training_went_on() {
     for step in 1..=3 {
         train(&mut session);
         expected.insert(step, values(&session));
+        // The one before must not stand before the gate while this one waits for it.
+        saver.wait().unwrap();
         gate.set(false);
         saver.save(&session, step, &SaveOptions::new()).unwrap();
         for _ in 0..5 {
