@@ -177,7 +177,7 @@ fn a_file_holds_the_step_it_was_asked_for_although_training_went_on() {
     for step in 1..=3 {
         train(&mut session);
         expected.insert(step, values(&session));
-        // The one before must not stand before the gate while this one waits for it.
+        // The save before this one is through the gate.
         saver.wait().unwrap();
         gate.set(false);
         saver.save(&session, step, &SaveOptions::new()).unwrap();
@@ -187,7 +187,6 @@ fn a_file_holds_the_step_it_was_asked_for_although_training_went_on() {
         assert!(values(&session) != expected[&step]);
         assert!(!directory.path().join(format!("step-{step}.safetensors")).exists());
         gate.set(true);
-        // Without waiting, so that it is written while the next step is trained.
     }
     let last = saver.wait().unwrap().unwrap().to_owned();
     assert_eq!(saver.close().unwrap().unwrap(), last);
