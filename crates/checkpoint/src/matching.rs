@@ -196,17 +196,7 @@ pub(crate) fn transposed(a: &Shape, b: &Shape) -> bool {
     matches!((&a[..], &b[..]), ([m, n], [p, q]) if (m, n) == (q, p))
 }
 
-/// Whether a value of one dtype can be cast to another on the device: every number to a float, and
-/// whole numbers to whole numbers.
+/// Whether a restore can cast elements of a file to those of a variable.
 pub(crate) fn casts(from: FileDType, to: DType) -> bool {
-    use FileDType as F;
-    let whole = matches!(
-        from,
-        F::Bool | F::U8 | F::I8 | F::U16 | F::I16 | F::U32 | F::I32 | F::U64 | F::I64
-    );
-    let float = matches!(from, F::F8E4M3 | F::F8E5M2 | F::F16 | F::Bf16 | F::F32 | F::F64);
-    match to {
-        DType::F32 | DType::F16 => whole || float,
-        DType::I32 | DType::U32 => whole,
-    }
+    from.source().is_some_and(|from| from.casts_to(to))
 }

@@ -28,6 +28,7 @@ pub struct RestoreOptions {
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
+    pub(crate) skip_checksums: bool,
 }
 
 /// How strict a restore is.
@@ -54,6 +55,13 @@ impl RestoreOptions {
     /// it were missing. Those that have nothing stay uninitialized.
     pub fn allow_mismatched_shape(mut self) -> RestoreOptions {
         self.allow_mismatched_shape = true;
+        self
+    }
+
+    /// Weights are not held against the checksums they were saved with: for measuring what that
+    /// costs, and for getting what can be got out of a damaged file.
+    pub fn skip_checksums(mut self) -> RestoreOptions {
+        self.skip_checksums = true;
         self
     }
 
@@ -134,15 +142,18 @@ impl RestoreOptions {
     }
 }
 
-/// Rules about which variables are restored.
+/// Rules about which tensors and variables take part. What is left out keeps what it has: a
+/// variable its value, a tensor its place in the file.
+///
+/// After all rules about names, their globs match variables and tensors alike. Before one, names
+/// are not those of variables yet, and they match tensors alone.
 impl RestoreOptions {
-    /// Only variables whose names match, and tensors whose names match by now, take part. All
-    /// others are left out: a variable keeps what it has, a tensor stays in the file.
+    /// All but the names that match are left out: `only("encoder/**")`.
     pub fn only(self, glob: impl Into<String>) -> RestoreOptions {
         self.rule(Rule::Only(glob.into()))
     }
 
-    /// Variables whose names match, and tensors whose names match by now, are left out.
+    /// The names that match are left out: `ignore("head/**")`.
     pub fn ignore(self, glob: impl Into<String>) -> RestoreOptions {
         self.rule(Rule::Ignore(glob.into()))
     }
