@@ -213,10 +213,9 @@ impl<'a> Problem<'a> {
         for (index, name) in names.iter().enumerate() {
             match self.by_name.get(bare(&name.text)) {
                 Some(&target) => {
+                    let taken = owner[target].replace(index).is_some();
                     // What was ambiguous or mismatched before may be so still.
-                    if owner[target].replace(index).is_some()
-                        && self.targets[target].was != Was::Other
-                    {
+                    if taken && self.targets[target].was != Was::Other {
                         return None;
                     }
                 }
@@ -268,11 +267,10 @@ impl<'a> Problem<'a> {
         }
         for &index in &free_items {
             for feature in &names[index].features {
-                if let Some(count) = wanted.get_mut(&mixed(self.items[index].class, *feature)) {
-                    if *count > 0 {
-                        *count -= 1;
-                        promise += 1.0;
-                    }
+                let count = wanted.get_mut(&mixed(self.items[index].class, *feature));
+                if let Some(count) = count.filter(|count| **count > 0) {
+                    *count -= 1;
+                    promise += 1.0;
                 }
             }
         }
