@@ -61,7 +61,11 @@ mod atomic;
 mod background;
 mod checkpoint;
 mod checksums;
+#[cfg(test)]
+mod crash_states;
 mod directory;
+#[cfg(test)]
+mod durability_tests;
 mod error;
 #[cfg(test)]
 mod faulty;
@@ -78,6 +82,8 @@ mod saver;
 mod storage;
 mod tensor;
 mod verify;
+#[cfg(test)]
+mod watched;
 
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
