@@ -183,10 +183,9 @@ fn wherever_the_machine_stops_the_newest_checkpoint_is_the_old_or_the_new_one() 
 #[test]
 fn a_step_left_out_would_be_noticed_and_a_disk_that_lies_harms_only_what_it_lost() {
     let (record, saved) = record(false);
-    let (file_syncs, directory_syncs): (fn(&Done) -> bool, fn(&Done) -> bool) = (
-        |done| !matches!(done, Done::Sync(_)),
-        |done| !matches!(done, Done::SyncDirectory(path) if path == Path::new(RUN)),
-    );
+    let file_syncs = |done: &Done| !matches!(done, Done::Sync(_));
+    let directory_syncs =
+        |done: &Done| !matches!(done, Done::SyncDirectory(path) if path == Path::new(RUN));
     // Files that are never synced may hold anything each, so few of them are as good as many.
     let few = |saves: usize| (&record[..saved[saves - 1].operations], &saved[..saves]);
     let (done, two) = few(2);
