@@ -88,12 +88,13 @@ fn record(background: bool) -> (Vec<Done>, Vec<Saved>) {
     (recorder.record(), saved)
 }
 
-/// Looks at everything the disk may hold after each operation, if the disk did what `honest` says;
-/// returns how many states that were. Each is given to `check` with the number of saves that had
+/// Looks at everything the disk may hold after each operation, if it does the operations that
+/// `honest` says and forgets the others, with `random` choices of pages for each file; returns how many states that were. Each is given to `check` with the number of saves that had
 /// returned by then.
 fn after_each(
     record: &[Done],
     saved: &[Saved],
+    random: u64,
     honest: impl Fn(&Done) -> bool,
     check: impl Fn(&State, &Path, usize) -> Result<(), String>,
 ) -> Result<usize, String> {
@@ -102,7 +103,7 @@ fn after_each(
         let returned = saved.iter().filter(|saved| saved.operations <= operations).count();
         let done: Vec<Done> =
             record[..operations].iter().filter(|done| honest(done)).cloned().collect();
-        for state in crash_states(&done, if long() { 200 } else { 2 }) {
+        for state in crash_states(&done, random) {
             if looked_at.contains(&(returned, state.clone())) {
                 continue;
             }
@@ -156,6 +157,7 @@ fn wherever_the_machine_stops_the_newest_checkpoint_is_the_old_or_the_new_one() 
         let states = after_each(
             &record,
             &saved,
+            if long() { 40 } else { 2 },
             |_| true,
             |state, directory, returned| {
                 newest_is_right(directory, &saved, returned)?;
@@ -190,13 +192,13 @@ fn a_step_left_out_would_be_noticed_and_a_disk_that_lies_harms_only_what_it_lost
     let few = |saves: usize| (&record[..saved[saves - 1].operations], &saved[..saves]);
     let (done, two) = few(2);
     let newest = |_: &State, directory: &Path, returned| newest_is_right(directory, two, returned);
-    let problem = after_each(done, two, file_syncs, newest).unwrap_err();
+    let problem = after_each(done, two, 2, file_syncs, newest).unwrap_err();
     assert!(problem.contains("damaged"), "{problem}");
-    let problem = after_each(done, two, directory_syncs, newest).unwrap_err();
+    let problem = after_each(done, two, 2, directory_syncs, newest).unwrap_err();
     assert!(problem.contains("are lost") || problem.contains("found"), "{problem}");
     let (done, saved) = few(if long() { 2 } else { 1 });
     let mistaken = |_: &State, directory: &Path, _| nothing_is_mistaken(directory, saved);
-    let states = after_each(done, saved, file_syncs, mistaken).unwrap();
+    let states = after_each(done, saved, 2, file_syncs, mistaken).unwrap();
     assert!(states > 30, "only {states} states");
 }
 
