@@ -13,6 +13,7 @@
 //!
 //! Saving ([`save`], [`Saver`]) writes plain safetensors that any reader opens. A save is atomic
 //! and durable: killed at any instant, the name holds the whole old checkpoint or the whole new one.
+//! [`Saver::in_background`] writes behind the training.
 //!
 //! ```
 //! use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
@@ -57,28 +58,48 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod background;
 mod checkpoint;
+mod checksums;
+mod close_names;
+mod collapse;
 mod directory;
 mod error;
 #[cfg(test)]
 mod faulty;
 mod file;
+mod infer;
+mod matching;
 mod metadata;
+mod options;
 mod plan;
 mod read_at;
 mod report;
+mod report_text;
 mod restore;
+mod retention;
+mod rules;
 mod safetensors;
 mod save;
+mod saver;
 mod storage;
 mod tensor;
+mod verify;
 
+pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
-pub use directory::{Latest, StepFile, latest, list, retain, step_file_name};
+pub use directory::{Best, Latest, StepFile, best, latest, list, step_file_name};
 pub use error::{CheckpointError, Damaged};
+pub use infer::Suggestion;
+pub use matching::{Change, Outcome};
 pub use metadata::Metadata;
-pub use plan::{RestoreOptions, RestorePlan};
-pub use report::{Outcome, RestoreReport, VariableOutcome};
-pub use safetensors::FormatError;
-pub use save::{SaveOptions, Saver, save};
+pub use options::RestoreOptions;
+pub use plan::RestorePlan;
+pub use report::{RestoreReport, VariableOutcome};
+pub use retention::Better;
+pub use rules::{Rule, RuleUse};
+pub use safetensors::{FileKind, FormatError};
+pub use save::{SaveOptions, save};
+pub use saver::{RestoredLatest, Saver};
 pub use tensor::{FileDType, TensorEntry};
+pub use verify::Verification;

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use warmstart_graph::Initializer;
+use warmstart_graph::{Initializer, Shape};
 
 /// Where a variable's value came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,18 @@ pub enum Missing {
         file: PathBuf,
         /// Names in that file that are close to the variable's.
         close: Vec<String>,
+    },
+    /// A checkpoint was restored whose value has another shape, and that was allowed.
+    OtherShape {
+        /// The checkpoint's file.
+        file: PathBuf,
+        /// The shape in that file.
+        shape: Shape,
+    },
+    /// A checkpoint was restored under a rule that leaves the variable out.
+    LeftOut {
+        /// The checkpoint's file.
+        file: PathBuf,
     },
     /// A restore failed over it, and then the device failed to put the old value back.
     LostInRestore,
@@ -144,6 +156,12 @@ impl fmt::Display for Missing {
                     write!(f, ", which has {}", close.join(", "))?;
                 }
                 Ok(())
+            }
+            Missing::OtherShape { file, shape } => {
+                write!(f, "{} has it with shape {shape}", file.display())
+            }
+            Missing::LeftOut { file } => {
+                write!(f, "left out of the restore of {} by a rule", file.display())
             }
             Missing::LostInRestore => f.write_str("lost in a failed restore"),
         }
