@@ -1,6 +1,6 @@
 # Every target first runs scripts/set-up.sh, which brings what the machine lacks.
 
-.PHONY: help demo test lint unit doc bench adapter fmt
+.PHONY: help demo examples test lint unit doc bench adapter fmt
 .DEFAULT_GOAL := help
 
 # rustup's place, for shells that have not read its profile yet.
@@ -22,6 +22,11 @@ help: ## list these targets
 demo: ## train the digit classifier; run again, it resumes from its newest checkpoint
 	@scripts/set-up.sh
 	cargo run --release -p warmstart-examples --bin digits -- $(ARGS)
+
+examples: ## run every example program and documentation example; a table says which passed
+	@scripts/set-up.sh
+	cargo build -p warmstart-examples --bins
+	cargo run -q -p warmstart-examples --bin all
 
 test: lint unit doc ## everything CI checks: format, clippy, tests, documentation
 
