@@ -17,6 +17,8 @@ shaders! {
     LANES = "lanes.wgsl";
     /// First values of variables.
     INITIALIZE = "initialize.wgsl";
+    /// How many elements of variables are NaN or infinite.
+    NON_FINITE = "non_finite.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
     /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
@@ -46,6 +48,7 @@ shaders! {
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
     ("initialize", &[INITIALIZE]),
+    ("non_finite", &[NON_FINITE]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),

@@ -15,18 +15,19 @@ use std::{fs, process};
 /// How temporaries end; they begin with a dot.
 const TEMPORARY: &str = ".partial";
 /// Small variables are gathered into writes of this size.
-const BUFFER: usize = 1 << 20;
+pub(crate) const BUFFER: usize = 1 << 20;
 
 /// Takes the next bytes of the file.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), CheckpointError> + 'a;
 
-/// Writes `target` whole or not at all. `fill` hands the content to the sink. `replaceable` says
-/// whether a file that already has the name may go.
+/// Writes `target` whole or not at all. `fill` hands the content to the sink, and returns what the
+/// first bytes are to be in the end, now that it knows the rest; nothing if they stay. `replaceable`
+/// says whether a file that already has the name may go.
 pub(crate) fn write(
     storage: &dyn Storage,
     target: &Path,
     replaceable: &dyn Fn(&Path) -> Result<(), CheckpointError>,
-    fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), CheckpointError>,
+    fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<Vec<u8>, CheckpointError>,
 ) -> Result<(), CheckpointError> {
     let target = &through_symlinks(target)?;
     let directory = &directory_of(target);
@@ -38,10 +39,10 @@ pub(crate) fn write(
     let failed = |error| CheckpointError::storage("write", &temporary.path, error);
     let mut writer = BufWriter::with_capacity(BUFFER, FileWriter(file));
     let filled = fill(&mut |bytes| writer.write_all(bytes).map_err(failed))
-        .and_then(|()| writer.flush().map_err(failed));
+        .and_then(|start| writer.flush().map_err(failed).map(|()| start));
     // Not `into_inner`, and no drop of the writer: both would write again after a failure.
     let (FileWriter(mut file), _unwritten) = writer.into_parts();
-    filled?;
+    write_over(&mut *file, &filled?).map_err(failed)?;
     file.sync().map_err(|e| CheckpointError::storage("sync", &temporary.path, e))?;
     temporary.publish(target, replaceable)?;
     // The name is taken: from here on the file is no temporary, and its lock may go.
@@ -49,6 +50,20 @@ pub(crate) fn write(
     storage
         .sync_directory(directory)
         .map_err(|error| CheckpointError::NotDurable { file: target.clone(), source: error })
+}
+
+/// Writes over the first bytes of a file.
+fn write_over(file: &mut dyn StorageFile, start: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < start.len() {
+        match file.write_some_at(&start[done..], done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Gives `BufWriter` a sized type that writes to the storage's file.

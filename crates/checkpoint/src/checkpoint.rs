@@ -25,17 +25,34 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::NotFound`], [`CheckpointError::Malformed`], [`CheckpointError::Metadata`],
-    /// [`CheckpointError::NewerVersion`], [`CheckpointError::Storage`]; for a directory also
-    /// [`CheckpointError::NoCheckpoint`] and [`CheckpointError::AllDamaged`].
+    /// [`CheckpointError::HeaderChecksum`], [`CheckpointError::NewerVersion`],
+    /// [`CheckpointError::Storage`]; for a directory also [`CheckpointError::NoCheckpoint`] and
+    /// [`CheckpointError::AllDamaged`].
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
         if !path.is_dir() {
-            return Ok(Checkpoint { file: Arc::new(OpenFile::open(path)?), damaged: Vec::new() });
+            return Ok(Checkpoint::found(OpenFile::open(path)?, Vec::new()));
         }
         match open_latest(path)? {
-            Some((file, _, damaged)) => Ok(Checkpoint { file: Arc::new(file), damaged }),
-            None => Err(CheckpointError::NoCheckpoint { directory: path.to_owned() }),
+            Some((file, _, damaged)) => Ok(Checkpoint::found(file, damaged)),
+            None => {
+                // TensorFlow's directories are known by their file of this name.
+                let state = path.join("checkpoint");
+                if state.is_file() {
+                    OpenFile::open(&state)?;
+                }
+                Err(CheckpointError::NoCheckpoint { directory: path.to_owned() })
+            }
         }
+    }
+
+    /// What a search has come to, past these damaged ones.
+    pub(crate) fn found(file: OpenFile, damaged: Vec<Damaged>) -> Checkpoint {
+        Checkpoint { file: Arc::new(file), damaged }
+    }
+
+    pub(crate) fn into_damaged(self) -> Vec<Damaged> {
+        self.damaged
     }
 
     /// The file.
@@ -51,6 +68,11 @@ impl Checkpoint {
     /// A tensor by its name.
     pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
         self.file.tensor(name)
+    }
+
+    /// The crc32c that a tensor had when it was saved, if the file says it.
+    pub fn checksum(&self, name: &str) -> Option<u32> {
+        self.file.checksum(name)
     }
 
     /// What rides beside the weights.
@@ -102,6 +124,10 @@ impl Checkpoint {
     /// Matches the checkpoint with variables, without a session or a device.
     pub fn plan_for(&self, variables: &[Variable], options: &RestoreOptions) -> RestorePlan {
         RestorePlan::new(&self.file, self.damaged_lines(), variables.iter(), options)
+    }
+
+    pub(crate) fn open_file(&self) -> &OpenFile {
+        &self.file
     }
 
     fn damaged_lines(&self) -> Vec<String> {

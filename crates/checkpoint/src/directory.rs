@@ -1,15 +1,19 @@
 //! The checkpoints of a run: files `step-<n>.safetensors` in one directory.
 //!
-//! There is no pointer file that says which is the newest: the names say it, and each candidate's
-//! header is read before it is believed.
+//! There is no pointer file that says which is the newest, such as TensorFlow's `checkpoint`: the
+//! names are that hint, and what verifies decides. A pointer could only be a second opinion. It has
+//! to be made durable with every save; a crash in between, a copied directory or a file removed by
+//! hand leaves it wrong; and to find that out, the directory has to be listed all the same. Listing
+//! ten thousand names takes some milliseconds, and then one header is read. So a pointer file of
+//! another program is neither written nor read, and cannot mislead.
 
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
+use crate::retention::Better;
 use crate::storage::{Disk, Storage};
-use std::collections::HashSet;
-use std::num::NonZeroUsize;
+use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 const BEFORE: &str = "step-";
 const AFTER: &str = ".safetensors";
@@ -35,6 +39,19 @@ pub struct Latest {
     pub damaged: Vec<Damaged>,
 }
 
+/// The best checkpoint of a run by a metric.
+#[derive(Debug)]
+pub struct Best {
+    /// The step in its name.
+    pub step: u64,
+    /// The file.
+    pub path: PathBuf,
+    /// The metric's value.
+    pub value: f64,
+    /// Checkpoints that are damaged, newest first; one of them may have been better.
+    pub damaged: Vec<Damaged>,
+}
+
 /// The name of the checkpoint of a step: `step-500.safetensors`.
 pub fn step_file_name(step: u64) -> String {
     format!("{BEFORE}{step}{AFTER}")
@@ -56,7 +73,10 @@ pub fn list(directory: impl AsRef<Path>) -> Result<Vec<StepFile>, CheckpointErro
     list_on(&Disk, directory.as_ref())
 }
 
-fn list_on(storage: &dyn Storage, directory: &Path) -> Result<Vec<StepFile>, CheckpointError> {
+pub(crate) fn list_on(
+    storage: &dyn Storage,
+    directory: &Path,
+) -> Result<Vec<StepFile>, CheckpointError> {
     let names = storage.names(directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CheckpointError::NoDirectory { directory: directory.to_owned() },
         _ => CheckpointError::storage("list directory", directory, error),
@@ -91,69 +111,100 @@ pub fn latest(directory: impl AsRef<Path>) -> Result<Option<Latest>, CheckpointE
 pub(crate) fn open_latest(
     directory: &Path,
 ) -> Result<Option<(OpenFile, u64, Vec<Damaged>)>, CheckpointError> {
-    let mut damaged = Vec::new();
-    for StepFile { step, path } in list(directory)?.into_iter().rev() {
-        match OpenFile::open(&path) {
-            Ok(file) => return Ok(Some((file, step, damaged))),
-            Err(error) if is_damage(&error) => damaged.push(Damaged { path, error }),
-            // Another process's retention took it since it was listed.
-            Err(CheckpointError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
+    let mut search = Search::new(directory)?;
+    match search.next()? {
+        Some((file, step)) => Ok(Some((file, step, search.damaged))),
+        None => search.nothing(),
+    }
+}
+
+/// A walk from the newest checkpoint to the oldest that remembers those that are damaged.
+pub(crate) struct Search {
+    directory: PathBuf,
+    /// Those still to look at, by step.
+    files: Vec<StepFile>,
+    /// All that were there when the directory was listed.
+    listed: Vec<StepFile>,
+    /// Whether none of those has been found so far.
+    vanished: bool,
+    pub damaged: Vec<Damaged>,
+}
+
+impl Search {
+    pub fn new(directory: &Path) -> Result<Search, CheckpointError> {
+        let (files, directory) = (list(directory)?, directory.to_owned());
+        let (listed, vanished) = (files.clone(), !files.is_empty());
+        Ok(Search { directory, files, listed, vanished, damaged: Vec::new() })
+    }
+
+    /// The next whole checkpoint, opened, with its step.
+    pub fn next(&mut self) -> Result<Option<(OpenFile, u64)>, CheckpointError> {
+        loop {
+            while let Some(StepFile { step, path }) = self.files.pop() {
+                let opened = OpenFile::open(&path);
+                // Another process's retention may have taken it since it was listed.
+                self.vanished &= matches!(opened, Err(CheckpointError::NotFound { .. }));
+                match opened {
+                    Ok(file) => return Ok(Some((file, step))),
+                    Err(error) if is_damage(&error) => self.damaged.push(Damaged { path, error }),
+                    Err(CheckpointError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            // It takes only what is older than a new one, so the new one is there by now.
+            let again = if self.vanished { list(&self.directory)? } else { return Ok(None) };
+            if again == self.listed {
+                // Links to nowhere.
+                return Ok(None);
+            }
+            (self.files, self.listed) = (again.clone(), again);
         }
     }
-    if damaged.is_empty() {
-        return Ok(None);
+
+    /// What there is to say when no checkpoint was whole.
+    pub fn nothing<T>(self) -> Result<Option<T>, CheckpointError> {
+        let Search { directory, damaged, .. } = self;
+        match damaged.is_empty() {
+            true => Ok(None),
+            false => Err(CheckpointError::AllDamaged { directory, damaged }),
+        }
     }
-    Err(CheckpointError::AllDamaged { directory: directory.to_owned(), damaged })
 }
 
-fn is_damage(error: &CheckpointError) -> bool {
-    matches!(error, CheckpointError::Malformed { .. } | CheckpointError::Metadata { .. })
-}
-
-/// Removes all but the newest `keep` whole checkpoints of a directory, and returns what was
-/// removed.
-///
-/// Damaged checkpoints do not count, so that they never push out a whole one; those newer than the
-/// oldest that is kept stay where they are, for a person to look at. Files in `protect` stay too.
+/// The checkpoint in a directory with the best value of a metric; of equals the newest. `None` if
+/// no whole checkpoint has recorded a number for it.
 ///
 /// # Errors
-/// As [`list`], and [`CheckpointError::Storage`] if a file cannot be removed.
-pub fn retain(
+/// As [`latest`].
+pub fn best(
     directory: impl AsRef<Path>,
-    keep: NonZeroUsize,
-    protect: &[&Path],
-) -> Result<Vec<PathBuf>, CheckpointError> {
-    retain_on(&Disk, directory.as_ref(), keep, protect)
+    metric: &str,
+    better: Better,
+) -> Result<Option<Best>, CheckpointError> {
+    let mut search = Search::new(directory.as_ref())?;
+    let mut whole: HashMap<u64, (PathBuf, Option<f64>)> = HashMap::new();
+    while let Some((file, step)) = search.next()? {
+        whole.insert(step, (file.path, file.metadata.metric(metric)));
+    }
+    if whole.is_empty() {
+        return search.nothing();
+    }
+    let values = whole.iter().filter_map(|(&step, (_, value))| Some(((*value)?, step)));
+    let Some((value, step)) = better.rank(values).pop() else { return Ok(None) };
+    let damaged = search.damaged;
+    Ok(whole.remove(&step).map(|(path, _)| Best { step, path, value, damaged }))
 }
 
-pub(crate) fn retain_on(
-    storage: &dyn Storage,
-    directory: &Path,
-    keep: NonZeroUsize,
-    protect: &[&Path],
-) -> Result<Vec<PathBuf>, CheckpointError> {
-    // Compared in their one absolute form: the same file has many names.
-    let protect: HashSet<PathBuf> =
-        protect.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
-    let mut kept = 0;
-    let mut removed = Vec::new();
-    for StepFile { path, .. } in list_on(storage, directory)?.into_iter().rev() {
-        if kept < keep.get() {
-            if OpenFile::open(&path).is_ok() {
-                kept += 1;
-            }
-            continue;
-        }
-        if fs::canonicalize(&path).is_ok_and(|path| protect.contains(&path)) {
-            continue;
-        }
-        match storage.remove(&path) {
-            Ok(()) => removed.push(path),
-            // Two runs may share a directory.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CheckpointError::storage("remove", &path, error)),
-        }
-    }
-    Ok(removed)
+/// Whether a failure says that the file is not the whole checkpoint that was saved, and not that
+/// it could not be read or does not fit.
+pub(crate) fn is_damage(error: &CheckpointError) -> bool {
+    use CheckpointError::{Checksum, CutShort, HeaderChecksum, Malformed, Metadata};
+    matches!(
+        error,
+        Malformed { .. }
+            | Metadata { .. }
+            | HeaderChecksum { .. }
+            | CutShort { .. }
+            | Checksum { .. }
+    )
 }

@@ -78,6 +78,32 @@ pub enum CheckpointError {
         /// The file.
         file: PathBuf,
     },
+    /// The header is not as it was written.
+    #[error("checkpoint `{}`: its header has checksum {found:08x}, but {} was written: the file is damaged, or another program changed it. Use an older checkpoint; if the change was meant, remove the metadata keys `warmstart.version` and `warmstart.checksums`", .file.display(), .expected.map_or("another".to_owned(), |crc| format!("{crc:08x}")))]
+    HeaderChecksum {
+        /// The file.
+        file: PathBuf,
+        /// The crc32c that was written, if it can still be read.
+        expected: Option<u32>,
+        /// The crc32c that the header has.
+        found: u32,
+    },
+    /// A tensor's bytes are not as they were written.
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found:08x}, but {expected:08x} was written: its bytes are damaged. {}", .file.display(), instead(.older))]
+    Checksum {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where it begins in the file.
+        offset: u64,
+        /// The crc32c that was written.
+        expected: u32,
+        /// The crc32c that its bytes have.
+        found: u32,
+        /// The next older checkpoint of the same run, if there is one.
+        older: Option<PathBuf>,
+    },
     /// The file was written by a warmstart whose format this one does not know.
     #[error("checkpoint `{}` has warmstart's format {found}, but this version knows formats up to {known}: update warmstart", .file.display())]
     NewerVersion {
@@ -230,6 +256,14 @@ fn advice(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::InvalidFilename => "Choose a shorter or plainer name",
         _ => "Check the disk and try again; existing checkpoints are untouched",
+    }
+}
+
+/// What to use in place of a damaged checkpoint.
+fn instead(older: &Option<PathBuf>) -> String {
+    match older {
+        Some(older) => format!("Restore the checkpoint before it, `{}`", older.display()),
+        None => "Restore another checkpoint, or copy the file again".to_owned(),
     }
 }
 

@@ -69,6 +69,15 @@ impl io::Write for FaultyFile {
 }
 
 impl StorageFile for FaultyFile {
+    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        match self.storage.count() {
+            Some(Fault::Error(kind)) => Err(kind.into()),
+            Some(Fault::ShortWrite) => {
+                self.file.write_some_at(&bytes[..bytes.len().div_ceil(3)], offset)
+            }
+            None => self.file.write_some_at(bytes, offset),
+        }
+    }
     fn sync(&mut self) -> io::Result<()> {
         self.storage.step()?;
         self.file.sync()

@@ -1,9 +1,10 @@
 //! An open checkpoint file: its header is read, its weights are not.
 
+use crate::checksums;
 use crate::error::CheckpointError;
 use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
-use crate::safetensors::{Header, HeaderError};
+use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::tensor::TensorEntry;
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,14 +18,21 @@ pub(crate) struct OpenFile {
     pub path: PathBuf,
     pub tensors: Vec<TensorEntry>,
     pub metadata: Metadata,
+    /// The tensors' checksums, in their order, if the file has them.
+    pub checksums: Option<Vec<u32>>,
     index: HashMap<String, usize>,
     file: File,
 }
 
 impl OpenFile {
     pub fn open(path: &Path) -> Result<OpenFile, CheckpointError> {
+        let malformed = |source| CheckpointError::Malformed { file: path.to_owned(), source };
+        let by_name = || FileKind::by_name(path).map(|kind| FormatError::Recognised { kind });
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => CheckpointError::NotFound { path: path.to_owned() },
+            io::ErrorKind::NotFound => match by_name() {
+                Some(source) => malformed(source),
+                None => CheckpointError::NotFound { path: path.to_owned() },
+            },
             _ => CheckpointError::storage("open", path, error),
         };
         let file = File::open(path).map_err(failed)?;
@@ -36,18 +44,25 @@ impl OpenFile {
         }
         let header = Header::read(&file, about.len()).map_err(|error| match error {
             HeaderError::Io(error) => CheckpointError::storage("read", path, error),
-            HeaderError::Format(source) => {
-                CheckpointError::Malformed { file: path.to_owned(), source }
-            }
+            HeaderError::Format(source @ FormatError::Recognised { .. }) => malformed(source),
+            HeaderError::Format(source) => malformed(by_name().unwrap_or(source)),
         })?;
+        // First, because it tells a damaged version from a newer one.
+        let checksums = checksums::read(path, &header)?;
         let metadata = Metadata::read(path, header.metadata)?;
         let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
         let index = header.tensors.iter().enumerate().map(index).collect();
-        Ok(OpenFile { path: path.to_owned(), tensors: header.tensors, metadata, index, file })
+        let (path, tensors) = (path.to_owned(), header.tensors);
+        Ok(OpenFile { path, tensors, metadata, checksums, index, file })
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
         self.index.get(name).and_then(|&index| self.tensors.get(index))
+    }
+
+    /// The crc32c that a tensor had when it was written.
+    pub fn checksum(&self, name: &str) -> Option<u32> {
+        self.checksums.as_ref()?.get(*self.index.get(name)?).copied()
     }
 
     /// Reads a part of a tensor, `offset` counted from the start of the file.

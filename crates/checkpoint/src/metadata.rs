@@ -7,10 +7,13 @@ use crate::error::CheckpointError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 use warmstart_graph::Variable;
 
 /// The format of our entries that this version writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The first format whose files always have checksums.
+pub(crate) const FIRST_WITH_CHECKSUMS: u32 = 2;
 
 /// What our keys begin with.
 pub(crate) const PREFIX: &str = "warmstart.";
@@ -19,7 +22,12 @@ pub(crate) const STEP: &str = "warmstart.step";
 pub(crate) const SEED: &str = "warmstart.seed";
 pub(crate) const GRAPH: &str = "warmstart.graph";
 pub(crate) const VARIABLES: &str = "warmstart.variables";
+/// Milliseconds since the beginning of 1970, UTC.
+pub(crate) const TIME: &str = "warmstart.time";
+/// What the keys of metrics begin with.
+pub(crate) const METRIC: &str = "warmstart.metric.";
 pub(crate) const OPTIMIZER: &str = "warmstart.optimizer";
+pub(crate) const CHECKSUMS: &str = "warmstart.checksums";
 
 /// The strings of a checkpoint, read.
 #[derive(Clone, Debug)]
@@ -28,6 +36,8 @@ pub struct Metadata {
     entries: BTreeMap<String, String>,
     step: Option<u64>,
     seed: Option<u64>,
+    time: Option<SystemTime>,
+    metrics: BTreeMap<String, f64>,
 }
 
 impl Metadata {
@@ -44,7 +54,20 @@ impl Metadata {
         }
         let step = number(file, &entries, STEP)?;
         let seed = number(file, &entries, SEED)?;
-        Ok(Metadata { file: file.to_owned(), entries, step, seed })
+        let time = match number(file, &entries, TIME)? {
+            None => None,
+            Some(after) => match SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(after)) {
+                None => return Err(not_a_number(file, TIME, &after.to_string())),
+                time => time,
+            },
+        };
+        let mut metrics = BTreeMap::new();
+        for (key, text) in entries.range(METRIC.to_owned()..) {
+            let Some(name) = key.strip_prefix(METRIC) else { break };
+            let value = text.parse().map_err(|_| not_a_number(file, key, text))?;
+            metrics.insert(name.to_owned(), value);
+        }
+        Ok(Metadata { file: file.to_owned(), entries, step, seed, time, metrics })
     }
 
     /// The training step at which the checkpoint was saved.
@@ -52,9 +75,25 @@ impl Metadata {
         self.step
     }
 
-    /// The seed of the session that saved it.
+    /// The seed of the run, or of the session, that saved it.
     pub fn seed(&self) -> Option<u64> {
         self.seed
+    }
+
+    /// When it was saved, to the millisecond. A [`Saver`](crate::Saver) records it, [`save`](crate::save) by
+    /// itself does not.
+    pub fn time(&self) -> Option<SystemTime> {
+        self.time
+    }
+
+    /// The value of a metric that was recorded when saving; it may be NaN.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics.get(name).copied()
+    }
+
+    /// All metrics that were recorded when saving, by name.
+    pub fn metrics(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.metrics.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
     /// The graph, in the form that was given when saving.
@@ -99,11 +138,14 @@ fn number<T: FromStr>(
     key: &str,
 ) -> Result<Option<T>, CheckpointError> {
     let Some(text) = entries.get(key) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        let problem = format!("`{shown}` is not a whole number in range");
-        CheckpointError::Metadata { file: file.to_owned(), key: key.to_owned(), problem }
-    })
+    text.parse().map(Some).map_err(|_| not_a_number(file, key, text))
+}
+
+fn not_a_number(file: &Path, key: &str, text: &str) -> CheckpointError {
+    let shown: String = text.chars().take(40).collect();
+    let kind = if key.starts_with(METRIC) { "number" } else { "whole number in range" };
+    let problem = format!("`{shown}` is not a {kind}");
+    CheckpointError::Metadata { file: file.to_owned(), key: key.to_owned(), problem }
 }
 
 #[cfg(test)]
@@ -126,15 +168,38 @@ mod tests {
 
     #[test]
     fn a_malformed_entry_names_file_and_key() {
-        for (key, value) in [(STEP, "-1"), (SEED, "seven"), (VERSION, "")] {
+        for (key, value) in [
+            (STEP, "-1"),
+            (SEED, "seven"),
+            (VERSION, ""),
+            (TIME, "18446744073709551616"),
+            (TIME, "noon"),
+            ("warmstart.metric.loss", "low"),
+        ] {
             let message = read(&[(key, value)]).unwrap_err().to_string();
             assert!(message.contains("a.safetensors") && message.contains(key), "{message}");
             assert!(message.contains(&format!("`{value}`")), "{message}");
         }
         let message = read(&[(VARIABLES, "[{]")]).unwrap().variables().unwrap_err().to_string();
         assert!(message.contains(VARIABLES) && message.contains("describe variables"), "{message}");
-        let message = read(&[(VERSION, "2")]).unwrap_err().to_string();
-        assert!(message.contains("format 2") && message.contains("update warmstart"), "{message}");
+        let message = read(&[(VERSION, "3")]).unwrap_err().to_string();
+        assert!(message.contains("format 3") && message.contains("update warmstart"), "{message}");
+    }
+
+    #[test]
+    fn time_and_metrics_are_read() {
+        let metadata = read(&[
+            (TIME, "1500"),
+            ("warmstart.metric.loss", "0.25"),
+            ("warmstart.metric.", "NaN"),
+            ("warmstart.metrics", "other"),
+        ])
+        .unwrap();
+        assert_eq!(metadata.time(), Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)));
+        assert_eq!(metadata.metric("loss"), Some(0.25));
+        assert!(metadata.metric("").unwrap().is_nan());
+        assert_eq!(metadata.metric("accuracy"), None);
+        assert_eq!(metadata.metrics().map(|(name, _)| name).collect::<Vec<_>>(), ["", "loss"]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub struct RestoreOptions {
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
+    pub(crate) skip_checksums: bool,
 }
 
 /// How strict a restore is.
@@ -54,6 +55,13 @@ impl RestoreOptions {
     /// it were missing. Those that have nothing stay uninitialized.
     pub fn allow_mismatched_shape(mut self) -> RestoreOptions {
         self.allow_mismatched_shape = true;
+        self
+    }
+
+    /// Weights are not held against the checksums they were saved with: for measuring what that
+    /// costs, and for getting what can be got out of a damaged file.
+    pub fn skip_checksums(mut self) -> RestoreOptions {
+        self.skip_checksums = true;
         self
     }
 

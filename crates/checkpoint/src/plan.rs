@@ -18,6 +18,7 @@ use warmstart_graph::Variable;
 pub struct RestorePlan {
     pub(crate) file: Arc<OpenFile>,
     pub(crate) report: RestoreReport,
+    pub(crate) skip_checksums: bool,
 }
 
 impl RestorePlan {
@@ -55,7 +56,7 @@ impl RestorePlan {
             allow_mismatched_shape: options.allow_mismatched_shape,
             damaged,
         };
-        RestorePlan { file: file.clone(), report }
+        RestorePlan { file: file.clone(), report, skip_checksums: options.skip_checksums }
     }
 
     /// Every variable with its outcome, as a value of its own.

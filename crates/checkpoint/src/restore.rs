@@ -6,6 +6,7 @@ use crate::matching::Outcome;
 use crate::plan::RestorePlan;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::tensor::TensorEntry;
+use crate::verify::Summed;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use warmstart_gpu::{ByteSource, Fill, Missing, Origin, Session};
@@ -17,8 +18,8 @@ impl RestorePlan {
     /// # Errors
     /// [`CheckpointError::Mismatch`] if the plan does not close, [`CheckpointError::OutdatedPlan`]
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
-    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Session`] if the
-    /// device fails. Every variable and its origin is then as before.
+    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Checksum`] if a
+    /// tensor is not as it was saved, [`CheckpointError::Session`] if the device fails. Every variable and its origin is then as before.
     pub fn restore(&self, session: &mut Session) -> Result<RestoreReport, CheckpointError> {
         self.restore_with(session, &|_, _| {})
     }
@@ -45,7 +46,10 @@ impl RestorePlan {
             .filter_map(|VariableOutcome { variable, outcome }| match outcome {
                 Outcome::Restored { tensor, .. } => {
                     let tensor = self.file.tensor(tensor)?;
-                    let source = TensorSource { file: &self.file, tensor, failure: &failure };
+                    let sums = !self.skip_checksums && self.file.checksum(&tensor.name).is_some();
+                    let summed = sums.then(|| Summed::new(&self.file, tensor));
+                    let source =
+                        TensorSource { file: &self.file, tensor, summed, failure: &failure };
                     Some((variable.name.as_str(), source))
                 }
                 _ => None,
@@ -117,21 +121,37 @@ impl RestorePlan {
 struct TensorSource<'a> {
     file: &'a OpenFile,
     tensor: &'a TensorEntry,
+    /// Where bytes go by to be held against their checksum.
+    summed: Option<Summed<'a>>,
     /// The first failure in full: the session carries only an `io::Error`.
     failure: &'a Mutex<Option<CheckpointError>>,
 }
 
+impl TensorSource<'_> {
+    /// Keeps the failure, and makes of it what the session can carry.
+    fn tell(&self, error: CheckpointError) -> io::Error {
+        let kind = match &error {
+            CheckpointError::Read { source, .. } => source.kind(),
+            CheckpointError::Checksum { .. } => io::ErrorKind::InvalidData,
+            _ => io::ErrorKind::UnexpectedEof,
+        };
+        let told = io::Error::new(kind, error.to_string());
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+        told
+    }
+}
+
 impl ByteSource for TensorSource<'_> {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_tensor(self.tensor, offset, into).map_err(|error| {
-            let kind = match &error {
-                CheckpointError::Read { source, .. } => source.kind(),
-                _ => io::ErrorKind::UnexpectedEof,
-            };
-            let told = io::Error::new(kind, error.to_string());
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            failure.get_or_insert(error);
-            told
-        })
+        let read = match &self.summed {
+            Some(summed) => summed.read_at(offset, into),
+            None => self.file.read_tensor(self.tensor, offset, into),
+        };
+        read.map_err(|error| self.tell(error))
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.summed.as_ref().map_or(Ok(()), Summed::finish).map_err(|error| self.tell(error))
     }
 }

@@ -1,25 +1,31 @@
 //! Saving: all variables of a session into one safetensors file, atomically and durably.
 
 use crate::atomic;
-use crate::directory::{self, Latest, step_file_name, step_of};
+use crate::checksums;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
-use crate::metadata::{FORMAT_VERSION, GRAPH, OPTIMIZER, PREFIX, SEED, STEP, VARIABLES, VERSION};
+use crate::metadata::{
+    CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, SEED, STEP, TIME, VARIABLES,
+    VERSION,
+};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::storage::{Disk, Storage};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 use warmstart_gpu::{Origin, Session};
 use warmstart_graph::Variable;
 
 /// What is saved beside the variables. All of it is text that comes back as it was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SaveOptions {
     step: Option<u64>,
+    seed: Option<u64>,
     graph: Option<String>,
     optimizer: Option<String>,
+    time: Option<SystemTime>,
+    metrics: BTreeMap<String, f64>,
     extra: BTreeMap<String, String>,
 }
 
@@ -29,9 +35,16 @@ impl SaveOptions {
         SaveOptions::default()
     }
 
-    /// The training step. A [`Saver`] sets it by itself.
+    /// The training step. A [`Saver`](crate::Saver) sets it by itself.
     pub fn step(mut self, step: u64) -> SaveOptions {
         self.step = Some(step);
+        self
+    }
+
+    /// The seed of the run. If not said, it is that of the session's last initialization, which a
+    /// session that was restored has none of.
+    pub fn seed(mut self, seed: u64) -> SaveOptions {
+        self.seed = Some(seed);
         self
     }
 
@@ -44,6 +57,26 @@ impl SaveOptions {
     /// The optimizer's settings, as text that their reader understands (JSON).
     pub fn optimizer(mut self, optimizer: impl Into<String>) -> SaveOptions {
         self.optimizer = Some(optimizer.into());
+        self
+    }
+
+    /// When the values were what they are. A [`Saver`](crate::Saver) sets it by itself, unless it
+    /// is set here; [`save`] does not, so that it writes the same bytes for the same session.
+    pub fn time(mut self, time: SystemTime) -> SaveOptions {
+        self.time = Some(time);
+        self
+    }
+
+    /// The value of a metric at this step, such as the accuracy on data that was not trained on.
+    /// [`Saver::keep_best`](crate::Saver::keep_best) goes by it.
+    pub fn metric(mut self, name: impl Into<String>, value: f64) -> SaveOptions {
+        self.metrics.insert(name.into(), value);
+        self
+    }
+
+    /// The time, unless one is set already.
+    pub(crate) fn time_if_unset(mut self, time: SystemTime) -> SaveOptions {
+        self.time.get_or_insert(time);
         self
     }
 
@@ -76,90 +109,8 @@ pub fn save(
     write(&Disk, session, file, &header)
 }
 
-/// Saves a run's checkpoints as `step-<n>.safetensors` in one directory and keeps the newest.
-///
-/// Saving a step that exists replaces it: a run that was taken up at an older step passes the same
-/// steps again, and what it computes now is what it must find later.
-#[derive(Clone, Debug)]
-pub struct Saver {
-    directory: PathBuf,
-    keep: Option<NonZeroUsize>,
-}
-
-impl Saver {
-    /// A saver that keeps every checkpoint. The directory is created by the first save.
-    pub fn new(directory: impl Into<PathBuf>) -> Saver {
-        Saver { directory: directory.into(), keep: None }
-    }
-
-    /// Keep only the newest `keep` checkpoints, by step; 0 keeps all. The file just written and
-    /// those that the session's variables were restored from stay in any case.
-    pub fn keep(mut self, keep: usize) -> Saver {
-        self.keep = NonZeroUsize::new(keep);
-        self
-    }
-
-    /// The directory.
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// The newest whole checkpoint. `None` also if the directory does not exist yet.
-    ///
-    /// # Errors
-    /// As [`crate::latest`], but for the directory that does not exist.
-    pub fn latest(&self) -> Result<Option<Latest>, CheckpointError> {
-        match directory::latest(&self.directory) {
-            Err(CheckpointError::NoDirectory { .. }) => Ok(None),
-            result => result,
-        }
-    }
-
-    /// Saves all variables as the checkpoint of a step, then removes older checkpoints as
-    /// [`Saver::keep`] says. Returns the file.
-    ///
-    /// # Errors
-    /// As [`save`]. A failure to remove an older checkpoint is a [`CheckpointError::Storage`] that
-    /// names it; the new one is then saved nevertheless.
-    pub fn save(
-        &self,
-        session: &Session,
-        step: u64,
-        options: &SaveOptions,
-    ) -> Result<PathBuf, CheckpointError> {
-        let file = self.directory.join(step_file_name(step));
-        let header = Contents::of(session, &file, &options.clone().step(step))?;
-        atomic::create_directories(&Disk, &self.directory)?;
-        atomic::remove_leftovers(&Disk, &self.directory, |target| step_of(target).is_some());
-        write(&Disk, session, &file, &header)?;
-        if let Some(keep) = self.keep {
-            let origins: Vec<PathBuf> = session
-                .variables()
-                .iter()
-                .filter_map(|info| restored_from(&info.origin))
-                .map(Path::to_owned)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .collect();
-            let mut protect: Vec<&Path> = origins.iter().map(PathBuf::as_path).collect();
-            protect.push(&file);
-            directory::retain_on(&Disk, &self.directory, keep, &protect)?;
-        }
-        Ok(file)
-    }
-}
-
-/// The file that a value came from, if it came from one.
-fn restored_from(origin: &Origin) -> Option<&Path> {
-    match origin {
-        Origin::Restored { file, .. } => Some(file),
-        Origin::Trained { from } => restored_from(from),
-        _ => None,
-    }
-}
-
 /// The first bytes of a checkpoint, and what follows them.
-struct Contents {
+pub(crate) struct Contents {
     header: Vec<u8>,
     /// The variables in the order of the file, with their bytes.
     variables: Vec<(String, u64)>,
@@ -167,7 +118,7 @@ struct Contents {
 
 impl Contents {
     /// Everything that can be refused is refused here, before the disk is touched.
-    fn of(
+    pub fn of(
         session: &Session,
         file: &Path,
         options: &SaveOptions,
@@ -185,7 +136,7 @@ impl Contents {
             return Err(CheckpointError::Uninitialized { file: file.to_owned(), variables });
         }
         let variables: Vec<&Variable> = table.iter().map(|info| &info.variable).collect();
-        contents(&variables, session.seed(), file, options)
+        contents(&variables, options.seed.or(session.seed()), file, options)
     }
 }
 
@@ -202,10 +153,7 @@ fn contents(
     if let Some(key) = options.extra.keys().find(|key| key.starts_with(PREFIX)) {
         return Err(CheckpointError::ReservedKey { file: file.to_owned(), key: key.clone() });
     }
-    let unwritable = |error: serde_json::Error| CheckpointError::Header {
-        file: file.to_owned(),
-        problem: error.to_string(),
-    };
+    let unwritable = |error| header_error(file, error);
     let mut metadata = options.extra.clone();
     let mut put = |key: &str, value: Option<String>| {
         metadata.extend(value.map(|value| (key.to_owned(), value)));
@@ -213,8 +161,15 @@ fn contents(
     put(VERSION, Some(FORMAT_VERSION.to_string()));
     put(STEP, options.step.map(|step| step.to_string()));
     put(SEED, seed.map(|seed| seed.to_string()));
+    let since_1970 = options.time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    put(TIME, since_1970.map(|since| since.as_millis().to_string()));
+    for (name, value) in &options.metrics {
+        put(&format!("{METRIC}{name}"), Some(format!("{value:?}")));
+    }
     put(GRAPH, options.graph.clone());
     put(OPTIMIZER, options.optimizer.clone());
+    let names = variables.iter().map(|variable| (variable.name.as_str(), 0));
+    put(CHECKSUMS, Some(checksums::entry(names).map_err(unwritable)?));
     put(VARIABLES, Some(serde_json::to_string(variables).map_err(unwritable)?));
     let mut tensors: Vec<Planned<'_>> = variables
         .iter()
@@ -234,7 +189,11 @@ fn contents(
     Ok(Contents { header, variables })
 }
 
-fn write(
+fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
+    CheckpointError::Header { file: file.to_owned(), problem: error.to_string() }
+}
+
+pub(crate) fn write(
     storage: &dyn Storage,
     session: &Session,
     file: &Path,
@@ -243,19 +202,31 @@ fn write(
     atomic::write(storage, file, &replaceable, &mut |sink| {
         sink(&contents.header)?;
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
+        let mut checksums: BTreeMap<&str, u32> = names.iter().map(|&name| (name, 0)).collect();
         let mut refused = None;
-        let streamed = session.snapshot_read(&names, &mut |_, piece| {
-            sink(piece).map_err(|error| {
-                let told = io::Error::other(error.to_string());
-                refused = Some(error);
-                told
+        let streamed = session.snapshot_read(&names, &mut |name, piece| {
+            // In parts that are still in the cache when they are written.
+            piece.chunks(atomic::BUFFER).try_for_each(|part| {
+                if let Some(checksum) = checksums.get_mut(name) {
+                    *checksum = crc32c::crc32c_append(*checksum, part);
+                }
+                sink(part).map_err(|error| {
+                    let told = io::Error::other(error.to_string());
+                    refused = Some(error);
+                    told
+                })
             })
         });
         // The session's error knows the variable; ours knows the file and what to do about it.
         match (refused, streamed) {
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(CheckpointError::session(file, error)),
-            (None, Ok(())) => Ok(()),
+            (None, Ok(())) => {
+                let mut header = contents.header.clone();
+                checksums::fill_in(&mut header, &checksums)
+                    .map_err(|error| header_error(file, error))?;
+                Ok(header)
+            }
         }
     })
 }

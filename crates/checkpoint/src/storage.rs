@@ -28,6 +28,8 @@ pub(crate) trait Storage {
 
 /// A file that is being written.
 pub(crate) trait StorageFile: io::Write {
+    /// Writes some bytes over those at `offset`; says how many.
+    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize>;
     /// Makes the bytes written so far durable.
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -37,6 +39,16 @@ pub(crate) trait StorageFile: io::Write {
 pub(crate) struct Disk;
 
 impl StorageFile for File {
+    #[cfg(unix)]
+    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::write_at(self, bytes, offset)
+    }
+
+    #[cfg(windows)]
+    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_write(self, bytes, offset)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }

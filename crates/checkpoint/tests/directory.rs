@@ -1,11 +1,10 @@
 //! The checkpoints of a run: which is the newest, what is said of damaged ones, what is kept.
 
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, RestoreOptions, Saver, latest, list, retain, step_file_name,
+    Checkpoint, CheckpointError, RestoreOptions, Saver, latest, list, step_file_name,
 };
 
 fn whole(step: u64) -> Vec<u8> {
@@ -100,28 +99,69 @@ fn a_file_of_a_newer_version_is_not_taken_for_damage() {
 }
 
 #[test]
-fn the_newest_are_kept() {
-    let directory = run(&[1, 2, 10, 30]);
-    let two = NonZeroUsize::new(2).unwrap();
-    let removed = retain(directory.path(), two, &[]).unwrap();
-    assert_eq!(removed, [path(&directory, 2), path(&directory, 1)]);
-    assert_eq!(steps(&directory), [10, 30]);
+fn pointer_files_of_other_programs_mislead_nobody() {
+    let directory = run(&[10, 20]);
+    let stale = "model_checkpoint_path: \"step-10.safetensors\"\n";
+    fs::write(directory.path().join("checkpoint"), stale).unwrap();
+    fs::write(directory.path().join("latest"), [0xff, 0xfe, 0]).unwrap();
+    fs::create_dir(directory.path().join("latest.json")).unwrap();
+    fs::write(directory.path().join("step-latest.safetensors"), "step-99").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("gone", directory.path().join("newest.safetensors")).unwrap();
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 20);
+    // What a pointer would still name may go at any time.
+    fs::remove_file(path(&directory, 20)).unwrap();
+    let newest = latest(directory.path()).unwrap().unwrap();
+    assert_eq!((newest.step, newest.damaged.len()), (10, 0));
+    // And retention is no concern of theirs.
+    Saver::new(directory.path()).keep(1).retain(&[]).unwrap();
+    assert_eq!(fs::read(directory.path().join("checkpoint")).unwrap(), stale.as_bytes());
+    let left = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left, if cfg!(unix) { 6 } else { 5 });
 }
 
+#[cfg(unix)]
 #[test]
-fn damaged_ones_never_push_out_whole_ones() {
-    let directory = run(&[1, 2, 3, 4, 5]);
-    cut(&path(&directory, 4));
-    cut(&path(&directory, 5));
-    retain(directory.path(), NonZeroUsize::new(2).unwrap(), &[]).unwrap();
-    assert_eq!(steps(&directory), [2, 3, 4, 5]);
-    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 3);
+fn a_name_that_leads_nowhere_is_passed_over_and_one_that_cannot_be_read_is_said() {
+    use std::os::unix::fs::symlink;
+    let directory = run(&[1]);
+    symlink("gone", path(&directory, 2)).unwrap();
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 1);
+    symlink(path(&directory, 3), path(&directory, 3)).unwrap();
+    let message = latest(directory.path()).unwrap_err().to_string();
+    assert!(message.contains("cannot open") && message.contains("step-3.safetensors"), "{message}");
 }
 
+#[cfg(unix)]
 #[test]
-fn protected_files_stay_by_whatever_name() {
-    let directory = run(&[1, 2, 3]);
-    let roundabout = directory.path().join(".").join(step_file_name(1));
-    retain(directory.path(), NonZeroUsize::MIN, &[&roundabout]).unwrap();
-    assert_eq!(steps(&directory), [1, 3]);
+fn a_link_to_nowhere_is_no_checkpoint() {
+    let directory = run(&[]);
+    std::os::unix::fs::symlink("gone", path(&directory, 3)).unwrap();
+    assert!(latest(directory.path()).unwrap().is_none());
+    fs::write(path(&directory, 1), whole(1)).unwrap();
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, 1);
+}
+
+/// Whoever looks always finds one, although each is gone a moment after the next is there.
+#[test]
+fn a_reader_beside_a_writer_that_keeps_one_always_finds_it() {
+    let directory = run(&[0]);
+    let steps = 300;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for step in 1..=steps {
+                let partial = directory.path().join("partial");
+                fs::write(&partial, whole(step)).unwrap();
+                fs::rename(&partial, path(&directory, step)).unwrap();
+                fs::remove_file(path(&directory, step - 1)).unwrap();
+            }
+        });
+        let mut newest = 0;
+        while !writer.is_finished() {
+            let found = latest(directory.path()).unwrap().expect("there always is one").step;
+            assert!(found >= newest, "{found} after {newest}");
+            newest = found;
+        }
+    });
+    assert_eq!(latest(directory.path()).unwrap().unwrap().step, steps);
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FileKind, FormatError};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/st_malformed")
@@ -94,30 +94,78 @@ fn files_of_other_kinds_are_named() {
     // A gzip file without a time stamp has a small number where safetensors has its length.
     let mut gzip = vec![0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 3];
     gzip.resize(600_000, 7);
-    let kinds: [(&[u8], &str, &str); 9] = [
-        (pointer, "git-lfs pointer", "git lfs pull"),
-        (b"\n  <!DOCTYPE html><html>", "HTML page", "download"),
-        (b"<HTML><body>404</body></HTML>", "HTML page", "download"),
-        (&gzip, "gzip archive", "gunzip"),
-        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00", "ZIP archive", "save_file"),
-        (b"\x89HDF\r\n\x1a\n\x00\x00", "HDF5", "save_file"),
-        (b"GGUF\x03\x00\x00\x00\x01\x00", "GGUF", "converted from"),
-        (b"\x93NUMPY\x01\x00v\x00{'descr'", "NumPy", "save_file"),
-        (b"{\"weight_map\": {}}", "JSON text", ".safetensors"),
+    let kinds: &[(&[u8], FileKind, &str, &str)] = &[
+        (pointer, FileKind::GitLfsPointer, "git-lfs pointer", "git lfs pull"),
+        (b"\n  <!DOCTYPE html><html>", FileKind::Html, "HTML page", "download"),
+        (b"\xef\xbb\xbf<HTML><body>404", FileKind::Html, "HTML page", "download"),
+        (&gzip, FileKind::Gzip, "gzip archive", "gunzip"),
+        (&zip("archive/data.pkl"), FileKind::PyTorch, "torch.save", "torch.load"),
+        (&zip("arr_0.npy"), FileKind::NumPyArchive, ".npz", "numpy.load"),
+        (&zip("metadata.json"), FileKind::Keras, ".keras", "keras.saving"),
+        (&zip("notes.txt"), FileKind::Zip, "ZIP archive", "unpack"),
+        (b"PK\x03\x04", FileKind::Zip, "ZIP archive", "unpack"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", FileKind::Hdf5, "HDF5", "h5py"),
+        (b"GGUF\x03\x00\x00\x00\x01\x00", FileKind::Gguf, "GGUF", "converted from"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", FileKind::NumPy, ".npy", "numpy.load"),
+        (
+            b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94",
+            FileKind::Pickle,
+            "pickle",
+            "author",
+        ),
+        (b"{\"weight_map\": {}}", FileKind::ShardIndex, "in several files", "join them"),
+        (b"{\"hidden_size\": 768}", FileKind::Json, "JSON text", ".safetensors"),
     ];
-    for (bytes, what, help) in kinds {
+    for (bytes, kind, what, help) in kinds {
         fs::write(&file, bytes).unwrap();
-        let error = Checkpoint::open(&file).unwrap_err();
-        let CheckpointError::Malformed { source: FormatError::Recognised { .. }, .. } = error
-        else {
-            panic!("{what}: {error}");
-        };
-        let message = error.to_string();
-        assert!(message.contains(what) && message.contains(help), "{message}");
+        is_told(&file, *kind, what, help);
     }
     fs::write(&file, b"abc").unwrap();
     let message = Checkpoint::open(&file).unwrap_err().to_string();
     assert!(message.contains("has 3 bytes") && message.contains("takes 8"), "{message}");
+}
+
+/// The first bytes of an archive whose first file has this name.
+fn zip(name: &str) -> Vec<u8> {
+    let mut start = b"PK\x03\x04\0\0\x08\x08".to_vec();
+    start.resize(26, 0);
+    start.extend([name.len() as u8, 0, 0, 0]);
+    start.extend(name.bytes());
+    start.extend(b"and what follows");
+    start
+}
+
+fn is_told(file: &Path, kind: FileKind, what: &str, help: &str) {
+    let error = Checkpoint::open(file).unwrap_err();
+    let message = error.to_string();
+    let CheckpointError::Malformed { source, .. } = error else { panic!("{message}") };
+    assert_eq!(source, FormatError::Recognised { kind }, "{message}");
+    assert!(message.contains(what) && message.contains(help), "{message}");
+}
+
+/// Files that the programs themselves wrote.
+#[test]
+fn real_files_of_other_programs_are_named() {
+    let other = fixtures().join("../other");
+    let convert = "tf.train.load_checkpoint";
+    for (name, kind, what, help) in [
+        ("mlp.pt", FileKind::PyTorch, "torch.save", "torch.load"),
+        ("legacy_nonzip.pt", FileKind::PyTorchLegacy, "before version 1.6", "torch.load"),
+        ("model.ckpt.index", FileKind::TensorFlowTable, "TensorFlow table", convert),
+        ("old.ckpt", FileKind::TensorFlowTable, "before 2016", convert),
+        ("model.ckpt.data-00000-of-00001", FileKind::TensorFlowData, "the data of", convert),
+        ("model.ckpt", FileKind::TensorFlowPrefix, "the prefix of", convert),
+        ("checkpoint", FileKind::TensorFlowState, "holds no weights", convert),
+        ("", FileKind::TensorFlowState, "`checkpoint`", convert),
+        ("model.safetensors.index.json", FileKind::ShardIndex, "in several files", "join them"),
+    ] {
+        is_told(&other.join(name), kind, what, help);
+    }
+    // A name alone never makes a good file a bad one.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.data-00000-of-00001");
+    fs::copy(fixtures().join("../st_mlp/model.safetensors"), &file).unwrap();
+    assert!(Checkpoint::open(&file).is_ok());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::mapped::Mapping;
 use crate::origin::Origin;
 use crate::plan::{Feed as PlanFeed, Fetch, Plan};
 use crate::plan_error::{RunError, UninitializedRead};
@@ -339,22 +340,14 @@ impl Outputs {
         let Some(readback) = pending.readback.take() else {
             return Err(internal("an earlier attempt to read it failed".to_owned()));
         };
-        let outcome: Arc<Mutex<Option<Result<(), wgpu::BufferAsyncError>>>> = Arc::default();
-        let report = outcome.clone();
-        readback.map_async(wgpu::MapMode::Read, .., move |result| {
-            *report.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        });
-        if let Err(error) = self.gpu.wait(pending.submission.clone()) {
+        let mapping = Mapping::start(&readback, wgpu::MapMode::Read, 0, readback.size());
+        let waited = self.gpu.wait(pending.submission.clone());
+        let what = "reading back what was fetched";
+        if let Err(error) = waited.and_then(|()| mapping.finish(&self.gpu, what)) {
             // As before, so that reading can be tried again.
             readback.unmap();
             pending.readback = Some(readback);
             return Err(error);
-        }
-        let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match outcome {
-            Some(Ok(())) => {}
-            Some(Err(error)) => return Err(internal(error.to_string())),
-            None => return Err(internal("the mapping did not come".to_owned())),
         }
         let bytes =
             readback.get_mapped_range(..).map_err(|error| internal(error.to_string()))?.to_vec();

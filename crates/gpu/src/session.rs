@@ -141,7 +141,7 @@ impl Session {
         Ok(&self.store.entries()[self.store.index(name)?])
     }
 
-    fn with_value(&self, name: &str) -> Result<&Entry, SessionError> {
+    pub(crate) fn with_value(&self, name: &str) -> Result<&Entry, SessionError> {
         let entry = self.entry(name)?;
         if entry.info.origin.has_value() {
             return Ok(entry);

@@ -209,6 +209,11 @@ impl Store {
         &mut self.entries
     }
 
+    /// The buffers that the variables live in; a [`VariableSlice`] has the index of its own.
+    pub fn arenas(&self) -> &[wgpu::Buffer] {
+        &self.arenas
+    }
+
     pub fn get(&self, name: &str) -> Option<&Entry> {
         self.by_name.get(name).map(|&index| &self.entries[index])
     }

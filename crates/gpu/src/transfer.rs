@@ -25,6 +25,15 @@ pub trait ByteSource: Sync {
     /// # Errors
     /// If not all bytes could be read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+
+    /// Called once after all bytes of the fill were read and before its value counts (and before
+    /// any origin changes). An error makes the whole restore fail like a failed read. (Checksums.)
+    ///
+    /// # Errors
+    /// If what was read is not what it should be.
+    fn finish(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A variable and where its bytes are. They are as many as the variable has, little-endian and
@@ -107,9 +116,12 @@ impl Session {
             done: Mutex::new(0),
             failed: AtomicBool::new(false),
         };
-        let outcome = catch_unwind(AssertUnwindSafe(|| match self.gpu.memory() {
-            MemoryKind::Mappable => fill::mapped(&job),
-            MemoryKind::Staged => fill::staged(&job),
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            match self.gpu.memory() {
+                MemoryKind::Mappable => fill::mapped(&job),
+                MemoryKind::Staged => fill::staged(&job),
+            }?;
+            job.finish()
         }));
         let failure = match outcome {
             Ok(Ok(())) => None,
@@ -174,6 +186,18 @@ impl Job<'_> {
         *done += bytes;
         (self.progress)(*done);
         Ok(())
+    }
+
+    /// Asks each source whether what was read of it is what it should be.
+    fn finish(&self) -> Result<(), SessionError> {
+        self.targets.iter().try_for_each(|Target { fill, slice }| {
+            fill.source.finish().map_err(|source| SessionError::Source {
+                name: fill.variable.to_owned(),
+                offset: fill.offset,
+                bytes: slice.bytes,
+                source,
+            })
+        })
     }
 
     /// How many threads `tasks` tasks deserve.

@@ -1,5 +1,6 @@
 //! The ways in which a file can fail to be safetensors.
 
+use super::recognise::FileKind;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
@@ -19,12 +20,10 @@ pub enum FormatError {
         length: u64,
     },
     /// The file is something else, and what it is can be told.
-    #[error("this is not a safetensors file but {what}: {help}")]
+    #[error("this is not a safetensors file but {kind}: {}", .kind.help())]
     Recognised {
         /// What it is.
-        what: &'static str,
-        /// What to do.
-        help: &'static str,
+        kind: FileKind,
     },
     /// The header would be longer than the format allows.
     #[error(
@@ -211,41 +210,4 @@ pub enum FormatError {
 
 fn in_tensor(tensor: &Option<String>) -> String {
     tensor.as_ref().map(|name| format!(", tensor `{name}`")).unwrap_or_default()
-}
-
-/// What a file is that is not safetensors, by its first bytes.
-pub(super) fn recognise(start: &[u8]) -> Option<FormatError> {
-    let text = start.trim_ascii_start();
-    let begins = |word: &str| {
-        text.get(..word.len()).is_some_and(|bytes| bytes.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    let (what, help) = if begins("version https://git-lfs") {
-        (
-            "a git-lfs pointer, a small text in place of the weights",
-            "run `git lfs pull` in the repository that it came from",
-        )
-    } else if begins("<!doctype") || begins("<html") {
-        (
-            "an HTML page, as a server sends when a download needs a login or the address is wrong",
-            "download the file itself",
-        )
-    } else if start.starts_with(&[0x1f, 0x8b]) {
-        ("a gzip archive", "unpack it with `gunzip` first")
-    } else if start.starts_with(b"PK\x03\x04") {
-        (
-            "a ZIP archive, such as PyTorch's `.pt` or NumPy's `.npz`",
-            "convert it with `safetensors.torch.save_file` or `safetensors.numpy.save_file`",
-        )
-    } else if start.starts_with(b"\x89HDF\r\n\x1a\n") {
-        ("an HDF5 file, such as Keras's `.h5`", "convert it with `safetensors.numpy.save_file`")
-    } else if start.starts_with(b"GGUF") {
-        ("a GGUF file", "use the safetensors file that it was converted from")
-    } else if start.starts_with(b"\x93NUMPY") {
-        ("a NumPy `.npy` array", "convert it with `safetensors.numpy.save_file`")
-    } else if start.starts_with(b"{") {
-        ("a JSON text", "name the `.safetensors` file beside it")
-    } else {
-        return None;
-    };
-    Some(FormatError::Recognised { what, help })
 }

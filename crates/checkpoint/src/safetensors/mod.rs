@@ -14,10 +14,12 @@
 
 mod error;
 mod read;
+mod recognise;
 mod write;
 
 pub use error::FormatError;
 pub(crate) use read::{Header, HeaderError};
+pub use recognise::FileKind;
 pub(crate) use write::{Planned, make_header};
 
 /// The longest header that readers of this format take.

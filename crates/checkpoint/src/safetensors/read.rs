@@ -1,6 +1,7 @@
 //! Reading and checking a header.
 
-use super::error::{FormatError, recognise};
+use super::error::FormatError;
+use super::recognise::recognise;
 use super::{LENGTH, MAX_HEADER, METADATA_KEY};
 use crate::read_at::{Filled, ReadAt};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
@@ -16,6 +17,8 @@ pub(crate) struct Header {
     pub tensors: Vec<TensorEntry>,
     /// The strings of `__metadata__`.
     pub metadata: BTreeMap<String, String>,
+    /// The file's first bytes as they are: the header's length and its text.
+    pub start: Vec<u8>,
 }
 
 /// Why [`Header::read`] failed.
@@ -46,10 +49,14 @@ impl Header {
         let start_length = file_length.min(start.len() as u64) as usize;
         let start = &mut start[..start_length];
         fill(source, start, 0)?;
+        let recognised = |start: &[u8]| {
+            let kind = recognise(start, source, file_length)?;
+            Some(FormatError::Recognised { kind })
+        };
         let Some((length, after)) = start.split_first_chunk::<{ LENGTH as usize }>() else {
             return Err(match start.len() {
                 0 => FormatError::Empty,
-                _ => recognise(start).unwrap_or(FormatError::TooShort { length: file_length }),
+                _ => recognised(start).unwrap_or(FormatError::TooShort { length: file_length }),
             }
             .into());
         };
@@ -63,7 +70,7 @@ impl Header {
         };
         let is_json = after.first().is_some_and(|&b| b == b'{' || b.is_ascii_whitespace());
         if (malformed.is_some() || !is_json)
-            && let Some(recognised) = recognise(start)
+            && let Some(recognised) = recognised(start)
         {
             return Err(recognised.into());
         }
@@ -71,12 +78,13 @@ impl Header {
             return Err(malformed.into());
         }
         // At most 100 MB and at most the file's own length, by the checks above.
-        let mut header = vec![0u8; length as usize];
-        fill(source, &mut header, LENGTH)?;
-        let text = str::from_utf8(&header)
+        let mut start = vec![0u8; (LENGTH + length) as usize];
+        fill(source, &mut start, 0)?;
+        let text = str::from_utf8(&start[LENGTH as usize..])
             .map_err(|e| FormatError::NotUtf8 { offset: LENGTH + e.valid_up_to() as u64 })?;
         let described = parse(text)?;
-        Ok(check(described, LENGTH + length, file_length)?)
+        let header = check(described, LENGTH + length, file_length)?;
+        Ok(Header { start, ..header })
     }
 }
 
@@ -274,7 +282,8 @@ fn check(parsed: Parsed, data: u64, file_length: u64) -> Result<Header, FormatEr
     if data + filled != file_length {
         return Err(FormatError::Trailing { end: data + filled, file_length });
     }
-    Ok(Header { tensors: entries, metadata: metadata.unwrap_or_default() })
+    let metadata = metadata.unwrap_or_default();
+    Ok(Header { tensors: entries, metadata, start: Vec::new() })
 }
 
 #[cfg(test)]

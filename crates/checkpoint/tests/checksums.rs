@@ -1,0 +1,204 @@
+//! Checksums: what is written, and that no flipped bit goes unnoticed.
+
+mod common;
+
+use common::{f32s, fixture, glorot, session, session_in, state, variable};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, latest, save,
+};
+use warmstart_gpu::MemoryKind;
+use warmstart_graph::Variable;
+
+fn variables() -> [Variable; 3] {
+    [glorot("fc1/weight", [5, 3]), variable("fc1/bias", [3]), variable("empty", [0])]
+}
+
+/// A run with the checkpoints of steps 1 and 2; the latter's file and bytes.
+fn run() -> (TempDir, PathBuf, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut session = session(&variables());
+    session.initialize_missing(7).unwrap();
+    let saver = Saver::new(directory.path());
+    saver.save(&session, 1, &SaveOptions::new()).unwrap();
+    session.assign("fc1/bias", &f32s(&[1.0, 2.0, 3.0])).unwrap();
+    let file = saver.save(&session, 2, &SaveOptions::new().extra("note", "é \"x\"")).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    (directory, file, bytes)
+}
+
+fn header_length(bytes: &[u8]) -> usize {
+    8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+}
+
+fn flip(file: &Path, bytes: &[u8], at: usize, bit: u32) {
+    let mut changed = bytes.to_vec();
+    changed[at] ^= 1 << bit;
+    fs::write(file, changed).unwrap();
+}
+
+/// crc32c as its definition reads, one bit at a time.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}
+
+#[test]
+fn the_file_says_the_checksum_of_its_header_and_of_each_tensor() {
+    assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    let (_directory, file, mut bytes) = run();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    for tensor in checkpoint.tensors() {
+        let value = &bytes[tensor.range.start as usize..tensor.range.end as usize];
+        assert_eq!(checkpoint.checksum(&tensor.name), Some(crc32c(value)), "{}", tensor.name);
+    }
+    let entry = checkpoint.metadata().get("warmstart.checksums").unwrap();
+    let entry: serde_json::Value = serde_json::from_str(entry).unwrap();
+    let written = entry["crc32c"]["header"].as_str().unwrap().to_owned();
+    let start = &mut bytes[..header_length(&fs::read(&file).unwrap())];
+    let text = String::from_utf8_lossy(start);
+    let at = text.find(&written).unwrap();
+    start[at..at + 8].copy_from_slice(b"00000000");
+    assert_eq!(format!("{:08x}", crc32c(start)), written);
+
+    let verification = checkpoint.verify();
+    assert!(verification.is_whole() && verification.checksums);
+    assert_eq!((verification.tensors, verification.bytes), (3, 72));
+}
+
+#[test]
+fn a_bit_flipped_anywhere_in_the_header_is_noticed_when_opening() {
+    let (directory, file, bytes) = run();
+    for at in 0..header_length(&bytes) {
+        for bit in 0..8 {
+            flip(&file, &bytes, at, bit);
+            let error = Checkpoint::open(&file).err();
+            let error = error.unwrap_or_else(|| panic!("byte {at}, bit {bit} was not noticed"));
+            let message = error.to_string();
+            assert!(message.contains("step-2.safetensors"), "{message}");
+            let damage = matches!(
+                error,
+                CheckpointError::Malformed { .. }
+                    | CheckpointError::Metadata { .. }
+                    | CheckpointError::HeaderChecksum { .. }
+            );
+            assert!(damage, "byte {at}, bit {bit}: {message}");
+        }
+        // And the directory still has a checkpoint.
+        assert_eq!(latest(directory.path()).unwrap().unwrap().step, 1);
+    }
+}
+
+#[test]
+fn a_bit_flipped_in_any_byte_of_a_tensor_is_named_with_what_to_do() {
+    let (directory, file, bytes) = run();
+    for at in header_length(&bytes)..bytes.len() {
+        flip(&file, &bytes, at, (at % 8) as u32);
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        let tensor = checkpoint.tensors().iter().find(|t| t.range.contains(&(at as u64))).unwrap();
+        let verification = checkpoint.verify();
+        assert_eq!(verification.damaged.len(), 1);
+        let CheckpointError::Checksum { offset, expected, found, .. } = verification.damaged[0]
+        else {
+            panic!("{:?}", verification.damaged)
+        };
+        let message = verification.damaged[0].to_string();
+        let (name, older) = (&tensor.name, directory.path().join("step-1.safetensors"));
+        assert_eq!(offset, tensor.range.start);
+        for word in [
+            "step-2.safetensors",
+            &format!("tensor `{name}` at file offset {offset}"),
+            &format!("{expected:08x}"),
+            &format!("{found:08x}"),
+            &format!("before it, `{}`", older.display()),
+        ] {
+            assert!(message.contains(word), "no `{word}` in: {message}");
+        }
+    }
+    for kind in [None, Some(MemoryKind::Staged)] {
+        let mut session = match kind {
+            Some(kind) => session_in(kind, &variables()),
+            None => session(&variables()),
+        };
+        session.assign("fc1/bias", &f32s(&[0.5; 3])).unwrap();
+        let before = state(&session);
+        flip(&file, &bytes, bytes.len() - 1, 6);
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        let strict = checkpoint.plan(&session, &RestoreOptions::new());
+        let error = strict.restore(&mut session).unwrap_err();
+        assert!(matches!(error, CheckpointError::Checksum { .. }), "{error}");
+        assert_eq!(state(&session), before);
+        let lenient = RestoreOptions::new().skip_checksums();
+        checkpoint.plan(&session, &lenient).restore(&mut session).unwrap();
+        assert_ne!(state(&session), before);
+    }
+}
+
+#[test]
+fn a_tensor_read_in_pieces_by_several_threads_is_summed_as_one() {
+    let large = [variable("large", [5_000_003]), variable("small", [1])];
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let mut saved = session(&large);
+    saved.initialize_missing(1).unwrap();
+    let values: Vec<f32> = (0..5_000_003).map(|i| i as f32).collect();
+    saved.assign("large", &f32s(&values)).unwrap();
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+    let bytes = fs::read(&file).unwrap();
+    for kind in [MemoryKind::Staged, saved.gpu().memory()] {
+        let mut restored = session_in(kind, &large);
+        let plan = Checkpoint::open(&file).unwrap().plan(&restored, &RestoreOptions::new());
+        plan.restore(&mut restored).unwrap();
+        assert!(restored.read("large").unwrap().as_f32().unwrap() == values);
+    }
+    let begin = header_length(&bytes);
+    // At both ends of what one thread reads, and of what is summed at a time.
+    for at in [0, (256 << 10) - 1, 256 << 10, (8 << 20) - 1, 8 << 20, 20_000_011] {
+        flip(&file, &bytes, begin + at, 0);
+        let mut restored = session(&large);
+        let plan = Checkpoint::open(&file).unwrap().plan(&restored, &RestoreOptions::new());
+        let error = plan.restore(&mut restored).unwrap_err();
+        assert!(
+            matches!(&error, CheckpointError::Checksum { tensor, older: None, .. } if tensor == "large"),
+            "{at}: {error}"
+        );
+        assert!(error.to_string().contains("copy the file again"), "{error}");
+    }
+}
+
+#[test]
+fn files_of_other_programs_have_none_and_restore_all_the_same() {
+    let checkpoint = Checkpoint::open(fixture("st_mlp").join("model.safetensors")).unwrap();
+    assert_eq!(checkpoint.checksum("fc1.bias"), None);
+    let verification = checkpoint.verify();
+    assert!(verification.is_whole() && !verification.checksums);
+    assert_eq!(verification.tensors, 4);
+}
+
+#[test]
+fn a_change_by_a_program_that_keeps_our_entries_is_said() {
+    let (_directory, file, bytes) = run();
+    let theirs = SafeTensors::deserialize(&bytes).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let mut metadata: HashMap<String, String> = header.metadata().clone().unwrap();
+    let rewrite = |metadata: &HashMap<String, String>| {
+        let half = theirs.tensors().into_iter().take(2);
+        let views: Vec<(String, TensorView<'_>)> = half.collect();
+        fs::write(&file, safetensors::serialize(views, Some(metadata.clone())).unwrap()).unwrap();
+        Checkpoint::open(&file)
+    };
+    let message = rewrite(&metadata).unwrap_err().to_string();
+    assert!(message.contains("another program changed it"), "{message}");
+    metadata.remove("warmstart.checksums");
+    let message = rewrite(&metadata).unwrap_err().to_string();
+    assert!(message.contains("`warmstart.version`") && message.contains("another program"));
+    // What the message says helps.
+    metadata.remove("warmstart.version");
+    let checkpoint = rewrite(&metadata).unwrap();
+    assert_eq!((checkpoint.step(), checkpoint.tensors().len()), (Some(2), 2));
+}

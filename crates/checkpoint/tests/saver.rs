@@ -1,0 +1,113 @@
+//! Saving by steps, and going on from the newest checkpoint that verifies.
+
+mod common;
+
+use common::{f32s, session, state, variable};
+use std::fs;
+use std::time::{Duration, SystemTime};
+use warmstart_checkpoint::{
+    Better, Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, list,
+};
+
+fn steps(saver: &Saver) -> Vec<u64> {
+    list(saver.directory()).unwrap().iter().map(|file| file.step).collect()
+}
+
+#[test]
+fn time_and_metrics_are_recorded_and_rules_go_by_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut session = session(&[variable("a", [1])]);
+    session.initialize_missing(1).unwrap();
+    let saver = Saver::new(directory.path())
+        .keep(1)
+        .keep_every(Duration::from_secs(600))
+        .keep_best("accuracy", Better::Higher, 1);
+    let before = SystemTime::now() - Duration::from_millis(1);
+    let file = saver.save(&session, 1, &SaveOptions::new().metric("accuracy", 0.1)).unwrap();
+    let checkpoint = Checkpoint::open(file).unwrap();
+    let time = checkpoint.metadata().time().unwrap();
+    assert!(time >= before && time <= SystemTime::now());
+    assert_eq!(checkpoint.metadata().metric("accuracy"), Some(0.1));
+
+    // Where metrics and times are not those of a real run.
+    let at = |minutes: u64, accuracy: f64| {
+        let time = before + Duration::from_secs(60 * minutes);
+        SaveOptions::new().time(time).metric("accuracy", accuracy).metric("loss", f64::NAN)
+    };
+    saver.save(&session, 2, &at(5, 0.7)).unwrap();
+    saver.save(&session, 3, &at(10, 0.3)).unwrap();
+    saver.save(&session, 4, &at(15, f64::NAN)).unwrap();
+    saver.save(&session, 5, &at(16, 0.7)).unwrap();
+    // Step 3 comes ten minutes after step 1 less a millisecond; step 5 is as good as 2 and newer.
+    assert_eq!(steps(&saver), [1, 4, 5]);
+    let best = saver.best("accuracy", Better::Higher).unwrap().unwrap();
+    assert_eq!((best.step, best.value), (5, 0.7));
+    assert!(saver.best("loss", Better::Lower).unwrap().is_none());
+    assert_eq!(saver.best("accuracy", Better::Lower).unwrap().unwrap().step, 1);
+}
+
+#[test]
+fn the_newest_that_verifies_is_restored_and_the_damaged_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let saver = Saver::new(directory.path().join("run"));
+    let mut first = session(&[variable("a", [2])]);
+    let untouched = state(&first);
+    assert!(saver.restore_latest(&mut first, &RestoreOptions::new()).unwrap().is_none());
+    assert_eq!(state(&first), untouched);
+    for step in [10, 20, 30] {
+        first.assign("a", &f32s(&[step as f32, 0.5])).unwrap();
+        saver.save(&first, step, &SaveOptions::new()).unwrap();
+    }
+    fs::write(saver.directory().join("checkpoint"), "step-10.safetensors").unwrap();
+    let newest = saver.directory().join("step-30.safetensors");
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
+
+    let mut second = session(&[variable("a", [2])]);
+    let restored = saver.restore_latest(&mut second, &RestoreOptions::new()).unwrap().unwrap();
+    assert_eq!((restored.step, restored.report.step()), (20, Some(20)));
+    assert_eq!(restored.damaged.len(), 1);
+    assert_eq!(restored.damaged[0].path, newest);
+    let told = restored.report.to_string();
+    assert!(told.contains("a newer checkpoint was passed over"), "{told}");
+    assert_eq!(second.read("a").unwrap(), f32s(&[20.0, 0.5]));
+
+    for step in [10, 20] {
+        fs::write(saver.directory().join(format!("step-{step}.safetensors")), "").unwrap();
+    }
+    let before = state(&second);
+    let error = saver.restore_latest(&mut second, &RestoreOptions::new()).unwrap_err();
+    assert!(matches!(&error, CheckpointError::AllDamaged { damaged, .. } if damaged.len() == 3));
+    assert_eq!(state(&second), before);
+}
+
+#[test]
+fn one_that_does_not_fit_is_an_error_and_nothing_older_is_taken_instead() {
+    let directory = tempfile::tempdir().unwrap();
+    let saver = Saver::new(directory.path());
+    let mut first = session(&[variable("a", [2])]);
+    first.initialize_missing(1).unwrap();
+    saver.save(&first, 1, &SaveOptions::new()).unwrap();
+    let mut other = session(&[variable("b", [2])]);
+    other.initialize_missing(1).unwrap();
+    saver.save(&other, 2, &SaveOptions::new()).unwrap();
+    let error = saver.restore_latest(&mut first, &RestoreOptions::new()).unwrap_err();
+    assert!(matches!(error, CheckpointError::Mismatch(_)), "{error}");
+}
+
+#[test]
+fn what_was_restored_stays_whatever_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let saver = Saver::new(directory.path()).keep(1).keep_every_steps(100);
+    let mut first = session(&[variable("a", [1])]);
+    first.initialize_missing(1).unwrap();
+    for step in [7, 100] {
+        Saver::new(directory.path()).save(&first, step, &SaveOptions::new()).unwrap();
+    }
+    let seven = Checkpoint::open(directory.path().join("step-7.safetensors")).unwrap();
+    seven.plan(&first, &RestoreOptions::new()).restore(&mut first).unwrap();
+    for step in [150, 160] {
+        saver.save(&first, step, &SaveOptions::new()).unwrap();
+    }
+    assert_eq!(steps(&saver), [7, 100, 160]);
+}
