@@ -142,7 +142,7 @@ impl Matching {
 }
 
 /// Whether a tensor's value can be a variable's, with the changes that are allowed.
-fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allowed) -> Outcome {
+pub(crate) fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allowed) -> Outcome {
     let mut changes = Vec::new();
     if tensor.dtype.variable() != Some(variable.dtype) {
         if !allowed.cast || !casts(tensor.dtype, variable.dtype) {
@@ -192,7 +192,7 @@ fn change_of_shape(
     }
 }
 
-fn transposed(a: &Shape, b: &Shape) -> bool {
+pub(crate) fn transposed(a: &Shape, b: &Shape) -> bool {
     matches!((&a[..], &b[..]), ([m, n], [p, q]) if (m, n) == (q, p))
 }
 

@@ -84,8 +84,8 @@ restore step-500.safetensors → 2 variables
                   model_scope/bias              f32 [10]
 error: 2 variables have no value in this checkpoint.
 error: 2 tensors belong to no variable. Nothing on the device was changed.
-help: close to `different_model_scope/weight` in this checkpoint: `model_scope/weight`
-help: close to `different_model_scope/bias` in this checkpoint: `model_scope/bias`
+help: renaming scope `model_scope` to `different_model_scope` restores 2 of 2:
+          .rename_scope(\"model_scope\", \"different_model_scope\")
 help: `.allow_unexpected()` leaves such tensors in the file";
     assert_eq!(report(&plan), expected);
 }

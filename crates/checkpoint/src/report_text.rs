@@ -330,7 +330,7 @@ impl RestoreReport {
 
     fn suggestion_lines(&self) -> Vec<String> {
         let lines = |suggestion: &Suggestion| {
-            let Suggestion { rules, restores, of } = suggestion;
+            let Suggestion { rules, restores, of, notes } = suggestion;
             let subject = match rules.as_slice() {
                 [rule] => deed(rule),
                 many => format!("these {} rules together", many.len()),
@@ -338,7 +338,8 @@ impl RestoreReport {
             let verb = if rules.len() == 1 { "restores" } else { "restore" };
             let code: Vec<String> =
                 rules.iter().map(|rule| format!("\n          {rule}")).collect();
-            format!("{subject} {verb} {restores} of {of}:{}", code.concat())
+            let notes: Vec<String> = notes.iter().map(|note| format!("\n      {note}")).collect();
+            format!("{subject} {verb} {restores} of {of}:{}{}", code.concat(), notes.concat())
         };
         match self.suggestions.as_slice() {
             [] => Vec::new(),

@@ -292,12 +292,12 @@ impl Applied<'_> {
 }
 
 /// `*` stays within one part of a path, `**` does not.
-fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+pub(crate) fn matcher(glob: &str) -> Result<GlobMatcher, String> {
     let glob = GlobBuilder::new(glob).literal_separator(true).build();
     glob.map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
 }
 
-fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
+pub(crate) fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
     let (separator, rest) = if from.is_empty() {
         // The separator that the new scope is written with, or else the name's own.
         let of = |text: &str| text.chars().find(|c| SEPARATORS.contains(c));
@@ -310,7 +310,7 @@ fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
     Some(if to.is_empty() { rest.to_owned() } else { format!("{to}{separator}{rest}") })
 }
 
-fn rename_component(name: &str, from: &str, to: &str) -> Option<String> {
+pub(crate) fn rename_component(name: &str, from: &str, to: &str) -> Option<String> {
     if from.is_empty() || !name.contains(from) {
         return None;
     }

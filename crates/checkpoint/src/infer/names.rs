@@ -1,0 +1,307 @@
+//! Names apart: their parts, how like two parts are, and what would have to be renamed to make one
+//! name of another.
+
+use crate::rules::{Rule, SEPARATORS};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Names with more parts or longer ones than this are not compared: comparing takes the product.
+const MOST_PARTS: usize = 24;
+const LONGEST: usize = 512;
+
+/// Words that frameworks use for one thing: weights, and the parameters of a normalization.
+const SYNONYMS: [&[&str]; 4] = [
+    &["weight", "kernel", "gamma", "scale", "w", "weights", "embedding", "embeddings"],
+    &["bias", "beta", "b", "biases", "offset"],
+    &["running_mean", "moving_mean", "mean"],
+    &["running_var", "moving_variance", "var", "variance"],
+];
+
+/// A name and where its parts lie.
+#[derive(Debug)]
+pub(super) struct Name {
+    pub text: String,
+    parts: Vec<(usize, usize)>,
+    /// Hashes of what the name has in common with names like it, in ascending order.
+    pub features: Vec<u64>,
+}
+
+impl Name {
+    pub fn new(text: String) -> Name {
+        let mut parts = Vec::new();
+        let mut begin = 0;
+        if text.len() <= LONGEST {
+            for (at, c) in text.char_indices().filter(|(_, c)| SEPARATORS.contains(c)) {
+                parts.push((begin, at));
+                begin = at + c.len_utf8();
+            }
+            parts.push((begin, text.len()));
+        }
+        if parts.len() > MOST_PARTS {
+            parts.clear();
+        }
+        let mut name = Name { text, parts, features: Vec::new() };
+        name.features = name.hashes();
+        name
+    }
+
+    /// Whether it is short enough to be compared.
+    pub fn comparable(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    pub fn part(&self, index: usize) -> &str {
+        let (begin, end) = self.parts[index];
+        &self.text[begin..end]
+    }
+
+    /// A part as matching sees it: without the `:0` of an operation's first output.
+    fn bare(&self, index: usize) -> &str {
+        bare(self.part(index))
+    }
+
+    /// The first parts, without the separator after them.
+    fn head(&self, count: usize) -> &str {
+        if count == 0 { "" } else { &self.text[..self.parts[count - 1].1] }
+    }
+
+    /// The first parts with the separator after them.
+    fn prefix(&self, count: usize) -> &str {
+        if count >= self.len() { &self.text } else { &self.text[..self.parts[count].0] }
+    }
+
+    /// What the two have in common: beginnings, ends and parts.
+    fn hashes(&self) -> Vec<u64> {
+        let hash = |kind: u8, text: &str| {
+            let mut hasher = DefaultHasher::new();
+            (kind, text).hash(&mut hasher);
+            hasher.finish()
+        };
+        let mut hashes = Vec::with_capacity(3 * self.len());
+        for index in 0..self.len() {
+            hashes.push(hash(0, self.bare(index)));
+            hashes.push(hash(1, bare(&self.text[self.parts[index].0..])));
+            hashes.push(hash(2, self.head(index + 1)));
+        }
+        hashes.sort_unstable();
+        hashes
+    }
+
+    /// How many features the two share.
+    pub fn shared(&self, other: &Name) -> usize {
+        let (mut a, mut b) = (self.features.iter().peekable(), other.features.iter().peekable());
+        let mut shared = 0;
+        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+            let (x, y) = (**x, **y);
+            shared += usize::from(x == y);
+            if x <= y {
+                a.next();
+            }
+            if y <= x {
+                b.next();
+            }
+        }
+        shared
+    }
+}
+
+/// A name without a trailing `:0`.
+pub(super) fn bare(name: &str) -> &str {
+    name.strip_suffix(":0").unwrap_or(name)
+}
+
+/// The numbers in a text.
+pub(super) fn digits(text: &str) -> Vec<&str> {
+    bare(text).split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).collect()
+}
+
+/// How like two parts of names are: from 0 to 1.
+pub(super) fn likeness(a: &str, b: &str) -> f64 {
+    let (a, b) = (bare(a), bare(b));
+    if a == b {
+        return 1.0;
+    }
+    if SYNONYMS.iter().any(|words| words.contains(&a) && words.contains(&b)) {
+        return 0.9;
+    }
+    if a.len().max(b.len()) > 64 {
+        return 0.0;
+    }
+    let distance = strsim::normalized_levenshtein(a, b);
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    if short.len() >= 4 && long.contains(short) { distance.max(0.8) } else { distance }
+}
+
+/// One step from a name to another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Same,
+    Other,
+    Gone,
+    New,
+}
+
+/// How the parts of one name become those of another, at least cost: parts stay, change into ones
+/// as like as can be, go, or come.
+fn align(from: &Name, to: &Name) -> (f64, Vec<Step>) {
+    let (rows, columns) = (from.len() + 1, to.len() + 1);
+    let mut best = vec![(0.0_f64, Step::Same); rows * columns];
+    // At the beginning, whole scopes come and go.
+    let gap = |at_edge: bool| if at_edge { 0.7 } else { 0.95 };
+    for i in 0..rows {
+        for j in 0..columns {
+            if i == 0 && j == 0 {
+                continue;
+            }
+            let mut here = (f64::INFINITY, Step::Same);
+            let mut offer = |cost: f64, step| {
+                if cost < here.0 {
+                    here = (cost, step);
+                }
+            };
+            if i > 0 && j > 0 {
+                let like = likeness(from.part(i - 1), to.part(j - 1));
+                let step = if like == 1.0 { Step::Same } else { Step::Other };
+                let cost = if like == 1.0 { 0.0 } else { 1.1 - 0.6 * like };
+                offer(best[(i - 1) * columns + j - 1].0 + cost, step);
+            }
+            if i > 0 {
+                offer(best[(i - 1) * columns + j].0 + gap(j == 0), Step::Gone);
+            }
+            if j > 0 {
+                offer(best[i * columns + j - 1].0 + gap(i == 0), Step::New);
+            }
+            best[i * columns + j] = here;
+        }
+    }
+    let (mut i, mut j) = (rows - 1, columns - 1);
+    let cost = best[i * columns + j].0;
+    let mut steps = Vec::with_capacity(i.max(j));
+    while i > 0 || j > 0 {
+        let step = best[i * columns + j].1;
+        steps.push(step);
+        i -= usize::from(step != Step::New);
+        j -= usize::from(step != Step::Gone);
+    }
+    steps.reverse();
+    (cost, steps)
+}
+
+/// How like two names are, part by part: from 0 to 1.
+pub(super) fn name_likeness(from: &Name, to: &Name) -> f64 {
+    let (mut i, mut j, mut like) = (0, 0, 0.0);
+    for step in align(from, to).1 {
+        if matches!(step, Step::Same | Step::Other) {
+            like += likeness(from.part(i), to.part(j));
+        }
+        i += usize::from(step != Step::New);
+        j += usize::from(step != Step::Gone);
+    }
+    like / from.len().max(to.len()).max(1) as f64
+}
+
+/// Rules that take a step from one name towards another, and how far the names are apart.
+pub(super) fn edits(from: &Name, to: &Name) -> (f64, Vec<Rule>) {
+    let (cost, steps) = align(from, to);
+    let mut rules: Vec<Rule> = Vec::new();
+    if from.len() == 1 && to.len() == 1 {
+        // Nothing but one name for another, which is the last resort.
+        return (cost, rules);
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut at = 0;
+    while at < steps.len() {
+        if steps[at] == Step::Same {
+            (i, j, at) = (i + 1, j + 1, at + 1);
+            continue;
+        }
+        // Neighbouring changes are one block, of parts `i..next_i` and `j..next_j`.
+        let (mut next_i, mut next_j) = (i, j);
+        while at < steps.len() && steps[at] != Step::Same {
+            if steps[at] == Step::Other {
+                component(&mut rules, from.part(next_i), to.part(next_j));
+            }
+            next_i += usize::from(steps[at] != Step::New);
+            next_j += usize::from(steps[at] != Step::Gone);
+            at += 1;
+            scope(&mut rules, from, next_i, to, next_j);
+            numbered(&mut rules, from, i..next_i, to, j..next_j);
+        }
+        (i, j) = (next_i, next_j);
+    }
+    (cost, rules)
+}
+
+fn push(rules: &mut Vec<Rule>, rule: Rule) {
+    if !rules.contains(&rule) {
+        rules.push(rule);
+    }
+}
+
+fn component(rules: &mut Vec<Rule>, from: &str, to: &str) {
+    if !from.is_empty() && !to.is_empty() {
+        push(rules, Rule::RenameComponent { from: from.to_owned(), to: to.to_owned() });
+    }
+}
+
+/// The first parts of one name become those of another; something must come after them.
+fn scope(rules: &mut Vec<Rule>, from: &Name, i: usize, to: &Name, j: usize) {
+    if i >= from.len() || j >= to.len() || from.head(i) == to.head(j) {
+        return;
+    }
+    push(
+        rules,
+        match (i, j) {
+            (_, 0) => Rule::StripPrefix(from.prefix(i).to_owned()),
+            (0, _) => Rule::AddPrefix(to.prefix(j).to_owned()),
+            _ => Rule::RenameScope { from: from.head(i).to_owned(), to: to.head(j).to_owned() },
+        },
+    );
+}
+
+/// The same change for every number: `layers/0/` to `layer_0/`, `layers/1/` to `layer_1/`.
+fn numbered(
+    rules: &mut Vec<Rule>,
+    from: &Name,
+    i: std::ops::Range<usize>,
+    to: &Name,
+    j: std::ops::Range<usize>,
+) {
+    if i.is_empty() || j.is_empty() || i.end >= from.len() || j.end >= to.len() {
+        return;
+    }
+    let old = &from.text[from.parts[i.start].0..from.parts[i.end].0];
+    let new = &to.text[to.parts[j.start].0..to.parts[j.end].0];
+    if digits(old).is_empty() || digits(old) != digits(new) {
+        return;
+    }
+    let mut pattern = String::new();
+    for (index, text) in old.split(|c: char| c.is_ascii_digit()).enumerate() {
+        if index > 0 && (text.is_empty() && pattern.ends_with(r"(\d+)")) {
+            continue;
+        }
+        if index > 0 && !pattern.ends_with(r"(\d+)") {
+            pattern.push_str(r"(\d+)");
+        }
+        pattern.push_str(&regex::escape(text));
+    }
+    let mut replacement = String::new();
+    let mut captures = 0;
+    let mut in_number = false;
+    for c in new.chars() {
+        match c {
+            '0'..='9' if in_number => continue,
+            '0'..='9' => {
+                captures += 1;
+                replacement.push_str(&format!("${{{captures}}}"));
+            }
+            '$' => replacement.push_str("$$"),
+            other => replacement.push(other),
+        }
+        in_number = c.is_ascii_digit();
+    }
+    push(rules, Rule::RenameRegex { pattern, replacement });
+}
