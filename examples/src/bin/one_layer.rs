@@ -6,11 +6,11 @@
 use std::error::Error;
 use warmstart::prelude::*;
 
-/// A session with three layers in a row, in scopes of the names given.
-fn layers(gpu: &Gpu, names: [&str; 3]) -> Result<Session, Box<dyn Error>> {
+/// A session with three layers in a row, each with a scope and a number of units.
+fn layers(gpu: &Gpu, layers: [(&str, usize); 3]) -> Result<Session, Box<dyn Error>> {
     let graph = Graph::new();
     let x = graph.placeholder("x", [1, 4], DType::F32);
-    let y = names.iter().fold(x, |x, name| graph.scope(name).linear(x, 4).relu());
+    let y = layers.iter().fold(x, |x, (name, units)| graph.scope(name).linear(x, *units).relu());
     let mut session = Session::new(gpu);
     session.compile(&graph, &[y], &[])?;
     Ok(session)
@@ -19,13 +19,13 @@ fn layers(gpu: &Gpu, names: [&str; 3]) -> Result<Session, Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let gpu = Gpu::new()?;
-    let mut saved = layers(&gpu, ["encoder", "middle", "decoder"])?;
+    let mut saved = layers(&gpu, [("encoder", 4), ("middle", 16), ("decoder", 4)])?;
     saved.initialize_missing(1)?;
     let file = Saver::new(directory.path()).save(&saved, 500, &SaveOptions::new())?;
     let checkpoint = Checkpoint::open(&file)?;
 
-    // What goes wrong: only the encoder is wanted, and the other layers do not fit.
-    let mut session = layers(&gpu, ["encoder", "attention", "head"])?;
+    // What goes wrong: only the encoder is wanted, and the other layers are not to be restored.
+    let mut session = layers(&gpu, [("encoder", 4), ("attention", 8), ("head", 3)])?;
     println!("{}\n", checkpoint.plan(&session, &RestoreOptions::new()));
 
     // The line that mends it.
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{report}\n\n{}\n", session.variables());
 
     // Into layers of other names, two of which begin alike.
-    let mut session = layers(&gpu, ["teacher", "student", "head"])?;
+    let mut session = layers(&gpu, [("teacher", 4), ("student", 4), ("head", 3)])?;
     let pairs = [("encoder/", "teacher/"), ("encoder/", "student/")];
     let options = RestoreOptions::new().assignment_map(pairs);
     let report = checkpoint.plan(&session, &options).restore(&mut session)?;
