@@ -4,8 +4,8 @@
 //! names are that hint, and what verifies decides. A pointer could only be a second opinion. It has
 //! to be made durable with every save; a crash in between, a copied directory or a file removed by
 //! hand leaves it wrong; and to find that out, the directory has to be listed all the same. Listing
-//! ten thousand names takes some milliseconds, and then one header is read. So a pointer file of
-//! another program is neither written nor read, and cannot mislead.
+//! ten thousand names takes some tens of milliseconds, and then one header is read. So a pointer
+//! file of another program is neither written nor read, and cannot mislead.
 
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;

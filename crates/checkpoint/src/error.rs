@@ -211,6 +211,14 @@ pub enum CheckpointError {
         /// The file.
         file: PathBuf,
     },
+    /// A save in the background failed after it had been asked for.
+    #[error("saving `{}` in the background failed: {source}", .file.display())]
+    Background {
+        /// The checkpoint that was being saved.
+        file: PathBuf,
+        /// Why.
+        source: Box<CheckpointError>,
+    },
     /// A save was given a directory where it needs a file.
     #[error("cannot save to `{}`: it is a directory. Give a file's name in it, or use `Saver::new` to save by steps", .path.display())]
     IsADirectory {

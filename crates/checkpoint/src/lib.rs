@@ -13,6 +13,7 @@
 //!
 //! Saving ([`save`], [`Saver`]) writes plain safetensors that any reader opens. A save is atomic
 //! and durable: killed at any instant, the name holds the whole old checkpoint or the whole new one.
+//! [`Saver::in_background`] writes behind the training.
 //!
 //! ```
 //! use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
@@ -57,6 +58,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+mod background;
 mod checkpoint;
 mod checksums;
 mod close_names;
@@ -84,6 +86,7 @@ mod storage;
 mod tensor;
 mod verify;
 
+pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
 pub use directory::{Best, Latest, StepFile, best, latest, list, step_file_name};
 pub use error::{CheckpointError, Damaged};

@@ -4,7 +4,8 @@
 use crate::rules::{Allowed, Rule, RuleUse, apply};
 use crate::tensor::{FileDType, TensorEntry};
 use std::collections::HashMap;
-use warmstart_graph::{DType, Shape, Variable};
+use warmstart_gpu::SourceDType;
+use warmstart_graph::{Shape, Variable};
 
 /// What a checkpoint has for one variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +146,8 @@ impl Matching {
 pub(crate) fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allowed) -> Outcome {
     let mut changes = Vec::new();
     if tensor.dtype.variable() != Some(variable.dtype) {
-        if !allowed.cast || !casts(tensor.dtype, variable.dtype) {
+        let casts = |from: SourceDType| from.casts_to(variable.dtype);
+        if !allowed.cast || !tensor.dtype.source().is_some_and(casts) {
             return Outcome::DTypeMismatch {
                 tensor: tensor.name.clone(),
                 dtype: tensor.dtype,
@@ -194,19 +196,4 @@ fn change_of_shape(
 
 pub(crate) fn transposed(a: &Shape, b: &Shape) -> bool {
     matches!((&a[..], &b[..]), ([m, n], [p, q]) if (m, n) == (q, p))
-}
-
-/// Whether a value of one dtype can be cast to another on the device: every number to a float, and
-/// whole numbers to whole numbers.
-pub(crate) fn casts(from: FileDType, to: DType) -> bool {
-    use FileDType as F;
-    let whole = matches!(
-        from,
-        F::Bool | F::U8 | F::I8 | F::U16 | F::I16 | F::U32 | F::I32 | F::U64 | F::I64
-    );
-    let float = matches!(from, F::F8E4M3 | F::F8E5M2 | F::F16 | F::Bf16 | F::F32 | F::F64);
-    match to {
-        DType::F32 | DType::F16 => whole || float,
-        DType::I32 | DType::U32 => whole,
-    }
 }

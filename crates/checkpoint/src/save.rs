@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::SystemTime;
-use warmstart_gpu::{Origin, Session};
+use warmstart_gpu::{Origin, Session, SessionError, Snapshot};
 use warmstart_graph::Variable;
 
 /// What is saved beside the variables. All of it is text that comes back as it was given.
@@ -106,7 +106,37 @@ pub fn save(
 ) -> Result<(), CheckpointError> {
     let file = file.as_ref();
     let header = Contents::of(session, file, options)?;
-    write(&Disk, session, file, &header)
+    write(&Disk, &mut { session }, file, &header)
+}
+
+/// Where the bytes of variables come from: the session itself, or a snapshot of it.
+pub(crate) trait Values {
+    /// As [`Session::snapshot_read`].
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), Box<SessionError>>;
+}
+
+impl Values for &Session {
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), Box<SessionError>> {
+        Ok(self.snapshot_read(names, sink)?)
+    }
+}
+
+impl Values for Snapshot {
+    fn read(
+        &mut self,
+        names: &[&str],
+        sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+    ) -> Result<(), Box<SessionError>> {
+        Ok(Snapshot::read(self, names, sink)?)
+    }
 }
 
 /// The first bytes of a checkpoint, and what follows them.
@@ -195,7 +225,7 @@ fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
 
 pub(crate) fn write(
     storage: &dyn Storage,
-    session: &Session,
+    values: &mut dyn Values,
     file: &Path,
     contents: &Contents,
 ) -> Result<(), CheckpointError> {
@@ -204,7 +234,7 @@ pub(crate) fn write(
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
         let mut checksums: BTreeMap<&str, u32> = names.iter().map(|&name| (name, 0)).collect();
         let mut refused = None;
-        let streamed = session.snapshot_read(&names, &mut |name, piece| {
+        let streamed = values.read(&names, &mut |name, piece| {
             // In parts that are still in the cache when they are written.
             piece.chunks(atomic::BUFFER).try_for_each(|part| {
                 if let Some(checksum) = checksums.get_mut(name) {
@@ -220,7 +250,7 @@ pub(crate) fn write(
         // The session's error knows the variable; ours knows the file and what to do about it.
         match (refused, streamed) {
             (Some(error), _) => Err(error),
-            (None, Err(error)) => Err(CheckpointError::session(file, error)),
+            (None, Err(error)) => Err(CheckpointError::session(file, *error)),
             (None, Ok(())) => {
                 let mut header = contents.header.clone();
                 checksums::fill_in(&mut header, &checksums)
@@ -275,7 +305,7 @@ mod tests {
         let contents = Contents::of(&session, &file, &SaveOptions::new().step(2)).unwrap();
         for operation in 0.. {
             let storage = Faulty::at(operation, Fault::Error(io::ErrorKind::StorageFull));
-            let result = write(&storage, &session, &file, &contents);
+            let result = write(&storage, &mut &session, &file, &contents);
             let step = OpenFile::open(&file).unwrap().metadata.step();
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{operation}");
             match result {

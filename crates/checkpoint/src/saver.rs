@@ -1,14 +1,15 @@
 //! The checkpoints of a run: saved by step in one directory, kept by rules, found again.
 
 use crate::atomic;
+use crate::background::BackgroundSaver;
 use crate::checkpoint::Checkpoint;
 use crate::directory::{self, Best, Latest, Search, is_damage, step_file_name, step_of};
 use crate::error::{CheckpointError, Damaged};
 use crate::options::RestoreOptions;
 use crate::report::RestoreReport;
 use crate::retention::{Better, KeepBest, Retention};
-use crate::save::{Contents, SaveOptions, write};
-use crate::storage::Disk;
+use crate::save::{Contents, SaveOptions, Values, write};
+use crate::storage::{Disk, Storage};
 use std::collections::BTreeSet;
 use std::mem;
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -192,17 +193,14 @@ impl Saver {
         step: u64,
         options: &SaveOptions,
     ) -> Result<PathBuf, CheckpointError> {
-        let file = self.directory.join(step_file_name(step));
-        let options = options.clone().step(step).time_if_unset(SystemTime::now());
-        let header = Contents::of(session, &file, &options)?;
-        atomic::create_directories(&Disk, &self.directory)?;
-        atomic::remove_leftovers(&Disk, &self.directory, |target| step_of(target).is_some());
-        write(&Disk, session, &file, &header)?;
-        let origins = origins(session);
-        let mut protect: Vec<&Path> = origins.iter().map(PathBuf::as_path).collect();
-        protect.push(&file);
-        self.retention.apply(&Disk, &self.directory, &protect)?;
-        Ok(file)
+        let save = PlannedSave::new(self, session, step, options)?;
+        save.carry_out(&Disk, self, &mut { session })?;
+        Ok(save.file)
+    }
+
+    /// A saver that writes behind the training.
+    pub fn in_background(self) -> BackgroundSaver {
+        BackgroundSaver::new(self)
     }
 
     /// Removes the checkpoints that no rule keeps, but for those in `protect`, and returns what was
@@ -212,6 +210,47 @@ impl Saver {
     /// As [`crate::list`], and [`CheckpointError::Storage`] if a file cannot be removed.
     pub fn retain(&self, protect: &[&Path]) -> Result<Vec<PathBuf>, CheckpointError> {
         self.retention.apply(&Disk, &self.directory, protect)
+    }
+}
+
+/// A save that has been found possible, with all that it takes from the session but the values.
+pub(crate) struct PlannedSave {
+    pub file: PathBuf,
+    contents: Contents,
+    /// Files that stay whatever the rules.
+    protect: BTreeSet<PathBuf>,
+}
+
+impl PlannedSave {
+    /// Refuses what can be refused before the disk is touched.
+    pub fn new(
+        saver: &Saver,
+        session: &Session,
+        step: u64,
+        options: &SaveOptions,
+    ) -> Result<PlannedSave, CheckpointError> {
+        let file = saver.directory.join(step_file_name(step));
+        let options = options.clone().step(step).time_if_unset(SystemTime::now());
+        let contents = Contents::of(session, &file, &options)?;
+        let mut protect = origins(session);
+        protect.insert(file.clone());
+        Ok(PlannedSave { file, contents, protect })
+    }
+
+    /// Writes the file, then removes what the saver's rules do not keep.
+    pub fn carry_out(
+        &self,
+        storage: &dyn Storage,
+        saver: &Saver,
+        values: &mut dyn Values,
+    ) -> Result<(), CheckpointError> {
+        let directory = &saver.directory;
+        atomic::create_directories(storage, directory)?;
+        atomic::remove_leftovers(storage, directory, |target| step_of(target).is_some());
+        write(storage, values, &self.file, &self.contents)?;
+        let protect: Vec<&Path> = self.protect.iter().map(PathBuf::as_path).collect();
+        saver.retention.apply(storage, directory, &protect)?;
+        Ok(())
     }
 }
 
@@ -232,7 +271,7 @@ fn origins(session: &Session) -> BTreeSet<PathBuf> {
 /// The file that a value came from, if it came from one.
 fn restored_from(origin: &Origin) -> Option<&Path> {
     match origin {
-        Origin::Restored { file, .. } => Some(file),
+        Origin::Restored { file, .. } | Origin::PartlyRestored { file, .. } => Some(file),
         Origin::Trained { from } => restored_from(from),
         _ => None,
     }

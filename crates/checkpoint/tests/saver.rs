@@ -82,6 +82,32 @@ fn the_newest_that_verifies_is_restored_and_the_damaged_are_told() {
 }
 
 #[test]
+fn weights_that_are_damaged_behind_a_whole_header_are_passed_over_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let saver = Saver::new(directory.path());
+    let mut first = session(&[variable("a", [2]), variable("b", [3])]);
+    for step in [1, 2] {
+        first.assign("a", &f32s(&[step as f32, 0.5])).unwrap();
+        first.assign("b", &f32s(&[step as f32; 3])).unwrap();
+        saver.save(&first, step, &SaveOptions::new()).unwrap();
+    }
+    let newest = directory.path().join("step-2.safetensors");
+    let mut bytes = fs::read(&newest).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    // Its header is whole, so this much can be said without reading the weights.
+    assert_eq!(saver.latest().unwrap().unwrap().step, 2);
+
+    let mut second = session(&[variable("a", [2]), variable("b", [3])]);
+    let restored = saver.restore_latest(&mut second, &RestoreOptions::new()).unwrap().unwrap();
+    assert_eq!(restored.step, 1);
+    assert!(matches!(restored.damaged[0].error, CheckpointError::Checksum { .. }));
+    assert!(restored.report.to_string().contains("step-2.safetensors"), "{}", restored.report);
+    assert_eq!(second.read("a").unwrap(), f32s(&[1.0, 0.5]));
+    assert_eq!(second.read("b").unwrap(), f32s(&[1.0; 3]));
+}
+
+#[test]
 fn one_that_does_not_fit_is_an_error_and_nothing_older_is_taken_instead() {
     let directory = tempfile::tempdir().unwrap();
     let saver = Saver::new(directory.path());

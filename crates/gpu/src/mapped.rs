@@ -2,7 +2,7 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::transfer::ByteSource;
+use crate::fill::ByteSource;
 use std::io;
 use std::sync::mpsc::{Receiver, channel};
 

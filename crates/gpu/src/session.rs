@@ -149,7 +149,7 @@ impl Session {
         Err(SessionError::Uninitialized {
             name: name.to_owned(),
             location: entry.info.variable.location.clone(),
-            origin: entry.info.origin.clone(),
+            origin: Box::new(entry.info.origin.clone()),
         })
     }
 
