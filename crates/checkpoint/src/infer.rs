@@ -151,5 +151,7 @@ fn lacks(outcome: &Outcome) -> bool {
 }
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 #[path = "infer_tests.rs"]
 mod tests;

@@ -6,7 +6,7 @@ use crate::matching::Matching;
 use crate::tensor::FileDType;
 use warmstart_graph::{DType, Initializer, Location, Role, Shape};
 
-fn variable(name: &str, shape: &[usize]) -> Variable {
+pub(super) fn variable(name: &str, shape: &[usize]) -> Variable {
     Variable {
         name: name.into(),
         shape: Shape::from(shape),
@@ -17,13 +17,13 @@ fn variable(name: &str, shape: &[usize]) -> Variable {
     }
 }
 
-fn slot(owner: &str, optimizer: &str, slot: &str, shape: &[usize]) -> Variable {
+pub(super) fn slot(owner: &str, optimizer: &str, slot: &str, shape: &[usize]) -> Variable {
     let role =
         Role::Slot { variable: Some(owner.into()), optimizer: optimizer.into(), slot: slot.into() };
     Variable { role, ..variable(&format!("{owner}/{optimizer}/{slot}"), shape) }
 }
 
-fn tensor(name: &str, shape: &[usize]) -> TensorEntry {
+pub(super) fn tensor(name: &str, shape: &[usize]) -> TensorEntry {
     let bytes = 4 * shape.iter().product::<usize>() as u64;
     let (name, shape) = (name.to_owned(), Shape::from(shape));
     TensorEntry { name, dtype: FileDType::F32, shape, range: 0..bytes }
@@ -35,12 +35,12 @@ fn tensors(named: &[Named<'_>]) -> Vec<TensorEntry> {
     named.iter().map(|(name, shape)| tensor(name, shape)).collect()
 }
 
-fn variables(named: &[Named<'_>]) -> Vec<Variable> {
+pub(super) fn variables(named: &[Named<'_>]) -> Vec<Variable> {
     named.iter().map(|(name, shape)| variable(name, shape)).collect()
 }
 
 /// The suggestions, each tried out, and how many plans they took.
-fn inferred(
+pub(super) fn inferred(
     tensors: &[TensorEntry],
     variables: &[Variable],
     saved: &BTreeMap<String, Saved>,
@@ -67,7 +67,7 @@ fn inferred(
     (suggestions, passes)
 }
 
-fn code(suggestion: &Suggestion) -> String {
+pub(super) fn code(suggestion: &Suggestion) -> String {
     suggestion.rules.iter().map(ToString::to_string).collect()
 }
 
@@ -318,7 +318,7 @@ fn values_are_cast_where_they_must_be() {
 }
 
 #[test]
-fn slots_follow_their_variables_and_are_no_weights() {
+pub(super) fn slots_follow_their_variables_and_are_no_weights() {
     let file = tensors(&[
         ("old/w", &[3, 4]),
         ("old/w/adam/m", &[3, 4]),
@@ -357,4 +357,39 @@ fn slots_follow_their_variables_and_are_no_weights() {
     let saved: BTreeMap<_, _> =
         saved.into_iter().filter(|(name, _)| name.contains("adam")).collect();
     assert_eq!(inferred(&slots, &model, &saved).0, []);
+}
+
+/// As many variables as asked for, four a layer, and their names in the file.
+fn layers(count: usize, file: impl Fn(usize, &str) -> String) -> (Vec<TensorEntry>, Vec<Variable>) {
+    let parts: [Named<'_>; 4] = [
+        ("attn/weight", &[8, 24]),
+        ("attn/bias", &[24]),
+        ("mlp/weight", &[8, 32]),
+        ("ln/bias", &[8]),
+    ];
+    let all = (0..count / 4).flat_map(|layer| parts.map(|(part, shape)| (layer, part, shape)));
+    all.map(|(layer, part, shape)| {
+        let model = format!("decoder/block_{layer}/{part}");
+        (tensor(&file(layer, part), shape), variable(&model, shape))
+    })
+    .unzip()
+}
+
+#[test]
+fn ten_thousand_variables_take_few_plans() {
+    let none = BTreeMap::new();
+    let dotted = |layer: usize, part: &str| {
+        format!("module.h.{layer}.{}", part.replace('/', ".").replace("weight", "kernel"))
+    };
+    let (file, model) = layers(10_000, dotted);
+    let (all, passes) = inferred(&file, &model, &none);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((all[0].restores, all[0].of), (10_000, 10_000), "{all:#?}");
+    assert!(all[0].rules.len() <= 4, "{all:#?}");
+    assert!(passes < 24, "{passes}");
+
+    // Nothing in common at all: it gives up.
+    let (file, model) = layers(10_000, |layer, part| format!("{:x}{part}", layer * 7919 + 77));
+    let (_, passes) = inferred(&file, &model, &none);
+    assert!(passes < 24, "{passes}");
 }

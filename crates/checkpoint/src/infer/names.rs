@@ -2,7 +2,6 @@
 //! name of another.
 
 use crate::rules::{Rule, SEPARATORS};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Names with more parts or longer ones than this are not compared: comparing takes the product.
 const MOST_PARTS: usize = 24;
@@ -58,11 +57,6 @@ impl Name {
         &self.text[begin..end]
     }
 
-    /// A part as matching sees it: without the `:0` of an operation's first output.
-    fn bare(&self, index: usize) -> &str {
-        bare(self.part(index))
-    }
-
     /// The first parts, without the separator after them.
     fn head(&self, count: usize) -> &str {
         if count == 0 { "" } else { &self.text[..self.parts[count - 1].1] }
@@ -73,18 +67,26 @@ impl Name {
         if count >= self.len() { &self.text } else { &self.text[..self.parts[count].0] }
     }
 
-    /// What the two have in common: beginnings, ends and parts.
+    /// Beginnings, ends and parts, hashed: what names that are alike have in common.
     fn hashes(&self) -> Vec<u64> {
-        let hash = |kind: u8, text: &str| {
-            let mut hasher = DefaultHasher::new();
-            (kind, text).hash(&mut hasher);
-            hasher.finish()
-        };
+        let (text, bytes) = (bare(&self.text).len(), self.text.as_bytes());
         let mut hashes = Vec::with_capacity(3 * self.len());
-        for index in 0..self.len() {
-            hashes.push(hash(0, self.bare(index)));
-            hashes.push(hash(1, bare(&self.text[self.parts[index].0..])));
-            hashes.push(hash(2, self.head(index + 1)));
+        let mut from_begin = fnv(FNV, b"beginning");
+        let mut from_end = fnv(FNV, b"end");
+        let mut at = 0;
+        for &(begin, end) in &self.parts {
+            hashes.push(fnv(FNV, &bytes[begin..end.min(text)]));
+            from_begin = fnv(from_begin, &bytes[at..end]);
+            hashes.push(from_begin);
+            at = end;
+        }
+        let mut at = text;
+        for &(begin, _) in self.parts.iter().rev() {
+            for byte in bytes[begin..at].iter().rev() {
+                from_end = fnv(from_end, std::slice::from_ref(byte));
+            }
+            hashes.push(from_end);
+            at = begin;
         }
         hashes.sort_unstable();
         hashes
@@ -106,6 +108,14 @@ impl Name {
         }
         shared
     }
+}
+
+/// The start of a hash.
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a: names are hashed often, and nothing but a worse suggestion comes of a collision.
+fn fnv(hash: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// A name without a trailing `:0`.

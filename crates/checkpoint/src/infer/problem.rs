@@ -8,12 +8,12 @@ use crate::rules::{Allowed, Rule, rename_component, rename_scope};
 use crate::tensor::TensorEntry;
 use regex::Regex;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use warmstart_graph::{Shape, Variable};
 
 /// As many names and as many variables as a search looks at; a few more may come with them.
-const SAMPLE: usize = 240;
+const SAMPLE: usize = 200;
 
 /// What a checkpoint and a model have, and how they match without further rules.
 pub(super) struct Given<'a> {
@@ -180,6 +180,11 @@ impl<'a> Problem<'a> {
         self.evaluate(Vec::new(), names)
     }
 
+    /// How many names there are to look at.
+    pub fn size(&self) -> usize {
+        self.items.len() + self.targets.len()
+    }
+
     /// With one more rule; nothing if it changes no name or takes a value away from a variable.
     pub fn extend(&self, state: &State, rule: &Rule) -> Option<State> {
         let (names, changed) = rename_all(&state.names, &Renaming::new(rule)?);
@@ -253,7 +258,7 @@ impl<'a> Problem<'a> {
                 (Was::Other, _) => {}
             }
         }
-        let mut wanted: HashMap<u64, usize> = HashMap::new();
+        let mut wanted: HashMap<u64, usize, BuildHasherDefault<Hashed>> = HashMap::default();
         let mixed = |class: u64, feature: u64| class.rotate_left(17) ^ feature;
         for target in free_targets.iter().map(|&index| &self.targets[index]) {
             for feature in &target.name.features {
@@ -276,7 +281,7 @@ impl<'a> Problem<'a> {
     /// Pairs of a free name and a free variable that may belong together, the most alike of each
     /// variable.
     pub fn likely_pairs<'s>(&'s self, state: &'s State) -> Vec<(&'s Name, &'s Name)> {
-        const VARIABLES: usize = 60;
+        const VARIABLES: usize = 32;
         const EACH: usize = 4;
         let mut by_class: HashMap<u64, Vec<usize>> = HashMap::new();
         for &index in &state.free_items {
@@ -326,6 +331,22 @@ impl<'a> Problem<'a> {
         let items = self.items.iter().filter(|item| !item.used && item.class == target.class);
         let same = |other: &&Target| other.was == Was::Missing && other.class == target.class;
         items.count() == 1 && self.targets.iter().filter(same).count() == 1
+    }
+}
+
+/// For keys that are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
     }
 }
 
@@ -421,6 +442,6 @@ fn thin<T>(all: Vec<(u64, &str, T)>, most: usize) -> Vec<(u64, &str, T)> {
         );
         *here += picked.len() - before;
     }
-    picked.truncate(2 * most);
+    picked.truncate(most + most / 2);
     picked
 }

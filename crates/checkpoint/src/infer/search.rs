@@ -15,6 +15,10 @@ const TRIED: usize = 14;
 const DEPTH: usize = 8;
 /// Steps without a gain after which a search ends.
 const PATIENCE: usize = 3;
+/// Names looked at, over all sets that are tried: a search that would go further ends.
+const NAMES: usize = 250_000;
+/// Names that may be looked at for as much as comparing two takes.
+const COMPARING: usize = 8;
 /// Sets of rules that are worth a closer look.
 const KEPT: usize = 8;
 
@@ -36,11 +40,16 @@ pub(super) fn search(problem: &Problem<'_>) -> Found {
     let mut beam = vec![start];
     let mut idle = 0;
     let mut unfinished = problem.most > 0;
+    let mut names = NAMES;
     for _ in 0..DEPTH {
         let mut next: Vec<State> = Vec::new();
         let mut known: HashMap<u64, usize> = HashMap::new();
         for state in &beam {
-            for rule in candidates(problem, state) {
+            for rule in candidates(problem, state, &mut names) {
+                if names < problem.size() {
+                    break;
+                }
+                names -= problem.size();
                 let Some(new) = problem.extend(state, &rule) else { continue };
                 let print = fingerprint(&new);
                 match known.get(&print) {
@@ -113,7 +122,7 @@ fn fingerprint(state: &State) -> u64 {
 
 /// Rules that bring names without a variable nearer to variables without a name, those that most
 /// pairs ask for first.
-fn candidates(problem: &Problem<'_>, state: &State) -> Vec<Rule> {
+fn candidates(problem: &Problem<'_>, state: &State, budget: &mut usize) -> Vec<Rule> {
     let mut rules = Vec::new();
     let (names, variables) = problem.free_texts(state);
     let (names, variables): (Vec<&str>, Vec<&str>) = (names.collect(), variables.collect());
@@ -126,6 +135,7 @@ fn candidates(problem: &Problem<'_>, state: &State) -> Vec<Rule> {
     }
     let mut votes: HashMap<Rule, (f64, usize)> = HashMap::new();
     for (name, variable) in problem.likely_pairs(state) {
+        *budget = budget.saturating_sub(COMPARING);
         let (cost, edits) = edits(name, variable);
         for rule in edits {
             let order = votes.len();

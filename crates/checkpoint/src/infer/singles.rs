@@ -6,7 +6,6 @@ use super::roles::Kind;
 use super::trial::{Planned, Trials};
 use crate::matching::Outcome;
 use crate::rules::Rule;
-use crate::tensor::FileDType;
 use std::collections::HashMap;
 use warmstart_graph::{DType, Shape};
 
@@ -14,6 +13,8 @@ use warmstart_graph::{DType, Shape};
 const MOST: usize = 12;
 /// Left over on either side of one shape, beyond which names say too little.
 const LEFT: usize = 40;
+/// Pairs of names compared at most.
+const PAIRS: usize = 8_000;
 /// Alternatives for one variable.
 const ALTERNATIVES: usize = 4;
 /// Names less alike than this are unlike.
@@ -25,6 +26,7 @@ const EQUALLY: f64 = 0.05;
 pub(super) fn singles(trials: &Trials<'_>, planned: &Planned) -> Vec<Vec<Rule>> {
     let groups = left_over(trials, planned);
     let mut renames: Vec<(usize, Rule)> = Vec::new();
+    let mut pairs = PAIRS;
     let mut open: Option<Vec<(usize, Rule)>> = None;
     for (variables, tensors) in groups {
         let (Some(first), Some(only)) = (variables.first(), tensors.first()) else { continue };
@@ -32,6 +34,8 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned) -> Vec<Vec<Rule>> 
             renames.push((first.0, rename(only, first)));
             continue;
         }
+        let Some(left) = pairs.checked_sub(variables.len() * tensors.len()) else { continue };
+        pairs = left;
         let alike: Vec<Vec<f64>> = variables
             .iter()
             .map(|(_, variable)| tensors.iter().map(|(_, t)| name_likeness(t, variable)).collect())
@@ -99,10 +103,6 @@ fn left_over(trials: &Trials<'_>, planned: &Planned) -> Vec<(Vec<Named>, Vec<Nam
         let dtype = tensor.dtype.variable();
         let group = dtype.and_then(|dtype| groups.get(&(&tensor.shape, dtype)));
         if let Some(&group) = group.filter(|_| trials.tensor_kinds[index] == Kind::Weight) {
-            debug_assert_eq!(
-                Some(FileDType::from(trials.variables[order[group].0[0]].dtype)),
-                Some(tensor.dtype)
-            );
             order[group].1.push(index);
         }
     }
