@@ -103,8 +103,10 @@ error: 4 variables that this run reads have no value; nothing was run:
  fc2/bias    f32    [2]         8  restored (step-500.safetensors: net/layers/1/bias, step 500)
 "#;
     latest_checkpoint: r#"
+error: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 832, but the file has 816 bytes: it was cut short; copy it again or use an older checkpoint
 restore runs/step-200.safetensors → 2 variables
   restored    2   40 B
+note: a newer checkpoint was passed over: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 832, but the file has 816 bytes: it was cut short; copy it again or use an older checkpoint
  fc1/weight  f32    [4, 2]     32  restored (step-200.safetensors: fc1/weight, step 200)
 "#;
     uninitialized: r#"
@@ -129,6 +131,7 @@ error: 2 tensors belong to no variable. Nothing on the device was changed.
   restored        3   672 B
                       embedding/weight  10 of 12 rows from the file, 2 initialized (normal(0, 0.02), seed 7)
 initialized: ["fc2/weight", "fc2/bias", "head/weight", "head/bias"]
+ embedding/weight  f32    [12, 8]    384  10 of 12 rows restored (step-500.safetensors: embedding/weight, step 500), the others initialized (normal(0, 0.02), seed 7)
  fc2/weight        f32    [8, 8]     256  initialized (glorot_uniform, seed 7)
  head/weight       f32    [8, 3]      96  initialized (glorot_uniform, seed 7)
 "#;
@@ -214,5 +217,47 @@ fn every_program_is_looked_at_and_begins_with_its_question() {
         let question = first.starts_with("//! \"") && first.contains("?\"");
         assert!(question, "{program}: the first line is no question: {first}");
         assert!(source.lines().count() <= 65, "{program} is more than a screen");
+    }
+}
+
+/// Blocks of a Markdown text that show what a program prints: its name, and the lines.
+fn consoles(markdown: &str) -> Vec<(&str, Vec<&str>)> {
+    let blocks = markdown.split("\n```console\n").skip(1);
+    let blocks = blocks.map(|block| {
+        let (block, _) = block.split_once("\n```\n").expect("the block ends");
+        let mut lines = block.lines();
+        let command = lines.next().unwrap_or_default();
+        let program = command.strip_prefix("$ cargo run -p warmstart-examples --bin ");
+        (program.unwrap_or_else(|| panic!("no program is run: {command}")), lines.collect())
+    });
+    blocks.collect()
+}
+
+#[test]
+fn the_guide_and_the_readme_show_what_the_programs_print() {
+    let guide = consoles(include_str!("../../docs/restore-guide.md"));
+    let readme = consoles(include_str!("../../README.md"));
+    assert!(!readme.is_empty());
+    for program in programs() {
+        assert!(guide.iter().any(|(shown, _)| *shown == program), "the guide lacks `{program}`");
+    }
+    for (program, lines) in guide.into_iter().chain(readme) {
+        let printed = run(program);
+        let printed: Vec<&str> = printed.lines().collect();
+        let mut rest = &printed[..];
+        // What stands between lines of `...` must be printed as one piece, in order.
+        let pieces = lines.split(|line| *line == "...").filter(|piece| !piece.is_empty());
+        for piece in pieces {
+            let at = rest.windows(piece.len()).position(|window| window == piece);
+            let at = at.unwrap_or_else(|| {
+                let (piece, printed) = (piece.join("\n"), printed.join("\n"));
+                panic!("{program} no longer prints this:\n{piece}\nit prints:\n{printed}")
+            });
+            let first = rest.len() == printed.len() && lines.first() != Some(&"...");
+            assert!(at == 0 || !first, "{program} prints more at first: {}", rest[..at].join("\n"));
+            rest = &rest[at + piece.len()..];
+        }
+        let whole = lines.last() == Some(&"...") || rest.is_empty();
+        assert!(whole, "{program} prints more than is shown: {}", rest.join("\n"));
     }
 }
