@@ -1,13 +1,15 @@
 //! Inference: the fewest rules that would restore more of a model.
 //!
-//! A search over rules about names (`infer/search.rs`) works on a sample (`infer/problem.rs`) with
+//! A search over rules about names (`infer/search.rs`) works on a sample (`infer/problem.rs`, `infer/sample.rs`) with
 //! candidates from names that are alike (`infer/names.rs`). What it finds is completed by rules
 //! about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 
 mod names;
 mod problem;
+mod renaming;
 mod roles;
+mod sample;
 mod search;
 mod singles;
 mod trial;

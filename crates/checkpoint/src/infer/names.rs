@@ -205,7 +205,8 @@ pub(super) fn name_likeness(from: &Name, to: &Name) -> f64 {
     let (mut i, mut j, mut like) = (0, 0, 0.0);
     for step in align(from, to).1 {
         if matches!(step, Step::Same | Step::Other) {
-            like += likeness(from.part(i), to.part(j));
+            // Words that are not alike have letters in common by accident.
+            like += Some(likeness(from.part(i), to.part(j))).filter(|l| *l >= 0.5).unwrap_or(0.0);
         }
         i += usize::from(step != Step::New);
         j += usize::from(step != Step::Gone);

@@ -2,18 +2,16 @@
 //! a set of rules is for them. Everything is seen on a sample that keeps a search short.
 
 use super::names::{Name, bare, digits};
+use super::renaming::{Renaming, rename_all};
 use super::roles::Kind;
+use super::sample::sample;
 use crate::matching::{Outcome, compare};
-use crate::rules::{Allowed, Rule, rename_component, rename_scope};
+use crate::rules::{Allowed, Rule};
 use crate::tensor::TensorEntry;
-use regex::Regex;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use warmstart_graph::{Shape, Variable};
-
-/// As many names and as many variables as a search looks at; a few more may come with them.
-const SAMPLE: usize = 200;
 
 /// What a checkpoint and a model have, and how they match without further rules.
 pub(super) struct Given<'a> {
@@ -348,100 +346,4 @@ impl Hasher for Hashed {
     fn write_u64(&mut self, key: u64) {
         self.0 = key;
     }
-}
-
-/// The names under a rule, and whether it changes any.
-fn rename_all(names: &[Rc<Name>], rule: &Renaming<'_>) -> (Vec<Rc<Name>>, bool) {
-    let mut changed = false;
-    let names = names.iter().map(|name| match rule.rename(&name.text) {
-        Some(new) if new != name.text => {
-            changed = true;
-            Rc::new(Name::new(new))
-        }
-        _ => name.clone(),
-    });
-    (names.collect(), changed)
-}
-
-/// A rule about names, ready to be applied to many.
-pub(super) enum Renaming<'a> {
-    Rule(&'a Rule),
-    Regex(Regex, &'a str),
-}
-
-impl<'a> Renaming<'a> {
-    pub fn new(rule: &'a Rule) -> Option<Renaming<'a>> {
-        match rule {
-            Rule::RenameRegex { pattern, replacement } => {
-                Some(Renaming::Regex(Regex::new(pattern).ok()?, replacement))
-            }
-            rule => Some(Renaming::Rule(rule)),
-        }
-    }
-
-    pub fn rename(&self, name: &str) -> Option<String> {
-        match self {
-            Renaming::Regex(regex, replacement) => {
-                regex.is_match(name).then(|| regex.replace_all(name, *replacement).into_owned())
-            }
-            Renaming::Rule(Rule::Rename { from, to }) => (name == from).then(|| to.clone()),
-            Renaming::Rule(Rule::RenameScope { from, to }) => rename_scope(name, from, to),
-            Renaming::Rule(Rule::RenameComponent { from, to }) => rename_component(name, from, to),
-            Renaming::Rule(Rule::StripPrefix(prefix)) => {
-                name.strip_prefix(prefix.as_str()).map(str::to_owned)
-            }
-            Renaming::Rule(Rule::AddPrefix(prefix)) => Some(format!("{prefix}{name}")),
-            Renaming::Rule(Rule::Separator { from, to }) => {
-                name.contains(*from).then(|| name.replace(*from, to.encode_utf8(&mut [0; 4])))
-            }
-            Renaming::Rule(_) => None,
-        }
-    }
-}
-
-/// A part of many: names with the same numbers go together, since those of the checkpoint and those
-/// of the variables that belong together mostly have them in common. Those that match already are
-/// kept as a check that they still do, but fewer.
-fn sample<T>(all: Vec<(u64, &str, T)>, free: impl Fn(&T) -> bool) -> Vec<(u64, &str, T)> {
-    let (free, used): (Vec<_>, Vec<_>) = all.into_iter().partition(|(.., t)| free(t));
-    let mut picked = thin(free, SAMPLE);
-    picked.extend(thin(used, SAMPLE / 4));
-    picked
-}
-
-fn thin<T>(all: Vec<(u64, &str, T)>, most: usize) -> Vec<(u64, &str, T)> {
-    if all.len() <= most {
-        return all;
-    }
-    let mut groups: BTreeMap<(usize, Vec<u64>), Vec<(u64, &str, T)>> = BTreeMap::new();
-    for (class, name, what) in all {
-        let numbers: Vec<u64> =
-            digits(name).iter().take(8).map(|run| run.parse().unwrap_or(u64::MAX)).collect();
-        groups.entry((numbers.len(), numbers)).or_default().push((class, name, what));
-    }
-    let mut picked = Vec::new();
-    // A few of each depth of numbering, and the lowest numbers first.
-    let mut depths: BTreeMap<usize, usize> = BTreeMap::new();
-    for ((depth, _), group) in groups {
-        let here = depths.entry(depth).or_default();
-        if *here >= most {
-            continue;
-        }
-        let mut classes: HashMap<u64, usize> = HashMap::new();
-        let each = most / 4;
-        let before = picked.len();
-        picked.extend(
-            group
-                .into_iter()
-                .filter(|(class, ..)| {
-                    let seen = classes.entry(*class).or_default();
-                    *seen += 1;
-                    *seen <= each
-                })
-                .take(most),
-        );
-        *here += picked.len() - before;
-    }
-    picked.truncate(most + most / 2);
-    picked
 }

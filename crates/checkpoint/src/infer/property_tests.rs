@@ -102,6 +102,33 @@ proptest! {
         prop_assert!(passes < 60, "{}", passes);
     }
 
+    /// Where shapes repeat, names tell what belongs together; if they do not, nothing is picked.
+    #[test]
+    fn what_is_picked_is_what_was_meant(names in model(), changes in changes()) {
+        let shape = |name: &str| match name.rsplit('/').next() {
+            Some("weight") => vec![8, 8],
+            Some("table") => vec![5, 8],
+            _ => vec![8],
+        };
+        let file: Vec<TensorEntry> =
+            names.iter().map(|name| tensor(&changes.name(name), &shape(name))).collect();
+        let model: Vec<Variable> = names.iter().map(|name| variable(name, &shape(name))).collect();
+        let (all, _) = inferred(&file, &model, &BTreeMap::new());
+        let unchanged = file.iter().zip(&model).all(|(tensor, v)| tensor.name == v.name);
+        prop_assert_eq!(all.is_empty(), unchanged);
+        for one in &all {
+            prop_assert_eq!(one.restores, one.of, "{:?}: {:?}", &changes, code(one));
+        }
+        if let [one] = all.as_slice() {
+            let variables: Vec<&Variable> = model.iter().collect();
+            let matching = crate::matching::Matching::new(&file, &variables, &one.rules);
+            for (tensor, outcome) in file.iter().zip(&matching.outcomes) {
+                let meant = matches!(outcome, Outcome::Restored { tensor: t, .. } if *t == tensor.name);
+                prop_assert!(meant, "{:?}: {:?}: {:?}", &changes, code(one), outcome);
+            }
+        }
+    }
+
     /// Few names and few shapes, so that much fits by accident; `inferred` holds what is suggested
     /// to what it says.
     #[test]

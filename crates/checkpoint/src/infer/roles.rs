@@ -29,6 +29,10 @@ const SLOTS: [&str; 19] = [
     "vhat",
 ];
 
+/// Parts of names under which optimizers keep theirs.
+const OPTIMIZERS: [&str; 10] =
+    ["adadelta", "adagrad", "adam", "adamw", "ftrl", "lamb", "lion", "optimizer", "rmsprop", "sgd"];
+
 /// What a value is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -84,8 +88,14 @@ impl SlotNames {
                 return kind.clone();
             }
         }
-        let last = tensor.name.rsplit(['/', '.']).next().unwrap_or_default();
+        let mut parts = tensor.name.rsplit(['/', '.']);
+        let last = parts.next().unwrap_or_default();
         let last = last.strip_suffix(":0").unwrap_or(last);
-        if SLOTS.contains(&last) { Kind::UnknownSlot } else { Kind::Weight }
+        let above = parts.next().unwrap_or_default().to_ascii_lowercase();
+        if SLOTS.contains(&last) || OPTIMIZERS.contains(&above.as_str()) {
+            Kind::UnknownSlot
+        } else {
+            Kind::Weight
+        }
     }
 }

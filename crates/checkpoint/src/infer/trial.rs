@@ -128,8 +128,9 @@ impl<'a> Trials<'a> {
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if old == new => {}
                 (Outcome::Restored { .. }, _) => return None,
-                (Outcome::Ambiguous { .. }, _) => {}
-                (_, Outcome::Ambiguous { .. }) => return None,
+                // What is ambiguous is for the user to settle.
+                (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
+                (Outcome::Ambiguous { .. }, _) | (_, Outcome::Ambiguous { .. }) => return None,
                 (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
                     let tensor = *by_name.get(tensor.as_str())?;
                     if self.tensor_kinds[tensor] != self.variable_kinds[index] {
