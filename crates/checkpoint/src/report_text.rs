@@ -156,10 +156,10 @@ impl RestoreReport {
             served.entry(tensor).or_default().push(&variable.name);
             let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
             output_suffix |= *tensor != variable.name && bare(tensor) == bare(&variable.name);
-            if let Some(saved) = self.saved.get(tensor) {
-                if saved.initializer != variable.initializer {
-                    initializers.push((&variable.name, &variable.initializer, &saved.initializer));
-                }
+            if let Some(saved) = self.saved.get(tensor)
+                && saved.initializer != variable.initializer
+            {
+                initializers.push((&variable.name, &variable.initializer, &saved.initializer));
             }
         }
         if output_suffix {
