@@ -1,6 +1,6 @@
 # Every target first runs scripts/set-up.sh, which brings what the machine lacks.
 
-.PHONY: help demo test test-long lint unit doc bench adapter fmt
+.PHONY: help demo examples test test-long lint unit doc bench adapter fmt
 .DEFAULT_GOAL := help
 
 # rustup's place, for shells that have not read its profile yet.
@@ -26,6 +26,11 @@ demo: ## train the digit classifier for STEPS steps; run again, it resumes and d
 	@scripts/set-up.sh
 	cargo run --release -p warmstart-examples --bin digits -- $(STEPS) $(ARGS)
 	@echo "To train until step $$((2 * $(STEPS))): make demo STEPS=$$((2 * $(STEPS)))"
+
+examples: ## run every example program and documentation example; a table says which passed
+	@scripts/set-up.sh
+	cargo build -p warmstart-examples --bins
+	cargo run -q -p warmstart-examples --bin all
 
 test: lint unit doc ## everything CI checks: format, clippy, tests, documentation
 

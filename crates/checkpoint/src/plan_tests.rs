@@ -62,10 +62,7 @@ fn a_match_closes() {
     let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
     assert!(plan.closes());
     assert_eq!(plan.bytes(), 28);
-    assert_eq!(
-        report(&plan),
-        "restore step-500.safetensors → 2 variables\n  restored    2   28 B\n"
-    );
+    assert_eq!(report(&plan), "restore step-500.safetensors → 2 variables\n  restored    2   28 B");
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl fmt::Display for Begun {
                     variables.len()
                 )
             }
-            Begun::Restored(report) => f.write_str(report.to_string().trim_end()),
+            Begun::Restored(report) => report.fmt(f),
         }
     }
 }

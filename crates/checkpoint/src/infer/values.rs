@@ -1,7 +1,7 @@
 //! Rules about values: which matrices are stored transposed, and what has to be cast.
 
 use super::trial::Trials;
-use crate::matching::{Change, Outcome, casts, transposed};
+use crate::matching::{Change, Outcome, transposed};
 use crate::rules::{Allowed, Rule, SEPARATORS, matcher};
 use crate::tensor::FileDType;
 use globset::escape;
@@ -71,7 +71,7 @@ fn same(variable: &Variable, shape: &Shape) -> bool {
 }
 
 fn castable(dtype: FileDType, variable: &Variable) -> bool {
-    casts(dtype, variable.dtype)
+    dtype.source().is_some_and(|from| from.casts_to(variable.dtype))
 }
 
 /// What is taken for granted about square matrices.
