@@ -6,8 +6,10 @@ use std::fmt;
 use thiserror::Error;
 use warmstart_graph::{DType, GraphErrors, Location, Shape};
 
+warmstart_graph::debug_as_display!(CompileError, RunError);
+
 /// Why a graph could not be compiled.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum CompileError {
     /// The graph has mistakes.
@@ -105,7 +107,7 @@ impl fmt::Display for UninitializedRead {
 }
 
 /// Why a plan could not be run. Nothing was dispatched then.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// Variables without a value would be read.
@@ -204,9 +206,7 @@ pub enum RunError {
         fetched: Vec<String>,
     },
     /// A fetched tensor of another dtype or shape than it was read as.
-    #[error(
-        "{tensor} is {dtype} {shape}, and was read as {wanted}; `Outputs::tensor` reads any"
-    )]
+    #[error("{tensor} is {dtype} {shape}, and was read as {wanted}; `Outputs::tensor` reads any")]
     FetchedAs {
         /// The tensor, with the line that built it.
         tensor: String,
