@@ -33,7 +33,7 @@ use warmstart_gpu::{Session, Snapshot};
 /// # let directory = directory.path();
 /// # let weight = Variable {
 /// #     name: "weight".into(),
-/// #     shape: Shape::from([1]),
+/// #     shape: Shape::scalar(),
 /// #     dtype: DType::F32,
 /// #     initializer: Initializer::Zeros,
 /// #     role: Role::Trainable,
@@ -48,7 +48,7 @@ use warmstart_gpu::{Session, Snapshot};
 /// let mut saver = Saver::new(directory).keep(2).in_background();
 /// for step in 1..=30 {
 ///     // Train here.
-///     # session.assign("weight", &TensorData::new([1], vec![step as f32])?)?;
+///     # session.assign("weight", &TensorData::from(step as f32))?;
 ///     if step % 10 == 0 {
 ///         saver.save(&session, step, &SaveOptions::new())?;
 ///     }

@@ -4,8 +4,7 @@
 use crate::rules::{Allowed, Rule, RuleUse, apply};
 use crate::tensor::{FileDType, TensorEntry};
 use std::collections::HashMap;
-use warmstart_gpu::SourceDType;
-use warmstart_graph::{Shape, Variable};
+use warmstart_graph::{DType, Shape, Variable};
 
 /// What a checkpoint has for one variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,11 +142,10 @@ impl Matching {
 }
 
 /// Whether a tensor's value can be a variable's, with the changes that are allowed.
-fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allowed) -> Outcome {
+pub(crate) fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allowed) -> Outcome {
     let mut changes = Vec::new();
     if tensor.dtype.variable() != Some(variable.dtype) {
-        let casts = |from: SourceDType| from.casts_to(variable.dtype);
-        if !allowed.cast || !tensor.dtype.source().is_some_and(casts) {
+        if !allowed.cast || !casts(tensor.dtype, variable.dtype) {
             return Outcome::DTypeMismatch {
                 tensor: tensor.name.clone(),
                 dtype: tensor.dtype,
@@ -194,6 +192,11 @@ fn change_of_shape(
     }
 }
 
-fn transposed(a: &Shape, b: &Shape) -> bool {
+pub(crate) fn transposed(a: &Shape, b: &Shape) -> bool {
     matches!((&a[..], &b[..]), ([m, n], [p, q]) if (m, n) == (q, p))
+}
+
+/// Whether a restore can cast elements of a file to those of a variable.
+pub(crate) fn casts(from: FileDType, to: DType) -> bool {
+    from.source().is_some_and(|from| from.casts_to(to))
 }

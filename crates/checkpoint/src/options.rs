@@ -142,15 +142,18 @@ impl RestoreOptions {
     }
 }
 
-/// Rules about which variables are restored.
+/// Rules about which tensors and variables take part. What is left out keeps what it has: a
+/// variable its value, a tensor its place in the file.
+///
+/// After all rules about names, their globs match variables and tensors alike. Before one, names
+/// are not those of variables yet, and they match tensors alone.
 impl RestoreOptions {
-    /// Only variables whose names match, and tensors whose names match by now, take part. All
-    /// others are left out: a variable keeps what it has, a tensor stays in the file.
+    /// All but the names that match are left out: `only("encoder/**")`.
     pub fn only(self, glob: impl Into<String>) -> RestoreOptions {
         self.rule(Rule::Only(glob.into()))
     }
 
-    /// Variables whose names match, and tensors whose names match by now, are left out.
+    /// The names that match are left out: `ignore("head/**")`.
     pub fn ignore(self, glob: impl Into<String>) -> RestoreOptions {
         self.rule(Rule::Ignore(glob.into()))
     }

@@ -2,6 +2,7 @@
 
 use crate::close_names::CloseNames;
 use crate::file::OpenFile;
+use crate::infer::infer;
 use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
 use crate::report::{RestoreReport, Saved, VariableOutcome};
@@ -40,6 +41,7 @@ impl RestorePlan {
             }
         }
         let saved = saved(file);
+        let suggestions = infer(&file.tensors, &variables, &options.rules, &outcomes, &saved);
         let variables = variables.into_iter().cloned().zip(outcomes);
         let report = RestoreReport {
             file: file.path.clone(),
@@ -49,7 +51,7 @@ impl RestorePlan {
                 .map(|(variable, outcome)| VariableOutcome { variable, outcome })
                 .collect(),
             unexpected: unexpected.into_iter().cloned().collect(),
-            suggestions: Vec::new(),
+            suggestions,
             saved,
             allow_missing: options.allow_missing,
             allow_unexpected: options.allow_unexpected,

@@ -146,7 +146,8 @@ impl RestoreReport {
         });
         let suggestions = self.suggestions.iter().map(|suggestion| {
             let rules: Vec<String> = suggestion.rules.iter().map(ToString::to_string).collect();
-            json!({ "rules": rules, "restores": suggestion.restores, "of": suggestion.of })
+            let Suggestion { restores, of, notes, .. } = suggestion;
+            json!({ "rules": rules, "restores": restores, "of": of, "notes": notes })
         });
         json!({
             "file": self.file.display().to_string(),

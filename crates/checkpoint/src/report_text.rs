@@ -8,7 +8,7 @@ use crate::rules::{Rule, RuleUse};
 use crate::tensor::{FileDType, TensorEntry, human_bytes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use warmstart_graph::{Role, Shape, Variable};
+use warmstart_graph::{GLOBAL_STEP, Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
 const LISTED: usize = 20;
@@ -159,10 +159,10 @@ impl RestoreReport {
             served.entry(tensor).or_default().push(&variable.name);
             let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
             output_suffix |= *tensor != variable.name && bare(tensor) == bare(&variable.name);
-            if let Some(saved) = self.saved.get(tensor) {
-                if saved.initializer != variable.initializer {
-                    initializers.push((&variable.name, &variable.initializer, &saved.initializer));
-                }
+            if let Some(saved) = self.saved.get(tensor)
+                && saved.initializer != variable.initializer
+            {
+                initializers.push((&variable.name, &variable.initializer, &saved.initializer));
             }
         }
         if output_suffix {
@@ -274,6 +274,8 @@ impl RestoreReport {
         }
         // Names that are merely close are of no use beside rules that were tried out.
         let close = self.variables.iter().filter_map(|v| match &v.outcome {
+            // A slot of one optimizer is never another's, however close its name.
+            _ if matches!(v.variable.role, Role::Slot { .. }) => None,
             Outcome::Missing { close } if !close.is_empty() => Some((&v.variable.name, close)),
             _ => None,
         });
@@ -306,7 +308,9 @@ impl RestoreReport {
             .filter_map(|t| optimizer(&self.saved.get(&t.name)?.role))
             .collect();
         let fill = "`session.initialize_missing(seed)`";
-        if !missing.iter().all(|v| matches!(v.role, Role::Slot { .. })) {
+        // Steps are counted only where there is an optimizer.
+        let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
+        if wanted.is_empty() || !missing.iter().all(slot) {
             let others = counted(restored, "variable", "variables");
             return Some(format!(
                 "`.allow_missing()` restores the other {others}; then {fill} fills those without \
@@ -333,7 +337,7 @@ impl RestoreReport {
 
     fn suggestion_lines(&self) -> Vec<String> {
         let lines = |suggestion: &Suggestion| {
-            let Suggestion { rules, restores, of } = suggestion;
+            let Suggestion { rules, restores, of, notes } = suggestion;
             let subject = match rules.as_slice() {
                 [rule] => deed(rule),
                 many => format!("these {} rules together", many.len()),
@@ -341,7 +345,8 @@ impl RestoreReport {
             let verb = if rules.len() == 1 { "restores" } else { "restore" };
             let code: Vec<String> =
                 rules.iter().map(|rule| format!("\n          {rule}")).collect();
-            format!("{subject} {verb} {restores} of {of}:{}", code.concat())
+            let notes: Vec<String> = notes.iter().map(|note| format!("\n      {note}")).collect();
+            format!("{subject} {verb} {restores} of {of}:{}{}", code.concat(), notes.concat())
         };
         match self.suggestions.as_slice() {
             [] => Vec::new(),
@@ -377,15 +382,22 @@ fn deed(rule: &Rule) -> String {
 impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variables = counted(self.variables.len(), "variable", "variables");
-        writeln!(f, "restore {} → {variables}", self.file.display())?;
+        write!(f, "restore {} → {variables}", self.file.display())?;
         let sections = self.sections();
         let labels = sections.iter().map(|s| s.label.len()).max().unwrap_or(0).max(10) + 2;
         let counts = sections.iter().map(|s| s.count.to_string().len()).max().unwrap_or(1);
-        let shown = || sections.iter().flat_map(|s| s.lines.iter().take(LISTED));
-        // Groups of slots have no second column and may be longer than any name.
-        let names = shown().filter(|(_, what)| !what.is_empty());
-        let width = names.map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        for Section { label, count, lines } in &sections {
+        // Groups of slots have no second column and may be longer than any name. Rules have columns
+        // of their own, since their code may be longer too.
+        let width = |of: &dyn Fn(&Section) -> bool| {
+            let lines = sections.iter().filter(|s| of(s)).flat_map(|s| s.lines.iter().take(LISTED));
+            let names = lines.filter(|(_, what)| !what.is_empty());
+            names.map(|(name, _)| name.chars().count()).max().unwrap_or(0)
+        };
+        let is_rules = |section: &Section| section.label == "rules";
+        let (of_rules, of_names) = (width(&is_rules), width(&|section| !is_rules(section)));
+        for section in &sections {
+            let Section { label, count, lines } = section;
+            let width = if is_rules(section) { of_rules } else { of_names };
             let head = format!("  {label:<labels$}{count:<counts$}");
             let indent = head.chars().count();
             let mut head = Some(head);
@@ -395,23 +407,22 @@ impl fmt::Display for RestoreReport {
                     "" => format!("{head:<indent$}   {name}"),
                     _ => format!("{head:<indent$}   {name:<width$}  {what}"),
                 };
-                writeln!(f, "{line}")?;
+                write!(f, "\n{line}")?;
             }
             if let Some(head) = head {
-                writeln!(f, "{}", head.trim_end())?;
+                write!(f, "\n{}", head.trim_end())?;
             }
             if lines.len() > LISTED {
-                writeln!(f, "{:indent$}   … and {} more", "", lines.len() - LISTED)?;
+                write!(f, "\n{:indent$}   … and {} more", "", lines.len() - LISTED)?;
             }
         }
         let prefixed = |prefix: &'static str, lines: Vec<String>| {
-            lines.into_iter().map(move |line| format!("{prefix}: {line}"))
+            lines.into_iter().map(move |line| format!("\n{prefix}: {line}"))
         };
-        let last: Vec<String> = prefixed("note", self.notes())
+        prefixed("note", self.notes())
             .chain(prefixed("error", self.errors()))
             .chain(prefixed("help", self.helps()))
-            .collect();
-        f.write_str(&last.join("\n"))
+            .try_for_each(|line| f.write_str(&line))
     }
 }
 

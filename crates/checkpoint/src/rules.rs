@@ -100,6 +100,28 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// Whether it rewrites names of tensors.
+    fn is_about_names(&self) -> bool {
+        match self {
+            Rule::Rename { .. }
+            | Rule::RenameScope { .. }
+            | Rule::RenameComponent { .. }
+            | Rule::RenameRegex { .. }
+            | Rule::StripPrefix(_)
+            | Rule::AddPrefix(_)
+            | Rule::Separator { .. }
+            | Rule::AssignmentMap(_) => true,
+            Rule::Only(_)
+            | Rule::Ignore(_)
+            | Rule::Transpose(_)
+            | Rule::Cast(_)
+            | Rule::Reshape(_)
+            | Rule::ResizeRows { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,8 +196,11 @@ pub(crate) fn apply<'a>(
         allowed: vec![Allowed::default(); variables.len()],
         uses: Vec::with_capacity(rules.len()),
     };
-    for rule in rules {
-        let (touched, problem) = match applied.apply(rule, variables) {
+    let last_rename = rules.iter().rposition(Rule::is_about_names);
+    for (at, rule) in rules.iter().enumerate() {
+        // Until the last rename, names are not those of variables yet.
+        let chosen = if last_rename.is_none_or(|last| last < at) { variables } else { &[] };
+        let (touched, problem) = match applied.apply(rule, variables, chosen) {
             Ok(touched) => (touched, None),
             Err(problem) => (0, Some(problem)),
         };
@@ -185,8 +210,14 @@ pub(crate) fn apply<'a>(
 }
 
 impl Applied<'_> {
-    /// Applies one rule; returns how many names it touched, or why it cannot be applied.
-    fn apply(&mut self, rule: &Rule, variables: &[&Variable]) -> Result<usize, String> {
+    /// Applies one rule; returns how many names it touched, or why it cannot be applied. `chosen`
+    /// are the variables of which rules about choice speak.
+    fn apply(
+        &mut self,
+        rule: &Rule,
+        variables: &[&Variable],
+        chosen: &[&Variable],
+    ) -> Result<usize, String> {
         Ok(match rule {
             Rule::Rename { from, to } => self.rename(|name| (name == from).then(|| to.clone())),
             Rule::RenameScope { from, to } => self.rename(|name| rename_scope(name, from, to)),
@@ -208,8 +239,8 @@ impl Applied<'_> {
                 name.contains(*from).then(|| name.replace(*from, to.encode_utf8(&mut [0; 4])))
             }),
             Rule::AssignmentMap(pairs) => self.assign(pairs, variables),
-            Rule::Only(glob) => self.choose(glob, variables, true)?,
-            Rule::Ignore(glob) => self.choose(glob, variables, false)?,
+            Rule::Only(glob) => self.choose(glob, chosen, true)?,
+            Rule::Ignore(glob) => self.choose(glob, chosen, false)?,
             Rule::Transpose(glob) => self.allow(glob, variables, |a| a.transpose = true)?,
             Rule::Cast(glob) => self.allow(glob, variables, |a| a.cast = true)?,
             Rule::Reshape(glob) => self.allow(glob, variables, |a| a.reshape = true)?,
@@ -292,12 +323,12 @@ impl Applied<'_> {
 }
 
 /// `*` stays within one part of a path, `**` does not.
-fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+pub(crate) fn matcher(glob: &str) -> Result<GlobMatcher, String> {
     let glob = GlobBuilder::new(glob).literal_separator(true).build();
     glob.map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
 }
 
-fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
+pub(crate) fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
     let (separator, rest) = if from.is_empty() {
         // The separator that the new scope is written with, or else the name's own.
         let of = |text: &str| text.chars().find(|c| SEPARATORS.contains(c));
@@ -310,7 +341,7 @@ fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
     Some(if to.is_empty() { rest.to_owned() } else { format!("{to}{separator}{rest}") })
 }
 
-fn rename_component(name: &str, from: &str, to: &str) -> Option<String> {
+pub(crate) fn rename_component(name: &str, from: &str, to: &str) -> Option<String> {
     if from.is_empty() || !name.contains(from) {
         return None;
     }

@@ -111,6 +111,9 @@ fn choice_leaves_out_tensors_and_variables() {
     assert_eq!(apply(options().only("{encoder,head}/**")).2, 4);
     // One star stays within a part.
     assert_eq!(apply(options().ignore("encoder/*")), (vec![true; 2], vec![false; 2], 0));
+    // Before a rename, names are the file's.
+    let early = options().ignore("encoder/**").rename("encoder/x", "encoder/y");
+    assert_eq!(apply(early), (vec![false, true], vec![false, false], 1));
     // Variables that the map does not speak of are left out.
     let map = options().assignment_map([("encoder/", "encoder/")]);
     assert_eq!(apply(map), (vec![true, false], vec![false, true], 1));

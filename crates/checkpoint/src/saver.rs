@@ -282,6 +282,6 @@ fn restored_from(origin: &Origin) -> Option<&Path> {
     match origin {
         Origin::Restored { file, .. } | Origin::PartlyRestored { file, .. } => Some(file),
         Origin::Trained { from } => restored_from(from),
-        _ => None,
+        Origin::Uninitialized(_) | Origin::Initialized { .. } | Origin::Assigned => None,
     }
 }

@@ -103,7 +103,7 @@ impl fmt::Display for Begun {
                 })
             }
             Begun::Restored { report, changes, initialized, seed } => {
-                f.write_str(report.to_string().trim_end())?;
+                report.fmt(f)?;
                 changes.iter().try_for_each(|change| write!(f, "\nnote: {change}"))?;
                 match initialized.len() {
                     0 => Ok(()),
