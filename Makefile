@@ -1,6 +1,6 @@
 # Every target first runs scripts/set-up.sh, which brings what the machine lacks.
 
-.PHONY: help demo test test-long lint unit doc bench adapter fmt
+.PHONY: help demo examples test test-long lint unit doc bench adapter fmt
 .DEFAULT_GOAL := help
 
 # rustup's place, for shells that have not read its profile yet.
@@ -11,17 +11,26 @@ ifndef XDG_RUNTIME_DIR
 export XDG_RUNTIME_DIR := $(CURDIR)/target/runtime
 endif
 
-# Arguments for the program: make demo ARGS="--steps 500"
+# How far the demo trains; run again, it does what is left.
+STEPS ?= 1000
+
+# More arguments for the program: make unit ARGS="name"
 ARGS ?=
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  ARGS="..." passes arguments on:  make demo ARGS="--help"'
+	@echo '  ARGS="..." passes arguments on:  make unit ARGS="name"'
 
-demo: ## train the digit classifier; run again, it resumes from its newest checkpoint
+demo: ## train the digit classifier for STEPS steps; run again, it resumes and does what is left
 	@scripts/set-up.sh
-	cargo run --release -p warmstart-examples --bin digits -- $(ARGS)
+	cargo run --release -p warmstart-examples --bin digits -- $(STEPS) $(ARGS)
+	@echo "To train until step $$((2 * $(STEPS))): make demo STEPS=$$((2 * $(STEPS)))"
+
+examples: ## run every example program and documentation example; a table says which passed
+	@scripts/set-up.sh
+	cargo build -p warmstart-examples --bins
+	cargo run -q -p warmstart-examples --bin all
 
 test: lint unit doc ## everything CI checks: format, clippy, tests, documentation
 

@@ -12,11 +12,21 @@ fn digits(steps: u64, directory: &Path) -> Command {
     command
 }
 
-fn run(steps: u64, directory: &Path) -> String {
+/// What it prints, and what it says of its progress.
+fn run(steps: u64, directory: &Path) -> (String, String) {
     let output = digits(steps, directory).output().expect("the example starts");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "digits failed: {errors}");
-    String::from_utf8(output.stdout).expect("the example prints UTF-8")
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "digits failed: {said}");
+    (String::from_utf8(output.stdout).expect("the example prints UTF-8"), said)
+}
+
+/// The accuracy that it prints, in percent.
+fn percent(printed: &str) -> f64 {
+    printed
+        .lines()
+        .find_map(|line| line.strip_suffix(" % of 359 test images are recognised"))
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_else(|| panic!("no accuracy in: {printed}"))
 }
 
 fn tensors(file: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -43,14 +53,9 @@ fn step_file(directory: &Path, step: u64) -> PathBuf {
 #[test]
 fn digits_learns_resumes_and_survives_a_kill() {
     let whole = tempfile::tempdir().expect("a temporary directory");
-    let printed = run(1000, whole.path());
+    let (printed, _) = run(1000, whole.path());
     assert!(printed.contains("20 variables initialized, seed 7"), "{printed}");
-    let percent: f64 = printed
-        .lines()
-        .find_map(|line| line.strip_suffix(" % of 359 test images are recognised"))
-        .and_then(|number| number.parse().ok())
-        .unwrap_or_else(|| panic!("no accuracy in: {printed}"));
-    assert!(percent >= 97.0, "{printed}");
+    assert!(percent(&printed) >= 97.0, "{printed}");
     assert!(whole.path().join("loss.svg").is_file());
     assert!(whole.path().join("metrics.csv").is_file());
 
@@ -74,8 +79,17 @@ fn digits_learns_resumes_and_survives_a_kill() {
     let reached = newest(broken.path()).expect("a checkpoint was there");
     assert!(reached < 1000, "the kill came too late to show anything");
 
-    let printed = run(1000 - reached, broken.path());
+    let (printed, _) = run(1000, broken.path());
     assert!(printed.contains(&format!("step-{reached}.safetensors → 20 variables")), "{printed}");
+    // Once more, all steps being done: it only shows how good the weights are that it restored.
+    let (printed, said) = run(1000, broken.path());
+    assert!(printed.contains("step-1000.safetensors → 20 variables"), "{printed}");
+    assert!(said.contains("nothing is left to train"), "{said}");
+    assert!(percent(&printed) >= 97.0, "{printed}");
+    assert_eq!(newest(broken.path()), Some(1000));
+
+    let metrics = |directory: &Path| std::fs::read_to_string(directory.join("metrics.csv")).ok();
+    assert_eq!(metrics(whole.path()), metrics(broken.path()), "losses differ, or some are lost");
     let (whole, broken) =
         (tensors(&step_file(whole.path(), 1000)), tensors(&step_file(broken.path(), 1000)));
     assert_eq!(whole.len(), 20);

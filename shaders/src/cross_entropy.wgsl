@@ -1,9 +1,10 @@
-// Cross-entropy between the softmax of rows of logits and class indices: the loss of each row, or
-// its gradient with respect to the logits. A label outside the classes gives NaN.
+// Cross-entropy between the softmax of rows of logits and class indices: the loss of each row, its
+// gradient with respect to the logits, or both. A label outside the classes gives NaN.
 
 override TOTAL_ROWS: u32 = 1u;
 override WIDTH: u32 = 1u;
 override SMOOTHING: f32 = 0.0;
+override LOSS: bool = true;
 override GRADIENT: bool = false;
 
 //{bindings
@@ -32,6 +33,13 @@ fn upstream(i: u32) -> f32 {
 //{epilogue
 fn epilogue(anchor: f32, i: u32) -> f32 {
     return anchor;
+}
+//}
+
+//{store_gradient
+// Where the gradient is the kernel's only result.
+fn store_gradient(i: u32, value: f32) {
+    result[i] = epilogue(value, i);
 }
 //}
 
@@ -73,10 +81,10 @@ fn main(
             let hit = select(0.0, 1.0 - SMOOTHING, i32(k) == label);
             let probability = exp(logits(start + k) - largest) / total;
             let anchor = (probability - hit - SMOOTHING / f32(WIDTH)) * factor;
-            let i = start + k;
-            result[i] = epilogue(select(not_a_number(), anchor, known), i);
+            store_gradient(start + k, select(not_a_number(), anchor, known));
         }
-    } else if (local.x == 0u) {
+    }
+    if (LOSS && local.x == 0u) {
         let at_label = logits(start + select(0u, u32(label), known));
         let anchor = log(total) + largest - (1.0 - SMOOTHING) * at_label - SMOOTHING * mean;
         result[row] = epilogue(select(not_a_number(), anchor, known), row);

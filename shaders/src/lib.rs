@@ -17,6 +17,10 @@ shaders! {
     LANES = "lanes.wgsl";
     /// First values of variables.
     INITIALIZE = "initialize.wgsl";
+    /// How many elements of variables are NaN or infinite.
+    NON_FINITE = "non_finite.wgsl";
+    /// Bytes of a checkpoint into variables of another dtype, transposed or not.
+    CONVERT = "convert.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
     /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
@@ -35,7 +39,9 @@ shaders! {
     OPTIMIZER = "optimizer.wgsl";
     /// What an update needs once per step. Needs [`FUNCTIONS`].
     OPTIMIZER_SCALARS = "optimizer_scalars.wgsl";
-    /// Matrix product, one result an invocation.
+    /// Operands and result of matrix products. Needs [`FUNCTIONS`].
+    MATMUL = "matmul.wgsl";
+    /// Matrix product, one result an invocation. Needs [`MATMUL`], as the others do.
     MATMUL_NAIVE = "matmul_naive.wgsl";
     /// Matrix product with a tile of results in registers, for software adapters.
     MATMUL_REGISTER = "matmul_register.wgsl";
@@ -46,6 +52,8 @@ shaders! {
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
     ("initialize", &[INITIALIZE]),
+    ("non_finite", &[NON_FINITE]),
+    ("convert", &[CONVERT]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),
@@ -55,9 +63,9 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("squares", &[FUNCTIONS, LANES, SQUARES]),
     ("optimizer", &[OPTIMIZER]),
     ("optimizer_scalars", &[FUNCTIONS, OPTIMIZER_SCALARS]),
-    ("matmul_naive", &[FUNCTIONS, MATMUL_NAIVE]),
-    ("matmul_register", &[FUNCTIONS, MATMUL_REGISTER]),
-    ("matmul_tile", &[FUNCTIONS, MATMUL_TILE]),
+    ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
+    ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
+    ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
 ];
 
 /// Replaces the parts of a template that are named; the others keep their defaults.

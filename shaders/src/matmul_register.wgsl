@@ -1,27 +1,5 @@
 // C = A B with a tile of 8 x 8 results in the registers of each invocation and no workgroup
-// memory: what software adapters like. Operands are read through strides.
-
-override M: u32 = 1u;
-override N: u32 = 1u;
-override K: u32 = 1u;
-override A_ROW: u32 = 1u;
-override A_COLUMN: u32 = 1u;
-override A_BATCH: u32 = 0u;
-override B_ROW: u32 = 1u;
-override B_COLUMN: u32 = 1u;
-override B_BATCH: u32 = 0u;
-
-//{bindings
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-//}
-
-//{epilogue
-fn epilogue(anchor: f32, i: u32) -> f32 {
-    return anchor;
-}
-//}
+// memory: what software adapters like.
 
 // Reads past the edge are of the last row or column: their results are not stored.
 fn a_row(batch: u32, row: u32) -> u32 {
@@ -30,13 +8,6 @@ fn a_row(batch: u32, row: u32) -> u32 {
 
 fn b_column(batch: u32, column: u32) -> u32 {
     return batch * B_BATCH + min(column, N - 1u) * B_COLUMN;
-}
-
-fn store(batch: u32, row: u32, column: u32, total: f32) {
-    if (row < M && column < N) {
-        let i = (batch * M + row) * N + column;
-        result[i] = epilogue(total, i);
-    }
 }
 
 fn store_row(batch: u32, row: u32, column: u32, low: vec4<f32>, high: vec4<f32>) {
@@ -58,6 +29,15 @@ fn main(
     let batch = group.z;
     let column = group.x * 8u;
     let row = (group.y * 8u + local.x) * 8u;
+    // A column for each lane.
+    if (COLUMN_SUMS && group.y == 0u && column + local.x < N) {
+        let at = b_column(batch, column + local.x);
+        var sum = 0.0;
+        for (var k = 0u; k < K; k++) {
+            sum += b[at + k * B_ROW];
+        }
+        store_column_sum(column + local.x, sum);
+    }
     if (row >= M) {
         return;
     }

@@ -1,27 +1,5 @@
 // C = A B in tiles of 64 x 64 results a workgroup, 4 x 4 an invocation, with the operands' tiles in
-// workgroup memory: what GPUs like. Operands are read through strides.
-
-override M: u32 = 1u;
-override N: u32 = 1u;
-override K: u32 = 1u;
-override A_ROW: u32 = 1u;
-override A_COLUMN: u32 = 1u;
-override A_BATCH: u32 = 0u;
-override B_ROW: u32 = 1u;
-override B_COLUMN: u32 = 1u;
-override B_BATCH: u32 = 0u;
-
-//{bindings
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read_write> result: array<f32>;
-//}
-
-//{epilogue
-fn epilogue(anchor: f32, i: u32) -> f32 {
-    return anchor;
-}
-//}
+// workgroup memory: what GPUs like.
 
 const TILE: u32 = 64u;
 const DEPTH: u32 = 16u;
@@ -42,13 +20,6 @@ fn b_at(batch: u32, k: u32, column: u32) -> f32 {
         return b[batch * B_BATCH + k * B_ROW + column * B_COLUMN];
     }
     return 0.0;
-}
-
-fn store(batch: u32, row: u32, column: u32, total: f32) {
-    if (row < M && column < N) {
-        let i = (batch * M + row) * N + column;
-        result[i] = epilogue(total, i);
-    }
 }
 
 fn store_row(batch: u32, row: u32, column: u32, totals: vec4<f32>) {
@@ -75,6 +46,7 @@ fn main(
     var total1 = vec4<f32>();
     var total2 = vec4<f32>();
     var total3 = vec4<f32>();
+    var sums = vec4<f32>();
     for (var start = 0u; start < K; start += DEPTH) {
         let k = start + depth;
         a_tile[local] = vec4<f32>(
@@ -97,6 +69,9 @@ fn main(
             total1 += x.y * y;
             total2 += x.z * y;
             total3 += x.w * y;
+            if (COLUMN_SUMS && row == 0u) {
+                sums += y;
+            }
         }
         workgroupBarrier();
     }
@@ -106,4 +81,11 @@ fn main(
     store_row(batch, first_row + 1u, first_column, total1);
     store_row(batch, first_row + 2u, first_column, total2);
     store_row(batch, first_row + 3u, first_column, total3);
+    if (COLUMN_SUMS && first_row == 0u) {
+        for (var i = 0u; i < 4u; i++) {
+            if (first_column + i < N) {
+                store_column_sum(first_column + i, sums[i]);
+            }
+        }
+    }
 }

@@ -3,6 +3,8 @@
 
 override LOG_BETA1: f32 = -0.1;
 override LOG_BETA2: f32 = -0.001;
+// Whether it is this optimizer that counts the global step: one among those that share it.
+override COUNTS: bool = true;
 
 //{bindings
 @group(0) @binding(0) var<storage, read_write> result: array<f32>;
@@ -31,5 +33,7 @@ fn main() {
     result[2] = -expm1(t * LOG_BETA1);
     result[3] = -expm1(t * LOG_BETA2);
     step[0] += 1u;
-    global_step[0] += 1u;
+    if (COUNTS) {
+        global_step[0] += 1u;
+    }
 }

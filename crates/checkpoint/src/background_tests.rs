@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::checkpoint::Checkpoint;
-use crate::plan::RestoreOptions;
+use crate::options::RestoreOptions;
 use crate::storage::StorageFile;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -3,13 +3,14 @@
 use crate::directory::open_latest;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
-use crate::metadata::Metadata;
-use crate::plan::{RestoreOptions, RestorePlan};
+use crate::metadata::{GRAPH, Metadata};
+use crate::options::RestoreOptions;
+use crate::plan::RestorePlan;
 use crate::tensor::TensorEntry;
 use std::path::Path;
 use std::sync::Arc;
 use warmstart_gpu::Session;
-use warmstart_graph::Variable;
+use warmstart_graph::{Graph, Variable};
 
 /// An open checkpoint. Its header is read and checked; its weights stay in the file until a
 /// [`RestorePlan`] moves them.
@@ -82,6 +83,25 @@ impl Checkpoint {
     /// The step at which it was saved, if it says so.
     pub fn step(&self) -> Option<u64> {
         self.file.metadata.step()
+    }
+
+    /// The graph that was saved with the weights: the model can be compiled and run from the
+    /// checkpoint alone. Its named tensors are found by [`Graph::named`].
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoGraph`] if none was saved, [`CheckpointError::Metadata`] if it is
+    /// malformed.
+    pub fn graph(&self) -> Result<Graph, CheckpointError> {
+        let file = || self.file.path.clone();
+        let text =
+            self.metadata().graph().ok_or_else(|| CheckpointError::NoGraph { file: file() })?;
+        let malformed = |error: String| CheckpointError::Metadata {
+            file: file(),
+            key: GRAPH.to_owned(),
+            problem: format!("it does not describe a graph: {error}"),
+        };
+        let def = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        Graph::from_def(def).map_err(|error| malformed(error.to_string()))
     }
 
     /// Newer checkpoints that were passed over because they are damaged, when a directory was

@@ -72,6 +72,12 @@ pub enum CheckpointError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A graph was asked for that was not saved with the weights.
+    #[error("checkpoint `{}` holds no graph: save it with `SaveOptions::graph`, or build the graph in code", .file.display())]
+    NoGraph {
+        /// The file.
+        file: PathBuf,
+    },
     /// The header is not as it was written.
     #[error("checkpoint `{}`: its header has checksum {found:08x}, but {} was written: the file is damaged, or another program changed it. Use an older checkpoint; if the change was meant, remove the metadata keys `warmstart.version` and `warmstart.checksums`", .file.display(), .expected.map_or("another".to_owned(), |crc| format!("{crc:08x}")))]
     HeaderChecksum {

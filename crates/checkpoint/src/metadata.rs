@@ -75,7 +75,7 @@ impl Metadata {
         self.step
     }
 
-    /// The seed of the session that saved it.
+    /// The seed of the run, or of the session, that saved it.
     pub fn seed(&self) -> Option<u64> {
         self.seed
     }

@@ -1,45 +1,13 @@
-//! What a restore will do or did, variable by variable, and how that is told.
+//! What a restore will do or did, variable by variable. How it is told: `report_text.rs`.
 
-use crate::tensor::{FileDType, TensorEntry, human_bytes};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use crate::infer::Suggestion;
+use crate::matching::{Change, Outcome};
+use crate::rules::RuleUse;
+use crate::tensor::TensorEntry;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use warmstart_graph::{Role, Shape, Variable};
-
-/// Names listed per kind before the report says how many more there are.
-const LISTED: usize = 20;
-
-/// What a checkpoint has for one variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Its value, under this name.
-    Restored {
-        /// The tensor's name in the file.
-        tensor: String,
-    },
-    /// No value.
-    Missing {
-        /// Leftover names in the file that are close, closest first.
-        close: Vec<String>,
-    },
-    /// A value of another shape.
-    ShapeMismatch {
-        /// The tensor's name in the file.
-        tensor: String,
-        /// Its shape in the file.
-        shape: Shape,
-    },
-    /// A value of another dtype, and perhaps another shape.
-    DTypeMismatch {
-        /// The tensor's name in the file.
-        tensor: String,
-        /// Its dtype in the file.
-        dtype: FileDType,
-        /// Its shape in the file.
-        shape: Shape,
-    },
-}
+use warmstart_graph::{Initializer, Role, Variable};
 
 /// A variable and what a checkpoint has for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,12 +25,24 @@ pub struct VariableOutcome {
 pub struct RestoreReport {
     pub(crate) file: PathBuf,
     pub(crate) step: Option<u64>,
+    pub(crate) rules: Vec<RuleUse>,
     pub(crate) variables: Vec<VariableOutcome>,
     pub(crate) unexpected: Vec<TensorEntry>,
+    pub(crate) suggestions: Vec<Suggestion>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
+    pub(crate) allow_mismatched_shape: bool,
+    /// What the checkpoint says about the variables that it holds, by the names of the tensors.
+    pub(crate) saved: BTreeMap<String, Saved>,
     /// Newer checkpoints that were passed over, with why.
     pub(crate) damaged: Vec<String>,
+}
+
+/// What a checkpoint of ours says about a tensor, beyond dtype and shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    pub initializer: Initializer,
+    pub role: Role,
 }
 
 impl RestoreReport {
@@ -76,6 +56,11 @@ impl RestoreReport {
         self.step
     }
 
+    /// The rules, in the order in which they were applied, each with what it touched.
+    pub fn rules(&self) -> &[RuleUse] {
+        &self.rules
+    }
+
     /// Every variable with its outcome, in the order of the variables.
     pub fn variables(&self) -> &[VariableOutcome] {
         &self.variables
@@ -86,6 +71,11 @@ impl RestoreReport {
         self.of(|outcome| matches!(outcome, Outcome::Restored { .. }))
     }
 
+    /// The variables that a rule leaves out.
+    pub fn ignored(&self) -> impl Iterator<Item = &Variable> {
+        self.of(|outcome| matches!(outcome, Outcome::Ignored))
+    }
+
     /// The variables for which the checkpoint has nothing.
     pub fn missing(&self) -> impl Iterator<Item = &Variable> {
         self.of(|outcome| matches!(outcome, Outcome::Missing { .. }))
@@ -93,7 +83,14 @@ impl RestoreReport {
 
     /// The variables for which the checkpoint has a value of another shape or dtype.
     pub fn mismatched(&self) -> impl Iterator<Item = &Variable> {
-        self.of(|outcome| !matches!(outcome, Outcome::Restored { .. } | Outcome::Missing { .. }))
+        self.of(|outcome| {
+            matches!(outcome, Outcome::ShapeMismatch { .. } | Outcome::DTypeMismatch { .. })
+        })
+    }
+
+    /// The variables for which the checkpoint has several tensors.
+    pub fn ambiguous(&self) -> impl Iterator<Item = &Variable> {
+        self.of(|outcome| matches!(outcome, Outcome::Ambiguous { .. }))
     }
 
     /// The tensors of the checkpoint that belong to no variable, in the order of the file.
@@ -101,7 +98,13 @@ impl RestoreReport {
         &self.unexpected
     }
 
-    /// Bytes that go to the device.
+    /// Rules that would restore more variables, each tried out by planning again. Several are
+    /// alternatives: nothing in the file or the graph says which of them is meant.
+    pub fn suggestions(&self) -> &[Suggestion] {
+        &self.suggestions
+    }
+
+    /// Bytes that the restored variables have on the device.
     pub fn bytes(&self) -> u64 {
         self.restored().map(Variable::bytes).fold(0, u64::saturating_add)
     }
@@ -109,9 +112,61 @@ impl RestoreReport {
     /// Whether the checkpoint fits the variables under the options given, so that it can be
     /// restored.
     pub fn closes(&self) -> bool {
-        self.mismatched().next().is_none()
-            && (self.allow_missing || self.missing().next().is_none())
+        self.rules.iter().all(|rule| rule.touched > 0)
+            && self.variables.iter().all(|v| match v.outcome {
+                Outcome::Restored { .. } | Outcome::Ignored => true,
+                Outcome::Missing { .. } => self.allow_missing,
+                Outcome::ShapeMismatch { .. } => self.allow_mismatched_shape,
+                Outcome::DTypeMismatch { .. } | Outcome::Ambiguous { .. } => false,
+            })
             && (self.allow_unexpected || self.unexpected.is_empty())
+    }
+
+    /// The report as JSON: `file`, `step`, `closes`, `bytes`, `counts`, `rules`, `variables`,
+    /// `unexpected`, `suggestions`.
+    ///
+    /// ```
+    /// # use warmstart_checkpoint::{Checkpoint, RestoreOptions};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let file = directory.path().join("empty.safetensors");
+    /// # std::fs::write(&file, *b"\x02\0\0\0\0\0\0\0{}")?;
+    /// let plan = Checkpoint::open(&file)?.plan_for(&[], &RestoreOptions::new());
+    /// assert_eq!(plan.to_json()["counts"]["restored"], 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_json(&self) -> Value {
+        let rules = self.rules.iter().map(|used| {
+            let RuleUse { rule, touched, problem } = used;
+            json!({ "rule": rule.to_string(), "touched": touched, "problem": problem })
+        });
+        let unexpected = self.unexpected.iter().map(|tensor| {
+            let TensorEntry { name, dtype, shape, .. } = tensor;
+            let bytes = tensor.bytes();
+            json!({ "name": name, "dtype": dtype.name(), "shape": shape, "bytes": bytes })
+        });
+        let suggestions = self.suggestions.iter().map(|suggestion| {
+            let rules: Vec<String> = suggestion.rules.iter().map(ToString::to_string).collect();
+            let Suggestion { restores, of, notes, .. } = suggestion;
+            json!({ "rules": rules, "restores": restores, "of": of, "notes": notes })
+        });
+        json!({
+            "file": self.file.display().to_string(),
+            "step": self.step,
+            "closes": self.closes(),
+            "bytes": self.bytes(),
+            "counts": {
+                "restored": self.restored().count(),
+                "ignored": self.ignored().count(),
+                "missing": self.missing().count(),
+                "ambiguous": self.ambiguous().count(),
+                "mismatched": self.mismatched().count(),
+                "unexpected": self.unexpected.len(),
+            },
+            "rules": rules.collect::<Vec<_>>(),
+            "variables": self.variables.iter().map(VariableOutcome::to_json).collect::<Vec<_>>(),
+            "unexpected": unexpected.collect::<Vec<_>>(),
+            "suggestions": suggestions.collect::<Vec<_>>(),
+        })
     }
 
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {
@@ -119,213 +174,43 @@ impl RestoreReport {
     }
 }
 
-/// One line of a list: a name, and what is said about it.
-type Line = (String, String);
-
-/// A kind of outcome: label, number, and its lines.
-struct Section {
-    label: &'static str,
-    count: usize,
-    lines: Vec<Line>,
-}
-
-impl RestoreReport {
-    fn sections(&self) -> Vec<Section> {
-        let restored = self.restored().count();
-        let size = match restored {
-            0 => Vec::new(),
-            _ => vec![(human_bytes(self.bytes()), String::new())],
+impl VariableOutcome {
+    fn to_json(&self) -> Value {
+        let mut value = match &self.outcome {
+            Outcome::Restored { tensor, changes } => {
+                let changes: Vec<Value> = changes.iter().map(Change::to_json).collect();
+                json!({ "outcome": "restored", "tensor": tensor, "changes": changes })
+            }
+            Outcome::Ignored => json!({ "outcome": "ignored" }),
+            Outcome::Missing { close } => json!({ "outcome": "missing", "close": close }),
+            Outcome::Ambiguous { tensors } => json!({ "outcome": "ambiguous", "tensors": tensors }),
+            Outcome::ShapeMismatch { tensor, shape } => {
+                json!({ "outcome": "shape_mismatch", "tensor": tensor, "file_shape": shape })
+            }
+            Outcome::DTypeMismatch { tensor, dtype, shape } => json!({
+                "outcome": "dtype_mismatch",
+                "tensor": tensor,
+                "file_dtype": dtype.name(),
+                "file_shape": shape,
+            }),
         };
-        let missing: Vec<&Variable> = self.missing().collect();
-        let mut shapes = Vec::new();
-        let mut dtypes = Vec::new();
-        for VariableOutcome { variable: Variable { name, dtype, shape, .. }, outcome } in
-            &self.variables
-        {
-            let line = |file_dtype: &FileDType, file_shape: &Shape| {
-                let what = format!("{dtype} {shape}, but {file_dtype} {file_shape} in the file");
-                (name.clone(), what)
-            };
-            match outcome {
-                Outcome::ShapeMismatch { shape, .. } => {
-                    shapes.push(line(&FileDType::from(*dtype), shape));
-                }
-                Outcome::DTypeMismatch { dtype, shape, .. } => dtypes.push(line(dtype, shape)),
-                Outcome::Restored { .. } | Outcome::Missing { .. } => {}
-            }
-        }
-        let unexpected =
-            self.unexpected.iter().map(|t| (t.name.clone(), format!("{} {}", t.dtype, t.shape)));
-        let all = vec![
-            Section { label: "restored", count: restored, lines: size },
-            Section { label: "missing", count: missing.len(), lines: missing_lines(&missing) },
-            Section { label: "shape mismatch", count: shapes.len(), lines: shapes },
-            Section { label: "dtype mismatch", count: dtypes.len(), lines: dtypes },
-            Section {
-                label: "unexpected",
-                count: self.unexpected.len(),
-                lines: unexpected.collect(),
-            },
-        ];
-        let shown = |section: &Section| section.label == "restored" || section.count > 0;
-        all.into_iter().filter(shown).collect()
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes = self.damaged.clone();
-        let output_suffix = self.variables.iter().any(
-            |v| matches!(&v.outcome, Outcome::Restored { tensor } if *tensor != v.variable.name),
-        );
-        if output_suffix {
-            notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
-        }
-        if self.closes() && self.missing().next().is_some() {
-            notes.push(
-                "missing variables keep what they have; `session.initialize_missing(seed)` fills \
-                 those that have nothing"
-                    .to_owned(),
-            );
-        }
-        if self.closes() && !self.unexpected.is_empty() {
-            notes.push("unexpected tensors stay in the file".to_owned());
-        }
-        notes
-    }
-
-    fn errors(&self) -> Vec<String> {
-        let missing = self.missing().count();
-        let mismatched = self.mismatched().count();
-        let mut errors = Vec::new();
-        if mismatched > 0 {
-            let have = counted(mismatched, "variable has", "variables have");
-            errors.push(format!("{have} another shape or dtype in this checkpoint."));
-        }
-        if missing > 0 && !self.allow_missing {
-            let have = counted(missing, "variable has", "variables have");
-            errors.push(format!("{have} no value in this checkpoint."));
-        }
-        if !self.unexpected.is_empty() && !self.allow_unexpected {
-            let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
-            errors.push(format!("{belong} to no variable."));
-        }
-        if let Some(last) = errors.last_mut() {
-            last.push_str(" Nothing on the device was changed.");
-        }
-        errors
-    }
-
-    fn helps(&self) -> Vec<String> {
-        let mut helps = Vec::new();
-        if self.mismatched().next().is_some() {
-            helps.push(
-                "give the variables the shapes and dtypes of the file, or name the checkpoint of \
-                 this model"
-                    .to_owned(),
-            );
-        }
-        let close = self.variables.iter().filter_map(|v| match &v.outcome {
-            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable.name, close)),
-            _ => None,
-        });
-        for (name, close) in close.take(5).filter(|_| !self.allow_missing) {
-            let close: Vec<String> = close.iter().map(|name| format!("`{name}`")).collect();
-            helps.push(format!("close to `{name}` in this checkpoint: {}", close.join(", ")));
-        }
-        let missing: Vec<&Variable> = self.missing().collect();
-        let restored = self.restored().count();
-        if !missing.is_empty() && !self.allow_missing && restored > 0 {
-            let only_slots = missing.iter().all(|v| matches!(v.role, Role::Slot { .. }));
-            helps.push(if only_slots {
-                "the checkpoint holds weights without the optimizer's slots: `.allow_missing()` \
-                 and then `session.initialize_missing(seed)` start the optimizer afresh"
-                    .to_owned()
-            } else {
-                let others = counted(restored, "variable", "variables");
-                format!(
-                    "`.allow_missing()` restores the other {others}; then \
-                     `session.initialize_missing(seed)` fills those without a value"
-                )
-            });
-        }
-        if !self.unexpected.is_empty() && !self.allow_unexpected {
-            helps.push("`.allow_unexpected()` leaves such tensors in the file".to_owned());
-        }
-        helps
+        let Variable { name, dtype, shape, .. } = &self.variable;
+        value["name"] = json!(name);
+        value["dtype"] = json!(dtype.to_string());
+        value["shape"] = json!(shape);
+        value
     }
 }
 
-impl fmt::Display for RestoreReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let variables = counted(self.variables.len(), "variable", "variables");
-        writeln!(f, "restore {} → {variables}", self.file.display())?;
-        let sections = self.sections();
-        let labels = sections.iter().map(|s| s.label.len()).max().unwrap_or(0).max(10) + 2;
-        let counts = sections.iter().map(|s| s.count.to_string().len()).max().unwrap_or(1);
-        let shown = || sections.iter().flat_map(|s| s.lines.iter().take(LISTED));
-        // Groups of slots have no second column and may be longer than any name.
-        let names = shown().filter(|(_, what)| !what.is_empty());
-        let width = names.map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-        for Section { label, count, lines } in &sections {
-            let head = format!("  {label:<labels$}{count:<counts$}");
-            let indent = head.chars().count();
-            let mut head = Some(head);
-            for (name, what) in lines.iter().take(LISTED) {
-                let head = head.take().unwrap_or_default();
-                let line = match what.as_str() {
-                    "" => format!("{head:<indent$}   {name}"),
-                    _ => format!("{head:<indent$}   {name:<width$}  {what}"),
-                };
-                writeln!(f, "{line}")?;
-            }
-            if let Some(head) = head {
-                writeln!(f, "{}", head.trim_end())?;
-            }
-            if lines.len() > LISTED {
-                writeln!(f, "{:indent$}   … and {} more", "", lines.len() - LISTED)?;
+impl Change {
+    fn to_json(&self) -> Value {
+        match self {
+            Change::Cast { from } => json!({ "change": "cast", "from": from.name() }),
+            Change::Transposed { from } => json!({ "change": "transposed", "from": from }),
+            Change::Reshaped { from } => json!({ "change": "reshaped", "from": from }),
+            Change::ResizedRows { from, seed } => {
+                json!({ "change": "resized_rows", "from": from, "seed": seed })
             }
         }
-        let prefixed = |prefix: &'static str, lines: Vec<String>| {
-            lines.into_iter().map(move |line| format!("{prefix}: {line}"))
-        };
-        let last: Vec<String> = prefixed("note", self.notes())
-            .chain(prefixed("error", self.errors()))
-            .chain(prefixed("help", self.helps()))
-            .collect();
-        f.write_str(&last.join("\n"))
     }
-}
-
-/// Missing variables by name, and missing slots by groups: an optimizer's slots are missing
-/// together or not at all, and a hundred lines would hide the one weight that is missing too.
-fn missing_lines(missing: &[&Variable]) -> Vec<Line> {
-    let mut lines = Vec::new();
-    let mut by_variable: BTreeMap<(&str, Option<&str>), BTreeSet<&str>> = BTreeMap::new();
-    for variable in missing {
-        if let Role::Slot { variable, optimizer, slot } = &variable.role {
-            by_variable.entry((optimizer, variable.as_deref())).or_default().insert(slot);
-        } else {
-            let what = format!("{} {}", variable.dtype, variable.shape);
-            lines.push((variable.name.clone(), what));
-        }
-    }
-    let mut groups: BTreeMap<(&str, BTreeSet<&str>, bool), Vec<&str>> = BTreeMap::new();
-    for ((optimizer, variable), slots) in by_variable {
-        let group = groups.entry((optimizer, slots, variable.is_some())).or_default();
-        group.extend(variable);
-    }
-    for ((optimizer, slots, _), variables) in groups {
-        let word = if slots.len() == 1 { "slot" } else { "slots" };
-        let slots = slots.into_iter().collect::<Vec<_>>().join(", ");
-        let text = match variables.as_slice() {
-            [] => format!("{optimizer}'s own {word} {slots}"),
-            [one] => format!("{optimizer}'s {word} {slots} for {one}"),
-            many => format!("{optimizer}'s {word} {slots} for {} variables", many.len()),
-        };
-        lines.push((text, String::new()));
-    }
-    lines
-}
-
-pub(crate) fn counted(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }

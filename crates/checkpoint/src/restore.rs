@@ -2,13 +2,15 @@
 
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::matching::{Change, Outcome};
 use crate::plan::RestorePlan;
-use crate::report::{Outcome, RestoreReport, VariableOutcome};
+use crate::report::{RestoreReport, VariableOutcome};
 use crate::tensor::TensorEntry;
 use crate::verify::Summed;
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use warmstart_gpu::{ByteSource, Fill, Origin, Session};
+use warmstart_gpu::{ByteSource, Conversion, Fill, LeadingRows, Missing, Origin, Session};
+use warmstart_graph::Variable;
 
 impl RestorePlan {
     /// Moves the weights into the session's variables: all that the plan says, or none. Afterwards
@@ -18,7 +20,8 @@ impl RestorePlan {
     /// [`CheckpointError::Mismatch`] if the plan does not close, [`CheckpointError::OutdatedPlan`]
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
     /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Checksum`] if a
-    /// tensor is not as it was saved, [`CheckpointError::Session`] if the device fails. Every variable and its origin is then as before.
+    /// tensor is not as it was saved, [`CheckpointError::Session`] if the device fails. Every
+    /// variable and its origin is then as before.
     pub fn restore(&self, session: &mut Session) -> Result<RestoreReport, CheckpointError> {
         self.restore_with(session, &|_, _| {})
     }
@@ -38,34 +41,21 @@ impl RestorePlan {
         }
         self.check_current(session)?;
         let failure = Mutex::new(None);
-        let tensors: Vec<(&str, TensorSource<'_>)> = self
+        let planned: Vec<(&Variable, &[Change], TensorSource<'_>)> = self
             .report
             .variables
             .iter()
             .filter_map(|VariableOutcome { variable, outcome }| match outcome {
-                Outcome::Restored { tensor } => {
+                Outcome::Restored { tensor, changes } => {
                     let tensor = self.file.tensor(tensor)?;
-                    let sums = !self.skip_checksums && self.file.checksum(&tensor.name).is_some();
-                    let summed = sums.then(|| Summed::new(&self.file, tensor));
-                    let source =
-                        TensorSource { file: &self.file, tensor, summed, failure: &failure };
-                    Some((variable.name.as_str(), source))
+                    Some((variable, &changes[..], self.source(tensor, &failure)))
                 }
                 _ => None,
             })
             .collect();
-        let fills: Vec<Fill<'_>> = tensors
+        let fills: Vec<Fill<'_>> = planned
             .iter()
-            .map(|(variable, source)| Fill {
-                variable,
-                source,
-                offset: source.tensor.range.start,
-                origin: Origin::Restored {
-                    file: self.report.file.clone(),
-                    name: source.tensor.name.clone(),
-                    step: self.report.step,
-                },
-            })
+            .map(|(variable, changes, source)| self.fill(variable, changes, source))
             .collect();
         let total = self.report.bytes();
         let restored = session.restore(&fills, &|done| progress(done, total));
@@ -75,11 +65,81 @@ impl RestorePlan {
             return Err(known.unwrap_or_else(|| CheckpointError::session(&self.report.file, error)));
         }
         for VariableOutcome { variable, outcome } in &self.report.variables {
-            if let Outcome::Missing { close } = outcome {
-                session.mark_missing(&variable.name, &self.report.file, close.clone());
-            }
+            let file = self.report.file.clone();
+            let why = match outcome {
+                Outcome::Missing { close } => {
+                    Missing::AbsentFromCheckpoint { file, close: close.clone() }
+                }
+                Outcome::ShapeMismatch { shape, .. } => {
+                    Missing::OtherShape { file, shape: shape.clone() }
+                }
+                Outcome::Ignored => Missing::LeftOut { file },
+                _ => continue,
+            };
+            session.mark_missing(&variable.name, why);
         }
         Ok(self.report.clone())
+    }
+
+    fn source<'a>(
+        &'a self,
+        tensor: &'a TensorEntry,
+        failure: &'a Mutex<Option<CheckpointError>>,
+    ) -> TensorSource<'a> {
+        let sums = !self.skip_checksums && self.file.checksum(&tensor.name).is_some();
+        let summed = sums.then(|| Summed::new(&self.file, tensor));
+        TensorSource { file: &self.file, tensor, summed, failure }
+    }
+
+    /// How the changes of a plan are carried out.
+    fn fill<'a>(
+        &self,
+        variable: &'a Variable,
+        changes: &[Change],
+        source: &'a TensorSource<'_>,
+    ) -> Fill<'a> {
+        let (file, name) = (self.report.file.clone(), source.tensor.name.clone());
+        let step = self.report.step;
+        let mut fill = Fill {
+            variable: &variable.name,
+            source,
+            offset: source.tensor.range.start,
+            conversion: None,
+            leading: None,
+            origin: Origin::Restored { file, name, step },
+        };
+        let own = Conversion { from: variable.dtype.into(), transpose: false };
+        for change in changes {
+            match change {
+                Change::Cast { from } => {
+                    // A plan allows only casts that the device knows.
+                    if let Some(from) = from.source() {
+                        fill.conversion.get_or_insert(own).from = from;
+                    }
+                }
+                Change::Transposed { .. } => fill.conversion.get_or_insert(own).transpose = true,
+                // The bytes are the same.
+                Change::Reshaped { .. } => {}
+                // Rows that are too many lie behind those that are read.
+                Change::ResizedRows { from, seed } => {
+                    let of = variable.shape.first().copied().unwrap_or(0);
+                    if *from < of {
+                        let (rows, seed) = (*from, *seed);
+                        fill.leading = Some(LeadingRows { rows, seed });
+                        fill.origin = Origin::PartlyRestored {
+                            file: self.report.file.clone(),
+                            name: source.tensor.name.clone(),
+                            step,
+                            rows,
+                            of,
+                            initializer: variable.initializer.clone(),
+                            seed,
+                        };
+                    }
+                }
+            }
+        }
+        fill
     }
 
     /// Strictness is a statement about all variables, so it must be about those of now.

@@ -21,6 +21,7 @@ use warmstart_graph::Variable;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SaveOptions {
     step: Option<u64>,
+    seed: Option<u64>,
     graph: Option<String>,
     optimizer: Option<String>,
     time: Option<SystemTime>,
@@ -37,6 +38,13 @@ impl SaveOptions {
     /// The training step. A [`Saver`](crate::Saver) sets it by itself.
     pub fn step(mut self, step: u64) -> SaveOptions {
         self.step = Some(step);
+        self
+    }
+
+    /// The seed of the run. If not said, it is that of the session's last initialization, which a
+    /// session that was restored has none of.
+    pub fn seed(mut self, seed: u64) -> SaveOptions {
+        self.seed = Some(seed);
         self
     }
 
@@ -158,7 +166,7 @@ impl Contents {
             return Err(CheckpointError::Uninitialized { file: file.to_owned(), variables });
         }
         let variables: Vec<&Variable> = table.iter().map(|info| &info.variable).collect();
-        contents(&variables, session.seed(), file, options)
+        contents(&variables, options.seed.or(session.seed()), file, options)
     }
 }
 

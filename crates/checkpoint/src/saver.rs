@@ -5,7 +5,7 @@ use crate::background::BackgroundSaver;
 use crate::checkpoint::Checkpoint;
 use crate::directory::{self, Best, Latest, Search, is_damage, step_file_name, step_of};
 use crate::error::{CheckpointError, Damaged};
-use crate::plan::RestoreOptions;
+use crate::options::RestoreOptions;
 use crate::report::RestoreReport;
 use crate::retention::{Better, KeepBest, Retention};
 use crate::save::{Contents, SaveOptions, Values, write};
@@ -271,7 +271,7 @@ fn origins(session: &Session) -> BTreeSet<PathBuf> {
 /// The file that a value came from, if it came from one.
 fn restored_from(origin: &Origin) -> Option<&Path> {
     match origin {
-        Origin::Restored { file, .. } => Some(file),
+        Origin::Restored { file, .. } | Origin::PartlyRestored { file, .. } => Some(file),
         Origin::Trained { from } => restored_from(from),
         Origin::Uninitialized(_) | Origin::Initialized { .. } | Origin::Assigned => None,
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use warmstart_gpu::SourceDType;
 use warmstart_graph::{DType, Shape};
 
 /// The element type of a tensor in a file.
@@ -119,6 +120,28 @@ impl FileDType {
             FileDType::U32 => Some(DType::U32),
             _ => None,
         }
+    }
+
+    /// How a restore names this element type, if it can cast it to that of a variable.
+    pub(crate) fn source(self) -> Option<SourceDType> {
+        Some(match self {
+            FileDType::Bool => SourceDType::Bool,
+            FileDType::U8 => SourceDType::U8,
+            FileDType::I8 => SourceDType::I8,
+            FileDType::F8E4M3 => SourceDType::F8E4M3,
+            FileDType::F8E5M2 => SourceDType::F8E5M2,
+            FileDType::I16 => SourceDType::I16,
+            FileDType::U16 => SourceDType::U16,
+            FileDType::F16 => SourceDType::F16,
+            FileDType::Bf16 => SourceDType::Bf16,
+            FileDType::I32 => SourceDType::I32,
+            FileDType::U32 => SourceDType::U32,
+            FileDType::F32 => SourceDType::F32,
+            FileDType::F64 => SourceDType::F64,
+            FileDType::I64 => SourceDType::I64,
+            FileDType::U64 => SourceDType::U64,
+            _ => return None,
+        })
     }
 }
 

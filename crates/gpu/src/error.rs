@@ -1,5 +1,6 @@
 //! What can go wrong with the device and with the variables on it.
 
+use crate::cast::SourceDType;
 use crate::origin::Origin;
 use std::io;
 use std::time::Duration;
@@ -181,7 +182,7 @@ pub enum SessionError {
         /// Where it was declared.
         location: Location,
         /// Why it has no value.
-        origin: Origin,
+        origin: Box<Origin>,
     },
     /// Two values were to be restored into one variable at once.
     #[error("variable `{name}` is restored twice in one call. Give one source for each variable")]
@@ -197,7 +198,7 @@ pub enum SessionError {
         /// The variable.
         name: String,
         /// The origin given.
-        origin: Origin,
+        origin: Box<Origin>,
     },
     /// The bytes of a variable could not be read from their source.
     #[error(
@@ -212,6 +213,64 @@ pub enum SessionError {
         bytes: u64,
         /// What the source said.
         source: io::Error,
+    },
+    /// A source said, after all its bytes were read, that they are not what they should be.
+    #[error(
+        "the bytes read for variable `{name}` are not what they should be: {source}. Every variable is as it was before; restore another copy of the file or an earlier checkpoint"
+    )]
+    Refused {
+        /// The variable.
+        name: String,
+        /// What the source said.
+        source: io::Error,
+    },
+    /// Elements of a type that the variable's dtype cannot be made from.
+    #[error(
+        "variable `{name}` is {dtype}, and {from} is not cast to that: it would have to be rounded or cut off. Declare the variable as f32, or convert the checkpoint"
+    )]
+    NoCast {
+        /// The variable.
+        name: String,
+        /// The element type of the source.
+        from: SourceDType,
+        /// The variable's.
+        dtype: DType,
+    },
+    /// An integer of the source that the variable's dtype cannot hold.
+    #[error(
+        "element {index} of the {from} source of variable `{name}` is out of the range of {dtype}. Every variable is as it was before; declare the variable as f32 where rounding is no harm, or convert the checkpoint"
+    )]
+    OutOfRange {
+        /// The variable.
+        name: String,
+        /// The first such element, counted in the order of the source.
+        index: u64,
+        /// The element type of the source.
+        from: SourceDType,
+        /// The variable's.
+        dtype: DType,
+    },
+    /// Only matrices are transposed.
+    #[error(
+        "variable `{name}` has shape {shape}, and only a matrix can be transposed while it is restored. Transpose variables of rank 2 only"
+    )]
+    TransposedRank {
+        /// The variable.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+    },
+    /// A source was said to hold more rows than the variable has.
+    #[error(
+        "the first {rows} rows of variable `{name}` were to be restored, but its shape is {shape}. Give no more rows than it has"
+    )]
+    LeadingRows {
+        /// The variable.
+        name: String,
+        /// Its shape.
+        shape: Shape,
+        /// How many rows the source was said to have.
+        rows: usize,
     },
     /// The bytes of a variable could not be handed on.
     #[error(

@@ -155,7 +155,7 @@ impl Parameters {
 const ELEMENTS_PER_GROUP: u32 = 256;
 
 /// Makes the first values of the given variables in one submission.
-fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
+pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
     let mut jobs: Vec<(&Entry, Parameters)> = Vec::new();
     for entry in entries {
         let variable = &entry.info.variable;

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
-use warmstart_graph::Initializer;
+use std::path::{Path, PathBuf};
+use warmstart_graph::{Initializer, Shape};
 
 /// Where a variable's value came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,23 @@ pub enum Origin {
         /// The training step the checkpoint was saved at, if it says so.
         step: Option<u64>,
     },
+    /// Its first rows read from a checkpoint, the others made by an initializer.
+    PartlyRestored {
+        /// The checkpoint's file.
+        file: PathBuf,
+        /// The tensor's name in that file.
+        name: String,
+        /// The training step the checkpoint was saved at, if it says so.
+        step: Option<u64>,
+        /// How many rows were read.
+        rows: usize,
+        /// How many there are.
+        of: usize,
+        /// The recipe of the others.
+        initializer: Initializer,
+        /// Its seed, as for `Initialized`.
+        seed: u64,
+    },
     /// Set by the program through `Session::assign`.
     Assigned,
     /// Changed by an optimizer since.
@@ -49,6 +66,18 @@ pub enum Missing {
         file: PathBuf,
         /// Names in that file that are close to the variable's.
         close: Vec<String>,
+    },
+    /// A checkpoint was restored whose value has another shape, and that was allowed.
+    OtherShape {
+        /// The checkpoint's file.
+        file: PathBuf,
+        /// The shape in that file.
+        shape: Shape,
+    },
+    /// A checkpoint was restored under a rule that leaves the variable out.
+    LeftOut {
+        /// The checkpoint's file.
+        file: PathBuf,
     },
     /// A restore failed over it, and then the device failed to put the old value back.
     LostInRestore,
@@ -87,18 +116,33 @@ impl fmt::Display for Origin {
                 write!(f, "initialized ({initializer}, seed {seed})")
             }
             Origin::Restored { file, name, step } => {
-                // The table has one line per variable: the file's own name tells runs apart well
-                // enough there, and the whole path stays in the value.
-                let file = file.file_name().map_or(file.as_os_str(), |name| name);
-                write!(f, "restored ({}: {name}", file.display())?;
-                match step {
-                    Some(step) => write!(f, ", step {step})"),
-                    None => f.write_str(")"),
-                }
+                write!(f, "restored ({})", Place { file, name, step })
+            }
+            Origin::PartlyRestored { file, name, step, rows, of, initializer, seed } => {
+                let place = Place { file, name, step };
+                write!(f, "{rows} of {of} rows restored ({place}), the others initialized ")?;
+                write!(f, "({initializer}, seed {seed})")
             }
             Origin::Assigned => f.write_str("assigned"),
             Origin::Trained { from } => write!(f, "trained, from {from}"),
         }
+    }
+}
+
+/// Where in which checkpoint.
+struct Place<'a> {
+    file: &'a Path,
+    name: &'a str,
+    step: &'a Option<u64>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The table has one line per variable: the file's own name tells runs apart well enough
+        // there, and the whole path stays in the value.
+        let file = self.file.file_name().unwrap_or(self.file.as_os_str());
+        write!(f, "{}: {}", file.display(), self.name)?;
+        self.step.map_or(Ok(()), |step| write!(f, ", step {step}"))
     }
 }
 
@@ -112,6 +156,12 @@ impl fmt::Display for Missing {
                     write!(f, ", which has {}", close.join(", "))?;
                 }
                 Ok(())
+            }
+            Missing::OtherShape { file, shape } => {
+                write!(f, "{} has it with shape {shape}", file.display())
+            }
+            Missing::LeftOut { file } => {
+                write!(f, "left out of the restore of {} by a rule", file.display())
             }
             Missing::LostInRestore => f.write_str("lost in a failed restore"),
         }
@@ -139,6 +189,19 @@ mod tests {
         let once = trained.clone();
         trained.train();
         assert_eq!(trained, once);
+        let grown = Origin::PartlyRestored {
+            file: "runs/a.safetensors".into(),
+            name: "table".into(),
+            step: None,
+            rows: 10,
+            of: 12,
+            initializer: Initializer::Zeros,
+            seed: 3,
+        };
+        assert_eq!(
+            grown.to_string(),
+            "10 of 12 rows restored (a.safetensors: table), the others initialized (zeros, seed 3)"
+        );
         let made = Origin::Initialized { initializer: Initializer::GlorotUniform, seed: 7 };
         assert_eq!(made.to_string(), "initialized (glorot_uniform, seed 7)");
         let absent = Origin::Uninitialized(Missing::AbsentFromCheckpoint {

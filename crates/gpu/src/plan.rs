@@ -60,7 +60,8 @@ pub(crate) struct Launch {
 /// One kernel launch, as a plan lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DispatchInfo {
-    /// The operations it computes, in order: `matmul+add+relu`.
+    /// The operations it computes, in order: `matmul+add+relu`. Those of a second result follow a
+    /// comma: `matmul, sum`.
     pub operations: String,
     /// The kernel family.
     pub kernel: &'static str,

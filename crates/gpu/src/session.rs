@@ -7,7 +7,6 @@ use crate::origin::{Missing, Origin};
 use crate::store::{Entry, Store, VariableInfo, VariableSlice};
 use crate::table::VariableTable;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use warmstart_graph::{TensorData, Variable};
 
@@ -66,14 +65,13 @@ impl Session {
         self.variables().iter().filter(|info| !info.origin.has_value()).collect()
     }
 
-    /// Remembers that a checkpoint was restored which does not hold this variable, so that later
-    /// errors can say so. No effect on a variable that has a value, or on an unknown name.
-    pub fn mark_missing(&mut self, name: &str, file: &Path, close: Vec<String>) {
+    /// Remembers why a restore gave this variable no value, so that later errors can say so. No
+    /// effect on a variable that has a value, or on an unknown name.
+    pub fn mark_missing(&mut self, name: &str, why: Missing) {
         if let Ok(index) = self.store.index(name) {
             let origin = &mut self.store.entries_mut()[index].info.origin;
             if !origin.has_value() {
-                let file = file.to_owned();
-                *origin = Origin::Uninitialized(Missing::AbsentFromCheckpoint { file, close });
+                *origin = Origin::Uninitialized(why);
             }
         }
     }
@@ -143,7 +141,7 @@ impl Session {
         Ok(&self.store.entries()[self.store.index(name)?])
     }
 
-    fn with_value(&self, name: &str) -> Result<&Entry, SessionError> {
+    pub(crate) fn with_value(&self, name: &str) -> Result<&Entry, SessionError> {
         let entry = self.entry(name)?;
         if entry.info.origin.has_value() {
             return Ok(entry);
@@ -151,7 +149,7 @@ impl Session {
         Err(SessionError::Uninitialized {
             name: name.to_owned(),
             location: entry.info.variable.location.clone(),
-            origin: entry.info.origin.clone(),
+            origin: Box::new(entry.info.origin.clone()),
         })
     }
 

@@ -158,7 +158,7 @@ impl Snapshot {
             }
             Some(Kept { missing: Some((location, origin)), .. }) => {
                 let (location, origin) = (location.clone(), origin.clone());
-                Err(SessionError::Uninitialized { name, location, origin })
+                Err(SessionError::Uninitialized { name, location, origin: Box::new(origin) })
             }
             Some(Kept { slice, missing: None }) => Ok(slice),
         }

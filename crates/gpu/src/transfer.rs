@@ -3,52 +3,17 @@
 use crate::backup::Backup;
 use crate::device::{Gpu, MemoryKind};
 use crate::error::SessionError;
-use crate::fill;
-use crate::mapped::read_into;
+use crate::fill::{Fill, LeadingRows, Target};
+use crate::mapped::MappedBytes;
 use crate::origin::{Missing, Origin};
 use crate::session::Session;
-use crate::store::VariableSlice;
-use std::collections::HashSet;
-use std::io;
+use crate::store::{Entry, VariableSlice};
+use crate::{convert, initialize, plain};
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-
-/// Where bytes are read from, at any place and from several threads at once.
-pub trait ByteSource: Sync {
-    /// Fills `into` with the bytes that begin at `offset`.
-    ///
-    /// `into` may be write-combined device memory: write each byte once and in order, and never
-    /// read it.
-    ///
-    /// # Errors
-    /// If not all bytes could be read.
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
-
-    /// Called once after all bytes of the fill were read and before its value counts (and before
-    /// any origin changes). An error makes the whole restore fail like a failed read. (Checksums.)
-    ///
-    /// # Errors
-    /// If what was read is not what it should be.
-    fn finish(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A variable and where its bytes are. They are as many as the variable has, little-endian and
-/// row-major, of its own dtype.
-#[derive(Clone)]
-pub struct Fill<'a> {
-    /// The variable.
-    pub variable: &'a str,
-    /// Where its bytes are read from.
-    pub source: &'a dyn ByteSource,
-    /// Where in the source the first byte is.
-    pub offset: u64,
-    /// What to record as the origin.
-    pub origin: Origin,
-}
 
 /// What a restore did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,27 +21,33 @@ pub struct Fill<'a> {
 pub struct Restored {
     /// How many variables it filled.
     pub variables: usize,
-    /// How many bytes they have.
+    /// How many bytes were read for them.
     pub bytes: u64,
-    /// How the bytes got into device memory.
+    /// How bytes get into device memory. (Those to be converted go through staging buffers in any
+    /// case.)
     pub memory: MemoryKind,
+    /// How many times work was submitted to the device for it.
+    pub submissions: u64,
 }
 
 impl Session {
-    /// Fills variables with bytes from their sources, several at a time.
+    /// Fills variables with bytes from their sources, several at a time. What has another dtype
+    /// than its variable, or is transposed, is converted on the device.
     ///
     /// All or nothing: if anything fails, every variable that had a value has it still, and no
     /// origin changes. (A variable without a value may be left with other bytes; it still has no
     /// value.) To that end, variables with a value are first copied aside on the device.
     ///
     /// `progress` is called with the number of bytes read so far, which only grows, from any of
-    /// the reading threads. Reading takes no host memory where variables can be mapped, and at
-    /// most [`GpuOptions::staging_bytes`](crate::GpuOptions) elsewhere.
+    /// the reading threads. Reading takes no memory where variables can be mapped and need no
+    /// conversion, and at most [`GpuOptions::staging_bytes`](crate::GpuOptions) elsewhere.
     ///
     /// # Errors
-    /// [`SessionError::UnknownVariable`], [`SessionError::RestoredTwice`] or
-    /// [`SessionError::RestoredFromNothing`] before anything is read; [`SessionError::Source`] if
-    /// a source fails; [`SessionError::Gpu`].
+    /// Before anything is read: [`SessionError::UnknownVariable`], [`SessionError::RestoredTwice`],
+    /// [`SessionError::RestoredFromNothing`], [`SessionError::NoCast`],
+    /// [`SessionError::TransposedRank`], [`SessionError::LeadingRows`] or
+    /// [`SessionError::Initializer`]. [`SessionError::Source`] or [`SessionError::Refused`] if a
+    /// source fails; [`SessionError::OutOfRange`]; [`SessionError::Gpu`].
     ///
     /// # Panics
     /// If a source or `progress` panics, once all is as it was before.
@@ -85,21 +56,17 @@ impl Session {
         fills: &[Fill<'_>],
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Restored, SessionError> {
+        let memory = self.gpu.memory();
         let mut seen = HashSet::new();
         let mut targets = Vec::with_capacity(fills.len());
         let mut indices = Vec::with_capacity(fills.len());
         for fill in fills {
             let index = self.store.index(fill.variable)?;
-            let name = || fill.variable.to_owned();
             if !seen.insert(index) {
-                return Err(SessionError::RestoredTwice { name: name() });
-            }
-            if !fill.origin.has_value() {
-                let origin = fill.origin.clone();
-                return Err(SessionError::RestoredFromNothing { name: name(), origin });
+                return Err(SessionError::RestoredTwice { name: fill.variable.to_owned() });
             }
             indices.push(index);
-            targets.push(Target { fill, slice: &self.store.entries()[index].slice });
+            targets.push(Target::new(fill, &self.store.entries()[index], memory)?);
         }
         let valued: Vec<usize> = indices
             .iter()
@@ -108,20 +75,22 @@ impl Session {
             .collect();
         let slices: Vec<&VariableSlice> =
             valued.iter().map(|&index| &self.store.entries()[index].slice).collect();
+        let mut grown: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
+        for (fill, &index) in fills.iter().zip(&indices) {
+            if let Some(LeadingRows { seed, .. }) = fill.leading {
+                grown.entry(seed).or_default().push(&self.store.entries()[index]);
+            }
+        }
+        let bytes = targets.iter().map(Target::source_bytes).sum();
         let backup = Backup::take(&self.gpu, &slices)?;
-        let job = Job {
-            gpu: &self.gpu,
-            targets: &targets,
-            progress,
-            done: Mutex::new(0),
-            failed: AtomicBool::new(false),
-        };
+        let mut submissions = 1 + grown.len() as u64;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            match self.gpu.memory() {
-                MemoryKind::Mappable => fill::mapped(&job),
-                MemoryKind::Staged => fill::staged(&job),
-            }?;
-            job.finish()
+            // The leading rows are then written over these.
+            for (seed, entries) in &grown {
+                initialize::run(&self.gpu, entries, *seed)?;
+            }
+            submissions += carry_out(&self.gpu, targets, progress)?;
+            Ok(())
         }));
         let failure = match outcome {
             Ok(Ok(())) => None,
@@ -138,27 +107,53 @@ impl Session {
             }
             return Err(failure.unwrap_or_else(|panic| resume_unwind(panic)));
         }
-        let bytes = targets.iter().map(|target| target.slice.bytes).sum();
         for (index, fill) in indices.into_iter().zip(fills) {
             self.store.entries_mut()[index].info.origin = fill.origin.clone();
         }
-        Ok(Restored { variables: fills.len(), bytes, memory: self.gpu.memory() })
+        Ok(Restored { variables: fills.len(), bytes, memory, submissions })
     }
 }
 
-/// A fill and the place it goes to.
-pub(crate) struct Target<'a> {
-    pub fill: &'a Fill<'a>,
-    pub slice: &'a VariableSlice,
+/// Moves all bytes, and then asks every source whether they were right. Returns how many times work
+/// was submitted.
+fn carry_out(
+    gpu: &Gpu,
+    mut targets: Vec<Target<'_>>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<u64, SessionError> {
+    let fills: Vec<&Fill<'_>> = targets.iter().map(|target| target.fill).collect();
+    // A disk likes to be read in order.
+    targets.sort_by_key(|target| target.fill.offset);
+    let (converted, moved): (Vec<_>, Vec<_>) =
+        targets.into_iter().partition(|target| target.conversion.is_some());
+    let job = Job {
+        gpu,
+        progress,
+        done: Mutex::new(0),
+        failed: AtomicBool::new(false),
+        submissions: AtomicU64::new(0),
+    };
+    match gpu.memory() {
+        MemoryKind::Mappable => plain::mapped(&job, &moved)?,
+        MemoryKind::Staged => plain::staged(&job, &moved)?,
+    }
+    let misfit = convert::run(&job, &converted)?;
+    for fill in fills {
+        fill.source
+            .finish()
+            .map_err(|source| SessionError::Refused { name: fill.variable.to_owned(), source })?;
+    }
+    // Of damaged bytes the damage is told, not what they happen to say.
+    misfit.map_or(Ok(job.submissions.into_inner()), Err)
 }
 
 /// A restore under way, shared by its threads.
 pub(crate) struct Job<'a> {
     pub gpu: &'a Gpu,
-    pub targets: &'a [Target<'a>],
     progress: &'a (dyn Fn(u64) + Sync),
     done: Mutex<u64>,
     failed: AtomicBool,
+    submissions: AtomicU64,
 }
 
 /// How many bytes one read asks for at most: enough to keep a disk busy, few enough that several
@@ -166,16 +161,16 @@ pub(crate) struct Job<'a> {
 pub(crate) const LARGEST_READ: u64 = 8 << 20;
 
 impl Job<'_> {
-    /// Reads the part of a target that begins at byte `start` into mapped memory.
+    /// Reads the part of a target's source that begins at its byte `start` into mapped memory.
     pub fn read(
         &self,
         target: &Target<'_>,
         start: u64,
-        into: wgpu::WriteOnly<'_, [u8]>,
+        into: MappedBytes<'_>,
     ) -> Result<(), SessionError> {
-        let bytes = into.len() as u64;
+        let bytes = into.len();
         let offset = target.fill.offset.saturating_add(start);
-        read_into(target.fill.source, offset, into).map_err(|source| SessionError::Source {
+        into.read_from(target.fill.source, offset).map_err(|source| SessionError::Source {
             name: target.fill.variable.to_owned(),
             offset,
             bytes,
@@ -188,16 +183,9 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Asks each source whether what was read of it is what it should be.
-    fn finish(&self) -> Result<(), SessionError> {
-        self.targets.iter().try_for_each(|Target { fill, slice }| {
-            fill.source.finish().map_err(|source| SessionError::Source {
-                name: fill.variable.to_owned(),
-                offset: fill.offset,
-                bytes: slice.bytes,
-                source,
-            })
-        })
+    /// Notes that work was submitted.
+    pub fn submitted(&self) {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many threads `tasks` tasks deserve.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{gpu_with, variable};
+use common::{bytes_of, gpu_with, variable, ways};
 use proptest::prelude::*;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,11 +46,6 @@ impl ByteSource for Pattern {
     }
 }
 
-/// Both ways in, the second with a ring far smaller than the largest variables here.
-fn ways() -> [(MemoryKind, u64); 3] {
-    [(MemoryKind::Mappable, 0), (MemoryKind::Staged, 128 << 20), (MemoryKind::Staged, 64 << 10)]
-}
-
 fn restored(name: &str) -> Origin {
     Origin::Restored { file: "a.safetensors".into(), name: name.to_owned(), step: Some(5) }
 }
@@ -62,7 +57,9 @@ fn fills<'a>(variables: &'a [Variable], source: &'a Pattern) -> Vec<Fill<'a>> {
         .iter()
         .map(|variable| {
             let origin = restored(&variable.name);
-            let fill = Fill { variable: &variable.name, source, offset, origin };
+            let name = &variable.name;
+            let fill =
+                Fill { variable: name, source, offset, conversion: None, leading: None, origin };
             offset += variable.bytes();
             fill
         })
@@ -87,17 +84,6 @@ fn mixed() -> Vec<Variable> {
     variables
 }
 
-fn bytes_of(session: &Session, name: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    session
-        .snapshot_read(&[name], &mut |_, piece| {
-            bytes.extend_from_slice(piece);
-            Ok(())
-        })
-        .unwrap();
-    bytes
-}
-
 fn assert_filled(session: &Session, fills: &[Fill<'_>], source: &Pattern) {
     for fill in fills {
         let info = session.variable(fill.variable).unwrap();
@@ -119,6 +105,10 @@ fn bytes_arrive_at_every_size() {
         let done = session.restore(&fills, &|bytes| reports.lock().unwrap().push(bytes)).unwrap();
         let total: u64 = variables.iter().map(Variable::bytes).sum();
         assert_eq!((done.variables, done.bytes, done.memory), (variables.len(), total, memory));
+        // One for the copies aside, and one for each staging buffer that was filled.
+        let buffers = if memory == MemoryKind::Mappable { 0 } else { total.div_ceil(8 << 20) };
+        assert!(done.submissions > buffers, "{done:?}");
+        assert_eq!(done.submissions == 1, memory == MemoryKind::Mappable, "{done:?}");
         let reports = reports.into_inner().unwrap();
         assert!(reports.windows(2).all(|pair| pair[0] < pair[1]), "{memory:?}");
         assert_eq!(reports.last(), Some(&total));
@@ -209,7 +199,14 @@ fn a_bad_request_reads_nothing() {
     let variables = [half("encoder/weight", 3), half("b", 3)];
     session.declare(&variables).unwrap();
     let source = Pattern { fails_at: Some(0), ..Default::default() };
-    let fill = |variable| Fill { variable, source: &source, offset: 0, origin: restored("x") };
+    let fill = |variable| Fill {
+        variable,
+        source: &source,
+        offset: 0,
+        conversion: None,
+        leading: None,
+        origin: restored("x"),
+    };
     let error = session.restore(&[fill("b"), fill("encoder/weigth")], &|_| {}).unwrap_err();
     assert!(error.to_string().contains("Did you mean `encoder/weight`?"), "{error}");
     let error = session.restore(&[fill("b"), fill("b")], &|_| {}).unwrap_err();

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::path::Path;
 use warmstart_gpu::{
     CompileError, Feed, Gpu, Missing, Origin, Outputs, Plan, RunError, Session, SessionError,
 };
@@ -191,8 +190,10 @@ fn variables_without_a_value_stop_a_run_before_it_begins() {
     session.assign("fc1/bias", &bias).unwrap();
     session.mark_missing(
         "fc2/weight",
-        Path::new("old/step-5.safetensors"),
-        vec!["fc2/kernel".to_owned()],
+        Missing::AbsentFromCheckpoint {
+            file: "old/step-5.safetensors".into(),
+            close: vec!["fc2/kernel".to_owned()],
+        },
     );
 
     let (xs, ys) = batch(8, 0);
@@ -415,7 +416,7 @@ fn a_training_step_is_few_dispatches_and_shares_memory() {
     let mut session = Session::new(&gpu);
     let plan = session.compile(&model.graph, &fetches, &[step.update]).unwrap();
     let dispatches = plan.dispatches();
-    assert!(dispatches.len() <= 20, "{plan}");
+    assert!(dispatches.len() <= 16, "{plan}");
     assert_eq!(plan.submits(), 1);
     let fused = dispatches.iter().filter(|info| info.operations == "matmul+add+relu").count();
     assert_eq!(fused, 2, "{plan}");

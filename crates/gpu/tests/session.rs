@@ -5,7 +5,6 @@ mod common;
 
 use common::{gpu, variable};
 use std::io;
-use std::path::Path;
 use warmstart_gpu::{Missing, Origin, Session, SessionError};
 use warmstart_graph::{DType, Initializer, Shape, TensorData};
 
@@ -67,13 +66,16 @@ fn a_fresh_variable_has_no_value_though_its_memory_reads_as_zeros() {
     let text = error.to_string();
     assert!(matches!(error, SessionError::Uninitialized { .. }), "{text}");
     assert!(text.contains("never initialized") && text.contains("session.rs"), "{text}");
-    let file = Path::new("old.safetensors");
-    session.mark_missing("fc1/weight", file, vec!["fc1/w".to_owned()]);
+    let absent = Missing::AbsentFromCheckpoint {
+        file: "old.safetensors".into(),
+        close: vec!["fc1/w".to_owned()],
+    };
+    session.mark_missing("fc1/weight", absent.clone());
     let text = session.read("fc1/weight").unwrap_err().to_string();
     assert!(text.contains("absent from old.safetensors, which has fc1/w"), "{text}");
     assert_eq!(session.uninitialized().len(), 1);
     session.assign("fc1/weight", &TensorData::new([2], vec![0.0f32; 2]).unwrap()).unwrap();
-    session.mark_missing("fc1/weight", file, Vec::new());
+    session.mark_missing("fc1/weight", absent);
     assert_eq!(session.variable("fc1/weight").unwrap().origin, Origin::Assigned);
     assert!(session.uninitialized().is_empty());
 }

@@ -38,6 +38,23 @@ impl fmt::Display for GraphErrors {
     }
 }
 
+/// Names of variables, the first few in full.
+struct Listed<'a>(&'a [String]);
+
+impl fmt::Display for Listed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 4;
+        f.write_str(if self.0.len() == 1 { "variable " } else { "variables " })?;
+        for (at, name) in self.0.iter().take(SHOWN).enumerate() {
+            write!(f, "{}`{name}`", if at == 0 { "" } else { ", " })?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 /// What is wrong with an operation, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum Problem {
@@ -131,6 +148,16 @@ pub enum Problem {
         /// The shape given.
         found: Shape,
     },
+    /// A loss between a value and a target of another shape.
+    #[error(
+        "prediction {prediction} and target {target} differ in shape, and broadcasting them would compare every element of one with many of the other; give the target the prediction's shape, with `.reshape({prediction})` if it has as many elements"
+    )]
+    LossShapes {
+        /// Shape of the prediction (logits).
+        prediction: Shape,
+        /// Shape of the target.
+        target: Shape,
+    },
     /// A number out of its range.
     #[error("{what} is {value}, and must be {range}")]
     Range {
@@ -163,6 +190,18 @@ pub enum Problem {
         /// The variable.
         name: String,
         /// Where it was declared first.
+        first: Location,
+    },
+    /// A slot whose name is taken, mostly by another optimizer of the same name.
+    #[error(
+        "optimizer `{optimizer}` keeps its state in variable `{name}`, which is already declared at {first}; give this optimizer another name with `.named(\"..\")`"
+    )]
+    DuplicateSlot {
+        /// The optimizer's name.
+        optimizer: String,
+        /// The slot's full name.
+        name: String,
+        /// Where that name was declared first.
         first: Location,
     },
     /// A reuse that does not agree with the declaration.
@@ -240,6 +279,19 @@ pub enum Problem {
     NotAVariable {
         /// The operation that gave the target.
         operation: String,
+    },
+    /// Two updates of one run that write the same variables.
+    #[error(
+        "{} would be written twice in one run, here and by {operation} at {first}; run the two in plans of their own, or let each optimizer train its own variables with `minimize_where`",
+        Listed(.variables)
+    )]
+    WrittenTwice {
+        /// The variables.
+        variables: Vec<String>,
+        /// The other update's operation.
+        operation: String,
+        /// Where the other update was built.
+        first: Location,
     },
     /// A serialized graph that does not fit together.
     #[error("the stored graph is damaged: {why}; save it again")]

@@ -381,7 +381,7 @@ impl Graph {
         };
         if let Some((at, first)) = existing {
             let problem = if !reuse {
-                Problem::DuplicateVariable { name: variable.name, first: first.location }
+                duplicate(variable, first.location)
             } else if first.shape != variable.shape || first.dtype != variable.dtype {
                 Problem::Reuse {
                     name: variable.name,
@@ -455,6 +455,15 @@ impl Graph {
     }
 }
 
+/// A name that is taken: what to do about it depends on who asked for it.
+fn duplicate(variable: Variable, first: Location) -> Problem {
+    let name = variable.name;
+    match variable.role {
+        Role::Slot { optimizer, .. } => Problem::DuplicateSlot { optimizer, name, first },
+        _ => Problem::DuplicateVariable { name, first },
+    }
+}
+
 /// What is wrong with the declaration of a variable by itself.
 fn unsuitable(variable: &Variable) -> Option<Problem> {
     let (name, shape) = (variable.name.clone(), variable.shape.clone());
@@ -475,19 +484,4 @@ fn usable_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
         && !name.ends_with(":0")
         && name != "__metadata__"
-}
-
-impl Variable {
-    /// A variable with the given name, declared by the caller.
-    #[track_caller]
-    pub fn new(
-        name: impl Into<String>,
-        shape: impl Into<Shape>,
-        dtype: DType,
-        initializer: Initializer,
-        role: Role,
-    ) -> Variable {
-        let location = Location::caller();
-        Variable { name: name.into(), shape: shape.into(), dtype, initializer, role, location }
-    }
 }

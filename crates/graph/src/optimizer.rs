@@ -147,21 +147,47 @@ impl Optimizer {
     /// Builds the training of every trainable variable that the loss depends on.
     #[track_caller]
     pub fn minimize<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {
-        loss.graph().at_line(Location::caller(), || self.build(loss))
+        loss.graph().at_line(Location::caller(), || self.build(loss, |_| true))
     }
 
-    fn build<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {
+    /// As [`Optimizer::minimize`], of those variables alone that are chosen, by name for instance.
+    /// Several optimizers, each with its own variables, may train in one plan: all of them read the
+    /// same global step, which one run raises by one.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, Optimizer};
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [8, 3], DType::F32);
+    /// let loss = graph.scope("fc").linear(x, 1).square().mean_all();
+    /// let bias = |name: &str| name.ends_with("/bias");
+    /// let weights = Optimizer::adamw(1e-3).minimize_where(loss, |v| !bias(&v.name));
+    /// let biases = Optimizer::sgd(1e-2).minimize_where(loss, |v| bias(&v.name));
+    /// let def = graph.finish().unwrap();
+    /// assert!(def.check_updates(&[weights.update.id(), biases.update.id()]).is_ok());
+    /// ```
+    #[track_caller]
+    pub fn minimize_where<'g>(
+        &self,
+        loss: Tensor<'g>,
+        chosen: impl Fn(&Variable) -> bool,
+    ) -> TrainStep<'g> {
+        loss.graph().at_line(Location::caller(), || self.build(loss, chosen))
+    }
+
+    fn build<'g>(&self, loss: Tensor<'g>, chosen: impl Fn(&Variable) -> bool) -> TrainStep<'g> {
         let graph = loss.graph();
         let mistakes = graph.mistakes();
         if let Some(problem) = self.unsuitable() {
             graph.record("minimize", "", problem);
         }
-        let trainable: Vec<(VariableId, Variable)> = graph.with_def(|def| {
+        let mut trainable: Vec<(VariableId, Variable)> = graph.with_def(|def| {
             let all = def.variables.iter().enumerate();
             all.filter(|(_, variable)| variable.role == Role::Trainable)
                 .map(|(at, variable)| (VariableId(at), variable.clone()))
                 .collect()
         });
+        // The caller's function may look at the graph, which is not borrowed here.
+        trainable.retain(|(_, variable)| chosen(variable));
         let reads: Vec<Tensor<'g>> =
             trainable.iter().map(|(id, _)| graph.add(Op::Variable(*id), &[], "")).collect();
         let trained: Vec<(VariableId, Variable, Tensor<'g>)> = trainable

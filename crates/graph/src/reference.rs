@@ -137,12 +137,14 @@ impl<'a> Reference<'a> {
     ///
     /// # Errors
     /// A placeholder or variable without a value or with one of another shape, a node that is not
-    /// there, or a graph that does not fit together.
+    /// there, two updates that write one variable, or a graph that does not fit together. No
+    /// variable has changed then.
     pub fn run(&mut self, fetches: &[NodeId]) -> Result<Vec<Value>, ReferenceError> {
         self.valid.clone().map_err(ReferenceError::Graph)?;
         if let Some(&id) = fetches.iter().find(|id| id.0 >= self.def.nodes.len()) {
             return Err(ReferenceError::NoNode(id));
         }
+        self.def.check_updates(fetches).map_err(ReferenceError::Graph)?;
         let mut needed = vec![false; self.def.nodes.len()];
         let mut pending = fetches.to_vec();
         while let Some(id) = pending.pop() {
@@ -171,9 +173,11 @@ impl<'a> Reference<'a> {
             };
             values[at] = Some(value);
         }
+        let mut changed = HashMap::new();
         for &id in fetches.iter().filter(|id| self.def.node(**id).op.is_update()) {
-            self.update(id, &values)?;
+            self.update(id, &values, &mut changed)?;
         }
+        self.variables.extend(changed);
         Ok(fetches.iter().map(|id| values[id.0].clone().unwrap_or_else(|| none.clone())).collect())
     }
 
@@ -184,13 +188,19 @@ impl<'a> Reference<'a> {
         fits(name, shape, value)
     }
 
-    fn update(&mut self, id: NodeId, values: &[Option<Value>]) -> Result<(), ReferenceError> {
+    /// What an update makes of the variables, which are those of before the run.
+    fn update(
+        &self,
+        id: NodeId,
+        values: &[Option<Value>],
+        changed: &mut HashMap<String, Value>,
+    ) -> Result<(), ReferenceError> {
         let node = self.def.node(id);
         let input = |at: usize| values[node.inputs[at].0].as_ref();
         match &node.op {
             Op::Assign(variable) => {
                 if let Some(value) = input(0) {
-                    self.variables.insert(self.def.variable(*variable).name.clone(), value.clone());
+                    changed.insert(self.def.variable(*variable).name.clone(), value.clone());
                 }
             }
             Op::OptimizerUpdate(update) => {
@@ -217,15 +227,13 @@ impl<'a> Reference<'a> {
                         slots.iter_mut().zip(own).for_each(|(s, x)| s.elements[element] = x);
                     }
                     let name = |id| self.def.variable(id).name.clone();
-                    let changed = parameter.slots.iter().map(|&id| name(id)).zip(slots);
-                    let changed: Vec<_> =
-                        changed.chain([(name(parameter.variable), new)]).collect();
-                    self.variables.extend(changed);
+                    changed.extend(parameter.slots.iter().map(|&id| name(id)).zip(slots));
+                    changed.insert(name(parameter.variable), new);
                 }
                 for step in [update.step, update.global_step] {
                     let mut count = self.value_of(step)?.clone();
                     count.elements[0] += 1.0;
-                    self.variables.insert(self.def.variable(step).name.clone(), count);
+                    changed.insert(self.def.variable(step).name.clone(), count);
                 }
             }
             _ => {}

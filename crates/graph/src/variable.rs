@@ -22,6 +22,19 @@ pub struct Variable {
 }
 
 impl Variable {
+    /// A variable with the given name, declared by the caller.
+    #[track_caller]
+    pub fn new(
+        name: impl Into<String>,
+        shape: impl Into<Shape>,
+        dtype: DType,
+        initializer: Initializer,
+        role: Role,
+    ) -> Variable {
+        let location = Location::caller();
+        Variable { name: name.into(), shape: shape.into(), dtype, initializer, role, location }
+    }
+
     /// Bytes of the value.
     pub fn bytes(&self) -> u64 {
         (self.shape.elements() as u64).saturating_mul(self.dtype.size() as u64)

@@ -380,53 +380,6 @@ refused!(
 );
 
 #[test]
-fn names_are_taken_once() {
-    let graph = Graph::new();
-    let scope = graph.scope("fc");
-    let first = line!() + 1;
-    let v = scope.variable("v", [2], Initializer::Ones);
-    let _ = scope.variable("v", [2], Initializer::Ones);
-    let again = scope.reuse().variable("v", [2], Initializer::Zeros);
-    let _ = scope.reuse().variable("v", [3], Initializer::Ones);
-    let _ = scope.reuse().state_of("v", [2], DType::I32, Initializer::Zeros);
-    let _ = scope.placeholder("x", [2], DType::F32);
-    let _ = scope.placeholder("x", [2], DType::F32);
-    let (_, _) = (v.named("name"), v.named("name"));
-    let _ = again.named("name");
-    let _ = (v.dropout("d", 0.5), line!());
-    let _ = again.dropout("d", 0.5);
-    let _ = Optimizer::sgd(0.1).momentum(0.9).minimize(v.sum_all());
-    let _ = Optimizer::sgd(0.1).momentum(0.9).minimize(v.sum_all());
-    let _ = Optimizer::sgd(0.1).named("second").minimize(v.sum_all());
-    let [twice, shape, dtype, fed, named, dropout, optimizer] = errors(&graph);
-    let here = |line: u32| warmstart_graph::Location { file: file!().to_owned(), line };
-    at(&twice, first + 1, "variable", "fc");
-    let problem = Problem::DuplicateVariable { name: "fc/v".to_owned(), first: here(first) };
-    assert_eq!(twice.problem, problem);
-    at(&shape, first + 3, "variable", "fc");
-    let Problem::Reuse { first: place, declared, shape: asked, .. } = shape.problem else {
-        panic!("{shape}")
-    };
-    assert_eq!((place, &declared[..], &asked[..]), (here(first), &[2][..], &[3][..]));
-    at(&dtype, first + 4, "variable", "fc");
-    assert!(matches!(dtype.problem, Problem::Reuse { dtype: DType::I32, .. }));
-    let taken = |error: &GraphError, name: &str, kind: &str, by: u32| {
-        let (name, kind) = (name.to_owned(), kind.to_owned());
-        assert_eq!(error.problem, Problem::DuplicateName { name, kind, first: here(by) });
-    };
-    at(&fed, first + 6, "placeholder", "fc");
-    taken(&fed, "fc/x", "placeholder", first + 5);
-    at(&named, first + 8, "named", "fc");
-    taken(&named, "name", "tensor", first);
-    at(&dropout, first + 10, "dropout", "fc");
-    taken(&dropout, "d", "dropout", first + 9);
-    at(&optimizer, first + 12, "variable", "");
-    let problem =
-        Problem::DuplicateVariable { name: "sgd/step".to_owned(), first: here(first + 11) };
-    assert_eq!(optimizer.problem, problem);
-}
-
-#[test]
 fn tensors_of_another_graph_are_refused() {
     let (graph, other) = (Graph::new(), Graph::new());
     let x = float(&graph, "x", []);

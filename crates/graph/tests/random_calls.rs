@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use warmstart_graph::reference::{Reference, Value};
+use warmstart_graph::reference::{Reference, ReferenceError, Value};
 use warmstart_graph::{
     DType, Graph, GraphDef, Initializer, NodeId, Op, Optimizer, Problem, Schedule, Shape, Tensor,
     TensorData, global_norm, gradients,
@@ -151,9 +151,18 @@ fn run(def: &GraphDef) {
     for variable in &def.variables {
         reference.assign(&variable.name, ones(&variable.shape));
     }
-    let all: Vec<NodeId> = (0..def.nodes.len()).map(NodeId).collect();
+    // Of updates that write the same variable, the first.
+    let mut all: Vec<NodeId> = Vec::new();
+    for id in (0..def.nodes.len()).map(NodeId) {
+        all.push(id);
+        if let Err(errors) = def.check_updates(&all) {
+            assert!(def.node(id).op.is_update(), "{errors}");
+            assert_eq!(reference.run(&all), Err(ReferenceError::Graph(errors)));
+            all.pop();
+        }
+    }
     let values = reference.run(&all).expect("every input has a value");
-    for (value, node) in values.iter().zip(&def.nodes) {
+    for (value, node) in values.iter().zip(all.iter().map(|&id| def.node(id))) {
         assert_eq!(value.shape, node.shape, "{}", node.op.name());
         assert_eq!(value.elements.len(), node.shape.elements(), "{}", node.op.name());
     }

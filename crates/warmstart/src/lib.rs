@@ -11,14 +11,18 @@ mod loss_watch;
 pub mod metrics;
 pub mod prelude;
 mod progress;
+mod run;
 mod training;
+mod training_error;
 
 pub use batches::{BatchError, Batches};
 pub use dataset::{Dataset, DatasetError};
 pub use loss_watch::{LossWatch, NonFiniteLoss, OnNonFinite};
 pub use metrics::{LossCurve, MetricsWriter};
 pub use progress::Progress;
-pub use training::{Begun, Run, Training, TrainingError};
+pub use run::Run;
+pub use training::{Begun, Training};
+pub use training_error::{NonFiniteVariables, TrainingError};
 
 pub use warmstart_checkpoint as checkpoint;
 pub use warmstart_gpu as gpu;

@@ -1,16 +1,12 @@
-//! The loop around a training step: begin from the newest checkpoint or from a seed, count steps,
-//! watch the loss, write metrics, save.
+//! How a training loop is set up and how it begins: from the newest checkpoint, or from a seed.
 
-use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
-use crate::{LossWatch, NonFiniteLoss, OnNonFinite, Progress};
+use crate::{OnNonFinite, Run, TrainingError};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use thiserror::Error;
-use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, RestoreOptions, RestoreReport, SaveOptions, Saver,
-};
-use warmstart_gpu::{Outputs, RunError, Session, SessionError};
-use warmstart_graph::{Graph, GraphErrors, Optimizer, Tensor};
+use std::path::PathBuf;
+use warmstart_checkpoint::{Checkpoint, RestoreOptions, RestoreReport, SaveOptions, Saver};
+use warmstart_gpu::Session;
+use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
 
 /// How a model is trained: where its checkpoints are, how many steps, what is saved when.
 ///
@@ -47,53 +43,15 @@ use warmstart_graph::{Graph, GraphErrors, Optimizer, Tensor};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Training {
-    directory: PathBuf,
-    steps: u64,
-    seed: u64,
-    save_every: u64,
+    pub(crate) directory: PathBuf,
+    pub(crate) steps: u64,
+    seed: Option<u64>,
+    pub(crate) save_every: u64,
     keep: usize,
-    log_every: u64,
-    metrics: Vec<String>,
-    on_non_finite: OnNonFinite,
-    quiet: bool,
-}
-
-/// Why training stopped.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum TrainingError {
-    /// A checkpoint could not be found, restored or saved.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// Variables could not be initialized.
-    #[error(transparent)]
-    Session(Box<SessionError>),
-    /// A loss could not be read.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// Metrics could not be written.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// The graph has mistakes.
-    #[error(transparent)]
-    Graph(#[from] GraphErrors),
-    /// The loss is no longer a number, and training was to stop then.
-    #[error(transparent)]
-    NonFinite(#[from] NonFiniteLoss),
-    /// The graph or the optimizer could not be written as JSON.
-    #[error("the graph could not be stored in the checkpoint: {0}. Nothing was saved")]
-    Json(#[from] serde_json::Error),
-    /// The newest checkpoint does not say at which step it was saved.
-    #[error(
-        "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()
-    )]
-    NoStep(PathBuf),
-}
-
-impl From<SessionError> for TrainingError {
-    fn from(error: SessionError) -> TrainingError {
-        TrainingError::Session(Box::new(error))
-    }
+    pub(crate) log_every: u64,
+    pub(crate) metrics: Vec<String>,
+    pub(crate) on_non_finite: OnNonFinite,
+    pub(crate) quiet: bool,
 }
 
 /// What a run began with.
@@ -120,7 +78,7 @@ impl fmt::Display for Begun {
                     variables.len()
                 )
             }
-            Begun::Restored(report) => f.write_str(report.to_string().trim_end()),
+            Begun::Restored(report) => report.fmt(f),
         }
     }
 }
@@ -131,7 +89,7 @@ impl Training {
         Training {
             directory: directory.into(),
             steps: 1000,
-            seed: 0,
+            seed: None,
             save_every: 0,
             keep: 3,
             log_every: 10,
@@ -141,17 +99,20 @@ impl Training {
         }
     }
 
-    /// Steps to do from where the run begins; 1,000 if not said.
+    /// Train until so many steps are done, those of earlier runs included; 1,000 if not said. A
+    /// run whose checkpoint is there already, or further, does no step, and says so.
     #[must_use]
     pub fn steps(mut self, steps: u64) -> Training {
         self.steps = steps;
         self
     }
 
-    /// The seed of a first initialization.
+    /// The seed of the run: of a first initialization, and of what the program draws from
+    /// [`Run::seed`]. If not said, a run that goes on keeps its checkpoint's, and a first one has
+    /// seed 0. Every checkpoint says its run's seed, and another one is refused.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Training {
-        self.seed = seed;
+        self.seed = Some(seed);
         self
     }
 
@@ -183,7 +144,8 @@ impl Training {
         self
     }
 
-    /// What to do about a loss that is not finite; training stops if not said.
+    /// What to do about a loss that is not finite, or weights that are not when they are to be
+    /// saved; training stops if not said. Such weights are never saved, whatever is said here.
     #[must_use]
     pub fn on_non_finite(mut self, what: OnNonFinite) -> Training {
         self.on_non_finite = what;
@@ -201,159 +163,79 @@ impl Training {
     /// strictly), or initializes the variables that have no value.
     ///
     /// # Errors
-    /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit or is damaged; then
-    /// nothing was changed. The other variants if initializing or opening the metrics fails.
+    /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit or is damaged,
+    /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
+    /// another seed; then nothing was changed. The other variants if initializing or opening the
+    /// metrics fails.
     pub fn begin(
         &self,
         session: &mut Session,
         graph: &Graph,
         optimizer: &Optimizer,
     ) -> Result<Run, TrainingError> {
+        let def = graph.finish()?;
         let options = SaveOptions::new()
-            .graph(serde_json::to_string(&graph.finish()?)?)
+            .graph(serde_json::to_string(&def)?)
             .optimizer(serde_json::to_string(optimizer)?);
         let saver = Saver::new(&self.directory).keep(self.keep);
-        let (first, begun) = match saver.latest()? {
+        let (first, seed, begun) = match saver.latest()? {
             Some(latest) => {
                 // Opened as a directory, it also reports newer checkpoints that are damaged.
                 let checkpoint = Checkpoint::open(&self.directory)?;
                 let Some(step) = checkpoint.step() else {
                     return Err(TrainingError::NoStep(latest.path));
                 };
+                let seed = self.seed_after(&checkpoint)?;
+                check_graph_seeds(&checkpoint, &def)?;
                 let report = checkpoint.plan(session, &RestoreOptions::new()).restore(session)?;
-                (step, Begun::Restored(Box::new(report)))
+                (step, seed, Begun::Restored(Box::new(report)))
             }
             None => {
-                let variables = session.initialize_missing(self.seed)?;
-                (0, Begun::Initialized { variables, seed: self.seed })
+                let seed = self.seed.unwrap_or_default();
+                let variables = session.initialize_missing(seed)?;
+                (0, seed, Begun::Initialized { variables, seed })
             }
         };
-        let mut columns = vec!["loss"];
-        columns.extend(self.metrics.iter().map(String::as_str));
-        // Rows count steps done, from 1.
-        let metrics = MetricsWriter::open(&self.directory, &columns, first + 1)?;
-        let last = first.saturating_add(self.steps);
-        let progress =
-            if self.quiet { Progress::hidden(first, last) } else { Progress::new(first, last) };
-        Ok(Run {
-            training: self.clone(),
-            saver,
-            options,
-            begun,
-            done: first,
-            last,
-            saved: None,
-            metrics,
-            pending: Vec::new(),
-            progress,
-            watch: LossWatch::new(self.on_non_finite),
-        })
-    }
-}
-
-/// A run of training steps, from [`Training::begin`].
-pub struct Run {
-    training: Training,
-    saver: Saver,
-    options: SaveOptions,
-    begun: Begun,
-    /// Steps done since the very first, resumed ones included.
-    done: u64,
-    last: u64,
-    /// The step and file of the last save of this run.
-    saved: Option<(u64, PathBuf)>,
-    metrics: MetricsWriter,
-    /// Metrics of the step under way.
-    pending: Vec<(String, f64)>,
-    progress: Progress,
-    watch: LossWatch,
-}
-
-impl Run {
-    /// What the run began with.
-    pub fn begun(&self) -> &Begun {
-        &self.begun
+        Run::new(self, (saver, options.seed(seed)), begun, seed, first)
     }
 
-    /// The step to do next, counted from 0 over all runs; `None` when all are done.
-    pub fn next_step(&self) -> Option<u64> {
-        (self.done < self.last).then_some(self.done)
-    }
-
-    /// Notes a metric, to be written with the step that is recorded next.
-    pub fn metric(&mut self, name: &str, value: f64) {
-        self.pending.push((name.to_owned(), value));
-    }
-
-    /// Notes that a step was run. Every so many steps the loss is read, shown and written, and a
-    /// checkpoint is saved. The plan must fetch `loss`.
-    ///
-    /// # Errors
-    /// [`TrainingError::NonFinite`] if the loss is not finite (nothing is saved then, so the newest
-    /// checkpoint is one with a finite loss); the other variants if reading or writing fails.
-    pub fn record(
-        &mut self,
-        session: &Session,
-        outputs: &Outputs,
-        loss: Tensor<'_>,
-    ) -> Result<(), TrainingError> {
-        let step = self.done;
-        self.done += 1;
-        let save = self.done.is_multiple_of(self.training.save_every);
-        let log = self.done.is_multiple_of(self.training.log_every) || self.done == self.last;
-        let mut shown = None;
-        if log || save || !self.pending.is_empty() {
-            let value = outputs.scalar(loss)?;
-            if let Some(warning) = self.watch.check(step, value)? {
-                self.progress.say(warning);
+    /// The seed of a run that goes on from a checkpoint.
+    fn seed_after(&self, checkpoint: &Checkpoint) -> Result<u64, TrainingError> {
+        match (checkpoint.metadata().seed(), self.seed) {
+            (Some(found), Some(given)) if found != given => {
+                Err(TrainingError::OtherSeed { file: checkpoint.file().to_owned(), found, given })
             }
-            shown = Some(value);
-            let mut row = vec![("loss", f64::from(value))];
-            row.extend(self.pending.iter().map(|(name, value)| (name.as_str(), *value)));
-            self.metrics.write(self.done, &row)?;
-            self.pending.clear();
+            (found, given) => Ok(found.or(given).unwrap_or_default()),
         }
-        self.progress.update(self.done, shown);
-        if save {
-            self.save(session)?;
-        }
-        Ok(())
     }
+}
 
-    /// Shows a line without disturbing the progress.
-    pub fn say(&mut self, text: impl fmt::Display) {
-        self.progress.say(text);
-    }
-
-    /// Saves now, whatever the plan of saves.
-    ///
-    /// # Errors
-    /// [`TrainingError::Checkpoint`]; what was saved before is untouched then.
-    pub fn save(&mut self, session: &Session) -> Result<&Path, TrainingError> {
-        let file = self.saver.save(session, self.done, &self.options)?;
-        self.metrics.flush()?;
-        Ok(&self.saved.insert((self.done, file)).1)
-    }
-
-    /// Ends the run: saves, unless this step was saved already, and draws the losses of all runs as
-    /// `loss.svg`. Returns the newest checkpoint.
-    ///
-    /// # Errors
-    /// [`TrainingError::Checkpoint`] or [`TrainingError::Metrics`].
-    pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
-        if self.saved.as_ref().is_none_or(|(step, _)| *step != self.done) {
-            self.save(session)?;
+/// Refuses a graph whose random numbers have other seeds than in the checkpoint's graph.
+fn check_graph_seeds(checkpoint: &Checkpoint, def: &GraphDef) -> Result<(), TrainingError> {
+    let text = checkpoint.metadata().graph();
+    // Whoever saved it may have stored the graph in another form; then there is nothing to compare.
+    let Some(stored) = text.and_then(|text| serde_json::from_str::<GraphDef>(text).ok()) else {
+        return Ok(());
+    };
+    let before = random_seeds(&stored);
+    for (stream, given) in random_seeds(def) {
+        if let Some(&found) = before.get(stream)
+            && found != given
+        {
+            let (file, stream) = (checkpoint.file().to_owned(), stream.to_owned());
+            return Err(TrainingError::OtherGraphSeed { file, stream, found, given });
         }
-        self.metrics.flush()?;
-        self.progress.finish();
-        let table = MetricsTable::read(&self.training.directory.join("metrics.csv"))?;
-        let series = table.series("loss");
-        if series.len() > 1 {
-            LossCurve::new("Training loss")
-                .axis(Axis::Logarithmic)
-                .series("loss", series)
-                .write_svg(&self.training.directory.join("loss.svg"))?;
-        }
-        Ok(self.saved.map(|(_, file)| file).unwrap_or_default())
     }
+    Ok(())
+}
+
+/// The seed of each stream of random numbers that a graph draws.
+fn random_seeds(def: &GraphDef) -> BTreeMap<&str, u64> {
+    def.nodes
+        .iter()
+        .filter_map(|node| match &node.op {
+            Op::RandomUniform { seed, stream, .. } => Some((stream.as_str(), *seed)),
+            _ => None,
+        })
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! Trains a classifier of handwritten digits. Run it again: it goes on from its newest checkpoint.
+//! Trains a classifier of handwritten digits: `digits [steps [directory]]`. Run it again: it goes on
+//! from its newest checkpoint until so many steps are done.
 
 use flate2::read::GzDecoder;
 use std::error::Error;
@@ -44,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut run = plan.begin(&mut session, &graph, &optimizer)?;
     println!("{}\n\n{}\n", run.begun(), session.variables());
 
-    let mut batches = Batches::new(training.len(), BATCH, 7)?;
+    let mut batches = Batches::new(training.len(), BATCH, run.seed())?;
     let (mut images, mut labels) = (Vec::new(), Vec::new());
     while let Some(step) = run.next_step() {
         training.gather(batches.indices(step), &mut images, &mut labels)?;
@@ -52,11 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let outputs = session.run(&train, &feeds)?;
         run.record(&session, &outputs, loss)?;
     }
-    let saved = run.finish(&session)?;
+    let newest = run.finish(&session)?;
 
     let feeds = [("images", test.inputs().into()), ("labels", test.labels().into())];
     let share = session.run(&evaluate, &feeds)?.scalar(accuracy)?;
     println!("{:.1} % of {} test images are recognised", 100.0 * share, test.len());
-    println!("saved {}; losses are drawn in {directory}/loss.svg", saved.display());
+    println!("newest checkpoint {}, losses {directory}/loss.svg", newest.display());
     Ok(())
 }

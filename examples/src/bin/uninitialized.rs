@@ -1,5 +1,5 @@
-//! What happens when a variable has no value: nothing runs and nothing is saved, and the error says
-//! which, who reads it, and what to call.
+//! "How do I get rid of `Attempting to use uninitialized value`?" Nothing runs and nothing is saved
+//! without a value; the error says which variable, what reads it, and what to call.
 
 use std::error::Error;
 use warmstart::prelude::*;

@@ -60,7 +60,8 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
         (Op::Reduce { .. } | Op::ArgMax, _) => Reads::Once(elements),
         (Op::SoftmaxCrossEntropyGradient { .. }, 2) => Reads::Once(elements),
         (Op::ScatterAddRows { .. }, 1) => Reads::Once(elements),
-        (Op::OptimizerUpdate(_), 0 | 1) => Reads::Once(1),
+        // Several updates: each must have read everything before any of them writes.
+        (Op::OptimizerUpdate(_), 0 | 1) if live.updates.len() == 1 => Reads::Once(1),
         (Op::MatMul { .. } | Op::GlobalNorm | Op::Assign(_) | Op::OptimizerUpdate(_), _) => {
             Reads::Memory
         }

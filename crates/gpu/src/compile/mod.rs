@@ -148,6 +148,7 @@ pub(crate) fn compile(
     updates: &[NodeId],
     target: Target,
 ) -> Result<Program, CompileError> {
+    def.check_updates(updates)?;
     let live = simplify::simplify(def, fetches, updates);
     for (id, fetch) in live.fetches.iter().zip(fetches) {
         let node = live.node(*id);
@@ -232,5 +233,8 @@ impl Program {
                 }
             }
         }
+        // A global step may be that of several optimizers.
+        self.trained.sort_unstable();
+        self.trained.dedup();
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Live {
     pub nodes: Vec<Node>,
     /// The node behind each fetch, in order.
     pub fetches: Vec<usize>,
-    /// The updates, in order.
+    /// The updates, each once.
     pub updates: Vec<usize>,
     seen: HashMap<String, usize>,
 }
@@ -35,7 +35,10 @@ pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -
         became[at] = live.add(node);
     }
     live.fetches = fetches.iter().map(|id| live.own_value(became[id.0])).collect();
+    // An update named twice is one update.
     live.updates = updates.iter().map(|id| became[id.0]).collect();
+    live.updates.sort_unstable();
+    live.updates.dedup();
     live
 }
 
@@ -92,8 +95,11 @@ impl Live {
                 node.inputs = node.inputs.iter().map(|id| NodeId(self.own_value(id.0))).collect();
             }
             Op::OptimizerUpdate(_) => {
-                for input in 2..node.inputs.len() {
-                    node.inputs[input] = NodeId(self.own_value(node.inputs[input].0));
+                for (at, input) in node.inputs.iter_mut().enumerate() {
+                    // A learning rate that is a number is written into the code.
+                    if at >= 2 || matches!(self.nodes[input.0].op, Op::Variable(_)) {
+                        *input = NodeId(self.own_value(input.0));
+                    }
                 }
             }
             _ => {}

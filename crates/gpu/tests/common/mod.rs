@@ -1,7 +1,7 @@
 //! What the tests of this crate share.
 #![allow(dead_code)] // Each test binary uses its own part.
 
-use warmstart_gpu::{Gpu, GpuOptions, MemoryKind};
+use warmstart_gpu::{Gpu, GpuOptions, MemoryKind, Session};
 use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
 
 /// The adapter of this machine. There must be one: a test that skips proves nothing.
@@ -25,4 +25,21 @@ pub fn variable(name: &str, shape: impl Into<Shape>, initializer: Initializer) -
         role: Role::Trainable,
         location: Location::caller(),
     }
+}
+
+/// Both ways in, the second with a ring far smaller than the largest variables here.
+pub fn ways() -> [(MemoryKind, u64); 3] {
+    [(MemoryKind::Mappable, 0), (MemoryKind::Staged, 128 << 20), (MemoryKind::Staged, 64 << 10)]
+}
+
+/// The bytes of a variable.
+pub fn bytes_of(session: &Session, name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    session
+        .snapshot_read(&[name], &mut |_, piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .unwrap();
+    bytes
 }

@@ -84,9 +84,26 @@ pub(super) fn gradient<'g>(inputs: &[Tensor<'g>], dy: Tensor<'g>) -> Tensor<'g> 
     inputs[1].apply(Op::ScatterAddRows { rows }, &[dy])
 }
 
+/// Each row receives the gradient of the row it was added to: none, for an index outside the table,
+/// which added nothing.
+pub(super) fn scatter_gradient<'g>(
+    rows: usize,
+    inputs: &[Tensor<'g>],
+    dy: Tensor<'g>,
+) -> Tensor<'g> {
+    let index = inputs[0];
+    // As on a device: a negative index becomes a large one. No table has more rows than `u32`
+    // counts, since no tensor has more elements.
+    let rows = dy.graph().constant(rows as u32);
+    let width = inputs[1].shape().rank() - index.shape().rank();
+    let shape = Shape::from([&index.shape()[..], &vec![1; width]].concat());
+    let inside = rows.greater(index.cast(DType::U32)).reshape(shape);
+    inside.select(dy.gather_rows(index), dy.number(0.0))
+}
+
 impl<'g> Tensor<'g> {
     /// The rows of this table `[rows, ..]` at the given indices (`i32` or `u32`, any shape). An
-    /// index outside the table gives a row of NaN.
+    /// index outside the table gives a row of NaN, and no gradient to any row.
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph};

@@ -109,6 +109,21 @@ pub(super) fn gradient<'g>(
 }
 
 impl<'g> Tensor<'g> {
+    /// Refuses targets of another shape: broadcasting would hide a mistake. A scalar means the same
+    /// target for every element, and nothing else.
+    #[track_caller]
+    fn other_targets(self, operation: &str, targets: Tensor<'g>) -> Option<Tensor<'g>> {
+        let (prediction, target) = (self.shape(), targets.shape());
+        let fits = prediction == target || target.rank() == 0;
+        // A tensor of another graph is refused by what is built next.
+        let foreign = !std::ptr::eq(self.graph(), targets.graph());
+        if fits || foreign || self.is_invalid() || targets.is_invalid() {
+            return None;
+        }
+        let problem = Problem::LossShapes { prediction, target };
+        Some(self.graph().refuse(operation, &self.scope(), problem))
+    }
+
     /// The mean cross-entropy between the softmax of these logits `[n, classes]` and class
     /// indices `[n]` (`i32`), a scalar. A label outside the classes makes it NaN.
     #[track_caller]
@@ -143,22 +158,30 @@ impl<'g> Tensor<'g> {
     }
 
     /// The mean binary cross-entropy between the sigmoid of these logits and targets in 0..=1, a
-    /// scalar: max(x, 0) − x t + ln(1 + e^−|x|), which does not overflow.
+    /// scalar: max(x, 0) − x t + ln(1 + e^−|x|), which does not overflow. The targets have the
+    /// logits' shape, or are one scalar for all.
     #[track_caller]
     #[must_use]
     pub fn binary_cross_entropy_with_logits(self, targets: Tensor<'g>) -> Tensor<'g> {
+        if let Some(refused) = self.other_targets("binary_cross_entropy_with_logits", targets) {
+            return refused;
+        }
         (self.softplus() - self * targets).mean_all()
     }
 
-    /// The mean of (x − t)², a scalar.
+    /// The mean of (x − t)², a scalar. The targets have this tensor's shape, or are one scalar for
+    /// all: `[n]` against `[n, 1]` would broadcast to `[n, n]`, and is refused.
     #[track_caller]
     #[must_use]
     pub fn mean_squared_error(self, targets: Tensor<'g>) -> Tensor<'g> {
+        if let Some(refused) = self.other_targets("mean_squared_error", targets) {
+            return refused;
+        }
         (self - targets).square().mean_all()
     }
 
     /// The mean Huber loss, a scalar: ½ e² where |e| ≤ δ, else δ (|e| − ½ δ), with e = x − t
-    /// (Huber 1964).
+    /// (Huber 1964). The targets have this tensor's shape, or are one scalar for all.
     #[track_caller]
     #[must_use]
     pub fn huber(self, targets: Tensor<'g>, delta: f32) -> Tensor<'g> {
@@ -169,6 +192,9 @@ impl<'g> Tensor<'g> {
                 range: "finite and above 0".to_owned(),
             };
             return self.graph().refuse("huber", &self.scope(), problem);
+        }
+        if let Some(refused) = self.other_targets("huber", targets) {
+            return refused;
         }
         let error = (self - targets).abs();
         let outside = error.greater(error.number(delta));

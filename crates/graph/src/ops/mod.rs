@@ -118,7 +118,8 @@ pub enum Op {
     },
     /// Rows of a table `[rows, ..]` picked by indices of any shape.
     GatherRows,
-    /// Rows added up into a table of zeros: the gradient of a gather, from indices and rows.
+    /// Rows added up into a table of zeros: the gradient of a gather, from indices and rows. An
+    /// index outside the table adds nothing, and its row gets a gradient of zeros.
     ScatterAddRows {
         /// Rows of the table.
         rows: usize,
@@ -301,7 +302,9 @@ impl Op {
             Op::Pad { before, .. } => vec![Some(gradient.slice_box(before, inputs[0].shape()))],
             Op::Concat { axis } => views::concat_gradient(*axis, inputs, gradient),
             Op::GatherRows => vec![Some(gather::gradient(inputs, gradient)), None],
-            Op::ScatterAddRows { .. } => vec![None, Some(gradient.gather_rows(inputs[0]))],
+            Op::ScatterAddRows { rows } => {
+                vec![None, Some(gather::scatter_gradient(*rows, inputs, gradient))]
+            }
             Op::GlobalNorm => update::global_norm_gradient(output, inputs, gradient),
             Op::SoftmaxCrossEntropyGradient { .. } | Op::Assign(_) | Op::OptimizerUpdate(_) => {
                 return Err(Problem::NoGradient { operation: self.name().to_owned() });

@@ -1,8 +1,12 @@
 //! What ends a training step: the gradients' global norm, and writes into variables.
 
 use crate::reference::Value;
-use crate::{DType, Node, Problem, Shape, Tensor, Variable, VariableId};
+use crate::{
+    DType, GraphDef, GraphError, GraphErrors, Node, NodeId, Op, Problem, Shape, Tensor, Variable,
+    VariableId,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One operation that updates all parameters of an optimizer.
 ///
@@ -16,7 +20,7 @@ pub struct OptimizerUpdate {
     pub parameters: Vec<Parameter>,
     /// How often this optimizer has updated, a `u32` scalar: read, then incremented.
     pub step: VariableId,
-    /// The global step, a `u32` scalar: incremented.
+    /// The global step, a `u32` scalar: incremented once in a run, however many optimizers share it.
     pub global_step: VariableId,
 }
 
@@ -207,6 +211,50 @@ impl OptimizerUpdate {
             }
         }
         Ok((Shape::from([0]), DType::F32))
+    }
+}
+
+impl GraphDef {
+    /// Checks that updates can be made in one run: that no variable is written by two of them. Only
+    /// a global step may be shared by optimizers; a run raises it by one. Naming an update twice
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`Problem::WrittenTwice`] for each update that writes what an earlier one writes.
+    pub fn check_updates(&self, updates: &[NodeId]) -> Result<(), GraphErrors> {
+        // For each variable who writes it, and whether as the global step.
+        let mut writers: BTreeMap<VariableId, (NodeId, bool)> = BTreeMap::new();
+        let mut errors = Vec::new();
+        let mut seen = BTreeSet::new();
+        for &id in updates.iter().filter(|id| seen.insert(**id)) {
+            let Some(node) = self.nodes.get(id.0) else { continue };
+            let (written, global_step) = match &node.op {
+                Op::Assign(variable) => (vec![*variable], None),
+                Op::OptimizerUpdate(update) => {
+                    (update.written().collect(), Some(update.global_step))
+                }
+                _ => continue,
+            };
+            let mut taken: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+            for variable in written {
+                let counts = global_step == Some(variable);
+                let &mut (first, shared) = writers.entry(variable).or_insert((id, counts));
+                if first != id && !(shared && counts) {
+                    taken.entry(first).or_default().push(self.variable(variable).name.clone());
+                }
+            }
+            errors.extend(taken.into_iter().map(|(first, variables)| {
+                let first = self.node(first);
+                let (operation, first) = (first.op.name().to_owned(), first.location.clone());
+                GraphError {
+                    operation: node.op.name().to_owned(),
+                    scope: node.scope.clone(),
+                    location: node.location.clone(),
+                    problem: Problem::WrittenTwice { variables, operation, first },
+                }
+            }));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(GraphErrors(errors)) }
     }
 }
 

@@ -62,6 +62,17 @@ pub(super) const CASES: &[Case] = &[
         let (x, targets) = (m.floats(&shape, -3.0, 3.0), m.floats(&shape, -3.0, 3.0));
         vec![x.mean_squared_error(targets)]
     }),
+    // One target for every element.
+    smooth("losses_of_a_scalar_target", |m| {
+        let shape = m.shape(2);
+        let (x, target) = (m.floats(&shape, -3.0, 3.0), m.floats(&[], 0.0, 1.0));
+        vec![
+            x.mean_squared_error(target),
+            x.binary_cross_entropy_with_logits(target),
+            // All errors are within 5.
+            x.huber(target, 5.0),
+        ]
+    }),
     smooth("huber", |m| {
         let rank = m.random.below(3);
         let shape = m.shape(rank);

@@ -206,6 +206,15 @@ pub(super) const CASES: &[Case] = &[
         let loss = (table.gather_rows(index) * 0.5).exp().sum_all();
         gradients(loss, &[table]).into_iter().flatten().collect()
     }),
+    // An index outside the table adds nothing to any row, and so its own row has no gradient.
+    smooth("scatter_rows_outside", |m| {
+        let (rows, count, width) = (m.extent(), m.extent(), m.extent());
+        let table = m.floats(&[rows, width], -2.0, 2.0);
+        let index = m.integers(&[count, 2], -2, rows as i32 + 1);
+        let weights = m.floats(&[count, 2, width], -2.0, 2.0);
+        let loss = (table.gather_rows(index) * weights).sum_all();
+        gradients(loss, &[table]).into_iter().flatten().map(|scattered| scattered.sin()).collect()
+    }),
     smooth("global_norm", |m| {
         let tensors: Vec<Tensor<'_>> = (0..1 + m.random.below(3))
             .map(|_| {

@@ -1,0 +1,101 @@
+//! Which tensors are slots of an optimizer. A slot's value is never a weight's, nor that of another
+//! slot.
+
+use crate::report::Saved;
+use crate::tensor::TensorEntry;
+use std::collections::BTreeMap;
+use warmstart_graph::{Role, Variable};
+
+/// Last parts of names that optimizers of TensorFlow, Keras and PyTorch give their slots.
+const SLOTS: [&str; 19] = [
+    "Adagrad",
+    "Adam",
+    "Adam_1",
+    "Ftrl",
+    "Ftrl_1",
+    "Momentum",
+    "RMSProp",
+    "RMSProp_1",
+    "acc_grad",
+    "accumulator",
+    "exp_avg",
+    "exp_avg_sq",
+    "exp_inf",
+    "max_exp_avg_sq",
+    "momentum",
+    "momentum_buffer",
+    "square_avg",
+    "velocity",
+    "vhat",
+];
+
+/// Parts of names under which optimizers keep theirs.
+const OPTIMIZERS: [&str; 10] =
+    ["adadelta", "adagrad", "adam", "adamw", "ftrl", "lamb", "lion", "optimizer", "rmsprop", "sgd"];
+
+/// What a value is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Weight,
+    /// An optimizer, its slot, and whether it belongs to one variable.
+    Slot(String, String, bool),
+    /// By its name a slot, but nothing says of what.
+    UnknownSlot,
+}
+
+impl Kind {
+    pub fn of_role(role: &Role) -> Kind {
+        match role {
+            Role::Slot { variable, optimizer, slot } => {
+                Kind::Slot(optimizer.clone(), slot.clone(), variable.is_some())
+            }
+            _ => Kind::Weight,
+        }
+    }
+}
+
+/// The ends that the names of slots have, such as `adam/m`, by what stands there.
+pub(super) struct SlotNames {
+    ends: BTreeMap<String, Kind>,
+}
+
+impl SlotNames {
+    pub fn of(variables: &[&Variable]) -> SlotNames {
+        let mut ends = BTreeMap::new();
+        for variable in variables {
+            if let Role::Slot { variable: owner, optimizer, slot } = &variable.role {
+                let kind = Kind::of_role(&variable.role);
+                let end = owner.as_deref().and_then(|owner| variable.name.strip_prefix(owner));
+                let end = match end {
+                    Some(end) => end.trim_start_matches(['/', '.']).to_owned(),
+                    None => format!("{optimizer}/{slot}"),
+                };
+                ends.insert(end, kind);
+            }
+        }
+        SlotNames { ends }
+    }
+
+    /// What a tensor is: as its checkpoint says, or else by its name.
+    pub fn kind(&self, tensor: &TensorEntry, saved: &BTreeMap<String, Saved>) -> Kind {
+        if let Some(saved) = saved.get(&tensor.name) {
+            return Kind::of_role(&saved.role);
+        }
+        for (at, _) in tensor.name.rmatch_indices(['/', '.']).take(3) {
+            let end = &tensor.name[at + 1..];
+            if let Some(kind) = self.ends.get(end).or_else(|| self.ends.get(&end.replace('.', "/")))
+            {
+                return kind.clone();
+            }
+        }
+        let mut parts = tensor.name.rsplit(['/', '.']);
+        let last = parts.next().unwrap_or_default();
+        let last = last.strip_suffix(":0").unwrap_or(last);
+        let above = parts.next().unwrap_or_default().to_ascii_lowercase();
+        if SLOTS.contains(&last) || OPTIMIZERS.contains(&above.as_str()) {
+            Kind::UnknownSlot
+        } else {
+            Kind::Weight
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Trying rules out: a whole plan says what they restore, and only that is suggested.
+
+use super::lacks;
+use super::names::{Name, digits, parts_alike};
+use super::roles::Kind;
+use super::search::effort;
+use super::{singles, values};
+use crate::matching::{Matching, Outcome};
+use crate::report::Saved;
+use crate::rules::{Allowed, Rule, apply};
+use crate::tensor::TensorEntry;
+use std::collections::{BTreeMap, HashMap};
+use warmstart_graph::{Role, Variable};
+
+/// Alternatives that are suggested at most.
+const ALTERNATIVES: usize = 4;
+/// By how much of a part names must be more alike to be clearly meant.
+const CLEARLY: f64 = 0.3;
+
+/// Planning again, with rules added.
+pub(super) struct Trials<'a> {
+    pub tensors: &'a [TensorEntry],
+    pub variables: &'a [&'a Variable],
+    /// The user's rules.
+    pub rules: &'a [Rule],
+    /// What they come to.
+    pub outcomes: &'a [Outcome],
+    pub saved: &'a BTreeMap<String, Saved>,
+    pub tensor_kinds: &'a [Kind],
+    pub variable_kinds: &'a [Kind],
+    /// Plans made so far, and as many as there may be.
+    pub passes: usize,
+    pub most: usize,
+}
+
+/// A plan with rules added.
+pub(super) struct Planned {
+    pub matching: Matching,
+    pub allowed: Vec<Allowed>,
+    pub names: Vec<Vec<String>>,
+}
+
+/// Rules that were tried out.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    /// All rules to add.
+    pub rules: Vec<Rule>,
+    /// Those about names.
+    pub name_rules: Vec<Rule>,
+    /// Variables that were missing or mismatched and are restored.
+    pub restored: usize,
+    /// Missing variables that get a value that does not fit.
+    pub mismatched: usize,
+    /// For each variable that the rules restore, its tensor.
+    pub pairs: BTreeMap<usize, usize>,
+    pub notes: Vec<String>,
+}
+
+impl Trial {
+    pub fn gain(&self) -> isize {
+        self.restored as isize - self.mismatched as isize
+    }
+}
+
+impl<'a> Trials<'a> {
+    /// A plan with rules added, unless there were enough.
+    pub fn plan(&mut self, added: &[Rule]) -> Option<Planned> {
+        let matching = self.matching(added)?;
+        let rules = [self.rules, added].concat();
+        let applied = apply(&rules, self.tensors.iter().map(|t| t.name.as_str()), self.variables);
+        let owned = |names: Vec<std::borrow::Cow<'_, str>>| {
+            names.into_iter().map(|name| name.into_owned()).collect()
+        };
+        let names = applied.names.into_iter().map(owned).collect();
+        Some(Planned { matching, allowed: applied.allowed, names })
+    }
+
+    fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
+        if self.passes >= self.most {
+            return None;
+        }
+        self.passes += 1;
+        let rules = [self.rules, added].concat();
+        Some(Matching::new(self.tensors, self.variables, &rules))
+    }
+
+    /// Rules about names, with what rules about values and single renames add to them.
+    pub fn complete(&mut self, name_rules: Vec<Rule>) -> Vec<Trial> {
+        let Some(planned) = self.plan(&name_rules) else { return Vec::new() };
+        let mut trials = Vec::new();
+        let singles = singles::singles(self, &planned);
+        for renames in singles {
+            let none = renames.is_empty();
+            let all = [&name_rules[..], &renames[..]].concat();
+            let matching = match none {
+                true => None,
+                false => match self.matching(&all) {
+                    None => break,
+                    some => some,
+                },
+            };
+            let outcomes = matching.as_ref().map_or(&planned.matching.outcomes, |m| &m.outcomes);
+            let values = values::values(self, outcomes, &planned.allowed);
+            let rules = [&all[..], &values.rules[..]].concat();
+            trials.extend(self.verified(all, rules, values.notes));
+        }
+        trials
+    }
+
+    /// What rules restore, if they do no harm.
+    fn verified(
+        &mut self,
+        names: Vec<Rule>,
+        rules: Vec<Rule>,
+        notes: Vec<String>,
+    ) -> Option<Trial> {
+        let Matching { outcomes, rules: uses, .. } = self.matching(&rules)?;
+        if uses[self.rules.len()..].iter().any(|used| used.touched == 0) {
+            return None;
+        }
+        let mut pairs = BTreeMap::new();
+        let mut mismatched = 0;
+        let by_name: HashMap<&str, usize> =
+            self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
+        for (index, (before, after)) in self.outcomes.iter().zip(&outcomes).enumerate() {
+            match (before, after) {
+                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
+                    if old == new => {}
+                (Outcome::Restored { .. }, _) => return None,
+                // What is ambiguous is for the user to settle.
+                (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
+                (Outcome::Ambiguous { .. }, _) | (_, Outcome::Ambiguous { .. }) => return None,
+                (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
+                    let tensor = *by_name.get(tensor.as_str())?;
+                    if self.tensor_kinds[tensor] != self.variable_kinds[index] {
+                        return None;
+                    }
+                    pairs.insert(index, tensor);
+                }
+                (Outcome::Missing { .. }, after) if lacks(after) => {
+                    mismatched += usize::from(!matches!(after, Outcome::Missing { .. }));
+                }
+                _ => {}
+            }
+        }
+        let trial =
+            Trial { rules, name_rules: names, restored: pairs.len(), mismatched, pairs, notes };
+        (trial.gain() > 0 && self.slots_follow(&outcomes, &trial)).then_some(trial)
+    }
+
+    /// Whether each restored slot belongs to the tensor that its variable is restored from, as far
+    /// as the checkpoint says.
+    fn slots_follow(&self, outcomes: &[Outcome], trial: &Trial) -> bool {
+        let from: HashMap<&str, &str> = self
+            .variables
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(variable, outcome)| match outcome {
+                Outcome::Restored { tensor, .. } => Some((variable.name.as_str(), tensor.as_str())),
+                _ => None,
+            })
+            .collect();
+        trial.pairs.iter().all(|(&variable, &tensor)| {
+            let Role::Slot { variable: Some(owner), .. } = &self.variables[variable].role else {
+                return true;
+            };
+            match self.saved.get(&self.tensors[tensor].name).map(|saved| &saved.role) {
+                Some(Role::Slot { variable: Some(of), .. }) => {
+                    from.get(owner.as_str()).is_none_or(|owner| *owner == of.as_str())
+                }
+                _ => true,
+            }
+        })
+    }
+
+    /// The rules in the order in which one would write them, if they do the same in it: prefixes
+    /// first, as the file has them, then the separator, then what is larger before what is smaller.
+    pub fn in_usual_order(&mut self, rules: Vec<Rule>) -> Vec<Rule> {
+        let separator = rules.iter().position(|rule| matches!(rule, Rule::Separator { .. }));
+        let as_in_file = |(at, rule): (usize, &Rule)| match (
+            rule,
+            separator.map(|separator| (separator, &rules[separator])),
+        ) {
+            (Rule::StripPrefix(prefix), Some((separator, Rule::Separator { from, to })))
+                if at > separator =>
+            {
+                Rule::StripPrefix(prefix.replace(*to, from.encode_utf8(&mut [0; 4])))
+            }
+            _ => rule.clone(),
+        };
+        let written: Vec<Rule> = rules.iter().enumerate().map(as_in_file).collect();
+        let place = |rule: &Rule| match rule {
+            Rule::StripPrefix(_) => 0,
+            Rule::Separator { .. } => 1,
+            Rule::RenameRegex { .. } => 3,
+            Rule::RenameScope { .. } => 4,
+            Rule::RenameComponent { .. } => 5,
+            Rule::AddPrefix(_) => 6,
+            Rule::Rename { .. } => 7,
+            _ => 8,
+        };
+        let mut sorted = written.clone();
+        sorted.sort_by_cached_key(|rule| {
+            let scope = matches!(rule, Rule::RenameScope { .. }).then(|| rule.to_string());
+            (place(rule), scope)
+        });
+        let mut prefixed = written;
+        prefixed.sort_by_key(|rule| place(rule).min(2));
+        let mut orders = vec![sorted, prefixed];
+        orders.retain(|order| *order != rules);
+        orders.dedup();
+        if orders.is_empty() {
+            return rules;
+        }
+        let Some(before) = self.matching(&rules) else { return rules };
+        for order in orders {
+            if self.matching(&order).is_some_and(|after| after.outcomes == before.outcomes) {
+                return order;
+            }
+        }
+        rules
+    }
+}
+
+/// The best trials: one, or alternatives if nothing says which is meant.
+pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
+    let rank = |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored, trial.rules.len());
+    let Some(best) = all.iter().map(rank).min() else { return Vec::new() };
+    let mut best: Vec<Trial> = all.into_iter().filter(|trial| rank(trial) == best).collect();
+    best.sort_by_key(|trial| effort(&trial.rules));
+    let mut distinct: Vec<Trial> = Vec::new();
+    for trial in best {
+        if !distinct.iter().any(|other| other.pairs == trial.pairs) {
+            distinct.push(trial);
+        }
+    }
+    let names: HashMap<usize, Name> = distinct
+        .iter()
+        .flat_map(|trial| trial.pairs.values())
+        .map(|&tensor| (tensor, Name::new(trials.tensors[tensor].name.clone())))
+        .collect();
+    let clearly_worse: Vec<bool> = distinct
+        .iter()
+        .map(|trial| {
+            distinct.iter().any(|other| {
+                likeness_where_different(trials, &names, other, trial)
+                    > likeness_where_different(trials, &names, trial, other) + CLEARLY
+            })
+        })
+        .collect();
+    let mut kept = clearly_worse.iter();
+    if clearly_worse.iter().any(|worse| !worse) {
+        distinct.retain(|_| kept.next() == Some(&false));
+    }
+    distinct.truncate(ALTERNATIVES);
+    distinct
+}
+
+/// How like the names of `trial`'s pairs are where `other` has other pairs.
+fn likeness_where_different(
+    trials: &Trials<'_>,
+    names: &HashMap<usize, Name>,
+    trial: &Trial,
+    other: &Trial,
+) -> f64 {
+    let different: Vec<(usize, usize)> = trial
+        .pairs
+        .iter()
+        .filter(|(variable, tensor)| other.pairs.get(variable) != Some(tensor))
+        .map(|(variable, tensor)| (*variable, *tensor))
+        .collect();
+    let variable = |index: usize| &trials.variables[index].name;
+    let alike = |&(v, tensor): &(usize, usize)| {
+        names.get(&tensor).map_or(0.0, |name| parts_alike(name, &Name::new(variable(v).clone())))
+    };
+    let numbers = |&(v, tensor): &(usize, usize)| {
+        names.get(&tensor).is_some_and(|name| digits(&name.text) == digits(variable(v)))
+    };
+    // Numbers say something only if they agree everywhere: `dense_1` is not `fc1` beside `dense`.
+    let numbered = different.iter().any(|(v, _)| !digits(variable(*v)).is_empty())
+        && different.iter().all(numbers);
+    let total: f64 = different.iter().take(200).map(alike).sum();
+    total / different.len().clamp(1, 200) as f64 + if numbered { 0.5 } else { 0.0 }
+}

@@ -1,0 +1,175 @@
+//! Rules about values: which matrices are stored transposed, and what has to be cast.
+
+use super::trial::Trials;
+use crate::matching::{Change, Outcome, transposed};
+use crate::rules::{Allowed, Rule, SEPARATORS, matcher};
+use crate::tensor::FileDType;
+use globset::escape;
+use std::collections::BTreeSet;
+use warmstart_graph::{Role, Shape, Variable};
+
+/// Names that a glob lists at most.
+const LISTED: usize = 8;
+
+pub(super) struct Values {
+    pub rules: Vec<Rule>,
+    pub notes: Vec<String>,
+}
+
+/// The rules that mend what is mismatched though names agree.
+pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allowed]) -> Values {
+    let mut cast = false;
+    let mut turned: Vec<&Variable> = Vec::new();
+    let mut straight: Vec<&Variable> = Vec::new();
+    let mut square: Vec<&Variable> = Vec::new();
+    for ((&variable, outcome), allowed) in trials.variables.iter().zip(outcomes).zip(allowed) {
+        let shape = match outcome {
+            Outcome::ShapeMismatch { shape, .. } => shape,
+            Outcome::DTypeMismatch { dtype, shape, .. } => {
+                let fits = same(variable, shape) || transposed(&variable.shape, shape);
+                if allowed.cast || !fits || !castable(*dtype, variable) {
+                    continue;
+                }
+                cast = true;
+                shape
+            }
+            Outcome::Restored { changes, .. } => {
+                let as_it_is = |change: &Change| matches!(change, Change::Cast { .. });
+                if !changes.iter().all(as_it_is) {
+                    continue;
+                }
+                &variable.shape
+            }
+            _ => continue,
+        };
+        match (&variable.shape[..], allowed.transpose) {
+            ([_, _], true) => {}
+            ([a, b], false) if a == b && same(variable, shape) => square.push(variable),
+            ([_, _], false) if same(variable, shape) => straight.push(variable),
+            ([_, _], false) if transposed(&variable.shape, shape) => turned.push(variable),
+            _ => {}
+        }
+    }
+    let mut values = Values { rules: Vec::new(), notes: Vec::new() };
+    if let Some(glob) = glob_of(&turned, &straight) {
+        if let Ok(caught) = matcher(&glob) {
+            let (caught, left): (Vec<&Variable>, Vec<&Variable>) =
+                square.into_iter().partition(|variable| caught.is_match(&variable.name));
+            values.notes.extend(note(&caught, true));
+            values.notes.extend(note(&left, false));
+        }
+        values.rules.push(Rule::Transpose(glob));
+    }
+    if cast {
+        values.rules.push(Rule::Cast("**".to_owned()));
+    }
+    values
+}
+
+fn same(variable: &Variable, shape: &Shape) -> bool {
+    variable.shape == *shape
+}
+
+fn castable(dtype: FileDType, variable: &Variable) -> bool {
+    dtype.source().is_some_and(|from| from.casts_to(variable.dtype))
+}
+
+/// What is taken for granted about square matrices.
+fn note(square: &[&Variable], caught: bool) -> Option<String> {
+    let (first, more) = square.split_first()?;
+    let name = &first.name;
+    let done = if caught { "transposed as its siblings are" } else { "left as it is" };
+    Some(match more.len() {
+        0 => format!(
+            "`{name}` is square: its shape cannot tell whether it is transposed; it is {done}"
+        ),
+        n => {
+            let done = done.replace("its", "their").replace("it is", "they are");
+            format!(
+                "`{name}` and {n} more are square: their shapes cannot tell whether they are \
+                 transposed; they are {done}"
+            )
+        }
+    })
+}
+
+/// A glob of all of one list that matches nothing of the other.
+fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<String> {
+    if wanted.is_empty() {
+        return None;
+    }
+    let fits = |glob: &str, wanted: &[&Variable]| {
+        matcher(glob).is_ok_and(|glob| {
+            wanted.iter().all(|variable| glob.is_match(&variable.name))
+                && !spared.iter().any(|variable| glob.is_match(&variable.name))
+        })
+    };
+    let ends: BTreeSet<String> = wanted.iter().map(|variable| end(variable)).collect();
+    if ends.len() > 4 && fits("**", wanted) {
+        return Some("**".to_owned());
+    }
+    let mut globs = Vec::new();
+    for ending in ends {
+        let of: Vec<&Variable> = wanted.iter().copied().filter(|v| end(v) == ending).collect();
+        if fits(&ending, &of) {
+            globs.push(ending);
+            continue;
+        }
+        let scoped = (1..=3).find_map(|depth| {
+            let scopes: Option<BTreeSet<String>> =
+                of.iter().map(|variable| scoped(variable, depth, &ending)).collect();
+            let scopes: Vec<String> = scopes?.into_iter().collect();
+            let clean = scopes.len() <= 4 && fits(&braced(&scopes), &of);
+            clean.then_some(scopes)
+        });
+        let names = || of.iter().map(|variable| escape(&variable.name));
+        match scoped {
+            Some(scopes) => globs.extend(scopes),
+            None if of.len() <= LISTED => globs.extend(names()),
+            None => return None,
+        }
+    }
+    Some(braced(&globs)).filter(|glob| fits(glob, wanted))
+}
+
+/// One glob for several.
+fn braced(globs: &[String]) -> String {
+    match globs {
+        [one] => one.clone(),
+        many => {
+            let bare: Option<Vec<&str>> =
+                many.iter().map(|glob| glob.strip_prefix("**/")).collect();
+            match bare {
+                Some(bare) => format!("**/{{{}}}", bare.join(",")),
+                None => format!("{{{}}}", many.join(",")),
+            }
+        }
+    }
+}
+
+/// A glob of names that end as a variable's does. A slot's end begins with its variable's.
+fn end(variable: &Variable) -> String {
+    let name = &variable.name;
+    let owner = match &variable.role {
+        Role::Slot { variable: Some(owner), .. } if name.starts_with(owner.as_str()) => owner,
+        _ => name,
+    };
+    match owner.rfind(SEPARATORS) {
+        None => escape(name),
+        Some(at) if owner[at..].starts_with('/') => format!("**/{}", escape(&name[at + 1..])),
+        Some(at) => {
+            let deep = if name.contains('/') { "**/" } else { "" };
+            format!("{deep}*{}", escape(&name[at..]))
+        }
+    }
+}
+
+/// The same within a variable's outer scopes.
+fn scoped(variable: &Variable, depth: usize, ending: &str) -> Option<String> {
+    let (at, separator) = variable.name.match_indices(SEPARATORS).nth(depth - 1)?;
+    let scope = escape(&variable.name[..at]);
+    Some(match (separator, ending.strip_prefix("**/")) {
+        ("/", Some(_)) => format!("{scope}/{ending}"),
+        _ => format!("{scope}{separator}{ending}"),
+    })
+}

@@ -1,0 +1,378 @@
+//! Restore rules: how the names and values of a checkpoint become those of the variables.
+//!
+//! Rules come in three kinds. *Names*: they rewrite the names of the checkpoint's tensors, one
+//! after the other, until they are the names of the variables. *Choice*: they leave tensors and
+//! variables out. *Values*: they allow a variable to get a value of another dtype or shape.
+
+use globset::{GlobBuilder, GlobMatcher};
+use regex::Regex;
+use std::borrow::Cow;
+use std::fmt;
+use warmstart_graph::Variable;
+
+/// One restore rule. Prints as the code that asks for it, such as
+/// `.rename_scope("encoder", "model/encoder")`; the methods of
+/// [`RestoreOptions`](crate::RestoreOptions) of the same names say what each does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// One tensor gets another name.
+    Rename {
+        /// Its name.
+        from: String,
+        /// The name it gets.
+        to: String,
+    },
+    /// All tensors under a scope move to another.
+    RenameScope {
+        /// The scope in the checkpoint; empty for the top.
+        from: String,
+        /// The scope of the variables; empty for the top.
+        to: String,
+    },
+    /// One part of the path changes wherever it occurs.
+    RenameComponent {
+        /// The part, between separators.
+        from: String,
+        /// What stands there instead.
+        to: String,
+    },
+    /// What a regular expression matches is replaced.
+    RenameRegex {
+        /// The expression.
+        pattern: String,
+        /// The replacement, which may name captures: `$1`, `${layer}`.
+        replacement: String,
+    },
+    /// Names lose what they begin with.
+    StripPrefix(
+        /// The prefix.
+        String,
+    ),
+    /// Names get a beginning.
+    AddPrefix(
+        /// The prefix.
+        String,
+    ),
+    /// One separator becomes another.
+    Separator {
+        /// The separator of the checkpoint's names.
+        from: char,
+        /// The separator of the variables' names.
+        to: char,
+    },
+    /// Scopes or names of the checkpoint, each with that of the variables.
+    AssignmentMap(
+        /// Pairs: from, to.
+        Vec<(String, String)>,
+    ),
+    /// Only these names are restored.
+    Only(
+        /// A glob of names.
+        String,
+    ),
+    /// These names are left out.
+    Ignore(
+        /// A glob of names.
+        String,
+    ),
+    /// Matrices are stored transposed.
+    Transpose(
+        /// A glob of variables.
+        String,
+    ),
+    /// Values may be cast to the variable's dtype.
+    Cast(
+        /// A glob of variables.
+        String,
+    ),
+    /// Values may have another shape with as many elements.
+    Reshape(
+        /// A glob of variables.
+        String,
+    ),
+    /// Values may have more or fewer rows.
+    ResizeRows {
+        /// A glob of variables.
+        glob: String,
+        /// The seed that rows without a value are initialized with.
+        seed: u64,
+    },
+}
+
+impl Rule {
+    /// Whether it rewrites names of tensors.
+    fn is_about_names(&self) -> bool {
+        match self {
+            Rule::Rename { .. }
+            | Rule::RenameScope { .. }
+            | Rule::RenameComponent { .. }
+            | Rule::RenameRegex { .. }
+            | Rule::StripPrefix(_)
+            | Rule::AddPrefix(_)
+            | Rule::Separator { .. }
+            | Rule::AssignmentMap(_) => true,
+            Rule::Only(_)
+            | Rule::Ignore(_)
+            | Rule::Transpose(_)
+            | Rule::Cast(_)
+            | Rule::Reshape(_)
+            | Rule::ResizeRows { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Rename { from, to } => write!(f, ".rename({from:?}, {to:?})"),
+            Rule::RenameScope { from, to } => write!(f, ".rename_scope({from:?}, {to:?})"),
+            Rule::RenameComponent { from, to } => write!(f, ".rename_component({from:?}, {to:?})"),
+            Rule::RenameRegex { pattern, replacement } => {
+                write!(f, ".rename_regex({pattern:?}, {replacement:?})")
+            }
+            Rule::StripPrefix(prefix) => write!(f, ".strip_prefix({prefix:?})"),
+            Rule::AddPrefix(prefix) => write!(f, ".add_prefix({prefix:?})"),
+            Rule::Separator { from, to } => write!(f, ".separator({from:?}, {to:?})"),
+            Rule::AssignmentMap(pairs) => {
+                let pairs: Vec<String> = pairs.iter().map(|pair| format!("{pair:?}")).collect();
+                write!(f, ".assignment_map([{}])", pairs.join(", "))
+            }
+            Rule::Only(glob) => write!(f, ".only({glob:?})"),
+            Rule::Ignore(glob) => write!(f, ".ignore({glob:?})"),
+            Rule::Transpose(glob) => write!(f, ".transpose({glob:?})"),
+            Rule::Cast(glob) => write!(f, ".cast({glob:?})"),
+            Rule::Reshape(glob) => write!(f, ".reshape({glob:?})"),
+            Rule::ResizeRows { glob, seed } => write!(f, ".resize_rows({glob:?}, {seed})"),
+        }
+    }
+}
+
+/// A rule that was applied, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleUse {
+    /// The rule.
+    pub rule: Rule,
+    /// How many names it changed, or, for a rule about choice or values, how many it matched.
+    pub touched: usize,
+    /// Why the rule cannot be applied: its glob or regular expression is malformed.
+    pub problem: Option<String>,
+}
+
+/// What values of one variable may be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    pub transpose: bool,
+    pub cast: bool,
+    pub reshape: bool,
+    /// The seed for rows without a value.
+    pub resize_rows: Option<u64>,
+    /// The variable is left out.
+    pub ignored: bool,
+}
+
+/// What rules make of the names of a checkpoint, and of the variables.
+#[derive(Debug)]
+pub(crate) struct Applied<'a> {
+    /// Each tensor's names; none if it is left out.
+    pub names: Vec<Vec<Cow<'a, str>>>,
+    /// What each variable's value may be like.
+    pub allowed: Vec<Allowed>,
+    /// One for each rule.
+    pub uses: Vec<RuleUse>,
+}
+
+/// What stands between the parts of a name: TensorFlow's `/`, PyTorch's `.`.
+pub(crate) const SEPARATORS: [char; 2] = ['/', '.'];
+
+/// Applies rules in order.
+pub(crate) fn apply<'a>(
+    rules: &[Rule],
+    tensors: impl Iterator<Item = &'a str>,
+    variables: &[&Variable],
+) -> Applied<'a> {
+    let mut applied = Applied {
+        names: tensors.map(|name| vec![Cow::Borrowed(name)]).collect(),
+        allowed: vec![Allowed::default(); variables.len()],
+        uses: Vec::with_capacity(rules.len()),
+    };
+    let last_rename = rules.iter().rposition(Rule::is_about_names);
+    for (at, rule) in rules.iter().enumerate() {
+        // Until the last rename, names are not those of variables yet.
+        let chosen = if last_rename.is_none_or(|last| last < at) { variables } else { &[] };
+        let (touched, problem) = match applied.apply(rule, variables, chosen) {
+            Ok(touched) => (touched, None),
+            Err(problem) => (0, Some(problem)),
+        };
+        applied.uses.push(RuleUse { rule: rule.clone(), touched, problem });
+    }
+    applied
+}
+
+impl Applied<'_> {
+    /// Applies one rule; returns how many names it touched, or why it cannot be applied. `chosen`
+    /// are the variables of which rules about choice speak.
+    fn apply(
+        &mut self,
+        rule: &Rule,
+        variables: &[&Variable],
+        chosen: &[&Variable],
+    ) -> Result<usize, String> {
+        Ok(match rule {
+            Rule::Rename { from, to } => self.rename(|name| (name == from).then(|| to.clone())),
+            Rule::RenameScope { from, to } => self.rename(|name| rename_scope(name, from, to)),
+            Rule::RenameComponent { from, to } => {
+                self.rename(|name| rename_component(name, from, to))
+            }
+            Rule::RenameRegex { pattern, replacement } => {
+                let regex = Regex::new(pattern).map_err(|error| error.to_string())?;
+                self.rename(|name| match regex.replace_all(name, replacement) {
+                    Cow::Owned(name) => Some(name),
+                    Cow::Borrowed(_) => None,
+                })
+            }
+            Rule::StripPrefix(prefix) => {
+                self.rename(|name| name.strip_prefix(prefix.as_str()).map(str::to_owned))
+            }
+            Rule::AddPrefix(prefix) => self.rename(|name| Some(format!("{prefix}{name}"))),
+            Rule::Separator { from, to } => self.rename(|name| {
+                name.contains(*from).then(|| name.replace(*from, to.encode_utf8(&mut [0; 4])))
+            }),
+            Rule::AssignmentMap(pairs) => self.assign(pairs, variables),
+            Rule::Only(glob) => self.choose(glob, chosen, true)?,
+            Rule::Ignore(glob) => self.choose(glob, chosen, false)?,
+            Rule::Transpose(glob) => self.allow(glob, variables, |a| a.transpose = true)?,
+            Rule::Cast(glob) => self.allow(glob, variables, |a| a.cast = true)?,
+            Rule::Reshape(glob) => self.allow(glob, variables, |a| a.reshape = true)?,
+            Rule::ResizeRows { glob, seed } => {
+                self.allow(glob, variables, |a| a.resize_rows = Some(*seed))?
+            }
+        })
+    }
+
+    fn rename(&mut self, rename: impl Fn(&str) -> Option<String>) -> usize {
+        let mut touched = 0;
+        for name in self.names.iter_mut().flatten() {
+            if let Some(new) = rename(name).filter(|new| *new != **name) {
+                *name = Cow::Owned(new);
+                touched += 1;
+            }
+        }
+        touched
+    }
+
+    /// As TensorFlow's `init_from_checkpoint`: the pairs are taken together, not one after the
+    /// other, and whatever none of them speaks of is left out.
+    fn assign(&mut self, pairs: &[(String, String)], variables: &[&Variable]) -> usize {
+        let mut touched = 0;
+        for names in &mut self.names {
+            let new: Vec<Cow<'_, str>> = names
+                .iter()
+                .flat_map(|name| pairs.iter().filter_map(|pair| assigned(name, pair)))
+                .map(Cow::Owned)
+                .collect();
+            touched += new.len();
+            *names = new;
+        }
+        let asked = |variable: &Variable| {
+            pairs.iter().any(|(_, to)| match scope_of(to) {
+                Some(scope) => variable.name.starts_with(scope),
+                None => variable.name == *to,
+            })
+        };
+        for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
+            allowed.ignored |= !asked(variable);
+        }
+        touched
+    }
+
+    fn choose(&mut self, glob: &str, variables: &[&Variable], keep: bool) -> Result<usize, String> {
+        let glob = matcher(glob)?;
+        let mut touched = 0;
+        for names in &mut self.names {
+            names.retain(|name| {
+                let matches = glob.is_match(name.as_ref());
+                touched += usize::from(matches);
+                matches == keep
+            });
+        }
+        for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
+            let matches = glob.is_match(&variable.name);
+            touched += usize::from(matches);
+            allowed.ignored |= matches != keep;
+        }
+        Ok(touched)
+    }
+
+    fn allow(
+        &mut self,
+        glob: &str,
+        variables: &[&Variable],
+        allow: impl Fn(&mut Allowed),
+    ) -> Result<usize, String> {
+        let glob = matcher(glob)?;
+        let mut touched = 0;
+        for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
+            if glob.is_match(&variable.name) {
+                allow(allowed);
+                touched += 1;
+            }
+        }
+        Ok(touched)
+    }
+}
+
+/// `*` stays within one part of a path, `**` does not.
+pub(crate) fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+    let glob = GlobBuilder::new(glob).literal_separator(true).build();
+    glob.map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
+}
+
+pub(crate) fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {
+    let (separator, rest) = if from.is_empty() {
+        // The separator that the new scope is written with, or else the name's own.
+        let of = |text: &str| text.chars().find(|c| SEPARATORS.contains(c));
+        (of(to).or(of(name)).unwrap_or(SEPARATORS[0]), name)
+    } else {
+        let rest = name.strip_prefix(from)?;
+        let separator = rest.chars().next().filter(|c| SEPARATORS.contains(c))?;
+        (separator, &rest[separator.len_utf8()..])
+    };
+    Some(if to.is_empty() { rest.to_owned() } else { format!("{to}{separator}{rest}") })
+}
+
+pub(crate) fn rename_component(name: &str, from: &str, to: &str) -> Option<String> {
+    if from.is_empty() || !name.contains(from) {
+        return None;
+    }
+    let mut new = String::with_capacity(name.len() + to.len());
+    for part in name.split_inclusive(SEPARATORS) {
+        let bare = part.strip_suffix(SEPARATORS).unwrap_or(part);
+        if bare == from {
+            new.push_str(to);
+            new.push_str(&part[bare.len()..]);
+        } else {
+            new.push_str(part);
+        }
+    }
+    Some(new)
+}
+
+/// A name under one pair of an assignment map. As in TensorFlow, a scope ends with `/`, and `/`
+/// alone is the top.
+fn assigned(name: &str, (from, to): &(String, String)) -> Option<String> {
+    match (scope_of(from), scope_of(to)) {
+        (Some(from), Some(to)) => Some(format!("{to}{}", name.strip_prefix(from)?)),
+        (None, None) => (name == from).then(|| to.clone()),
+        // A scope has no value to give to one variable.
+        _ => None,
+    }
+}
+
+fn scope_of(entry: &str) -> Option<&str> {
+    if entry == "/" { Some("") } else { entry.ends_with('/').then_some(entry) }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

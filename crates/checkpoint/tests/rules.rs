@@ -1,0 +1,282 @@
+//! A plan never claims what a restore does not do: random checkpoints are restored under random
+//! rules, read back, and held bit by bit against what the plan said.
+
+mod common;
+
+use common::{bytes, of_dtype, state};
+use half::{bf16, f16};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+use std::path::Path;
+use warmstart_checkpoint::{
+    Change, Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, save,
+};
+use warmstart_gpu::{
+    Conversion, Gpu, GpuOptions, MemoryKind, Missing, Origin, Session, SourceDType,
+};
+use warmstart_graph::{DType, Initializer, Variable, initial_value};
+
+/// A tensor of a file: dtype, extents, bytes.
+type Stored = (safetensors::Dtype, Vec<usize>, Vec<u8>);
+
+fn write(file: &Path, tensors: &BTreeMap<String, Stored>) {
+    let mut views = Vec::new();
+    for (name, (dtype, shape, bytes)) in tensors {
+        views.push((name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    }
+    std::fs::write(file, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+/// What the variable is in the model, compared with what lies in the file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Same,
+    Cast(safetensors::Dtype),
+    Transposed,
+    TransposedAndCast,
+    Reshaped,
+    Grown,
+    Shrunk,
+    GrownAndCast,
+    Ignored,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    rows: usize,
+    columns: usize,
+    kind: Kind,
+    dtype: DType,
+    seed: u32,
+}
+
+fn cases() -> impl Strategy<Value = Vec<Case>> {
+    use safetensors::Dtype;
+    let floats = [Dtype::F16, Dtype::BF16, Dtype::F64, Dtype::F8_E4M3, Dtype::F8_E5M2];
+    let whole = [Dtype::U8, Dtype::I8, Dtype::I16, Dtype::U16, Dtype::BOOL];
+    let cast = [&floats[..], &whole[..]].concat();
+    let kind = prop_oneof![
+        Just(Kind::Same),
+        proptest::sample::select(cast).prop_map(Kind::Cast),
+        Just(Kind::Transposed),
+        Just(Kind::TransposedAndCast),
+        Just(Kind::Reshaped),
+        Just(Kind::Grown),
+        Just(Kind::Shrunk),
+        Just(Kind::GrownAndCast),
+        Just(Kind::Ignored),
+    ];
+    let dtype = prop_oneof![3 => Just(DType::F32), 1 => Just(DType::F16)];
+    let extent = || prop_oneof![4 => 1usize..40, 1 => Just(0), 1 => 60usize..140];
+    let case = (extent(), extent(), kind, dtype, any::<u32>());
+    let case = case.prop_map(|(rows, columns, kind, dtype, seed)| Case {
+        rows,
+        columns,
+        kind,
+        dtype,
+        seed,
+    });
+    proptest::collection::vec(case, 1..12)
+}
+
+fn own(dtype: DType) -> safetensors::Dtype {
+    match dtype {
+        DType::F16 => safetensors::Dtype::F16,
+        _ => safetensors::Dtype::F32,
+    }
+}
+
+/// Bytes of any dtype that are no NaN, whose payload a cast need not keep.
+fn content(dtype: safetensors::Dtype, elements: usize, seed: u32) -> Vec<u8> {
+    use safetensors::Dtype;
+    let value = |i: usize| {
+        let mixed = (i as u32).wrapping_mul(0x9E37_79B1).wrapping_add(seed);
+        (f64::from(mixed % 4001) - 2000.0) / 16.0
+    };
+    (0..elements)
+        .flat_map(|i| match dtype {
+            Dtype::F32 => (value(i) as f32).to_le_bytes().to_vec(),
+            Dtype::F64 => (value(i) / 3.0).to_le_bytes().to_vec(),
+            Dtype::F16 => f16::from_f64(value(i)).to_le_bytes().to_vec(),
+            Dtype::BF16 => bf16::from_f64(value(i)).to_le_bytes().to_vec(),
+            Dtype::U16 | Dtype::I16 => ((value(i) * 16.0) as i16).to_le_bytes().to_vec(),
+            Dtype::BOOL => vec![u8::from(value(i) > 0.0)],
+            // No pattern below 0x7c is a NaN of an 8-bit float.
+            _ => vec![(seed.wrapping_add(i as u32) % 0x7c) as u8],
+        })
+        .collect()
+}
+
+fn source(dtype: safetensors::Dtype) -> SourceDType {
+    use safetensors::Dtype;
+    match dtype {
+        Dtype::F32 => SourceDType::F32,
+        Dtype::F64 => SourceDType::F64,
+        Dtype::F16 => SourceDType::F16,
+        Dtype::BF16 => SourceDType::Bf16,
+        Dtype::F8_E4M3 => SourceDType::F8E4M3,
+        Dtype::F8_E5M2 => SourceDType::F8E5M2,
+        Dtype::U8 => SourceDType::U8,
+        Dtype::I8 => SourceDType::I8,
+        Dtype::U16 => SourceDType::U16,
+        Dtype::I16 => SourceDType::I16,
+        Dtype::BOOL => SourceDType::Bool,
+        other => panic!("no such dtype is written: {other:?}"),
+    }
+}
+
+/// What one case puts into the file, the variable, and the bytes that the variable must have.
+fn expectation(name: &str, case: &Case) -> (Variable, Stored, Option<Vec<u8>>) {
+    let &Case { rows, columns, kind, dtype, seed } = case;
+    let mut variable = of_dtype(name, dtype, [rows, columns]);
+    variable.initializer = Initializer::Normal { mean: 0.0, stddev: 1.0 };
+    let stored = match kind {
+        Kind::Cast(stored) => stored,
+        Kind::TransposedAndCast | Kind::GrownAndCast => safetensors::Dtype::BF16,
+        _ => own(dtype),
+    };
+    let shape = match kind {
+        Kind::Transposed | Kind::TransposedAndCast => vec![columns, rows],
+        Kind::Reshaped => vec![rows * columns],
+        Kind::Grown | Kind::GrownAndCast => vec![rows / 2, columns],
+        Kind::Shrunk => vec![rows + 3, columns],
+        _ => vec![rows, columns],
+    };
+    let bytes = content(stored, shape.iter().product(), seed);
+    let transpose = matches!(kind, Kind::Transposed | Kind::TransposedAndCast);
+    let conversion = Conversion { from: source(stored), transpose };
+    let converted = conversion.evaluate(&bytes, dtype, columns).expect("floats take all of these");
+    let expected = match kind {
+        Kind::Ignored => None,
+        Kind::Grown | Kind::GrownAndCast if rows / 2 < rows => {
+            let whole = initial_value(&variable, 7).expect("a sound recipe").to_le_bytes();
+            Some([&converted[..], &whole[converted.len()..]].concat())
+        }
+        Kind::Shrunk => Some(converted[..rows * columns * dtype.size()].to_vec()),
+        _ => Some(converted),
+    };
+    (variable, (stored, shape, bytes), expected)
+}
+
+fn options(cases: &[Case]) -> RestoreOptions {
+    let mut options = RestoreOptions::new().strip_prefix("module.").separator('.', '/');
+    for (i, case) in cases.iter().enumerate() {
+        let name = format!("layers/{i}/weight");
+        options = match case.kind {
+            Kind::Same => options,
+            Kind::Cast(_) => options.cast(name),
+            Kind::Transposed => options.transpose(name),
+            Kind::TransposedAndCast => options.transpose(&name).cast(name),
+            Kind::Reshaped => options.reshape(name),
+            Kind::Grown | Kind::Shrunk => options.resize_rows(name, 7),
+            Kind::GrownAndCast => options.resize_rows(&name, 7).cast(name),
+            Kind::Ignored => options.ignore(name),
+        };
+    }
+    options
+}
+
+fn check(cases: &[Case], gpu: &Gpu) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let name = |i: usize| format!("layers/{i}/weight");
+    let all: Vec<_> = cases.iter().enumerate().map(|(i, c)| expectation(&name(i), c)).collect();
+    let stored = all.iter().enumerate();
+    let stored =
+        stored.map(|(i, (_, stored, _))| (format!("module.layers.{i}.weight"), stored.clone()));
+    write(&file, &stored.collect());
+    let variables: Vec<Variable> = all.iter().map(|(variable, ..)| variable.clone()).collect();
+    let mut session = Session::new(gpu);
+    session.declare(&variables).unwrap();
+    let plan = Checkpoint::open(&file).unwrap().plan(&session, &options(cases));
+    assert!(plan.closes(), "{plan}");
+    plan.restore(&mut session).unwrap();
+    for ((variable, _, expected), outcome) in all.iter().zip(plan.variables()) {
+        let origin = &session.variable(&variable.name).unwrap().origin;
+        match (expected, &outcome.outcome) {
+            (None, Outcome::Ignored) => {
+                let left_out = Missing::LeftOut { file: file.clone() };
+                assert_eq!(*origin, Origin::Uninitialized(left_out));
+            }
+            (Some(expected), Outcome::Restored { changes, .. }) => {
+                let found = bytes(&session, &variable.name);
+                let differs = found.iter().zip(expected).position(|(a, b)| a != b);
+                assert!(
+                    differs.is_none() && found.len() == expected.len(),
+                    "{} {} differs at byte {differs:?}: {changes:?}",
+                    variable.name,
+                    variable.shape,
+                );
+                let grown = changes.iter().any(|change| {
+                    matches!(change, Change::ResizedRows { from, .. } if *from < variable.shape[0])
+                });
+                assert_eq!(matches!(origin, Origin::PartlyRestored { .. }), grown, "{origin}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_plan_says_is_what_a_restore_does() {
+    for memory in [MemoryKind::Staged, MemoryKind::Mappable] {
+        let options = GpuOptions { memory: Some(memory), ..Default::default() };
+        let gpu = Gpu::with(&options).unwrap();
+        let config = ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() };
+        let run = TestRunner::new(config).run(&cases(), |cases| {
+            check(&cases, &gpu);
+            Ok(())
+        });
+        run.unwrap_or_else(|failure| panic!("{memory:?}: {failure}"));
+    }
+}
+
+#[test]
+fn a_number_that_does_not_fit_fails_the_restore_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let wide: Vec<u8> = [1i64, 2, 1 << 40].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let ones: Vec<u8> = [1f32; 3].iter().flat_map(|n| n.to_le_bytes()).collect();
+    write(
+        &file,
+        &BTreeMap::from([
+            ("a".to_owned(), (safetensors::Dtype::F32, vec![3], ones)),
+            ("count".to_owned(), (safetensors::Dtype::I64, vec![3], wide)),
+        ]),
+    );
+    let variables = [of_dtype("a", DType::F32, [3]), of_dtype("count", DType::I32, [3])];
+    let mut session = common::session(&variables);
+    session.initialize_missing(7).unwrap();
+    let before = state(&session);
+    let plan =
+        Checkpoint::open(&file).unwrap().plan(&session, &RestoreOptions::new().cast("count"));
+    assert!(plan.closes(), "{plan}");
+    let error = plan.restore(&mut session).unwrap_err();
+    assert!(matches!(error, CheckpointError::Session { .. }), "{error}");
+    assert!(error.to_string().contains("count"), "{error}");
+    assert_eq!(state(&session), before);
+}
+
+#[test]
+fn one_tensor_may_be_the_value_of_two_variables() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let mut saved = common::session(&[common::glorot("encoder/weight", [4, 3])]);
+    saved.initialize_missing(7).unwrap();
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+    let names = ["left/weight", "right/weight", "head/weight"];
+    let mut session = common::session(&names.map(|name| common::glorot(name, [4, 3])));
+    let map = [("encoder/", "left/"), ("encoder/", "right/")];
+    let options = RestoreOptions::new().assignment_map(map);
+    let plan = Checkpoint::open(&file).unwrap().plan(&session, &options);
+    assert!(plan.closes(), "{plan}");
+    let text = plan.to_string();
+    assert!(text.contains("`encoder/weight` is the value of 2 variables: `left/weight`, `right/"));
+    plan.restore(&mut session).unwrap();
+    let expected = bytes(&saved, "encoder/weight");
+    assert_eq!(bytes(&session, "left/weight"), expected);
+    assert_eq!(bytes(&session, "right/weight"), expected);
+    assert!(!session.variable("head/weight").unwrap().origin.has_value());
+}

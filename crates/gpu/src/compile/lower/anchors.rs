@@ -1,0 +1,239 @@
+//! Products, reductions, softmax, cross-entropy and scatter: kernels with an anchor whose loops are
+//! written by hand.
+
+use super::{Kernel, Lowering, Refused};
+use crate::compile::expression::{Function, Index, scalar_type};
+use crate::compile::fuse::operand;
+use crate::compile::matmul::{self, Operand, Product};
+use crate::compile::{Access, Place};
+use warmstart_graph::Shape;
+use warmstart_graph::ops::Reduction;
+use warmstart_shaders as shaders;
+
+impl Lowering<'_> {
+    pub(super) fn product(
+        &mut self,
+        root: usize,
+        id: usize,
+        transpose_a: bool,
+        transpose_b: bool,
+    ) -> Result<(), Refused> {
+        let shape = &self.live.node(id).shape;
+        let rank = shape.rank();
+        let batch = Shape::from(&shape[..rank - 2]).elements();
+        let read = |input: usize, transpose: bool| {
+            let (base, layout, transposed) = operand(self.live, self.live.node(id).inputs[input].0);
+            let (&columns, rest) = layout.split_last().unwrap_or((&1, &[]));
+            let (&rows, own) = rest.split_last().unwrap_or((&1, &[]));
+            let repeated = Shape::from(own).elements() == 1 && batch != 1;
+            let step = if repeated { 0 } else { rows * columns };
+            let (row, column) = if transposed != transpose { (1, columns) } else { (columns, 1) };
+            let inner = if transposed != transpose { rows } else { columns };
+            (base, Operand { row, column, batch: step }, inner)
+        };
+        let (a_base, a, k) = read(0, transpose_a);
+        let (b_base, b, _) = read(1, transpose_b);
+        let mut product = Product { batch, m: shape[rank - 2], n: shape[rank - 1], k, a, b };
+        // A batch of matrices against one is one tall matrix.
+        if batch > 1 && b.batch == 0 && a.column == 1 && a.batch == product.m * a.row {
+            product.m *= batch;
+            product.batch = 1;
+        }
+        let choice = matmul::choose(&product, self.target);
+        let limit = self.target.workgroups;
+        if choice.workgroups.iter().any(|&groups| groups > limit) {
+            return Err(Refused::TooManyWorkgroups { root });
+        }
+        let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
+        let mut kernel = Kernel::new(choice.kernel, &parts);
+        kernel.constants = choice.constants;
+        kernel.bindings.bind("a", Place::of(self.live, a_base), Access::Read, "f32");
+        kernel.bindings.bind("b", Place::of(self.live, b_base), Access::Read, "f32");
+        self.bind_result(&mut kernel, root);
+        self.epilogue(&mut kernel, root, id);
+        let Product { batch, m, n, k, .. } = product;
+        let mut operations = 2 * batch as u64 * m as u64 * n as u64 * k as u64;
+        if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
+            kernel.constants.push(("COLUMN_SUMS", 1.0));
+            let store = "fn store_column_sum(column: u32, total: f32) {\n    \
+                column_sums[column] = total;\n}\n";
+            kernel.sections.push(("store_column_sum", store.to_owned()));
+            operations += n as u64 * k as u64;
+        }
+        self.push(root, kernel, choice.workgroups, operations)
+    }
+
+    /// Lanes and rows of a workgroup for rows of a width, and how many workgroups that takes.
+    pub(super) fn lanes(
+        &self,
+        kernel: &mut Kernel,
+        root: usize,
+        rows: usize,
+        width: usize,
+    ) -> Result<[u32; 3], Refused> {
+        // A lane for every eight elements, unless there are rows enough to keep a device busy.
+        let wanted = (width / 8).max(1).next_power_of_two().min(256);
+        let lanes = if rows >= 16_384 { wanted.min(8) } else { wanted };
+        let together = (64 / lanes).max(1);
+        kernel.constants.push(("LANES", lanes as f64));
+        kernel.constants.push(("ROWS", together as f64));
+        self.spread(root, (rows as u64).div_ceil(together as u64))
+    }
+
+    pub(super) fn reduce(
+        &mut self,
+        root: usize,
+        id: usize,
+        reduction: Reduction,
+        axes: &[usize],
+    ) -> Result<(), Refused> {
+        let input = self.live.node(id).inputs[0].0;
+        let shape = self.live.node(input).shape.clone();
+        let results = self.live.elements(id);
+        let count: usize = axes.iter().map(|&axis| shape[axis]).product();
+        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+        let mut kernel = Kernel::new("reduce", &parts);
+        kernel.constants.extend([
+            ("RESULTS", results as f64),
+            ("COUNT", count as f64),
+            ("MAXIMUM", f64::from(u8::from(reduction == Reduction::Max))),
+        ]);
+        self.bind_result(&mut kernel, root);
+        let kept: Vec<usize> = (0..shape.rank()).filter(|axis| !axes.contains(axis)).collect();
+        let trailing = kept.iter().enumerate().all(|(at, &axis)| at == axis);
+        let leading = axes.iter().enumerate().all(|(at, &axis)| at == axis);
+        let index = if trailing {
+            Index::flat(&shape, &format!("(i * {count}u + k)"))
+        } else if leading {
+            Index::flat(&shape, &format!("(k * {results}u + i)"))
+        } else {
+            let mut coordinates = vec![String::new(); shape.rank()];
+            for (axes, offset) in [(&kept[..], "i"), (axes, "k")] {
+                let own = Shape::from(axes.iter().map(|&axis| shape[axis]).collect::<Vec<_>>());
+                for ((&axis, stride), &extent) in axes.iter().zip(own.strides()).zip(own.iter()) {
+                    coordinates[axis] = format!("({offset} / {stride}u % {extent}u)");
+                }
+            }
+            Index::at(&shape, coordinates)
+        };
+        let signature = "fn value(i: u32, k: u32) -> f32";
+        self.function(&mut kernel, root, "value", signature, input, &index);
+        self.epilogue(&mut kernel, root, id);
+        let workgroups = self.lanes(&mut kernel, root, results, count)?;
+        self.push(root, kernel, workgroups, shape.elements() as u64)
+    }
+
+    /// Rows and width of a tensor seen as rows of its last axis.
+    fn rows(&self, id: usize) -> (usize, usize) {
+        let shape = &self.live.node(id).shape;
+        match shape.split_last() {
+            Some((&width, rest)) => (Shape::from(rest).elements(), width),
+            None => (1, 1),
+        }
+    }
+
+    pub(super) fn argmax(&mut self, root: usize, id: usize) -> Result<(), Refused> {
+        let input = self.live.node(id).inputs[0].0;
+        let (rows, width) = self.rows(input);
+        let mut kernel = Kernel::new("argmax", &[shaders::FUNCTIONS, shaders::ARGMAX]);
+        kernel.constants.extend([("TOTAL_ROWS", rows as f64), ("WIDTH", width as f64)]);
+        self.bind_result(&mut kernel, root);
+        let index = Index::flat(&self.live.node(input).shape, "i");
+        self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", input, &index);
+        let workgroups = self.spread(root, (rows as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, (rows * width) as u64)
+    }
+
+    pub(super) fn softmax(
+        &mut self,
+        root: usize,
+        id: usize,
+        logarithm: bool,
+    ) -> Result<(), Refused> {
+        let input = self.live.node(id).inputs[0].0;
+        let (rows, width) = self.rows(input);
+        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::SOFTMAX];
+        let mut kernel = Kernel::new("softmax", &parts);
+        kernel.constants.extend([
+            ("TOTAL_ROWS", rows as f64),
+            ("WIDTH", width as f64),
+            ("LOGARITHM", f64::from(u8::from(logarithm))),
+        ]);
+        self.bind_result(&mut kernel, root);
+        let index = Index::flat(&self.live.node(input).shape, "i");
+        self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", input, &index);
+        self.epilogue(&mut kernel, root, id);
+        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
+        self.push(root, kernel, workgroups, 4 * (rows * width) as u64)
+    }
+
+    pub(super) fn cross_entropy(
+        &mut self,
+        root: usize,
+        id: usize,
+        smoothing: f32,
+        gradient: bool,
+    ) -> Result<(), Refused> {
+        let mut inputs = self.live.node(id).inputs.clone();
+        let (rows, width) = self.rows(inputs[0].0);
+        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::CROSS_ENTROPY];
+        let mut kernel = Kernel::new("cross_entropy", &parts);
+        kernel.constants.extend([
+            ("TOTAL_ROWS", rows as f64),
+            ("WIDTH", width as f64),
+            ("SMOOTHING", smoothing.into()),
+            ("LOSS", f64::from(u8::from(!gradient))),
+        ]);
+        self.bind_result(&mut kernel, root);
+        let carried = self.bind_carried(&mut kernel, root, "gradient");
+        if let Some(carried) = carried {
+            inputs.push(self.live.node(carried).inputs[2]);
+            let store = "fn store_gradient(i: u32, value: f32) {\n    gradient[i] = value;\n}\n";
+            kernel.sections.push(("store_gradient", store.to_owned()));
+        }
+        let both = gradient || carried.is_some();
+        kernel.constants.push(("GRADIENT", f64::from(u8::from(both))));
+        let signatures = [
+            ("logits", "fn logits(i: u32) -> f32"),
+            ("labels", "fn labels(i: u32) -> i32"),
+            ("upstream", "fn upstream(i: u32) -> f32"),
+        ];
+        for (input, (section, signature)) in inputs.iter().zip(signatures) {
+            let index = Index::flat(&self.live.node(input.0).shape, "i");
+            self.function(&mut kernel, root, section, signature, input.0, &index);
+        }
+        self.epilogue(&mut kernel, root, id);
+        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
+        self.push(root, kernel, workgroups, 4 * (rows * width) as u64)
+    }
+
+    pub(super) fn scatter(&mut self, root: usize, id: usize) -> Result<(), Refused> {
+        let inputs = self.live.node(id).inputs.clone();
+        let elements = self.live.elements(id);
+        let rows = self.live.node(id).shape[0];
+        let width = elements / rows.max(1);
+        let count = self.live.elements(inputs[0].0);
+        let mut kernel = Kernel::new("scatter", &[shaders::FUNCTIONS, shaders::SCATTER]);
+        kernel.constants.extend([
+            ("ELEMENTS", elements as f64),
+            ("WIDTH", width as f64),
+            ("COUNT", count as f64),
+        ]);
+        self.bind_result(&mut kernel, root);
+        let indices = inputs[0].0;
+        let index = Index::flat(&self.live.node(indices).shape, "i");
+        // A negative index becomes a large one, which is no row.
+        let from = scalar_type(self.live.node(indices).dtype);
+        let signature = format!("fn index_of(i: u32) -> {from}");
+        let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
+        let mut text = function.write(&signature, indices, &index);
+        text.push_str("fn indices(i: u32) -> u32 {\n    return u32(index_of(i));\n}\n");
+        kernel.sections.push(("indices", text));
+        let values = inputs[1].0;
+        let index = Index::flat(&self.live.node(values).shape, "i");
+        self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", values, &index);
+        self.epilogue(&mut kernel, root, id);
+        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, elements as u64 * count as u64)
+    }
+}

@@ -1,0 +1,361 @@
+//! The third pass: one dispatch for each root, with its shader written out.
+//!
+//! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
+//! `anchors.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
+//! values.
+
+mod anchors;
+mod companions;
+mod update;
+
+use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
+use super::fuse::{Fused, is_view};
+use super::simplify::Live;
+use super::{Access, Dispatch, Place, Step, Target};
+use crate::plan_error::CompileError;
+use std::collections::{BTreeMap, BTreeSet};
+use warmstart_graph::{GraphDef, Op, VariableId};
+use warmstart_shaders as shaders;
+
+pub(crate) use update::BLOCK;
+
+pub(crate) struct Lowered {
+    pub steps: Vec<Step>,
+    pub tables: Vec<Vec<u32>>,
+    /// Bytes of each scratch buffer.
+    pub scratch: Vec<u64>,
+    /// Live nodes whose values lie in the packed buffer: offset and bytes.
+    pub packed: BTreeMap<usize, (u64, u64)>,
+}
+
+/// Why a graph could not be lowered as it was fused.
+pub(crate) enum Refused {
+    /// A kernel would bind more buffers than the device allows; computing this node apart helps.
+    TooManyBindings { cut: usize },
+    /// It would even with nothing fused.
+    Hopeless { root: usize, buffers: usize },
+    /// More workgroups than the device launches.
+    TooManyWorkgroups { root: usize },
+}
+
+impl Refused {
+    pub fn into_error(self, live: &Live, target: Target) -> CompileError {
+        match self {
+            Refused::TooManyBindings { cut: root } => {
+                Refused::Hopeless { root, buffers: 0 }.into_error(live, target)
+            }
+            Refused::Hopeless { root, buffers } => CompileError::TooManyBuffers {
+                operation: live.node(root).op.name().to_owned(),
+                location: live.node(root).location.clone(),
+                buffers,
+                limit: target.storage_buffers,
+            },
+            Refused::TooManyWorkgroups { root } => CompileError::TooManyWorkgroups {
+                operation: live.node(root).op.name().to_owned(),
+                location: live.node(root).location.clone(),
+                shape: live.node(root).shape.clone(),
+                limit: target.workgroups,
+            },
+        }
+    }
+}
+
+pub(crate) fn lower(
+    def: &GraphDef,
+    live: &Live,
+    fused: &Fused,
+    target: Target,
+) -> Result<Lowered, Refused> {
+    let packed = update::pack(live);
+    let lowered = Lowered { steps: Vec::new(), tables: Vec::new(), scratch: Vec::new(), packed };
+    let carried = companions::find(live, fused, &lowered.packed);
+    let mut lowering =
+        Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
+    let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
+    let roots =
+        (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
+    let (updates, values): (Vec<usize>, Vec<usize>) =
+        roots.partition(|&id| live.node(id).op.is_update());
+    // Everything is read before anything is written.
+    for root in values.into_iter().chain(updates) {
+        lowering.root(root)?;
+    }
+    Ok(lowering.lowered)
+}
+
+struct Lowering<'a> {
+    def: &'a GraphDef,
+    live: &'a Live,
+    fused: &'a Fused,
+    target: Target,
+    lowered: Lowered,
+    /// For each root whose kernel computes another root's value too, that other root.
+    carried: BTreeMap<usize, usize>,
+    /// Global steps that a kernel lowered so far increments.
+    counted: BTreeSet<VariableId>,
+}
+
+/// A shader being put together from a template.
+struct Kernel {
+    name: &'static str,
+    /// What the plan's listing says, if not the operations of the root.
+    label: Option<String>,
+    template: String,
+    constants: Vec<(&'static str, f64)>,
+    bindings: Bindings,
+    sections: Vec<(&'static str, String)>,
+}
+
+impl Kernel {
+    fn new(name: &'static str, parts: &[&str]) -> Kernel {
+        Kernel {
+            name,
+            label: None,
+            template: parts.concat(),
+            constants: Vec::new(),
+            bindings: Bindings::default(),
+            sections: Vec::new(),
+        }
+    }
+
+    fn source(&self) -> String {
+        let mut sections = self.sections.clone();
+        sections.push(("bindings", self.bindings.wgsl()));
+        shaders::fill(&self.template, &sections)
+    }
+}
+
+impl Lowering<'_> {
+    fn root(&mut self, root: usize) -> Result<(), Refused> {
+        let anchor = self.fused.anchor[root];
+        // Nothing to compute, except that updates act beyond their own (empty) value.
+        if self.live.elements(root) == 0 && !self.live.node(root).op.is_update() {
+            return Ok(());
+        }
+        match anchor.map(|id| (id, &self.live.node(id).op)) {
+            None => self.map(root),
+            Some((id, Op::MatMul { transpose_a, transpose_b })) => {
+                self.product(root, id, *transpose_a, *transpose_b)
+            }
+            Some((id, Op::Reduce { reduction, axes, .. })) => {
+                self.reduce(root, id, *reduction, axes)
+            }
+            Some((id, Op::ArgMax)) => self.argmax(root, id),
+            Some((id, Op::Softmax)) => self.softmax(root, id, false),
+            Some((id, Op::LogSoftmax)) => self.softmax(root, id, true),
+            Some((id, Op::SoftmaxCrossEntropy { label_smoothing })) => {
+                self.cross_entropy(root, id, *label_smoothing, false)
+            }
+            Some((id, Op::SoftmaxCrossEntropyGradient { label_smoothing })) => {
+                self.cross_entropy(root, id, *label_smoothing, true)
+            }
+            Some((id, Op::ScatterAddRows { .. })) => self.scatter(root, id),
+            Some((id, Op::GlobalNorm)) => self.global_norm(root, id),
+            Some((id, Op::Assign(variable))) => {
+                let place = Place::Variable(*variable);
+                self.copy(root, self.live.node(id).inputs[0].0, place)
+            }
+            Some((id, Op::OptimizerUpdate(update))) => self.optimizer(root, id, update),
+            // Maps are never anchors.
+            Some((_, _)) => self.map(root),
+        }
+    }
+
+    fn function(
+        &self,
+        kernel: &mut Kernel,
+        root: usize,
+        section: &'static str,
+        signature: &str,
+        node: usize,
+        index: &Index,
+    ) {
+        let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
+        kernel.sections.push((section, function.write(signature, node, index)));
+    }
+
+    /// The expression after the anchor.
+    fn epilogue(&self, kernel: &mut Kernel, root: usize, anchor: usize) {
+        let index = Index::flat(&self.live.node(root).shape, "i");
+        let function =
+            Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor));
+        let result = scalar_type(self.live.node(root).dtype);
+        let signature = format!("fn epilogue(anchor: f32, i: u32) -> {result}");
+        kernel.sections.push(("epilogue", function.write(&signature, root, &index)));
+    }
+
+    fn bind_result(&self, kernel: &mut Kernel, root: usize) {
+        let element = stored_type(self.live.node(root).dtype);
+        kernel.bindings.bind("result", Place::Value(root), Access::Write, element);
+    }
+
+    /// Binds the second result of a kernel, if it has one, and gives its root.
+    fn bind_carried(&self, kernel: &mut Kernel, root: usize, name: &str) -> Option<usize> {
+        let carried = *self.carried.get(&root)?;
+        kernel.bindings.bind(name, Place::Value(carried), Access::Write, "f32");
+        kernel.label = Some(format!("{}, {}", self.label(root), self.label(carried)));
+        Some(carried)
+    }
+
+    /// Workgroups for so many, in two dimensions if one is too short.
+    fn spread(&self, root: usize, groups: u64) -> Result<[u32; 3], Refused> {
+        let limit = u64::from(self.target.workgroups);
+        let rows = groups.div_ceil(limit).max(1);
+        if rows > limit {
+            return Err(Refused::TooManyWorkgroups { root });
+        }
+        Ok([groups.div_ceil(rows).max(1) as u32, rows as u32, 1])
+    }
+
+    fn push(
+        &mut self,
+        root: usize,
+        mut kernel: Kernel,
+        workgroups: [u32; 3],
+        operations: u64,
+    ) -> Result<(), Refused> {
+        let apart = self.result_apart(root, &mut kernel);
+        let buffers = kernel.bindings.list.len();
+        if buffers > self.target.storage_buffers {
+            return Err(self.too_many(root, buffers));
+        }
+        let bytes = kernel.bindings.list.iter().map(|bound| self.bytes(bound.place)).sum();
+        let dispatch = Dispatch {
+            label: kernel.label.take().unwrap_or_else(|| self.label(root)),
+            kernel: kernel.name,
+            source: kernel.source(),
+            constants: kernel.constants,
+            bindings: kernel.bindings.list.iter().map(|b| (b.place, b.access)).collect(),
+            workgroups,
+            bytes,
+            operations,
+        };
+        self.lowered.steps.push(Step::Dispatch(dispatch));
+        match apart {
+            Some(from) => self.copy_to_packed(root, from),
+            None => Ok(()),
+        }
+    }
+
+    /// A kernel cannot read and write one buffer, and packed values lie in one. If this one would,
+    /// its result goes to a place of its own first.
+    fn result_apart(&mut self, root: usize, kernel: &mut Kernel) -> Option<Place> {
+        let packed = &self.lowered.packed;
+        let reads_packed = kernel.bindings.list.iter().any(|bound| match bound.place {
+            Place::Value(id) => bound.access == Access::Read && packed.contains_key(&id),
+            _ => false,
+        });
+        let result = kernel.bindings.list.iter().position(|bound| {
+            bound.place == Place::Value(root)
+                && bound.access == Access::Write
+                && packed.contains_key(&root)
+        });
+        let result = result.filter(|_| reads_packed)?;
+        let place = self.scratch(self.live.elements(root) as u64 * 4);
+        kernel.bindings.list[result].place = place;
+        Some(place)
+    }
+
+    fn copy_to_packed(&mut self, root: usize, from: Place) -> Result<(), Refused> {
+        let elements = self.live.elements(root);
+        let mut kernel = Kernel::new("elementwise", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
+        kernel.label = Some(format!("copy of {}", self.label(root)));
+        kernel.constants.push(("ELEMENTS", elements as f64));
+        self.bind_result(&mut kernel, root);
+        kernel.bindings.bind("values", from, Access::Read, "f32");
+        let value = "fn value(i: u32) -> f32 {\n    return values[i];\n}\n";
+        kernel.sections.push(("value", value.to_owned()));
+        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, 0)
+    }
+
+    /// The node that is best computed apart: the largest part of the expression that is not all of
+    /// it.
+    fn too_many(&self, root: usize, buffers: usize) -> Refused {
+        let inside = (0..self.live.nodes.len()).filter(|&id| {
+            id != root
+                && self.fused.kernel[id] == Some(root)
+                && self.live.node(id).inputs.len() > 1
+                && !is_view(&self.live.node(id).op)
+        });
+        let loads = |id: usize| {
+            let mut loads = std::collections::BTreeSet::new();
+            let mut pending = vec![id];
+            while let Some(id) = pending.pop() {
+                for input in self.live.inputs(id) {
+                    let here = self.fused.kernel[input].is_none_or(|kernel| kernel == root);
+                    if self.live.is_leaf(input) || !here {
+                        loads.insert(input);
+                    } else {
+                        pending.push(input);
+                    }
+                }
+            }
+            loads.len()
+        };
+        let fits = |&id: &usize| loads(id) < self.target.storage_buffers;
+        match inside.filter(fits).max_by_key(|&id| loads(id)) {
+            Some(cut) => Refused::TooManyBindings { cut },
+            None => Refused::Hopeless { root, buffers },
+        }
+    }
+
+    fn bytes(&self, place: Place) -> u64 {
+        match place {
+            Place::Value(id) | Place::Feed(id) | Place::Constant(id) => {
+                self.live.elements(id) as u64 * self.live.node(id).dtype.size() as u64
+            }
+            Place::Variable(id) => self.def.variable(id).bytes(),
+            Place::Packed => self.lowered.packed.values().map(|(_, bytes)| bytes).sum(),
+            Place::Scratch(number) => self.lowered.scratch[number],
+            Place::Table(number) => self.lowered.tables[number].len() as u64 * 4,
+        }
+    }
+
+    /// The operations in a kernel, in order.
+    fn label(&self, root: usize) -> String {
+        let names: Vec<&str> = (0..=root)
+            .filter(|&id| self.fused.kernel[id] == Some(root))
+            .map(|id| self.live.node(id).op.name())
+            .collect();
+        match names.len() {
+            0..=4 => names.join("+"),
+            more => format!("{}+{}+..+{} ({more})", names[0], names[1], names[more - 1]),
+        }
+    }
+
+    fn map(&mut self, root: usize) -> Result<(), Refused> {
+        let elements = self.live.elements(root);
+        let mut kernel = Kernel::new("elementwise", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
+        kernel.constants.push(("ELEMENTS", elements as f64));
+        self.bind_result(&mut kernel, root);
+        let node = self.live.node(root);
+        let signature = format!("fn value(i: u32) -> {}", scalar_type(node.dtype));
+        let index = Index::flat(&node.shape, "i");
+        self.function(&mut kernel, root, "value", &signature, root, &index);
+        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, elements as u64)
+    }
+
+    /// Copies a value to another place.
+    fn copy(&mut self, root: usize, from: usize, to: Place) -> Result<(), Refused> {
+        let elements = self.live.elements(from);
+        if elements == 0 {
+            return Ok(());
+        }
+        let node = self.live.node(from);
+        let mut kernel = Kernel::new("elementwise", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
+        kernel.constants.push(("ELEMENTS", elements as f64));
+        kernel.bindings.bind("result", to, Access::Write, stored_type(node.dtype));
+        let signature = format!("fn value(i: u32) -> {}", scalar_type(node.dtype));
+        let index = Index::flat(&node.shape, "i");
+        self.function(&mut kernel, root, "value", &signature, from, &index);
+        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, 0)
+    }
+
+    fn scratch(&mut self, bytes: u64) -> Place {
+        self.lowered.scratch.push(bytes);
+        Place::Scratch(self.lowered.scratch.len() - 1)
+    }
+}

@@ -1,0 +1,356 @@
+//! Casts and transposes on the device: raw bytes go into a storage buffer, and a kernel writes the
+//! variable from there.
+
+use crate::cast::{Conversion, SourceDType};
+use crate::device::{Gpu, MemoryKind, binding};
+use crate::download::SMALLEST_STAGING;
+use crate::error::{GpuError, SessionError};
+use crate::fill::Target;
+use crate::mapped::{MappedBytes, Mapping};
+use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
+use crate::store::ALIGNMENT;
+use crate::transfer::{Job, LARGEST_READ};
+use bytemuck::{Pod, Zeroable};
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::sync::Arc;
+use warmstart_graph::DType;
+use warmstart_shaders::CONVERT;
+
+/// The first words of a piece, as `convert.wgsl` names them.
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Header {
+    elements: u32,
+    first: u32,
+    width: u32,
+    height: u32,
+    row: u32,
+    column: u32,
+    columns: u32,
+    source_width: u32,
+    misfit: u32,
+    padding: [u32; 7],
+}
+
+const HEADER: u64 = size_of::<Header>() as u64;
+
+/// A target with what its pieces have in common.
+struct Converted<'a> {
+    target: &'a Target<'a>,
+    conversion: Conversion,
+    /// Elements of a row of the source, if it is transposed.
+    source_width: u64,
+    columns: u64,
+    /// Its place in the list of misfits.
+    misfit: u32,
+    /// One dispatch for each.
+    pipelines: Vec<Arc<wgpu::ComputePipeline>>,
+}
+
+impl Converted<'_> {
+    fn size(&self) -> u64 {
+        self.conversion.from.size() as u64
+    }
+}
+
+/// Elements that follow one another in a source, and their place in a staging buffer. Of a
+/// transposed source: whole rows, or a part of one.
+struct Piece<'a> {
+    of: &'a Converted<'a>,
+    first: u64,
+    elements: u64,
+    at: u64,
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> u64 {
+        self.elements * self.of.size()
+    }
+
+    /// What the kernel reads: whole words.
+    fn bound(&self) -> u64 {
+        HEADER + self.bytes().next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
+    }
+
+    fn width(&self) -> u64 {
+        self.of.source_width.min(self.elements)
+    }
+
+    fn header(&self) -> Header {
+        let (first, elements) = (self.first as u32, self.elements as u32);
+        let straight = Header { elements, first, misfit: self.of.misfit, ..Header::default() };
+        if !self.of.conversion.transpose {
+            return straight;
+        }
+        // A variable is at most one binding of words or halves of words: everything here is below
+        // 2^32.
+        Header {
+            width: self.width() as u32,
+            height: (self.elements / self.width()) as u32,
+            row: (self.first % self.of.source_width) as u32,
+            column: (self.first / self.of.source_width) as u32,
+            columns: self.of.columns as u32,
+            source_width: self.of.source_width as u32,
+            ..straight
+        }
+    }
+
+    /// Workgroups that the kernel needs.
+    fn groups(&self) -> u64 {
+        if self.of.conversion.transpose {
+            let height = self.elements / self.width();
+            return self.width().div_ceil(64) * height.div_ceil(16);
+        }
+        let words = match self.of.target.variable.dtype {
+            DType::F16 => self.elements.div_ceil(2),
+            DType::F32 | DType::I32 | DType::U32 => self.elements,
+        };
+        words.div_ceil(512)
+    }
+}
+
+/// Packs all elements into batches of at most `capacity` bytes, a multiple of `alignment`.
+fn batches<'a>(
+    converted: &'a [Converted<'a>],
+    capacity: u64,
+    alignment: u64,
+) -> Vec<Vec<Piece<'a>>> {
+    let mut batches: Vec<Vec<Piece<'a>>> = Vec::new();
+    let mut room = 0u64;
+    for of in converted {
+        let mut first = 0;
+        while first < of.target.elements {
+            let left = of.target.elements - first;
+            // Pieces begin at even elements, so that none shares a word of the variable with the
+            // one before; four keep the bytes of a piece whole words.
+            let fit = room.saturating_sub(HEADER) / of.size() / 4 * 4;
+            let elements = match of.conversion.transpose {
+                true => match fit / of.source_width {
+                    // A row that no buffer holds is cut; any other waits for an empty one.
+                    0 if room == capacity => fit.min(of.source_width - first % of.source_width),
+                    0 => 0,
+                    // The rest of a row that was cut comes before any whole one.
+                    _ if first % of.source_width > 0 => of.source_width - first % of.source_width,
+                    rows => (rows * of.source_width).min(left),
+                },
+                false => fit.min(left),
+            };
+            if elements == 0 {
+                batches.push(Vec::new());
+                room = capacity;
+                continue;
+            }
+            let piece = Piece { of, first, elements, at: capacity - room };
+            room = room.saturating_sub(piece.bound().next_multiple_of(alignment));
+            first += elements;
+            batches
+                .last_mut()
+                .expect("without one there is no room, so one was pushed")
+                .push(piece);
+        }
+    }
+    batches
+}
+
+/// The kernels of one kind of conversion. Two elements of a transposed `f16` share a word, so that
+/// one dispatch writes the even ones and another the odd ones.
+fn pipelines(
+    gpu: &Gpu,
+    conversion: Conversion,
+    to: DType,
+) -> Result<Vec<Arc<wgpu::ComputePipeline>>, GpuError> {
+    let Conversion { from, transpose } = conversion;
+    let parities = if transpose && to == DType::F16 { 2 } else { 1 };
+    let label = format!("convert {from} to {to}");
+    (0..parities)
+        .map(|parity| {
+            let constants = [
+                ("source_dtype", f64::from(from as u32)),
+                ("variable_dtype", f64::from(SourceDType::from(to) as u32)),
+                ("transpose", f64::from(u32::from(transpose))),
+                ("parity", f64::from(parity)),
+            ];
+            gpu.pipeline(&label, CONVERT, &constants)
+        })
+        .collect()
+}
+
+/// Reads and converts. Returns what is out of range, an error that the sources may have a better
+/// explanation for.
+pub(crate) fn run(
+    job: &Job<'_>,
+    targets: &[Target<'_>],
+) -> Result<Option<SessionError>, SessionError> {
+    let gpu = job.gpu;
+    let mut kernels: HashMap<(Conversion, DType), Vec<Arc<wgpu::ComputePipeline>>> = HashMap::new();
+    let mut converted = Vec::new();
+    for target in targets {
+        let Some(conversion) = target.conversion.filter(|_| target.elements > 0) else { continue };
+        let dtype = target.variable.dtype;
+        let pipelines = match kernels.entry((conversion, dtype)) {
+            hash_map::Entry::Occupied(found) => found.get().clone(),
+            hash_map::Entry::Vacant(place) => {
+                place.insert(pipelines(gpu, conversion, dtype)?).clone()
+            }
+        };
+        let columns = target.variable.shape.last().map_or(1, |&extent| extent as u64);
+        converted.push(Converted {
+            target,
+            conversion,
+            source_width: target.elements / columns,
+            columns,
+            misfit: converted.len() as u32,
+            pipelines,
+        });
+    }
+    if converted.is_empty() {
+        return Ok(None);
+    }
+    let misfits = Misfits::new(gpu, &converted)?;
+    pass_on_all(job, &converted, &misfits)?;
+    misfits.first(gpu, &converted)
+}
+
+fn pass_on_all(
+    job: &Job<'_>,
+    converted: &[Converted<'_>],
+    misfits: &Misfits,
+) -> Result<(), SessionError> {
+    let gpu = job.gpu;
+    let alignment = u64::from(gpu.limits().min_storage_buffer_offset_alignment).max(ALIGNMENT);
+    // Where the host cannot write what kernels read, a worker also has a buffer of the device.
+    let direct = gpu.memory() == MemoryKind::Mappable;
+    let per_worker = BUFFERS_PER_WORKER as u64 + u64::from(!direct);
+    let least = SMALLEST_STAGING / 2 / alignment * alignment;
+    let least = least.max(alignment);
+    let affordable = gpu.staging_bytes() / (per_worker * least);
+    let threads = job.threads(usize::try_from(affordable).unwrap_or(usize::MAX));
+    let share = (gpu.staging_bytes() / (threads as u64 * per_worker)).max(least);
+    let wanted: u64 = converted
+        .iter()
+        .map(|c| (HEADER + c.target.source_bytes()).next_multiple_of(alignment))
+        .fold(0, u64::saturating_add);
+    let capacity = share.min(LARGEST_READ).min(wanted) / alignment * alignment;
+    let batches = batches(converted, capacity, alignment);
+    let usage = match direct {
+        true => wgpu::BufferUsages::STORAGE,
+        false => wgpu::BufferUsages::COPY_SRC,
+    };
+    job.work(threads.min(batches.len()), batches.len(), |next| {
+        let mut ring = Ring::new(gpu, capacity, usage);
+        let mut raw = None;
+        while let Some(task) = next() {
+            let batch = &batches[task];
+            if !direct && raw.is_none() {
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+                raw = Some(gpu.buffer("bytes to be converted", capacity, usage)?);
+            }
+            let read = |mut rest: MappedBytes<'_>| {
+                let mut at = 0;
+                for piece in batch {
+                    let (_, place) = rest.split_at(piece.at - at);
+                    let (mut header, place) = place.split_at(HEADER);
+                    header.write(bytemuck::bytes_of(&piece.header()));
+                    let (into, after) = place.split_at(piece.bytes());
+                    job.read(piece.of.target, piece.first * piece.of.size(), into)?;
+                    (rest, at) = (after, piece.at + HEADER + piece.bytes());
+                }
+                Ok(())
+            };
+            let record = |device: &wgpu::Device,
+                          encoder: &mut wgpu::CommandEncoder,
+                          staging: &wgpu::Buffer| {
+                let pieces = raw.as_ref().unwrap_or(staging);
+                if let (Some(raw), Some(last)) = (&raw, batch.last()) {
+                    encoder.copy_buffer_to_buffer(staging, 0, raw, 0, last.at + last.bound());
+                }
+                dispatch(gpu, device, encoder, batch, pieces, misfits);
+            };
+            ring.next()?.pass_on(gpu, "converting restored variables", read, record)?;
+            job.submitted();
+        }
+        Ok(())
+    })?;
+    // What the device reports about the kernels must come before any origin changes.
+    Ok(gpu.wait_all()?)
+}
+
+fn dispatch(
+    gpu: &Gpu,
+    device: &wgpu::Device,
+    encoder: &mut wgpu::CommandEncoder,
+    batch: &[Piece<'_>],
+    pieces: &wgpu::Buffer,
+    misfits: &Misfits,
+) {
+    let widest = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
+    let mut pass = encoder.begin_compute_pass(&Default::default());
+    for piece in batch {
+        let resources = [
+            binding(pieces, piece.at, piece.bound()),
+            piece.of.target.slice.binding(),
+            misfits.0.as_entire_binding(),
+        ];
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(resources)
+            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+            .collect();
+        let groups = piece.groups();
+        let wide = groups.min(widest);
+        for pipeline in &piece.of.pipelines {
+            // A layout that is made from the shader belongs to its pipeline alone.
+            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(piece.of.target.fill.variable),
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            });
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &group, &[]);
+            pass.dispatch_workgroups(wide as u32, groups.div_ceil(wide) as u32, 1);
+        }
+    }
+}
+
+/// For each converted variable the first element that its dtype cannot hold, as the device found
+/// it. Kept inverted, so that zero says none.
+struct Misfits(wgpu::Buffer);
+
+impl Misfits {
+    fn new(gpu: &Gpu, converted: &[Converted<'_>]) -> Result<Misfits, GpuError> {
+        let bytes = size_of_val(&converted[0].misfit) * converted.len();
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        Ok(Misfits(gpu.buffer("the list of elements out of range", bytes as u64, usage)?))
+    }
+
+    fn first(
+        self,
+        gpu: &Gpu,
+        converted: &[Converted<'_>],
+    ) -> Result<Option<SessionError>, SessionError> {
+        if converted.iter().all(|c| c.target.variable.dtype.is_float()) {
+            return Ok(None);
+        }
+        let what = "the list of elements out of range";
+        let bytes = self.0.size();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let read = gpu.buffer(what, bytes, usage)?;
+        let mapping = gpu.checked(what, |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&self.0, 0, &read, 0, bytes);
+            gpu.queue().submit([encoder.finish()]);
+            Mapping::start(&read, wgpu::MapMode::Read, 0, bytes)
+        })?;
+        gpu.wait_all()?;
+        mapping.finish(gpu, what)?;
+        let view = read.get_mapped_range(..).map_err(|error| internal(what, error))?;
+        let misfits = view.chunks_exact(4).map(bytemuck::pod_read_unaligned::<u32>);
+        let found = converted.iter().zip(misfits).find(|(_, inverted)| *inverted != 0);
+        Ok(found.map(|(of, inverted)| SessionError::OutOfRange {
+            name: of.target.fill.variable.to_owned(),
+            index: u64::from(!inverted),
+            from: of.conversion.from,
+            dtype: of.target.variable.dtype,
+        }))
+    }
+}

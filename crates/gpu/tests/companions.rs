@@ -1,0 +1,204 @@
+//! Kernels that write a second result on the way: which do, which must not, and that both results
+//! are those of the CPU twin.
+
+mod common;
+
+use warmstart_gpu::Session;
+use warmstart_graph::reference::Reference;
+use warmstart_graph::{
+    DType, Graph, Initializer, Optimizer, Schedule, Tensor, TensorData, gradients,
+};
+
+/// Compiles and runs fetches with numbers for every placeholder, compares each with the twin, and
+/// gives the operations of each dispatch.
+#[track_caller]
+fn dispatches(graph: &Graph, fetches: &[Tensor<'_>]) -> Vec<String> {
+    let def = graph.finish().unwrap();
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(graph, fetches, &[]).unwrap();
+    let mut reference = Reference::new(&def);
+    let mut values = Vec::new();
+    let mut needed: Vec<_> = fetches.iter().map(|fetch| fetch.id()).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    while let Some(id) = needed.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let node = def.node(id);
+        needed.extend(&node.inputs);
+        if let warmstart_graph::Op::Placeholder { name, shape, dtype } = &node.op {
+            let numbers = (0..shape.elements()).map(|i| (i * 37 + name.len() * 11) % 101);
+            let value = match dtype {
+                DType::I32 => {
+                    let labels: Vec<i32> = numbers.map(|i| (i % 3) as i32).collect();
+                    TensorData::new(shape, labels)
+                }
+                _ => {
+                    let numbers: Vec<f32> = numbers.map(|i| i as f32 / 50.0 - 1.0).collect();
+                    TensorData::new(shape, numbers)
+                }
+            };
+            values.push((name.clone(), value.unwrap()));
+        }
+    }
+    let mut feeds = Vec::new();
+    for (name, value) in &values {
+        reference.feed(name, value);
+        feeds.push((name.as_str(), value.into()));
+    }
+    let outputs = session.run(&plan, &feeds).unwrap();
+    let ids: Vec<_> = fetches.iter().map(|fetch| fetch.id()).collect();
+    for (at, expected) in reference.run(&ids).unwrap().iter().enumerate() {
+        let found = outputs.tensor(fetches[at]).unwrap().to_f64();
+        assert_eq!(found.len(), expected.elements.len());
+        for (found, expected) in found.iter().zip(&expected.elements) {
+            // Sums of at most 70 products of numbers below 1.
+            assert!((found - expected).abs() < 1e-4, "fetch {at}: {found}, not {expected}\n{plan}");
+        }
+    }
+    plan.dispatches().into_iter().map(|info| info.operations).collect()
+}
+
+fn two(graph: &Graph) -> [Tensor<'_>; 2] {
+    [("x", [70, 13]), ("dy", [70, 9])]
+        .map(|(name, shape)| graph.placeholder(name, shape, DType::F32))
+}
+
+#[test]
+fn a_sum_over_rows_rides_along_with_the_product() {
+    for layout in 0..5 {
+        let graph = Graph::new();
+        let [x, dy] = two(&graph);
+        let (first, second) = match layout {
+            // The order of the two says nothing.
+            0 => (dy.sum(&[0]), x.matmul_with(dy, true, false)),
+            1 => {
+                let product = x.matmul_with(dy, true, false);
+                (product, dy.sum(&[0]))
+            }
+            2 => (dy.sum_keep_dims(&[0]), x.transpose(&[1, 0]).matmul(dy)),
+            // The operand is transposed in memory, and so is what is summed, or not.
+            3 => {
+                let turned = graph.placeholder("turned", [9, 70], DType::F32);
+                (turned.sum(&[1]), x.matmul_with(turned, true, true))
+            }
+            _ => {
+                let turned = graph.placeholder("turned", [9, 70], DType::F32).transpose(&[1, 0]);
+                (turned.sum(&[0]), x.matmul_with(turned, true, false))
+            }
+        };
+        assert_eq!(dispatches(&graph, &[first, second]), ["matmul, sum"], "layout {layout}");
+    }
+}
+
+#[test]
+fn other_sums_have_their_own_dispatch() {
+    for layout in 0..6 {
+        let graph = Graph::new();
+        let [x, dy] = two(&graph);
+        let fetches = match layout {
+            // Along the other axis, of the other operand, of something else.
+            0 => vec![x.matmul_with(dy, true, false), dy.sum(&[1])],
+            1 => vec![x.matmul_with(dy, true, false), x.sum(&[0])],
+            2 => vec![x.matmul_with(dy, true, false), (dy * 2.0).sum(&[0])],
+            3 => vec![x.matmul_with(dy, true, false), dy.reduce_max(&[0])],
+            // Of a reshaped operand, whose columns are others.
+            4 => vec![x.matmul_with(dy, true, false), dy.reshape([35, 18]).sum(&[0])],
+            // With something computed after it.
+            _ => vec![x.matmul_with(dy, true, false), dy.sum(&[0]).exp()],
+        };
+        assert_eq!(dispatches(&graph, &fetches).len(), 2, "layout {layout}");
+    }
+    // Read before the product is computed, which needs it itself.
+    let graph = Graph::new();
+    let [x, dy] = two(&graph);
+    let sums = dy.sum(&[0]);
+    let scaled = x * (sums.sum_all() * 0.01);
+    let product = scaled.matmul_with(dy, true, false);
+    let found = dispatches(&graph, &[product, sums]);
+    assert!(found.iter().all(|operations| !operations.contains(',')), "{found:?}");
+    // One product carries one sum; two sums of one tensor are one.
+    let graph = Graph::new();
+    let [x, dy] = two(&graph);
+    let product = x.matmul_with(dy, true, false);
+    let found = dispatches(&graph, &[dy.sum(&[0]), product, dy.sum_keep_dims(&[0])]);
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn a_cross_entropy_computes_its_gradient_too() {
+    for smoothing in [0.0, 0.25] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [70, 3], DType::F32);
+        let labels = graph.placeholder("labels", [70], DType::I32);
+        let loss = x.softmax_cross_entropy_smoothed(labels, smoothing);
+        let dx = gradients(loss, &[x])[0].unwrap();
+        let expected = ["softmax_cross_entropy, softmax_cross_entropy_gradient", "sum+mul"];
+        assert_eq!(dispatches(&graph, &[loss, dx]), expected);
+        assert_eq!(dispatches(&graph, &[dx]), ["softmax_cross_entropy_gradient"]);
+        assert_eq!(dispatches(&graph, &[loss]), ["softmax_cross_entropy", "sum+mul"]);
+        // The square's gradient needs the loss first.
+        let squared = gradients(loss.square(), &[x])[0].unwrap();
+        let found = dispatches(&graph, &[loss, squared]);
+        assert!(found.iter().all(|operations| !operations.contains(',')), "{found:?}");
+    }
+}
+
+/// Three layers, trained by Adam with clipping and a schedule.
+#[test]
+fn a_training_step_of_three_layers_is_fourteen_dispatches() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [8, 16], DType::F32);
+    let labels = graph.placeholder("labels", [8], DType::I32);
+    let hidden = graph.scope("fc1").linear(x, 33).relu();
+    let hidden = graph.scope("fc2").linear(hidden, 17).relu();
+    let loss = graph.scope("fc3").linear(hidden, 10).softmax_cross_entropy(labels);
+    let schedule = Schedule::cosine(1e-2, 0.0, 100).warm_up(10);
+    let step = Optimizer::adam(schedule).clip_global_norm(1.0).minimize(loss);
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+    assert!(plan.dispatches().len() <= 14, "{plan}");
+    let text = plan.to_string();
+    let count = |what: &str| text.matches(what).count();
+    assert_eq!((count("matmul, sum"), count("matmul+add+relu")), (3, 2), "{plan}");
+    // Without the loss there is one dispatch less.
+    let plan = session.compile(&graph, &[], &[step.update]).unwrap();
+    assert!(plan.dispatches().len() <= 13, "{plan}");
+}
+
+/// What an optimizer reads lies in one buffer, which no kernel may read and write.
+#[test]
+fn gradients_of_gradients_in_the_packed_buffer_have_their_own_dispatch() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [8, 5], DType::F32);
+    let labels = graph.placeholder("labels", [8], DType::I32);
+    let logits = graph.scope("fc").linear(x, 3);
+    // The gradient of this variable is what the others are computed from.
+    let offset = graph.variable("offset", [8, 3], Initializer::Ones);
+    let loss = (logits + offset).softmax_cross_entropy(labels);
+    let step = Optimizer::sgd(0.5).minimize(loss);
+    let def = graph.finish().unwrap();
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+    session.initialize_missing(3).unwrap();
+    let mut reference = Reference::new(&def);
+    for variable in &def.variables {
+        reference.assign(&variable.name, &session.read(&variable.name).unwrap());
+    }
+    let xs: Vec<f32> = (0..40).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    let ys: Vec<i32> = (0..8).map(|i| i % 3).collect();
+    for _ in 0..3 {
+        session.run(&plan, &[("x", (&xs).into()), ("labels", (&ys).into())]).unwrap();
+        reference.feed("x", &TensorData::new([8, 5], xs.clone()).unwrap());
+        reference.feed("labels", &TensorData::new([8], ys.clone()).unwrap());
+        reference.run(&[step.update.id()]).unwrap();
+    }
+    for variable in &def.variables {
+        let found = session.read(&variable.name).unwrap().to_f64();
+        let expected = &reference.variable(&variable.name).unwrap().elements;
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{}: {found}, not {expected}", variable.name);
+        }
+    }
+    assert!(!plan.to_string().contains(", s"), "{plan}");
+}

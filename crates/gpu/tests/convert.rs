@@ -1,0 +1,497 @@
+//! Casts and transposes during a restore: the device against the CPU twin, bit for bit, on both
+//! ways into device memory and with staging buffers far smaller than the variables.
+
+mod common;
+
+use common::{bytes_of, gpu_with, ways};
+use proptest::prelude::*;
+use rand::RngExt;
+use std::io;
+use std::sync::Mutex;
+use warmstart_gpu::{
+    ByteSource, Conversion, Fill, Gpu, LeadingRows, MemoryKind, Origin, Overwrite, Session,
+    SessionError, SourceDType,
+};
+use warmstart_graph::random::{Philox, PhiloxRng};
+use warmstart_graph::{DType, Initializer, Shape, Variable};
+
+const DTYPES: [DType; 4] = [DType::F32, DType::F16, DType::I32, DType::U32];
+
+/// Bytes in memory, behind some others, so that they begin at an odd place. Remembers which were
+/// asked for.
+struct Bytes {
+    bytes: Vec<u8>,
+    asked: Mutex<Vec<(u64, usize)>>,
+    finish: Result<(), &'static str>,
+    finished: Mutex<u32>,
+}
+
+const BEFORE: u64 = 3;
+
+impl Bytes {
+    fn new(bytes: Vec<u8>) -> Bytes {
+        Bytes { bytes, asked: Mutex::default(), finish: Ok(()), finished: Mutex::default() }
+    }
+}
+
+impl ByteSource for Bytes {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.asked.lock().unwrap().push((offset, into.len()));
+        let at = (offset - BEFORE) as usize;
+        let bytes = self.bytes.get(at..at + into.len());
+        into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        // Every byte was asked for once.
+        let mut asked = self.asked.lock().unwrap().clone();
+        asked.sort_unstable();
+        let mut end = BEFORE;
+        for (offset, bytes) in asked {
+            assert_eq!(offset, end);
+            end += bytes as u64;
+        }
+        assert_eq!(end, BEFORE + self.bytes.len() as u64);
+        *self.finished.lock().unwrap() += 1;
+        self.finish.map_err(io::Error::other)
+    }
+}
+
+fn variable(name: &str, dtype: DType, shape: impl Into<Shape>) -> Variable {
+    Variable { dtype, ..common::variable(name, shape, Initializer::Ones) }
+}
+
+fn origin() -> Origin {
+    Origin::Restored { file: "a.safetensors".into(), name: "x".to_owned(), step: None }
+}
+
+fn fill<'a>(variable: &'a str, source: &'a Bytes, conversion: Conversion) -> Fill<'a> {
+    let conversion = Some(conversion);
+    Fill { variable, source, offset: BEFORE, conversion, leading: None, origin: origin() }
+}
+
+fn convert(
+    gpu: &Gpu,
+    variable: &Variable,
+    conversion: Conversion,
+    bytes: &[u8],
+) -> Result<Vec<u8>, SessionError> {
+    let mut session = Session::new(gpu);
+    session.declare(std::slice::from_ref(variable))?;
+    let source = Bytes::new(bytes.to_vec());
+    let fill = fill(&variable.name, &source, conversion);
+    let progress = Mutex::new(0);
+    let done = session.restore(&[fill], &|bytes| *progress.lock().unwrap() = bytes)?;
+    assert_eq!((done.bytes, *progress.lock().unwrap()), (bytes.len() as u64, bytes.len() as u64));
+    assert_eq!(*source.finished.lock().unwrap(), 1);
+    Ok(bytes_of(&session, &variable.name))
+}
+
+#[track_caller]
+fn assert_same(device: &[u8], twin: &[u8], size: usize, about: &str) {
+    assert_eq!(device.len(), twin.len(), "{about}");
+    let differ = device.chunks(size).zip(twin.chunks(size)).position(|(a, b)| a != b);
+    if let Some(at) = differ {
+        let range = at * size..(at + 1) * size;
+        panic!("{about}: element {at}: {:x?}, not {:x?}", &device[range.clone()], &twin[range]);
+    }
+}
+
+/// Converts on the device and on the host.
+#[track_caller]
+fn assert_twin(gpu: &Gpu, variable: &Variable, conversion: Conversion, bytes: &[u8]) {
+    let columns = variable.shape.last().copied().unwrap_or(1);
+    let twin = conversion.evaluate(bytes, variable.dtype, columns).unwrap();
+    let device = convert(gpu, variable, conversion, bytes).unwrap();
+    let about = format!("{conversion:?} to {} {}", variable.dtype, variable.shape);
+    assert_same(&device, &twin, variable.dtype.size(), &about);
+}
+
+fn assert_cast(gpu: &Gpu, from: SourceDType, bytes: &[u8]) {
+    for to in DTYPES.into_iter().filter(|to| from.casts_to(*to)) {
+        let conversion = Conversion { from, transpose: false };
+        let elements = bytes.len() / from.size();
+        if conversion.evaluate(bytes, to, 1).is_some() {
+            assert_twin(gpu, &variable("x", to, [elements]), conversion, bytes);
+        }
+    }
+}
+
+#[test]
+fn every_pattern_of_16_bits() {
+    let gpu = common::gpu();
+    let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    for from in [SourceDType::F16, SourceDType::Bf16, SourceDType::I16, SourceDType::U16] {
+        assert_cast(&gpu, from, &bytes);
+    }
+}
+
+#[test]
+fn every_pattern_of_8_bits() {
+    let gpu = common::gpu();
+    let bytes: Vec<u8> = (0..=u8::MAX).collect();
+    use SourceDType::{Bool, F8E4M3, F8E5M2, I8, U8};
+    for from in [Bool, U8, I8, F8E4M3, F8E5M2] {
+        assert_cast(&gpu, from, &bytes);
+    }
+}
+
+/// Doubles around every place where rounding to `f32` or `f16` changes its ways.
+fn doubles() -> Vec<f64> {
+    let mut values = vec![0.0, f64::INFINITY, f64::MAX, f64::MIN_POSITIVE, f64::from_bits(1)];
+    values.extend((-152..=130).flat_map(|exponent| {
+        let power = 2f64.powi(exponent);
+        let step = power * f64::from(f32::EPSILON);
+        let half_step = power * 2f64.powi(-10);
+        [0.0, 0.5, 1.0, 1.5, 2.5]
+            .into_iter()
+            .flat_map(move |n| [power + n * step, power + n * half_step, power - n * step])
+    }));
+    let near: Vec<f64> =
+        values.iter().flat_map(|value| [value.next_down(), *value, value.next_up()]).collect();
+    let mut values: Vec<f64> = near.iter().flat_map(|value| [*value, -value]).collect();
+    let nans = [0x7ff0_0000_0000_0001u64, 0xfff8_0000_0000_0000, 0x7ff4_5678_9abc_def0, u64::MAX];
+    values.extend(nans.map(f64::from_bits));
+    let mut random = Philox::new(3, "bytes").rng();
+    values.extend((0..100_000).map(|_| f64::from_bits(random.random())));
+    // Most random patterns are far out of the range of f32.
+    values.extend((0..100_000).map(|_| {
+        let exponent = random.random_range(1023u64 - 160..1023 + 135);
+        f64::from_bits(random.random::<u64>() & 0x800f_ffff_ffff_ffff | exponent << 52)
+    }));
+    values
+}
+
+#[test]
+fn doubles_round_to_the_nearest() {
+    let gpu = common::gpu();
+    let bytes: Vec<u8> = doubles().into_iter().flat_map(f64::to_le_bytes).collect();
+    assert_cast(&gpu, SourceDType::F64, &bytes);
+}
+
+#[test]
+fn singles_round_to_the_nearest_half() {
+    let gpu = common::gpu();
+    let mut random = Philox::new(4, "bytes").rng();
+    let bytes: Vec<u8> = doubles()
+        .into_iter()
+        .map(|value| value as f32)
+        .chain((0..100_000).map(|_| f32::from_bits(random.random())))
+        .flat_map(f32::to_le_bytes)
+        .collect();
+    assert_cast(&gpu, SourceDType::F32, &bytes);
+}
+
+#[test]
+fn integers_round_to_the_nearest_or_stay() {
+    let gpu = common::gpu();
+    let mut random = Philox::new(5, "bytes").rng();
+    let mut values: Vec<u64> = vec![0, 1, u64::MAX, 1 << 63, (1 << 63) - 1];
+    for bit in 0..64 {
+        let near = |at: u64| [at.wrapping_sub(1), at, at.wrapping_add(1)];
+        // Around powers of two, and around ties of 24 bits.
+        let tie = (1u64 << bit) | ((1u64 << bit) >> 24);
+        values.extend([1 << bit, tie, tie | ((1u64 << bit) >> 23)].into_iter().flat_map(near));
+    }
+    values.extend((0..20_000).map(|_| random.random::<u64>() >> random.random_range(0..64u32)));
+    let signed: Vec<u64> = values.iter().flat_map(|v| [*v, v.wrapping_neg()]).collect();
+    let long = |values: &[u64]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
+    let short =
+        |values: &[u64]| values.iter().flat_map(|v| (*v as u32).to_le_bytes()).collect::<Vec<u8>>();
+    for from in [SourceDType::I64, SourceDType::U64] {
+        assert_cast(&gpu, from, &long(&signed));
+        // What fits.
+        for (to, least, greatest) in
+            [(DType::I32, i64::from(i32::MIN), i64::from(i32::MAX)), (DType::U32, 0, 0xffff_ffff)]
+        {
+            let least = if from == SourceDType::U64 { 0 } else { least };
+            let fit = |v: &u64| (least..=greatest).contains(&(*v as i64));
+            let fitting: Vec<u64> = signed.iter().copied().filter(fit).collect();
+            assert!(fitting.len() > 1000);
+            let conversion = Conversion { from, transpose: false };
+            let variable = variable("x", to, [fitting.len()]);
+            assert_twin(&gpu, &variable, conversion, &long(&fitting));
+        }
+    }
+    for from in [SourceDType::I32, SourceDType::U32] {
+        assert_cast(&gpu, from, &short(&signed));
+    }
+}
+
+/// Elements that every dtype they are cast to can hold.
+fn holdable(from: SourceDType, elements: usize, seed: u64) -> Vec<u8> {
+    let mut random = Philox::new(seed, "bytes").rng();
+    let element = |random: &mut PhiloxRng| {
+        let mut bytes: Vec<u8> = (0..from.size()).map(|_| random.random()).collect();
+        if !from.is_float() {
+            bytes[from.size() - 1] &= 0x7f;
+            bytes.iter_mut().skip(4).for_each(|byte| *byte = 0);
+            bytes.iter_mut().skip(3).for_each(|byte| *byte &= 0x7f);
+        }
+        bytes
+    };
+    (0..elements).flat_map(|_| element(&mut random)).collect()
+}
+
+#[test]
+fn large_and_transposed_in_small_pieces() {
+    // Rows that fit a piece many times, once, and not at all.
+    let shapes = [[1, 1], [3, 5], [67, 129], [1023, 33], [9001, 3], [3, 9001], [1, 20_001]];
+    for (memory, staging) in ways() {
+        let gpu = gpu_with(memory, staging);
+        let mut session = Session::new(&gpu);
+        let mut variables = Vec::new();
+        let mut conversions = Vec::new();
+        for (number, shape) in shapes.into_iter().enumerate() {
+            for (from, to) in pairs().filter(|pair| {
+                // All pairs with one shape; with the others what differs in layout.
+                use SourceDType::{F16, F32, F64, U8};
+                number == 2 || [U8, F16, F32, F64].contains(&pair.0) && pair.1.is_float()
+            }) {
+                let name = format!("{number}/{from}/{to}");
+                variables.push(variable(&name, to, shape));
+                conversions.push(Conversion { from, transpose: number != 1 });
+            }
+        }
+        session.declare(&variables).unwrap();
+        let sources: Vec<Bytes> = (0..)
+            .zip(variables.iter().zip(&conversions))
+            .map(|(seed, (v, c))| Bytes::new(holdable(c.from, v.shape.elements(), seed)))
+            .collect();
+        let fills: Vec<Fill<'_>> = variables
+            .iter()
+            .zip(&sources)
+            .zip(&conversions)
+            .map(|((variable, source), conversion)| fill(&variable.name, source, *conversion))
+            .collect();
+        session.restore(&fills, &|_| {}).unwrap();
+        for ((variable, source), conversion) in variables.iter().zip(&sources).zip(&conversions) {
+            let twin = conversion.evaluate(&source.bytes, variable.dtype, variable.shape[1]);
+            let device = bytes_of(&session, &variable.name);
+            let about = format!("{memory:?} {staging} {conversion:?} {}", variable.shape);
+            assert_same(&device, &twin.unwrap(), variable.dtype.size(), &about);
+        }
+    }
+}
+
+fn pairs() -> impl Iterator<Item = (SourceDType, DType)> {
+    let all = |from: SourceDType| DTYPES.into_iter().map(move |to| (from, to));
+    SourceDType::ALL.into_iter().flat_map(all).filter(|(from, to)| from.casts_to(*to))
+}
+
+#[test]
+fn pieces_of_a_tensor_meet_without_a_seam() {
+    // Several times the largest read.
+    let gpu = gpu_with(MemoryKind::Mappable, 128 << 20);
+    let bytes = holdable(SourceDType::F64, 2_500_001, 1);
+    let straight = Conversion { from: SourceDType::F64, transpose: false };
+    assert_twin(&gpu, &variable("x", DType::F16, [2_500_001]), straight, &bytes);
+    let bytes = holdable(SourceDType::F32, 1_501 * 2_003, 1);
+    let turned = Conversion { from: SourceDType::F32, transpose: true };
+    assert_twin(&gpu, &variable("x", DType::F32, [1_501, 2_003]), turned, &bytes);
+    assert_twin(&gpu, &variable("x", DType::F16, [2_003, 1_501]), turned, &bytes);
+}
+
+#[test]
+fn the_rows_after_the_leading_ones_are_initialized() {
+    for (memory, staging) in ways() {
+        let gpu = gpu_with(memory, staging);
+        let uniform = Initializer::Uniform { low: -1.0, high: 1.0 };
+        // Odd rows of halves end in the middle of a word.
+        let variables: Vec<Variable> = [DType::F16, DType::F32]
+            .into_iter()
+            .flat_map(|dtype| ["plain", "cast", "turned", "none", "all"].map(|name| (dtype, name)))
+            .map(|(dtype, name)| {
+                let whole = common::variable(&format!("{name}/{dtype}"), [9, 5], uniform.clone());
+                Variable { dtype, ..whole }
+            })
+            .collect();
+        let mut fresh = Session::new(&gpu);
+        fresh.declare(&variables).unwrap();
+        fresh.initialize_all(7, Overwrite::Refuse).unwrap();
+        let mut session = Session::new(&gpu);
+        session.declare(&variables).unwrap();
+        session.initialize_all(1, Overwrite::Refuse).unwrap();
+        let asked: Vec<(usize, Conversion)> = variables
+            .iter()
+            .map(|variable| {
+                let own = SourceDType::from(variable.dtype);
+                let kept = Conversion { from: own, transpose: false };
+                match variable.name.split('/').next() {
+                    Some("cast") => (3, Conversion { from: SourceDType::Bf16, ..kept }),
+                    Some("turned") => (3, Conversion { from: SourceDType::F64, transpose: true }),
+                    Some("none") => (0, kept),
+                    Some("all") => (9, kept),
+                    _ => (3, kept),
+                }
+            })
+            .collect();
+        let sources: Vec<Bytes> = asked
+            .iter()
+            .map(|(rows, conversion)| Bytes::new(holdable(conversion.from, rows * 5, 2)))
+            .collect();
+        let grown = |rows| Origin::PartlyRestored {
+            file: "a.safetensors".into(),
+            name: "x".to_owned(),
+            step: None,
+            rows,
+            of: 9,
+            initializer: uniform.clone(),
+            seed: 7,
+        };
+        let fills: Vec<Fill<'_>> = variables
+            .iter()
+            .zip(&sources)
+            .zip(&asked)
+            .map(|((variable, source), (rows, conversion))| Fill {
+                leading: Some(LeadingRows { rows: *rows, seed: 7 }),
+                origin: grown(*rows),
+                ..fill(&variable.name, source, *conversion)
+            })
+            .collect();
+        session.restore(&fills, &|_| {}).unwrap();
+        assert_eq!(session.seed(), Some(1));
+        for ((variable, source), (rows, conversion)) in variables.iter().zip(&sources).zip(&asked) {
+            let name = &variable.name;
+            let mut wanted = conversion.evaluate(&source.bytes, variable.dtype, 5).unwrap();
+            let split = wanted.len();
+            wanted.extend_from_slice(&bytes_of(&fresh, name)[split..]);
+            let about = format!("{memory:?} {name}");
+            assert_same(&bytes_of(&session, name), &wanted, variable.dtype.size(), &about);
+            assert_eq!(session.variable(name).unwrap().origin, grown(*rows));
+        }
+    }
+}
+
+/// A session whose variables have values, and what a restore that fails must leave as it is.
+struct Before {
+    session: Session,
+    bytes: Vec<Vec<u8>>,
+    origins: Vec<Origin>,
+    names: Vec<String>,
+}
+
+impl Before {
+    fn new(gpu: &Gpu, variables: &[Variable]) -> Before {
+        let mut session = Session::new(gpu);
+        session.declare(variables).unwrap();
+        session.initialize_all(5, Overwrite::Refuse).unwrap();
+        let names: Vec<String> = variables.iter().map(|v| v.name.clone()).collect();
+        let bytes = names.iter().map(|name| bytes_of(&session, name)).collect();
+        let origins = session.variables().iter().map(|info| info.origin.clone()).collect();
+        Before { session, bytes, origins, names }
+    }
+
+    #[track_caller]
+    fn assert_refuses(&mut self, fills: &[Fill<'_>]) -> SessionError {
+        let error = self.session.restore(fills, &|_| {}).unwrap_err();
+        for (name, bytes) in self.names.iter().zip(&self.bytes) {
+            assert!(bytes_of(&self.session, name) == *bytes, "{name} after: {error}");
+        }
+        let origins: Vec<Origin> =
+            self.session.variables().iter().map(|info| info.origin.clone()).collect();
+        assert_eq!(origins, self.origins);
+        error
+    }
+}
+
+#[test]
+fn an_integer_out_of_range_changes_nothing() {
+    for (memory, staging) in ways() {
+        let variables =
+            [variable("a", DType::F32, [70_000]), variable("b", DType::I32, [10_000, 7])];
+        let mut before = Before::new(&gpu_with(memory, staging), &variables);
+        let good = Bytes::new(holdable(SourceDType::F64, 70_000, 1));
+        let mut bytes = holdable(SourceDType::I64, 70_000, 1);
+        // Two of them: the first is named.
+        for at in [69_998, 31_234] {
+            bytes[at * 8..at * 8 + 8].copy_from_slice(&(-0x8000_0001i64).to_le_bytes());
+        }
+        for transpose in [false, true] {
+            let bad = Bytes::new(bytes.clone());
+            let conversion = Conversion { from: SourceDType::I64, transpose };
+            let of_doubles = Conversion { from: SourceDType::F64, transpose: false };
+            let fills = [fill("a", &good, of_doubles), fill("b", &bad, conversion)];
+            good.asked.lock().unwrap().clear();
+            let error = before.assert_refuses(&fills);
+            assert!(matches!(error, SessionError::OutOfRange { index: 31_234, .. }), "{error}");
+            assert!(error.to_string().contains("i64 source of variable `b`"), "{error}");
+            // Where the source itself objects, that is the reason.
+            let refused = Bytes { finish: Err("the sum differs"), ..Bytes::new(bytes.clone()) };
+            let error = before.assert_refuses(&[fill("b", &refused, conversion)]);
+            assert!(matches!(error, SessionError::Refused { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_objects_at_the_end_changes_nothing() {
+    for (memory, staging) in ways() {
+        let variables = [variable("a", DType::F32, [9_000]), variable("b", DType::F16, [9_001])];
+        let mut before = Before::new(&gpu_with(memory, staging), &variables);
+        for (from, rows) in [(SourceDType::F32, None), (SourceDType::Bf16, Some(99))] {
+            let good = Bytes::new(holdable(from, rows.unwrap_or(9_000), 1));
+            let bad = holdable(SourceDType::F16, 9_001, 1);
+            let bad = Bytes { finish: Err("the sum differs"), ..Bytes::new(bad) };
+            let good = Fill {
+                leading: rows.map(|rows| LeadingRows { rows, seed: 77 }),
+                ..fill("a", &good, Conversion { from, transpose: false })
+            };
+            let bad = fill("b", &bad, Conversion { from: SourceDType::F16, transpose: false });
+            let error = before.assert_refuses(&[good, bad]);
+            assert!(matches!(error, SessionError::Refused { .. }), "{error}");
+            assert!(error.to_string().contains("`b`"), "{error}");
+            assert!(error.to_string().contains("the sum differs"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_read_that_fails_among_conversions_changes_nothing() {
+    for (memory, staging) in ways() {
+        let variables =
+            [variable("a", DType::F32, [300, 100]), variable("b", DType::F16, [100, 301])];
+        let mut before = Before::new(&gpu_with(memory, staging), &variables);
+        let good = Bytes::new(holdable(SourceDType::F64, 30_000, 1));
+        let cut = Bytes::new(holdable(SourceDType::F64, 30_099, 1));
+        let turned = Conversion { from: SourceDType::F64, transpose: true };
+        let error = before.assert_refuses(&[fill("a", &good, turned), fill("b", &cut, turned)]);
+        assert!(matches!(error, SessionError::Source { .. }), "{error}");
+        assert!(error.to_string().contains("`b`"), "{error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_converted_is_said_before_anything_is_read() {
+    let variables = [variable("a", DType::I32, [4]), variable("b", DType::F32, [2, 2, 2])];
+    let mut before = Before::new(&common::gpu(), &variables);
+    let source = Bytes::new(Vec::new());
+    let floats = Conversion { from: SourceDType::F32, transpose: false };
+    let error = before.assert_refuses(&[fill("a", &source, floats)]);
+    assert!(matches!(error, SessionError::NoCast { .. }), "{error}");
+    let turned = Conversion { from: SourceDType::F16, transpose: true };
+    let error = before.assert_refuses(&[fill("b", &source, turned)]);
+    assert!(matches!(error, SessionError::TransposedRank { .. }), "{error}");
+    let leading = Some(LeadingRows { rows: 3, seed: 0 });
+    let error = before.assert_refuses(&[Fill { leading, ..fill("b", &source, floats) }]);
+    assert!(matches!(error, SessionError::LeadingRows { rows: 3, .. }), "{error}");
+    assert!(source.asked.lock().unwrap().is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_matrix(
+        from in 0usize..15, to in 0usize..4, rows in 0usize..200, columns in 0usize..200,
+        transpose: bool, way in 0usize..3, seed: u64,
+    ) {
+        let (from, to) = (SourceDType::ALL[from], DTYPES[to]);
+        prop_assume!(from.casts_to(to));
+        let (memory, staging) = ways()[way];
+        let bytes = holdable(from, rows * columns, seed);
+        let variable = variable("x", to, [rows, columns]);
+        assert_twin(&gpu_with(memory, staging), &variable, Conversion { from, transpose }, &bytes);
+    }
+}

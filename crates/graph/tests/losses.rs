@@ -1,0 +1,68 @@
+//! Losses between a prediction and a target compare element with element, or refuse.
+
+use warmstart_graph::{DType, Graph, Problem, Shape, Tensor};
+
+/// A loss by its name.
+type Loss = (&'static str, for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>);
+
+const LOSSES: [Loss; 3] = [
+    ("mean_squared_error", |x, t| x.mean_squared_error(t)),
+    ("huber", |x, t| x.huber(t, 1.0)),
+    ("binary_cross_entropy_with_logits", |x, t| x.binary_cross_entropy_with_logits(t)),
+];
+
+/// All of these broadcast, to more elements than either has or to those of the larger.
+#[test]
+fn targets_of_another_shape_are_refused() {
+    let pairs: [(&[usize], &[usize]); 6] = [
+        (&[8], &[8, 1]),
+        (&[8, 1], &[8]),
+        (&[8, 3], &[3]),
+        (&[8, 3], &[1, 3]),
+        (&[8], &[1]),
+        (&[], &[8]),
+    ];
+    for (name, loss) in LOSSES {
+        for (prediction, target) in pairs {
+            let graph = Graph::new();
+            let x = graph.scope("model").placeholder("x", prediction, DType::F32);
+            let t = graph.placeholder("t", target, DType::F32);
+            let _ = loss(x, t).sqrt();
+            let errors = graph.finish().unwrap_err().0;
+            assert_eq!(errors.len(), 1, "{errors:#?}");
+            let (prediction, target) = (Shape::from(prediction), Shape::from(target));
+            assert_eq!(errors[0].location.file, file!());
+            assert_eq!((errors[0].operation.as_str(), errors[0].scope.as_str()), (name, "model"));
+            let text = errors[0].to_string();
+            let advice = format!("`.reshape({prediction})`");
+            assert!(text.contains(&advice) && text.contains(&target.to_string()), "{text}");
+            assert_eq!(errors[0].problem, Problem::LossShapes { prediction, target });
+        }
+    }
+}
+
+#[test]
+fn the_refusal_is_at_the_line_of_the_loss() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [8], DType::F32);
+    let t = graph.placeholder("t", [8, 1], DType::F32);
+    let line = line!();
+    let _ = x.mean_squared_error(t);
+    let _ = x.huber(t, 1.0);
+    let _ = x.binary_cross_entropy_with_logits(t);
+    let errors = graph.finish().unwrap_err().0;
+    let lines: Vec<u32> = errors.iter().map(|error| error.location.line).collect();
+    assert_eq!(lines, [line + 1, line + 2, line + 3]);
+}
+
+#[test]
+fn equal_shapes_and_scalar_targets_are_taken() {
+    for (name, loss) in LOSSES {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [4, 2], DType::F32);
+        let t = graph.placeholder("t", [4, 2], DType::F32);
+        let all = [loss(x, t), loss(x, x.number(1.0)), loss(x.sum_all(), t.sum_all())];
+        assert!(all.iter().all(|loss| loss.shape() == Shape::scalar()), "{name}");
+        assert!(graph.finish().is_ok(), "{name}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Several updates in one run: everything is read before anything is written, the global step
+//! rises by one, and no variable is written twice.
+
+use warmstart_graph::reference::{Reference, ReferenceError, Value};
+use warmstart_graph::{
+    DType, Graph, GraphDef, Initializer, Op, Optimizer, Problem, Schedule, Tensor, TensorData,
+};
+
+/// A variable and the loss that pulls it to a number, both of two elements.
+fn pulled<'g>(graph: &'g Graph, name: &str) -> Tensor<'g> {
+    let variable = graph.variable(name, [2], Initializer::Zeros);
+    (variable * variable - 2.0).square().sum_all()
+}
+
+fn zeros(def: &GraphDef) -> Reference<'_> {
+    let mut reference = Reference::new(def);
+    for variable in &def.variables {
+        let elements = vec![0.0; variable.shape.elements()];
+        reference.assign(&variable.name, Value { shape: variable.shape.clone(), elements });
+    }
+    for name in ["a", "b"] {
+        reference.assign(name, &TensorData::new([2], [0.5f32, -1.5]).unwrap());
+    }
+    reference
+}
+
+fn schedules() -> [Optimizer; 2] {
+    let rate = Schedule::cosine(0.1, 0.0, 12).warm_up(3);
+    [
+        Optimizer::adamw(rate).named("first"),
+        Optimizer::sgd(Schedule::step(0.2, 2, 0.5)).momentum(0.9),
+    ]
+}
+
+/// Two optimizers in one run do what each does alone.
+#[test]
+fn two_optimizers_see_the_same_step() {
+    let [first, second] = schedules();
+    let graph = Graph::new();
+    let (a, b) = (pulled(&graph, "a"), pulled(&graph, "b"));
+    let updates = [first.minimize(a).update.id(), second.minimize(b).update.id()];
+    let def = graph.finish().unwrap();
+    let mut both = zeros(&def);
+    let mut alone = [zeros(&def), zeros(&def)];
+    for step in 1..=8 {
+        // The order of the updates says nothing, nor does naming one twice.
+        let order = [updates[step % 2], updates[1 - step % 2], updates[0]];
+        both.run(&order).unwrap();
+        for (reference, update) in alone.iter_mut().zip(updates) {
+            reference.run(&[update]).unwrap();
+        }
+        for name in ["global_step", "first/step", "sgd/step"] {
+            assert_eq!(both.variable(name).unwrap().elements, [step as f64], "{name}");
+        }
+        assert_eq!(both.variable("a"), alone[0].variable("a"), "step {step}");
+        assert_eq!(both.variable("b"), alone[1].variable("b"), "step {step}");
+    }
+    assert_ne!(both.variable("a"), both.variable("b"));
+}
+
+/// Variables chosen by name are trained, and only those.
+#[test]
+fn chosen_variables_are_trained() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [4, 3], DType::F32);
+    let loss = graph.scope("fc").linear(x, 2).square().mean_all();
+    // A function that looks at the graph itself must find it usable.
+    let biases = Optimizer::sgd(0.1)
+        .minimize_where(loss, |v| v.name.ends_with("/bias") && graph.named("none").is_none());
+    let names: Vec<&str> = biases.gradients.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["fc/bias"]);
+    let line = line!() + 1;
+    let none = Optimizer::adam(0.1).minimize_where(loss, |_| false);
+    assert!(none.gradients.is_empty());
+    let errors = graph.finish().unwrap_err().0;
+    assert_eq!((errors.len(), errors[0].location.line), (1, line));
+    assert_eq!(errors[0].problem, Problem::NothingToTrain);
+}
+
+#[test]
+fn a_variable_is_written_by_one_update() {
+    let graph = Graph::new();
+    let loss = pulled(&graph, "a") + pulled(&graph, "b");
+    let first = line!() + 1;
+    let one = Optimizer::adam(0.1).minimize(loss).update;
+    let two = Optimizer::sgd(0.1).minimize_where(loss, |v| v.name == "b").update;
+    let three = graph.constant(7u32).assign_to(graph.global_step());
+    let four = graph.constant(9u32).assign_to(graph.global_step());
+    let def = graph.finish().unwrap();
+    let ids = [one, two, three, four].map(|update| update.id());
+    let found = def.check_updates(&ids).unwrap_err().0;
+    assert_eq!(found.len(), 3, "{found:#?}");
+    let expected = [
+        (1, "b", "optimizer_update"),
+        (2, "global_step", "optimizer_update"),
+        (3, "global_step", "optimizer_update"),
+    ];
+    for (error, (line, variable, operation)) in found.iter().zip(expected) {
+        assert_eq!((error.location.file.as_str(), error.location.line), (file!(), first + line));
+        let Problem::WrittenTwice { variables, operation: by, first: place } = &error.problem
+        else {
+            panic!("{error}")
+        };
+        assert_eq!((&variables[..], by.as_str()), (&[variable.to_owned()][..], operation));
+        assert_eq!(place.line, first);
+        assert!(error.to_string().contains("minimize_where"), "{error}");
+    }
+    // The twin refuses as well, and changes nothing.
+    let mut reference = zeros(&def);
+    let refused = reference.run(&ids[..2]);
+    assert!(matches!(refused, Err(ReferenceError::Graph(_))), "{refused:?}");
+    assert_eq!(reference.variable("adam/step").unwrap().elements, [0.0]);
+    // Each by itself is fine, and one update named twice is one update.
+    for id in ids {
+        assert!(def.check_updates(&[id, id]).is_ok());
+    }
+    reference.run(&[ids[0], ids[0]]).unwrap();
+    assert_eq!(reference.variable("global_step").unwrap().elements, [1.0]);
+}
+
+/// Graphs may come from elsewhere, with a global step for each optimizer.
+#[test]
+fn each_global_step_rises_by_one() {
+    let [first, second] = schedules();
+    let graph = Graph::new();
+    let (a, b) = (pulled(&graph, "a"), pulled(&graph, "b"));
+    let other = graph.root().state_of("other_step", [], DType::U32, Initializer::Zeros);
+    let updates = [first.minimize(a).update.id(), second.minimize(b).update.id()];
+    let mut def = graph.finish().unwrap();
+    let Op::Variable(other) = def.node(other.id()).op else { panic!("a variable") };
+    let Op::OptimizerUpdate(update) = &mut def.nodes[updates[1].0].op else { panic!("an update") };
+    update.global_step = other;
+    def.validate().unwrap();
+    let mut reference = zeros(&def);
+    reference.assign("other_step", &TensorData::from(40u32));
+    for step in 1..=3 {
+        reference.run(&updates).unwrap();
+        assert_eq!(reference.variable("global_step").unwrap().elements, [f64::from(step)]);
+        assert_eq!(reference.variable("other_step").unwrap().elements, [f64::from(40 + step)]);
+    }
+}

@@ -1,0 +1,229 @@
+//! A run of training steps: what is done around each of them.
+
+use crate::metrics::{Axis, LossCurve, MetricsTable, MetricsWriter};
+use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use warmstart_checkpoint::{SaveOptions, Saver};
+use warmstart_gpu::{Outputs, Session};
+use warmstart_graph::{Role, Tensor};
+
+/// A run of training steps, from [`Training::begin`].
+pub struct Run {
+    training: Training,
+    saver: Saver,
+    options: SaveOptions,
+    begun: Begun,
+    seed: u64,
+    /// Steps done since the very first, resumed ones included.
+    done: u64,
+    /// The newest checkpoint with its step: restored or saved by this run.
+    newest: Option<(u64, PathBuf)>,
+    /// None as long as a run has nothing to write.
+    metrics: Option<MetricsWriter>,
+    /// Metrics of the step under way.
+    pending: Vec<(String, f64)>,
+    progress: Progress,
+    watch: LossWatch,
+    /// Whether it was said that checkpoints are left out.
+    warned: bool,
+}
+
+impl Run {
+    /// A run that is about to do the step after `first`.
+    pub(crate) fn new(
+        training: &Training,
+        (saver, options): (Saver, SaveOptions),
+        begun: Begun,
+        seed: u64,
+        first: u64,
+    ) -> Result<Run, TrainingError> {
+        let last = training.steps;
+        let complete = first >= last;
+        let mut progress = match (training.quiet, complete) {
+            (true, _) => Progress::hidden(first, last),
+            (false, false) => Progress::new(first, last),
+            // A bar for nothing would only puzzle.
+            (false, true) => Progress::log(first, last, std::io::stderr()),
+        };
+        if complete {
+            progress.say(format_args!(
+                "nothing is left to train: {last} steps were asked for, and {} is at step {first}; ask for more to go on",
+                training.directory.display()
+            ));
+        }
+        let newest = match &begun {
+            Begun::Restored(report) => Some((first, report.file().to_owned())),
+            Begun::Initialized { .. } => None,
+        };
+        let metrics = if complete { None } else { Some(open_metrics(training, first)?) };
+        Ok(Run {
+            training: training.clone(),
+            saver,
+            options,
+            begun,
+            seed,
+            done: first,
+            newest,
+            metrics,
+            pending: Vec::new(),
+            progress,
+            watch: LossWatch::new(training.on_non_finite),
+            warned: false,
+        })
+    }
+
+    /// What the run began with.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
+    /// The seed of the run: that of the checkpoint it began with, else the one
+    /// [given](Training::seed). What is to go on exactly after a resume, such as the order of
+    /// [`Batches`](crate::Batches), is drawn from it.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The step to do next, counted from 0 over all runs; `None` when all are done.
+    pub fn next_step(&self) -> Option<u64> {
+        (self.done < self.training.steps).then_some(self.done)
+    }
+
+    /// Notes a metric, to be written with the step that is recorded next.
+    pub fn metric(&mut self, name: &str, value: f64) {
+        self.pending.push((name.to_owned(), value));
+    }
+
+    /// Notes that a step was run. Every so many steps the loss is read, shown and written, and a
+    /// checkpoint is saved. The plan must fetch `loss`.
+    ///
+    /// The loss is that of before the step's update, so it cannot tell what the update made of the
+    /// weights. They are looked at too before they are saved: see [`Run::save`]. Under
+    /// [`OnNonFinite::WarnOnce`] and [`OnNonFinite::Ignore`] a checkpoint that would hold NaN or
+    /// infinities is left out, and training goes on.
+    ///
+    /// # Errors
+    /// Under [`OnNonFinite::Stop`], [`TrainingError::NonFinite`] if the loss is not finite, and
+    /// [`TrainingError::NonFiniteVariables`] if it is a step to be saved and a weight or slot is
+    /// not finite; nothing is saved then. The other variants if reading or writing fails.
+    pub fn record(
+        &mut self,
+        session: &Session,
+        outputs: &Outputs,
+        loss: Tensor<'_>,
+    ) -> Result<(), TrainingError> {
+        let step = self.done;
+        self.done += 1;
+        let save = self.done.is_multiple_of(self.training.save_every);
+        let last = self.done == self.training.steps;
+        let log = self.done.is_multiple_of(self.training.log_every) || last;
+        let mut shown = None;
+        if log || save || !self.pending.is_empty() {
+            let value = outputs.scalar(loss)?;
+            if let Some(warning) = self.watch.check(step, value)? {
+                self.progress.say(warning);
+            }
+            shown = Some(value);
+            let mut row = vec![("loss", f64::from(value))];
+            row.extend(self.pending.iter().map(|(name, value)| (name.as_str(), *value)));
+            let metrics = match &mut self.metrics {
+                Some(metrics) => metrics,
+                // The program goes on although all steps are done.
+                none => none.insert(open_metrics(&self.training, step)?),
+            };
+            metrics.write(self.done, &row)?;
+            self.pending.clear();
+        }
+        self.progress.update(self.done, shown);
+        if save {
+            let saved = self.save(session).map(|_| ());
+            match (saved, self.training.on_non_finite) {
+                (saved, OnNonFinite::Stop) => saved?,
+                (Err(TrainingError::NonFiniteVariables(found)), what) => {
+                    if what == OnNonFinite::WarnOnce && !self.warned {
+                        self.progress.say(found);
+                    }
+                    self.warned = true;
+                }
+                (saved, _) => saved?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows a line without disturbing the progress.
+    pub fn say(&mut self, text: impl fmt::Display) {
+        self.progress.say(text);
+    }
+
+    /// Saves now, whatever the plan of saves. Before that, the device looks at every trainable
+    /// variable and every slot: weights that are NaN or infinite are never saved, whatever
+    /// [`Training::on_non_finite`] says, and so never push out an older checkpoint either. Other
+    /// variables are not looked at, since a mask of −∞ is a value like any other.
+    ///
+    /// # Errors
+    /// [`TrainingError::NonFiniteVariables`] or [`TrainingError::Checkpoint`]; what was saved
+    /// before is untouched then.
+    pub fn save(&mut self, session: &Session) -> Result<&Path, TrainingError> {
+        self.refuse_non_finite(session)?;
+        // First, since a run that goes on from this checkpoint does not write its rows again; but
+        // no metrics are worth a checkpoint.
+        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);
+        let file = self.saver.save(session, self.done, &self.options)?;
+        let file = &self.newest.insert((self.done, file)).1;
+        flushed?;
+        Ok(file)
+    }
+
+    /// A look at the values themselves, which costs the device one pass over memory that the save
+    /// is about to copy anyway. A finite loss or gradient would not do: an update can overflow.
+    fn refuse_non_finite(&self, session: &Session) -> Result<(), TrainingError> {
+        let table = session.variables();
+        let names: Vec<&str> = table
+            .iter()
+            // Those without a value are the saver's to refuse, all by name.
+            .filter(|info| info.variable.role != Role::State && info.origin.has_value())
+            .map(|info| info.name())
+            .collect();
+        let variables = session.non_finite(&names)?;
+        if variables.is_empty() {
+            return Ok(());
+        }
+        Err(NonFiniteVariables { step: self.done, variables }.into())
+    }
+
+    /// Ends the run: draws the losses of all runs as `loss.svg`, and saves, unless the newest
+    /// checkpoint is of this step. Returns the newest checkpoint, which is of the last step.
+    ///
+    /// # Errors
+    /// [`TrainingError::Metrics`], or as [`Run::save`], after the losses were drawn.
+    pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.flush()?;
+        }
+        let newest = match self.newest.take() {
+            Some((step, file)) if step == self.done => Ok(file),
+            _ => self.save(session).map(Path::to_owned),
+        };
+        self.progress.finish();
+        let file = self.training.directory.join("metrics.csv");
+        if file.exists() {
+            let series = MetricsTable::read(&file)?.series("loss");
+            if series.len() > 1 {
+                LossCurve::new("Training loss")
+                    .axis(Axis::Logarithmic)
+                    .series("loss", series)
+                    .write_svg(&self.training.directory.join("loss.svg"))?;
+            }
+        }
+        newest
+    }
+}
+
+/// Opens the metrics for the steps after `done`; rows count steps done, from 1.
+fn open_metrics(training: &Training, done: u64) -> Result<MetricsWriter, TrainingError> {
+    let mut columns = vec!["loss"];
+    columns.extend(training.metrics.iter().map(String::as_str));
+    Ok(MetricsWriter::open(&training.directory, &columns, done + 1)?)
+}

@@ -1,0 +1,104 @@
+//! Why training stopped.
+
+use crate::NonFiniteLoss;
+use crate::metrics::MetricsError;
+use std::path::PathBuf;
+use thiserror::Error;
+use warmstart_checkpoint::CheckpointError;
+use warmstart_gpu::{NonFinite, RunError, SessionError};
+use warmstart_graph::GraphErrors;
+
+/// Why training stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// A checkpoint could not be found, restored or saved.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Variables could not be initialized, or looked at before they are saved.
+    #[error(transparent)]
+    Session(Box<SessionError>),
+    /// A loss could not be read.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// Metrics could not be written.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The graph has mistakes.
+    #[error(transparent)]
+    Graph(#[from] GraphErrors),
+    /// The loss is no longer a number, and training was to stop then.
+    #[error(transparent)]
+    NonFinite(#[from] NonFiniteLoss),
+    /// Weights or slots are no longer numbers, so that no checkpoint was made of them.
+    #[error(transparent)]
+    NonFiniteVariables(#[from] NonFiniteVariables),
+    /// The graph or the optimizer could not be written as JSON.
+    #[error("the graph could not be stored in the checkpoint: {0}. Nothing was saved")]
+    Json(#[from] serde_json::Error),
+    /// The newest checkpoint does not say at which step it was saved.
+    #[error(
+        "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()
+    )]
+    NoStep(PathBuf),
+    /// The newest checkpoint is one of a run with another seed.
+    #[error(
+        "checkpoint {} is of a run with seed {found}, but seed {given} was given. Nothing was restored: a run that goes on with another seed sees its examples in another order, and ends where no run from either seed would. Give `.seed({found})`, or leave the seed out, to go on with that run; train in another directory to begin one with seed {given}", .file.display()
+    )]
+    OtherSeed {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The seed it was saved with.
+        found: u64,
+        /// The seed given to `Training::seed`.
+        given: u64,
+    },
+    /// The graph draws the random numbers of a dropout from another seed than the graph in the
+    /// newest checkpoint does.
+    #[error(
+        "checkpoint {} is of a run whose random numbers `{stream}` have seed {found}, but in this graph they have seed {given}. Nothing was restored: a run that goes on with another seed drops other elements, and ends where no run from either seed would. Call `set_seed({found})` on the graph before this is built to go on with that run; train in another directory to begin one with seed {given}", .file.display()
+    )]
+    OtherGraphSeed {
+        /// The checkpoint.
+        file: PathBuf,
+        /// What the random numbers are for, such as `dropout/hidden`.
+        stream: String,
+        /// Their seed in the checkpoint's graph.
+        found: u64,
+        /// Their seed in the graph that is to be trained.
+        given: u64,
+    },
+}
+
+impl From<SessionError> for TrainingError {
+    fn from(error: SessionError) -> TrainingError {
+        TrainingError::Session(Box::new(error))
+    }
+}
+
+/// Trainable variables or slots hold NaN or infinities, so that no checkpoint was made of them.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "after {step} steps {}. No checkpoint was made of them, and older ones are as they were; go on from the newest of those with a lower learning rate or gradients clipped by their global norm, or look for a log or a division by zero",
+    listed(.variables)
+)]
+pub struct NonFiniteVariables {
+    /// Steps done.
+    pub step: u64,
+    /// The variables, in the order of their declaration; at least one.
+    pub variables: Vec<NonFinite>,
+}
+
+/// Variables listed before the message says how many more there are.
+const LISTED: usize = 3;
+
+fn listed(variables: &[NonFinite]) -> String {
+    let first: Vec<String> = variables.iter().take(LISTED).map(NonFinite::to_string).collect();
+    let more = match variables.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let verb = if variables.len() == 1 { "variable holds" } else { "variables hold" };
+    let (count, first) = (variables.len(), first.join(", "));
+    format!("{count} {verb} NaN or infinity: {first}{more}")
+}

@@ -1,0 +1,154 @@
+//! Weights that are no longer numbers are never saved.
+
+use std::path::Path;
+use warmstart::graph::{Initializer, Location, TensorData};
+use warmstart::prelude::*;
+use warmstart::{NonFiniteVariables, TrainingError};
+
+/// The norm of a product: where the inputs are 0 it is 0, and its gradient is 0 · ∞, not a number.
+struct Model<'g> {
+    graph: &'g Graph,
+    optimizer: Optimizer,
+    loss: Tensor<'g>,
+    session: Session,
+    plan: Plan,
+}
+
+impl<'g> Model<'g> {
+    fn new(graph: &'g Graph) -> Model<'g> {
+        let x = graph.placeholder("x", [2, 3], DType::F32);
+        let weight = graph.variable("weight", [3, 4], Initializer::GlorotUniform);
+        let scale = graph.variable("scale", [], Initializer::Ones);
+        let loss = x.matmul(weight).square().sum_all().sqrt() * (scale.square() + 1.0);
+        let optimizer = Optimizer::sgd(1e-3).momentum(0.9);
+        let step = optimizer.minimize(loss);
+        let mut session = Session::new(&Gpu::new().expect("an adapter"));
+        let plan = session.compile(graph, &[loss], &[step.update]).expect("it compiles");
+        Model { graph, optimizer, loss, session, plan }
+    }
+
+    fn begin(&mut self, training: &Training) -> Run {
+        training.begin(&mut self.session, self.graph, &self.optimizer).expect("it begins")
+    }
+
+    /// Does a step, and records it. Its gradient is NaN if `bad`.
+    fn step(&mut self, run: &mut Run, bad: bool) -> Result<f32, TrainingError> {
+        let value = if bad { 0.0 } else { 1.0 };
+        let outputs = self.session.run(&self.plan, &[("x", (&[value; 6]).into())])?;
+        run.record(&self.session, &outputs, self.loss)?;
+        Ok(outputs.scalar(self.loss)?)
+    }
+}
+
+fn saved_steps(directory: &Path) -> Vec<u64> {
+    let files = warmstart::checkpoint::list(directory).expect("a directory");
+    files.iter().map(|file| file.step).collect()
+}
+
+fn refused(result: Result<impl Sized, TrainingError>) -> NonFiniteVariables {
+    match result.map(|_| ()) {
+        Err(TrainingError::NonFiniteVariables(found)) => found,
+        other => panic!("not refused for what the variables hold: {other:?}"),
+    }
+}
+
+fn names(found: &NonFiniteVariables) -> Vec<&str> {
+    found.variables.iter().map(|variable| variable.name.as_str()).collect()
+}
+
+#[test]
+fn a_gradient_that_is_nan_where_the_loss_is_not_never_reaches_a_checkpoint() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let graph = Graph::new();
+    let mut model = Model::new(&graph);
+    // With one checkpoint to keep, a bad one would push out the only good one.
+    let training = Training::new(directory.path()).steps(20).save_every(5).keep(1).quiet();
+    let mut run = model.begin(&training);
+    for _ in 0..9 {
+        assert!(model.step(&mut run, false).expect("all is well") > 0.0);
+    }
+    let found = refused(model.step(&mut run, true));
+    assert_eq!(run.next_step(), Some(10), "the step was done");
+    assert_eq!(found.step, 10);
+    assert_eq!(names(&found), ["weight", "weight/sgd/momentum"]);
+    let text = found.to_string();
+    for part in [
+        "after 10 steps 2 variables hold NaN or infinity",
+        "`weight` (12 of 12 elements)",
+        "No checkpoint was made",
+        "lower learning rate",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    // Asked outright, it is refused as well, and so is the end of the run.
+    assert_eq!(refused(run.save(&model.session)), found);
+    assert_eq!(refused(run.finish(&model.session)), found);
+    assert_eq!(saved_steps(directory.path()), [5]);
+    assert!(directory.path().join("loss.svg").is_file(), "the losses that led there are drawn");
+
+    // A new run goes on from the checkpoint before it.
+    let graph = Graph::new();
+    let mut model = Model::new(&graph);
+    let mut run = model.begin(&training);
+    while run.next_step().is_some() {
+        model.step(&mut run, false).expect("all is well");
+    }
+    run.finish(&model.session).expect("it is saved");
+    assert_eq!(saved_steps(directory.path()), [5, 20], "5 was restored from, so it stays");
+}
+
+#[test]
+fn training_goes_on_if_told_so_but_leaves_checkpoints_out() {
+    for what in [OnNonFinite::WarnOnce, OnNonFinite::Ignore] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let graph = Graph::new();
+        let mut model = Model::new(&graph);
+        let training = Training::new(directory.path()).steps(22).save_every(5).keep(1).quiet();
+        let mut run = model.begin(&training.log_every(1).on_non_finite(what));
+        for _ in 0..5 {
+            model.step(&mut run, false).expect("all is well");
+        }
+        let good = model.session.read("weight").expect("it has a value");
+        model.step(&mut run, true).expect("it goes on");
+        for _ in 6..17 {
+            assert!(model.step(&mut run, false).expect("it goes on").is_nan());
+        }
+        assert_eq!(saved_steps(directory.path()), [5], "10 and 15 are left out");
+        refused(run.save(&model.session));
+        // What is made good again is saved again.
+        let zeros = TensorData::new([3, 4], vec![0.0f32; 12]).expect("12 elements");
+        model.session.assign("weight", &good).expect("it fits");
+        model.session.assign("weight/sgd/momentum", &zeros).expect("it fits");
+        let one = TensorData::from(1.0f32);
+        model.session.assign("scale", &one).expect("it fits");
+        model.session.assign("scale/sgd/momentum", &TensorData::from(0.0f32)).expect("it fits");
+        while run.next_step().is_some() {
+            assert!(model.step(&mut run, false).expect("all is well") > 0.0);
+        }
+        assert_eq!(saved_steps(directory.path()), [20]);
+        let newest = run.finish(&model.session).expect("it is saved");
+        assert_eq!(newest, directory.path().join("step-22.safetensors"));
+    }
+}
+
+#[test]
+fn infinity_in_a_variable_that_is_not_trained_is_a_value_like_any_other() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let graph = Graph::new();
+    let mut model = Model::new(&graph);
+    let mask = warmstart::graph::Variable {
+        name: "mask".to_owned(),
+        shape: [2].into(),
+        dtype: DType::F32,
+        initializer: Initializer::Zeros,
+        role: warmstart::graph::Role::State,
+        location: Location::caller(),
+    };
+    model.session.declare(&[mask]).expect("it fits");
+    let values = TensorData::new([2], vec![0.0f32, f32::NEG_INFINITY]).expect("2 elements");
+    model.session.assign("mask", &values).expect("it fits");
+    let mut run = model.begin(&Training::new(directory.path()).steps(1).quiet());
+    model.step(&mut run, false).expect("all is well");
+    run.finish(&model.session).expect("it is saved");
+    assert_eq!(saved_steps(directory.path()), [1]);
+}

@@ -1,0 +1,205 @@
+//! A run that is killed and begun again is the run without the break, to the bit.
+
+use std::path::Path;
+use warmstart::TrainingError;
+use warmstart::graph::random::Philox;
+use warmstart::graph::{TrainStep, Update};
+use warmstart::prelude::*;
+
+const EXAMPLES: usize = 37;
+const BATCH: usize = 8;
+const STEPS: u64 = 40;
+
+/// Everything that a program has, made anew by each process that it stands for.
+struct Model {
+    graph: Graph,
+    optimizer: Optimizer,
+}
+
+impl Model {
+    fn new(optimizer: Optimizer, dropout_seed: u64) -> Model {
+        let graph = Graph::new();
+        graph.set_seed(dropout_seed);
+        Model { graph, optimizer }
+    }
+
+    fn build(&self) -> (Tensor<'_>, Update<'_>) {
+        let inputs = self.graph.placeholder("inputs", [BATCH, 6], DType::F32);
+        let labels = self.graph.placeholder("labels", [BATCH], DType::I32);
+        let hidden = self.graph.scope("fc1").linear(inputs, 16).relu().dropout("hidden", 0.3);
+        let hidden = self.graph.scope("fc2").linear(hidden, 12).relu().dropout("again", 0.2);
+        let loss = self.graph.scope("fc3").linear(hidden, 3).softmax_cross_entropy(labels);
+        let TrainStep { update, .. } = self.optimizer.minimize(loss);
+        (loss, update)
+    }
+}
+
+fn examples() -> Dataset {
+    let noise = Philox::new(1, "inputs");
+    let inputs = (0..EXAMPLES as u64 * 6).map(|i| (noise.word(i) >> 8) as f32 / (1 << 24) as f32);
+    let labels = (0..EXAMPLES as u64).map(|i| (noise.word(1000 + i) % 3) as i32);
+    Dataset::new(inputs.collect(), 6, labels.collect()).expect("lengths that agree")
+}
+
+/// How a run stops short.
+#[derive(Clone, Copy, Debug)]
+struct Kill {
+    /// Steps that are whole.
+    after: u64,
+    /// Whether one more step reached the device, but was not recorded.
+    midway: bool,
+}
+
+/// Trains until done or killed; the bits of all variables if done. Killed, it drops everything
+/// without another word.
+fn train(directory: &Path, optimizer: &Optimizer, kill: Option<Kill>) -> Option<Vec<Vec<u8>>> {
+    let model = Model::new(optimizer.clone(), 5);
+    let (loss, update) = model.build();
+    let mut session = Session::new(&Gpu::new().expect("an adapter"));
+    let plan = session.compile(&model.graph, &[loss], &[update]).expect("it compiles");
+    let training = Training::new(directory).steps(STEPS).save_every(6).log_every(5).keep(2);
+    let training = training.seed(3).quiet();
+    let mut run = training.begin(&mut session, &model.graph, &model.optimizer).expect("it begins");
+    let data = examples();
+    let mut batches = Batches::new(data.len(), BATCH, run.seed()).expect("batches");
+    let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+    let mut steps = 0;
+    while let Some(step) = run.next_step() {
+        let killed = kill.is_some_and(|kill| kill.after == steps);
+        if killed && kill.is_some_and(|kill| !kill.midway) {
+            return None;
+        }
+        data.gather(batches.indices(step), &mut inputs, &mut labels).expect("in range");
+        let feeds = [("inputs", Feed::from(&inputs)), ("labels", Feed::from(&labels))];
+        let outputs = session.run(&plan, &feeds).expect("it runs");
+        if killed {
+            return None;
+        }
+        run.record(&session, &outputs, loss).expect("it is recorded");
+        steps += 1;
+    }
+    run.finish(&session).expect("it is saved");
+    let names: Vec<_> = session.variables().iter().map(|info| info.name().to_owned()).collect();
+    Some(names.iter().map(|name| session.read(name).expect("a value").to_le_bytes()).collect())
+}
+
+/// All that a checkpoint holds except the time at which it was saved: its metadata, and its bytes.
+fn saved(file: &Path) -> (Vec<Option<String>>, Vec<u8>) {
+    let checkpoint = Checkpoint::open(file).expect("a checkpoint");
+    let metadata = checkpoint.metadata();
+    let number = |number: Option<u64>| number.map(|number| number.to_string());
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let variables = format!("{:?}", metadata.variables().expect("what we wrote"));
+    let said = vec![
+        number(metadata.step()),
+        number(metadata.seed()),
+        text(metadata.graph()),
+        text(metadata.optimizer()),
+        Some(variables),
+    ];
+    let begin = checkpoint.tensors()[0].range.start as usize;
+    (said, std::fs::read(file).expect("a file")[begin..].to_vec())
+}
+
+/// Kills a run again and again at random until it is done, and holds it to the run without breaks.
+fn survives(optimizer: Optimizer, seed: u64) {
+    let whole = tempfile::tempdir().expect("a temporary directory");
+    let expected = train(whole.path(), &optimizer, None).expect("nobody kills it");
+    let broken = tempfile::tempdir().expect("a temporary directory");
+    let dice = Philox::new(seed, "kills");
+    let mut kills = Vec::new();
+    let found = loop {
+        let word = dice.word(kills.len() as u64);
+        let kill = Kill { after: u64::from(word % 13), midway: word & 1 << 31 != 0 };
+        if let Some(found) = train(broken.path(), &optimizer, Some(kill)) {
+            break found;
+        }
+        kills.push(kill);
+        assert!(kills.len() < 100, "it never ends: {kills:?}");
+    };
+    assert!(kills.len() >= 3, "too few kills to show anything: {kills:?}");
+    assert!(found == expected, "variables differ from the run without a break: {kills:?}");
+    for file in ["step-40.safetensors", "step-36.safetensors"] {
+        let saved = |directory: &Path| saved(&directory.join(file));
+        assert!(saved(whole.path()) == saved(broken.path()), "{file} differs: {kills:?}");
+    }
+    let metrics = |directory: &Path| std::fs::read(directory.join("metrics.csv")).expect("a file");
+    assert!(metrics(whole.path()) == metrics(broken.path()), "metrics differ: {kills:?}");
+}
+
+#[test]
+fn adam_with_a_cosine_and_clipping_goes_on_exactly() {
+    let schedule = || Schedule::cosine(5e-2, 1e-3, 30).warm_up(7);
+    for seed in 0..2 {
+        survives(Optimizer::adam(schedule()).clip_global_norm(0.5), seed);
+    }
+}
+
+#[test]
+fn momentum_with_an_exponential_decay_goes_on_exactly() {
+    let schedule = Schedule::Exponential { initial: 0.1, every: 9, factor: 0.5 };
+    for seed in 2..4 {
+        survives(Optimizer::sgd(schedule.clone()).momentum(0.9).nesterov(), seed);
+    }
+}
+
+/// Begins a run in a directory; the run and the session's seed.
+fn begin(
+    directory: &Path,
+    seed: Option<u64>,
+    dropout_seed: u64,
+    steps: u64,
+) -> Result<(u64, Option<u64>), TrainingError> {
+    let model = Model::new(Optimizer::sgd(0.1), dropout_seed);
+    let (loss, update) = model.build();
+    let mut session = Session::new(&Gpu::new().expect("an adapter"));
+    let plan = session.compile(&model.graph, &[loss], &[update]).expect("it compiles");
+    let training = Training::new(directory).steps(steps).quiet();
+    let training = seed.into_iter().fold(training, Training::seed);
+    let mut run = match training.begin(&mut session, &model.graph, &model.optimizer) {
+        Ok(run) => run,
+        Err(error) => {
+            let untouched = session.uninitialized().len() == session.variables().len();
+            assert!(untouched, "something was restored: {error}");
+            return Err(error);
+        }
+    };
+    while run.next_step().is_some() {
+        let (inputs, labels) = ([0.5f32; BATCH * 6], [1i32; BATCH]);
+        let feeds = [("inputs", Feed::from(&inputs)), ("labels", Feed::from(&labels))];
+        let outputs = session.run(&plan, &feeds)?;
+        run.record(&session, &outputs, loss)?;
+    }
+    let seed = run.seed();
+    let saved = Checkpoint::open(run.finish(&session)?)?;
+    Ok((seed, saved.metadata().seed()))
+}
+
+#[test]
+fn a_resumed_run_keeps_its_seed_and_saves_it() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    assert_eq!(begin(path, Some(9), 5, 1).expect("it begins"), (9, Some(9)));
+    assert_eq!(begin(path, Some(9), 5, 2).expect("it goes on"), (9, Some(9)));
+    assert_eq!(begin(path, None, 5, 3).expect("it goes on"), (9, Some(9)));
+}
+
+#[test]
+fn another_seed_than_the_checkpoints_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path();
+    begin(path, None, 5, 1).expect("it begins");
+    let error = begin(path, Some(8), 5, 2).expect_err("the seed is 0");
+    assert!(matches!(error, TrainingError::OtherSeed { found: 0, given: 8, .. }), "{error}");
+    let text = error.to_string();
+    for part in ["step-1.safetensors", "seed 0", "seed 8", "`.seed(0)`", "another directory"] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    let error = begin(path, None, 6, 2).expect_err("the graph's seed is 5");
+    assert!(matches!(error, TrainingError::OtherGraphSeed { found: 5, given: 6, .. }), "{error}");
+    let text = error.to_string();
+    for part in ["step-1.safetensors", "`dropout/", "`set_seed(5)`", "another directory"] {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+    begin(path, None, 5, 2).expect("it goes on");
+}

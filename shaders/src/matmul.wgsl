@@ -1,0 +1,39 @@
+// What all products share: C = A B of M x K and K x N, batch by batch. Operands are read through
+// strides, so that transposition costs no copy.
+
+override M: u32 = 1u;
+override N: u32 = 1u;
+override K: u32 = 1u;
+override A_ROW: u32 = 1u;
+override A_COLUMN: u32 = 1u;
+override A_BATCH: u32 = 0u;
+override B_ROW: u32 = 1u;
+override B_COLUMN: u32 = 1u;
+override B_BATCH: u32 = 0u;
+// Whether B, of one batch, is also added up over K: the gradient of a bias.
+override COLUMN_SUMS: bool = false;
+
+//{bindings
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> result: array<f32>;
+//}
+
+//{epilogue
+fn epilogue(anchor: f32, i: u32) -> f32 {
+    return anchor;
+}
+//}
+
+//{store_column_sum
+fn store_column_sum(column: u32, total: f32) {
+}
+//}
+
+// Tiles may reach past the edge; what lies there is not stored.
+fn store(batch: u32, row: u32, column: u32, total: f32) {
+    if (row < M && column < N) {
+        let i = (batch * M + row) * N + column;
+        result[i] = epilogue(total, i);
+    }
+}
