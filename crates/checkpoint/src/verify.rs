@@ -205,7 +205,7 @@ mod tests {
         let begin = tensor.range.start;
         let whole = 0..BYTES;
         let cases: &[&[Range<usize>]] = &[
-            &[whole.clone()],
+            std::slice::from_ref(&whole),
             &[],
             &[SCRATCH..BYTES, 0..SCRATCH],
             &[0..0, 700..800, 3..7],
