@@ -2,13 +2,14 @@
 
 use crate::cast::SourceDType;
 use crate::origin::Origin;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
 use warmstart_graph::{DType, InitializeError, Location, Shape};
 
 /// What can go wrong with the device.
-#[derive(Debug, Error, Clone)]
+#[derive(Error, Clone)]
 #[non_exhaustive]
 pub enum GpuError {
     /// There is no adapter, or none that gives a device.
@@ -81,6 +82,13 @@ pub enum GpuError {
     },
 }
 
+/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
+impl fmt::Debug for GpuError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 fn listed(lead: &str, items: &[String]) -> String {
     if items.is_empty() { String::new() } else { format!("{lead}{}", items.join("; ")) }
 }
@@ -105,7 +113,7 @@ pub struct Conflict {
 }
 
 /// What can go wrong with the variables of a session.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// The device failed.
@@ -282,6 +290,13 @@ pub enum SessionError {
         /// What the sink said.
         source: io::Error,
     },
+}
+
+/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
+impl fmt::Debug for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 pub(crate) fn close_names(close: &[String]) -> String {

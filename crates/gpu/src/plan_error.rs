@@ -7,7 +7,7 @@ use thiserror::Error;
 use warmstart_graph::{DType, GraphErrors, Location, Shape};
 
 /// Why a graph could not be compiled.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum CompileError {
     /// The graph has mistakes.
@@ -74,6 +74,13 @@ pub enum CompileError {
     },
 }
 
+/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
+impl fmt::Debug for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl From<SessionError> for CompileError {
     fn from(error: SessionError) -> CompileError {
         CompileError::Session(Box::new(error))
@@ -105,7 +112,7 @@ impl fmt::Display for UninitializedRead {
 }
 
 /// Why a plan could not be run. Nothing was dispatched then.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// Variables without a value would be read.
@@ -209,6 +216,13 @@ pub enum RunError {
     /// The device failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+}
+
+/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 fn uninitialized(variables: &[UninitializedRead]) -> String {

@@ -27,8 +27,15 @@ impl fmt::Display for InScope<'_> {
 }
 
 /// Every mistake in a graph, in the order in which they were made.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 pub struct GraphErrors(pub Vec<GraphError>);
+
+/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
+impl fmt::Debug for GraphErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl fmt::Display for GraphErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use crate::NonFiniteLoss;
 use crate::metrics::MetricsError;
+use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
 use warmstart_checkpoint::CheckpointError;
@@ -9,7 +10,7 @@ use warmstart_gpu::{NonFinite, RunError, SessionError};
 use warmstart_graph::GraphErrors;
 
 /// Why training stopped.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum TrainingError {
     /// A checkpoint could not be found, restored or saved.
@@ -68,6 +69,13 @@ pub enum TrainingError {
         /// Their seed in the graph that is to be trained.
         given: u64,
     },
+}
+
+/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
+impl fmt::Debug for TrainingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<SessionError> for TrainingError {
