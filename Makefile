@@ -1,6 +1,6 @@
 # Every target first runs scripts/set-up.sh, which brings what the machine lacks.
 
-.PHONY: help demo examples test lint unit doc bench adapter fmt
+.PHONY: help demo examples test test-long lint unit doc bench adapter fmt
 .DEFAULT_GOAL := help
 
 # rustup's place, for shells that have not read its profile yet.
@@ -18,7 +18,7 @@ STEPS ?= 1000
 ARGS ?=
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="..." passes arguments on:  make unit ARGS="name"'
 
@@ -42,6 +42,10 @@ lint: ## rustfmt and clippy, warnings denied
 unit: ## unit, integration and doc tests (ARGS="name" picks some)
 	@scripts/set-up.sh
 	cargo test --workspace $(ARGS)
+
+test-long: ## crash states, kills, flipped bits and random files of checkpoints, far more of them than in `test`
+	@scripts/set-up.sh
+	WARMSTART_TEST_LONG=1 cargo test -p warmstart-checkpoint $(ARGS)
 
 doc: ## build the API documentation, warnings denied
 	@scripts/set-up.sh

@@ -32,16 +32,9 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[test]
 fn whatever_fails_the_name_holds_the_old_or_the_new() {
-    let kinds = [
-        Fault::Error(io::ErrorKind::Other),
-        Fault::Error(io::ErrorKind::StorageFull),
-        Fault::Error(io::ErrorKind::Interrupted),
-        Fault::Error(io::ErrorKind::ReadOnlyFilesystem),
-        Fault::Error(io::ErrorKind::PermissionDenied),
-        Fault::ShortWrite,
-    ];
     let new = new_content();
-    for (fault, existed) in kinds.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+    for (fault, existed) in Fault::all().into_iter().flat_map(|kind| [(kind, false), (kind, true)])
+    {
         for operation in 0.. {
             let parent = tempfile::tempdir().unwrap();
             let directory = parent.path().join("runs");

@@ -1,120 +1,78 @@
 //! A file system on which one operation fails, for tests.
 
-use crate::storage::{Disk, Storage, StorageFile};
-use std::cell::Cell;
-use std::ffi::OsString;
+use crate::watched::{Operation, Verdict, Watcher};
 use std::io;
-use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What happens at the operation that fails.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Error(io::ErrorKind),
+    /// As the operating system numbers it.
+    #[cfg(unix)]
+    Errno(rustix::io::Errno),
     /// A write takes only some of the bytes; anything else is as without a fault.
     ShortWrite,
+}
+
+impl Fault {
+    /// Every way in which an operation may fail.
+    pub fn all() -> Vec<Fault> {
+        let mut all = vec![Fault::Error(io::ErrorKind::Other), Fault::ShortWrite];
+        #[cfg(unix)]
+        {
+            use rustix::io::Errno;
+            let errors = [
+                Errno::IO,
+                Errno::NOSPC,
+                Errno::DQUOT,
+                Errno::INTR,
+                Errno::ROFS,
+                Errno::ACCESS,
+                Errno::PERM,
+                Errno::MFILE,
+                Errno::FBIG,
+                Errno::STALE,
+            ];
+            all.extend(errors.map(Fault::Errno));
+        }
+        all
+    }
 }
 
 /// The disk, but for one operation.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     fault: Fault,
-    /// Operations until the one that fails.
-    left: Rc<Cell<usize>>,
+    at: usize,
+    done: Arc<AtomicUsize>,
 }
 
 impl Faulty {
     pub fn at(operation: usize, fault: Fault) -> Faulty {
-        Faulty { fault, left: Rc::new(Cell::new(operation)) }
+        Faulty { fault, at: operation, done: Arc::default() }
     }
 
     /// Whether the fault has come.
     pub fn struck(&self) -> bool {
-        self.left.get() == usize::MAX
-    }
-
-    /// Counts one operation; the fault, if this is the one.
-    fn count(&self) -> Option<Fault> {
-        if self.struck() {
-            return None;
-        }
-        self.left.set(self.left.get().wrapping_sub(1));
-        self.struck().then_some(self.fault)
-    }
-
-    fn step(&self) -> io::Result<()> {
-        match self.count() {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            _ => Ok(()),
-        }
+        self.done.load(Ordering::Relaxed) > self.at
     }
 }
 
-struct FaultyFile {
-    file: Box<dyn StorageFile>,
-    storage: Faulty,
-}
-
-impl io::Write for FaultyFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.storage.count() {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            Some(Fault::ShortWrite) => self.file.write(&bytes[..bytes.len().div_ceil(3)]),
-            None => self.file.write(bytes),
+impl Watcher for Faulty {
+    fn before(&self, operation: Operation<'_>) -> Verdict {
+        if self.done.fetch_add(1, Ordering::Relaxed) != self.at {
+            return Verdict::Done;
         }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl StorageFile for FaultyFile {
-    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        match self.storage.count() {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            Some(Fault::ShortWrite) => {
-                self.file.write_some_at(&bytes[..bytes.len().div_ceil(3)], offset)
+        match (self.fault, operation) {
+            (Fault::Error(kind), _) => Verdict::Fails(kind.into()),
+            #[cfg(unix)]
+            (Fault::Errno(errno), _) => Verdict::Fails(errno.into()),
+            (Fault::ShortWrite, Operation::Write { bytes, .. }) => {
+                Verdict::Short(bytes.len().div_ceil(3))
             }
-            None => self.file.write_some_at(bytes, offset),
+            (Fault::ShortWrite, _) => Verdict::Done,
         }
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.storage.step()?;
-        self.file.sync()
-    }
-}
-
-impl Storage for Faulty {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.step()?;
-        Ok(Box::new(FaultyFile { file: Disk.create_new(path)?, storage: self.clone() }))
-    }
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.rename_new(from, to)
-    }
-    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.rename_over(from, to)
-    }
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.sync_directory(directory)
-    }
-    fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.create_directory(directory)
-    }
-    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        self.step()?;
-        Disk.names(directory)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.remove(path)
-    }
-    fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.remove_abandoned(path)
     }
 }

@@ -40,7 +40,7 @@ pub struct Suggestion {
 
 /// Characters of names, and names (each counted as many), that planning again may go through, over
 /// all trials: a file of a million names is not searched for what it might have meant.
-const BUDGET: usize = 60_000_000;
+const BUDGET: usize = 40_000_000;
 const EACH: usize = 64;
 
 /// Searches this often for more, each time after the rules found so far.
@@ -95,12 +95,13 @@ fn infer_within(
     let all = rounds(&mut trials);
     let suggestions = choose(&trials, all);
     let suggestion = |trial: Trial| Suggestion {
-        rules: trial.rules,
+        rules: trials.in_usual_order(trial.rules),
         restores: trial.restored,
         of: wanted,
         notes: trial.notes,
     };
-    (suggestions.into_iter().map(suggestion).collect(), trials.passes)
+    let suggestions = suggestions.into_iter().map(suggestion).collect();
+    (suggestions, trials.passes)
 }
 
 /// Searches, tries out what it finds, and goes on from the best of it while there is more.
@@ -152,6 +153,8 @@ fn lacks(outcome: &Outcome) -> bool {
     )
 }
 
+#[cfg(test)]
+mod model_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

@@ -63,7 +63,11 @@ mod checkpoint;
 mod checksums;
 mod close_names;
 mod collapse;
+#[cfg(test)]
+mod crash_states;
 mod directory;
+#[cfg(test)]
+mod durability_tests;
 mod error;
 #[cfg(test)]
 mod faulty;
@@ -85,6 +89,8 @@ mod saver;
 mod storage;
 mod tensor;
 mod verify;
+#[cfg(test)]
+mod watched;
 
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;

@@ -6,7 +6,7 @@ use crate::device::{Gpu, MemoryKind, binding};
 use crate::download::SMALLEST_STAGING;
 use crate::error::{GpuError, SessionError};
 use crate::fill::Target;
-use crate::mapped::Mapping;
+use crate::mapped::{MappedBytes, Mapping};
 use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use crate::store::ALIGNMENT;
 use crate::transfer::{Job, LARGEST_READ};
@@ -246,15 +246,17 @@ fn pass_on_all(
                 let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
                 raw = Some(gpu.buffer("bytes to be converted", capacity, usage)?);
             }
-            let read = |mut view: wgpu::WriteOnly<'_, [u8]>| {
-                batch.iter().try_for_each(|piece| {
-                    // A staging buffer is at most 8 MiB.
-                    let at = piece.at as usize;
-                    let bytes = at + HEADER as usize;
-                    view.slice(at..bytes).copy_from_slice(bytemuck::bytes_of(&piece.header()));
-                    let into = view.slice(bytes..bytes + piece.bytes() as usize);
-                    job.read(piece.of.target, piece.first * piece.of.size(), into)
-                })
+            let read = |mut rest: MappedBytes<'_>| {
+                let mut at = 0;
+                for piece in batch {
+                    let (_, place) = rest.split_at(piece.at - at);
+                    let (mut header, place) = place.split_at(HEADER);
+                    header.write(bytemuck::bytes_of(&piece.header()));
+                    let (into, after) = place.split_at(piece.bytes());
+                    job.read(piece.of.target, piece.first * piece.of.size(), into)?;
+                    (rest, at) = (after, piece.at + HEADER + piece.bytes());
+                }
+                Ok(())
             };
             let record = |device: &wgpu::Device,
                           encoder: &mut wgpu::CommandEncoder,
@@ -266,6 +268,7 @@ fn pass_on_all(
                 dispatch(gpu, device, encoder, batch, pieces, misfits);
             };
             ring.next()?.pass_on(gpu, "converting restored variables", read, record)?;
+            job.submitted();
         }
         Ok(())
     })?;

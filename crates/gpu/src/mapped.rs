@@ -37,17 +37,40 @@ impl Mapping {
     }
 }
 
-/// Reads from a source straight into mapped memory.
-pub(crate) fn read_into(
-    source: &dyn ByteSource,
-    offset: u64,
-    mut into: wgpu::WriteOnly<'_, [u8]>,
-) -> io::Result<()> {
-    // SAFETY: `into` is an exclusive borrow of mapped memory that outlives this call, and the
-    // reference made from it does not outlive `into`. wgpu fills memory with zeros before it maps
-    // it for the first time, and any byte is a valid `u8`. That the memory may be write-combined
-    // makes reads slow and atomics unreliable, not unsound; `ByteSource` forbids both.
-    #[allow(unsafe_code)]
-    let bytes = unsafe { into.as_raw_ptr().as_mut() };
-    source.read_at(offset, bytes)
+/// Mapped memory that is written and never read. (`wgpu::WriteOnly` of a slice is the same, but does
+/// not go from thread to thread.)
+pub(crate) struct MappedBytes<'a>(&'a mut [u8]);
+
+impl<'a> MappedBytes<'a> {
+    /// The memory of a view.
+    pub fn of(view: &'a mut wgpu::BufferViewMut) -> MappedBytes<'a> {
+        let mut all = view.slice(..);
+        // SAFETY: `view` is borrowed exclusively for as long as the reference made here lives, and
+        // stays mapped as long as it lives. wgpu fills memory with zeros before it maps it for the
+        // first time, and any byte is a valid `u8`. That the memory may be write-combined makes
+        // reads slow and atomics unreliable, not unsound; `ByteSource` forbids both.
+        #[allow(unsafe_code)]
+        MappedBytes(unsafe { all.as_raw_ptr().as_mut() })
+    }
+
+    pub fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The first `bytes` bytes, which must be there, and the rest.
+    pub fn split_at(self, bytes: u64) -> (MappedBytes<'a>, MappedBytes<'a>) {
+        // No mapping is larger than the address space.
+        let (first, rest) = self.0.split_at_mut(bytes as usize);
+        (MappedBytes(first), MappedBytes(rest))
+    }
+
+    /// Writes the first bytes.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.0[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Reads from a source until the memory is full.
+    pub fn read_from(self, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
+        source.read_at(offset, self.0)
+    }
 }

@@ -4,7 +4,7 @@
 use crate::download::SMALLEST_STAGING;
 use crate::error::SessionError;
 use crate::fill::Target;
-use crate::mapped::Mapping;
+use crate::mapped::{MappedBytes, Mapping};
 use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use crate::transfer::{Job, LARGEST_READ};
 use std::collections::BTreeMap;
@@ -28,21 +28,22 @@ impl Drop for MappedBuffers {
 /// Reads straight into the variables.
 pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), SessionError> {
     let what = "mapping variables";
-    let targets: Vec<&Target<'_>> = targets.iter().filter(|t| t.elements > 0).collect();
     // A buffer has one mapping at a time: from its first to its last variable to fill.
-    let mut ranges: BTreeMap<usize, (&wgpu::Buffer, u64, u64)> = BTreeMap::new();
-    for target in &targets {
-        let slice = target.slice;
-        let (from, to) = (slice.offset, slice.offset + padded(target.bytes()));
-        let range = ranges.entry(slice.arena).or_insert((&slice.buffer, from, to));
-        (range.1, range.2) = (range.1.min(from), range.2.max(to));
+    let mut arenas: BTreeMap<usize, Vec<&Target<'_>>> = BTreeMap::new();
+    for target in targets.iter().filter(|target| target.elements > 0) {
+        arenas.entry(target.slice.arena).or_default().push(target);
     }
     let mut buffers = MappedBuffers(Vec::new());
+    let mut ranges = Vec::with_capacity(arenas.len());
     let mappings = job.gpu.checked(what, |_| {
         let mut mappings = Vec::new();
-        for (buffer, from, to) in ranges.values() {
-            mappings.push(Mapping::start(buffer, wgpu::MapMode::Write, *from, *to));
-            buffers.0.push((*buffer).clone());
+        for targets in arenas.values_mut() {
+            targets.sort_by_key(|target| target.slice.offset);
+            let (first, last) = (targets[0], targets[targets.len() - 1]);
+            let (from, to) = (first.slice.offset, last.slice.offset + padded(last.bytes()));
+            mappings.push(Mapping::start(&first.slice.buffer, wgpu::MapMode::Write, from, to));
+            buffers.0.push(first.slice.buffer.clone());
+            ranges.push(from..to);
         }
         mappings
     })?;
@@ -50,26 +51,35 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
     for mapping in mappings {
         mapping.finish(job.gpu, what)?;
     }
+    let mut views = Vec::with_capacity(ranges.len());
+    for (buffer, range) in buffers.0.iter().zip(&ranges) {
+        let view = buffer.get_mapped_range_mut(range.clone()).map_err(|e| internal(what, e))?;
+        views.push(view);
+    }
+    // One view is cut into all reads: `wgpu` holds each new view of a buffer against all others.
     let mut reads = Vec::with_capacity(targets.len());
-    for target in targets {
-        for start in (0..target.bytes()).step_by(LARGEST_READ as usize) {
-            let from = target.slice.offset + start;
-            let to = from + LARGEST_READ.min(padded(target.bytes()) - start);
-            let view = target
-                .slice
-                .buffer
-                .get_mapped_range_mut(from..to)
-                .map_err(|e| internal(what, e))?;
-            reads.push(Mutex::new(Some((target, start, view))));
+    for ((view, range), targets) in views.iter_mut().zip(ranges).zip(arenas.values()) {
+        let (mut rest, mut at) = (MappedBytes::of(view), range.start);
+        for target in targets {
+            for start in (0..target.bytes()).step_by(LARGEST_READ as usize) {
+                let from = target.slice.offset + start;
+                let bytes = LARGEST_READ.min(target.bytes() - start);
+                let (_, after) = rest.split_at(from - at);
+                let (piece, after) = after.split_at(bytes);
+                (rest, at) = (after, from + bytes);
+                reads.push((*target, start, piece));
+            }
         }
     }
+    // A disk likes to be read in order.
+    reads.sort_by_key(|(target, start, _)| target.fill.offset.saturating_add(*start));
+    let reads: Vec<_> = reads.into_iter().map(|read| Mutex::new(Some(read))).collect();
     job.work(job.threads(reads.len()), reads.len(), |next| {
         while let Some(task) = next() {
             // Each task is handed out once; the lock is what lets threads share the list.
             let read = reads[task].lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((target, start, mut view)) = read {
-                let bytes = LARGEST_READ.min(target.bytes() - start);
-                job.read(target, start, view.slice(..bytes as usize))?;
+            if let Some((target, start, piece)) = read {
+                job.read(target, start, piece)?;
             }
         }
         Ok(())
@@ -120,24 +130,26 @@ pub(crate) fn staged(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
         let mut ring = Ring::new(job.gpu, capacity, wgpu::BufferUsages::COPY_SRC);
         while let Some(task) = next() {
             let batch = &batches[task];
-            let read = |mut view: wgpu::WriteOnly<'_, [u8]>| {
-                batch.iter().try_for_each(|segment| {
-                    let range = segment.at as usize..(segment.at + segment.bytes) as usize;
-                    job.read(segment.target, segment.start, view.slice(range))
-                })
+            let read = |mut rest: MappedBytes<'_>| {
+                for segment in batch {
+                    let (place, after) = rest.split_at(padded(segment.bytes));
+                    let (place, _) = place.split_at(segment.bytes);
+                    job.read(segment.target, segment.start, place)?;
+                    rest = after;
+                }
+                Ok(())
             };
-            ring.next()?.pass_on(
-                job.gpu,
-                "copying restored variables",
-                read,
-                |_, encoder, from| {
-                    for segment in batch {
-                        let slice = segment.target.slice;
-                        let (to, bytes) = (slice.offset + segment.start, padded(segment.bytes));
-                        encoder.copy_buffer_to_buffer(from, segment.at, &slice.buffer, to, bytes);
-                    }
-                },
-            )?;
+            let record = |_: &wgpu::Device,
+                          encoder: &mut wgpu::CommandEncoder,
+                          staging: &wgpu::Buffer| {
+                for segment in batch {
+                    let slice = segment.target.slice;
+                    let (to, bytes) = (slice.offset + segment.start, padded(segment.bytes));
+                    encoder.copy_buffer_to_buffer(staging, segment.at, &slice.buffer, to, bytes);
+                }
+            };
+            ring.next()?.pass_on(job.gpu, "copying restored variables", read, record)?;
+            job.submitted();
         }
         Ok(())
     })?;

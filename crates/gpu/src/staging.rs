@@ -2,7 +2,7 @@
 
 use crate::device::Gpu;
 use crate::error::{GpuError, SessionError};
-use crate::mapped::Mapping;
+use crate::mapped::{MappedBytes, Mapping};
 
 /// A staging buffer of a worker: mapped, or about to be once the device is done with it.
 pub(crate) struct Staging {
@@ -26,7 +26,7 @@ impl Staging {
         &mut self,
         gpu: &Gpu,
         what: &str,
-        write: impl FnOnce(wgpu::WriteOnly<'_, [u8]>) -> Result<(), SessionError>,
+        write: impl FnOnce(MappedBytes<'_>) -> Result<(), SessionError>,
         record: impl FnOnce(&wgpu::Device, &mut wgpu::CommandEncoder, &wgpu::Buffer),
     ) -> Result<(), SessionError> {
         if let Some((submission, mapping)) = self.in_use.take() {
@@ -35,7 +35,7 @@ impl Staging {
         }
         {
             let mut view = self.buffer.get_mapped_range_mut(..).map_err(|e| internal(what, e))?;
-            write(view.slice(..))?;
+            write(MappedBytes::of(&mut view))?;
         }
         self.in_use = Some(gpu.checked(what, |device| {
             self.buffer.unmap();

@@ -2,9 +2,12 @@
 //! parallel.
 
 use crate::device::{Gpu, MemoryKind};
-use crate::error::{Conflict, SessionError};
+use crate::error::{Conflict, GpuError, SessionError};
 use crate::origin::{Missing, Origin};
 use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use warmstart_graph::{DType, Role, Shape, Variable};
 
 /// Every variable begins at a multiple of this: no device asks for more of a storage binding.
@@ -139,6 +142,43 @@ fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
     Ok(Layout { places, sizes: arenas })
 }
 
+/// Makes the arenas. `wgpu` fills mapped memory with zeros, and the system makes it page by page as
+/// that happens: together far slower than filling it with weights later. So each arena is mapped
+/// when it is made, in a thread of its own.
+fn allocate(
+    gpu: &Gpu,
+    sizes: &[u64],
+    usage: wgpu::BufferUsages,
+) -> Result<Vec<wgpu::Buffer>, GpuError> {
+    let what = "memory for variables";
+    if gpu.memory() == MemoryKind::Staged {
+        return sizes.iter().map(|&bytes| gpu.buffer(what, bytes, usage)).collect();
+    }
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let next = AtomicUsize::new(0);
+    let made: Vec<OnceLock<_>> = sizes.iter().map(|_| OnceLock::new()).collect();
+    let work = || {
+        while let Some(index) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < sizes.len())
+        {
+            let buffer = gpu.mapped_buffer(what, sizes[index], usage);
+            // Each index is handed out once.
+            let _ = made[index].set(buffer.and_then(|buffer| {
+                gpu.checked(what, |_| buffer.unmap())?;
+                Ok(buffer)
+            }));
+        }
+    };
+    thread::scope(|scope| {
+        // A system short of threads does with the ones it has: this one always works.
+        let others = 1..cores.min(sizes.len());
+        let _others: Vec<_> =
+            others.map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+        work();
+    });
+    made.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
 impl Store {
     /// Adds the variables that are new. Either all are declared afterwards or the store is as it
     /// was.
@@ -180,10 +220,7 @@ impl Store {
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
         usage.set(wgpu::BufferUsages::MAP_WRITE, gpu.memory() == MemoryKind::Mappable);
-        let arenas: Vec<wgpu::Buffer> = sizes
-            .iter()
-            .map(|&bytes| gpu.buffer("memory for variables", bytes, usage))
-            .collect::<Result<_, _>>()?;
+        let arenas = allocate(gpu, &sizes, usage)?;
         let first = self.arenas.len();
         for (variable, (arena, offset)) in fresh.into_iter().zip(places) {
             let slice = VariableSlice {

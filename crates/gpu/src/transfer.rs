@@ -4,14 +4,14 @@ use crate::backup::Backup;
 use crate::device::{Gpu, MemoryKind};
 use crate::error::SessionError;
 use crate::fill::{Fill, LeadingRows, Target};
-use crate::mapped::read_into;
+use crate::mapped::MappedBytes;
 use crate::origin::{Missing, Origin};
 use crate::session::Session;
 use crate::store::{Entry, VariableSlice};
 use crate::{convert, initialize, plain};
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -26,6 +26,8 @@ pub struct Restored {
     /// How bytes get into device memory. (Those to be converted go through staging buffers in any
     /// case.)
     pub memory: MemoryKind,
+    /// How many times work was submitted to the device for it.
+    pub submissions: u64,
 }
 
 impl Session {
@@ -81,12 +83,14 @@ impl Session {
         }
         let bytes = targets.iter().map(Target::source_bytes).sum();
         let backup = Backup::take(&self.gpu, &slices)?;
+        let mut submissions = 1 + grown.len() as u64;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // The leading rows are then written over these.
             for (seed, entries) in &grown {
                 initialize::run(&self.gpu, entries, *seed)?;
             }
-            carry_out(&self.gpu, targets, progress)
+            submissions += carry_out(&self.gpu, targets, progress)?;
+            Ok(())
         }));
         let failure = match outcome {
             Ok(Ok(())) => None,
@@ -106,20 +110,29 @@ impl Session {
         for (index, fill) in indices.into_iter().zip(fills) {
             self.store.entries_mut()[index].info.origin = fill.origin.clone();
         }
-        Ok(Restored { variables: fills.len(), bytes, memory })
+        Ok(Restored { variables: fills.len(), bytes, memory, submissions })
     }
 }
 
-/// Moves all bytes, and then asks every source whether they were right.
+/// Moves all bytes, and then asks every source whether they were right. Returns how many times work
+/// was submitted.
 fn carry_out(
     gpu: &Gpu,
-    targets: Vec<Target<'_>>,
+    mut targets: Vec<Target<'_>>,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<(), SessionError> {
+) -> Result<u64, SessionError> {
     let fills: Vec<&Fill<'_>> = targets.iter().map(|target| target.fill).collect();
+    // A disk likes to be read in order.
+    targets.sort_by_key(|target| target.fill.offset);
     let (converted, moved): (Vec<_>, Vec<_>) =
         targets.into_iter().partition(|target| target.conversion.is_some());
-    let job = Job { gpu, progress, done: Mutex::new(0), failed: AtomicBool::new(false) };
+    let job = Job {
+        gpu,
+        progress,
+        done: Mutex::new(0),
+        failed: AtomicBool::new(false),
+        submissions: AtomicU64::new(0),
+    };
     match gpu.memory() {
         MemoryKind::Mappable => plain::mapped(&job, &moved)?,
         MemoryKind::Staged => plain::staged(&job, &moved)?,
@@ -131,7 +144,7 @@ fn carry_out(
             .map_err(|source| SessionError::Refused { name: fill.variable.to_owned(), source })?;
     }
     // Of damaged bytes the damage is told, not what they happen to say.
-    misfit.map_or(Ok(()), Err)
+    misfit.map_or(Ok(job.submissions.into_inner()), Err)
 }
 
 /// A restore under way, shared by its threads.
@@ -140,6 +153,7 @@ pub(crate) struct Job<'a> {
     progress: &'a (dyn Fn(u64) + Sync),
     done: Mutex<u64>,
     failed: AtomicBool,
+    submissions: AtomicU64,
 }
 
 /// How many bytes one read asks for at most: enough to keep a disk busy, few enough that several
@@ -152,11 +166,11 @@ impl Job<'_> {
         &self,
         target: &Target<'_>,
         start: u64,
-        into: wgpu::WriteOnly<'_, [u8]>,
+        into: MappedBytes<'_>,
     ) -> Result<(), SessionError> {
-        let bytes = into.len() as u64;
+        let bytes = into.len();
         let offset = target.fill.offset.saturating_add(start);
-        read_into(target.fill.source, offset, into).map_err(|source| SessionError::Source {
+        into.read_from(target.fill.source, offset).map_err(|source| SessionError::Source {
             name: target.fill.variable.to_owned(),
             offset,
             bytes,
@@ -167,6 +181,11 @@ impl Job<'_> {
         *done += bytes;
         (self.progress)(*done);
         Ok(())
+    }
+
+    /// Notes that work was submitted.
+    pub fn submitted(&self) {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many threads `tasks` tasks deserve.

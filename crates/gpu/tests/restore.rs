@@ -105,6 +105,10 @@ fn bytes_arrive_at_every_size() {
         let done = session.restore(&fills, &|bytes| reports.lock().unwrap().push(bytes)).unwrap();
         let total: u64 = variables.iter().map(Variable::bytes).sum();
         assert_eq!((done.variables, done.bytes, done.memory), (variables.len(), total, memory));
+        // One for the copies aside, and one for each staging buffer that was filled.
+        let buffers = if memory == MemoryKind::Mappable { 0 } else { total.div_ceil(8 << 20) };
+        assert!(done.submissions > buffers, "{done:?}");
+        assert_eq!(done.submissions == 1, memory == MemoryKind::Mappable, "{done:?}");
         let reports = reports.into_inner().unwrap();
         assert!(reports.windows(2).all(|pair| pair[0] < pair[1]), "{memory:?}");
         assert_eq!(reports.last(), Some(&total));

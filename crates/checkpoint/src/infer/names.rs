@@ -2,6 +2,7 @@
 //! name of another.
 
 use crate::rules::{Rule, SEPARATORS};
+use std::ops::Range;
 
 /// Names with more parts or longer ones than this are not compared: comparing takes the product.
 const MOST_PARTS: usize = 24;
@@ -14,6 +15,9 @@ const SYNONYMS: [&[&str]; 4] = [
     &["running_mean", "moving_mean", "mean"],
     &["running_var", "moving_variance", "var", "variance"],
 ];
+
+/// Names less alike than this are unlike.
+pub(super) const ALIKE: f64 = 0.6;
 
 /// A name and where its parts lie.
 #[derive(Debug)]
@@ -142,7 +146,14 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     }
     let distance = strsim::normalized_levenshtein(a, b);
     let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    if short.len() >= 4 && long.contains(short) { distance.max(0.8) } else { distance }
+    if short.len() >= 4 && long.contains(short) {
+        distance.max(0.8)
+    } else if long.starts_with(short) {
+        // An abbreviation: `q` of `query`, `enc` of `encoder`.
+        distance.max(0.65)
+    } else {
+        distance
+    }
 }
 
 /// One step from a name to another.
@@ -202,6 +213,11 @@ fn align(from: &Name, to: &Name) -> (f64, Vec<Step>) {
 
 /// How like two names are, part by part: from 0 to 1.
 pub(super) fn name_likeness(from: &Name, to: &Name) -> f64 {
+    parts_alike(from, to) / from.len().max(to.len()).max(1) as f64
+}
+
+/// How many parts two names have in common; parts that are like count as less than one.
+pub(super) fn parts_alike(from: &Name, to: &Name) -> f64 {
     let (mut i, mut j, mut like) = (0, 0, 0.0);
     for step in align(from, to).1 {
         if matches!(step, Step::Same | Step::Other) {
@@ -211,7 +227,7 @@ pub(super) fn name_likeness(from: &Name, to: &Name) -> f64 {
         i += usize::from(step != Step::New);
         j += usize::from(step != Step::Gone);
     }
-    like / from.len().max(to.len()).max(1) as f64
+    like
 }
 
 /// Rules that take a step from one name towards another, and how far the names are apart.
@@ -239,7 +255,11 @@ pub(super) fn edits(from: &Name, to: &Name) -> (f64, Vec<Rule>) {
             next_j += usize::from(steps[at] != Step::Gone);
             at += 1;
             scope(&mut rules, from, next_i, to, next_j);
-            numbered(&mut rules, from, i..next_i, to, j..next_j);
+            pattern(&mut rules, from, i..next_i, to, j..next_j);
+        }
+        // The same only below what stands before it.
+        if i > 0 && j > 0 && next_i > i && next_j > j {
+            pattern(&mut rules, from, i - 1..next_i, to, j - 1..next_j);
         }
         (i, j) = (next_i, next_j);
     }
@@ -273,46 +293,51 @@ fn scope(rules: &mut Vec<Rule>, from: &Name, i: usize, to: &Name, j: usize) {
     );
 }
 
-/// The same change for every number: `layers/0/` to `layer_0/`, `layers/1/` to `layer_1/`.
-fn numbered(
-    rules: &mut Vec<Rule>,
-    from: &Name,
-    i: std::ops::Range<usize>,
-    to: &Name,
-    j: std::ops::Range<usize>,
-) {
-    if i.is_empty() || j.is_empty() || i.end >= from.len() || j.end >= to.len() {
+/// The same change for every number: `layers/0/` to `layer_0/`, `layers/1/` to `layer_1/`. Without
+/// numbers, a change only of parts that stand next to one another: `norm/weight` to `norm/gamma`.
+fn pattern(rules: &mut Vec<Rule>, from: &Name, i: Range<usize>, to: &Name, j: Range<usize>) {
+    let at_end = i.end == from.len();
+    let whole = at_end && i.start == 0;
+    if i.is_empty() || j.is_empty() || whole || at_end != (j.end == to.len()) {
         return;
     }
-    let old = &from.text[from.parts[i.start].0..from.parts[i.end].0];
-    let new = &to.text[to.parts[j.start].0..to.parts[j.end].0];
-    if digits(old).is_empty() || digits(old) != digits(new) {
+    let old = &from.text[from.parts[i.start].0..from.prefix(i.end).len()];
+    let new = &to.text[to.parts[j.start].0..to.prefix(j.end).len()];
+    let numbers = digits(old);
+    if numbers != digits(new) || (numbers.is_empty() && i.len().min(j.len()) < 2) {
         return;
     }
     let mut pattern = String::new();
-    for (index, text) in old.split(|c: char| c.is_ascii_digit()).enumerate() {
-        if index > 0 && (text.is_empty() && pattern.ends_with(r"(\d+)")) {
-            continue;
-        }
-        if index > 0 && !pattern.ends_with(r"(\d+)") {
-            pattern.push_str(r"(\d+)");
-        }
-        pattern.push_str(&regex::escape(text));
+    for (run, number) in runs(old) {
+        if number { pattern.push_str(NUMBER) } else { pattern.push_str(&regex::escape(run)) }
+    }
+    if at_end {
+        pattern.push('$');
     }
     let mut replacement = String::new();
     let mut captures = 0;
-    let mut in_number = false;
-    for c in new.chars() {
-        match c {
-            '0'..='9' if in_number => continue,
-            '0'..='9' => {
-                captures += 1;
-                replacement.push_str(&format!("${{{captures}}}"));
-            }
-            '$' => replacement.push_str("$$"),
-            other => replacement.push(other),
+    for (run, number) in runs(new) {
+        if number {
+            captures += 1;
+            replacement.push_str(&format!("${{{captures}}}"));
+        } else {
+            replacement.push_str(&run.replace('$', "$$"));
         }
-        in_number = c.is_ascii_digit();
     }
     push(rules, Rule::RenameRegex { pattern, replacement });
+}
+
+/// How a pattern says that any number may stand there.
+pub(super) const NUMBER: &str = r"(\d+)";
+
+/// A text apart: runs of digits, and runs of anything else.
+fn runs(text: &str) -> impl Iterator<Item = (&str, bool)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let digit = rest.chars().next()?.is_ascii_digit();
+        let end = rest.find(|c: char| c.is_ascii_digit() != digit).unwrap_or(rest.len());
+        let (run, after) = rest.split_at(end);
+        rest = after;
+        Some((run, digit))
+    })
 }

@@ -1,14 +1,14 @@
 //! What inference has to solve: names without a variable, variables without a name, and how good
 //! a set of rules is for them. Everything is seen on a sample that keeps a search short.
 
-use super::names::{Name, bare, digits};
-use super::renaming::{Renaming, rename_all};
+use super::names::{ALIKE, NUMBER, Name, bare, digits, name_likeness};
+use super::renaming::{Compiled, rename_all};
 use super::roles::Kind;
 use super::sample::sample;
 use crate::matching::{Outcome, compare};
 use crate::rules::{Allowed, Rule};
 use crate::tensor::TensorEntry;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use warmstart_graph::{Shape, Variable};
@@ -86,6 +86,7 @@ pub(super) struct Problem<'a> {
     items: Vec<Item>,
     targets: Vec<Target>,
     by_name: HashMap<String, usize>,
+    compiled: Compiled,
     /// As many missing variables as can be restored at most.
     pub most: usize,
     /// There is more than the sample.
@@ -104,7 +105,7 @@ pub(super) struct State {
     pub promise: f64,
     free_items: Vec<usize>,
     free_targets: Vec<usize>,
-    /// Which item each restored variable has.
+    /// The restored variables with their names, as indices of the sample.
     pub pairs: Vec<(usize, usize)>,
 }
 
@@ -169,7 +170,7 @@ impl<'a> Problem<'a> {
             .map(|(index, target)| (bare(&target.name.text).to_owned(), index))
             .collect();
         let thinned = items.len() + targets.len() < whole;
-        Problem { given, items, targets, by_name, most, thinned }
+        Problem { given, items, targets, by_name, compiled: Compiled::default(), most, thinned }
     }
 
     /// Without rules.
@@ -185,7 +186,7 @@ impl<'a> Problem<'a> {
 
     /// With one more rule; nothing if it changes no name or takes a value away from a variable.
     pub fn extend(&self, state: &State, rule: &Rule) -> Option<State> {
-        let (names, changed) = rename_all(&state.names, &Renaming::new(rule)?);
+        let (names, changed) = rename_all(&state.names, &self.compiled.renaming(rule)?);
         if !changed {
             return None;
         }
@@ -197,7 +198,7 @@ impl<'a> Problem<'a> {
         let mut names: Vec<Rc<Name>> = self.items.iter().map(|item| item.name.clone()).collect();
         let mut kept = Vec::with_capacity(rules.len());
         for rule in rules {
-            let (new, changed) = rename_all(&names, &Renaming::new(rule)?);
+            let (new, changed) = rename_all(&names, &self.compiled.renaming(rule)?);
             if changed {
                 names = new;
                 kept.push(rule.clone());
@@ -212,10 +213,9 @@ impl<'a> Problem<'a> {
         for (index, name) in names.iter().enumerate() {
             match self.by_name.get(bare(&name.text)) {
                 Some(&target) => {
+                    let taken = owner[target].replace(index).is_some();
                     // What was ambiguous or mismatched before may be so still.
-                    if owner[target].replace(index).is_some()
-                        && self.targets[target].was != Was::Other
-                    {
+                    if taken && self.targets[target].was != Was::Other {
                         return None;
                     }
                 }
@@ -227,8 +227,9 @@ impl<'a> Problem<'a> {
         let mut free_targets = Vec::new();
         let mut pairs = Vec::new();
         for (index, (target, owner)) in self.targets.iter().zip(&owner).enumerate() {
-            match (target.was, owner.map(|item| self.items[item].tensor)) {
-                (Was::Restored, Some(tensor)) => {
+            match (target.was, *owner) {
+                (Was::Restored, Some(item)) => {
+                    let tensor = self.items[item].tensor;
                     let Outcome::Restored { tensor: before, .. } =
                         &self.given.outcomes[target.variable]
                     else {
@@ -239,14 +240,15 @@ impl<'a> Problem<'a> {
                     }
                 }
                 (Was::Restored, None) => return None,
-                (Was::Missing, Some(tensor)) => {
+                (Was::Missing, Some(item)) => {
+                    let tensor = self.items[item].tensor;
                     if !self.given.same_kind(tensor, target.variable) {
                         return None;
                     }
                     if self.given.fits(tensor, target.variable) {
                         restored += 1;
                         promise += 4.0 + target.name.features.len() as f64;
-                        pairs.push((tensor, target.variable));
+                        pairs.push((item, index));
                     } else {
                         mismatched += 1;
                         promise -= 5.0;
@@ -265,15 +267,42 @@ impl<'a> Problem<'a> {
         }
         for &index in &free_items {
             for feature in &names[index].features {
-                if let Some(count) = wanted.get_mut(&mixed(self.items[index].class, *feature)) {
-                    if *count > 0 {
-                        *count -= 1;
-                        promise += 1.0;
-                    }
+                let count = wanted.get_mut(&mixed(self.items[index].class, *feature));
+                if let Some(count) = count.filter(|count| **count > 0) {
+                    *count -= 1;
+                    promise += 1.0;
                 }
             }
         }
         Some(State { rules, names, restored, mismatched, promise, free_items, free_targets, pairs })
+    }
+
+    /// Whether the numbers in names bear a state's rules out that keep them: a pattern that takes
+    /// `dense_1` for `fc1` is wrong if that leaves `dense` for `fc3`.
+    pub fn numbers_agree(&self, state: &State) -> bool {
+        let numbered = |rule: &Rule| matches!(rule, Rule::RenameRegex { pattern, .. } if pattern.contains(NUMBER));
+        let first = state.rules.iter().position(numbered);
+        let Some(first) = first.filter(|_| !state.pairs.is_empty()) else { return true };
+        let Some(before) = self.with_some(&state.rules[..first]) else { return true };
+        let Some(rule) = self.compiled.renaming(&state.rules[first]) else { return true };
+        let touched: HashSet<u64> = (0..self.items.len())
+            .filter(|&index| rule.rename(&before.names[index].text).is_some())
+            .map(|index| self.items[index].class)
+            .collect();
+        let mut rests = HashMap::new();
+        state.pairs.iter().all(|&(item, target)| {
+            let (item, target) = (&self.items[item], &self.targets[target]);
+            if !touched.contains(&item.class) {
+                return true;
+            }
+            let (old, new) = (digits(&item.name.text), digits(&target.name.text));
+            let both = old.len().min(new.len());
+            let (old_rest, old) = old.split_at(old.len() - both);
+            let (new_rest, new) = new.split_at(new.len() - both);
+            // Numbers of scopes above may differ, if they do so alike.
+            let rest = (old_rest.to_vec(), new_rest.to_vec());
+            old == new && *rests.entry(item.class).or_insert_with(|| rest.clone()) == rest
+        })
     }
 
     /// Pairs of a free name and a free variable that may belong together, the most alike of each
@@ -321,14 +350,16 @@ impl<'a> Problem<'a> {
         )
     }
 
-    /// Whether a class has but one free name and one free variable without rules.
-    pub fn alone(&self, variable: usize) -> bool {
-        let Some(target) = self.targets.iter().find(|target| target.variable == variable) else {
-            return false;
-        };
-        let items = self.items.iter().filter(|item| !item.used && item.class == target.class);
-        let same = |other: &&Target| other.was == Was::Missing && other.class == target.class;
-        items.count() == 1 && self.targets.iter().filter(same).count() == 1
+    /// Whether a pair's names are alike, or nothing else has its shape.
+    pub fn credible(&self, (item, target): (usize, usize)) -> bool {
+        let (item, target) = (&self.items[item], &self.targets[target]);
+        let items = self.items.iter().filter(|other| !other.used && other.class == item.class);
+        let targets = self
+            .targets
+            .iter()
+            .filter(|other| other.was == Was::Missing && other.class == target.class);
+        name_likeness(&item.name, &target.name) >= ALIKE
+            || (items.count() == 1 && targets.count() == 1)
     }
 }
 

@@ -3,6 +3,8 @@
 use super::names::Name;
 use crate::rules::{Rule, rename_component, rename_scope};
 use regex::Regex;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// The names under a rule, and whether it changes any.
@@ -24,16 +26,30 @@ pub(super) enum Renaming<'a> {
     Regex(Regex, &'a str),
 }
 
-impl<'a> Renaming<'a> {
-    pub fn new(rule: &'a Rule) -> Option<Renaming<'a>> {
-        match rule {
-            Rule::RenameRegex { pattern, replacement } => {
-                Some(Renaming::Regex(Regex::new(pattern).ok()?, replacement))
-            }
-            rule => Some(Renaming::Rule(rule)),
-        }
-    }
+/// Expressions that were compiled before: a search tries the same ones often.
+#[derive(Default)]
+pub(super) struct Compiled(RefCell<HashMap<String, Regex>>);
 
+impl Compiled {
+    /// A rule, ready; nothing if its expression is malformed.
+    pub fn renaming<'a>(&self, rule: &'a Rule) -> Option<Renaming<'a>> {
+        let Rule::RenameRegex { pattern, replacement } = rule else {
+            return Some(Renaming::Rule(rule));
+        };
+        let mut known = self.0.borrow_mut();
+        let regex = match known.get(pattern) {
+            Some(regex) => regex.clone(),
+            None => {
+                let regex = Regex::new(pattern).ok()?;
+                known.insert(pattern.clone(), regex.clone());
+                regex
+            }
+        };
+        Some(Renaming::Regex(regex, replacement))
+    }
+}
+
+impl Renaming<'_> {
     pub fn rename(&self, name: &str) -> Option<String> {
         match self {
             Renaming::Regex(regex, replacement) => {

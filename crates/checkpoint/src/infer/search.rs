@@ -10,13 +10,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Sets of rules that are followed at once.
 const WIDTH: usize = 8;
 /// Rules tried after each of them.
-const TRIED: usize = 14;
+const TRIED: usize = 16;
 /// Rules one search adds at most.
 const DEPTH: usize = 8;
 /// Steps without a gain after which a search ends.
-const PATIENCE: usize = 3;
+const PATIENCE: usize = 2;
 /// Names looked at, over all sets that are tried: a search that would go further ends.
-const NAMES: usize = 250_000;
+const NAMES: usize = 200_000;
 /// Names that may be looked at for as much as comparing two takes.
 const COMPARING: usize = 8;
 /// Sets of rules that are worth a closer look.
@@ -37,6 +37,7 @@ pub(super) fn search(problem: &Problem<'_>) -> Found {
     let mut found: Vec<State> = Vec::new();
     let mut seen: HashSet<u64> = HashSet::from([fingerprint(&start)]);
     let mut best = start.gain();
+    let mut promising = start.promise;
     let mut beam = vec![start];
     let mut idle = 0;
     let mut unfinished = problem.most > 0;
@@ -50,7 +51,8 @@ pub(super) fn search(problem: &Problem<'_>) -> Found {
                     break;
                 }
                 names -= problem.size();
-                let Some(new) = problem.extend(state, &rule) else { continue };
+                let new = problem.extend(state, &rule);
+                let Some(new) = new.filter(|new| problem.numbers_agree(new)) else { continue };
                 let print = fingerprint(&new);
                 match known.get(&print) {
                     // The same names by simpler rules.
@@ -71,8 +73,10 @@ pub(super) fn search(problem: &Problem<'_>) -> Found {
             unfinished = false;
             break;
         };
-        idle = if reached > best { 0 } else { idle + 1 };
+        let promise = next.iter().map(|state| state.promise).fold(f64::NEG_INFINITY, f64::max);
+        idle = if reached > best || promise > promising { 0 } else { idle + 1 };
         best = best.max(reached);
+        promising = promising.max(promise);
         found.extend(next.iter().filter(|s| s.gain() > 0 && s.gain() >= best).cloned());
         if best >= problem.most as isize || idle >= PATIENCE {
             unfinished = false;
@@ -169,16 +173,14 @@ fn needed(problem: &Problem<'_>, mut state: State) -> Vec<Rule> {
 /// Whether what a rule restores speaks for it: several variables, or words that are alike, or a
 /// shape that nothing else has.
 fn credible(problem: &Problem<'_>, rule: &Rule, with: &State, without: &State) -> bool {
-    let like = match rule {
-        Rule::RenameComponent { from, to } => likeness(from, to) >= 0.5,
-        _ => true,
-    };
-    if like {
-        return true;
+    match rule {
+        Rule::RenameComponent { from, to } if likeness(from, to) < 0.5 => {}
+        Rule::RenameRegex { .. } => {}
+        _ => return true,
     }
     let mut more = with.pairs.iter().filter(|pair| !without.pairs.contains(pair));
     match (more.next(), more.next()) {
-        (Some(&(_, variable)), None) => problem.alone(variable),
+        (Some(&pair), None) => problem.credible(pair),
         _ => true,
     }
 }

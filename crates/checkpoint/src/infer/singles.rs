@@ -1,7 +1,7 @@
 //! Single renames, the last resort: a variable and a tensor that are left and are the best for each
 //! other.
 
-use super::names::{Name, name_likeness};
+use super::names::{ALIKE, Name, name_likeness};
 use super::roles::Kind;
 use super::trial::{Planned, Trials};
 use crate::matching::Outcome;
@@ -10,15 +10,13 @@ use std::collections::HashMap;
 use warmstart_graph::{DType, Shape};
 
 /// Renames suggested at most.
-const MOST: usize = 12;
+const MOST: usize = 8;
 /// Left over on either side of one shape, beyond which names say too little.
 const LEFT: usize = 40;
 /// Pairs of names compared at most.
 const PAIRS: usize = 8_000;
 /// Alternatives for one variable.
 const ALTERNATIVES: usize = 4;
-/// Names less alike than this are unlike.
-const ALIKE: f64 = 0.6;
 /// Two names are equally alike within this.
 const EQUALLY: f64 = 0.05;
 

@@ -1,7 +1,7 @@
 //! Trying rules out: a whole plan says what they restore, and only that is suggested.
 
 use super::lacks;
-use super::names::{Name, digits, name_likeness};
+use super::names::{Name, digits, parts_alike};
 use super::roles::Kind;
 use super::search::effort;
 use super::{singles, values};
@@ -14,8 +14,8 @@ use warmstart_graph::{Role, Variable};
 
 /// Alternatives that are suggested at most.
 const ALTERNATIVES: usize = 4;
-/// By how much names must be more alike to be clearly meant.
-const CLEARLY: f64 = 0.1;
+/// By how much of a part names must be more alike to be clearly meant.
+const CLEARLY: f64 = 0.3;
 
 /// Planning again, with rules added.
 pub(super) struct Trials<'a> {
@@ -86,7 +86,6 @@ impl<'a> Trials<'a> {
 
     /// Rules about names, with what rules about values and single renames add to them.
     pub fn complete(&mut self, name_rules: Vec<Rule>) -> Vec<Trial> {
-        let name_rules = self.in_usual_order(name_rules);
         let Some(planned) = self.plan(&name_rules) else { return Vec::new() };
         let mut trials = Vec::new();
         let singles = singles::singles(self, &planned);
@@ -174,32 +173,52 @@ impl<'a> Trials<'a> {
         })
     }
 
-    /// Prefixes of the names as the file has them go first, as one reads them there.
-    fn in_usual_order(&mut self, rules: Vec<Rule>) -> Vec<Rule> {
+    /// The rules in the order in which one would write them, if they do the same in it: prefixes
+    /// first, as the file has them, then the separator, then what is larger before what is smaller.
+    pub fn in_usual_order(&mut self, rules: Vec<Rule>) -> Vec<Rule> {
         let separator = rules.iter().position(|rule| matches!(rule, Rule::Separator { .. }));
-        let mut prefixes = Vec::new();
-        let mut rest = Vec::new();
-        for (at, rule) in rules.iter().enumerate() {
-            match (rule, separator.map(|separator| (separator, &rules[separator]))) {
-                (Rule::StripPrefix(prefix), Some((separator, Rule::Separator { from, to })))
-                    if at > separator =>
-                {
-                    let written = prefix.replace(*to, from.encode_utf8(&mut [0; 4]));
-                    prefixes.push(Rule::StripPrefix(written));
-                }
-                (Rule::StripPrefix(_), _) => prefixes.push(rule.clone()),
-                _ => rest.push(rule.clone()),
+        let as_in_file = |(at, rule): (usize, &Rule)| match (
+            rule,
+            separator.map(|separator| (separator, &rules[separator])),
+        ) {
+            (Rule::StripPrefix(prefix), Some((separator, Rule::Separator { from, to })))
+                if at > separator =>
+            {
+                Rule::StripPrefix(prefix.replace(*to, from.encode_utf8(&mut [0; 4])))
             }
-        }
-        rest.sort_by_key(|rule| !matches!(rule, Rule::Separator { .. }));
-        let reordered = [prefixes, rest].concat();
-        if reordered == rules {
+            _ => rule.clone(),
+        };
+        let written: Vec<Rule> = rules.iter().enumerate().map(as_in_file).collect();
+        let place = |rule: &Rule| match rule {
+            Rule::StripPrefix(_) => 0,
+            Rule::Separator { .. } => 1,
+            Rule::RenameRegex { .. } => 3,
+            Rule::RenameScope { .. } => 4,
+            Rule::RenameComponent { .. } => 5,
+            Rule::AddPrefix(_) => 6,
+            Rule::Rename { .. } => 7,
+            _ => 8,
+        };
+        let mut sorted = written.clone();
+        sorted.sort_by_cached_key(|rule| {
+            let scope = matches!(rule, Rule::RenameScope { .. }).then(|| rule.to_string());
+            (place(rule), scope)
+        });
+        let mut prefixed = written;
+        prefixed.sort_by_key(|rule| place(rule).min(2));
+        let mut orders = vec![sorted, prefixed];
+        orders.retain(|order| *order != rules);
+        orders.dedup();
+        if orders.is_empty() {
             return rules;
         }
-        match (self.matching(&rules), self.matching(&reordered)) {
-            (Some(a), Some(b)) if a.outcomes == b.outcomes => reordered,
-            _ => rules,
+        let Some(before) = self.matching(&rules) else { return rules };
+        for order in orders {
+            if self.matching(&order).is_some_and(|after| after.outcomes == before.outcomes) {
+                return order;
+            }
         }
+        rules
     }
 }
 
@@ -252,7 +271,7 @@ fn likeness_where_different(
         .collect();
     let variable = |index: usize| &trials.variables[index].name;
     let alike = |&(v, tensor): &(usize, usize)| {
-        names.get(&tensor).map_or(0.0, |name| name_likeness(name, &Name::new(variable(v).clone())))
+        names.get(&tensor).map_or(0.0, |name| parts_alike(name, &Name::new(variable(v).clone())))
     };
     let numbers = |&(v, tensor): &(usize, usize)| {
         names.get(&tensor).is_some_and(|name| digits(&name.text) == digits(variable(v)))
@@ -261,5 +280,5 @@ fn likeness_where_different(
     let numbered = different.iter().any(|(v, _)| !digits(variable(*v)).is_empty())
         && different.iter().all(numbers);
     let total: f64 = different.iter().take(200).map(alike).sum();
-    total / different.len().clamp(1, 200) as f64 + if numbered { 0.3 } else { 0.0 }
+    total / different.len().clamp(1, 200) as f64 + if numbered { 0.5 } else { 0.0 }
 }

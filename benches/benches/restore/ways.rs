@@ -1,0 +1,118 @@
+//! Ways from a file into memory: the sources that a restore reads from, and the ceilings, which are
+//! the same reads without a device.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use warmstart_gpu::ByteSource;
+
+/// How a file is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// `pread` into the destination.
+    Read,
+    /// `pread` into so many bytes of scratch, crc32c of them, and a copy into the destination.
+    Summed(usize),
+    /// A copy out of a mapping of the file.
+    Map,
+}
+
+/// A file to be read in one of the ways. Its checksum is made where the way makes one, and not
+/// compared: making it is the work.
+pub struct Source {
+    file: File,
+    map: Option<memmap2::Mmap>,
+    way: Way,
+    sum: AtomicU32,
+    /// Whether to object after all was read.
+    pub refuses: bool,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Source {
+    pub fn new(file: &File, way: Way) -> io::Result<Source> {
+        // SAFETY: nothing truncates the benchmark's own file while it runs.
+        let map = match way {
+            Way::Map => Some(unsafe { memmap2::Mmap::map(file)? }),
+            Way::Read | Way::Summed(_) => None,
+        };
+        let sum = AtomicU32::new(0);
+        Ok(Source { file: file.try_clone()?, map, way, sum, refuses: false })
+    }
+}
+
+impl ByteSource for Source {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        if let Some(map) = &self.map {
+            let at = offset as usize;
+            into.copy_from_slice(&map[at..at + into.len()]);
+            return Ok(());
+        }
+        let Way::Summed(size) = self.way else { return self.file.read_exact_at(into, offset) };
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut at = offset;
+            let mut sum = 0;
+            for piece in into.chunks_mut(size) {
+                scratch.resize(scratch.len().max(piece.len()), 0);
+                let scratch = &mut scratch[..piece.len()];
+                self.file.read_exact_at(scratch, at)?;
+                sum = crc32c::crc32c_append(sum, scratch);
+                piece.copy_from_slice(scratch);
+                at += piece.len() as u64;
+            }
+            self.sum.fetch_xor(sum, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        if self.refuses { Err(io::Error::other("as asked")) } else { Ok(()) }
+    }
+}
+
+/// As many threads as a restore uses.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |cores| cores.get()).min(8)
+}
+
+/// Fills memory from a source as a restore does, in the same pieces and by as many threads.
+pub fn fill(
+    into: &mut [u8],
+    pieces: &[(u64, usize)],
+    read: impl Fn(u64, &mut [u8]) -> io::Result<()> + Sync,
+) -> Result<(), Box<dyn Error>> {
+    let mut rest = into;
+    let mut tasks = Vec::with_capacity(pieces.len());
+    for &(offset, bytes) in pieces {
+        let (piece, after) = std::mem::take(&mut rest).split_at_mut(bytes);
+        tasks.push((offset, piece));
+        rest = after;
+    }
+    // Taken from the end: a disk likes to be read in order.
+    tasks.reverse();
+    let others = threads().min(tasks.len()).saturating_sub(1);
+    let tasks = Mutex::new(tasks);
+    let work = || -> io::Result<()> {
+        loop {
+            let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((offset, piece)) = task else { return Ok(()) };
+            read(offset, piece)?;
+        }
+    };
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+        let mut results = vec![work()];
+        for other in others {
+            results.push(other.join().map_err(|_| "a reader panicked")?);
+        }
+        results.into_iter().try_for_each(|result| Ok(result?))
+    })
+}

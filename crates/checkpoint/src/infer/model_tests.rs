@@ -1,0 +1,173 @@
+//! Whole models with the names that other frameworks give them, and files of any size.
+
+use super::tests::{Named, code, inferred, suggested, tensor, tensors, variable, variables};
+use super::*;
+
+/// The tensors of a file and the variables of a model, from names in both.
+fn both(named: &[(String, String, &[usize])]) -> (Vec<TensorEntry>, Vec<Variable>) {
+    let one = |(file, model, shape): &(String, String, &[usize])| {
+        (tensor(file, shape), variable(model, shape))
+    };
+    named.iter().map(one).unzip()
+}
+
+#[test]
+fn a_transformer_of_torch_names() {
+    let parts: [(&str, &str, &[usize]); 12] = [
+        ("ln_1.weight", "ln_1/gamma", &[64]),
+        ("ln_1.bias", "ln_1/beta", &[64]),
+        ("attn.c_attn.weight", "attention/qkv/weight", &[64, 192]),
+        ("attn.c_attn.bias", "attention/qkv/bias", &[192]),
+        ("attn.c_proj.weight", "attention/out/weight", &[64, 64]),
+        ("attn.c_proj.bias", "attention/out/bias", &[64]),
+        ("ln_2.weight", "ln_2/gamma", &[64]),
+        ("ln_2.bias", "ln_2/beta", &[64]),
+        ("mlp.c_fc.weight", "mlp/fc/weight", &[64, 256]),
+        ("mlp.c_fc.bias", "mlp/fc/bias", &[256]),
+        ("mlp.c_proj.weight", "mlp/proj/weight", &[256, 64]),
+        ("mlp.c_proj.bias", "mlp/proj/bias", &[64]),
+    ];
+    let layers = (0..4).flat_map(|layer| {
+        parts.map(|(file, model, shape)| {
+            (
+                format!("transformer.h.{layer}.{file}"),
+                format!("decoder/layer_{layer}/{model}"),
+                shape,
+            )
+        })
+    });
+    let mut named: Vec<(String, String, &[usize])> = layers.collect();
+    named.push(("transformer.wte.weight".into(), "embed/table".into(), &[500, 64]));
+    named.push(("transformer.wpe.weight".into(), "embed/positions".into(), &[128, 64]));
+    let (file, model) = both(&named);
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((all[0].restores, all[0].of), (50, 50), "{all:#?}");
+    assert!(all[0].rules.len() <= 9, "{all:#?}");
+    let layers = r#".rename_regex("transformer\\.h\\.(\\d+)\\.", "decoder/layer_${1}/")"#;
+    assert!(code(&all[0]).starts_with(layers), "{all:#?}");
+}
+
+#[test]
+fn a_residual_network_with_another_head() {
+    let parts: [(&str, &str); 4] = [
+        ("weight", "gamma"),
+        ("bias", "beta"),
+        ("running_mean", "moving_mean"),
+        ("running_var", "moving_variance"),
+    ];
+    let mut named: Vec<(String, String, &[usize])> =
+        vec![("conv1.weight".into(), "net/conv1/weight".into(), &[64, 3, 7, 7])];
+    let shapes: [(&[usize], &[usize]); 2] =
+        [(&[128, 128, 3, 3], &[128]), (&[256, 256, 3, 3], &[256])];
+    for (stage, (kernel, channels)) in shapes.into_iter().enumerate() {
+        for block in 0..2 {
+            let (dotted, slashed) =
+                (format!("layer{stage}.{block}."), format!("net/layer{stage}/{block}/"));
+            named.push((format!("{dotted}conv1.weight"), format!("{slashed}conv1/weight"), kernel));
+            for (torch, ours) in parts {
+                named.push((
+                    format!("{dotted}bn1.{torch}"),
+                    format!("{slashed}bn1/{ours}"),
+                    channels,
+                ));
+            }
+        }
+    }
+    let (mut file, mut model) = both(&named);
+    file.extend((0..4).map(|n| tensor(&format!("layer{n}.bn1.num_batches_tracked"), &[])));
+    file.extend(tensors(&[("fc.weight", &[1000, 512]), ("fc.bias", &[1000])]));
+    model.extend(variables(&[("head/weight", &[512, 10]), ("head/bias", &[10])]));
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    let expected = r#".separator('.', '/').rename_regex("bn(\\d+)/weight$", "bn${1}/gamma").rename_component("bias", "beta").rename_component("running_mean", "moving_mean").rename_component("running_var", "moving_variance").add_prefix("net/")"#;
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((all[0].restores, all[0].of), (named.len(), named.len() + 2));
+    assert_eq!(code(&all[0]), expected);
+}
+
+#[test]
+fn numbers_that_do_not_agree_decide_nothing() {
+    let file: [Named<'_>; 4] =
+        [("0.weight", &[16, 8]), ("0.bias", &[16]), ("2.weight", &[4, 16]), ("2.bias", &[4])];
+    let model: [Named<'_>; 4] = [
+        ("fc1/weight", &[8, 16]),
+        ("fc1/bias", &[16]),
+        ("fc2/weight", &[16, 4]),
+        ("fc2/bias", &[4]),
+    ];
+    let expected = ".separator('.', '/').rename_scope(\"0\", \"fc1\").rename_scope(\"2\", \"fc2\")\
+                    .transpose(\"**/weight\") 4/4";
+    assert_eq!(suggested(&file, &model), [expected]);
+
+    // `dense_1` is not `fc1`, or at least nothing says so.
+    let file = ["dense/w", "dense_1/w", "dense_2/w"].map(|name| (name, &[4, 4][..]));
+    let model = ["fc1/w", "fc2/w", "fc3/w"].map(|name| (name, &[4, 4][..]));
+    let all = suggested(&file, &model);
+    assert_eq!(all.len(), 4, "{all:#?}");
+    assert!(all.iter().all(|one| one.ends_with(" 3/3")), "{all:#?}");
+}
+
+#[test]
+fn files_that_are_too_large_get_no_suggestion() {
+    let (file, model) = layers(400, |layer, part| format!("old/{layer}/{part}"));
+    let variables: Vec<&Variable> = model.iter().collect();
+    let outcomes = crate::matching::Matching::new(&file, &variables, &[]).outcomes;
+    let within = |budget| infer_within(budget, &file, &variables, &[], &outcomes, &BTreeMap::new());
+    assert_eq!(within(1_000), (vec![], 0));
+    let (suggestions, passes) = within(BUDGET);
+    assert_eq!(suggestions.len(), 1);
+    // As many plans as the budget pays, and no more.
+    let pass: usize = file.iter().map(|t| t.name.len() + EACH).sum::<usize>()
+        + model.iter().map(|v| v.name.len() + EACH).sum::<usize>();
+    for plans in 4..passes {
+        assert!(within(plans * pass).1 <= plans);
+    }
+}
+
+#[test]
+fn long_names_are_not_compared() {
+    let long = |n: usize| format!("{}{n}", "a/".repeat(50_000));
+    let wide = |n: usize| format!("{}/{n}", "b".repeat(100_000));
+    let file: Vec<TensorEntry> =
+        (0..20).flat_map(|n| [tensor(&long(n), &[n]), tensor(&wide(n), &[n])]).collect();
+    let model: Vec<Variable> = (0..20)
+        .flat_map(|n| [variable(&long(n + 100), &[n]), variable(&wide(n + 100), &[n])])
+        .collect();
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert_eq!(all, []);
+}
+
+/// As many variables as asked for, four a layer, and their names in the file.
+fn layers(count: usize, file: impl Fn(usize, &str) -> String) -> (Vec<TensorEntry>, Vec<Variable>) {
+    let parts: [Named<'_>; 4] = [
+        ("attn/weight", &[8, 24]),
+        ("attn/bias", &[24]),
+        ("mlp/weight", &[8, 32]),
+        ("ln/bias", &[8]),
+    ];
+    let all = (0..count / 4).flat_map(|layer| parts.map(|(part, shape)| (layer, part, shape)));
+    all.map(|(layer, part, shape)| {
+        let model = format!("decoder/block_{layer}/{part}");
+        (tensor(&file(layer, part), shape), variable(&model, shape))
+    })
+    .unzip()
+}
+
+#[test]
+fn ten_thousand_variables_take_few_plans() {
+    let none = BTreeMap::new();
+    let dotted = |layer: usize, part: &str| {
+        format!("module.h.{layer}.{}", part.replace('/', ".").replace("weight", "kernel"))
+    };
+    let (file, model) = layers(10_000, dotted);
+    let (all, passes) = inferred(&file, &model, &none);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert_eq!((all[0].restores, all[0].of), (10_000, 10_000), "{all:#?}");
+    assert!(all[0].rules.len() <= 4, "{all:#?}");
+    assert!(passes < 24, "{passes}");
+
+    // Nothing in common at all: it gives up.
+    let (file, model) = layers(10_000, |layer, part| format!("{:x}{part}", layer * 7919 + 77));
+    let (_, passes) = inferred(&file, &model, &none);
+    assert!(passes < 24, "{passes}");
+}
