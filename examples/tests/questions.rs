@@ -3,13 +3,18 @@
 
 use regex::Regex;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use warmstart::prelude::*;
+
+fn executable(program: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_all")).with_file_name(program);
+    path.with_extension(std::env::consts::EXE_EXTENSION)
+}
 
 /// Runs a program; its temporary directory is called `runs` in what it printed.
 fn run(program: &str) -> String {
-    let path = Path::new(env!("CARGO_BIN_EXE_all")).with_file_name(program);
-    let output = Command::new(path.with_extension(std::env::consts::EXE_EXTENSION)).output();
+    let output = Command::new(executable(program)).output();
     let output = output.unwrap_or_else(|error| panic!("{program} does not start: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} failed: {errors}");
@@ -260,4 +265,31 @@ fn the_guide_and_the_readme_show_what_the_programs_print() {
         let whole = lines.last() == Some(&"...") || rest.is_empty();
         assert!(whole, "{program} prints more than is shown: {}", rest.join("\n"));
     }
+}
+
+#[test]
+fn a_main_that_returns_the_error_shows_the_report() {
+    let graph = Graph::new();
+    let images = graph.placeholder("images", [1, 64], DType::F32);
+    let logits = graph.scope("layer1").linear(images, 128);
+    let mut session = Session::new(&Gpu::new().expect("an adapter"));
+    session.compile(&graph, &[logits], &[]).expect("a plan");
+    session.initialize_missing(7).expect("values");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let saver = Saver::new(directory.path());
+    saver.save(&session, 10, &SaveOptions::new()).expect("a checkpoint");
+
+    let output = Command::new(executable("digits")).arg("20").arg(directory.path()).output();
+    let output = output.expect("digits starts");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in [
+        "step-10.safetensors → 20 variables",
+        "  unexpected  2    layer1/bias",
+        " Nothing on the device was changed.",
+        ".rename_scope(\"layer1\", \"fc1\")",
+    ] {
+        assert!(said.contains(line), "`{line}` is not in:\n{said}");
+    }
+    assert!(!said.contains("RestoreReport {"), "{said}");
 }

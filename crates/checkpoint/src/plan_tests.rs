@@ -216,8 +216,7 @@ restore step-500.safetensors → 2 variables
                   .rename_component(\"kernel\", \"weight\")  1 name
                   .transpose(\"**/weight\")                1 name
   restored    2   60 B
-                  1 transposed
-";
+                  1 transposed";
     assert_eq!(report(&plan), expected);
     let changes = vec![Change::Transposed { from: Shape::from([4, 3]) }];
     let restored = Outcome::Restored { tensor: "module.fc1.kernel".into(), changes };
