@@ -11,7 +11,15 @@ use half::f16;
 use std::sync::{Arc, Mutex, PoisonError};
 use warmstart_graph::{DType, Tensor, TensorData};
 
-/// The elements fed to a placeholder, row-major.
+/// The elements fed to a placeholder, row-major: made from a slice, a `Vec`, an array or a
+/// [`TensorData`] of the placeholder's dtype.
+///
+/// ```
+/// use warmstart_gpu::Feed;
+/// let (images, labels) = (vec![0.5f32; 6], [1i32, 0]);
+/// let feeds = [("images", Feed::from(&images)), ("labels", Feed::from(&labels))];
+/// assert!(matches!(feeds, [(_, Feed::F32(_)), (_, Feed::I32(_))]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Feed<'a> {
     /// `f32` elements.
@@ -261,6 +269,26 @@ impl Plan {
 }
 
 /// What a run fetched. Reading waits for the run; dropping it unread costs nothing.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use warmstart_gpu::{Gpu, Session};
+/// use warmstart_graph::{DType, Graph};
+///
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [3], DType::F32);
+/// let (squares, sum) = (x.square(), x.square().sum_all());
+/// let mut session = Session::new(&Gpu::new()?);
+/// let plan = session.compile(&graph, &[squares, sum], &[])?;
+///
+/// let outputs = session.run(&plan, &[("x", (&[1.0f32, 2.0, 3.0]).into())])?;
+/// assert_eq!(outputs.scalar(sum)?, 14.0);
+/// assert_eq!(outputs.tensor(squares)?.as_f32(), Some(&[1.0, 4.0, 9.0][..]));
+/// // What was not named when compiling is not there.
+/// assert!(outputs.tensor(x).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Outputs {
     gpu: Gpu,
     /// The identity of the graph that was run.
