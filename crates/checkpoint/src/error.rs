@@ -2,10 +2,11 @@
 
 use crate::report::RestoreReport;
 use crate::safetensors::FormatError;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::{Origin, SessionError};
+
+warmstart_graph::debug_as_display!(CheckpointError);
 
 /// Why a checkpoint could not be opened, restored or saved.
 #[derive(thiserror::Error)]
@@ -226,13 +227,6 @@ pub enum CheckpointError {
         /// The directory.
         path: PathBuf,
     },
-}
-
-/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
-impl fmt::Debug for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// A checkpoint that was passed over because it is damaged.

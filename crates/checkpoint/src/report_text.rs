@@ -66,6 +66,9 @@ impl RestoreReport {
                 Outcome::Restored { .. } | Outcome::Ignored | Outcome::Missing { .. } => {}
             }
         }
+        // Nothing is restored unless all is.
+        let plain = self.closes() || self.restored().next().is_none();
+        let fitting = if plain { "restored" } else { "would fit" };
         let restored = self.restored_lines();
         let missing =
             Section { label: "missing", count: missing.len(), lines: missing_lines(&missing) };
@@ -76,7 +79,7 @@ impl RestoreReport {
         };
         let all = vec![
             Section::new("rules", rules.collect()),
-            Section { label: "restored", count: self.restored().count(), lines: restored },
+            Section { label: fitting, count: self.restored().count(), lines: restored },
             Section::new("ignored", ignored.collect()),
             missing,
             Section::new("ambiguous", ambiguous),
@@ -84,7 +87,7 @@ impl RestoreReport {
             Section::new("dtype mismatch", dtypes),
             unexpected,
         ];
-        let shown = |section: &Section| section.label == "restored" || section.count > 0;
+        let shown = |section: &Section| section.label == fitting || section.count > 0;
         all.into_iter().filter(shown).map(Section::shortened).collect()
     }
 
@@ -263,9 +266,9 @@ impl RestoreReport {
         let shapes = |v: &VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
         if self.variables.iter().any(shapes) && !self.allow_mismatched_shape {
             helps.push(
-                "give the variables the shapes of the file, or leave them as they are: \
-                 `.allow_mismatched_shape()`; `.resize_rows(name, seed)` takes the rows that both \
-                 have"
+                "give the variables the shapes of the file, or train in a new directory, or leave \
+                 them as they are: `.allow_mismatched_shape()`; `.resize_rows(name, seed)` takes \
+                 the rows that both have"
                     .to_owned(),
             );
         }

@@ -2,11 +2,12 @@
 
 use crate::cast::SourceDType;
 use crate::origin::Origin;
-use std::fmt;
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
 use warmstart_graph::{DType, InitializeError, Location, Shape};
+
+warmstart_graph::debug_as_display!(GpuError, SessionError);
 
 /// What can go wrong with the device.
 #[derive(Error, Clone)]
@@ -80,13 +81,6 @@ pub enum GpuError {
         /// How long was waited.
         after: Duration,
     },
-}
-
-/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
-impl fmt::Debug for GpuError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 fn listed(lead: &str, items: &[String]) -> String {
@@ -290,13 +284,6 @@ pub enum SessionError {
         /// What the sink said.
         source: io::Error,
     },
-}
-
-/// As `Display`: what `main` returns is printed by `Debug`, and people should see the message.
-impl fmt::Debug for SessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 pub(crate) fn close_names(close: &[String]) -> String {

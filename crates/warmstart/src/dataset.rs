@@ -3,8 +3,10 @@
 use crate::batches::shuffled;
 use std::io::BufRead;
 
+warmstart_graph::debug_as_display!(DatasetError);
+
 /// Why a data set cannot be made, split or gathered from.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum DatasetError {
     /// The numbers of inputs and labels do not fit together.
     #[error(

@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod changes;
 mod dataset;
 mod loss_watch;
 pub mod metrics;
 pub mod prelude;
 mod progress;
 mod run;
+mod run_lock;
 mod training;
 mod training_error;
 
