@@ -65,7 +65,7 @@ restore runs/step-500.safetensors → 2 variables
  different_model_scope/weight  f32    [10, 10]    400  restored (step-500.safetensors: model_scope/weight, step 500)
 "#;
     renamed_variable: r#"
-  restored    2   108 B
+  would fit   2   108 B
   missing     1   embedding/vectors  f32 [100, 8]
   unexpected  1   embedding/table    f32 [100, 8]
 error: 1 tensor belongs to no variable. Nothing on the device was changed.
@@ -149,7 +149,7 @@ saved step 200, with an unfinished file left: false
 "#;
     optimizer_slots: r#"
 restore runs/weights_only.safetensors → 14 variables
-  restored    4    232 B
+  would fit   4    232 B
   missing     10   global_step  u32 []
                    adam's slots m, v for 4 variables
                    adam's own slot step
@@ -176,7 +176,7 @@ initialized: ["head/weight", "head/bias"]
  head/weight     f32    [8, 3]     96  initialized (glorot_uniform, seed 7)
 "#;
     one_layer: r#"
-  restored    2   80 B
+  would fit   2   80 B
   missing     4   attention/weight  f32 [4, 8]
   unexpected  4   decoder/bias      f32 [4]
 error: 4 variables have no value in this checkpoint.
@@ -191,7 +191,7 @@ note: `encoder/weight` is the value of 2 variables: `teacher/weight`, `student/w
 "#;
     graph_from_checkpoint: r#"
 restore runs/step-100.safetensors → 4 variables
-  restored    4    328 B
+  would fit   4    328 B
   unexpected  10   global_step  u32 []
                    adam's slots m, v for 4 variables
                    adam's own slot step
