@@ -8,10 +8,10 @@ use std::error::Error;
 use warmstart::prelude::*;
 
 /// Two layers in scopes of their own.
-fn model(graph: &Graph, first: &str, second: &str) -> NodeId {
+fn model<'g>(graph: &'g Graph, first: &str, second: &str) -> Tensor<'g> {
     let x = graph.placeholder("x", [1, 4], DType::F32);
     let hidden = graph.scope(first).linear(x, 8).relu();
-    graph.scope(second).linear(hidden, 2).named("logits").id()
+    graph.scope(second).linear(hidden, 2)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,8 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // What goes wrong: all is allowed, as with PyTorch's `strict=False`.
     let graph = Graph::new();
-    model(&graph, "fc1", "fc2");
-    let logits = graph.named("logits").ok_or("no logits")?;
+    let logits = model(&graph, "fc1", "fc2");
     let mut session = Session::new(&gpu);
     let plan = session.compile(&graph, &[logits], &[])?;
     let checkpoint = Checkpoint::open(&file)?;
