@@ -84,7 +84,7 @@ fc1/weight has the bits that were saved: true
     constant_initializer: r#"
 error: variable `scale` (declared at examples/src/bin/constant_initializer.rs:13) has no value: uninitialized (never initialized). Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it
   restored    2   24 B
-note: the restored values win over other initializers: `scale` is declared with zeros, and began as constant(0.5), and 1 variable more
+note: the restored values win over other initializers: `scale` is declared with zeros, and began as constant(0.5); so is one more
  scale  f32    [3]       12  restored (step-500.safetensors: scale, step 500)
 scale is [0.5, 0.5, 0.5]
 shift is [-1.0, 0.25, 2.0]
@@ -96,13 +96,13 @@ made again, shift is the same: true
   restored    0
   missing     4   fc1/weight           f32 [4, 8]
   unexpected  4   net/layers/0/bias    f32 [8]
-note: missing variables keep what they have; `session.initialize_missing(seed)` fills those that have nothing
-note: unexpected tensors stay in the file
-note: these 2 rules together restore 4 of 4:
+error: this checkpoint has nothing for any of the 4 variables. Nothing on the device was changed.
+help: these 2 rules together restore 4 of 4:
           .rename_scope("net/layers/0", "fc1")
           .rename_scope("net/layers/1", "fc2")
+help: leave the restore out if no variable is to be restored
 error: 4 variables that this run reads have no value; nothing was run:
-  `fc1/weight` f32 [4, 8]: uninitialized (absent from runs/step-500.safetensors); read by matmul at examples/src/bin/random_after_restore.rs:13
+  `fc1/weight` f32 [4, 8]: uninitialized (never initialized); read by matmul at examples/src/bin/random_after_restore.rs:12
   restored    4   232 B
  fc1/weight  f32    [4, 8]    128  restored (step-500.safetensors: net/layers/0/weight, step 500)
  fc2/bias    f32    [2]         8  restored (step-500.safetensors: net/layers/1/bias, step 500)

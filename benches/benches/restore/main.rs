@@ -19,8 +19,11 @@ mod workload;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use warmstart_gpu::{Gpu, GpuOptions, MemoryKind};
 
-    // `cargo test --benches` only wants to know that this builds and starts.
-    if std::env::args().any(|argument| argument == "--test") {
+    // `cargo bench` says `--bench`, and after it what to run; `cargo test` only wants to know that
+    // this builds and starts.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |argument: &String| argument.starts_with('-') || "restore".contains(&**argument);
+    if !arguments.iter().any(|argument| argument == "--bench") || !arguments.iter().all(wanted) {
         return Ok(());
     }
     let full = std::env::var_os("WARMSTART_BENCH_FULL").is_some_and(|value| value == "1");

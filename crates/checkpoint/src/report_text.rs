@@ -176,7 +176,8 @@ impl RestoreReport {
         if let Some((name, declared, saved)) = initializers.first() {
             let more = match initializers.len() - 1 {
                 0 => String::new(),
-                n => format!(", and {} more", counted(n, "variable", "variables")),
+                1 => "; so is one more".to_owned(),
+                n => format!("; so are {n} more"),
             };
             notes.push(format!(
                 "the restored values win over other initializers: `{name}` is declared with \
@@ -235,6 +236,10 @@ impl RestoreReport {
             let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
             errors.push(format!("{belong} to no variable."));
         }
+        if self.has_nothing() && self.allow_missing {
+            let all = counted(self.variables.len(), "variable", "variables");
+            errors.push(format!("this checkpoint has nothing for any of the {all}."));
+        }
         if let Some(last) = errors.last_mut() {
             last.push_str(" Nothing on the device was changed.");
         }
@@ -285,6 +290,9 @@ impl RestoreReport {
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
         helps.extend(self.help_with_missing());
+        if self.has_nothing() && self.allow_missing {
+            helps.push("leave the restore out if no variable is to be restored".to_owned());
+        }
         if !self.unexpected.is_empty() && !self.allow_unexpected {
             helps.push("`.allow_unexpected()` leaves such tensors in the file".to_owned());
         }

@@ -228,8 +228,7 @@ impl Training {
     ) -> Result<Run, TrainingError> {
         let def = graph.finish()?;
         let optimizer = serde_json::to_string(optimizer)?;
-        let options =
-            SaveOptions::new().graph(serde_json::to_string(&def)?).optimizer(optimizer.as_str());
+        let options = SaveOptions::new().graph(&def).optimizer(optimizer.as_str());
         let saver = Saver::new(&self.directory).keep(self.keep);
         saver.create_directory()?;
         let lock = RunLock::take(&self.directory)?;
