@@ -7,6 +7,6 @@ pub use crate::{
 pub use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
 pub use warmstart_gpu::{Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session};
 pub use warmstart_graph::{
-    DType, Graph, GraphDef, Initializer, Location, NodeId, Optimizer, Role, Schedule, Scope, Shape,
-    Tensor, TensorData, TrainStep, Update, Variable, global_norm, gradients,
+    DType, Graph, GraphDef, Initializer, Location, Optimizer, Role, Schedule, Scope, Shape, Tensor,
+    TensorData, TrainStep, Update, Variable, global_norm, gradients,
 };
