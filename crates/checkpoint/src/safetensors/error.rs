@@ -5,8 +5,10 @@ use crate::tensor::FileDType;
 use crate::tensorflow::BundleError;
 use warmstart_graph::Shape;
 
+warmstart_graph::debug_as_display!(FormatError, ShardsError);
+
 /// Why a file is not a well-formed checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
     /// The file has no bytes.
@@ -216,7 +218,7 @@ pub enum FormatError {
 }
 
 /// Why a checkpoint in several safetensors files cannot be opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardsError {
     /// The index is not the JSON that it should be.

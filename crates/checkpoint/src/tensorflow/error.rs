@@ -4,8 +4,10 @@ use crate::safetensors::lost;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
+warmstart_graph::debug_as_display!(BundleError);
+
 /// Why a TensorFlow checkpoint cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
     /// The index ends before a table can.
