@@ -105,7 +105,7 @@ impl<'a> Summed<'a> {
             let read = |at, into: &mut [u8]| {
                 self.file.read_piece(self.tensor, slice.file, &range, at, into)
             };
-            let found = sum(0, range.clone(), &read)?;
+            let found = sum(0, range.clone(), read)?;
             if found != slice.checksum {
                 return Err(self.damaged(slice.file, slice.offset, slice.checksum, found));
             }
@@ -127,7 +127,7 @@ impl<'a> Summed<'a> {
 
     /// Goes on summing with a part of the tensor.
     fn sum(&self, crc: u32, range: Range<u64>) -> Result<u32, CheckpointError> {
-        sum(crc, range, &|at, into: &mut [u8]| self.file.read_tensor(self.tensor, at, into))
+        sum(crc, range, |at, into: &mut [u8]| self.file.read_tensor(self.tensor, at, into))
     }
 }
 
@@ -135,7 +135,7 @@ impl<'a> Summed<'a> {
 fn sum(
     mut crc: u32,
     range: Range<u64>,
-    read: &dyn Fn(u64, &mut [u8]) -> Result<(), CheckpointError>,
+    read: impl Fn(u64, &mut [u8]) -> Result<(), CheckpointError>,
 ) -> Result<u32, CheckpointError> {
     SCRATCH_BYTES.with_borrow_mut(|scratch| {
         let mut at = range.start;

@@ -177,7 +177,7 @@ mod tests {
     }
 
     /// A table of one data block with these contents.
-    pub(crate) fn table(contents: &[u8], kind: u8) -> Vec<u8> {
+    fn table(contents: &[u8], kind: u8) -> Vec<u8> {
         let mut file = block_of(contents, kind);
         let size = u8::try_from(contents.len()).unwrap();
         assert!(size < 128);
@@ -191,7 +191,9 @@ mod tests {
         file
     }
 
-    fn read(file: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BundleError> {
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn read(file: &[u8]) -> Result<Pairs, BundleError> {
         let mut found = Vec::new();
         read_table(file, &mut |key, value, _| {
             found.push((key.to_vec(), value.to_vec()));
