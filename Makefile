@@ -21,6 +21,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="..." passes arguments on:  make unit ARGS="name"'
+	@echo '                                   make demo STEPS=2000 ARGS="runs/another"'
 
 demo: ## train the digit classifier for STEPS steps; run again, it resumes and does what is left
 	@scripts/set-up.sh
@@ -59,5 +60,6 @@ fmt: ## format all Rust files
 	@scripts/set-up.sh --lint
 	cargo fmt --all
 
-adapter: ## make sure there is an adapter (a software one if need be) and say which was found
+adapter: ## make sure there is an adapter (a software one if need be) and say which one is used
 	@scripts/set-up.sh --verbose
+	@cargo run -q -p warmstart-gpu --example adapter

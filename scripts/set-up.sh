@@ -151,13 +151,31 @@ vulkan_loader() {
     false
 }
 
-# usable FILE: whether this driver manifest can yield an adapter. NVIDIA's is found in many
-# container images that run without the GPU.
+# usable FILE: whether this driver manifest can yield an adapter. Packages and container images bring
+# the manifests of many vendors to machines that have none of their hardware.
 usable() {
-    [ -r "$1" ] || return
-    case $1 in
+    [ -f "$1" ] && [ -r "$1" ] || return
+    case ${1##*/} in
+        *lvp* | *swiftshader*) ;; # software
         *nvidia*) [ -e /dev/nvidiactl ] || [ -e /dev/dxg ] || [ -d /sys/module/nvidia ] ;;
+        *dzn*) [ -e /dev/dxg ] ;;
+        *) has_render_node ;;
     esac
+}
+
+has_render_node() {
+    for node in /dev/dri/renderD*; do
+        [ -e "$node" ] && return
+    done
+    false
+}
+
+# Prints the folders, separated by colons, in whose vulkan/icd.d the Vulkan loader looks.
+folders() {
+    home=${HOME:-/nonexistent}
+    echo "${XDG_CONFIG_HOME:-$home/.config}:${XDG_CONFIG_DIRS:-/etc/xdg}:/usr/local/etc:/etc:\
+${XDG_DATA_HOME:-$home/.local/share}:${XDG_DATA_DIRS:-/usr/local/share:/usr/share}:\
+/usr/local/share:/usr/share:/run/opengl-driver/share"
 }
 
 # Prints the first usable driver manifest, in the places where the Vulkan loader looks.
@@ -169,10 +187,7 @@ vulkan_driver() {
             usable "$file" && { echo "$file"; break; }
         done
     else
-        home=${HOME:-/nonexistent}
-        for base in "${XDG_CONFIG_HOME:-$home/.config}" ${XDG_CONFIG_DIRS:-/etc/xdg} /usr/local/etc \
-            /etc "${XDG_DATA_HOME:-$home/.local/share}" \
-            ${XDG_DATA_DIRS:-} /usr/local/share /usr/share /run/opengl-driver/share; do
+        for base in $(folders); do
             for file in "$base"/vulkan/icd.d/*.json; do
                 usable "$file" && { echo "$file"; break 2; }
             done
@@ -189,11 +204,19 @@ fi
 
 reason="no Vulkan adapter found"
 if [ -n "${VK_DRIVER_FILES:-${VK_ICD_FILENAMES:-}}" ] && [ -z "$driver" ]; then
-    stop "$reason: VK_DRIVER_FILES or VK_ICD_FILENAMES names no usable driver. Unset it to let the loader look."
+    stop "$reason: VK_DRIVER_FILES or VK_ICD_FILENAMES names no driver that is there and has its hardware. Unset it to let the loader look, or set WARMSTART_SET_UP=skip if it does work."
 elif is_debian; then
     install "$reason" mesa-vulkan-drivers libvulkan1
     driver=$(vulkan_driver)
-    [ -n "$driver" ] || stop "$reason, even with mesa-vulkan-drivers installed."
+    if ! vulkan_loader || [ -z "$driver" ]; then
+        say "$reason, although mesa-vulkan-drivers and libvulkan1 are installed."
+        vulkan_loader || say "The loader libvulkan.so.1 is neither known to ldconfig nor in LD_LIBRARY_PATH."
+        [ -n "$driver" ] ||
+            say "No driver manifest (vulkan/icd.d/*.json) whose hardware is here, nor lavapipe's, is in: $(folders)"
+        say "Install them anew: sudo apt-get install --reinstall mesa-vulkan-drivers libvulkan1"
+        say "See what the loader sees: vulkaninfo --summary (package vulkan-tools)"
+        stop "If there is an adapter all the same, skip these checks: WARMSTART_SET_UP=skip make"
+    fi
     found "adapter: Vulkan driver $driver"
 else
     case " $(distribution) " in

@@ -97,3 +97,27 @@ fn digits_learns_resumes_and_survives_a_kill() {
         assert!(broken.get(name) == Some(bytes), "{name} differs from the run without a break");
     }
 }
+
+#[test]
+fn errors_are_sentences() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = digits(1, directory.path());
+    let output =
+        command.env("WGPU_ADAPTER_NAME", "no such adapter").output().expect("the example starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("Error: no GPU adapter fits") && said.contains("there are: "), "{said}");
+    assert!(!said.contains(" { "), "fields are of no use to a reader: {said}");
+}
+
+#[test]
+fn arguments_that_mean_nothing_are_named_with_what_is_expected() {
+    for given in [&["many"][..], &["--help"], &["1000", "--help"], &["1", "runs/a", "b"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_digits"));
+        let output = command.args(given).output().expect("the example starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("usage: digits [steps"), "{said}");
+        assert!(said.contains(&format!("given: {}", given.join(" "))), "{said}");
+    }
+}

@@ -3,13 +3,18 @@
 
 use regex::Regex;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use warmstart::prelude::*;
+
+fn executable(program: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_all")).with_file_name(program);
+    path.with_extension(std::env::consts::EXE_EXTENSION)
+}
 
 /// Runs a program; its temporary directory is called `runs` in what it printed.
 fn run(program: &str) -> String {
-    let path = Path::new(env!("CARGO_BIN_EXE_all")).with_file_name(program);
-    let output = Command::new(path.with_extension(std::env::consts::EXE_EXTENSION)).output();
+    let output = Command::new(executable(program)).output();
     let output = output.unwrap_or_else(|error| panic!("{program} does not start: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} failed: {errors}");
@@ -60,7 +65,7 @@ restore runs/step-500.safetensors → 2 variables
  different_model_scope/weight  f32    [10, 10]    400  restored (step-500.safetensors: model_scope/weight, step 500)
 "#;
     renamed_variable: r#"
-  restored    2   108 B
+  would fit   2   108 B
   missing     1   embedding/vectors  f32 [100, 8]
   unexpected  1   embedding/table    f32 [100, 8]
 error: 1 tensor belongs to no variable. Nothing on the device was changed.
@@ -79,7 +84,7 @@ fc1/weight has the bits that were saved: true
     constant_initializer: r#"
 error: variable `scale` (declared at examples/src/bin/constant_initializer.rs:13) has no value: uninitialized (never initialized). Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it
   restored    2   24 B
-note: the restored values win over other initializers: `scale` is declared with zeros, and began as constant(0.5), and 1 variable more
+note: the restored values win over other initializers: `scale` is declared with zeros, and began as constant(0.5); so is one more
  scale  f32    [3]       12  restored (step-500.safetensors: scale, step 500)
 scale is [0.5, 0.5, 0.5]
 shift is [-1.0, 0.25, 2.0]
@@ -91,13 +96,13 @@ made again, shift is the same: true
   restored    0
   missing     4   fc1/weight           f32 [4, 8]
   unexpected  4   net/layers/0/bias    f32 [8]
-note: missing variables keep what they have; `session.initialize_missing(seed)` fills those that have nothing
-note: unexpected tensors stay in the file
-note: these 2 rules together restore 4 of 4:
+error: this checkpoint has nothing for any of the 4 variables. Nothing on the device was changed.
+help: these 2 rules together restore 4 of 4:
           .rename_scope("net/layers/0", "fc1")
           .rename_scope("net/layers/1", "fc2")
+help: leave the restore out if no variable is to be restored
 error: 4 variables that this run reads have no value; nothing was run:
-  `fc1/weight` f32 [4, 8]: uninitialized (absent from runs/step-500.safetensors); read by matmul at examples/src/bin/random_after_restore.rs:13
+  `fc1/weight` f32 [4, 8]: uninitialized (never initialized); read by matmul at examples/src/bin/random_after_restore.rs:12
   restored    4   232 B
  fc1/weight  f32    [4, 8]    128  restored (step-500.safetensors: net/layers/0/weight, step 500)
  fc2/bias    f32    [2]         8  restored (step-500.safetensors: net/layers/1/bias, step 500)
@@ -144,7 +149,7 @@ saved step 200, with an unfinished file left: false
 "#;
     optimizer_slots: r#"
 restore runs/weights_only.safetensors → 14 variables
-  restored    4    232 B
+  would fit   4    232 B
   missing     10   global_step  u32 []
                    adam's slots m, v for 4 variables
                    adam's own slot step
@@ -171,7 +176,7 @@ initialized: ["head/weight", "head/bias"]
  head/weight     f32    [8, 3]     96  initialized (glorot_uniform, seed 7)
 "#;
     one_layer: r#"
-  restored    2   80 B
+  would fit   2   80 B
   missing     4   attention/weight  f32 [4, 8]
   unexpected  4   decoder/bias      f32 [4]
 error: 4 variables have no value in this checkpoint.
@@ -186,7 +191,7 @@ note: `encoder/weight` is the value of 2 variables: `teacher/weight`, `student/w
 "#;
     graph_from_checkpoint: r#"
 restore runs/step-100.safetensors → 4 variables
-  restored    4    328 B
+  would fit   4    328 B
   unexpected  10   global_step  u32 []
                    adam's slots m, v for 4 variables
                    adam's own slot step
@@ -260,4 +265,31 @@ fn the_guide_and_the_readme_show_what_the_programs_print() {
         let whole = lines.last() == Some(&"...") || rest.is_empty();
         assert!(whole, "{program} prints more than is shown: {}", rest.join("\n"));
     }
+}
+
+#[test]
+fn a_main_that_returns_the_error_shows_the_report() {
+    let graph = Graph::new();
+    let images = graph.placeholder("images", [1, 64], DType::F32);
+    let logits = graph.scope("layer1").linear(images, 128);
+    let mut session = Session::new(&Gpu::new().expect("an adapter"));
+    session.compile(&graph, &[logits], &[]).expect("a plan");
+    session.initialize_missing(7).expect("values");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let saver = Saver::new(directory.path());
+    saver.save(&session, 10, &SaveOptions::new()).expect("a checkpoint");
+
+    let output = Command::new(executable("digits")).arg("20").arg(directory.path()).output();
+    let output = output.expect("digits starts");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in [
+        "step-10.safetensors → 20 variables",
+        "  unexpected  2    layer1/bias",
+        " Nothing on the device was changed.",
+        ".rename_scope(\"layer1\", \"fc1\")",
+    ] {
+        assert!(said.contains(line), "`{line}` is not in:\n{said}");
+    }
+    assert!(!said.contains("RestoreReport {"), "{said}");
 }

@@ -3,11 +3,14 @@
 //
 // An invocation makes four elements: one Philox block.
 
+// How an element is made. Software adapters compute every branch whose condition they learn only as
+// they run, so what is the same for a whole variable is a constant of the pipeline.
+override kind: u32 = 0u;
+// 1: elements are f16, two to a word.
+override half: u32 = 0u;
+
 struct Parameters {
-    kind: u32,
     elements: u32,
-    // Elements are f16, two to a word.
-    half: u32,
     // Identity: the extent of the last dimension.
     columns: u32,
     // Fill, identity: the bits of an element.
@@ -124,7 +127,7 @@ fn to_half(value: f32) -> u32 {
 }
 
 fn element_bits(element: u32, word: u32) -> u32 {
-    switch parameters.kind {
+    switch kind {
         case FILL: { return parameters.bits; }
         case IDENTITY: {
             let row = element / parameters.columns;
@@ -132,12 +135,12 @@ fn element_bits(element: u32, word: u32) -> u32 {
         }
         default: {
             var value = 0.0;
-            if parameters.kind == UNIFORM {
+            if kind == UNIFORM {
                 value = uniform_value(word);
             } else {
                 value = normal_value(word);
             }
-            if parameters.half == 1u { return to_half(value); }
+            if half == 1u { return to_half(value); }
             return bitcast<u32>(value);
         }
     }
@@ -153,14 +156,14 @@ fn main(
     // The last row of groups may reach beyond the variable; `block * 4` must not wrap around.
     if block > (parameters.elements - 1u) / 4u { return; }
     var words = vec4<u32>(0u);
-    if parameters.kind >= UNIFORM { words = philox(block); }
+    if kind >= UNIFORM { words = philox(block); }
     let first = block * 4u;
     var made = array<u32, 4>(0u, 0u, 0u, 0u);
     for (var lane = 0u; lane < 4u; lane++) {
         let element = first + lane;
         if element < parameters.elements { made[lane] = element_bits(element, words[lane]); }
     }
-    if parameters.half == 1u {
+    if half == 1u {
         output[block * 2u] = made[0] | (made[1] << 16u);
         if first + 2u < parameters.elements {
             output[block * 2u + 1u] = made[2] | (made[3] << 16u);

@@ -4,7 +4,8 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What one run took.
 #[derive(Clone, Copy)]
@@ -46,16 +47,22 @@ fn status(field: &str) -> Result<u64, Box<dyn Error>> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
-/// Puts a file out of the system's cache and proves it: an error if a page of it is still there.
+/// Puts a file out of the system's cache and proves it: an error if a page of it stays there.
 pub fn make_cold(file: &File) -> Result<(), Box<dyn Error>> {
-    // Only clean pages are dropped.
+    // Only clean pages are dropped, and none that the system is busy with at this moment.
     file.sync_all()?;
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
-    match cached_pages(file)? {
-        0 => Ok(()),
-        pages => Err(format!("{pages} pages stayed in the cache").into()),
+    for _ in 0..TRIES {
+        rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?;
+        if cached_pages(file)? == 0 {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
     }
+    Err("the system does not drop the file from its cache".into())
 }
+
+/// How often the system is asked to change its cache.
+const TRIES: usize = 20;
 
 /// Reads a file into the system's cache and proves that it is there. A system short of memory may
 /// drop some of it at once, so it is tried a few times.
@@ -63,13 +70,13 @@ pub fn make_warm(file: &File) -> Result<(), Box<dyn Error>> {
     let bytes = file.metadata()?.len();
     let pages = bytes.div_ceil(page_bytes());
     let mut piece = vec![0; 1 << 20];
-    for _ in 0..10 {
+    for _ in 0..TRIES {
+        if cached_pages(file)? == pages {
+            return Ok(());
+        }
         for at in (0..bytes).step_by(piece.len()) {
             let wanted = piece.len().min((bytes - at) as usize);
             file.read_exact_at(&mut piece[..wanted], at)?;
-        }
-        if cached_pages(file)? == pages {
-            return Ok(());
         }
     }
     Err("the system does not keep the file in its cache".into())

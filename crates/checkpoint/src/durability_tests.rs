@@ -16,12 +16,15 @@ use std::{env, fs};
 use warmstart_gpu::{Gpu, Session};
 use warmstart_graph::{DType, Initializer, Location, Role, Shape, TensorData, Variable};
 
-/// Several pages, and an end within one.
-const ELEMENTS: usize = 2500;
 const RUN: &str = "runs/digits";
 
 fn long() -> bool {
     env::var_os("WARMSTART_TEST_LONG").is_some()
+}
+
+/// Several pages, and an end within one.
+fn elements() -> usize {
+    if long() { 12_500 } else { 2500 }
 }
 
 fn session() -> Session {
@@ -35,15 +38,15 @@ fn session() -> Session {
     };
     let mut session = Session::new(&Gpu::new().unwrap());
     session
-        .declare(&[variable("weight", [ELEMENTS].into()), variable("bias", [3].into())])
+        .declare(&[variable("weight", [elements()].into()), variable("bias", [3].into())])
         .unwrap();
     session.initialize_missing(1).unwrap();
     session
 }
 
 fn train(session: &mut Session, value: f32) {
-    let values: Vec<f32> = (0..ELEMENTS).map(|i| value + i as f32 / 4096.0).collect();
-    session.assign("weight", &TensorData::new([ELEMENTS], values).unwrap()).unwrap();
+    let values: Vec<f32> = (0..elements()).map(|i| value + i as f32 / 4096.0).collect();
+    session.assign("weight", &TensorData::new([elements()], values).unwrap()).unwrap();
 }
 
 fn save_on(
@@ -196,7 +199,7 @@ fn a_step_left_out_would_be_noticed_and_a_disk_that_lies_harms_only_what_it_lost
     assert!(problem.contains("damaged"), "{problem}");
     let problem = after_each(done, two, 2, directory_syncs, newest).unwrap_err();
     assert!(problem.contains("are lost") || problem.contains("found"), "{problem}");
-    let (done, saved) = few(if long() { 2 } else { 1 });
+    let (done, saved) = few(1);
     let mistaken = |_: &State, directory: &Path, _| nothing_is_mistaken(directory, saved);
     let states = after_each(done, saved, 2, file_syncs, mistaken).unwrap();
     assert!(states > 30, "only {states} states");

@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::{Origin, SessionError};
 
+warmstart_graph::debug_as_display!(CheckpointError);
+
 /// Why a checkpoint could not be opened, restored or saved.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// There is neither a file nor a directory of this name.

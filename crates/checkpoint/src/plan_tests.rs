@@ -216,8 +216,7 @@ restore step-500.safetensors → 2 variables
                   .rename_component(\"kernel\", \"weight\")  1 name
                   .transpose(\"**/weight\")                1 name
   restored    2   60 B
-                  1 transposed
-";
+                  1 transposed";
     assert_eq!(report(&plan), expected);
     let changes = vec![Change::Transposed { from: Shape::from([4, 3]) }];
     let restored = Outcome::Restored { tensor: "module.fc1.kernel".into(), changes };
@@ -285,4 +284,20 @@ fn what_a_value_may_be_like_is_asked_for() {
     assert!(report(&fewer).contains("the first 3 of 5 rows"), "{fewer}");
     let wider = tensors.plan_for(&[variable("table", &[8, 3])], &asked.ignore("flat"));
     assert_eq!(wider.mismatched().count(), 1);
+}
+
+#[test]
+fn a_checkpoint_that_has_nothing_is_refused_whatever_is_allowed() {
+    let checkpoint = checkpoint(&[("old/a", &[2]), ("old/b", &[3])]);
+    let all = || RestoreOptions::new().allow_missing().allow_unexpected().allow_mismatched_shape();
+    let variables = [variable("new/a", &[2]), variable("new/b", &[3])];
+    let plan = checkpoint.plan_for(&variables, &all());
+    assert!(!plan.closes());
+    let text = report(&plan);
+    let error = "error: this checkpoint has nothing for any of the 2 variables. Nothing on the";
+    assert!(text.contains(error), "{text}");
+    assert!(text.contains(r#".rename_scope("old", "new")"#), "{text}");
+    // To leave all out is to say so.
+    assert!(checkpoint.plan_for(&variables, &all().ignore("**")).closes());
+    assert!(checkpoint.plan_for(&[], &all()).closes());
 }

@@ -110,9 +110,11 @@ impl RestoreReport {
     }
 
     /// Whether the checkpoint fits the variables under the options given, so that it can be
-    /// restored.
+    /// restored. One that has nothing for any of them does not, whatever is allowed: that is how
+    /// weights stay random unnoticed.
     pub fn closes(&self) -> bool {
         self.rules.iter().all(|rule| rule.touched > 0)
+            && !self.has_nothing()
             && self.variables.iter().all(|v| match v.outcome {
                 Outcome::Restored { .. } | Outcome::Ignored => true,
                 Outcome::Missing { .. } => self.allow_missing,
@@ -167,6 +169,12 @@ impl RestoreReport {
             "unexpected": unexpected.collect::<Vec<_>>(),
             "suggestions": suggestions.collect::<Vec<_>>(),
         })
+    }
+
+    /// Whether there are variables to restore, and the checkpoint has a fitting value for none.
+    pub(crate) fn has_nothing(&self) -> bool {
+        self.restored().next().is_none()
+            && self.variables.iter().any(|v| v.outcome != Outcome::Ignored)
     }
 
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {

@@ -66,6 +66,9 @@ impl RestoreReport {
                 Outcome::Restored { .. } | Outcome::Ignored | Outcome::Missing { .. } => {}
             }
         }
+        // Nothing is restored unless all is.
+        let plain = self.closes() || self.restored().next().is_none();
+        let fitting = if plain { "restored" } else { "would fit" };
         let restored = self.restored_lines();
         let missing =
             Section { label: "missing", count: missing.len(), lines: missing_lines(&missing) };
@@ -76,7 +79,7 @@ impl RestoreReport {
         };
         let all = vec![
             Section::new("rules", rules.collect()),
-            Section { label: "restored", count: self.restored().count(), lines: restored },
+            Section { label: fitting, count: self.restored().count(), lines: restored },
             Section::new("ignored", ignored.collect()),
             missing,
             Section::new("ambiguous", ambiguous),
@@ -84,7 +87,7 @@ impl RestoreReport {
             Section::new("dtype mismatch", dtypes),
             unexpected,
         ];
-        let shown = |section: &Section| section.label == "restored" || section.count > 0;
+        let shown = |section: &Section| section.label == fitting || section.count > 0;
         all.into_iter().filter(shown).map(Section::shortened).collect()
     }
 
@@ -173,7 +176,8 @@ impl RestoreReport {
         if let Some((name, declared, saved)) = initializers.first() {
             let more = match initializers.len() - 1 {
                 0 => String::new(),
-                n => format!(", and {} more", counted(n, "variable", "variables")),
+                1 => "; so is one more".to_owned(),
+                n => format!("; so are {n} more"),
             };
             notes.push(format!(
                 "the restored values win over other initializers: `{name}` is declared with \
@@ -232,6 +236,10 @@ impl RestoreReport {
             let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
             errors.push(format!("{belong} to no variable."));
         }
+        if self.has_nothing() && self.allow_missing {
+            let all = counted(self.variables.len(), "variable", "variables");
+            errors.push(format!("this checkpoint has nothing for any of the {all}."));
+        }
         if let Some(last) = errors.last_mut() {
             last.push_str(" Nothing on the device was changed.");
         }
@@ -263,9 +271,9 @@ impl RestoreReport {
         let shapes = |v: &VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
         if self.variables.iter().any(shapes) && !self.allow_mismatched_shape {
             helps.push(
-                "give the variables the shapes of the file, or leave them as they are: \
-                 `.allow_mismatched_shape()`; `.resize_rows(name, seed)` takes the rows that both \
-                 have"
+                "give the variables the shapes of the file, or train in a new directory, or leave \
+                 them as they are: `.allow_mismatched_shape()`; `.resize_rows(name, seed)` takes \
+                 the rows that both have"
                     .to_owned(),
             );
         }
@@ -282,6 +290,9 @@ impl RestoreReport {
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
         helps.extend(self.help_with_missing());
+        if self.has_nothing() && self.allow_missing {
+            helps.push("leave the restore out if no variable is to be restored".to_owned());
+        }
         if !self.unexpected.is_empty() && !self.allow_unexpected {
             helps.push("`.allow_unexpected()` leaves such tensors in the file".to_owned());
         }

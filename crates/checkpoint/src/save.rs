@@ -15,9 +15,9 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 use warmstart_gpu::{Origin, Session, SessionError, Snapshot};
-use warmstart_graph::Variable;
+use warmstart_graph::{GraphDef, Variable};
 
-/// What is saved beside the variables. All of it is text that comes back as it was given.
+/// What is saved beside the variables.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SaveOptions {
     step: Option<u64>,
@@ -48,9 +48,10 @@ impl SaveOptions {
         self
     }
 
-    /// The graph, as text that its reader understands (JSON).
-    pub fn graph(mut self, graph: impl Into<String>) -> SaveOptions {
-        self.graph = Some(graph.into());
+    /// The graph, which [`Checkpoint::graph`](crate::Checkpoint::graph) gives back.
+    pub fn graph(mut self, graph: &GraphDef) -> SaveOptions {
+        let text = serde_json::to_string(graph);
+        self.graph = Some(text.expect("a graph is plain data with string keys, as JSON wants it"));
         self
     }
 

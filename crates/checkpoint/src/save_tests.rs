@@ -65,7 +65,7 @@ fn what_cannot_be_saved_is_refused_by_name() {
     let options = SaveOptions::new().extra("warmstart.step", "7");
     let message = refusal(&variable("a"), options);
     assert!(message.contains("`warmstart.step` does") && message.contains("another key"));
-    let options = SaveOptions::new().graph("g".repeat(MAX_HEADER as usize));
+    let options = SaveOptions::new().extra("notes", "g".repeat(MAX_HEADER as usize));
     let message = refusal(&variable("a"), options);
     assert!(message.contains("the format allows 100000000"), "{message}");
     assert!(message.contains("without the graph"), "{message}");

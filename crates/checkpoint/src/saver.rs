@@ -131,6 +131,15 @@ impl Saver {
         &self.directory
     }
 
+    /// Creates the directory and its missing parents now, for other files of the run, so that they
+    /// outlast a loss of power as the checkpoints in them do.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    pub fn create_directory(&self) -> Result<(), CheckpointError> {
+        atomic::create_directories(&Disk, &self.directory)
+    }
+
     /// The newest whole checkpoint. `None` also if the directory does not exist yet.
     ///
     /// # Errors

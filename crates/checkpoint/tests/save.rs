@@ -9,7 +9,7 @@ use std::fs;
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, list, save,
 };
-use warmstart_graph::{DType, Shape, TensorData};
+use warmstart_graph::{DType, GraphDef, Shape, TensorData};
 
 #[test]
 fn the_safetensors_crate_reads_every_bit() {
@@ -38,7 +38,7 @@ fn the_safetensors_crate_reads_every_bit() {
     let file = directory.path().join("model.safetensors");
     let options = SaveOptions::new()
         .step(500)
-        .graph(r#"{"nodes":[]}"#)
+        .graph(&GraphDef::default())
         .optimizer(r#"{"adam":{"rate":0.1}}"#)
         .extra("note", "a \"quoted\"\nline é");
     save(&session, &file, &options).unwrap();
@@ -72,7 +72,8 @@ fn the_safetensors_crate_reads_every_bit() {
     let checkpoint = Checkpoint::open(&file).unwrap();
     let metadata = checkpoint.metadata();
     assert_eq!((metadata.step(), metadata.seed()), (Some(500), Some(7)));
-    assert_eq!(metadata.graph(), Some(r#"{"nodes":[]}"#));
+    let graph = serde_json::to_string(&GraphDef::default()).unwrap();
+    assert_eq!(metadata.graph(), Some(graph.as_str()));
     assert_eq!(metadata.optimizer(), Some(r#"{"adam":{"rate":0.1}}"#));
     assert_eq!(metadata.extra().collect::<Vec<_>>(), [("note", "a \"quoted\"\nline é")]);
     let variables = metadata.variables().unwrap().unwrap();

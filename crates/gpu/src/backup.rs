@@ -2,17 +2,54 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::store::VariableSlice;
+use crate::store::{ALIGNMENT, VariableSlice};
 
 /// Values of variables, aside.
 pub(crate) struct Backup {
     copies: Vec<Copy>,
 }
 
+/// Bytes of an arena and their place in a buffer of the backup.
 struct Copy {
-    slice: VariableSlice,
+    run: Run,
     buffer: wgpu::Buffer,
     at: u64,
+}
+
+/// Variables that lie one after another, with the padding between them.
+struct Run {
+    arena: wgpu::Buffer,
+    from: u64,
+    to: u64,
+}
+
+impl Run {
+    fn bytes(&self) -> u64 {
+        self.to - self.from
+    }
+
+    /// Thousands of small variables that lie side by side are one copy.
+    fn all(slices: &[&VariableSlice]) -> Vec<Run> {
+        let mut slices: Vec<&VariableSlice> =
+            slices.iter().copied().filter(|slice| slice.bytes > 0).collect();
+        slices.sort_by_key(|slice| (slice.arena, slice.offset));
+        let mut runs: Vec<Run> = Vec::new();
+        let mut arena = None;
+        for slice in slices {
+            let to = slice.offset + slice.padded();
+            match runs.last_mut() {
+                Some(run)
+                    if arena == Some(slice.arena)
+                        && run.to.next_multiple_of(ALIGNMENT) == slice.offset =>
+                {
+                    run.to = to;
+                }
+                _ => runs.push(Run { arena: slice.buffer.clone(), from: slice.offset, to }),
+            }
+            arena = Some(slice.arena);
+        }
+        runs
+    }
 }
 
 impl Backup {
@@ -20,17 +57,18 @@ impl Backup {
     /// be mapped afterwards.
     pub fn take(gpu: &Gpu, slices: &[&VariableSlice]) -> Result<Backup, GpuError> {
         let limit = gpu.limits().max_buffer_size;
+        let runs = Run::all(slices);
         let mut sizes: Vec<u64> = Vec::new();
-        let places: Vec<(usize, u64)> = slices
+        let places: Vec<(usize, u64)> = runs
             .iter()
-            .map(|slice| {
+            .map(|run| {
                 match sizes.last() {
-                    Some(size) if size + slice.padded() <= limit => {}
+                    Some(size) if size + run.bytes() <= limit => {}
                     _ => sizes.push(0),
                 }
                 let last = sizes.len() - 1;
                 let at = sizes[last];
-                sizes[last] += slice.padded();
+                sizes[last] += run.bytes();
                 (last, at)
             })
             .collect();
@@ -38,21 +76,16 @@ impl Backup {
         let what = "a copy of the variables that a restore replaces";
         let buffers: Vec<wgpu::Buffer> = sizes
             .into_iter()
-            .map(|size| gpu.buffer(what, size.max(wgpu::COPY_BUFFER_ALIGNMENT), usage))
+            .map(|size| gpu.buffer(what, size, usage))
             .collect::<Result<_, _>>()?;
-        let copies: Vec<Copy> = slices
-            .iter()
+        let copies = runs
+            .into_iter()
             .zip(places)
-            .map(|(slice, (index, at))| Copy {
-                slice: (*slice).clone(),
-                buffer: buffers[index].clone(),
-                at,
-            })
+            .map(|(run, (index, at))| Copy { run, buffer: buffers[index].clone(), at })
             .collect();
         let backup = Backup { copies };
-        backup.copy(gpu, what, |encoder, Copy { slice, buffer, at }| {
-            let bytes = slice.padded();
-            encoder.copy_buffer_to_buffer(&slice.buffer, slice.offset, buffer, *at, bytes);
+        backup.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
+            encoder.copy_buffer_to_buffer(&run.arena, run.from, buffer, *at, run.bytes());
         })?;
         Ok(backup)
     }
@@ -60,9 +93,8 @@ impl Backup {
     /// Copies the values back, and waits until they are.
     pub fn put_back(&self, gpu: &Gpu) -> Result<(), GpuError> {
         let what = "putting back the variables of a failed restore";
-        let submission = self.copy(gpu, what, |encoder, Copy { slice, buffer, at }| {
-            let bytes = slice.padded();
-            encoder.copy_buffer_to_buffer(buffer, *at, &slice.buffer, slice.offset, bytes);
+        let submission = self.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
+            encoder.copy_buffer_to_buffer(buffer, *at, &run.arena, run.from, run.bytes());
         })?;
         gpu.wait(submission)
     }
@@ -75,8 +107,7 @@ impl Backup {
     ) -> Result<wgpu::SubmissionIndex, GpuError> {
         gpu.checked(what, |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
-            let copies = self.copies.iter().filter(|copy| copy.slice.bytes > 0);
-            copies.for_each(|copy| encode(&mut encoder, copy));
+            self.copies.iter().for_each(|copy| encode(&mut encoder, copy));
             gpu.queue().submit([encoder.finish()])
         })
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use thiserror::Error;
 use warmstart_graph::{DType, InitializeError, Location, Shape};
 
+warmstart_graph::debug_as_display!(GpuError, SessionError);
+
 /// What can go wrong with the device.
-#[derive(Debug, Error, Clone)]
+#[derive(Error, Clone)]
 #[non_exhaustive]
 pub enum GpuError {
     /// There is no adapter, or none that gives a device.
@@ -105,7 +107,7 @@ pub struct Conflict {
 }
 
 /// What can go wrong with the variables of a session.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// The device failed.

@@ -6,6 +6,8 @@ use crate::origin::Origin;
 use crate::session::{Session, write};
 use crate::store::Entry;
 use bytemuck::{Pod, Zeroable};
+use std::collections::{HashMap, hash_map};
+use std::sync::Arc;
 use warmstart_graph::{
     DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
 };
@@ -102,9 +104,7 @@ fn misfit(entry: &Entry, source: InitializeError) -> SessionError {
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
 struct Parameters {
-    kind: u32,
     elements: u32,
-    half: u32,
     columns: u32,
     bits: u32,
     truncation: u32,
@@ -118,16 +118,23 @@ struct Parameters {
     highest: f32,
 }
 
+/// What the kernel is compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Kernel {
+    kind: u32,
+    half: bool,
+}
+
 impl Parameters {
-    /// `None` for what the host makes.
-    fn of(recipe: &Recipe) -> Option<Parameters> {
+    /// With the kind of kernel; `None` for what the host makes.
+    fn of(recipe: &Recipe) -> Option<(u32, Parameters)> {
         let none = Parameters::default();
         Some(match recipe {
             Recipe::Host(_) => return None,
-            Recipe::Fill { bits } => Parameters { kind: 0, bits: *bits, ..none },
+            Recipe::Fill { bits } => (0, Parameters { bits: *bits, ..none }),
             // A matrix of more columns than a word counts is larger than any binding.
             Recipe::Identity { columns, bits } => {
-                Parameters { kind: 1, columns: *columns as u32, bits: *bits, ..none }
+                (1, Parameters { columns: *columns as u32, bits: *bits, ..none })
             }
             Recipe::Random { distribution, affine, philox } => {
                 let (kind, truncation) = match distribution {
@@ -135,8 +142,7 @@ impl Parameters {
                     Distribution::Normal => (3, 0),
                     Distribution::TruncatedNormal => (3, truncation()),
                 };
-                Parameters {
-                    kind,
+                let parameters = Parameters {
                     truncation,
                     stream: philox.stream_words(),
                     key: philox.key(),
@@ -145,10 +151,18 @@ impl Parameters {
                     lowest: affine.lowest,
                     highest: affine.highest,
                     ..none
-                }
+                };
+                (kind, parameters)
             }
         })
     }
+}
+
+/// A variable to make on the device.
+struct Job<'a> {
+    entry: &'a Entry,
+    kernel: Kernel,
+    parameters: Parameters,
 }
 
 /// Four elements an invocation, 64 invocations a group, as in `initialize.wgsl`.
@@ -156,7 +170,7 @@ const ELEMENTS_PER_GROUP: u32 = 256;
 
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
-    let mut jobs: Vec<(&Entry, Parameters)> = Vec::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
     for entry in entries {
         let variable = &entry.info.variable;
         if entry.slice.bytes == 0 {
@@ -164,11 +178,11 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
         }
         let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
         match (Parameters::of(&recipe), recipe) {
-            (Some(parameters), _) => {
+            (Some((kind, parameters)), _) => {
                 // A variable is at most one binding: fewer than 2^32 elements.
                 let elements = variable.shape.elements() as u32;
-                let half = u32::from(variable.dtype == DType::F16);
-                jobs.push((entry, Parameters { elements, half, ..parameters }));
+                let kernel = Kernel { kind, half: variable.dtype == DType::F16 };
+                jobs.push(Job { entry, kernel, parameters: Parameters { elements, ..parameters } });
             }
             (None, recipe) => {
                 write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
@@ -183,14 +197,21 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
     Ok(())
 }
 
-fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
+fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
     let what = "initializing variables";
-    let pipeline = gpu.pipeline("initialize", INITIALIZE, &[])?;
+    let mut pipelines: HashMap<Kernel, Arc<wgpu::ComputePipeline>> = HashMap::new();
+    for Job { kernel, .. } in jobs {
+        if let hash_map::Entry::Vacant(place) = pipelines.entry(*kernel) {
+            let constants =
+                [("kind", f64::from(kernel.kind)), ("half", f64::from(u8::from(kernel.half)))];
+            place.insert(gpu.pipeline("initialize", INITIALIZE, &constants)?);
+        }
+    }
     let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
     let size = size_of::<Parameters>();
     let mut uniforms = vec![0u8; jobs.len() * stride];
-    for (place, (_, parameters)) in uniforms.chunks_exact_mut(stride).zip(jobs) {
-        place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
+    for (place, job) in uniforms.chunks_exact_mut(stride).zip(jobs) {
+        place[..size].copy_from_slice(bytemuck::bytes_of(&job.parameters));
     }
     let upload = |label, bytes: &[u8], usage| {
         let usage = usage | wgpu::BufferUsages::COPY_DST;
@@ -203,11 +224,11 @@ fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
     let table = upload("normal quantiles", table, wgpu::BufferUsages::STORAGE)?;
     let widest = gpu.limits().max_compute_workgroups_per_dimension;
     gpu.checked(what, |device| {
-        let layout = pipeline.get_bind_group_layout(0);
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        for (index, (entry, parameters)) in jobs.iter().enumerate() {
+        for (index, Job { entry, kernel, parameters }) in jobs.iter().enumerate() {
+            let pipeline = &pipelines[kernel];
+            pass.set_pipeline(pipeline);
             let resources = [
                 binding(&uniforms, (index * stride) as u64, size as u64),
                 table.as_entire_binding(),
@@ -219,7 +240,7 @@ fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
                 .collect();
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(entry.info.name()),
-                layout: &layout,
+                layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             });
             pass.set_bind_group(0, &group, &[]);

@@ -32,6 +32,8 @@ pub(crate) struct Feed {
 /// A value that is read back.
 pub(crate) struct Fetch {
     pub node: NodeId,
+    /// The node as its author knows it.
+    pub described: String,
     pub shape: Shape,
     pub dtype: DType,
     pub buffer: wgpu::Buffer,
@@ -101,6 +103,8 @@ impl PlanMemory {
 pub struct Plan {
     pub(crate) gpu: Gpu,
     pub(crate) session: Arc<()>,
+    /// The identity of the graph that was compiled.
+    pub(crate) graph: u64,
     pub(crate) launches: Vec<Launch>,
     pub(crate) feeds: Vec<Feed>,
     pub(crate) fetches: Arc<Vec<Fetch>>,
@@ -156,8 +160,16 @@ impl Session {
             .map(|(variable, _)| variable.clone())
             .collect();
         self.declare(&variables)?;
-        Builder { gpu, session: self, def: &def, program: &program, target, own: HashMap::new() }
-            .build()
+        Builder {
+            gpu,
+            session: self,
+            graph: graph.identity(),
+            def: &def,
+            program: &program,
+            target,
+            own: HashMap::new(),
+        }
+        .build()
     }
 }
 
@@ -165,6 +177,7 @@ impl Session {
 struct Builder<'a> {
     gpu: Gpu,
     session: &'a Session,
+    graph: u64,
     def: &'a GraphDef,
     program: &'a Program,
     target: Target,
@@ -248,6 +261,7 @@ impl Builder<'_> {
             let (shape, dtype) = (spec.shape.clone(), spec.dtype);
             fetches.push(Fetch {
                 node: spec.node,
+                described: self.def.describe(spec.node),
                 shape,
                 dtype,
                 buffer,
@@ -274,6 +288,7 @@ impl Builder<'_> {
         };
         Ok(Plan {
             session: self.session.identity.clone(),
+            graph: self.graph,
             trained: indices(&program.trained)?,
             assigned: indices(&program.assigned)?,
             gpu: self.gpu,

@@ -6,8 +6,10 @@ use std::fmt;
 use thiserror::Error;
 use warmstart_graph::{DType, GraphErrors, Location, Shape};
 
+warmstart_graph::debug_as_display!(CompileError, RunError);
+
 /// Why a graph could not be compiled.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum CompileError {
     /// The graph has mistakes.
@@ -105,7 +107,7 @@ impl fmt::Display for UninitializedRead {
 }
 
 /// Why a plan could not be run. Nothing was dispatched then.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// Variables without a value would be read.
@@ -183,17 +185,31 @@ pub enum RunError {
     OtherSession,
     /// A tensor that the plan does not fetch.
     #[error(
-        "tensor %{node} is not among what this plan fetches; add it to the fetches when compiling"
+        "{tensor} is not among what this plan fetches: {}; add it to the fetches when compiling",
+        listed(.fetched)
     )]
     NotFetched {
-        /// The tensor's node.
-        node: usize,
+        /// The tensor, with the line that built it.
+        tensor: String,
+        /// What the plan fetches.
+        fetched: Vec<String>,
+    },
+    /// A tensor of another graph than the plan's was asked of a run.
+    #[error(
+        "{tensor} belongs to another graph than the plan that was run, which fetches {}; ask for a tensor of the graph that was compiled, or run the plan of the other graph",
+        listed(.fetched)
+    )]
+    OtherGraph {
+        /// The tensor, with the line that built it.
+        tensor: String,
+        /// What the plan fetches.
+        fetched: Vec<String>,
     },
     /// A fetched tensor of another dtype or shape than it was read as.
-    #[error("tensor %{node} is {dtype} {shape}, and was read as {wanted}")]
+    #[error("{tensor} is {dtype} {shape}, and was read as {wanted}; `Outputs::tensor` reads any")]
     FetchedAs {
-        /// The tensor's node.
-        node: usize,
+        /// The tensor, with the line that built it.
+        tensor: String,
         /// Its dtype.
         dtype: DType,
         /// Its shape.
@@ -209,6 +225,17 @@ pub enum RunError {
     /// The device failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+}
+
+/// What a plan fetches, the first few in full.
+fn listed(fetched: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let first = fetched.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    match fetched.len().checked_sub(SHOWN) {
+        _ if fetched.is_empty() => "nothing".to_owned(),
+        None | Some(0) => first,
+        Some(more) => format!("{first}; and {more} more"),
+    }
 }
 
 fn uninitialized(variables: &[UninitializedRead]) -> String {

@@ -9,9 +9,17 @@ use crate::plan_error::{RunError, UninitializedRead};
 use crate::session::Session;
 use half::f16;
 use std::sync::{Arc, Mutex, PoisonError};
-use warmstart_graph::{DType, NodeId, Tensor, TensorData};
+use warmstart_graph::{DType, Tensor, TensorData};
 
-/// The elements fed to a placeholder, row-major.
+/// The elements fed to a placeholder, row-major: made from a slice, a `Vec`, an array or a
+/// [`TensorData`] of the placeholder's dtype.
+///
+/// ```
+/// use warmstart_gpu::Feed;
+/// let (images, labels) = (vec![0.5f32; 6], [1i32, 0]);
+/// let feeds = [("images", Feed::from(&images)), ("labels", Feed::from(&labels))];
+/// assert!(matches!(feeds, [(_, Feed::F32(_)), (_, Feed::I32(_))]));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Feed<'a> {
     /// `f32` elements.
@@ -203,6 +211,7 @@ impl Plan {
         uploads.release(submission.clone());
         Ok(Outputs {
             gpu: self.gpu.clone(),
+            graph: self.graph,
             fetches: self.fetches.clone(),
             pool: self.readbacks.clone(),
             pending: Mutex::new(Pending { readback, submission, bytes: None }),
@@ -260,8 +269,30 @@ impl Plan {
 }
 
 /// What a run fetched. Reading waits for the run; dropping it unread costs nothing.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use warmstart_gpu::{Gpu, Session};
+/// use warmstart_graph::{DType, Graph};
+///
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [3], DType::F32);
+/// let (squares, sum) = (x.square(), x.square().sum_all());
+/// let mut session = Session::new(&Gpu::new()?);
+/// let plan = session.compile(&graph, &[squares, sum], &[])?;
+///
+/// let outputs = session.run(&plan, &[("x", (&[1.0f32, 2.0, 3.0]).into())])?;
+/// assert_eq!(outputs.scalar(sum)?, 14.0);
+/// assert_eq!(outputs.tensor(squares)?.as_f32(), Some(&[1.0, 4.0, 9.0][..]));
+/// // What was not named when compiling is not there.
+/// assert!(outputs.tensor(x).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Outputs {
     gpu: Gpu,
+    /// The identity of the graph that was run.
+    graph: u64,
     fetches: Arc<Vec<Fetch>>,
     pool: Arc<Mutex<Vec<wgpu::Buffer>>>,
     pending: Mutex<Pending>,
@@ -286,9 +317,25 @@ impl Outputs {
     /// A fetched tensor.
     ///
     /// # Errors
-    /// [`RunError::NotFetched`] if the plan does not fetch it, or [`RunError::Gpu`].
+    /// [`RunError::NotFetched`] if the plan does not fetch it, [`RunError::OtherGraph`] if it is of
+    /// another graph than the plan, or [`RunError::Gpu`].
     pub fn tensor(&self, tensor: Tensor<'_>) -> Result<TensorData, RunError> {
-        self.node(tensor.id())
+        // Another graph's node of the same index would give a value that was never asked for.
+        if tensor.graph().identity() != self.graph {
+            let (tensor, fetched) = (tensor.to_string(), self.fetched());
+            return Err(RunError::OtherGraph { tensor, fetched });
+        }
+        match self.fetches.iter().find(|fetch| fetch.node == tensor.id()) {
+            Some(fetch) => self.value(fetch),
+            None => {
+                let (tensor, fetched) = (tensor.to_string(), self.fetched());
+                Err(RunError::NotFetched { tensor, fetched })
+            }
+        }
+    }
+
+    fn fetched(&self) -> Vec<String> {
+        self.fetches.iter().map(|fetch| fetch.described.clone()).collect()
     }
 
     /// A fetched `f32` scalar.
@@ -300,7 +347,7 @@ impl Outputs {
         match data.as_f32() {
             Some(&[value]) => Ok(value),
             _ => Err(RunError::FetchedAs {
-                node: tensor.id().0,
+                tensor: tensor.to_string(),
                 dtype: data.dtype(),
                 shape: data.shape().clone(),
                 wanted: "an f32 scalar",
@@ -308,12 +355,7 @@ impl Outputs {
         }
     }
 
-    fn node(&self, node: NodeId) -> Result<TensorData, RunError> {
-        let fetch = self
-            .fetches
-            .iter()
-            .find(|fetch| fetch.node == node)
-            .ok_or(RunError::NotFetched { node: node.0 })?;
+    fn value(&self, fetch: &Fetch) -> Result<TensorData, RunError> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.bytes.is_none() {
             pending.bytes = Some(self.download(&mut pending)?);

@@ -12,6 +12,29 @@ use warmstart_graph::{TensorData, Variable};
 
 /// The values of variables on one device. A variable is its name: all graphs compiled for a
 /// session that speak of a name speak of one value.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use warmstart_gpu::{Gpu, Session};
+/// use warmstart_graph::{DType, Graph, TensorData};
+///
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [1, 2], DType::F32);
+/// let y = graph.scope("fc1").linear(x, 1);
+///
+/// let mut session = Session::new(&Gpu::new()?);
+/// let plan = session.compile(&graph, &[y], &[])?;
+/// // Compiling declares variables, and gives them no value; nothing runs on such.
+/// assert!(session.run(&plan, &[("x", (&[1.0f32, 2.0]).into())]).is_err());
+/// let weight = TensorData::new([2, 1], [3.0f32, 0.5]).ok_or("two elements")?;
+/// session.assign("fc1/weight", &weight)?;
+/// assert_eq!(session.initialize_missing(7)?, ["fc1/bias"]);
+/// let outputs = session.run(&plan, &[("x", (&[1.0f32, 2.0]).into())])?;
+/// assert_eq!(outputs.tensor(y)?.as_f32(), Some(&[4.0][..]));
+/// println!("{}", session.variables());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session {
     pub(crate) gpu: Gpu,
     pub(crate) store: Store,

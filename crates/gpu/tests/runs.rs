@@ -112,9 +112,31 @@ fn what_is_not_fetched_is_not_there() {
     let plan = compiled(&mut session, result);
     let outputs = session.run(&plan, &[("input", (&[1.0f32; 4]).into())]).unwrap();
     let error = outputs.tensor(other).unwrap_err();
-    assert!(matches!(error, RunError::NotFetched { node } if node == other.id().0), "{error}");
+    assert!(matches!(error, RunError::NotFetched { .. }), "{error}");
+    let text = error.to_string();
+    // What was asked for, and what there is, each with the line that built it.
+    assert!(text.starts_with("`add` at ") && text.contains("fetches: `mul` at "), "{text}");
+    assert_eq!(text.matches("runs.rs:").count(), 2, "{text}");
     let error = outputs.scalar(result).unwrap_err();
     assert!(matches!(error, RunError::FetchedAs { dtype: DType::F32, .. }), "{error}");
+}
+
+#[test]
+fn a_tensor_of_another_graph_is_never_mistaken_for_a_fetch() {
+    let (graph, twin) = (Graph::new(), Graph::new());
+    let (result, same_node) = (doubled(&graph), doubled(&twin).named("twin"));
+    assert_eq!(result.id(), same_node.id(), "only then is there something to mistake");
+    let mut session = Session::new(&common::gpu());
+    let plan = compiled(&mut session, result);
+    let outputs = session.run(&plan, &[("input", (&[1.0f32; 4]).into())]).unwrap();
+    let restored = Graph::from_def(graph.finish().unwrap()).unwrap();
+    for foreign in [same_node, restored.tensor(result.id()).unwrap()] {
+        let error = outputs.tensor(foreign).unwrap_err();
+        assert!(matches!(error, RunError::OtherGraph { .. }), "{error}");
+    }
+    let text = outputs.scalar(same_node).unwrap_err().to_string();
+    assert!(text.starts_with("`twin`, `mul` at ") && text.contains("another graph"), "{text}");
+    assert_eq!(outputs.tensor(result).unwrap().as_f32(), Some(&[2.0; 4][..]));
 }
 
 #[test]

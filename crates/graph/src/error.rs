@@ -4,8 +4,26 @@ use crate::{DType, Location, Shape};
 use std::fmt;
 use thiserror::Error;
 
+/// Has the `Debug` of error types write their `Display`, as `anyhow` and `eyre` do.
+///
+/// `fn main() -> Result<(), Box<dyn Error>>` and `unwrap` print errors by `Debug`. A derived one
+/// would bury the sentence that says what to do under pages of fields.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! debug_as_display {
+    ($($error:ty),* $(,)?) => {$(
+        impl ::std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+debug_as_display!(GraphError, GraphErrors, Problem);
+
 /// One mistake in building a graph: what is wrong, in which operation, and where it was written.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[error("{location}: {operation}{}: {problem}", InScope(.scope))]
 pub struct GraphError {
     /// The operation: `matmul`, `variable`, ...
@@ -27,7 +45,7 @@ impl fmt::Display for InScope<'_> {
 }
 
 /// Every mistake in a graph, in the order in which they were made.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 pub struct GraphErrors(pub Vec<GraphError>);
 
 impl fmt::Display for GraphErrors {
@@ -56,7 +74,7 @@ impl fmt::Display for Listed<'_> {
 }
 
 /// What is wrong with an operation, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 pub enum Problem {
     /// Two operands do not broadcast.
     #[error(

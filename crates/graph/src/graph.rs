@@ -8,6 +8,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The name of the variable that counts training steps.
 pub const GLOBAL_STEP: &str = "global_step";
@@ -174,9 +175,18 @@ struct Inner {
 /// let errors = graph.finish().unwrap_err();
 /// assert!(errors.to_string().contains("shapes [64, 784] and [64, 128] do not broadcast"));
 /// ```
-#[derive(Default)]
 pub struct Graph {
     inner: RefCell<Inner>,
+    identity: u64,
+}
+
+/// How many graphs this process has made.
+static GRAPHS: AtomicU64 = AtomicU64::new(0);
+
+impl Default for Graph {
+    fn default() -> Graph {
+        Graph::holding(GraphDef::default())
+    }
 }
 
 impl Graph {
@@ -185,13 +195,24 @@ impl Graph {
         Graph::default()
     }
 
+    fn holding(def: GraphDef) -> Graph {
+        let inner = RefCell::new(Inner { def, ..Inner::default() });
+        Graph { inner, identity: GRAPHS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// A number that no other graph of this process has. Nodes are told apart by their index in
+    /// their graph only, so whoever keeps an index keeps this beside it.
+    pub fn identity(&self) -> u64 {
+        self.identity
+    }
+
     /// A graph from its stored form.
     ///
     /// # Errors
     /// What does not fit together, if it was damaged.
     pub fn from_def(def: GraphDef) -> Result<Graph, GraphErrors> {
         def.validate()?;
-        Ok(Graph { inner: RefCell::new(Inner { def, ..Inner::default() }) })
+        Ok(Graph::holding(def))
     }
 
     /// The graph as plain data.

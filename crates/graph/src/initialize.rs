@@ -8,8 +8,10 @@ use crate::{DType, Elements, Initializer, Shape, TensorData, Variable};
 use half::f16;
 use thiserror::Error;
 
+crate::debug_as_display!(InitializeError);
+
 /// Why an initializer does not fit a variable.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum InitializeError {
     /// `Values` with another number of elements than the shape.

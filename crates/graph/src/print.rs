@@ -1,7 +1,7 @@
 //! Graphs as text and as Graphviz DOT.
 
 use crate::ops::Op;
-use crate::{GraphDef, Node, VariableId};
+use crate::{GraphDef, Node, NodeId, VariableId};
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -22,6 +22,32 @@ impl fmt::Display for GraphDef {
 }
 
 impl GraphDef {
+    /// A node as its author knows it: its [name](crate::Tensor::named) if it has one, what it
+    /// computes, its scope, and the line that built it.
+    pub fn describe(&self, id: NodeId) -> String {
+        let Some(node) = self.nodes.get(id.0) else { return format!("node {}", id.0) };
+        let mut text = String::new();
+        if let Some((name, _)) = self.names.iter().find(|(_, named)| **named == id) {
+            let _ = write!(text, "`{name}`, ");
+        }
+        match &node.op {
+            Op::Placeholder { name, .. } => {
+                let _ = write!(text, "placeholder `{name}`");
+            }
+            Op::Variable(id) => {
+                let _ = write!(text, "variable `{}`", self.variable_name(*id));
+            }
+            op => {
+                let _ = write!(text, "`{}`", op.name());
+                if !node.scope.is_empty() {
+                    let _ = write!(text, " in scope `{}`", node.scope);
+                }
+            }
+        }
+        let _ = write!(text, " at {}", node.location);
+        text
+    }
+
     /// A node as an expression: `matmul(%0, %1)`.
     fn expression(&self, node: &Node) -> String {
         let inputs: Vec<String> = node.inputs.iter().map(|id| format!("%{}", id.0)).collect();

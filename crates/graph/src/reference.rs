@@ -6,6 +6,8 @@ use crate::{DType, GraphDef, GraphErrors, NodeId, Shape, TensorData, Variable, V
 use std::collections::HashMap;
 use thiserror::Error;
 
+crate::debug_as_display!(ReferenceError);
+
 /// A value of the twin. Integers are held exactly, too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -53,7 +55,7 @@ pub(crate) fn indices(shape: &Shape) -> impl Iterator<Item = Vec<usize>> + '_ {
 }
 
 /// Why the twin could not evaluate a graph.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, PartialEq, Error)]
 pub enum ReferenceError {
     /// A placeholder has no value.
     #[error("placeholder `{0}` was not fed; feed it first")]

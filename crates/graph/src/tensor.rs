@@ -131,6 +131,13 @@ impl fmt::Debug for Tensor<'_> {
     }
 }
 
+/// As its author knows it: name, operation, scope, and the line that built it.
+impl fmt::Display for Tensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.graph.with_def(|def| def.describe(self.id)))
+    }
+}
+
 /// An operation that changes variables: what a training plan runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'g> {

@@ -3,8 +3,10 @@
 use rand::seq::SliceRandom;
 use warmstart_graph::random::Philox;
 
+warmstart_graph::debug_as_display!(BatchError);
+
 /// Why examples cannot be put into batches.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     /// A batch of no examples.
     #[error("the batch size is 0; give at least 1")]

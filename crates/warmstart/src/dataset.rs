@@ -2,9 +2,12 @@
 
 use crate::batches::shuffled;
 use std::io::BufRead;
+use std::str::FromStr;
+
+warmstart_graph::debug_as_display!(DatasetError);
 
 /// Why a data set cannot be made, split or gathered from.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum DatasetError {
     /// The numbers of inputs and labels do not fit together.
     #[error(
@@ -18,6 +21,16 @@ pub enum DatasetError {
         width: usize,
         /// How many labels were given.
         labels: usize,
+    },
+    /// The number of targets does not fit: it is no multiple of the targets of one example.
+    #[error(
+        "{targets} targets are not whole rows of {width}; give as many for each example, at least 1"
+    )]
+    Targets {
+        /// How many targets were given.
+        targets: usize,
+        /// How many an example has.
+        width: usize,
     },
     /// An index beyond the last example.
     #[error("example {index} does not exist; there are {examples}, counted from 0")]
@@ -49,7 +62,7 @@ pub enum DatasetError {
     /// A line has more or fewer cells than the first.
     #[error(
         "line {line} has {found} cells where line 1 has {expected}; \
-         give every line the same number of inputs and then one label"
+         give every line the same number of inputs, and then its labels"
     )]
     Cells {
         /// The line, from 1.
@@ -73,14 +86,37 @@ pub enum DatasetError {
     },
 }
 
-/// Labelled examples in host memory: a row of `width` inputs and a class index each.
+/// Examples in host memory: rows of `width` inputs, each with what a model is to make of it. That is
+/// the index of a class (`Dataset`, which is `Dataset<i32>`), or one or more numbers for a regression
+/// (`Dataset<f32>`).
+///
+/// ```
+/// # fn main() -> Result<(), warmstart::DatasetError> {
+/// use warmstart::Dataset;
+///
+/// // Two inputs and a class.
+/// let digits = Dataset::read_csv("0,0.5,1\n1,0.25,0\n0.5,1,1\n".as_bytes())?;
+/// let (training, test) = digits.split(0.3, 7)?;
+/// assert_eq!((training.len(), test.len()), (2, 1));
+///
+/// // Two inputs and one target.
+/// let prices = Dataset::read_csv_targets("3,120,2.5\n2,80,1.75\n".as_bytes(), 1)?;
+/// let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+/// prices.gather(&[1], &mut inputs, &mut targets)?;
+/// assert_eq!((&inputs[..], &targets[..]), (&[2.0, 80.0][..], &[1.75][..]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dataset {
+pub struct Dataset<T = i32> {
     inputs: Vec<f32>,
     width: usize,
-    labels: Vec<i32>,
+    labels: Vec<T>,
+    /// Labels or targets of one example, at least 1.
+    each: usize,
 }
 
+/// Examples with a class each.
 impl Dataset {
     /// A data set of `labels.len()` examples; `inputs` holds their rows one after the other, shape
     /// `[labels.len(), width]`.
@@ -88,11 +124,7 @@ impl Dataset {
     /// # Errors
     /// If the lengths do not agree.
     pub fn new(inputs: Vec<f32>, width: usize, labels: Vec<i32>) -> Result<Dataset, DatasetError> {
-        if labels.len().checked_mul(width) != Some(inputs.len()) {
-            let (inputs, labels) = (inputs.len(), labels.len());
-            return Err(DatasetError::Lengths { inputs, width, labels });
-        }
-        Ok(Dataset { inputs, width, labels })
+        Dataset::of(inputs, width, labels, 1)
     }
 
     /// Reads lines of numbers separated by commas, without a header: the inputs, then the label.
@@ -110,7 +142,78 @@ impl Dataset {
     /// If a line cannot be read, has a different number of cells than the first, or has a cell that
     /// is not a number; the error names line and cell.
     pub fn read_csv(reader: impl BufRead) -> Result<Dataset, DatasetError> {
-        let mut data = Dataset { inputs: Vec::new(), width: 0, labels: Vec::new() };
+        Dataset::read(reader, 1, "a whole number (a label)")
+    }
+
+    /// All labels, shape `[len]`.
+    pub fn labels(&self) -> &[i32] {
+        &self.labels
+    }
+}
+
+/// Examples with numbers to predict.
+impl Dataset<f32> {
+    /// A data set for a regression; an example has `width` inputs and `target_width` targets, and
+    /// both hold the examples' rows one after the other.
+    ///
+    /// # Errors
+    /// If the lengths do not agree.
+    pub fn with_targets(
+        inputs: Vec<f32>,
+        width: usize,
+        targets: Vec<f32>,
+        target_width: usize,
+    ) -> Result<Dataset<f32>, DatasetError> {
+        Dataset::of(inputs, width, targets, target_width)
+    }
+
+    /// As [`Dataset::read_csv`], but the last `target_width` cells of a line are its targets.
+    ///
+    /// # Errors
+    /// As [`Dataset::read_csv`].
+    pub fn read_csv_targets(
+        reader: impl BufRead,
+        target_width: usize,
+    ) -> Result<Dataset<f32>, DatasetError> {
+        Dataset::read(reader, target_width, "a number (a target)")
+    }
+
+    /// All targets, shape `[len, target_width]`.
+    pub fn targets(&self) -> &[f32] {
+        &self.labels
+    }
+
+    /// The number of targets of an example.
+    pub fn target_width(&self) -> usize {
+        self.each
+    }
+}
+
+/// What both have.
+impl<T: Copy + FromStr> Dataset<T> {
+    fn of(
+        inputs: Vec<f32>,
+        width: usize,
+        labels: Vec<T>,
+        each: usize,
+    ) -> Result<Dataset<T>, DatasetError> {
+        if each == 0 || !labels.len().is_multiple_of(each) {
+            return Err(DatasetError::Targets { targets: labels.len(), width: each });
+        }
+        let examples = labels.len() / each;
+        if examples.checked_mul(width) != Some(inputs.len()) {
+            let inputs = inputs.len();
+            return Err(DatasetError::Lengths { inputs, width, labels: examples });
+        }
+        Ok(Dataset { inputs, width, labels, each })
+    }
+
+    fn read(
+        reader: impl BufRead,
+        each: usize,
+        what: &'static str,
+    ) -> Result<Dataset<T>, DatasetError> {
+        let mut data = Dataset::of(Vec::new(), 0, Vec::new(), each)?;
         for (number, text) in reader.lines().enumerate() {
             let line = number + 1;
             let text = text.map_err(|source| DatasetError::Read { line, source })?;
@@ -119,10 +222,10 @@ impl Dataset {
             }
             let cells = text.split(',').count();
             if data.labels.is_empty() {
-                data.width = cells.max(2) - 1;
+                data.width = cells.saturating_sub(each).max(1);
             }
-            if cells != data.width + 1 {
-                let expected = data.width + 1;
+            if cells.checked_sub(each) != Some(data.width) {
+                let expected = data.width.saturating_add(each);
                 return Err(DatasetError::Cells { line, found: cells, expected });
             }
             for (place, cell) in text.split(',').map(str::trim).enumerate() {
@@ -133,7 +236,7 @@ impl Dataset {
                 if place < data.width {
                     data.inputs.push(cell.parse().map_err(|_| wrong("a number"))?);
                 } else {
-                    data.labels.push(cell.parse().map_err(|_| wrong("a whole number (a label)"))?);
+                    data.labels.push(cell.parse().map_err(|_| wrong(what))?);
                 }
             }
         }
@@ -142,14 +245,14 @@ impl Dataset {
 
     /// The same examples with every input multiplied by `factor`, such as 1/16 to bring 0 to 16
     /// to 0 to 1.
-    pub fn scaled(mut self, factor: f32) -> Dataset {
+    pub fn scaled(mut self, factor: f32) -> Dataset<T> {
         self.inputs.iter_mut().for_each(|input| *input *= factor);
         self
     }
 
     /// The number of examples.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.labels.len() / self.each
     }
 
     /// Whether there is no example.
@@ -167,13 +270,9 @@ impl Dataset {
         &self.inputs
     }
 
-    /// All labels, shape `[len]`.
-    pub fn labels(&self) -> &[i32] {
-        &self.labels
-    }
-
     /// Copies the given examples into a batch's buffers, replacing what they hold but keeping their
-    /// memory: `inputs` becomes `[indices.len(), width]`, `labels` `[indices.len()]`.
+    /// memory: `inputs` becomes `[indices.len(), width]`, `labels` `[indices.len()]` or
+    /// `[indices.len(), target_width]`.
     ///
     /// # Errors
     /// If an index is beyond the last example; the buffers then hold the examples before it.
@@ -181,17 +280,17 @@ impl Dataset {
         &self,
         indices: &[u32],
         inputs: &mut Vec<f32>,
-        labels: &mut Vec<i32>,
+        labels: &mut Vec<T>,
     ) -> Result<(), DatasetError> {
         inputs.clear();
         labels.clear();
         for &index in indices {
             let place = index as usize;
-            let Some(&label) = self.labels.get(place) else {
+            if place >= self.len() {
                 return Err(DatasetError::NoSuchExample { index, examples: self.len() });
-            };
+            }
             inputs.extend_from_slice(&self.inputs[place * self.width..(place + 1) * self.width]);
-            labels.push(label);
+            labels.extend_from_slice(&self.labels[place * self.each..(place + 1) * self.each]);
         }
         Ok(())
     }
@@ -201,7 +300,11 @@ impl Dataset {
     ///
     /// # Errors
     /// If either part would be empty.
-    pub fn split(&self, test_fraction: f64, seed: u64) -> Result<(Dataset, Dataset), DatasetError> {
+    pub fn split(
+        &self,
+        test_fraction: f64,
+        seed: u64,
+    ) -> Result<(Dataset<T>, Dataset<T>), DatasetError> {
         let examples = self.len();
         let refuse = DatasetError::Split { fraction: test_fraction, examples };
         let test = (examples as f64 * test_fraction).round();
@@ -215,11 +318,11 @@ impl Dataset {
         Ok((self.selected(training)?, self.selected(test)?))
     }
 
-    fn selected(&self, indices: &[u32]) -> Result<Dataset, DatasetError> {
+    fn selected(&self, indices: &[u32]) -> Result<Dataset<T>, DatasetError> {
         let mut inputs = Vec::with_capacity(indices.len() * self.width);
-        let mut labels = Vec::with_capacity(indices.len());
+        let mut labels = Vec::with_capacity(indices.len() * self.each);
         self.gather(indices, &mut inputs, &mut labels)?;
-        Ok(Dataset { inputs, width: self.width, labels })
+        Ok(Dataset { inputs, width: self.width, labels, each: self.each })
     }
 }
 
@@ -285,5 +388,28 @@ mod tests {
         assert!(Dataset::read_csv(&b""[..]).unwrap().is_empty());
         let data = Dataset::read_csv(&b" 4, 16 ,2\r\n"[..]).unwrap().scaled(0.25);
         assert_eq!((data.inputs(), data.labels()), (&[1.0, 4.0][..], &[2][..]));
+    }
+
+    #[test]
+    fn targets_keep_to_their_rows() {
+        let text = "1,2,0.5,-1\n3,4,1.5,-2\n5,6,2.5,-3\n";
+        let data = Dataset::read_csv_targets(text.as_bytes(), 2).unwrap();
+        assert_eq!((data.len(), data.width(), data.target_width()), (3, 2, 2));
+        assert_eq!(data.targets(), [0.5, -1.0, 1.5, -2.0, 2.5, -3.0]);
+        let (training, test) = data.split(0.34, 1).unwrap();
+        for part in [training, test] {
+            for (row, targets) in part.inputs().chunks(2).zip(part.targets().chunks(2)) {
+                assert_eq!(targets, [row[0] / 2.0, -row[1] / 2.0]);
+            }
+        }
+        let said = |text: &str| Dataset::read_csv_targets(text.as_bytes(), 2).unwrap_err();
+        assert!(
+            said("1,2,x").to_string().starts_with("line 1, cell 3: `x` is not a number (a tar")
+        );
+        assert!(said("1,2").to_string().starts_with("line 1 has 2 cells where line 1 has 3"));
+        assert!(Dataset::read_csv_targets(text.as_bytes(), 0).is_err());
+        let error = Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 3], 2).unwrap_err();
+        assert!(matches!(error, DatasetError::Targets { targets: 3, width: 2 }), "{error}");
+        assert!(Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 2], 1).is_ok());
     }
 }

@@ -1,5 +1,7 @@
 //! Notices a loss that is no longer a finite number.
 
+warmstart_graph::debug_as_display!(NonFiniteLoss);
+
 /// What to do about a loss that is NaN or infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OnNonFinite {
@@ -13,7 +15,7 @@ pub enum OnNonFinite {
 }
 
 /// A loss that is NaN or infinite.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
     "the loss of step {step} is {loss}; restore the newest checkpoint before it, then lower the \
      learning rate, clip gradients by their global norm, or look for a log or a division by zero"

@@ -1,7 +1,12 @@
 //! What a training program uses, in one import: `use warmstart::prelude::*;`.
 
 pub use crate::metrics::{Axis, LossCurve, MetricsTable, MetricsWriter};
-pub use crate::{Batches, Dataset, LossWatch, OnNonFinite, Progress, Run, Training};
+pub use crate::{
+    Batches, Begun, Dataset, LossWatch, OnNonFinite, Progress, Run, Training, TrainingError,
+};
 pub use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
 pub use warmstart_gpu::{Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session};
-pub use warmstart_graph::*;
+pub use warmstart_graph::{
+    DType, Graph, GraphDef, Initializer, Location, Optimizer, Role, Schedule, Scope, Shape, Tensor,
+    TensorData, TrainStep, Update, Variable, global_norm, gradients,
+};

@@ -1,6 +1,6 @@
 //! What a terminal or a log shows while a run goes on: step, loss, rate and time left.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -24,8 +24,18 @@ pub struct Progress {
 }
 
 enum Sink {
-    Bar(ProgressBar),
+    Bar(Bar),
     Log(Log),
+    Hidden,
+}
+
+struct Bar {
+    bar: ProgressBar,
+    /// Where to draw from the first step on: a bar that stands before it says nothing, and is in
+    /// the way of what the program prints until then.
+    target: Option<ProgressDrawTarget>,
+    /// Where lines go when no bar is drawn.
+    terminal: Box<dyn Write + Send>,
 }
 
 struct Log {
@@ -46,7 +56,7 @@ impl Progress {
     /// `last` steps are done. A bar if that is a terminal, else lines.
     pub fn new(first: u64, last: u64) -> Progress {
         if io::stderr().is_terminal() {
-            Progress::bar(first, last, ProgressDrawTarget::stderr())
+            Progress::bar(first, last, ProgressDrawTarget::stderr(), Box::new(io::stderr()))
         } else {
             Progress::log(first, last, io::stderr())
         }
@@ -54,7 +64,7 @@ impl Progress {
 
     /// Shows nothing.
     pub fn hidden(first: u64, last: u64) -> Progress {
-        Progress::bar(first, last, ProgressDrawTarget::hidden())
+        Progress { first, last, loss: None, sink: Sink::Hidden }
     }
 
     /// Writes lines to a log.
@@ -73,22 +83,27 @@ impl Progress {
         Progress { first, last, loss: None, sink: Sink::Log(log) }
     }
 
-    fn bar(first: u64, last: u64, target: ProgressDrawTarget) -> Progress {
-        let bar = ProgressBar::with_draw_target(Some(last), target);
+    fn bar(
+        first: u64,
+        last: u64,
+        target: ProgressDrawTarget,
+        terminal: Box<dyn Write + Send>,
+    ) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(last), ProgressDrawTarget::hidden());
         // The template is a constant, which a test draws; were it wrong, the default bar serves.
         if let Ok(style) = ProgressStyle::with_template(
-            "{percent:>3}% {bar:30.cyan/dim} {human_pos}/{human_len}{msg}  {per_sec}  {eta} left",
+            "{percent:>3}% {bar:30.cyan/dim} {human_pos}/{human_len}{msg}{pace}",
         ) {
-            let rate = |state: &indicatif::ProgressState, out: &mut dyn fmt::Write| {
+            // The bar's own rate counts the steps before a resume too.
+            let pace = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let pace = Pace { first, step: state.pos(), last, elapsed: state.elapsed() };
                 // Nothing can be done about a line that cannot be formatted.
-                let _ = write!(out, "{}", Rate(state.per_sec()));
+                let _ = write!(out, "{pace}");
             };
-            bar.set_style(style.with_key("per_sec", rate).progress_chars("━╸─"));
+            bar.set_style(style.with_key("pace", pace).progress_chars("━╸─"));
         }
-        bar.set_position(first);
-        // The steps before a resume were not done in this run's time.
-        bar.reset_eta();
-        Progress { first, last, loss: None, sink: Sink::Bar(bar) }
+        let sink = Sink::Bar(Bar { bar, target: Some(target), terminal });
+        Progress { first, last, loss: None, sink }
     }
 
     /// Shows that `step` steps are done, those before a resume included. `loss` is the newest
@@ -97,7 +112,11 @@ impl Progress {
         let loss_changed = loss.is_some() && loss != self.loss;
         self.loss = loss.or(self.loss);
         match &mut self.sink {
-            Sink::Bar(bar) => {
+            Sink::Hidden => {}
+            Sink::Bar(Bar { bar, target, .. }) => {
+                if let Some(target) = target.take() {
+                    bar.set_draw_target(target);
+                }
                 if let Some(loss) = self.loss.filter(|_| loss_changed) {
                     bar.set_message(format!("  loss {}", Loss(loss)));
                 }
@@ -120,7 +139,12 @@ impl Progress {
     /// Shows a line of text, above the bar if there is one.
     pub fn say(&mut self, text: impl fmt::Display) {
         match &mut self.sink {
-            Sink::Bar(bar) => bar.println(text.to_string()),
+            Sink::Hidden => {}
+            Sink::Bar(Bar { bar, target: None, .. }) => bar.println(text.to_string()),
+            Sink::Bar(Bar { terminal, .. }) => {
+                // As with a log.
+                let _ = writeln!(terminal, "{text}");
+            }
             Sink::Log(log) => log.line(format_args!("{text}")),
         }
     }
@@ -134,7 +158,14 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         match &mut self.sink {
-            Sink::Bar(bar) => bar.abandon(),
+            Sink::Hidden => {}
+            Sink::Bar(Bar { bar, target, terminal }) => {
+                bar.abandon();
+                if target.is_none() {
+                    // The bar leaves the cursor at its end.
+                    let _ = writeln!(terminal).and_then(|()| terminal.flush());
+                }
+            }
             Sink::Log(log) => {
                 if log.newest > self.first && log.shown.is_none_or(|(step, _)| step < log.newest) {
                     let now = (log.clock)();
@@ -191,6 +222,21 @@ impl fmt::Display for Line {
         if let Some(loss) = self.loss {
             write!(f, "  loss {}", Loss(loss))?;
         }
+        let Line { first, step, last, elapsed, .. } = *self;
+        Pace { first, step, last, elapsed }.fmt(f)
+    }
+}
+
+/// How fast the steps of this run are done, and how long the others take; begins with two spaces.
+struct Pace {
+    first: u64,
+    step: u64,
+    last: u64,
+    elapsed: Duration,
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let done = self.step.saturating_sub(self.first);
         let rate = done as f64 / self.elapsed.as_secs_f64();
         // The first steps build pipelines and fill caches: their rate says nothing of the rest.
@@ -269,163 +315,5 @@ impl fmt::Display for Grouped {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use indicatif::TermLike;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Debug, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Shared {
-        fn text(&self) -> String {
-            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-        }
-    }
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl TermLike for Shared {
-        fn width(&self) -> u16 {
-            120
-        }
-        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn write_line(&self, text: &str) -> io::Result<()> {
-            self.write_str(text)
-        }
-        fn write_str(&self, text: &str) -> io::Result<()> {
-            self.0.lock().unwrap().write_all(text.as_bytes())
-        }
-        fn clear_line(&self) -> io::Result<()> {
-            Ok(())
-        }
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// A log whose every step takes `milliseconds`.
-    fn run(first: u64, last: u64, milliseconds: u64) -> String {
-        let (log, time) = (Shared::default(), Arc::new(AtomicU64::new(0)));
-        let clock = Arc::clone(&time);
-        let clock = move || Duration::from_millis(clock.load(Ordering::Relaxed));
-        let mut progress = Progress::log_by(first, last, Box::new(log.clone()), Box::new(clock));
-        for step in first..last {
-            time.fetch_add(milliseconds, Ordering::Relaxed);
-            progress.update(step + 1, (step % 2 == 0).then_some(1.0 / (step + 1) as f32));
-        }
-        progress.finish();
-        log.text()
-    }
-
-    #[test]
-    fn a_short_run_logs_each_tenth() {
-        let text = run(0, 2000, 1);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 11);
-        assert_eq!(lines[0], "step     1/2,000    0%  loss 1.000");
-        assert_eq!(lines[1], "step   200/2,000   10%  loss 0.005025  1000.0 steps/s  2s left");
-        assert_eq!(lines[10], "step 2,000/2,000  100%  loss 0.0005003  1000.0 steps/s");
-    }
-
-    #[test]
-    fn a_resumed_run_counts_only_its_own_steps() {
-        let text = run(1500, 2000, 10);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4, "the first step, then each tenth: {text}");
-        assert_eq!(lines[1], "step 1,600/2,000   80%  loss 0.0006254  100.0 steps/s  4s left");
-    }
-
-    #[test]
-    fn a_slow_run_is_not_silent_for_long() {
-        let text = run(0, 100, 7_000);
-        // Every fifth step passes half a minute, and each tenth is one of those or falls between.
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "step   6/100    6%  loss 0.2000  7.0 s/step  10m 58s left");
-        assert!(lines.len() >= 20 && lines.len() <= 30, "{text}");
-    }
-
-    #[test]
-    fn a_run_that_ends_early_shows_where() {
-        let log = Shared::default();
-        let mut progress = Progress::log(0, 1000, log.clone());
-        progress.update(1, None);
-        progress.update(42, Some(f32::NAN));
-        progress.say("the loss is not finite");
-        drop(progress);
-        let text = log.text();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..2], ["step     1/1,000    0%", "the loss is not finite"]);
-        assert!(lines[2].starts_with("step    42/1,000    4%  loss NaN"), "{text}");
-        drop(Progress::log(5, 5, log.clone()));
-        assert_eq!(log.text(), text, "a run without a step has nothing to say");
-    }
-
-    #[test]
-    fn a_terminal_gets_a_bar() {
-        let terminal = Shared::default();
-        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
-        let mut progress = Progress::bar(500, 2000, target);
-        progress.update(1000, Some(0.25));
-        progress.say("saved");
-        progress.update(1200, None);
-        progress.finish();
-        let text = terminal.text();
-        for part in [" 50%", "1,200/2,000  loss 0.2500", "steps/s", " left", "saved", "━"] {
-            assert!(text.contains(part), "{part} is not in {text}");
-        }
-    }
-
-    #[test]
-    fn a_log_that_cannot_be_written_stops_nothing() {
-        struct Broken;
-        impl Write for Broken {
-            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-        }
-        let mut progress = Progress::log(0, 0, Broken);
-        progress.update(u64::MAX, Some(1.0));
-        progress.say("heard by no one");
-        progress.finish();
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        let losses = [0.0, 2.3032, 12.3456, 1234.5, 0.01, 1e-7, 3e9, f32::INFINITY, -0.5];
-        assert_eq!(
-            losses.map(|loss| Loss(loss).to_string()),
-            ["0", "2.303", "12.35", "1234", "0.01000", "1.000e-7", "3.000e9", "inf", "-0.5000"]
-        );
-        let counts = [0, 999, 1000, 1_234_567];
-        assert_eq!(counts.map(|n| Grouped(n).to_string()), ["0", "999", "1,000", "1,234,567"]);
-        let times = [0.2, 59.0, 61.0, 3600.0, 90_000.0, 1e30];
-        assert_eq!(
-            times.map(|time| Left(time).to_string())[..5],
-            ["1s", "59s", "1m 1s", "1h 0m", "1d 1h"]
-        );
-    }
-}
+#[path = "progress_tests.rs"]
+mod tests;

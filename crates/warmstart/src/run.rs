@@ -1,6 +1,7 @@
 //! A run of training steps: what is done around each of them.
 
-use crate::metrics::{Axis, LossCurve, MetricsTable, MetricsWriter};
+use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
+use crate::run_lock::RunLock;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub struct Run {
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
     warned: bool,
+    /// The last, so that it is let go last.
+    _lock: RunLock,
 }
 
 impl Run {
@@ -35,8 +38,8 @@ impl Run {
         training: &Training,
         (saver, options): (Saver, SaveOptions),
         begun: Begun,
-        seed: u64,
-        first: u64,
+        (seed, first): (u64, u64),
+        lock: RunLock,
     ) -> Result<Run, TrainingError> {
         let last = training.steps;
         let complete = first >= last;
@@ -53,7 +56,7 @@ impl Run {
             ));
         }
         let newest = match &begun {
-            Begun::Restored(report) => Some((first, report.file().to_owned())),
+            Begun::Restored { report, .. } => Some((first, report.file().to_owned())),
             Begun::Initialized { .. } => None,
         };
         let metrics = if complete { None } else { Some(open_metrics(training, first)?) };
@@ -70,6 +73,7 @@ impl Run {
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
+            _lock: lock,
         })
     }
 
@@ -113,7 +117,6 @@ impl Run {
         outputs: &Outputs,
         loss: Tensor<'_>,
     ) -> Result<(), TrainingError> {
-        let step = self.done;
         self.done += 1;
         let save = self.done.is_multiple_of(self.training.save_every);
         let last = self.done == self.training.steps;
@@ -121,7 +124,7 @@ impl Run {
         let mut shown = None;
         if log || save || !self.pending.is_empty() {
             let value = outputs.scalar(loss)?;
-            if let Some(warning) = self.watch.check(step, value)? {
+            if let Some(warning) = self.watch.check(self.done, value)? {
                 self.progress.say(warning);
             }
             shown = Some(value);
@@ -130,7 +133,7 @@ impl Run {
             let metrics = match &mut self.metrics {
                 Some(metrics) => metrics,
                 // The program goes on although all steps are done.
-                none => none.insert(open_metrics(&self.training, step)?),
+                none => none.insert(open_metrics(&self.training, self.done - 1)?),
             };
             metrics.write(self.done, &row)?;
             self.pending.clear();
@@ -166,14 +169,22 @@ impl Run {
     /// [`TrainingError::NonFiniteVariables`] or [`TrainingError::Checkpoint`]; what was saved
     /// before is untouched then.
     pub fn save(&mut self, session: &Session) -> Result<&Path, TrainingError> {
-        self.refuse_non_finite(session)?;
-        // First, since a run that goes on from this checkpoint does not write its rows again; but
-        // no metrics are worth a checkpoint.
-        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);
-        let file = self.saver.save(session, self.done, &self.options)?;
-        let file = &self.newest.insert((self.done, file)).1;
+        let (file, flushed) = self.save_weights(session)?;
         flushed?;
         Ok(file)
+    }
+
+    /// Saves. How the metrics fared, which are written first, is apart: no metrics are worth a
+    /// checkpoint.
+    fn save_weights(
+        &mut self,
+        session: &Session,
+    ) -> Result<(&Path, Result<(), MetricsError>), TrainingError> {
+        self.refuse_non_finite(session)?;
+        // First, since a run that goes on from this checkpoint does not write its rows again.
+        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);
+        let file = self.saver.save(session, self.done, &self.options)?;
+        Ok((&self.newest.insert((self.done, file)).1, flushed))
     }
 
     /// A look at the values themselves, which costs the device one pass over memory that the save
@@ -193,31 +204,45 @@ impl Run {
         Err(NonFiniteVariables { step: self.done, variables }.into())
     }
 
-    /// Ends the run: draws the losses of all runs as `loss.svg`, and saves, unless the newest
-    /// checkpoint is of this step. Returns the newest checkpoint, which is of the last step.
+    /// Ends the run: saves, unless the newest checkpoint is of this step, and draws the losses of
+    /// all runs as `loss.svg`. Returns the newest checkpoint, which is of the last step.
+    ///
+    /// Metrics that cannot be written, read or drawn are said, but are no error: the training is
+    /// done, and its weights are saved.
     ///
     /// # Errors
-    /// [`TrainingError::Metrics`], or as [`Run::save`], after the losses were drawn.
+    /// As [`Run::save`], after the losses were drawn.
     pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
-        if let Some(metrics) = &mut self.metrics {
-            metrics.flush()?;
-        }
-        let newest = match self.newest.take() {
-            Some((step, file)) if step == self.done => Ok(file),
-            _ => self.save(session).map(Path::to_owned),
+        let newest = self.newest.take_if(|(step, _)| *step == self.done);
+        let (saved, flushed) = match newest {
+            Some((_, file)) => (Ok(file), Ok(())),
+            None => match self.save_weights(session) {
+                Ok((file, flushed)) => (Ok(file.to_owned()), flushed),
+                Err(error) => (Err(error), Ok(())),
+            },
         };
-        self.progress.finish();
-        let file = self.training.directory.join("metrics.csv");
-        if file.exists() {
-            let series = MetricsTable::read(&file)?.series("loss");
-            if series.len() > 1 {
-                LossCurve::new("Training loss")
-                    .axis(Axis::Logarithmic)
-                    .series("loss", series)
-                    .write_svg(&self.training.directory.join("loss.svg"))?;
-            }
+        if let Err(error) = flushed.and_then(|()| self.draw()) {
+            self.progress.say(format_args!("the losses were not drawn: {error}"));
         }
-        newest
+        self.progress.finish();
+        saved
+    }
+
+    fn draw(&mut self) -> Result<(), MetricsError> {
+        // What was written since the last save.
+        self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush)?;
+        let file = self.training.directory.join("metrics.csv");
+        if !file.exists() {
+            return Ok(());
+        }
+        let series = MetricsTable::read(&file)?.series("loss");
+        if series.len() > 1 {
+            LossCurve::new("Training loss")
+                .axis(Axis::Logarithmic)
+                .series("loss", series)
+                .write_svg(&self.training.directory.join("loss.svg"))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,10 +1,14 @@
 //! How a training loop is set up and how it begins: from the newest checkpoint, or from a seed.
 
+use crate::changes::changes;
+use crate::run_lock::RunLock;
 use crate::{OnNonFinite, Run, TrainingError};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, RestoreOptions, RestoreReport, SaveOptions, Saver};
+use std::path::{Path, PathBuf};
+use warmstart_checkpoint::{
+    Checkpoint, RestoreOptions, RestorePlan, RestoreReport, SaveOptions, Saver,
+};
 use warmstart_gpu::Session;
 use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
 
@@ -52,10 +56,12 @@ pub struct Training {
     pub(crate) metrics: Vec<String>,
     pub(crate) on_non_finite: OnNonFinite,
     pub(crate) quiet: bool,
+    restore: RestoreOptions,
 }
 
 /// What a run began with.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Begun {
     /// No checkpoint was there: these variables were initialized from the seed.
     Initialized {
@@ -63,22 +69,47 @@ pub enum Begun {
         variables: Vec<String>,
         /// The seed.
         seed: u64,
+        /// Files of the directory that may hold weights, but are not named as checkpoints of a run
+        /// are.
+        passed_over: Vec<PathBuf>,
     },
     /// The newest checkpoint was restored.
-    Restored(Box<RestoreReport>),
+    Restored {
+        /// What was restored.
+        report: Box<RestoreReport>,
+        /// What this run does otherwise than the one that saved the checkpoint: sentences about the
+        /// optimizer and the graph. No error, but not to be overlooked.
+        changes: Vec<String>,
+        /// Variables that got no value from the checkpoint and had none, and were initialized from
+        /// the seed. Only [`Training::restore_options`] lead to any.
+        initialized: Vec<String>,
+        /// The seed.
+        seed: u64,
+    },
 }
 
 impl fmt::Display for Begun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Begun::Initialized { variables, seed } => {
-                write!(
-                    f,
-                    "no checkpoint yet: {} variables initialized, seed {seed}",
-                    variables.len()
-                )
+            Begun::Initialized { variables, seed, passed_over } => {
+                let count = variables.len();
+                write!(f, "no checkpoint yet: {count} variables initialized, seed {seed}")?;
+                passed_over.iter().try_for_each(|file| {
+                    write!(
+                        f,
+                        "\nnote: {} was left alone, since a run goes on from files named `step-<n>.safetensors` only; `Checkpoint::open` restores it by itself",
+                        file.display()
+                    )
+                })
             }
-            Begun::Restored(report) => report.fmt(f),
+            Begun::Restored { report, changes, initialized, seed } => {
+                report.fmt(f)?;
+                changes.iter().try_for_each(|change| write!(f, "\nnote: {change}"))?;
+                match initialized.len() {
+                    0 => Ok(()),
+                    count => write!(f, "\n{count} variables initialized, seed {seed}"),
+                }
+            }
         }
     }
 }
@@ -96,6 +127,7 @@ impl Training {
             metrics: Vec::new(),
             on_non_finite: OnNonFinite::Stop,
             quiet: false,
+            restore: RestoreOptions::new(),
         }
     }
 
@@ -152,17 +184,38 @@ impl Training {
         self
     }
 
-    /// Show no progress.
+    /// Show no progress, and say nothing else on standard error either.
     #[must_use]
     pub fn quiet(mut self) -> Training {
         self.quiet = true;
         self
     }
 
+    /// How the newest checkpoint may differ from the session's variables, strictly not at all if
+    /// not said: what the report of a restore that was refused asks for. Variables that get no value
+    /// from the checkpoint and have none are initialized from the seed.
+    ///
+    /// Rules are for a checkpoint that does not fit as it is. The run's own checkpoints do, and are
+    /// restored without them, so a program may keep its rules from run to run.
+    ///
+    /// ```
+    /// use warmstart::prelude::*;
+    /// let options = RestoreOptions::new().rename_scope("encoder", "body").ignore("head/**");
+    /// let training = Training::new("runs/finetuned").restore_options(options.allow_missing());
+    /// # let _ = training;
+    /// ```
+    #[must_use]
+    pub fn restore_options(mut self, options: RestoreOptions) -> Training {
+        self.restore = options;
+        self
+    }
+
     /// Begins: restores the newest checkpoint of the directory (all variables of the session,
-    /// strictly), or initializes the variables that have no value.
+    /// strictly unless [said otherwise](Training::restore_options)), or initializes the variables
+    /// that have no value. The directory is the run's until the run is dropped.
     ///
     /// # Errors
+    /// [`TrainingError::AlreadyRunning`] if another run is under way in the directory,
     /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit or is damaged,
     /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
     /// another seed; then nothing was changed. The other variants if initializing or opening the
@@ -174,10 +227,11 @@ impl Training {
         optimizer: &Optimizer,
     ) -> Result<Run, TrainingError> {
         let def = graph.finish()?;
-        let options = SaveOptions::new()
-            .graph(serde_json::to_string(&def)?)
-            .optimizer(serde_json::to_string(optimizer)?);
+        let optimizer = serde_json::to_string(optimizer)?;
+        let options = SaveOptions::new().graph(&def).optimizer(optimizer.as_str());
         let saver = Saver::new(&self.directory).keep(self.keep);
+        saver.create_directory()?;
+        let lock = RunLock::take(&self.directory)?;
         let (first, seed, begun) = match saver.latest()? {
             Some(latest) => {
                 // Opened as a directory, it also reports newer checkpoints that are damaged.
@@ -186,17 +240,35 @@ impl Training {
                     return Err(TrainingError::NoStep(latest.path));
                 };
                 let seed = self.seed_after(&checkpoint)?;
-                check_graph_seeds(&checkpoint, &def)?;
-                let report = checkpoint.plan(session, &RestoreOptions::new()).restore(session)?;
-                (step, seed, Begun::Restored(Box::new(report)))
+                // Whoever saved it may have stored none, or another form of it; then there is
+                // nothing to compare.
+                let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
+                if let Some(before) = &before {
+                    check_graph_seeds(&checkpoint, before, &def)?;
+                }
+                let report = Box::new(self.plan(&checkpoint, session).restore(session)?);
+                let changes = changes(&checkpoint, before.as_ref(), &def, &optimizer);
+                let initialized = session.initialize_missing(seed)?;
+                (step, seed, Begun::Restored { report, changes, initialized, seed })
             }
             None => {
                 let seed = self.seed.unwrap_or_default();
                 let variables = session.initialize_missing(seed)?;
-                (0, seed, Begun::Initialized { variables, seed })
+                let passed_over = other_files(&self.directory);
+                (0, seed, Begun::Initialized { variables, seed, passed_over })
             }
         };
-        Run::new(self, (saver, options.seed(seed)), begun, seed, first)
+        Run::new(self, (saver, options.seed(seed)), begun, (seed, first), lock)
+    }
+
+    fn plan(&self, checkpoint: &Checkpoint, session: &Session) -> RestorePlan {
+        if !self.restore.rules().is_empty() {
+            let strict = checkpoint.plan(session, &RestoreOptions::new());
+            if strict.closes() {
+                return strict;
+            }
+        }
+        checkpoint.plan(session, &self.restore)
     }
 
     /// The seed of a run that goes on from a checkpoint.
@@ -211,13 +283,12 @@ impl Training {
 }
 
 /// Refuses a graph whose random numbers have other seeds than in the checkpoint's graph.
-fn check_graph_seeds(checkpoint: &Checkpoint, def: &GraphDef) -> Result<(), TrainingError> {
-    let text = checkpoint.metadata().graph();
-    // Whoever saved it may have stored the graph in another form; then there is nothing to compare.
-    let Some(stored) = text.and_then(|text| serde_json::from_str::<GraphDef>(text).ok()) else {
-        return Ok(());
-    };
-    let before = random_seeds(&stored);
+fn check_graph_seeds(
+    checkpoint: &Checkpoint,
+    before: &GraphDef,
+    def: &GraphDef,
+) -> Result<(), TrainingError> {
+    let before = random_seeds(before);
     for (stream, given) in random_seeds(def) {
         if let Some(&found) = before.get(stream)
             && found != given
@@ -227,6 +298,23 @@ fn check_graph_seeds(checkpoint: &Checkpoint, def: &GraphDef) -> Result<(), Trai
         }
     }
     Ok(())
+}
+
+/// Files that someone may have taken for checkpoints, sorted, a few at most. Called where there is
+/// no checkpoint, so none of them is one.
+fn other_files(directory: &Path) -> Vec<PathBuf> {
+    const SHOWN: usize = 3;
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    let hidden = |path: &Path| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    };
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|ext| ext == "safetensors") && !hidden(path))
+        .collect();
+    files.sort();
+    files.truncate(SHOWN);
+    files
 }
 
 /// The seed of each stream of random numbers that a graph draws.

@@ -8,8 +8,10 @@ use warmstart_checkpoint::CheckpointError;
 use warmstart_gpu::{NonFinite, RunError, SessionError};
 use warmstart_graph::GraphErrors;
 
+warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
+
 /// Why training stopped.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum TrainingError {
     /// A checkpoint could not be found, restored or saved.
@@ -36,6 +38,11 @@ pub enum TrainingError {
     /// The graph or the optimizer could not be written as JSON.
     #[error("the graph could not be stored in the checkpoint: {0}. Nothing was saved")]
     Json(#[from] serde_json::Error),
+    /// Another run is under way in the directory.
+    #[error(
+        "another run trains in this directory and holds {}. Nothing was changed: wait until it has ended, stop it, or train in another directory", .0.display()
+    )]
+    AlreadyRunning(PathBuf),
     /// The newest checkpoint does not say at which step it was saved.
     #[error(
         "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()
@@ -77,7 +84,7 @@ impl From<SessionError> for TrainingError {
 }
 
 /// Trainable variables or slots hold NaN or infinities, so that no checkpoint was made of them.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, PartialEq, Eq, Error)]
 #[error(
     "after {step} steps {}. No checkpoint was made of them, and older ones are as they were; go on from the newest of those with a lower learning rate or gradients clipped by their global norm, or look for a log or a division by zero",
     listed(.variables)

@@ -16,10 +16,28 @@ fn model<'g>(graph: &'g Graph, batch: usize) -> Tensor<'g> {
     graph.scope("fc3").linear(hidden, 10)
 }
 
+/// Steps and directory from the command line.
+fn arguments() -> (u64, String) {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let (steps, directory) = match &given[..] {
+        [] => ("1000", "runs/digits"),
+        [steps] => (&steps[..], "runs/digits"),
+        [steps, directory, ..] => (&steps[..], &directory[..]),
+    };
+    match steps.parse() {
+        Ok(steps) if given.len() < 3 && !directory.starts_with('-') => {
+            (steps, directory.to_owned())
+        }
+        _ => {
+            eprintln!("usage: digits [steps, a whole number: 1000] [directory: runs/digits]");
+            eprintln!("given: {}", given.join(" "));
+            std::process::exit(2);
+        }
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let steps: u64 = arguments.next().map_or(Ok(1000), |steps| steps.parse())?;
-    let directory = arguments.next().unwrap_or_else(|| "runs/digits".to_owned());
+    let (steps, directory) = arguments();
 
     let csv = GzDecoder::new(&include_bytes!("../../data/digits.csv.gz")[..]);
     let digits = Dataset::read_csv(BufReader::new(csv))?.scaled(1.0 / 16.0);

@@ -214,7 +214,11 @@ impl<'a> Trials<'a> {
         }
         let Some(before) = self.matching(&rules) else { return rules };
         for order in orders {
-            if self.matching(&order).is_some_and(|after| after.outcomes == before.outcomes) {
+            let same = |after: Matching| {
+                after.outcomes == before.outcomes
+                    && after.rules[self.rules.len()..].iter().all(|used| used.touched > 0)
+            };
+            if self.matching(&order).is_some_and(same) {
                 return order;
             }
         }

@@ -4,8 +4,10 @@ use super::recognise::FileKind;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
+warmstart_graph::debug_as_display!(FormatError);
+
 /// Why a file is not a well-formed safetensors file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
     /// The file has no bytes.

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+warmstart_graph::debug_as_display!(MetricsError);
+
 /// Why metrics could not be written, read or drawn.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum MetricsError {
     /// The operating system refused.
     #[error("could not {action} {}: {source}; make sure that the place exists, can be written and has room", file.display())]

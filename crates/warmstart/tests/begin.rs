@@ -1,0 +1,133 @@
+//! What a run finds in its directory when it begins, and what it says of it.
+
+use std::path::Path;
+use warmstart::TrainingError;
+use warmstart::prelude::*;
+
+/// Two linear layers.
+struct Model {
+    graph: Graph,
+    optimizer: Optimizer,
+    activation: for<'g> fn(Tensor<'g>) -> Tensor<'g>,
+    head: &'static str,
+    units: usize,
+}
+
+impl Default for Model {
+    fn default() -> Model {
+        let (graph, optimizer) = (Graph::new(), Optimizer::sgd(0.01));
+        Model { graph, optimizer, activation: |x| x.relu(), head: "head", units: 2 }
+    }
+}
+
+impl Model {
+    /// Begins a run; the session lives as long as what it is used for.
+    fn begin(
+        &self,
+        training: &Training,
+    ) -> Result<(Run, Session, Plan, Tensor<'_>), TrainingError> {
+        let x = self.graph.placeholder("x", [2, 3], DType::F32);
+        let hidden = (self.activation)(self.graph.scope("body").linear(x, 4));
+        let loss = self.graph.scope(self.head).linear(hidden, self.units).square().mean_all();
+        let step = self.optimizer.minimize(loss);
+        let mut session = Session::new(&Gpu::new().expect("an adapter"));
+        let plan = session.compile(&self.graph, &[loss], &[step.update]).expect("it compiles");
+        let run = training.begin(&mut session, &self.graph, &self.optimizer)?;
+        Ok((run, session, plan, loss))
+    }
+
+    /// Trains until all steps are done; what was said when it began.
+    fn train(&self, training: &Training) -> String {
+        let (mut run, mut session, plan, loss) = self.begin(training).expect("it begins");
+        let begun = run.begun().to_string();
+        while run.next_step().is_some() {
+            let outputs = session.run(&plan, &[("x", (&[0.5f32; 6]).into())]).expect("it runs");
+            run.record(&session, &outputs, loss).expect("it is recorded");
+        }
+        run.finish(&session).expect("it is saved");
+        begun
+    }
+}
+
+fn in_directory(directory: &Path) -> Training {
+    Training::new(directory).log_every(1).quiet()
+}
+
+#[test]
+fn a_second_run_in_a_directory_is_refused_before_anything_is_changed() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = in_directory(directory.path()).steps(2);
+    let (model, other) = (Model::default(), Model::default());
+    let (run, ..) = model.begin(&training).expect("it is the first");
+    let error = other.begin(&training).map(|_| ()).expect_err("the first is still there");
+    assert!(matches!(error, TrainingError::AlreadyRunning(_)), "{error}");
+    assert!(error.to_string().contains("another run trains in this directory"), "{error}");
+    drop(run);
+    assert!(Model::default().train(&training).starts_with("no checkpoint yet"));
+    assert!(Model::default().train(&training.steps(3)).contains("step-2.safetensors"));
+}
+
+#[test]
+fn what_is_done_otherwise_than_before_is_said() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    Model::default().train(&training(1));
+    let same = Model::default().train(&training(2));
+    assert!(!same.contains("differs"), "{same}");
+    let hotter = Model { optimizer: Optimizer::sgd(10.0), ..Model::default() };
+    let text = hotter.train(&training(3));
+    let note = "note: the optimizer differs from the checkpoint's: learning_rate 0.01, now 10.0";
+    assert!(text.contains(note) && !text.contains("the graph differs"), "{text}");
+    let tanh =
+        Model { optimizer: Optimizer::sgd(10.0), activation: |x| x.tanh(), ..Model::default() };
+    let text = tanh.train(&training(4));
+    assert!(text.contains("note: the graph differs from the checkpoint's: `tanh` in"), "{text}");
+    assert!(text.contains("begin.rs:") && text.ends_with(" was `relu`"), "{text}");
+}
+
+#[test]
+fn restore_options_are_for_a_checkpoint_that_does_not_fit() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    Model::default().train(&training(1));
+    let wider = || Model { head: "new_head", units: 5, ..Model::default() };
+    let refused = wider().begin(&training(2)).map(|_| ()).expect_err("it does not fit");
+    let text = refused.to_string();
+    assert!(text.contains("Nothing on the device was changed"), "{text}");
+    let options = RestoreOptions::new().ignore("{head,new_head}/**");
+    let fitted = |steps| training(steps).restore_options(options.clone());
+    let text = wider().train(&fitted(2));
+    assert!(text.contains("2 variables initialized, seed 0"), "{text}");
+    // The head that was trained meanwhile is not left out again.
+    let text = wider().train(&fitted(3));
+    assert!(text.contains("step-2.safetensors") && !text.contains("initialized"), "{text}");
+}
+
+#[test]
+fn files_of_other_names_are_passed_over_and_said() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(directory.path().join("weights.safetensors"), b"whatever").expect("it fits");
+    let text = Model::default().train(&in_directory(directory.path()).steps(1));
+    assert!(text.starts_with("no checkpoint yet: "), "{text}");
+    assert!(text.contains("weights.safetensors was left alone"), "{text}");
+}
+
+#[test]
+fn metrics_that_cannot_be_read_do_not_undo_a_training_that_is_saved() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let model = Model::default();
+    let training = in_directory(directory.path()).steps(2);
+    let (mut run, mut session, plan, loss) = model.begin(&training).expect("it begins");
+    while run.next_step().is_some() {
+        let outputs = session.run(&plan, &[("x", (&[0.5f32; 6]).into())]).expect("it runs");
+        run.record(&session, &outputs, loss).expect("it is recorded");
+    }
+    let metrics = directory.path().join("metrics.csv");
+    std::fs::remove_file(&metrics).expect("it is there");
+    std::fs::write(&metrics, "something else\n").expect("it can be written");
+    let saved = run.finish(&session).expect("the weights are saved");
+    assert!(saved.ends_with("step-2.safetensors") && saved.is_file());
+    assert!(!directory.path().join("loss.svg").exists());
+    // Nor does a run that has nothing left to do fail for them.
+    Model::default().train(&training);
+}
