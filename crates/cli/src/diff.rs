@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             false => "names, dtypes and shapes; --values compares the values too",
         };
         writeln!(out, "{} {what}", styled(GOOD, "the same:"))?;
-    } else if arguments.values {
+    } else if !values.is_empty() {
         let equal = values.len() - unequal;
         writeln!(out, "\n{} of equal values", counted(equal, "tensor"))?;
     }

@@ -105,8 +105,10 @@ pub fn short(value: f64) -> String {
     } else if (1e-3..1e6).contains(&size) {
         let digits = 4usize.saturating_sub(size.log10().floor().max(0.0) as usize);
         let text = format!("{value:.digits$}");
-        // At these sizes there is always a point.
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
     } else {
         format!("{value:.3e}")
     }

@@ -91,7 +91,7 @@ fn trained(directory: &Path, step: u64, seed: u64, loss: f64) -> PathBuf {
         .step(step)
         .time(SystemTime::UNIX_EPOCH + Duration::from_secs(951_782_400))
         .metric("loss", loss)
-        .graph(serde_json::to_string(&graph.finish().unwrap()).unwrap())
+        .graph(&graph.finish().unwrap())
         .optimizer(serde_json::to_string(&optimizer).unwrap())
         .extra("author", "me");
     let file = directory.join(step_file_name(step));
