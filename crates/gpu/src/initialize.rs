@@ -102,16 +102,13 @@ fn misfit(entry: &Entry, source: InitializeError) -> SessionError {
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
 struct Parameters {
-    kind: u32,
     elements: u32,
-    half: u32,
     columns: u32,
     bits: u32,
     truncation: u32,
     stream: [u32; 2],
     key: [u32; 2],
     zero: u32,
-    padding: u32,
     scale: f32,
     shift: f32,
     lowest: f32,
@@ -119,15 +116,15 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// `None` for what the host makes.
-    fn of(recipe: &Recipe) -> Option<Parameters> {
+    /// With the kernel's `KIND`. `None` for what the host makes.
+    fn of(recipe: &Recipe) -> Option<(u32, Parameters)> {
         let none = Parameters::default();
         Some(match recipe {
             Recipe::Host(_) => return None,
-            Recipe::Fill { bits } => Parameters { kind: 0, bits: *bits, ..none },
+            Recipe::Fill { bits } => (0, Parameters { bits: *bits, ..none }),
             // A matrix of more columns than a word counts is larger than any binding.
             Recipe::Identity { columns, bits } => {
-                Parameters { kind: 1, columns: *columns as u32, bits: *bits, ..none }
+                (1, Parameters { columns: *columns as u32, bits: *bits, ..none })
             }
             Recipe::Random { distribution, affine, philox } => {
                 let (kind, truncation) = match distribution {
@@ -135,8 +132,7 @@ impl Parameters {
                     Distribution::Normal => (3, 0),
                     Distribution::TruncatedNormal => (3, truncation()),
                 };
-                Parameters {
-                    kind,
+                let parameters = Parameters {
                     truncation,
                     stream: philox.stream_words(),
                     key: philox.key(),
@@ -145,7 +141,8 @@ impl Parameters {
                     lowest: affine.lowest,
                     highest: affine.highest,
                     ..none
-                }
+                };
+                (kind, parameters)
             }
         })
     }
@@ -154,9 +151,17 @@ impl Parameters {
 /// Four elements an invocation, 64 invocations a group, as in `initialize.wgsl`.
 const ELEMENTS_PER_GROUP: u32 = 256;
 
+/// A variable and how its values are made.
+struct Job<'a> {
+    entry: &'a Entry,
+    /// The kernel's constants.
+    constants: [(&'static str, f64); 2],
+    parameters: Parameters,
+}
+
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
-    let mut jobs: Vec<(&Entry, Parameters)> = Vec::new();
+    let mut jobs: Vec<Job<'_>> = Vec::new();
     for entry in entries {
         let variable = &entry.info.variable;
         if entry.slice.bytes == 0 {
@@ -164,11 +169,13 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
         }
         let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
         match (Parameters::of(&recipe), recipe) {
-            (Some(parameters), _) => {
+            (Some((kind, parameters)), _) => {
                 // A variable is at most one binding: fewer than 2^32 elements.
                 let elements = variable.shape.elements() as u32;
-                let half = u32::from(variable.dtype == DType::F16);
-                jobs.push((entry, Parameters { elements, half, ..parameters }));
+                let half = f64::from(u8::from(variable.dtype == DType::F16));
+                let constants = [("KIND", f64::from(kind)), ("HALF", half)];
+                let parameters = Parameters { elements, ..parameters };
+                jobs.push(Job { entry, constants, parameters });
             }
             (None, recipe) => {
                 write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
@@ -183,13 +190,16 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
     Ok(())
 }
 
-fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
+fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
     let what = "initializing variables";
-    let pipeline = gpu.pipeline("initialize", INITIALIZE, &[])?;
+    let mut pipelines = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        pipelines.push(gpu.pipeline("initialize", INITIALIZE, &job.constants)?);
+    }
     let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
     let size = size_of::<Parameters>();
     let mut uniforms = vec![0u8; jobs.len() * stride];
-    for (place, (_, parameters)) in uniforms.chunks_exact_mut(stride).zip(jobs) {
+    for (place, Job { parameters, .. }) in uniforms.chunks_exact_mut(stride).zip(jobs) {
         place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
     }
     let upload = |label, bytes: &[u8], usage| {
@@ -203,11 +213,10 @@ fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
     let table = upload("normal quantiles", table, wgpu::BufferUsages::STORAGE)?;
     let widest = gpu.limits().max_compute_workgroups_per_dimension;
     gpu.checked(what, |device| {
-        let layout = pipeline.get_bind_group_layout(0);
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        for (index, (entry, parameters)) in jobs.iter().enumerate() {
+        for (index, (job, pipeline)) in jobs.iter().zip(&pipelines).enumerate() {
+            let Job { entry, parameters, .. } = job;
             let resources = [
                 binding(&uniforms, (index * stride) as u64, size as u64),
                 table.as_entire_binding(),
@@ -219,9 +228,10 @@ fn dispatch(gpu: &Gpu, jobs: &[(&Entry, Parameters)]) -> Result<(), GpuError> {
                 .collect();
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(entry.info.name()),
-                layout: &layout,
+                layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             });
+            pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &group, &[]);
             let groups = parameters.elements.div_ceil(ELEMENTS_PER_GROUP);
             let wide = groups.min(widest);
