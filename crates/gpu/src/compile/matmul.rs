@@ -25,7 +25,7 @@ impl Operand {
     /// Whether its elements can be read two at a time: pairs along the axis that is contiguous
     /// begin at even places.
     fn has_pairs(&self) -> bool {
-        self.row.max(self.column) % 2 == 0 && self.batch % 2 == 0
+        self.row.max(self.column).is_multiple_of(2) && self.batch.is_multiple_of(2)
     }
 }
 
