@@ -134,7 +134,7 @@ impl FileDType {
     }
 
     /// How a restore names this element type, if it can cast it to that of a variable.
-    pub(crate) fn source(self) -> Option<SourceDType> {
+    pub fn source(self) -> Option<SourceDType> {
         Some(match self {
             FileDType::Bool => SourceDType::Bool,
             FileDType::U8 => SourceDType::U8,

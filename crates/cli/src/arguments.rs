@@ -1,0 +1,45 @@
+//! The command line as a whole. The arguments of each subcommand are in its own file.
+
+use crate::{devices, diff, graph, inspect, latest, manual, plan, verify};
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  yes: whole, the same, fits
+  1  no: damaged, different, does not fit
+  2  the question could not be answered, or the arguments are wrong";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Answers questions about checkpoints: what is in them, whether they are whole, and whether they
+/// fit a model.
+///
+/// A path is a file, or a directory, which opens the newest whole checkpoint in it. Weights stay in
+/// the file unless a question is about their values, and then pass through in small pieces.
+#[derive(Parser)]
+#[command(name = "warmstart", version, styles = STYLES, after_help = EXIT_CODES)]
+#[command(max_term_width = 100, propagate_version = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    Inspect(inspect::Arguments),
+    Verify(verify::Arguments),
+    Plan(plan::Arguments),
+    Latest(latest::Arguments),
+    Diff(diff::Arguments),
+    Devices(devices::Arguments),
+    Graph(graph::Arguments),
+    Completions(manual::CompletionsArguments),
+    /// Print a manual page, for `man -l -`
+    #[command(hide = true)]
+    Man,
+}

@@ -1,0 +1,289 @@
+//! `warmstart diff`: how two checkpoints differ.
+
+use crate::Answer;
+use crate::elements::Elements;
+use crate::error::Failure;
+use crate::flags::flag_of;
+use crate::graph::variable_of;
+use crate::plan::print_flags;
+use crate::text::{self, GOOD, HEADING, counted, styled};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use warmstart_checkpoint::{Checkpoint, CheckpointError, RestoreOptions, Suggestion, TensorEntry};
+
+/// Compare two checkpoints
+///
+/// Compares names, shapes and dtypes, and with --values every element. Where names differ, rules
+/// that make those of A the names of B are suggested. What rides beside the tensors, such as the
+/// step, is not compared.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart diff step-500.safetensors step-1000.safetensors --values
+  warmstart diff pytorch.safetensors runs/mine
+
+The relative difference is that of two elements divided by the larger of them. NaN equals NaN.
+
+Exit codes: 0 the same, 1 different, 2 error")]
+pub struct Arguments {
+    /// A file, or a directory, which opens its newest whole checkpoint
+    a: PathBuf,
+    /// The same
+    b: PathBuf,
+    /// Compare the values of tensors of the same name and shape
+    #[arg(long)]
+    values: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let a = Checkpoint::open(&arguments.a)?;
+    let b = Checkpoint::open(&arguments.b)?;
+    let only_a = only(&a, &b);
+    let only_b = only(&b, &a);
+    let both: Vec<(&TensorEntry, &TensorEntry)> =
+        a.tensors().iter().filter_map(|of_a| Some((of_a, b.tensor(&of_a.name)?))).collect();
+    let kinds: Vec<_> =
+        both.iter().filter(|(a, b)| a.dtype != b.dtype || a.shape != b.shape).copied().collect();
+    let mut values = Vec::new();
+    if arguments.values {
+        for (of_a, of_b) in both.iter().filter(|(a, b)| a.shape == b.shape) {
+            values.push((of_a.name.as_str(), compare((&a, of_a), (&b, of_b))?));
+        }
+    }
+    let suggestions =
+        if only_a.is_empty() || only_b.is_empty() { Vec::new() } else { inferred(&a, &b) };
+    let unequal = values.iter().filter(|(_, difference)| !difference.is_none()).count();
+    let same = only_a.is_empty() && only_b.is_empty() && kinds.is_empty() && unequal == 0;
+    if arguments.json {
+        let listed =
+            |tensors: &[&TensorEntry]| tensors.iter().map(|t| json_of(t)).collect::<Vec<_>>();
+        let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
+        let values = values.iter().map(|(name, difference)| difference.to_json(name));
+        let suggestions = suggestions.iter().map(|suggestion| {
+            let flags: Vec<String> = suggestion.rules.iter().filter_map(flag_of).collect();
+            json!({ "restores": suggestion.restores, "of": suggestion.of, "flags": flags })
+        });
+        let value = json!({
+            "a": a.file().display().to_string(),
+            "b": b.file().display().to_string(),
+            "same": same,
+            "only_a": listed(&only_a),
+            "only_b": listed(&only_b),
+            "different_kind": kinds.collect::<Vec<_>>(),
+            "values": arguments.values.then(|| values.collect::<Vec<_>>()),
+            "rules": suggestions.collect::<Vec<_>>(),
+        });
+        text::print_json(out, &value)?;
+        return Ok(same.into());
+    }
+    for (letter, checkpoint) in [("a", &a), ("b", &b)] {
+        let step = checkpoint.step().map_or_else(String::new, |step| format!(", step {step}"));
+        let tensors = counted(checkpoint.tensors().len(), "tensor");
+        writeln!(out, "{letter}  {}: {tensors}{step}", checkpoint.file().display())?;
+    }
+    for (title, tensors) in [("only in a", &only_a), ("only in b", &only_b)] {
+        let lines =
+            tensors.iter().map(|t| vec![t.name.clone(), t.dtype.to_string(), t.shape.to_string()]);
+        section(out, title, &["name", "dtype", "shape"], &[], lines.collect())?;
+    }
+    let rows = kinds.iter().map(|(a, b)| {
+        vec![a.name.clone(), format!("{} {}", a.dtype, a.shape), format!("{} {}", b.dtype, b.shape)]
+    });
+    section(out, "of another dtype or shape", &["name", "a", "b"], &[], rows.collect())?;
+    let rows = values.iter().filter(|(_, difference)| !difference.is_none());
+    let rows: Vec<Vec<String>> = rows.map(|(name, difference)| difference.row(name)).collect();
+    let header = ["name", "elements", "of", "largest difference", "relative"];
+    section(out, "of other values", &header, &[1, 2, 3, 4], rows)?;
+    if !suggestions.is_empty() {
+        writeln!(out, "\nRules that make names of a those of b:")?;
+        print_flags(out, &suggestions)?;
+    }
+    if same {
+        let what = match arguments.values {
+            true => "names, dtypes, shapes and values",
+            false => "names, dtypes and shapes; --values compares the values too",
+        };
+        writeln!(out, "{} {what}", styled(GOOD, "the same:"))?;
+    } else if !values.is_empty() {
+        let equal = values.len() - unequal;
+        writeln!(out, "\n{} of equal values", counted(equal, "tensor"))?;
+    }
+    Ok(same.into())
+}
+
+/// The tensors of one whose names the other does not have.
+fn only<'a>(one: &'a Checkpoint, other: &Checkpoint) -> Vec<&'a TensorEntry> {
+    one.tensors().iter().filter(|tensor| other.tensor(&tensor.name).is_none()).collect()
+}
+
+/// Rules under which `a` could be restored into what `b` holds.
+fn inferred(a: &Checkpoint, b: &Checkpoint) -> Vec<Suggestion> {
+    let variables: Vec<_> = b.tensors().iter().filter_map(variable_of).collect();
+    a.plan_for(&variables, &RestoreOptions::new()).suggestions().to_vec()
+}
+
+fn section(
+    out: &mut dyn Write,
+    title: &str,
+    header: &[&str],
+    right: &[usize],
+    rows: Vec<Vec<String>>,
+) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let heading = styled(HEADING, &format!("{} {title}", counted(rows.len(), "tensor")));
+    Ok(writeln!(out, "\n{heading}\n{}", text::table(header, right, rows))?)
+}
+
+fn json_of(tensor: &TensorEntry) -> Value {
+    json!({ "name": tensor.name, "dtype": tensor.dtype.name(), "shape": tensor.shape })
+}
+
+/// How the values of two tensors differ.
+enum Difference {
+    /// The elements are not known as numbers here. Bytes tell whether they are equal, if both have
+    /// the same dtype.
+    Bytes {
+        equal: bool,
+    },
+    Numbers(Numbers),
+}
+
+#[derive(Default)]
+struct Numbers {
+    elements: u64,
+    unequal: u64,
+    /// Elements of which one is NaN and the other is not: no difference can be told.
+    one_nan: u64,
+    absolute: f64,
+    relative: f64,
+}
+
+fn compare(
+    (a, of_a): (&Checkpoint, &TensorEntry),
+    (b, of_b): (&Checkpoint, &TensorEntry),
+) -> Result<Difference, CheckpointError> {
+    let (Some(mut a), Some(mut b)) = (Elements::of(a, of_a), Elements::of(b, of_b)) else {
+        let equal = of_a.dtype == of_b.dtype && equal_bytes((a, of_a), (b, of_b))?;
+        return Ok(Difference::Bytes { equal });
+    };
+    let whole_numbers = a.dtype() == b.dtype() && !a.dtype().is_float();
+    let mut found = Numbers::default();
+    loop {
+        let (of_a, of_b) = (a.next_piece()?, b.next_piece()?);
+        if of_a.is_empty() {
+            return Ok(Difference::Numbers(found));
+        }
+        for (at, (&x, &y)) in of_a.iter().zip(&of_b).enumerate() {
+            // Whole numbers of 64 bits may be too large to tell apart as floats.
+            let told_apart = whole_numbers && a.whole_number(at) != b.whole_number(at);
+            found.add(x, y, told_apart);
+        }
+    }
+}
+
+/// Whether two tensors of one dtype and shape have the same bytes.
+fn equal_bytes(
+    (a, of_a): (&Checkpoint, &TensorEntry),
+    (b, of_b): (&Checkpoint, &TensorEntry),
+) -> Result<bool, CheckpointError> {
+    let (Some(mut a), Some(mut b)) = (a.reader(&of_a.name), b.reader(&of_b.name)) else {
+        return Ok(false);
+    };
+    let (mut from_a, mut from_b) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        let (n, m) = (a.read(&mut from_a)?, b.read(&mut from_b)?);
+        if from_a[..n] != from_b[..m] || n == 0 {
+            return Ok(n == m && n == 0);
+        }
+    }
+}
+
+impl Numbers {
+    fn add(&mut self, a: f64, b: f64, told_apart: bool) {
+        self.elements += 1;
+        if !told_apart && (a == b || (a.is_nan() && b.is_nan())) {
+            return;
+        }
+        self.unequal += 1;
+        let difference = (a - b).abs();
+        if difference.is_nan() {
+            self.one_nan += 1;
+            return;
+        }
+        self.absolute = self.absolute.max(difference);
+        // Of an infinity and a number the quotient would be NaN.
+        let larger = a.abs().max(b.abs());
+        let relative = if larger.is_infinite() { f64::INFINITY } else { difference / larger };
+        self.relative = self.relative.max(relative);
+    }
+}
+
+impl Difference {
+    fn is_none(&self) -> bool {
+        match self {
+            Difference::Bytes { equal } => *equal,
+            Difference::Numbers(numbers) => numbers.unequal == 0,
+        }
+    }
+
+    fn row(&self, name: &str) -> Vec<String> {
+        let cells = match self {
+            Difference::Bytes { .. } => ["other bytes", "", "", ""].map(str::to_owned),
+            Difference::Numbers(n) => {
+                let nan =
+                    if n.one_nan > 0 { format!(" ({} NaN)", n.one_nan) } else { String::new() };
+                let unequal = format!("{}{nan}", n.unequal);
+                [unequal, n.elements.to_string(), text::short(n.absolute), text::short(n.relative)]
+            }
+        };
+        [name.to_owned()].into_iter().chain(cells).collect()
+    }
+
+    fn to_json(&self, name: &str) -> Value {
+        match self {
+            Difference::Bytes { equal } => json!({ "name": name, "equal": equal }),
+            Difference::Numbers(n) => json!({
+                "name": name,
+                "equal": n.unequal == 0,
+                "elements": n.elements,
+                "unequal": n.unequal,
+                "one_nan": n.one_nan,
+                "absolute": text::number(n.absolute),
+                "relative": text::number(n.relative),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_of_what_is_not_finite_are_told() {
+        let (nan, infinity) = (f64::NAN, f64::INFINITY);
+        let mut found = Numbers::default();
+        found.add(nan, nan, false);
+        found.add(infinity, infinity, false);
+        found.add(0.0, -0.0, false);
+        assert_eq!((found.elements, found.unequal), (3, 0));
+        found.add(nan, 1.0, false);
+        found.add(2.0, 1.0, false);
+        assert_eq!(
+            (found.unequal, found.one_nan, found.absolute, found.relative),
+            (2, 1, 1.0, 0.5)
+        );
+        found.add(infinity, 1.0, false);
+        assert_eq!((found.absolute, found.relative), (infinity, infinity));
+        // Two whole numbers that are one as floats.
+        let mut found = Numbers::default();
+        found.add(0.0, 0.0, true);
+        assert_eq!(found.unequal, 1);
+    }
+}

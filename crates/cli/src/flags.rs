@@ -1,0 +1,247 @@
+//! Restore rules as flags. They are applied in the order in which they stand on the command line,
+//! which derived arguments do not keep.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
+use warmstart_checkpoint::{RestoreOptions, Rule};
+
+/// What the user says about a restore.
+pub struct RuleFlags {
+    pub options: RestoreOptions,
+}
+
+type Parse = fn(&str) -> Result<Rule, String>;
+
+/// Every rule of one value: flag, value's name, help, and how its value is read.
+const RULES: [(&str, &str, &str, Parse); 13] = [
+    ("rename", "FROM=TO", "The tensor FROM is the value of variable TO", |text| {
+        pair(text).map(|(from, to)| Rule::Rename { from, to })
+    }),
+    (
+        "rename-scope",
+        "FROM=TO",
+        "Tensors under scope FROM belong to variables under scope TO; either may be empty: the top",
+        |text| pair(text).map(|(from, to)| Rule::RenameScope { from, to }),
+    ),
+    ("rename-component", "FROM=TO", "One part of the path changes wherever it occurs", |text| {
+        pair(text).map(|(from, to)| Rule::RenameComponent { from, to })
+    }),
+    ("strip-prefix", "PREFIX", "Names lose what they begin with", |text| {
+        Ok(Rule::StripPrefix(text.to_owned()))
+    }),
+    ("add-prefix", "PREFIX", "All names get a beginning", |text| {
+        Ok(Rule::AddPrefix(text.to_owned()))
+    }),
+    (
+        "separator",
+        "FROM=TO",
+        "What stands between the parts of a name: `.=/` for names of PyTorch",
+        |text| {
+            let (from, to) = pair(text)?;
+            let one = |text: String| {
+                text.parse::<char>().map_err(|_| format!("`{text}` is not one character"))
+            };
+            Ok(Rule::Separator { from: one(from)?, to: one(to)? })
+        },
+    ),
+    (
+        "assignment-map",
+        "FROM=TO,...",
+        "Which part goes where, as in TensorFlow's `init_from_checkpoint`; whatever no pair speaks of is left out",
+        |text| {
+            let pairs: Result<_, String> = split(text, ',').iter().map(|text| pair(text)).collect();
+            Ok(Rule::AssignmentMap(pairs?))
+        },
+    ),
+    ("only", "GLOB", "All but the names that match are left out", |text| {
+        Ok(Rule::Only(text.to_owned()))
+    }),
+    ("ignore", "GLOB", "The names that match are left out", |text| {
+        Ok(Rule::Ignore(text.to_owned()))
+    }),
+    ("transpose", "GLOB", "Matrices are stored with rows and columns exchanged", |text| {
+        Ok(Rule::Transpose(text.to_owned()))
+    }),
+    ("cast", "GLOB", "Values of another dtype are cast", |text| Ok(Rule::Cast(text.to_owned()))),
+    (
+        "reshape",
+        "GLOB",
+        "Values of another shape are taken if they have as many elements",
+        |text| Ok(Rule::Reshape(text.to_owned())),
+    ),
+    (
+        "resize-rows",
+        "GLOB=SEED",
+        "Values with more or fewer rows are taken; rows that the file lacks are initialized with SEED",
+        |text| {
+            let (glob, seed) = text.rsplit_once('=').ok_or("there is no `=` before the seed")?;
+            let seed =
+                seed.parse().map_err(|_| format!("the seed `{seed}` is not a whole number"))?;
+            Ok(Rule::ResizeRows { glob: glob.to_owned(), seed })
+        },
+    ),
+];
+
+/// The one rule of two values: regular expressions are full of whatever could stand between them.
+const REGEX: &str = "rename-regex";
+
+const ALLOW: [(&str, &str); 3] = [
+    ("allow-missing", "Variables that the checkpoint does not hold may be without a value"),
+    ("allow-unexpected", "Tensors that belong to no variable may stay in the file"),
+    (
+        "allow-mismatched-shape",
+        "Variables of another shape than in the file may keep what they have",
+    ),
+];
+
+const HEADING: &str = "Rules, applied in this command line's order";
+
+impl Args for RuleFlags {
+    fn augment_args(command: Command) -> Command {
+        let rule = |flag: &'static str, help: &'static str| {
+            let arg = Arg::new(flag).long(flag).help(help).help_heading(HEADING);
+            arg.action(ArgAction::Append).allow_hyphen_values(true)
+        };
+        let command = RULES.iter().fold(command, |command, &(flag, value, help, parse)| {
+            command.arg(rule(flag, help).value_name(value).value_parser(parse))
+        });
+        let regex = rule(REGEX, "What a regular expression matches is replaced; `$1` is a capture");
+        let command = command.arg(regex.num_args(2).value_names(["PATTERN", "REPLACEMENT"]));
+        ALLOW.iter().fold(command, |command, &(flag, help)| {
+            let arg = Arg::new(flag).long(flag).help(help).help_heading("How strict");
+            command.arg(arg.action(ArgAction::SetTrue))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        RuleFlags::augment_args(command)
+    }
+}
+
+impl FromArgMatches for RuleFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<RuleFlags, Error> {
+        let mut rules: Vec<(usize, Rule)> = Vec::new();
+        for (flag, ..) in RULES {
+            let values = matches.get_many::<Rule>(flag).into_iter().flatten().cloned();
+            rules.extend(matches.indices_of(flag).into_iter().flatten().zip(values));
+        }
+        let places = matches.indices_of(REGEX).into_iter().flatten().step_by(2);
+        let values = matches.get_occurrences::<String>(REGEX).into_iter().flatten();
+        for (place, mut values) in places.zip(values) {
+            let (Some(pattern), Some(replacement)) = (values.next(), values.next()) else {
+                return Err(Error::raw(
+                    ErrorKind::WrongNumberOfValues,
+                    "--rename-regex takes two values",
+                ));
+            };
+            let (pattern, replacement) = (pattern.clone(), replacement.clone());
+            rules.push((place, Rule::RenameRegex { pattern, replacement }));
+        }
+        rules.sort_by_key(|(place, _)| *place);
+        let mut options =
+            rules.into_iter().fold(RestoreOptions::new(), |options, (_, rule)| options.rule(rule));
+        if matches.get_flag(ALLOW[0].0) {
+            options = options.allow_missing();
+        }
+        if matches.get_flag(ALLOW[1].0) {
+            options = options.allow_unexpected();
+        }
+        if matches.get_flag(ALLOW[2].0) {
+            options = options.allow_mismatched_shape();
+        }
+        Ok(RuleFlags { options })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = RuleFlags::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// A rule as the flag that asks for it, to be pasted into a shell.
+pub fn flag_of(rule: &Rule) -> Option<String> {
+    let joined = |from: &str, to: &str| format!("{}={}", escaped(from), escaped(to));
+    let (flag, value) = match rule {
+        Rule::Rename { from, to } => ("rename", joined(from, to)),
+        Rule::RenameScope { from, to } => ("rename-scope", joined(from, to)),
+        Rule::RenameComponent { from, to } => ("rename-component", joined(from, to)),
+        Rule::RenameRegex { pattern, replacement } => {
+            return Some(format!("--{REGEX} {} {}", quoted(pattern), quoted(replacement)));
+        }
+        Rule::StripPrefix(prefix) => ("strip-prefix", prefix.clone()),
+        Rule::AddPrefix(prefix) => ("add-prefix", prefix.clone()),
+        Rule::Separator { from, to } => ("separator", joined(&from.to_string(), &to.to_string())),
+        Rule::AssignmentMap(pairs) => {
+            let pairs: Vec<String> = pairs.iter().map(|(from, to)| joined(from, to)).collect();
+            ("assignment-map", pairs.join(","))
+        }
+        Rule::Only(glob) => ("only", glob.clone()),
+        Rule::Ignore(glob) => ("ignore", glob.clone()),
+        Rule::Transpose(glob) => ("transpose", glob.clone()),
+        Rule::Cast(glob) => ("cast", glob.clone()),
+        Rule::Reshape(glob) => ("reshape", glob.clone()),
+        Rule::ResizeRows { glob, seed } => ("resize-rows", format!("{glob}={seed}")),
+        _ => return None,
+    };
+    Some(format!("--{flag} {}", quoted(&value)))
+}
+
+/// `FROM=TO`. A backslash before `=`, `,` or a backslash takes it as it is.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match split(text, '=').as_slice() {
+        [from, to] => Ok((unescaped(from), unescaped(to))),
+        [_] => Err("there is no `=` between the two names".to_owned()),
+        _ => {
+            Err("there is more than one `=`: write `\\=` for one that belongs to a name".to_owned())
+        }
+    }
+}
+
+/// The parts of a text between separators that have no backslash before them.
+fn split(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        if character == separator {
+            parts.push(String::new());
+            continue;
+        }
+        let part = parts.last_mut().expect("there is always a part: the vector begins with one");
+        part.push(character);
+        if character == '\\' {
+            part.extend(characters.next());
+        }
+    }
+    parts
+}
+
+fn unescaped(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next_if(|next| ['\\', '=', ','].contains(next)) {
+                Some(next) => plain.push(next),
+                None => plain.push('\\'),
+            },
+            _ => plain.push(character),
+        }
+    }
+    plain
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('=', "\\=").replace(',', "\\,")
+}
+
+/// A word that a shell takes as it is.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./=:,@%+-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+#[path = "flags_tests.rs"]
+mod tests;

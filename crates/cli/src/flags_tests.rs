@@ -1,0 +1,109 @@
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    rules: RuleFlags,
+}
+
+fn parse(arguments: &[&str]) -> Vec<Rule> {
+    let arguments = ["test"].iter().chain(arguments).copied();
+    Line::try_parse_from(arguments).unwrap().rules.options.rules().to_vec()
+}
+
+fn refused(arguments: &[&str]) -> String {
+    let arguments = ["test"].iter().chain(arguments).copied();
+    Line::try_parse_from(arguments).map(|_| ()).unwrap_err().to_string()
+}
+
+/// What a POSIX shell makes of a line.
+fn shell(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut within) = (Vec::new(), None::<String>, false);
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' => {
+                within = !within;
+                word.get_or_insert_default();
+            }
+            '\\' if !within => word.get_or_insert_default().extend(characters.next()),
+            ' ' if !within => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+fn every_rule(text: &str) -> Vec<Rule> {
+    let text = || text.to_owned();
+    vec![
+        Rule::Rename { from: text(), to: "a=b".into() },
+        Rule::RenameScope { from: String::new(), to: text() },
+        Rule::RenameComponent { from: text(), to: text() },
+        Rule::RenameRegex { pattern: text(), replacement: "$1=".into() },
+        Rule::StripPrefix(text()),
+        Rule::AddPrefix(text()),
+        Rule::Separator { from: '=', to: ',' },
+        Rule::Separator { from: '\\', to: '\'' },
+        Rule::AssignmentMap(vec![(text(), "b/".into()), ("c".into(), text())]),
+        Rule::Only(text()),
+        Rule::Ignore(text()),
+        Rule::Transpose(text()),
+        Rule::Cast(text()),
+        Rule::Reshape(text()),
+        Rule::ResizeRows { glob: text(), seed: 7 },
+    ]
+}
+
+#[test]
+fn every_rule_comes_back_from_its_flag() {
+    for text in ["fc1/weight", "**/{a,b}", "a=b,c\\d\\", "-x y", "it's", "\\=", "ü"] {
+        let rules = every_rule(text);
+        let line: Vec<String> = rules.iter().map(|rule| flag_of(rule).unwrap()).collect();
+        let words = shell(&line.join(" "));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_eq!(parse(&words), rules, "{line:?}");
+    }
+}
+
+#[test]
+fn rules_keep_the_order_of_the_command_line() {
+    let rules = parse(&[
+        "--transpose",
+        "a",
+        "--rename",
+        "b=c",
+        "--rename-regex",
+        "d",
+        "e",
+        "--transpose",
+        "f",
+        "--rename-regex",
+        "g",
+        "h",
+        "--rename=i=",
+        "--allow-missing",
+    ]);
+    let code: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    let expected = [
+        r#".transpose("a")"#,
+        r#".rename("b", "c")"#,
+        r#".rename_regex("d", "e")"#,
+        r#".transpose("f")"#,
+        r#".rename_regex("g", "h")"#,
+        r#".rename("i", "")"#,
+    ];
+    assert_eq!(code, expected);
+}
+
+#[test]
+fn what_is_wrong_with_a_value_is_said() {
+    assert!(refused(&["--rename", "a"]).contains("no `=` between"));
+    assert!(refused(&["--rename", "a=b=c"]).contains("write `\\=`"));
+    assert!(refused(&["--separator", "..=/"]).contains("`..` is not one character"));
+    assert!(refused(&["--resize-rows", "a"]).contains("before the seed"));
+    assert!(refused(&["--resize-rows", "a=-1"]).contains("`-1` is not a whole number"));
+    assert!(refused(&["--rename-regex", "a"]).contains("2"));
+}

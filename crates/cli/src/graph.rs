@@ -1,0 +1,112 @@
+//! `warmstart graph`: the model in a checkpoint; and how a graph is found, for `plan` too.
+
+use crate::Answer;
+use crate::error::Failure;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, TensorEntry};
+use warmstart_graph::{Graph, GraphDef, Initializer, Role, Variable};
+
+/// Print the graph that was saved in a checkpoint
+///
+/// One line for each node with its dtype, shape and the place in the code where it was written, or
+/// Graphviz's language.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart graph runs/digits
+  warmstart graph runs/digits --dot | dot -Tsvg > model.svg
+  warmstart graph runs/digits --json > graph.json")]
+pub struct Arguments {
+    /// A checkpoint, a directory of them, or a graph as JSON
+    path: PathBuf,
+    /// One line for each node (this is what is printed if nothing is said)
+    #[arg(long, group = "form")]
+    text: bool,
+    /// Graphviz's DOT language
+    #[arg(long, group = "form")]
+    dot: bool,
+    /// The graph as JSON, as it is saved in checkpoints
+    #[arg(long, group = "form")]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let graph = match open(&arguments.path)? {
+        Model::Graph(graph) => graph,
+        Model::Checkpoint(checkpoint) => {
+            let file = checkpoint.file().to_owned();
+            checkpoint.graph()?.finish().map_err(|error| malformed(&file, &error.to_string()))?
+        }
+    };
+    if arguments.json {
+        serde_json::to_writer(&mut *out, &graph)?;
+        writeln!(out)?;
+    } else if arguments.dot {
+        write!(out, "{}", graph.to_dot())?;
+    } else {
+        write!(out, "{graph}")?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// Something that says what variables there are.
+pub enum Model {
+    Checkpoint(Box<Checkpoint>),
+    Graph(GraphDef),
+}
+
+/// Opens a checkpoint, or else a graph as JSON. Content decides, not the name.
+pub fn open(path: &Path) -> Result<Model, Failure> {
+    match Checkpoint::open(path) {
+        Ok(checkpoint) => Ok(Model::Checkpoint(Box::new(checkpoint))),
+        Err(error @ CheckpointError::Malformed { .. }) if begins_like_json(path) => {
+            // Whoever meant a checkpoint learns what is wrong with it as one, too.
+            let also = format!("and it is no checkpoint either: {error}");
+            read_graph(path).map(Model::Graph).map_err(|failure| failure.help(also))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn begins_like_json(path: &Path) -> bool {
+    let begins = |file: File| -> io::Result<bool> {
+        Ok(BufReader::with_capacity(256, file).fill_buf()?.trim_ascii_start().starts_with(b"{"))
+    };
+    File::open(path).and_then(begins).unwrap_or(false)
+}
+
+fn read_graph(path: &Path) -> Result<GraphDef, Failure> {
+    let file = File::open(path).map_err(|error| malformed(path, &error.to_string()))?;
+    let def = serde_json::from_reader(BufReader::new(file));
+    let def = def.map_err(|error| malformed(path, &error.to_string()))?;
+    // Going through a graph checks it.
+    let graph = Graph::from_def(def).and_then(|graph| graph.finish());
+    graph.map_err(|error| malformed(path, &error.to_string()))
+}
+
+fn malformed(path: &Path, problem: &str) -> Failure {
+    Failure::new(format!("`{}` does not describe a graph: {problem}", path.display()))
+}
+
+impl Model {
+    /// The variables that it declares. A checkpoint of another program declares none, so its
+    /// tensors are taken for them, as far as variables can have their dtypes.
+    pub fn variables(&self) -> Result<Vec<Variable>, Failure> {
+        match self {
+            Model::Graph(graph) => Ok(graph.variables.clone()),
+            Model::Checkpoint(checkpoint) => match checkpoint.metadata().variables()? {
+                Some(variables) => Ok(variables),
+                None => Ok(checkpoint.tensors().iter().filter_map(variable_of).collect()),
+            },
+        }
+    }
+}
+
+/// A tensor as a variable, if one can have its dtype.
+pub fn variable_of(tensor: &TensorEntry) -> Option<Variable> {
+    let dtype = tensor.dtype.variable()?;
+    let (name, shape) = (tensor.name.as_str(), tensor.shape.clone());
+    Some(Variable::new(name, shape, dtype, Initializer::Zeros, Role::Trainable))
+}

@@ -1,0 +1,100 @@
+//! `warmstart latest`: which checkpoint of a run to use.
+
+use crate::Answer;
+use crate::error::Failure;
+use crate::text;
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+use warmstart_checkpoint::{Better, Damaged, best, latest};
+
+/// Print the newest whole checkpoint of a directory, or the best one by a metric
+///
+/// Prints its path alone, for use in scripts. Damaged checkpoints that were passed over are named
+/// on the standard error.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart inspect $(warmstart latest runs/digits)
+  warmstart latest runs/digits --best accuracy --higher
+
+Exit codes: 0 printed, 1 there is none, 2 the directory could not be read, or all are damaged")]
+pub struct Arguments {
+    /// The directory of the run
+    directory: PathBuf,
+    /// The best by this metric, among the checkpoints that have it
+    #[arg(long, value_name = "METRIC", requires = "direction")]
+    best: Option<String>,
+    #[command(flatten)]
+    direction: Direction,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[group(id = "direction", multiple = false, requires = "best")]
+struct Direction {
+    /// Higher values of the metric are better
+    #[arg(long)]
+    higher: bool,
+    /// Lower values of the metric are better
+    #[arg(long)]
+    lower: bool,
+}
+
+struct Found {
+    step: u64,
+    path: PathBuf,
+    value: Option<f64>,
+    damaged: Vec<Damaged>,
+}
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let directory = &arguments.directory;
+    let found = match &arguments.best {
+        None => latest(directory)?.map(|found| Found {
+            step: found.step,
+            path: found.path,
+            value: None,
+            damaged: found.damaged,
+        }),
+        Some(metric) => {
+            let better = if arguments.direction.higher { Better::Higher } else { Better::Lower };
+            best(directory, metric, better)?.map(|found| Found {
+                step: found.step,
+                path: found.path,
+                value: Some(found.value),
+                damaged: found.damaged,
+            })
+        }
+    };
+    let Some(found) = found else {
+        let directory = directory.display();
+        match &arguments.best {
+            Some(metric) => eprintln!("no checkpoint in `{directory}` has the metric `{metric}`"),
+            None => eprintln!("`{directory}` holds no checkpoint named `step-<n>.safetensors`"),
+        }
+        if arguments.json {
+            writeln!(out, "null")?;
+        }
+        return Ok(Answer::No);
+    };
+    if arguments.json {
+        let damaged: Vec<String> =
+            found.damaged.iter().map(|one| one.path.display().to_string()).collect();
+        let value = json!({
+            "file": found.path.display().to_string(),
+            "step": found.step,
+            "value": found.value.map(text::number),
+            "damaged": damaged,
+        });
+        text::print_json(out, &value)?;
+    } else {
+        for damaged in &found.damaged {
+            eprintln!("passed over: {}", damaged.error);
+        }
+        writeln!(out, "{}", found.path.display())?;
+    }
+    Ok(Answer::Yes)
+}

@@ -1,0 +1,73 @@
+//! The command `warmstart`: what is in a checkpoint, whether it is whole, and whether it fits.
+//!
+//! Each subcommand has a file of its own, with its arguments and what it prints.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod devices;
+mod diff;
+mod elements;
+mod error;
+mod flags;
+mod graph;
+mod inspect;
+mod latest;
+mod manual;
+mod plan;
+mod stats;
+mod text;
+mod verify;
+
+use arguments::{Arguments, Command};
+use clap::Parser;
+use error::Failure;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What a subcommand found, when nothing failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Same, whole, fits.
+    Yes,
+    /// Different, damaged, does not fit.
+    No,
+}
+
+impl From<bool> for Answer {
+    fn from(yes: bool) -> Answer {
+        if yes { Answer::Yes } else { Answer::No }
+    }
+}
+
+fn main() -> ExitCode {
+    // clap itself ends with 2 where the arguments are wrong.
+    let arguments = Arguments::parse();
+    // Colours are taken out again where the output is no terminal, and where NO_COLOR asks.
+    let mut out = anstream::stdout().lock();
+    let answer =
+        run(arguments.command, &mut out).and_then(|answer| Ok(out.flush().map(|()| answer)?));
+    match answer {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        // Whoever read the output has seen enough, as `head` has.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{:?}", miette::Report::new(failure));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command, out: &mut dyn Write) -> Result<Answer, Failure> {
+    match command {
+        Command::Inspect(arguments) => inspect::run(&arguments, out),
+        Command::Verify(arguments) => verify::run(&arguments, out),
+        Command::Plan(arguments) => plan::run(&arguments, out),
+        Command::Latest(arguments) => latest::run(&arguments, out),
+        Command::Diff(arguments) => diff::run(&arguments, out),
+        Command::Devices(arguments) => devices::run(&arguments, out),
+        Command::Graph(arguments) => graph::run(&arguments, out),
+        Command::Completions(arguments) => manual::completions(&arguments, out),
+        Command::Man => manual::man(out),
+    }
+}

@@ -1,0 +1,74 @@
+//! `warmstart plan`: what a restore would do, without a device.
+
+use crate::Answer;
+use crate::error::Failure;
+use crate::flags::{RuleFlags, flag_of};
+use crate::graph;
+use crate::text::{self, HEADING, counted, styled};
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+use warmstart_checkpoint::{Checkpoint, Rule, Suggestion};
+
+/// Say whether a checkpoint fits a model, and which rules would make it fit
+///
+/// Prints the report that a restore would print, and suggestions as flags for this command line.
+/// In globs `*` stays within one part of a path, `**` does not, `{a,b}` is either. In FROM=TO a
+/// backslash before `=`, `,` or a backslash takes it as it is.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart plan pretrained.safetensors --graph runs/mine
+  warmstart plan pretrained.safetensors --graph graph.json \\
+      --strip-prefix module. --separator .=/ --transpose '**/weight' --allow-unexpected
+
+Exit codes: 0 it fits under these rules, 1 it does not, 2 error")]
+pub struct Arguments {
+    /// The checkpoint to restore from
+    path: PathBuf,
+    /// What to restore into: a checkpoint with the same variables, or a graph as JSON
+    #[arg(long, value_name = "CKPT|GRAPH.json")]
+    graph: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    rules: RuleFlags,
+}
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let checkpoint = Checkpoint::open(&arguments.path)?;
+    let variables = graph::open(&arguments.graph)?.variables()?;
+    if variables.is_empty() {
+        let path = arguments.graph.display();
+        return Err(Failure::new(format!("`{path}` declares no variables"))
+            .help("give --graph a checkpoint of the model, or its graph as JSON"));
+    }
+    let plan = checkpoint.plan_for(&variables, &arguments.rules.options);
+    if arguments.json {
+        let mut value = plan.to_json();
+        for (at, suggestion) in plan.suggestions().iter().enumerate() {
+            value["suggestions"][at]["flags"] = json!(flags_of(&suggestion.rules));
+        }
+        text::print_json(out, &value)?;
+    } else {
+        text::print_report(out, &plan.to_string())?;
+        print_flags(out, plan.suggestions())?;
+    }
+    Ok(plan.closes().into())
+}
+
+/// Suggestions, to be pasted.
+pub fn print_flags(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<(), Failure> {
+    for suggestion in suggestions {
+        let Suggestion { rules, restores, of, .. } = suggestion;
+        let what = format!("As flags, for {restores} of {}:", counted(*of, "variable"));
+        let flags = flags_of(rules).join(" ");
+        writeln!(out, "\n{}\n  {flags}", styled(HEADING, &what))?;
+    }
+    Ok(())
+}
+
+fn flags_of(rules: &[Rule]) -> Vec<String> {
+    rules.iter().filter_map(flag_of).collect()
+}

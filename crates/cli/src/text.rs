@@ -1,0 +1,148 @@
+//! What the output of all subcommands has in common.
+
+use crate::error::Failure;
+use anstyle::{AnsiColor, Style};
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+pub const HEADING: Style = Style::new().bold();
+pub const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Text in a style.
+pub fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A table without lines; the columns in `right` are numbers.
+pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.to_vec());
+    table.add_rows(rows);
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    // The first column begins where the lines around the table begin.
+    let trimmed = table.trim_fmt();
+    let lines: Vec<&str> =
+        trimmed.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    lines.join("\n")
+}
+
+/// Prints a value as JSON that people can read, too.
+pub fn print_json(out: &mut dyn Write, value: &Value) -> Result<(), Failure> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    Ok(writeln!(out)?)
+}
+
+/// Prints what is not ours, such as a report, with the words that begin its verdicts in colour.
+pub fn print_report(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    for line in text.lines() {
+        match line.split_once(": ") {
+            Some(("error", rest)) => writeln!(out, "{} {rest}", styled(BAD, "error:"))?,
+            Some((word @ ("help" | "note"), rest)) => {
+                writeln!(out, "{} {rest}", styled(HEADING, &format!("{word}:")))?;
+            }
+            _ => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+/// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A time as `2026-01-31T12:00:00Z`; none if it is before 1970 or has no such form.
+pub fn utc(time: SystemTime) -> Option<String> {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    // Every 400 years are alike, so what comes after is short work.
+    let mut year = 1970 + days / 146_097 * 400;
+    days %= 146_097;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= *lengths.get(month)? {
+        days -= lengths[month];
+        month += 1;
+    }
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let (month, day) = (month + 1, days + 1);
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
+/// A number and what it counts: `1 tensor`, `2 tensors`.
+pub fn counted(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// A number with few digits.
+pub fn short(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() || size == 0.0 || (value.fract() == 0.0 && size < 1e6) {
+        format!("{value}")
+    } else if (1e-3..1e6).contains(&size) {
+        let digits = 4usize.saturating_sub(size.log10().floor().max(0.0) as usize);
+        let text = format!("{value:.digits$}");
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
+/// A number as JSON, which has neither NaN nor infinities: those become strings.
+pub fn number(value: f64) -> Value {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_600, "2025-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            assert_eq!(utc(time).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn numbers_are_printed_for_people() {
+        assert_eq!([0, 1023, 1536, 5 << 40].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]);
+        let shown = [0.0, 3.0, 0.5, -0.12346, 12.34567, 123_450.5, 1e-9, 2.5e7].map(short);
+        let expected = ["0", "3", "0.5", "-0.1235", "12.346", "123450", "1.000e-9", "2.500e7"];
+        assert_eq!(shown, expected);
+        assert_eq!(number(f64::NEG_INFINITY), json!("-inf"));
+    }
+}

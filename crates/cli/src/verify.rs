@@ -1,0 +1,140 @@
+//! `warmstart verify`: whether checkpoints are as they were written.
+
+use crate::Answer;
+use crate::error::Failure;
+use crate::text::{self, BAD, GOOD, counted, styled};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::slice;
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, Verification};
+
+/// Read checkpoints wholly, and hold them against their checksums
+///
+/// Reports every damaged tensor with its place in the file. Without checksums, as in files of other
+/// programs, it is only known that the structure is sound and that everything can be read.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart verify runs/digits/step-500.safetensors
+  warmstart verify runs/digits/*.safetensors && echo all is well
+
+Exit codes: 0 all are whole, 1 at least one is damaged, 2 at least one could not be read")]
+pub struct Arguments {
+    /// Files, or directories, of which the newest whole checkpoint is read
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let mut whole = true;
+    let mut failures = Vec::new();
+    let mut values = Vec::new();
+    for path in &arguments.paths {
+        match look(path) {
+            Ok((file, found)) => {
+                whole &= is_whole(&found);
+                if arguments.json {
+                    values.push(json_of(&file, &found));
+                } else {
+                    print(out, &file, &found)?;
+                }
+            }
+            // The others are still looked at: one file that is missing says nothing about them.
+            Err(error) => failures.push(error),
+        }
+    }
+    if arguments.json {
+        text::print_json(out, &Value::Array(values))?;
+    }
+    let mut failures = failures.into_iter();
+    match (failures.next(), failures.len()) {
+        (None, _) => Ok(whole.into()),
+        (Some(first), 0) => Err(first.into()),
+        (Some(first), more) => {
+            let others: Vec<String> = failures.map(|error| error.to_string()).collect();
+            let others = format!("{} more could not be read:\n{}", more, others.join("\n"));
+            Err(Failure::from(first).help(others))
+        }
+    }
+}
+
+/// What was found in a file. One whose header is damaged could not be looked into.
+type Found = Result<Verification, CheckpointError>;
+
+fn look(path: &Path) -> Result<(PathBuf, Found), CheckpointError> {
+    match Checkpoint::open(path) {
+        Ok(checkpoint) => Ok((checkpoint.file().to_owned(), Ok(checkpoint.verify()))),
+        // The file is there, and that it is damaged is the answer.
+        Err(error) if is_damage(&error) => Ok((path.to_owned(), Err(error))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error says that a file is damaged, and not that it is none of ours or cannot be read.
+fn is_damage(error: &CheckpointError) -> bool {
+    match error {
+        CheckpointError::HeaderChecksum { .. } | CheckpointError::Metadata { .. } => true,
+        CheckpointError::Malformed { source, .. } => {
+            !matches!(source, FormatError::Recognised { .. })
+        }
+        _ => false,
+    }
+}
+
+fn is_whole(found: &Found) -> bool {
+    damage(found).is_empty()
+}
+
+fn damage(found: &Found) -> &[CheckpointError] {
+    match found {
+        Ok(found) => &found.damaged,
+        Err(error) => slice::from_ref(error),
+    }
+}
+
+fn print(out: &mut dyn Write, file: &Path, found: &Found) -> Result<(), Failure> {
+    let file = file.display();
+    let found = match found {
+        Ok(found) if found.is_whole() => found,
+        _ => {
+            writeln!(out, "{} {file}", styled(BAD, "damaged"))?;
+            for error in damage(found) {
+                writeln!(out, "  {error}")?;
+            }
+            return Ok(());
+        }
+    };
+    let how = match found.checksums {
+        true => "as written",
+        false => "readable; the file has no checksums to tell more by",
+    };
+    let (tensors, bytes) = (counted(found.tensors, "tensor"), text::bytes(found.bytes));
+    Ok(writeln!(out, "{} {file}: {tensors}, {bytes}, {how}", styled(GOOD, "whole"))?)
+}
+
+fn json_of(file: &Path, found: &Found) -> Value {
+    let damaged = damage(found).iter().map(|error| {
+        let mut value = json!({ "problem": error.to_string() });
+        if let CheckpointError::Checksum { tensor, offset, .. }
+        | CheckpointError::CutShort { tensor, offset, .. }
+        | CheckpointError::Read { tensor, offset, .. } = error
+        {
+            value["tensor"] = json!(tensor);
+            value["offset"] = json!(offset);
+        }
+        value
+    });
+    let known = found.as_ref().ok();
+    json!({
+        "file": file.display().to_string(),
+        "whole": is_whole(found),
+        "checksums": known.map(|found| found.checksums),
+        "tensors": known.map(|found| found.tensors),
+        "bytes": known.map(|found| found.bytes),
+        "damaged": damaged.collect::<Vec<_>>(),
+    })
+}

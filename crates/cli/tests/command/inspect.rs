@@ -1,0 +1,93 @@
+use crate::{floats, foreign, json, trained, warmstart};
+
+#[test]
+fn a_checkpoint_of_ours_is_told_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 500, 7, 0.25);
+    let out = warmstart(directory.path(), &["inspect", "."]).with(0);
+    for line in [
+        "./step-500.safetensors\n",
+        "  format     safetensors, saved by warmstart (format 2)\n",
+        "  step       500\n",
+        "  seed       7\n",
+        "  saved      2000-02-29T00:00:00Z\n",
+        "  metrics    loss 0.25\n",
+        "  metadata   author: me\n",
+        ", with checksums\n",
+        "\nname ",
+    ] {
+        assert!(out.contains(line), "{line}\n{out}");
+    }
+    let of = |name: &str| {
+        let line = out.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(of("fc1/weight").starts_with("fc1/weight f32 [3, 4] 48 "), "{out}");
+    assert!(of("fc1/weight/adam/m").ends_with(" adam's m"), "{out}");
+    assert!(!out.contains('\x1b'), "colours where there is no terminal: {out}");
+    let value = json(&warmstart(directory.path(), &["inspect", ".", "--json"]).with(0));
+    assert_eq!((&value["step"], &value["seed"]), (&500.into(), &7.into()));
+    assert_eq!(value["metrics"]["loss"], 0.25);
+    assert_eq!(value["time"], "2000-02-29T00:00:00Z");
+    assert!(value["optimizer"].is_object(), "{value}");
+    let tensors = value["tensors"].as_array().unwrap();
+    assert_eq!(value["totals"]["tensors"], tensors.len());
+    let weight = tensors.iter().find(|tensor| tensor["name"] == "fc1/weight").unwrap();
+    assert_eq!((&weight["shape"], &weight["bytes"]), (&[3, 4].into(), &48.into()));
+    assert_eq!(weight["role"], "trainable");
+    assert_eq!(weight["crc32c"].as_str().unwrap().len(), 8);
+}
+
+#[test]
+fn statistics_are_those_of_the_values() {
+    let directory = tempfile::tempdir().unwrap();
+    let values = floats(&[-1.0, 0.0, 3.0, f32::NAN, f32::INFINITY]);
+    foreign(
+        &directory.path().join("a.safetensors"),
+        &[
+            ("a", "F32", &[5], values),
+            ("half", "BF16", &[2], vec![0x80, 0x3f, 0x80, 0xbf]),
+            ("of/none", "C64", &[1], vec![0; 8]),
+            ("of/nothing", "F32", &[0], vec![]),
+        ],
+    );
+    let inspect = |more: &[&str]| {
+        warmstart(directory.path(), &[&["inspect", "a.safetensors"], more].concat())
+    };
+    let out = inspect(&["--stats"]).with(0);
+    let row = |name: &str| {
+        let line = out.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+        line.split('│').next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(row("a"), "a f32 [5] 20 -1 3 0.6667 1.6997 1 1");
+    assert_eq!(row("half"), "half bf16 [2] 4 -1 1 0 1 0 0");
+    assert_eq!(row("of/none"), "of/none c64 [1] 8");
+    assert_eq!(row("of/nothing"), "of/nothing f32 [0] 0 - - - - 0 0");
+    assert!(out.contains("  metadata   format: pt\n"), "{out}");
+    let value = json(&inspect(&["--stats", "--json", "--tensor", "a"]).with(0));
+    assert_eq!(value["tensors"].as_array().unwrap().len(), 1);
+    let stats = &value["tensors"][0]["stats"];
+    assert_eq!(
+        (&stats["nan"], &stats["infinite"], &stats["zeros"]),
+        (&1.into(), &1.into(), &1.into())
+    );
+    assert_eq!((&stats["min"], &stats["max"]), (&(-1.0).into(), &3.0.into()));
+    assert_eq!(stats["histogram"][15], 1);
+    // `*` stays within one part of a name.
+    let out = inspect(&["--tensor", "*"]).with(0);
+    assert!(out.contains("half") && !out.contains("of/none"), "{out}");
+    let error = inspect(&["--tensor", "b*"]).failed();
+    assert!(error.contains("matches `b*`") && error.contains("help"), "{error}");
+}
+
+#[test]
+fn what_cannot_be_opened_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let inspect = |path: &str| warmstart(directory.path(), &["inspect", path]).failed();
+    let error = inspect("nothing.safetensors");
+    assert!(error.contains("nothing.safetensors") && error.contains("check the path"), "{error}");
+    std::fs::write(directory.path().join("page"), "<!DOCTYPE html><html></html>").unwrap();
+    assert!(inspect("page").contains("HTML page"));
+    let ran = warmstart(directory.path(), &["inspect", "a", "--tensor", "["]);
+    assert!(ran.code == 2 && ran.error.contains("--tensor"), "{}", ran.error);
+}

@@ -1,0 +1,36 @@
+use crate::{json, trained, warmstart};
+
+#[test]
+fn the_newest_whole_and_the_best_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    let latest =
+        |arguments: &[&str]| warmstart(directory.path(), &[&["latest", "run"], arguments].concat());
+    let ran = latest(&[]);
+    assert!(ran.error.contains("`run` holds no checkpoint"), "{}", ran.error);
+    assert_eq!(ran.with(1), "");
+    assert_eq!(latest(&["--json"]).with(1), "null\n");
+    trained(&run, 9, 7, 0.25);
+    trained(&run, 10, 7, 0.5);
+    let path = |step: u64| {
+        format!("run/step-{step}.safetensors\n").replace('/', std::path::MAIN_SEPARATOR_STR)
+    };
+    assert_eq!(latest(&[]).with(0), path(10));
+    assert_eq!(latest(&["--best", "loss", "--lower"]).with(0), path(9));
+    assert_eq!(latest(&["--best", "loss", "--higher"]).with(0), path(10));
+    let value = json(&latest(&["--best", "loss", "--lower", "--json"]).with(0));
+    assert_eq!((&value["step"], &value["value"]), (&9.into(), &0.25.into()));
+    let ran = latest(&["--best", "accuracy", "--higher"]);
+    assert!(ran.error.contains("metric `accuracy`"), "{}", ran.error);
+    assert_eq!(ran.with(1), "");
+    for wrong in
+        [&["--best", "loss"][..], &["--higher"], &["--best", "loss", "--higher", "--lower"]]
+    {
+        assert_eq!(latest(wrong).code, 2, "{wrong:?}");
+    }
+    std::fs::write(run.join("step-10.safetensors"), "").unwrap();
+    let ran = latest(&[]);
+    assert!(ran.error.starts_with("passed over: "), "{}", ran.error);
+    assert_eq!(ran.with(0), path(9));
+}

@@ -1,0 +1,100 @@
+//! Runs the command as people do, and looks at what it prints and how it ends.
+
+mod devices;
+mod diff;
+mod graph;
+mod inspect;
+mod latest;
+mod plan;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
+use warmstart_checkpoint::{SaveOptions, save, step_file_name};
+use warmstart_gpu::{Gpu, Session};
+use warmstart_graph::{DType, Graph, Optimizer};
+
+/// How a run of the command ended.
+struct Ran {
+    code: i32,
+    out: String,
+    error: String,
+}
+
+impl Ran {
+    /// What was printed, if it ended with this code.
+    #[track_caller]
+    fn with(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}\n{}", self.out, self.error);
+        self.out
+    }
+
+    /// The error, unwrapped from the lines that fit a terminal.
+    #[track_caller]
+    fn failed(self) -> String {
+        assert_eq!((self.code, self.out.as_str()), (2, ""), "{}", self.error);
+        let words = self.error.replace(['│', '╰', '─', '▶', '├'], " ");
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Runs the command in a directory.
+fn warmstart(directory: &Path, arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_warmstart"));
+    let Output { status, stdout, stderr } =
+        command.args(arguments).current_dir(directory).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code().unwrap(), out: text(stdout), error: text(stderr) }
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// A file as another program writes it: name, dtype, shape and bytes of each tensor.
+fn foreign(file: &Path, tensors: &[(&str, &str, &[usize], Vec<u8>)]) {
+    let mut header = serde_json::Map::new();
+    header.insert("__metadata__".into(), serde_json::json!({ "format": "pt" }));
+    let mut data = Vec::new();
+    for (name, dtype, shape, bytes) in tensors {
+        let begin = data.len();
+        data.extend_from_slice(bytes);
+        let entry = serde_json::json!({
+            "dtype": dtype, "shape": shape, "data_offsets": [begin, data.len()],
+        });
+        header.insert((*name).to_owned(), entry);
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(file, [&length[..], &header, &data].concat()).unwrap();
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// A checkpoint of ours at a step: a linear layer with the slots of its optimizer, initialized with
+/// a seed, with graph, time and a metric.
+fn trained(directory: &Path, step: u64, seed: u64, loss: f64) -> PathBuf {
+    let graph = Graph::new();
+    let input = graph.placeholder("input", [2, 3], DType::F32);
+    let output = graph.scope("fc1").linear(input, 4);
+    let labels = graph.placeholder("labels", [2], DType::I32);
+    let optimizer = Optimizer::adam(1e-3);
+    let update = optimizer.minimize(output.softmax_cross_entropy(labels)).update;
+    let gpu = Gpu::new().unwrap();
+    let mut session = Session::new(&gpu);
+    session.compile(&graph, &[], &[update]).unwrap();
+    session.initialize_missing(seed).unwrap();
+    let options = SaveOptions::new()
+        .step(step)
+        .time(SystemTime::UNIX_EPOCH + Duration::from_secs(951_782_400))
+        .metric("loss", loss)
+        .graph(&graph.finish().unwrap())
+        .optimizer(serde_json::to_string(&optimizer).unwrap())
+        .extra("author", "me");
+    let file = directory.join(step_file_name(step));
+    save(&session, &file, &options).unwrap();
+    file
+}

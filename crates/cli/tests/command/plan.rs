@@ -1,0 +1,65 @@
+use crate::{floats, foreign, json, trained, warmstart};
+
+#[test]
+fn suggestions_are_flags_that_make_it_fit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mine = trained(directory.path(), 1, 7, 0.5);
+    foreign(
+        &directory.path().join("theirs.safetensors"),
+        &[
+            ("module.fc1.weight", "F32", &[4, 3], floats(&[0.5; 12])),
+            ("module.fc1.bias", "F32", &[4], floats(&[0.5; 4])),
+        ],
+    );
+    let mine = mine.to_str().unwrap();
+    let plan = |more: &[&str]| {
+        let arguments = ["plan", "theirs.safetensors", "--graph", mine];
+        warmstart(directory.path(), &[&arguments, more].concat())
+    };
+    let out = plan(&[]).with(1);
+    assert!(out.contains("restore theirs.safetensors → "), "{out}");
+    assert!(out.contains("As flags, for 2 of "), "{out}");
+    let value = json(&plan(&["--json"]).with(1));
+    assert_eq!(value["closes"], false);
+    let flags = value["suggestions"][0]["flags"].as_array().unwrap();
+    let line: Vec<&str> = flags.iter().map(|flag| flag.as_str().unwrap()).collect();
+    assert!(out.contains(&format!("\n  {}\n", line.join(" "))), "{out}");
+    // As a shell takes them apart.
+    let words: Vec<String> =
+        line.iter().flat_map(|flag| flag.split(' ')).map(|word| word.replace('\'', "")).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    words.push("--allow-missing");
+    let out = plan(&words).with(0);
+    assert!(out.contains("restored    2 "), "{out}");
+    let value = json(&plan(&[&words[..], &["--json"]].concat()).with(0));
+    assert_eq!((&value["closes"], &value["counts"]["restored"]), (&true.into(), &2.into()));
+}
+
+#[test]
+fn the_model_is_a_checkpoint_or_a_graph() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    run(&["plan", ".", "--graph", "."]).with(0);
+    let graph = run(&["graph", ".", "--json"]).with(0);
+    std::fs::write(directory.path().join("graph.json"), &graph).unwrap();
+    let out = run(&["plan", ".", "--graph", "graph.json"]).with(0);
+    assert!(out.contains("restored"), "{out}");
+    // Of a file of another program, the tensors are the variables.
+    let tensors = [("a", "F32", &[1][..], floats(&[1.0]))];
+    foreign(&directory.path().join("a.safetensors"), &tensors);
+    run(&["plan", "a.safetensors", "--graph", "a.safetensors"]).with(0);
+    run(&["plan", "a.safetensors", "--graph", "."]).with(1);
+    std::fs::write(directory.path().join("bad.json"), "{\"nodes\": 3}").unwrap();
+    let error = run(&["plan", ".", "--graph", "bad.json"]).failed();
+    assert!(error.contains("`bad.json` does not describe a graph"), "{error}");
+}
+
+#[test]
+fn a_rule_that_does_nothing_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let out =
+        warmstart(directory.path(), &["plan", ".", "--graph", ".", "--rename", "x=y"]).with(1);
+    assert!(out.contains("error: `.rename(\"x\", \"y\")` touches no name."), "{out}");
+}

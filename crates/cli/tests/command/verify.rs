@@ -1,0 +1,50 @@
+use crate::{floats, foreign, json, trained, warmstart};
+use std::fs;
+
+#[test]
+fn a_damaged_tensor_is_named_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = trained(directory.path(), 1, 7, 0.5);
+    let verify =
+        |arguments: &[&str]| warmstart(directory.path(), &[&["verify"], arguments].concat());
+    let out = verify(&["step-1.safetensors", "."]).with(0);
+    assert_eq!(out.matches("whole ").count(), 2, "{out}");
+    assert!(out.contains("as written"), "{out}");
+    let value = json(&warmstart(directory.path(), &["inspect", ".", "--json"]).with(0));
+    let tensors = value["tensors"].as_array().unwrap();
+    let weight = tensors.iter().find(|tensor| tensor["name"] == "fc1/weight").unwrap();
+    let offset = weight["offset"].as_u64().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[offset as usize + 5] ^= 4;
+    fs::write(&file, &bytes).unwrap();
+    let out = verify(&["step-1.safetensors"]).with(1);
+    assert!(out.starts_with("damaged step-1.safetensors\n"), "{out}");
+    let expected = format!("tensor `fc1/weight` at file offset {offset} ");
+    assert!(out.contains(&expected), "{out}");
+    let value = json(&verify(&["--json", "step-1.safetensors"]).with(1));
+    assert_eq!((&value[0]["whole"], &value[0]["checksums"]), (&false.into(), &true.into()));
+    assert_eq!(value[0]["damaged"][0]["tensor"], "fc1/weight");
+    assert_eq!(value[0]["damaged"][0]["offset"], offset);
+    // A bit in the header is damage, too.
+    bytes[20] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    verify(&["step-1.safetensors"]).with(1);
+}
+
+#[test]
+fn files_of_others_are_read_and_one_that_is_missing_does_not_hide_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    foreign(&file, &[("a", "F32", &[2], floats(&[1.0, 2.0]))]);
+    let out = warmstart(directory.path(), &["verify", "a.safetensors"]).with(0);
+    assert!(out.contains("1 tensor, 8 B, readable; the file has no checksums"), "{out}");
+    let ran = warmstart(directory.path(), &["verify", "b.safetensors", "a.safetensors", "c"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.out.starts_with("whole a.safetensors"), "{}", ran.out);
+    assert!(ran.error.contains("b.safetensors") && ran.error.contains("`c`"), "{}", ran.error);
+    fs::write(&file, b"\xff\0\0\0\0\0\0\0{").unwrap();
+    warmstart(directory.path(), &["verify", "a.safetensors"]).with(1);
+    fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap();
+    let error = warmstart(directory.path(), &["verify", "a.safetensors"]).failed();
+    assert!(error.contains("git-lfs"), "{error}");
+}
