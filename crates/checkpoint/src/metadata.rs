@@ -126,6 +126,11 @@ impl Metadata {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// All entries, ours too.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// Any entry by its whole key, ours too.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.entries.get(key).map(String::as_str)

@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each subcommand are in its own file.
 
-use crate::{devices, diff, graph, inspect, latest, manual, plan, verify};
+use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, verify};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
@@ -38,6 +38,7 @@ pub enum Command {
     Diff(diff::Arguments),
     Devices(devices::Arguments),
     Graph(graph::Arguments),
+    Convert(convert::Arguments),
     Completions(manual::CompletionsArguments),
     /// Print a manual page, for `man -l -`
     #[command(hide = true)]
