@@ -3,10 +3,14 @@
 use crate::directory::open_latest;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
+use crate::format;
 use crate::metadata::{GRAPH, Metadata};
 use crate::options::RestoreOptions;
 use crate::plan::RestorePlan;
+use crate::safetensors::FormatError;
 use crate::tensor::TensorEntry;
+use crate::tensorflow::BundleError;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use warmstart_gpu::Session;
@@ -23,27 +27,30 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a file, or the newest whole checkpoint of a directory.
     ///
+    /// What a file is, its content decides: safetensors, the index of a checkpoint in several
+    /// safetensors files, or one of the files of a TensorFlow checkpoint, which its prefix means
+    /// too. A directory may hold the checkpoints of a run, `model.safetensors`, one such index, or
+    /// TensorFlow's checkpoints. Of those the newest is meant that can be opened: the one that the
+    /// file `checkpoint` names first, then by the numbers that their names end with.
+    ///
+    /// Tensors that TensorFlow saved by objects (`tf.train.Checkpoint`, Keras) have the names of
+    /// their variables, such as `fc1/kernel`; [`Checkpoint::tensor`] finds them by their keys too.
+    ///
     /// # Errors
     /// [`CheckpointError::NotFound`], [`CheckpointError::Malformed`], [`CheckpointError::Metadata`],
     /// [`CheckpointError::HeaderChecksum`], [`CheckpointError::NewerVersion`],
-    /// [`CheckpointError::Storage`]; for a directory also [`CheckpointError::NoCheckpoint`] and
-    /// [`CheckpointError::AllDamaged`].
+    /// [`CheckpointError::Storage`]; for a directory also [`CheckpointError::NoCheckpoint`],
+    /// [`CheckpointError::Several`] and [`CheckpointError::AllDamaged`].
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
         if !path.is_dir() {
-            return Ok(Checkpoint::found(OpenFile::open(path)?, Vec::new()));
+            return format::open(path);
         }
-        match open_latest(path)? {
-            Some((file, _, damaged)) => Ok(Checkpoint::found(file, damaged)),
-            None => {
-                // TensorFlow's directories are known by their file of this name.
-                let state = path.join("checkpoint");
-                if state.is_file() {
-                    OpenFile::open(&state)?;
-                }
-                Err(CheckpointError::NoCheckpoint { directory: path.to_owned() })
-            }
+        if let Some((file, _, damaged)) = open_latest(path)? {
+            return Ok(Checkpoint::found(file, damaged));
         }
+        let nothing = || CheckpointError::NoCheckpoint { directory: path.to_owned() };
+        format::open_in(path)?.ok_or_else(nothing)
     }
 
     /// What a search has come to, past these damaged ones.
@@ -55,9 +62,47 @@ impl Checkpoint {
         self.damaged
     }
 
-    /// The file.
+    /// The file that it was opened by. Of a checkpoint in several files it is the one that names
+    /// the others.
     pub fn file(&self) -> &Path {
         &self.file.path
+    }
+
+    /// The files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.file.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// The file that holds a tensor's first byte.
+    pub fn file_of(&self, tensor: &TensorEntry) -> &Path {
+        self.file.file_of(tensor)
+    }
+
+    /// Reads a part of a tensor's value, which begins `at` bytes after its first: little-endian and
+    /// row-major, in the dtype of the file. Checksums are those of whole tensors, so they are not
+    /// compared here; [`Checkpoint::verify`] does.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Read`], [`CheckpointError::CutShort`].
+    pub fn read(
+        &self,
+        tensor: &TensorEntry,
+        at: u64,
+        into: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        let end = at.checked_add(into.len() as u64);
+        if end.is_none_or(|end| end > tensor.bytes()) {
+            let file = self.file.file_of(tensor).to_owned();
+            let problem = format!(
+                "{} bytes from byte {at} were asked for, and it has {}",
+                into.len(),
+                tensor.bytes()
+            );
+            let source = io::Error::new(io::ErrorKind::InvalidInput, problem);
+            let (tensor, offset) = (tensor.name.clone(), tensor.range.start);
+            return Err(CheckpointError::Read { file, tensor, offset, source });
+        }
+        self.file.read_tensor(tensor, tensor.range.start + at, into)
     }
 
     /// The tensors, in the order of their bytes in the file.
@@ -131,7 +176,14 @@ impl Checkpoint {
     }
 
     fn damaged_lines(&self) -> Vec<String> {
-        let line = |one: &Damaged| format!("a newer checkpoint was passed over: {}", one.error);
+        let line = |one: &Damaged| match &one.error {
+            // It is no checkpoint itself.
+            error @ CheckpointError::Malformed {
+                source: FormatError::TensorFlow(BundleError::State { .. }),
+                ..
+            } => error.to_string(),
+            error => format!("a newer checkpoint was passed over: {error}"),
+        };
         self.damaged.iter().map(line).collect()
     }
 }

@@ -177,6 +177,14 @@ impl Checkpoint {
                 Some((_, to)) => value_bytes(to.file(), &source.shape)
                     .map_err(|_| refused(file, format!("`{}` would be too large", source.name)))?,
             };
+            let dtype = cast.map_or(source.dtype, |(_, to)| to.file());
+            if !names.is_empty() && dtype.safetensors_name().is_none() {
+                let problem = format!(
+                    "safetensors files cannot hold tensor `{}`, which is {dtype}: leave it out",
+                    source.name
+                );
+                return Err(refused(file, problem));
+            }
             for name in names {
                 if name == METADATA_KEY {
                     let (file, name) = (file.to_owned(), name.into_owned());

@@ -25,10 +25,18 @@ pub enum CheckpointError {
         directory: PathBuf,
     },
     /// The directory holds no checkpoint.
-    #[error("the directory `{}` holds no checkpoint: those are named `step-<n>.safetensors`; name a file, or save into it first", .directory.display())]
+    #[error("the directory `{}` holds no checkpoint: those of a run are named `step-<n>.safetensors`, others `model.safetensors` or `<name>.safetensors.index.json`; name a file, or save into it first", .directory.display())]
     NoCheckpoint {
         /// The directory.
         directory: PathBuf,
+    },
+    /// The directory holds checkpoints of which none is the newest.
+    #[error("the directory `{}` holds several checkpoints, and nothing says which is meant: name one of {}", .directory.display(), quoted(.names))]
+    Several {
+        /// The directory.
+        directory: PathBuf,
+        /// The names of the files.
+        names: Vec<PathBuf>,
     },
     /// The directory holds checkpoints, and each of them is damaged.
     #[error("all {} checkpoints in `{}` are damaged: {}. Restore one of them from a backup, or name another directory", .damaged.len(), .directory.display(), listed(.damaged))]
@@ -287,6 +295,10 @@ fn instead(older: &Option<PathBuf>) -> String {
 
 fn listed(damaged: &[Damaged]) -> String {
     damaged.iter().map(|one| one.error.to_string()).collect::<Vec<_>>().join("; ")
+}
+
+fn quoted(names: &[PathBuf]) -> String {
+    names.iter().map(|name| format!("`{}`", name.display())).collect::<Vec<_>>().join(", ")
 }
 
 fn have(n: usize) -> String {

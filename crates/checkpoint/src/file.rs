@@ -1,4 +1,4 @@
-//! An open checkpoint file: its header is read, its weights are not.
+//! An open checkpoint: what it says of its tensors is read, its weights are not.
 
 use crate::checksums;
 use crate::error::CheckpointError;
@@ -6,54 +6,91 @@ use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
 use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::tensor::TensorEntry;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// A checkpoint file. It stays open, so that a save that replaces it changes nothing for whoever
-/// is about to read it.
+/// A file that holds tensors.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub path: PathBuf,
+    pub file: File,
+}
+
+impl DataFile {
+    /// Opens a regular file, and tells its length.
+    pub fn open(path: &Path) -> io::Result<(DataFile, u64)> {
+        let file = File::open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() {
+            // A pipe or device has no length to check anything against, and may never end.
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok((DataFile { path: path.to_owned(), file }, about.len()))
+    }
+}
+
+/// A checkpoint of one file or several. They stay open, so that a save that replaces one changes
+/// nothing for whoever is about to read it.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
+    /// What it was opened as: the one file, or that which names the others.
     pub path: PathBuf,
     pub tensors: Vec<TensorEntry>,
     pub metadata: Metadata,
-    /// The tensors' checksums, in their order, if the file has them.
-    pub checksums: Option<Vec<u32>>,
+    /// The tensors' checksums, in their order, where it has them.
+    pub checksums: Vec<Option<u32>>,
+    /// Whether it has a checksum of every tensor.
+    pub all_summed: bool,
+    pub files: Vec<DataFile>,
     index: HashMap<String, usize>,
-    file: File,
 }
 
 impl OpenFile {
+    /// Opens one safetensors file.
     pub fn open(path: &Path) -> Result<OpenFile, CheckpointError> {
         let malformed = |source| CheckpointError::Malformed { file: path.to_owned(), source };
         let by_name = || FileKind::by_name(path).map(|kind| FormatError::Recognised { kind });
-        let failed = |error: io::Error| match error.kind() {
+        let (file, length) = DataFile::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => match by_name() {
                 Some(source) => malformed(source),
                 None => CheckpointError::NotFound { path: path.to_owned() },
             },
             _ => CheckpointError::storage("open", path, error),
-        };
-        let file = File::open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        if !about.is_file() {
-            // A pipe or device has no length to check anything against, and may never end.
-            let error = io::Error::other("it is not a regular file");
-            return Err(CheckpointError::storage("open", path, error));
-        }
-        let header = Header::read(&file, about.len()).map_err(|error| match error {
+        })?;
+        let header = Header::read(&file.file, length).map_err(|error| match error {
             HeaderError::Io(error) => CheckpointError::storage("read", path, error),
             HeaderError::Format(source @ FormatError::Recognised { .. }) => malformed(source),
             HeaderError::Format(source) => malformed(by_name().unwrap_or(source)),
         })?;
         // First, because it tells a damaged version from a newer one.
         let checksums = checksums::read(path, &header)?;
-        let metadata = Metadata::read(path, header.metadata)?;
+        let all_summed = checksums.is_some();
+        let checksums = match checksums {
+            Some(checksums) => checksums.into_iter().map(Some).collect(),
+            None => vec![None; header.tensors.len()],
+        };
+        let mut open = OpenFile::new(path, vec![file], header.tensors, checksums, header.metadata)?;
+        open.all_summed = all_summed;
+        Ok(open)
+    }
+
+    /// A checkpoint of these files.
+    pub fn new(
+        path: &Path,
+        files: Vec<DataFile>,
+        tensors: Vec<TensorEntry>,
+        checksums: Vec<Option<u32>>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<OpenFile, CheckpointError> {
+        let metadata = Metadata::read(path, metadata)?;
         let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
-        let index = header.tensors.iter().enumerate().map(index).collect();
-        let (path, tensors) = (path.to_owned(), header.tensors);
-        Ok(OpenFile { path, tensors, metadata, checksums, index, file })
+        let index = tensors.iter().enumerate().map(index).collect();
+        let all_summed = checksums.iter().all(Option::is_some);
+        let path = path.to_owned();
+        Ok(OpenFile { path, tensors, metadata, checksums, all_summed, files, index })
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
@@ -62,38 +99,93 @@ impl OpenFile {
 
     /// The crc32c that a tensor had when it was written.
     pub fn checksum(&self, name: &str) -> Option<u32> {
-        self.checksums.as_ref()?.get(*self.index.get(name)?).copied()
+        *self.checksums.get(*self.index.get(name)?)?
     }
 
-    /// Reads a part of a tensor, `offset` counted from the start of the file.
+    /// Lets a tensor be found by another name too, if no tensor has that one.
+    pub fn alias(&mut self, alias: String, name: &str) {
+        if let Some(&index) = self.index.get(name) {
+            self.index.entry(alias).or_insert(index);
+        }
+    }
+
+    /// Whether damage to a tensor would be noticed.
+    pub fn is_summed(&self, tensor: &TensorEntry) -> bool {
+        tensor.slices.is_some() || self.checksum(&tensor.name).is_some()
+    }
+
+    /// The file that a tensor begins in.
+    pub fn file_of(&self, tensor: &TensorEntry) -> &Path {
+        self.files.get(tensor.file).map_or(&self.path, |file| &file.path)
+    }
+
+    /// Reads a part of a tensor, `offset` counted as its range is.
     pub fn read_tensor(
         &self,
         tensor: &TensorEntry,
         offset: u64,
+        mut into: &mut [u8],
+    ) -> Result<(), CheckpointError> {
+        let Some(slices) = &tensor.slices else {
+            return self.read_piece(tensor, tensor.file, &tensor.range, offset, into);
+        };
+        let mut at = offset.saturating_sub(tensor.range.start);
+        while !into.is_empty() {
+            let Some(run) = slices.run(at) else {
+                let source = io::Error::from(io::ErrorKind::UnexpectedEof);
+                return Err(self.unreadable(tensor, tensor.file, offset, source));
+            };
+            let length = into.len().min(usize::try_from(run.length).unwrap_or(usize::MAX));
+            let (now, rest) = into.split_at_mut(length);
+            let whole = run.slice.offset..run.slice.offset + slices.bytes(run.slice);
+            self.read_piece(tensor, run.slice.file, &whole, run.offset, now)?;
+            (into, at) = (rest, at + length as u64);
+        }
+        Ok(())
+    }
+
+    /// Reads from one file, in which a tensor, or a slice of it, has this range.
+    pub fn read_piece(
+        &self,
+        tensor: &TensorEntry,
+        file: usize,
+        range: &Range<u64>,
+        offset: u64,
         into: &mut [u8],
     ) -> Result<(), CheckpointError> {
-        match self.file.fill_at(into, offset) {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let Some(DataFile { path, file: source }) = self.files.get(file) else {
+            let source = io::Error::from(io::ErrorKind::NotFound);
+            return Err(self.unreadable(tensor, file, offset, source));
+        };
+        match source.fill_at(into, offset) {
             Ok(Filled::Wholly) => Ok(()),
-            Ok(Filled::Only(n)) => Err(CheckpointError::CutShort {
-                file: self.path.clone(),
-                tensor: tensor.name.clone(),
-                offset: tensor.range.start,
-                expected: tensor.bytes(),
-                // A file that now ends before the tensor begins has none of its bytes.
-                found: self.found(tensor, offset + n as u64),
-            }),
-            Err(source) => Err(CheckpointError::Read {
-                file: self.path.clone(),
-                tensor: tensor.name.clone(),
-                offset,
-                source,
-            }),
+            Ok(Filled::Only(n)) => {
+                let end = offset + n as u64;
+                let length = source.metadata().map_or(end, |about| about.len());
+                Err(CheckpointError::CutShort {
+                    file: path.clone(),
+                    tensor: tensor.name.clone(),
+                    offset: range.start,
+                    expected: range.end - range.start,
+                    // A file that now ends before the tensor begins has none of its bytes.
+                    found: length.min(range.end).saturating_sub(range.start),
+                })
+            }
+            Err(error) => Err(self.unreadable(tensor, file, offset, error)),
         }
     }
 
-    /// Bytes of a tensor that a file has which was found to end at or before `end`.
-    fn found(&self, tensor: &TensorEntry, end: u64) -> u64 {
-        let length = self.file.metadata().map_or(end, |about| about.len());
-        length.min(tensor.range.end).saturating_sub(tensor.range.start)
+    fn unreadable(
+        &self,
+        tensor: &TensorEntry,
+        file: usize,
+        offset: u64,
+        source: io::Error,
+    ) -> CheckpointError {
+        let file = self.files.get(file).map_or(&self.path, |file| &file.path).clone();
+        CheckpointError::Read { file, tensor: tensor.name.clone(), offset, source }
     }
 }

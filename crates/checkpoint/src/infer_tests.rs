@@ -26,7 +26,7 @@ pub(super) fn slot(owner: &str, optimizer: &str, slot: &str, shape: &[usize]) ->
 pub(super) fn tensor(name: &str, shape: &[usize]) -> TensorEntry {
     let bytes = 4 * shape.iter().product::<usize>() as u64;
     let (name, shape) = (name.to_owned(), Shape::from(shape));
-    TensorEntry { name, dtype: FileDType::F32, shape, range: 0..bytes }
+    TensorEntry::new(name, FileDType::F32, shape, 0..bytes)
 }
 
 pub(super) type Named<'a> = (&'a str, &'a [usize]);

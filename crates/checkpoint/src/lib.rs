@@ -3,8 +3,8 @@
 //!
 //! Restoring is three steps, and the first two move no weight:
 //!
-//! 1. [`Checkpoint::open`] reads and checks the header of a file, or of the newest whole
-//!    checkpoint of a directory.
+//! 1. [`Checkpoint::open`] reads and checks what a file, or the newest whole checkpoint of a
+//!    directory, says of its tensors: safetensors, in one file or several, or TensorFlow's.
 //! 2. [`Checkpoint::plan`] matches its tensors with a session's variables. Strict both ways: every
 //!    variable needs a tensor and every tensor a variable, unless [`RestoreOptions`] say otherwise.
 //!    The [`RestorePlan`] prints as a report of what would happen.
@@ -73,6 +73,7 @@ mod error;
 #[cfg(test)]
 mod faulty;
 mod file;
+mod format;
 mod infer;
 mod matching;
 mod metadata;
@@ -88,8 +89,10 @@ mod rules;
 mod safetensors;
 mod save;
 mod saver;
+mod slices;
 mod storage;
 mod tensor;
+mod tensorflow;
 mod verify;
 #[cfg(test)]
 mod watched;
@@ -108,8 +111,9 @@ pub use reader::TensorReader;
 pub use report::{RestoreReport, VariableOutcome};
 pub use retention::Better;
 pub use rules::{Rule, RuleUse};
-pub use safetensors::{FileKind, FormatError};
+pub use safetensors::{FileKind, FormatError, ShardsError};
 pub use save::{SaveOptions, save};
 pub use saver::{RestoredLatest, Saver};
 pub use tensor::{FileDType, TensorEntry};
+pub use tensorflow::BundleError;
 pub use verify::Verification;

@@ -126,7 +126,7 @@ impl Metadata {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// All entries, ours too.
+    /// All entries by key.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
         self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }

@@ -86,7 +86,7 @@ impl RestorePlan {
         tensor: &'a TensorEntry,
         failure: &'a Mutex<Option<CheckpointError>>,
     ) -> TensorSource<'a> {
-        let sums = !self.skip_checksums && self.file.checksum(&tensor.name).is_some();
+        let sums = !self.skip_checksums && self.file.is_summed(tensor);
         let summed = sums.then(|| Summed::new(&self.file, tensor));
         TensorSource { file: &self.file, tensor, summed, failure }
     }

@@ -1,7 +1,9 @@
 //! What a checkpoint says about one tensor: name, dtype, shape and where its bytes lie.
 
+use crate::slices::Slices;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use warmstart_gpu::SourceDType;
 use warmstart_graph::{DType, Shape};
 
@@ -56,11 +58,17 @@ pub enum FileDType {
     I64,
     /// 64-bit unsigned integer.
     U64,
+    /// Two 64-bit floats. Safetensors files cannot hold it, nor the types after it.
+    C128,
+    /// Texts, in an encoding of the file's format; the shape counts them.
+    String,
+    /// Bytes that are of no use here, such as the state of a queue.
+    Opaque,
 }
 
-/// Every dtype with its name in safetensors files, its name in messages, and its bits, in the order
+/// Every dtype with its name in safetensors files (if it has one), its name in messages, and its bits, in the order
 /// in which the `safetensors` crate sorts them (its writer puts the last first).
-const DTYPES: [(FileDType, &str, &str, u64); 22] = [
+const DTYPES: [(FileDType, &str, &str, u64); 25] = [
     (FileDType::Bool, "BOOL", "bool", 8),
     (FileDType::F4, "F4", "f4", 4),
     (FileDType::F6E2M3, "F6_E2M3", "f6_e2m3", 6),
@@ -83,6 +91,9 @@ const DTYPES: [(FileDType, &str, &str, u64); 22] = [
     (FileDType::F64, "F64", "f64", 64),
     (FileDType::I64, "I64", "i64", 64),
     (FileDType::U64, "U64", "u64", 64),
+    (FileDType::C128, "", "c128", 128),
+    (FileDType::String, "", "string", 8),
+    (FileDType::Opaque, "", "opaque", 8),
 ];
 
 impl FileDType {
@@ -96,17 +107,17 @@ impl FileDType {
         self.row().2
     }
 
-    /// The name in safetensors files: `F32`, `BF16`.
-    pub fn safetensors_name(self) -> &'static str {
-        self.row().1
+    /// The name in safetensors files, `F32` or `BF16`, if they can hold it.
+    pub fn safetensors_name(self) -> Option<&'static str> {
+        Some(self.row().1).filter(|name| !name.is_empty())
     }
 
     /// The dtype that safetensors files call `name`.
     pub fn from_safetensors_name(name: &str) -> Option<FileDType> {
-        DTYPES.iter().find(|row| row.1 == name).map(|row| row.0)
+        DTYPES.iter().find(|row| row.1 == name && !name.is_empty()).map(|row| row.0)
     }
 
-    /// Bits of one element.
+    /// Bits of one element; of strings and opaque values, of one byte.
     pub fn bits(self) -> u64 {
         self.row().3
     }
@@ -171,11 +182,26 @@ pub struct TensorEntry {
     pub dtype: FileDType,
     /// The extents.
     pub shape: Shape,
-    /// Where the bytes lie, counted from the start of the file.
+    /// Where the bytes lie, counted from the start of the file that they are in. Of a value in
+    /// slices, which lie in several places, it is where the first begins, and as long as all.
     pub range: Range<u64>,
+    /// Which of the checkpoint's files it lies, or begins, in.
+    pub(crate) file: usize,
+    /// Where its slices lie, if it has them.
+    pub(crate) slices: Option<Arc<Slices>>,
 }
 
 impl TensorEntry {
+    /// A tensor in one place of a checkpoint's only file.
+    pub(crate) fn new(
+        name: String,
+        dtype: FileDType,
+        shape: Shape,
+        range: Range<u64>,
+    ) -> TensorEntry {
+        TensorEntry { name, dtype, shape, range, file: 0, slices: None }
+    }
+
     /// Bytes of the value.
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
@@ -227,6 +253,10 @@ mod tests {
         let mut before = None;
         for (index, (dtype, name, ..)) in DTYPES.iter().enumerate() {
             assert_eq!(*dtype as usize, index);
+            if name.is_empty() {
+                assert_eq!(dtype.safetensors_name(), None);
+                continue;
+            }
             assert_eq!(FileDType::from_safetensors_name(name), Some(*dtype));
             let theirs: safetensors::Dtype = serde_json::from_str(&format!("\"{name}\"")).unwrap();
             assert_eq!(theirs.bitsize() as u64, dtype.bits());
@@ -234,6 +264,7 @@ mod tests {
             before = Some(theirs);
         }
         assert_eq!(FileDType::from_safetensors_name("f32"), None);
+        assert_eq!(FileDType::from_safetensors_name(""), None);
     }
 
     #[test]

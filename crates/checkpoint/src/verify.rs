@@ -83,33 +83,71 @@ impl<'a> Summed<'a> {
             at = offset + length as u64;
         }
         let found = self.sum(found, at..self.tensor.range.end)?;
-        let Some(expected) = self.expected.filter(|&expected| expected != found) else {
+        if self.expected == Some(found) {
             return Ok(());
-        };
-        Err(CheckpointError::Checksum {
-            file: self.file.path.clone(),
-            tensor: self.tensor.name.clone(),
-            offset: self.tensor.range.start,
-            expected,
-            found,
-            older: older(&self.file.path),
-        })
+        }
+        // Those of the slices also tell which of them is damaged.
+        self.check_slices()?;
+        match self.expected {
+            None => Ok(()),
+            Some(expected) => {
+                let offset = self.tensor.range.start;
+                Err(self.damaged(self.tensor.file, offset, expected, found))
+            }
+        }
     }
 
-    /// Goes on summing with a part of the file.
-    fn sum(&self, mut crc: u32, range: Range<u64>) -> Result<u32, CheckpointError> {
-        SCRATCH_BYTES.with_borrow_mut(|scratch| {
-            let mut at = range.start;
-            while at < range.end {
-                let length = (range.end - at).min(SCRATCH as u64) as usize;
-                scratch.resize(scratch.len().max(length), 0);
-                self.file.read_tensor(self.tensor, at, &mut scratch[..length])?;
-                crc = crc32c::crc32c_append(crc, &scratch[..length]);
-                at += length as u64;
+    /// Reads each slice by itself and compares.
+    fn check_slices(&self) -> Result<(), CheckpointError> {
+        let Some(slices) = &self.tensor.slices else { return Ok(()) };
+        for slice in slices.iter() {
+            let range = slice.offset..slice.offset + slices.bytes(slice);
+            let read = |at, into: &mut [u8]| {
+                self.file.read_piece(self.tensor, slice.file, &range, at, into)
+            };
+            let found = sum(0, range.clone(), &read)?;
+            if found != slice.checksum {
+                return Err(self.damaged(slice.file, slice.offset, slice.checksum, found));
             }
-            Ok(crc)
-        })
+        }
+        Ok(())
     }
+
+    fn damaged(&self, file: usize, offset: u64, expected: u32, found: u32) -> CheckpointError {
+        let path = &self.file.path;
+        CheckpointError::Checksum {
+            file: self.file.files.get(file).map_or(path, |file| &file.path).clone(),
+            tensor: self.tensor.name.clone(),
+            offset,
+            expected,
+            found,
+            older: older(path),
+        }
+    }
+
+    /// Goes on summing with a part of the tensor.
+    fn sum(&self, crc: u32, range: Range<u64>) -> Result<u32, CheckpointError> {
+        sum(crc, range, &|at, into: &mut [u8]| self.file.read_tensor(self.tensor, at, into))
+    }
+}
+
+/// Goes on summing with what `read` has in this range.
+fn sum(
+    mut crc: u32,
+    range: Range<u64>,
+    read: &dyn Fn(u64, &mut [u8]) -> Result<(), CheckpointError>,
+) -> Result<u32, CheckpointError> {
+    SCRATCH_BYTES.with_borrow_mut(|scratch| {
+        let mut at = range.start;
+        while at < range.end {
+            let length = (range.end - at).min(SCRATCH as u64) as usize;
+            scratch.resize(scratch.len().max(length), 0);
+            read(at, &mut scratch[..length])?;
+            crc = crc32c::crc32c_append(crc, &scratch[..length]);
+            at += length as u64;
+        }
+        Ok(crc)
+    })
 }
 
 /// The newest checkpoint of the same run that is older than this one and whole by its header.
@@ -128,7 +166,7 @@ pub struct Verification {
     pub tensors: usize,
     /// Bytes they have.
     pub bytes: u64,
-    /// Whether the file has checksums. Without them it is only known that it can be read.
+    /// Whether every tensor has a checksum. Of one without it is only known that it can be read.
     pub checksums: bool,
     /// One error for each damaged tensor, in the order of the file.
     pub damaged: Vec<CheckpointError>,
@@ -149,12 +187,13 @@ impl Checkpoint {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut damaged = Vec::new();
-            while let Some(tensor) = tensors.get(next.fetch_add(1, Ordering::Relaxed)) {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(tensor) = tensors.get(index) else { return damaged };
                 if let Err(error) = Summed::new(self.open_file(), tensor).finish() {
-                    damaged.push((tensor.range.start, error));
+                    damaged.push((index, error));
                 }
             }
-            damaged
         };
         let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
         let mut damaged = thread::scope(|scope| {
@@ -166,11 +205,11 @@ impl Checkpoint {
             }
             damaged
         });
-        damaged.sort_by_key(|(offset, _)| *offset);
+        damaged.sort_by_key(|(index, _)| *index);
         Verification {
             tensors: tensors.len(),
             bytes: tensors.iter().map(TensorEntry::bytes).sum(),
-            checksums: self.open_file().checksums.is_some(),
+            checksums: self.open_file().all_summed,
             damaged: damaged.into_iter().map(|(_, error)| error).collect(),
         }
     }

@@ -113,7 +113,6 @@ fn files_of_other_kinds_are_named() {
             "pickle",
             "author",
         ),
-        (b"{\"weight_map\": {}}", FileKind::ShardIndex, "in several files", "join them"),
         (b"{\"hidden_size\": 768}", FileKind::Json, "JSON text", ".safetensors"),
     ];
     for (bytes, kind, what, help) in kinds {
@@ -147,17 +146,9 @@ fn is_told(file: &Path, kind: FileKind, what: &str, help: &str) {
 #[test]
 fn real_files_of_other_programs_are_named() {
     let other = fixtures().join("../other");
-    let convert = "tf.train.load_checkpoint";
     for (name, kind, what, help) in [
         ("mlp.pt", FileKind::PyTorch, "torch.save", "torch.load"),
         ("legacy_nonzip.pt", FileKind::PyTorchLegacy, "before version 1.6", "torch.load"),
-        ("model.ckpt.index", FileKind::TensorFlowTable, "TensorFlow table", convert),
-        ("old.ckpt", FileKind::TensorFlowTable, "before 2016", convert),
-        ("model.ckpt.data-00000-of-00001", FileKind::TensorFlowData, "the data of", convert),
-        ("model.ckpt", FileKind::TensorFlowPrefix, "the prefix of", convert),
-        ("checkpoint", FileKind::TensorFlowState, "holds no weights", convert),
-        ("", FileKind::TensorFlowState, "`checkpoint`", convert),
-        ("model.safetensors.index.json", FileKind::ShardIndex, "in several files", "join them"),
     ] {
         is_told(&other.join(name), kind, what, help);
     }

@@ -63,6 +63,7 @@ pub mod prelude;
 mod progress;
 mod run;
 mod run_lock;
+mod saving;
 mod training;
 mod training_error;
 

@@ -4,7 +4,7 @@ pub use crate::metrics::{Axis, LossCurve, MetricsTable, MetricsWriter};
 pub use crate::{
     Batches, Begun, Dataset, LossWatch, OnNonFinite, Progress, Run, Training, TrainingError,
 };
-pub use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver};
+pub use warmstart_checkpoint::{Better, Checkpoint, RestoreOptions, SaveOptions, Saver, save};
 pub use warmstart_gpu::{Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session};
 pub use warmstart_graph::{
     DType, Graph, GraphDef, Initializer, Location, Optimizer, Role, Schedule, Scope, Shape, Tensor,

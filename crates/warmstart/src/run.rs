@@ -2,6 +2,7 @@
 
 use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
 use crate::run_lock::RunLock;
+use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use warmstart_graph::{Role, Tensor};
 /// A run of training steps, from [`Training::begin`].
 pub struct Run {
     training: Training,
-    saver: Saver,
+    saving: Saving,
     options: SaveOptions,
     begun: Begun,
     seed: u64,
@@ -24,6 +25,8 @@ pub struct Run {
     metrics: Option<MetricsWriter>,
     /// Metrics of the step under way.
     pending: Vec<(String, f64)>,
+    /// Those of the last step, the loss too if it was read: they go with its checkpoint.
+    noted: Vec<(String, f64)>,
     progress: Progress,
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
@@ -62,7 +65,7 @@ impl Run {
         let metrics = if complete { None } else { Some(open_metrics(training, first)?) };
         Ok(Run {
             training: training.clone(),
-            saver,
+            saving: Saving::new(saver, training.background),
             options,
             begun,
             seed,
@@ -70,6 +73,7 @@ impl Run {
             newest,
             metrics,
             pending: Vec::new(),
+            noted: Vec::new(),
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
@@ -122,21 +126,23 @@ impl Run {
         let last = self.done == self.training.steps;
         let log = self.done.is_multiple_of(self.training.log_every) || last;
         let mut shown = None;
+        self.noted.clear();
         if log || save || !self.pending.is_empty() {
             let value = outputs.scalar(loss)?;
             if let Some(warning) = self.watch.check(self.done, value)? {
                 self.progress.say(warning);
             }
             shown = Some(value);
-            let mut row = vec![("loss", f64::from(value))];
-            row.extend(self.pending.iter().map(|(name, value)| (name.as_str(), *value)));
+            self.noted.push(("loss".to_owned(), f64::from(value)));
+            self.noted.append(&mut self.pending);
+            let row: Vec<(&str, f64)> =
+                self.noted.iter().map(|(name, value)| (name.as_str(), *value)).collect();
             let metrics = match &mut self.metrics {
                 Some(metrics) => metrics,
                 // The program goes on although all steps are done.
                 none => none.insert(open_metrics(&self.training, self.done - 1)?),
             };
             metrics.write(self.done, &row)?;
-            self.pending.clear();
         }
         self.progress.update(self.done, shown);
         if save {
@@ -165,6 +171,9 @@ impl Run {
     /// [`Training::on_non_finite`] says, and so never push out an older checkpoint either. Other
     /// variables are not looked at, since a mask of −∞ is a value like any other.
     ///
+    /// [Behind the training](Training::save_in_background), the file is whole when the next save or
+    /// [`Run::finish`] returns.
+    ///
     /// # Errors
     /// [`TrainingError::NonFiniteVariables`] or [`TrainingError::Checkpoint`]; what was saved
     /// before is untouched then.
@@ -183,7 +192,11 @@ impl Run {
         self.refuse_non_finite(session)?;
         // First, since a run that goes on from this checkpoint does not write its rows again.
         let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);
-        let file = self.saver.save(session, self.done, &self.options)?;
+        let options = self
+            .noted
+            .iter()
+            .fold(self.options.clone(), |options, (name, value)| options.metric(name, *value));
+        let file = self.saving.save(session, self.done, &options)?;
         Ok((&self.newest.insert((self.done, file)).1, flushed))
     }
 
@@ -225,7 +238,9 @@ impl Run {
             self.progress.say(format_args!("the losses were not drawn: {error}"));
         }
         self.progress.finish();
-        saved
+        let file = saved?;
+        self.saving.wait()?;
+        Ok(file)
     }
 
     fn draw(&mut self) -> Result<(), MetricsError> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Checkpoint, RestoreOptions, RestorePlan, RestoreReport, SaveOptions, Saver,
+    Better, Checkpoint, RestoreOptions, RestorePlan, RestoreReport, SaveOptions, Saver,
 };
 use warmstart_gpu::Session;
 use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
@@ -57,6 +57,9 @@ pub struct Training {
     pub(crate) on_non_finite: OnNonFinite,
     pub(crate) quiet: bool,
     restore: RestoreOptions,
+    keep_every_steps: u64,
+    keep_best: Vec<(String, Better, usize)>,
+    pub(crate) background: bool,
 }
 
 /// What a run began with.
@@ -128,7 +131,19 @@ impl Training {
             on_non_finite: OnNonFinite::Stop,
             quiet: false,
             restore: RestoreOptions::new(),
+            keep_every_steps: 0,
+            keep_best: Vec::new(),
+            background: false,
         }
+    }
+
+    /// The saver with the rules that were said.
+    fn saver(&self) -> Saver {
+        let saver =
+            Saver::new(&self.directory).keep(self.keep).keep_every_steps(self.keep_every_steps);
+        self.keep_best.iter().fold(saver, |saver, (metric, better, checkpoints)| {
+            saver.keep_best(metric, *better, *checkpoints)
+        })
     }
 
     /// Train until so many steps are done, those of earlier runs included; 1,000 if not said. A
@@ -155,10 +170,36 @@ impl Training {
         self
     }
 
-    /// How many checkpoints to keep, 3 if not said; 0 keeps all.
+    /// How many of the newest checkpoints to keep, 3 if not said; 0 is no such rule, and without any
+    /// rule all are kept.
     #[must_use]
     pub fn keep(mut self, checkpoints: usize) -> Training {
         self.keep = checkpoints;
+        self
+    }
+
+    /// Keep also each checkpoint whose step is a multiple of this; 0 takes the rule back.
+    #[must_use]
+    pub fn keep_every_steps(mut self, steps: u64) -> Training {
+        self.keep_every_steps = steps;
+        self
+    }
+
+    /// Keep also so many checkpoints with the best values of a metric: the `loss` or one that is
+    /// [noted](Run::metric) for the step that is saved. A checkpoint without the metric is never a
+    /// best one.
+    #[must_use]
+    pub fn keep_best(mut self, metric: &str, better: Better, checkpoints: usize) -> Training {
+        self.keep_best.push((metric.to_owned(), better, checkpoints));
+        self
+    }
+
+    /// Save behind the training: the device copies the variables, which takes
+    /// [`Session::snapshot_bytes`] of memory more, and a thread writes them while training goes on.
+    /// A save waits for the one before; its failure is told by the next one or by [`Run::finish`].
+    #[must_use]
+    pub fn save_in_background(mut self) -> Training {
+        self.background = true;
         self
     }
 
@@ -229,7 +270,7 @@ impl Training {
         let def = graph.finish()?;
         let optimizer = serde_json::to_string(optimizer)?;
         let options = SaveOptions::new().graph(&def).optimizer(optimizer.as_str());
-        let saver = Saver::new(&self.directory).keep(self.keep);
+        let saver = self.saver();
         saver.create_directory()?;
         let lock = RunLock::take(&self.directory)?;
         let (first, seed, begun) = match saver.latest()? {

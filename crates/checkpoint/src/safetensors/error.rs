@@ -2,11 +2,12 @@
 
 use super::recognise::FileKind;
 use crate::tensor::FileDType;
+use crate::tensorflow::BundleError;
 use warmstart_graph::Shape;
 
 warmstart_graph::debug_as_display!(FormatError);
 
-/// Why a file is not a well-formed safetensors file.
+/// Why a file is not a well-formed checkpoint.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FormatError {
@@ -22,7 +23,7 @@ pub enum FormatError {
         length: u64,
     },
     /// The file is something else, and what it is can be told.
-    #[error("this is not a safetensors file but {kind}: {}", .kind.help())]
+    #[error("this is {kind}: {}", .kind.help())]
     Recognised {
         /// What it is.
         kind: FileKind,
@@ -208,6 +209,85 @@ pub enum FormatError {
         /// Bytes of the file.
         file_length: u64,
     },
+    /// The index of a checkpoint in several files and the files do not fit.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
+    /// A TensorFlow checkpoint is damaged.
+    #[error(transparent)]
+    TensorFlow(#[from] BundleError),
+}
+
+/// Why a checkpoint in several safetensors files cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShardsError {
+    /// The index is not the JSON that it should be.
+    #[error("the index is malformed: {message}; copy or write it again")]
+    Index {
+        /// What is wrong.
+        message: String,
+    },
+    /// A file of the index lies elsewhere.
+    #[error(
+        "the index names the file `{shard}`, which is not inside its folder: do not trust this          checkpoint; if it is yours, put all its files into one folder"
+    )]
+    Outside {
+        /// The name.
+        shard: String,
+    },
+    /// A file of the index does not exist.
+    #[error(
+        "its file `{shard}` does not exist, and with it {}: copy it beside the index",
+        lost(.tensors)
+    )]
+    Absent {
+        /// The name.
+        shard: String,
+        /// The tensors that should be in it.
+        tensors: Vec<String>,
+    },
+    /// A tensor is not in the file that should have it.
+    #[error(
+        "the index has tensor `{tensor}` in `{shard}`, but that file does not hold it: copy the          index and all files again, from one place"
+    )]
+    NotInShard {
+        /// The file.
+        shard: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A file has a tensor that the index does not know, or knows to be elsewhere.
+    #[error(
+        "`{shard}` holds tensor `{tensor}`, which the index does not have there: copy the index and          all files again, from one place"
+    )]
+    NotInIndex {
+        /// The file.
+        shard: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// Two files were saved at different steps.
+    #[error(
+        "`{shard}` and `{other}` were saved at different steps: copy all files again, from one save"
+    )]
+    OtherStep {
+        /// One file.
+        shard: String,
+        /// The other.
+        other: String,
+    },
+}
+
+/// Tensors that are gone, the first few by name.
+pub(crate) fn lost(tensors: &[String]) -> String {
+    const NAMED: usize = 5;
+    let named: Vec<String> = tensors.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = match tensors.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let tensor = if tensors.len() == 1 { "tensor" } else { "tensors" };
+    format!("{tensor} {}{more}", named.join(", "))
 }
 
 fn in_tensor(tensor: &Option<String>) -> String {

@@ -15,11 +15,14 @@
 mod error;
 mod read;
 mod recognise;
+mod sharded;
 mod write;
 
-pub use error::FormatError;
+pub(crate) use error::lost;
+pub use error::{FormatError, ShardsError};
 pub(crate) use read::{Header, HeaderError};
 pub use recognise::FileKind;
+pub(crate) use sharded::open_sharded;
 pub(crate) use write::{Planned, make_header};
 
 /// The longest header that readers of this format take.

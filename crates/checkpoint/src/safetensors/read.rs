@@ -277,7 +277,7 @@ fn check(parsed: Parsed, data: u64, file_length: u64) -> Result<Header, FormatEr
         if end > file_length {
             return Err(FormatError::CutShort { tensor: name, end, file_length });
         }
-        entries.push(TensorEntry { name, dtype, shape, range: offset..end });
+        entries.push(TensorEntry::new(name, dtype, shape, offset..end));
     }
     if data + filled != file_length {
         return Err(FormatError::Trailing { end: data + filled, file_length });

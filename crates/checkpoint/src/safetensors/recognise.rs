@@ -1,6 +1,7 @@
 //! What a file is that is not safetensors, told by its content.
 
 use crate::read_at::{Filled, ReadAt};
+use crate::tensorflow::{has_data, index_of};
 use std::fmt;
 use std::path::Path;
 
@@ -34,6 +35,10 @@ pub enum FileKind {
     Gguf,
     /// The `.index` of a TensorFlow bundle, or a TensorFlow checkpoint of before 2016.
     TensorFlowTable,
+    /// What TensorFlow's first `Saver` wrote, until 2016.
+    TensorFlowV1,
+    /// The `.meta` beside a TensorFlow bundle: its graph.
+    TensorFlowMeta,
     /// The `.data-00000-of-00001` of a TensorFlow bundle.
     TensorFlowData,
     /// The name that the files of a TensorFlow bundle begin with, such as `model.ckpt`.
@@ -79,13 +84,16 @@ impl FileKind {
             }
             Gguf => "use the safetensors file that it was converted from",
             TensorFlowTable | TensorFlowData | TensorFlowPrefix | TensorFlowState => {
-                "TensorFlow's checkpoints are not read yet; in Python, convert it with \
-                 `tf.train.load_checkpoint` and `safetensors.numpy.save_file`"
+                "open it by the name that TensorFlow gave it, with all its files beside it"
             }
-            ShardIndex => {
-                "checkpoints in several files are not read yet; in Python, join them with \
-                 `safetensors.torch.load_file` and `safetensors.torch.save_file`"
+            TensorFlowV1 => {
+                "in Python, read it with `tf.compat.v1.train.NewCheckpointReader` and save it with \
+                 `safetensors.numpy.save_file`"
             }
+            TensorFlowMeta => {
+                "it holds no weights; open the `.index` beside it, or name both without their ends"
+            }
+            ShardIndex => "open it by its own name, `<name>.safetensors.index.json`",
             Json => "name the `.safetensors` file beside it",
         }
     }
@@ -113,6 +121,10 @@ impl fmt::Display for FileKind {
             TensorFlowTable => {
                 "a TensorFlow table: the `.index` of a checkpoint, or a checkpoint of before 2016"
             }
+            TensorFlowV1 => {
+                "a TensorFlow checkpoint in the format of before 2016 (Saver V1)"
+            }
+            TensorFlowMeta => "the graph of a TensorFlow checkpoint",
             TensorFlowData => "the data of a TensorFlow checkpoint",
             TensorFlowPrefix => "the prefix of a TensorFlow checkpoint",
             TensorFlowState => {
@@ -141,8 +153,16 @@ impl FileKind {
         {
             return Some(FileKind::TensorFlowData);
         }
-        let index = path.with_file_name(format!("{name}.index"));
-        (!path.exists() && index.is_file()).then_some(FileKind::TensorFlowPrefix)
+        if path.is_file() {
+            return match name.rsplit_once('.') {
+                Some((_, "index")) => Some(FileKind::TensorFlowTable),
+                Some((_, "meta")) => Some(FileKind::TensorFlowMeta),
+                None if name == "checkpoint" => Some(FileKind::TensorFlowState),
+                _ => None,
+            };
+        }
+        let prefix = || index_of(path).is_file() || has_data(&index_of(path));
+        (!path.exists() && prefix()).then_some(FileKind::TensorFlowPrefix)
     }
 }
 

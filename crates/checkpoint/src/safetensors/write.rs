@@ -2,7 +2,7 @@
 
 use super::{LENGTH, METADATA_KEY};
 use crate::tensor::FileDType;
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
 use warmstart_graph::Shape;
 
@@ -50,7 +50,8 @@ impl Serialize for HeaderText<'_> {
         for tensor in self.tensors {
             let data_offsets = (begin, begin + tensor.bytes);
             begin = data_offsets.1;
-            let dtype = tensor.dtype.safetensors_name();
+            let no_name = || S::Error::custom(format!("safetensors has no {}", tensor.dtype));
+            let dtype = tensor.dtype.safetensors_name().ok_or_else(no_name)?;
             map.serialize_entry(tensor.name, &Entry { dtype, shape: tensor.shape, data_offsets })?;
         }
         map.end()

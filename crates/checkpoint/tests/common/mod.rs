@@ -1,7 +1,9 @@
 //! What the tests on a device share.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use warmstart_checkpoint::{Checkpoint, TensorEntry};
 use warmstart_gpu::{Gpu, GpuOptions, MemoryKind, Session};
 use warmstart_graph::{DType, Initializer, Location, Role, Shape, TensorData, Variable};
 
@@ -62,4 +64,39 @@ pub fn f32s(values: &[f32]) -> TensorData {
 
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The value of a tensor in a checkpoint.
+pub fn value(checkpoint: &Checkpoint, tensor: &TensorEntry) -> Vec<u8> {
+    let mut value = vec![0; tensor.bytes() as usize];
+    checkpoint.read(tensor, 0, &mut value).unwrap();
+    value
+}
+
+/// Holds dtype, shape and every byte of all tensors that `expected.json` has bytes of against it,
+/// and tells how many those are.
+pub fn check_expected(checkpoint: &Checkpoint, expected: &Path) -> usize {
+    let expected = std::fs::read_to_string(expected).unwrap().replace("NaN", "null");
+    let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    let mut checked = 0;
+    for (name, about) in expected["tensors"].as_object().unwrap() {
+        if name == "_CHECKPOINTABLE_OBJECT_GRAPH" {
+            // What the names are made from.
+            assert!(checkpoint.tensor(name).is_none());
+            continue;
+        }
+        let tensor = checkpoint.tensor(name).unwrap_or_else(|| panic!("no tensor `{name}`"));
+        let shape: Vec<usize> = serde_json::from_value(about["shape"].clone()).unwrap();
+        assert_eq!(tensor.shape[..], shape, "{name}");
+        let dtype = about["dtype"].as_str().unwrap().trim_start_matches("torch.");
+        let short = dtype.replace("uint", "u").replace("int", "i").replace("bfloat", "bf");
+        let short = short.replace("float", "f").replace("complex", "c");
+        assert_eq!(tensor.dtype.name(), short, "{name}");
+        let Some(digest) = about["sha256_le_bytes"].as_str() else { continue };
+        let found = Sha256::digest(value(checkpoint, tensor));
+        let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, digest, "{name}");
+        checked += 1;
+    }
+    checked
 }

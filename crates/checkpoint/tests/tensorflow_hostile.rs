@@ -1,0 +1,267 @@
+//! Bundles that were changed, and bundles made to harm: an error or the same values, never a panic,
+//! and no memory beyond what the files' size allows.
+
+mod common;
+
+use common::{fixture, session, value, variable};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use std::fs;
+use std::path::Path;
+use warmstart_checkpoint::{Checkpoint, CheckpointError, RestoreOptions};
+
+const FIXTURES: [(&str, &str); 4] = [
+    ("tf1_linear", "model.ckpt"),
+    ("tf1_partitioned", "model.ckpt"),
+    ("tf1_dtypes", "model.ckpt"),
+    ("tf2_keras2", "ckpt-1"),
+];
+
+fn files(which: usize) -> (Vec<u8>, Vec<u8>) {
+    let (folder, prefix) = FIXTURES[which];
+    let read = |end: &str| {
+        fs::read(fixture("tensorflow").join(folder).join(format!("{prefix}{end}"))).unwrap()
+    };
+    (read(".index"), read(".data-00000-of-00001"))
+}
+
+fn write(directory: &Path, index: &[u8], data: &[u8]) {
+    fs::write(directory.join("m.index"), index).unwrap();
+    fs::write(directory.join("m.data-00000-of-00001"), data).unwrap();
+}
+
+/// Names and values; of strings, which have no checksum of their bytes, only the names.
+type Values = Vec<(String, Option<Vec<u8>>)>;
+
+fn values(directory: &Path) -> Result<Values, CheckpointError> {
+    let checkpoint = Checkpoint::open(directory.join("m"))?;
+    if let Some(damaged) = checkpoint.verify().damaged.into_iter().next() {
+        return Err(damaged);
+    }
+    let one = |tensor: &warmstart_checkpoint::TensorEntry| {
+        let summed = checkpoint.checksum(&tensor.name).is_some();
+        (tensor.name.clone(), summed.then(|| value(&checkpoint, tensor)))
+    };
+    Ok(checkpoint.tensors().iter().map(one).collect())
+}
+
+fn mask(sum: u32) -> u32 {
+    sum.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Where the first block ends: where its checksum is right.
+fn first_block(index: &[u8]) -> usize {
+    let right = |&end: &usize| {
+        index[end + 1..end + 5] == mask(crc32c::crc32c(&index[..=end])).to_le_bytes()
+    };
+    (0..index.len() - 5).find(right).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn changed_files_are_refused_or_the_same(
+        which in 0..FIXTURES.len(),
+        in_index in any::<bool>(),
+        at in any::<Index>(),
+        bit in 0u8..8,
+        cut in any::<bool>(),
+    ) {
+        let (mut index, mut data) = files(which);
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &index, &data);
+        let expected = values(directory.path()).unwrap();
+        let changed = if in_index { &mut index } else { &mut data };
+        let at = at.index(changed.len());
+        if cut { changed.truncate(at) } else { changed[at] ^= 1 << bit }
+        write(directory.path(), &index, &data);
+        if let Ok(found) = values(directory.path()) {
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    /// With the block's checksum made right again, so that what lies behind it is tried.
+    #[test]
+    fn nonsense_with_right_checksums_is_no_panic(
+        which in 0..FIXTURES.len(),
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..5),
+    ) {
+        let (mut index, data) = files(which);
+        let end = first_block(&index);
+        for (at, byte) in changes {
+            index[at.index(end)] = byte;
+        }
+        let sum = mask(crc32c::crc32c(&index[..=end]));
+        index[end + 1..end + 5].copy_from_slice(&sum.to_le_bytes());
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &index, &data);
+        let _ = values(directory.path());
+    }
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 128 {
+        bytes.push(value as u8 | 128);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A number as a field of a message.
+fn number(field: u8, value: u64) -> Vec<u8> {
+    [vec![field << 3], varint(value)].concat()
+}
+
+/// A message or bytes as a field of a message.
+fn message(field: u8, bytes: &[u8]) -> Vec<u8> {
+    [vec![field << 3 | 2], varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn shape(extents: &[u64]) -> Vec<u8> {
+    let dims: Vec<u8> = extents.iter().flat_map(|&n| message(2, &number(1, n))).collect();
+    message(2, &dims)
+}
+
+fn slice(extents: &[(u64, u64)]) -> Vec<u8> {
+    let extent =
+        |&(start, length): &(u64, u64)| message(1, &[number(1, start), number(2, length)].concat());
+    message(7, &extents.iter().flat_map(extent).collect::<Vec<u8>>())
+}
+
+/// The entry of an `f32` tensor.
+fn entry(extents: &[u64], offset: u64, data: &[u8]) -> Vec<u8> {
+    let sum = mask(crc32c::crc32c(data)).to_le_bytes();
+    let place = [number(4, offset), number(5, data.len() as u64), vec![6 << 3 | 5], sum.to_vec()];
+    [number(1, 1), shape(extents), place.concat()].concat()
+}
+
+fn block(file: &mut Vec<u8>, contents: &[u8]) -> Vec<u8> {
+    let handle = [varint(file.len() as u64), varint(contents.len() as u64)].concat();
+    let summed = [contents, &[0]].concat();
+    file.extend(&summed);
+    file.extend(mask(crc32c::crc32c(&summed)).to_le_bytes());
+    handle
+}
+
+/// An index of one block, with these entries after the header.
+fn index(entries: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
+    let header = (&b""[..], number(1, 1));
+    let mut contents = Vec::new();
+    for (key, value) in [&[header], entries].concat() {
+        contents.push(0);
+        contents.extend(varint(key.len() as u64));
+        contents.extend(varint(value.len() as u64));
+        contents.extend(key);
+        contents.extend(value);
+    }
+    contents.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+    finished(&contents)
+}
+
+fn finished(contents: &[u8]) -> Vec<u8> {
+    let mut file = Vec::new();
+    let data = block(&mut file, contents);
+    let entry = [&[0, 1, data.len() as u8, b'~'][..], &data, &[0, 0, 0, 0, 1, 0, 0, 0]].concat();
+    let handle = block(&mut file, &entry);
+    let mut footer = [&[0, 0][..], &handle].concat();
+    footer.resize(40, 0);
+    file.extend(footer);
+    file.extend(0xdb47_7524_8b80_fb57_u64.to_le_bytes());
+    file
+}
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// `w` [2, 3] in columns 0 and 1, and column 2.
+fn in_columns() -> (Vec<u8>, Vec<u8>) {
+    let (left, right) = (floats(&[0.0, 1.0, 3.0, 4.0]), floats(&[2.0, 5.0]));
+    let slices = [slice(&[(0, 2), (0, 2)]), slice(&[(0, 2), (2, 1)])].concat();
+    let entries = [
+        (&b"\0w\0\x01\x01\x02\x80\x82\x80\x82"[..], entry(&[2, 2], 0, &left)),
+        (b"\0w\0\x01\x01\x02\x80\x82\x82\x81", entry(&[2, 1], 16, &right)),
+        (b"w", [number(1, 1), shape(&[2, 3]), slices].concat()),
+    ];
+    (index(&entries), [left, right].concat())
+}
+
+#[test]
+fn slices_of_columns_are_put_together() {
+    let directory = tempfile::tempdir().unwrap();
+    let (index, mut data) = in_columns();
+    write(directory.path(), &index, &data);
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    let whole = floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let tensor = checkpoint.tensor("w").unwrap();
+    assert_eq!(value(&checkpoint, tensor), whole);
+    for at in 0..whole.len() {
+        let mut part = vec![0; whole.len() - at];
+        checkpoint.read(tensor, at as u64, &mut part).unwrap();
+        assert_eq!(part, whole[at..]);
+    }
+    assert!(checkpoint.read(tensor, 1, &mut [0; 24]).is_err());
+    let mut session = session(&[variable("w", [2, 3])]);
+    let plan = checkpoint.plan(&session, &RestoreOptions::new());
+    plan.restore(&mut session).unwrap();
+    assert_eq!(common::bytes(&session, "w"), whole);
+    // A slice's checksum counts, though they make up none of the whole.
+    data[20] ^= 1;
+    write(directory.path(), &index, &data);
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    let plan = checkpoint.plan(&session, &RestoreOptions::new());
+    let message = plan.restore(&mut session).unwrap_err().to_string();
+    assert!(message.contains("`w` at file offset 16 has checksum"), "{message}");
+    assert_eq!(common::bytes(&session, "w"), whole);
+}
+
+fn told(entries: &[(&[u8], Vec<u8>)], data: &[u8]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &index(entries), data);
+    Checkpoint::open(directory.path().join("m")).unwrap_err().to_string()
+}
+
+#[test]
+fn entries_that_make_no_sense_are_named() {
+    let data = floats(&[1.0, 2.0]);
+    let whole = entry(&[2], 0, &data);
+    let says = |entry: Vec<u8>, words: &str| {
+        let message = told(&[(b"a/b", entry)], &data);
+        assert!(message.contains("`a/b`") && message.contains(words), "{message}");
+    };
+    says(entry(&[3], 0, &data), "takes 12 bytes");
+    says(entry(&[u64::MAX], 0, &data), "shape that is not known");
+    says(entry(&[1 << 40, 1 << 40], 0, &data), "overflows");
+    says(entry(&[2], 1, &data), "only 7 of them");
+    says(entry(&[2], u64::MAX, &data), "negative or too large");
+    says(entry(&[2], i64::MAX as u64, &data), "negative or too large");
+    says([number(3, 1), whole.clone()].concat(), "shard 1 of 1");
+    says([number(3, u64::MAX), whole.clone()].concat(), "shard -1 of 1");
+    says([whole.clone(), number(1, 0)].concat(), "in place of a dtype");
+    says([whole.clone(), slice(&[(0, 1)])].concat(), "names a slice that is not there");
+    says([whole.clone(), slice(&[(0, 1), (0, 1)])].concat(), "another rank");
+    says([whole.clone(), slice(&[(1, 2)])].concat(), "beyond its shape");
+    says(b"\xff".to_vec(), "cannot be read");
+    assert!(told(&[(b"\xff", whole)], &data).contains("not UTF-8"));
+}
+
+/// Keys that share long beginnings take little of the file and much memory.
+#[test]
+fn an_index_cannot_ask_for_more_memory_than_its_size_allows() {
+    let long = vec![b'a'; 50_000];
+    let mut contents = vec![0, 0, 2];
+    contents.extend(number(1, 1));
+    contents.extend([vec![0], varint(50_000), varint(0), long].concat());
+    for _ in 0..20_000 {
+        // All of the one before, and one byte more.
+        contents.extend([varint(50_000), vec![1, 0, b'b']].concat());
+    }
+    contents.extend([0, 0, 0, 0, 1, 0, 0, 0]);
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &finished(&contents), b"");
+    let message = Checkpoint::open(directory.path().join("m")).unwrap_err().to_string();
+    assert!(message.contains("malformed"), "{message}");
+}
