@@ -131,12 +131,11 @@ impl<'a> Summed<'a> {
     }
 }
 
+/// Reads from an offset on.
+type Read<'a> = dyn Fn(u64, &mut [u8]) -> Result<(), CheckpointError> + 'a;
+
 /// Goes on summing with what `read` has in this range.
-fn sum(
-    mut crc: u32,
-    range: Range<u64>,
-    read: &dyn Fn(u64, &mut [u8]) -> Result<(), CheckpointError>,
-) -> Result<u32, CheckpointError> {
+fn sum(mut crc: u32, range: Range<u64>, read: &Read<'_>) -> Result<u32, CheckpointError> {
     SCRATCH_BYTES.with_borrow_mut(|scratch| {
         let mut at = range.start;
         while at < range.end {

@@ -191,7 +191,9 @@ mod tests {
         file
     }
 
-    fn read(file: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BundleError> {
+    type Entry = (Vec<u8>, Vec<u8>);
+
+    fn read(file: &[u8]) -> Result<Vec<Entry>, BundleError> {
         let mut found = Vec::new();
         read_table(file, &mut |key, value, _| {
             found.push((key.to_vec(), value.to_vec()));
