@@ -3,11 +3,10 @@
 //
 // An invocation makes four elements: one Philox block.
 
-// How an element is made. Software adapters compute every branch whose condition they learn only as
-// they run, so what is the same for a whole variable is a constant of the pipeline.
-override kind: u32 = 0u;
-// 1: elements are f16, two to a word.
-override half: u32 = 0u;
+// Constants, since software adapters compute every branch that they cannot rule out.
+override KIND: u32 = 2u;
+// Elements are f16, two to a word.
+override HALF: bool = false;
 
 struct Parameters {
     elements: u32,
@@ -24,7 +23,6 @@ struct Parameters {
     seed_high: u32,
     // Always 0, which no compiler knows: see `apply`.
     zero: u32,
-    padding: u32,
     scale: f32,
     shift: f32,
     lowest: f32,
@@ -127,23 +125,19 @@ fn to_half(value: f32) -> u32 {
 }
 
 fn element_bits(element: u32, word: u32) -> u32 {
-    switch kind {
-        case FILL: { return parameters.bits; }
-        case IDENTITY: {
-            let row = element / parameters.columns;
-            return select(0u, parameters.bits, element - row * parameters.columns == row);
-        }
-        default: {
-            var value = 0.0;
-            if kind == UNIFORM {
-                value = uniform_value(word);
-            } else {
-                value = normal_value(word);
-            }
-            if half == 1u { return to_half(value); }
-            return bitcast<u32>(value);
-        }
+    if KIND == FILL { return parameters.bits; }
+    if KIND == IDENTITY {
+        let row = element / parameters.columns;
+        return select(0u, parameters.bits, element - row * parameters.columns == row);
     }
+    var value = 0.0;
+    if KIND == UNIFORM {
+        value = uniform_value(word);
+    } else {
+        value = normal_value(word);
+    }
+    if HALF { return to_half(value); }
+    return bitcast<u32>(value);
 }
 
 @compute @workgroup_size(64)
@@ -156,21 +150,25 @@ fn main(
     // The last row of groups may reach beyond the variable; `block * 4` must not wrap around.
     if block > (parameters.elements - 1u) / 4u { return; }
     var words = vec4<u32>(0u);
-    if kind >= UNIFORM { words = philox(block); }
+    if KIND >= UNIFORM { words = philox(block); }
     let first = block * 4u;
-    var made = array<u32, 4>(0u, 0u, 0u, 0u);
-    for (var lane = 0u; lane < 4u; lane++) {
-        let element = first + lane;
-        if element < parameters.elements { made[lane] = element_bits(element, words[lane]); }
-    }
-    if half == 1u {
-        output[block * 2u] = made[0] | (made[1] << 16u);
-        if first + 2u < parameters.elements {
-            output[block * 2u + 1u] = made[2] | (made[3] << 16u);
+    let made = vec4<u32>(
+        element_bits(first, words.x),
+        element_bits(first + 1u, words.y),
+        element_bits(first + 2u, words.z),
+        element_bits(first + 3u, words.w),
+    );
+    let left = parameters.elements - first;
+    if HALF {
+        // The word of the last element is whole, with a zero beside it.
+        output[block * 2u] = made.x | (select(0u, made.y, left > 1u) << 16u);
+        if left > 2u {
+            output[block * 2u + 1u] = made.z | (select(0u, made.w, left > 3u) << 16u);
         }
         return;
     }
-    for (var lane = 0u; lane < 4u; lane++) {
-        if first + lane < parameters.elements { output[first + lane] = made[lane]; }
-    }
+    output[first] = made.x;
+    if left > 1u { output[first + 1u] = made.y; }
+    if left > 2u { output[first + 2u] = made.z; }
+    if left > 3u { output[first + 3u] = made.w; }
 }

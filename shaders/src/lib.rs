@@ -45,6 +45,9 @@ shaders! {
     MATMUL_NAIVE = "matmul_naive.wgsl";
     /// Matrix product with a tile of results in registers, for software adapters.
     MATMUL_REGISTER = "matmul_register.wgsl";
+    /// Matrix product whose lanes hand each other what they load, for software adapters with
+    /// subgroups of eight.
+    MATMUL_SUBGROUP = "matmul_subgroup.wgsl";
     /// Matrix product with tiles in workgroup memory, for GPUs.
     MATMUL_TILE = "matmul_tile.wgsl";
 }
@@ -65,8 +68,18 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("optimizer_scalars", &[FUNCTIONS, OPTIMIZER_SCALARS]),
     ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
     ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
+    ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_SUBGROUP]),
     ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
 ];
+
+/// The section of [`MATMUL_SUBGROUP`] that reads two neighbours of an operand, `a` or `b`, that is
+/// bound as `array<u64>`.
+pub fn read_pair(operand: &str) -> String {
+    format!(
+        "fn {operand}_pair(i: u32) -> vec2<f32> {{\n    let pair = {operand}[i >> 1u];\n    \
+            return bitcast<vec2<f32>>(vec2<u32>(u32(pair), u32(pair >> 32u)));\n}}\n"
+    )
+}
 
 /// Replaces the parts of a template that are named; the others keep their defaults.
 ///
@@ -106,8 +119,10 @@ mod tests {
                 .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
             naga::valid::Validator::new(
                 naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::default(),
+                naga::valid::Capabilities::default() | naga::valid::Capabilities::SUBGROUP,
             )
+            .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
+            .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)
             .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
         }

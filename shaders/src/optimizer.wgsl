@@ -53,9 +53,13 @@ fn main(
     let block = blocks[index];
     let rate = scalars.learning_rate;
     let decay = select(0.0, WEIGHT_DECAY, block.decays != 0u);
+    // Read once, not for each element.
+    let factor = scalars.gradient_factor;
+    let correction1 = scalars.correction1;
+    let correction2 = scalars.correction2;
     for (var k = local.x; k < block.length; k += 64u) {
         var parameter = parameters[block.parameter + k];
-        var gradient = gradients[block.gradient + k] * scalars.gradient_factor;
+        var gradient = gradients[block.gradient + k] * factor;
         if (ADAM && DECOUPLED) {
             parameter -= rate * decay * parameter;
         } else {
@@ -67,7 +71,7 @@ fn main(
             let v = BETA2 * slots1[block.slot1 + k] + REST2 * gradient * gradient;
             slots0[block.slot0 + k] = m;
             slots1[block.slot1 + k] = v;
-            direction = (m / scalars.correction1) / (sqrt(v / scalars.correction2) + EPSILON);
+            direction = (m / correction1) / (sqrt(v / correction2) + EPSILON);
         } else if (MOMENTUM != 0.0) {
             let velocity = MOMENTUM * slots0[block.slot0 + k] + gradient;
             slots0[block.slot0 + k] = velocity;

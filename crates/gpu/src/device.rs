@@ -56,6 +56,7 @@ struct Inner {
     queue: wgpu::Queue,
     limits: wgpu::Limits,
     features: wgpu::Features,
+    subgroup_sizes: [u32; 2],
     summary: AdapterSummary,
     memory: MemoryKind,
     staging_bytes: u64,
@@ -148,6 +149,12 @@ impl Gpu {
     /// Whether the adapter is a software one.
     pub fn is_cpu(&self) -> bool {
         self.0.summary.device_type == wgpu::DeviceType::Cpu
+    }
+
+    /// How many invocations a subgroup has, if shaders may use subgroups and all are of one size.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        let [least, most] = self.0.subgroup_sizes;
+        (self.0.features.contains(wgpu::Features::SUBGROUP) && least == most).then_some(least)
     }
 
     /// How variables are filled.
@@ -330,6 +337,8 @@ fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
         wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
     // Elsewhere a mappable variable would live in host memory, across the bus from its kernels.
     wanted.set(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, shared);
+    // Products on software adapters read two elements as one integer.
+    wanted.set(wgpu::Features::SHADER_INT64, info.device_type == wgpu::DeviceType::Cpu);
     wanted
 }
 
@@ -385,6 +394,7 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
     Ok(Gpu(Arc::new(Inner {
         limits: device.limits(),
         features: device.features(),
+        subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
         summary: AdapterSummary::of(0, &info),
         memory,
         staging_bytes: options.staging_bytes,

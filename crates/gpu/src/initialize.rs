@@ -6,8 +6,6 @@ use crate::origin::Origin;
 use crate::session::{Session, write};
 use crate::store::Entry;
 use bytemuck::{Pod, Zeroable};
-use std::collections::{HashMap, hash_map};
-use std::sync::Arc;
 use warmstart_graph::{
     DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
 };
@@ -111,22 +109,14 @@ struct Parameters {
     stream: [u32; 2],
     key: [u32; 2],
     zero: u32,
-    padding: u32,
     scale: f32,
     shift: f32,
     lowest: f32,
     highest: f32,
 }
 
-/// What the kernel is compiled for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Kernel {
-    kind: u32,
-    half: bool,
-}
-
 impl Parameters {
-    /// With the kind of kernel; `None` for what the host makes.
+    /// With the kernel's `KIND`. `None` for what the host makes.
     fn of(recipe: &Recipe) -> Option<(u32, Parameters)> {
         let none = Parameters::default();
         Some(match recipe {
@@ -158,15 +148,16 @@ impl Parameters {
     }
 }
 
-/// A variable to make on the device.
-struct Job<'a> {
-    entry: &'a Entry,
-    kernel: Kernel,
-    parameters: Parameters,
-}
-
 /// Four elements an invocation, 64 invocations a group, as in `initialize.wgsl`.
 const ELEMENTS_PER_GROUP: u32 = 256;
+
+/// A variable and how its values are made.
+struct Job<'a> {
+    entry: &'a Entry,
+    /// The kernel's constants.
+    constants: [(&'static str, f64); 2],
+    parameters: Parameters,
+}
 
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
@@ -181,8 +172,10 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
             (Some((kind, parameters)), _) => {
                 // A variable is at most one binding: fewer than 2^32 elements.
                 let elements = variable.shape.elements() as u32;
-                let kernel = Kernel { kind, half: variable.dtype == DType::F16 };
-                jobs.push(Job { entry, kernel, parameters: Parameters { elements, ..parameters } });
+                let half = f64::from(u8::from(variable.dtype == DType::F16));
+                let constants = [("KIND", f64::from(kind)), ("HALF", half)];
+                let parameters = Parameters { elements, ..parameters };
+                jobs.push(Job { entry, constants, parameters });
             }
             (None, recipe) => {
                 write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
@@ -199,19 +192,15 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
 
 fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
     let what = "initializing variables";
-    let mut pipelines: HashMap<Kernel, Arc<wgpu::ComputePipeline>> = HashMap::new();
-    for Job { kernel, .. } in jobs {
-        if let hash_map::Entry::Vacant(place) = pipelines.entry(*kernel) {
-            let constants =
-                [("kind", f64::from(kernel.kind)), ("half", f64::from(u8::from(kernel.half)))];
-            place.insert(gpu.pipeline("initialize", INITIALIZE, &constants)?);
-        }
+    let mut pipelines = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        pipelines.push(gpu.pipeline("initialize", INITIALIZE, &job.constants)?);
     }
     let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
     let size = size_of::<Parameters>();
     let mut uniforms = vec![0u8; jobs.len() * stride];
-    for (place, job) in uniforms.chunks_exact_mut(stride).zip(jobs) {
-        place[..size].copy_from_slice(bytemuck::bytes_of(&job.parameters));
+    for (place, Job { parameters, .. }) in uniforms.chunks_exact_mut(stride).zip(jobs) {
+        place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
     }
     let upload = |label, bytes: &[u8], usage| {
         let usage = usage | wgpu::BufferUsages::COPY_DST;
@@ -226,9 +215,8 @@ fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
     gpu.checked(what, |device| {
         let mut encoder = device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (index, Job { entry, kernel, parameters }) in jobs.iter().enumerate() {
-            let pipeline = &pipelines[kernel];
-            pass.set_pipeline(pipeline);
+        for (index, (job, pipeline)) in jobs.iter().zip(&pipelines).enumerate() {
+            let Job { entry, parameters, .. } = job;
             let resources = [
                 binding(&uniforms, (index * stride) as u64, size as u64),
                 table.as_entire_binding(),
@@ -243,6 +231,7 @@ fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
                 layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             });
+            pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &group, &[]);
             let groups = parameters.elements.div_ceil(ELEMENTS_PER_GROUP);
             let wide = groups.min(widest);

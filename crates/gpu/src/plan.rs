@@ -141,6 +141,8 @@ impl Session {
         let limits = gpu.limits();
         let target = Target {
             is_cpu: gpu.is_cpu(),
+            subgroup_size: gpu.subgroup_size(),
+            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,

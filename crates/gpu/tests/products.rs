@@ -9,8 +9,19 @@ use warmstart_gpu::{Gpu, Session};
 use warmstart_graph::{DType, Graph, Tensor};
 use warmstart_shaders as shaders;
 
-/// Extents at the edges of tiles of 8, 16 and 64.
-const EXTENTS: [usize; 13] = [1, 2, 3, 7, 8, 9, 16, 17, 31, 64, 65, 100, 129];
+/// Extents at the edges of tiles of 8, 16, 32 and 64.
+const EXTENTS: [usize; 17] = [1, 2, 3, 7, 8, 9, 16, 17, 18, 31, 32, 34, 64, 65, 66, 100, 129];
+
+/// A kernel to try.
+#[derive(Clone, Copy, Debug)]
+struct Kernel {
+    source: &'static str,
+    /// Rows and columns of a workgroup.
+    rows: usize,
+    columns: usize,
+    /// Whether it reads each operand as pairs of elements.
+    pairs: [bool; 2],
+}
 
 /// A product to try: `c[batch, m, n]`, either operand perhaps stored transposed.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +66,14 @@ impl Product {
         [a_row, a_column, b_row, b_column]
     }
 
+    /// Whether each operand's elements can be read as pairs along the axis that is contiguous.
+    fn can_pair(&self) -> [bool; 2] {
+        let [a_row, a_column, b_row, b_column] = self.strides();
+        let b_batch = if self.shared_b { 0 } else { self.k * self.n };
+        [(a_row.max(a_column), self.m * self.k), (b_row.max(b_column), b_batch)]
+            .map(|(stride, batch)| stride % 2 == 0 && batch % 2 == 0)
+    }
+
     /// `relu(a b + bias)` in `f64`.
     fn expected(&self, a: &[f32], b: &[f32], bias: &[f32]) -> Vec<f64> {
         let Product { batch, m, n, k, .. } = *self;
@@ -96,25 +115,31 @@ impl Product {
 /// the sums of the columns of `b`, which it makes if there is one batch.
 fn run_kernel(
     gpu: &Gpu,
-    source: &str,
-    rows: usize,
-    columns: usize,
+    kernel: Kernel,
     product: &Product,
     [a, b, bias]: [&[f32]; 3],
 ) -> [Vec<f32>; 2] {
-    let bindings = "@group(0) @binding(0) var<storage, read> a: array<f32>;\n\
-        @group(0) @binding(1) var<storage, read> b: array<f32>;\n\
+    let Kernel { source, rows, columns, pairs } = kernel;
+    let [a_element, b_element] = pairs.map(|paired| if paired { "u64" } else { "f32" });
+    let bindings = format!(
+        "@group(0) @binding(0) var<storage, read> a: array<{a_element}>;\n\
+        @group(0) @binding(1) var<storage, read> b: array<{b_element}>;\n\
         @group(0) @binding(2) var<storage, read_write> result: array<f32>;\n\
         @group(0) @binding(3) var<storage, read> bias: array<f32>;\n\
-        @group(0) @binding(4) var<storage, read_write> sums: array<f32>;\n";
+        @group(0) @binding(4) var<storage, read_write> sums: array<f32>;\n"
+    );
     let epilogue =
         "fn epilogue(anchor: f32, i: u32) -> f32 {\n    return relu(anchor + bias[i % N]);\n}\n";
     let store = "fn store_column_sum(column: u32, total: f32) {\n    sums[column] = total;\n}\n";
-    let sections = [
-        ("bindings", bindings.to_owned()),
+    let mut sections = vec![
+        ("bindings", bindings),
         ("epilogue", epilogue.to_owned()),
         ("store_column_sum", store.to_owned()),
     ];
+    let names = [("a", "a_pair"), ("b", "b_pair")];
+    for ((operand, section), _) in names.into_iter().zip(pairs).filter(|(_, paired)| *paired) {
+        sections.push((section, shaders::read_pair(operand)));
+    }
     let source = shaders::fill(&[shaders::FUNCTIONS, shaders::MATMUL, source].concat(), &sections);
     let Product { batch, m, n, k, .. } = *product;
     let [a_row, a_column, b_row, b_column] = product.strides();
@@ -203,38 +228,98 @@ fn run_kernel(
 #[test]
 fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
     let gpu = common::gpu();
-    // Rows and columns of a workgroup.
-    let kernels = [
-        ("matmul_naive", shaders::MATMUL_NAIVE, 8, 8),
-        ("matmul_register", shaders::MATMUL_REGISTER, 64, 8),
-        ("matmul_tile", shaders::MATMUL_TILE, 64, 64),
-    ];
-    let mut random = Random(3);
-    let mut products: Vec<Product> = (0..10).map(|_| Product::draw(&mut random)).collect();
-    // The largest, in each of the four layouts.
-    products.extend([(false, false), (false, true), (true, false), (true, true)].map(
-        |(transpose_a, transpose_b)| Product {
+    let kernel = |source, rows, columns| Kernel { source, rows, columns, pairs: [false, false] };
+    let subgroup = kernel(shaders::MATMUL_SUBGROUP, 32, 32);
+    let has_subgroup = gpu.subgroup_size() == Some(8);
+    let has_pairs = has_subgroup && gpu.features().contains(wgpu::Features::SHADER_INT64);
+    let layouts = [(false, false), (false, true), (true, false), (true, true)];
+    let in_layouts = |m, n, k| {
+        layouts.map(|(transpose_a, transpose_b)| Product {
             batch: 1 + usize::from(transpose_a),
-            m: 129,
-            n: 129,
-            k: 129,
+            m,
+            n,
+            k,
             transpose_a,
             transpose_b,
             shared_b: transpose_b,
-        },
-    ));
-    for product in products {
+        })
+    };
+    let mut random = Random(3);
+    // The largest in each of the four layouts, and some of any shape.
+    let mut products = in_layouts(129, 129, 129).to_vec();
+    products.extend((0..10).map(|_| Product::draw(&mut random)));
+    let all_kernels = products.len();
+    // Those whose operands can be read in pairs, one of them or both.
+    for (m, n, k) in [(66, 34, 98), (34, 18, 33), (9, 7, 18), (100, 10, 64)] {
+        products.extend(in_layouts(m, n, k));
+    }
+    for (at, product) in products.into_iter().enumerate() {
+        let mut kernels = Vec::new();
+        if at < all_kernels {
+            kernels.push(("matmul_naive", kernel(shaders::MATMUL_NAIVE, 8, 8)));
+            kernels.push(("matmul_register", kernel(shaders::MATMUL_REGISTER, 64, 8)));
+            kernels.push(("matmul_tile", kernel(shaders::MATMUL_TILE, 64, 64)));
+        }
+        // Its lanes are those of a subgroup.
+        if has_subgroup && at < all_kernels {
+            kernels.push(("matmul_subgroup", subgroup));
+        }
+        let pairs = product.can_pair();
+        if has_pairs && pairs != [false, false] {
+            kernels.push(("matmul_subgroup in pairs", Kernel { pairs, ..subgroup }));
+        }
         let (a, b) = product.operands(&mut random);
         let bias = Product::numbers(&mut random, product.n);
         let expected = product.expected(&a, &b, &bias);
-        for (name, source, rows, columns) in kernels {
-            let [found, sums] = run_kernel(&gpu, source, rows, columns, &product, [&a, &b, &bias]);
+        for (name, kernel) in kernels {
+            let [found, sums] = run_kernel(&gpu, kernel, &product, [&a, &b, &bias]);
             product.check(name, &found, &expected);
             if product.batch == 1 {
                 let what = format!("column sums of {name}");
                 product.check(&what, &sums, &product.column_sums(&b));
             } else {
                 assert!(sums.iter().all(|sum| sum.is_nan()), "{name} {product:?}");
+            }
+        }
+    }
+}
+
+/// An epilogue may read what the product reads as pairs; and the same bits come out each time.
+#[test]
+fn a_product_and_its_own_operands_give_the_same_bits_each_time() {
+    let gpu = common::gpu();
+    let mut random = Random(6);
+    for extent in [34, 33] {
+        let product = Product {
+            batch: 1,
+            m: extent,
+            n: extent,
+            k: extent,
+            transpose_a: false,
+            transpose_b: false,
+            shared_b: true,
+        };
+        let (a, b) = product.operands(&mut random);
+        let mut expected = product.expected(&a, &b, &vec![1e3; extent]);
+        for (expected, (a, b)) in expected.iter_mut().zip(a.iter().zip(&b)) {
+            *expected = *expected - 1e3 + f64::from(*a) * f64::from(*b);
+        }
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [extent, extent], DType::F32);
+        let y = graph.placeholder("y", [extent, extent], DType::F32);
+        let result = x.matmul(y) + x * y;
+        let feeds = [("x", (&a).into()), ("y", (&b).into())];
+        let mut first: Option<Vec<u32>> = None;
+        for _ in 0..3 {
+            let mut session = Session::new(&gpu);
+            let plan = session.compile(&graph, &[result], &[]).unwrap();
+            assert_eq!(plan.dispatches().len(), 1, "{plan}");
+            for _ in 0..2 {
+                let found = session.run(&plan, &feeds).unwrap().tensor(result).unwrap();
+                let found = found.as_f32().unwrap();
+                product.check("with its operands", found, &expected);
+                let bits: Vec<u32> = found.iter().map(|x| x.to_bits()).collect();
+                assert_eq!(*first.get_or_insert_with(|| bits.clone()), bits);
             }
         }
     }

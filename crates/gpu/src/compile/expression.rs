@@ -33,7 +33,7 @@ impl Bindings {
 
     /// The name under which a place is read; bound now if it is not yet.
     fn read(&mut self, place: Place, element: &'static str) -> String {
-        if let Some(bound) = self.list.iter().find(|bound| bound.place == place) {
+        if let Some(bound) = self.list.iter().find(|b| b.place == place && b.element == element) {
             return bound.name.clone();
         }
         let name = format!("input{}", self.list.len());

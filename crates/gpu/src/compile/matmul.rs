@@ -21,12 +21,22 @@ pub(crate) struct Operand {
     pub batch: usize,
 }
 
+impl Operand {
+    /// Whether its elements can be read two at a time: pairs along the axis that is contiguous
+    /// begin at even places.
+    fn has_pairs(&self) -> bool {
+        self.row.max(self.column).is_multiple_of(2) && self.batch.is_multiple_of(2)
+    }
+}
+
 /// A kernel with its workgroups.
 pub(crate) struct Choice {
     pub kernel: &'static str,
     pub source: &'static str,
     pub workgroups: [u32; 3],
     pub constants: Vec<(&'static str, f64)>,
+    /// Whether it reads each operand as pairs of elements.
+    pub pairs: [bool; 2],
 }
 
 /// Picks the kernel.
@@ -46,13 +56,16 @@ pub(crate) fn choose(product: &Product, target: Target) -> Choice {
     let groups = |rows: usize, columns: usize| {
         [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32]
     };
-    if target.is_cpu {
-        let (kernel, source, workgroups) =
-            ("matmul_register", warmstart_shaders::MATMUL_REGISTER, groups(8 * 8, 8));
-        Choice { kernel, source, workgroups, constants }
-    } else {
-        let (kernel, source, workgroups) =
-            ("matmul_tile", warmstart_shaders::MATMUL_TILE, groups(64, 64));
-        Choice { kernel, source, workgroups, constants }
-    }
+    let (kernel, source, workgroups) = match target {
+        Target { is_cpu: true, subgroup_size: Some(8), .. } => {
+            ("matmul_subgroup", warmstart_shaders::MATMUL_SUBGROUP, groups(32, 32))
+        }
+        Target { is_cpu: true, .. } => {
+            ("matmul_register", warmstart_shaders::MATMUL_REGISTER, groups(8 * 8, 8))
+        }
+        _ => ("matmul_tile", warmstart_shaders::MATMUL_TILE, groups(64, 64)),
+    };
+    let can_pair = kernel == "matmul_subgroup" && target.has_int64 && k > 0;
+    let pairs = [a, b].map(|operand| can_pair && operand.has_pairs());
+    Choice { kernel, source, workgroups, constants, pairs }
 }

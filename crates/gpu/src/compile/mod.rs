@@ -22,6 +22,10 @@ pub(crate) use memory::Memory;
 pub(crate) struct Target {
     /// A software adapter: it likes wide register tiles and no workgroup memory.
     pub is_cpu: bool,
+    /// How many invocations each subgroup has, if that is fixed.
+    pub subgroup_size: Option<u32>,
+    /// Whether shaders may read integers of 64 bits.
+    pub has_int64: bool,
     pub storage_buffers: usize,
     pub binding_bytes: u64,
     pub workgroups: u32,

@@ -47,8 +47,14 @@ impl Lowering<'_> {
         let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
         let mut kernel = Kernel::new(choice.kernel, &parts);
         kernel.constants = choice.constants;
-        kernel.bindings.bind("a", Place::of(self.live, a_base), Access::Read, "f32");
-        kernel.bindings.bind("b", Place::of(self.live, b_base), Access::Read, "f32");
+        let operands = [("a", "a_pair", a_base), ("b", "b_pair", b_base)];
+        for ((name, pair, base), paired) in operands.into_iter().zip(choice.pairs) {
+            let element = if paired { "u64" } else { "f32" };
+            kernel.bindings.bind(name, Place::of(self.live, base), Access::Read, element);
+            if paired {
+                kernel.sections.push((pair, shaders::read_pair(name)));
+            }
+        }
         self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
         let Product { batch, m, n, k, .. } = product;
