@@ -221,6 +221,14 @@ pub enum CheckpointError {
         /// The file.
         file: PathBuf,
     },
+    /// A checkpoint cannot be written anew as it was asked for.
+    #[error("cannot convert into `{}`: {problem}. Nothing was written", .file.display())]
+    Convert {
+        /// The file that would have been written.
+        file: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// A save in the background failed after it had been asked for.
     #[error("saving `{}` in the background failed: {source}", .file.display())]
     Background {

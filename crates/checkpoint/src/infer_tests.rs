@@ -358,3 +358,18 @@ pub(super) fn slots_follow_their_variables_and_are_no_weights() {
         saved.into_iter().filter(|(name, _)| name.contains("adam")).collect();
     assert_eq!(inferred(&slots, &model, &saved).0, []);
 }
+
+#[test]
+fn few_rules_that_cross_names_are_not_suggested() {
+    // Three rules give `decoder` what `attention` was; it takes four to mend it.
+    let file = [("module.attention.kernel", [5, 8]), ("module.backbone.kernel", [5, 8])];
+    let file: Vec<TensorEntry> = file.iter().map(|(name, shape)| tensor(name, shape)).collect();
+    let model = [variable("attention/table", &[5, 8]), variable("decoder/table", &[5, 8])];
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    for suggestion in all {
+        let variables: Vec<&Variable> = model.iter().collect();
+        let found = crate::matching::Matching::new(&file, &variables, &suggestion.rules).outcomes;
+        let own = Outcome::Restored { tensor: file[0].name.clone(), changes: Vec::new() };
+        assert_eq!(found[0], own, "{:?}", code(&suggestion));
+    }
+}

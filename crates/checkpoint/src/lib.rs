@@ -63,6 +63,7 @@ mod checkpoint;
 mod checksums;
 mod close_names;
 mod collapse;
+mod convert;
 #[cfg(test)]
 mod crash_states;
 mod directory;
@@ -98,6 +99,7 @@ mod watched;
 
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
+pub use convert::{Converted, FloatDType};
 pub use directory::{Best, Latest, StepFile, best, latest, list, step_file_name};
 pub use error::{CheckpointError, Damaged};
 pub use infer::Suggestion;

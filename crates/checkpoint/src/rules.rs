@@ -122,6 +122,14 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// Whether it says what values of variables may be like.
+    pub(crate) fn is_about_values(&self) -> bool {
+        let about_choice = matches!(self, Rule::Only(_) | Rule::Ignore(_));
+        !about_choice && !self.is_about_names()
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

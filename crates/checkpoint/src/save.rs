@@ -220,7 +220,7 @@ fn contents(
     Ok(Contents { header, variables })
 }
 
-fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
+pub(crate) fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
     CheckpointError::Header { file: file.to_owned(), problem: error.to_string() }
 }
 
@@ -263,7 +263,7 @@ pub(crate) fn write(
 }
 
 /// Whether a save may take the name of an existing file.
-fn replaceable(file: &Path) -> Result<(), CheckpointError> {
+pub(crate) fn replaceable(file: &Path) -> Result<(), CheckpointError> {
     if file.is_dir() {
         return Err(CheckpointError::IsADirectory { path: file.to_owned() });
     }

@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each subcommand are in its own file.
 
-use crate::{devices, diff, graph, inspect, latest, manual, plan, verify};
+use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, verify};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
@@ -19,7 +19,8 @@ const STYLES: Styles = Styles::styled()
 /// Answers questions about checkpoints: what is in them, whether they are whole, and whether they
 /// fit a model.
 ///
-/// A path is a file, or a directory, which opens the newest whole checkpoint in it. Weights stay in
+/// A path is a safetensors file or an index of several, one of the files or the prefix of a
+/// TensorFlow checkpoint, or a directory, which opens the newest whole checkpoint in it. Weights stay in
 /// the file unless a question is about their values, and then pass through in small pieces.
 #[derive(Parser)]
 #[command(name = "warmstart", version, styles = STYLES, after_help = EXIT_CODES)]
@@ -38,6 +39,7 @@ pub enum Command {
     Diff(diff::Arguments),
     Devices(devices::Arguments),
     Graph(graph::Arguments),
+    Convert(convert::Arguments),
     Completions(manual::CompletionsArguments),
     /// Print a manual page, for `man -l -`
     #[command(hide = true)]

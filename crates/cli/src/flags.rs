@@ -4,9 +4,41 @@
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
 use warmstart_checkpoint::{RestoreOptions, Rule};
 
-/// What the user says about a restore.
+/// Restore rules, in their order.
 pub struct RuleFlags {
-    pub options: RestoreOptions,
+    pub rules: Vec<Rule>,
+}
+
+/// How strict a restore is.
+#[derive(Args)]
+#[command(next_help_heading = "How strict")]
+pub struct Strictness {
+    /// Variables that the checkpoint does not hold may be without a value
+    #[arg(long)]
+    allow_missing: bool,
+    /// Tensors that belong to no variable may stay in the file
+    #[arg(long)]
+    allow_unexpected: bool,
+    /// Variables of another shape than in the file may keep what they have
+    #[arg(long)]
+    allow_mismatched_shape: bool,
+}
+
+impl Strictness {
+    pub fn options(&self, rules: &RuleFlags) -> RestoreOptions {
+        let mut options =
+            rules.rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
+        if self.allow_missing {
+            options = options.allow_missing();
+        }
+        if self.allow_unexpected {
+            options = options.allow_unexpected();
+        }
+        if self.allow_mismatched_shape {
+            options = options.allow_mismatched_shape();
+        }
+        options
+    }
 }
 
 type Parse = fn(&str) -> Result<Rule, String>;
@@ -84,15 +116,6 @@ const RULES: [(&str, &str, &str, Parse); 13] = [
 /// The one rule of two values: regular expressions are full of whatever could stand between them.
 const REGEX: &str = "rename-regex";
 
-const ALLOW: [(&str, &str); 3] = [
-    ("allow-missing", "Variables that the checkpoint does not hold may be without a value"),
-    ("allow-unexpected", "Tensors that belong to no variable may stay in the file"),
-    (
-        "allow-mismatched-shape",
-        "Variables of another shape than in the file may keep what they have",
-    ),
-];
-
 const HEADING: &str = "Rules, applied in this command line's order";
 
 impl Args for RuleFlags {
@@ -105,11 +128,7 @@ impl Args for RuleFlags {
             command.arg(rule(flag, help).value_name(value).value_parser(parse))
         });
         let regex = rule(REGEX, "What a regular expression matches is replaced; `$1` is a capture");
-        let command = command.arg(regex.num_args(2).value_names(["PATTERN", "REPLACEMENT"]));
-        ALLOW.iter().fold(command, |command, &(flag, help)| {
-            let arg = Arg::new(flag).long(flag).help(help).help_heading("How strict");
-            command.arg(arg.action(ArgAction::SetTrue))
-        })
+        command.arg(regex.num_args(2).value_names(["PATTERN", "REPLACEMENT"]))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -137,18 +156,7 @@ impl FromArgMatches for RuleFlags {
             rules.push((place, Rule::RenameRegex { pattern, replacement }));
         }
         rules.sort_by_key(|(place, _)| *place);
-        let mut options =
-            rules.into_iter().fold(RestoreOptions::new(), |options, (_, rule)| options.rule(rule));
-        if matches.get_flag(ALLOW[0].0) {
-            options = options.allow_missing();
-        }
-        if matches.get_flag(ALLOW[1].0) {
-            options = options.allow_unexpected();
-        }
-        if matches.get_flag(ALLOW[2].0) {
-            options = options.allow_mismatched_shape();
-        }
-        Ok(RuleFlags { options })
+        Ok(RuleFlags { rules: rules.into_iter().map(|(_, rule)| rule).collect() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

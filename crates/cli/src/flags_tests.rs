@@ -9,7 +9,7 @@ struct Line {
 
 fn parse(arguments: &[&str]) -> Vec<Rule> {
     let arguments = ["test"].iter().chain(arguments).copied();
-    Line::try_parse_from(arguments).unwrap().rules.options.rules().to_vec()
+    Line::try_parse_from(arguments).unwrap().rules.rules
 }
 
 fn refused(arguments: &[&str]) -> String {
@@ -84,7 +84,6 @@ fn rules_keep_the_order_of_the_command_line() {
         "g",
         "h",
         "--rename=i=",
-        "--allow-missing",
     ]);
     let code: Vec<String> = rules.iter().map(ToString::to_string).collect();
     let expected = [

@@ -160,7 +160,16 @@ fn shortened(text: &str) -> String {
 fn format_of(checkpoint: &Checkpoint) -> String {
     match checkpoint.metadata().get("warmstart.version") {
         Some(version) => format!("safetensors, saved by warmstart (format {version})"),
-        None => "safetensors".to_owned(),
+        None => match checkpoint.file().extension().and_then(|extension| extension.to_str()) {
+            // These two kinds are found by these names alone, since other files are named after.
+            Some("index") => {
+                format!("TensorFlow, {}", counted(checkpoint.files().count(), "data file"))
+            }
+            Some("json") => {
+                format!("safetensors in {}", counted(checkpoint.files().count(), "file"))
+            }
+            _ => "safetensors".to_owned(),
+        },
     }
 }
 

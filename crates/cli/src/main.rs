@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod convert;
 mod devices;
 mod diff;
 mod elements;
@@ -67,6 +68,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<Answer, Failure> {
         Command::Diff(arguments) => diff::run(&arguments, out),
         Command::Devices(arguments) => devices::run(&arguments, out),
         Command::Graph(arguments) => graph::run(&arguments, out),
+        Command::Convert(arguments) => convert::run(&arguments, out),
         Command::Completions(arguments) => manual::completions(&arguments, out),
         Command::Man => manual::man(out),
     }

@@ -2,7 +2,7 @@
 
 use crate::Answer;
 use crate::error::Failure;
-use crate::flags::{RuleFlags, flag_of};
+use crate::flags::{RuleFlags, Strictness, flag_of};
 use crate::graph;
 use crate::text::{self, HEADING, counted, styled};
 use serde_json::json;
@@ -34,6 +34,8 @@ pub struct Arguments {
     json: bool,
     #[command(flatten)]
     rules: RuleFlags,
+    #[command(flatten)]
+    strictness: Strictness,
 }
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -44,7 +46,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         return Err(Failure::new(format!("`{path}` declares no variables"))
             .help("give --graph a checkpoint of the model, or its graph as JSON"));
     }
-    let plan = checkpoint.plan_for(&variables, &arguments.rules.options);
+    let plan = checkpoint.plan_for(&variables, &arguments.strictness.options(&arguments.rules));
     if arguments.json {
         let mut value = plan.to_json();
         for (at, suggestion) in plan.suggestions().iter().enumerate() {

@@ -14,6 +14,10 @@ use warmstart_graph::{Role, Variable};
 
 /// Alternatives that are suggested at most.
 const ALTERNATIVES: usize = 4;
+/// How many more rules a trial may have than another whose names are less alike.
+const MORE_RULES: usize = 2;
+/// Trials that are compared by their names at most.
+const COMPARED: usize = 16;
 /// By how much of a part names must be more alike to be clearly meant.
 const CLEARLY: f64 = 0.3;
 
@@ -145,7 +149,35 @@ impl<'a> Trials<'a> {
         }
         let trial =
             Trial { rules, name_rules: names, restored: pairs.len(), mismatched, pairs, notes };
-        (trial.gain() > 0 && self.slots_follow(&outcomes, &trial)).then_some(trial)
+        (trial.gain() > 0 && self.slots_follow(&outcomes, &trial) && !self.crosses(&trial))
+            .then_some(trial)
+    }
+
+    /// Whether two variables that fit each other's tensors would clearly be more like them by name:
+    /// few rules can also give every tensor to its neighbour. A few of each shape are looked at.
+    fn crosses(&self, trial: &Trial) -> bool {
+        const SHAPES: usize = 4;
+        const EACH: usize = 12;
+        let mut by_shape: BTreeMap<(&[usize], &str), Vec<(Name, Name)>> = BTreeMap::new();
+        for (&variable, &tensor) in &trial.pairs {
+            let tensor = &self.tensors[tensor];
+            let key = (&tensor.shape[..], tensor.dtype.name());
+            if by_shape.len() >= SHAPES && !by_shape.contains_key(&key) {
+                continue;
+            }
+            let pairs = by_shape.entry(key).or_default();
+            if pairs.len() < EACH {
+                let variable = Name::new(self.variables[variable].name.clone());
+                pairs.push((variable, Name::new(tensor.name.clone())));
+            }
+        }
+        by_shape.values().any(|pairs| {
+            let alike = |v: usize, t: usize| parts_alike(&pairs[t].1, &pairs[v].0);
+            (0..pairs.len()).any(|i| {
+                (0..i)
+                    .any(|j| alike(i, j) + alike(j, i) > alike(i, i) + alike(j, j) + 2.0 * CLEARLY)
+            })
+        })
     }
 
     /// Whether each restored slot belongs to the tensor that its variable is restored from, as far
@@ -227,14 +259,19 @@ impl<'a> Trials<'a> {
 }
 
 /// The best trials: one, or alternatives if nothing says which is meant.
+///
+/// Of those that restore as much, names that are clearly more alike go before fewer rules: three
+/// rules that give every tensor to its neighbour are no mending.
 pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
-    let rank = |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored, trial.rules.len());
+    let rank = |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored);
     let Some(best) = all.iter().map(rank).min() else { return Vec::new() };
     let mut best: Vec<Trial> = all.into_iter().filter(|trial| rank(trial) == best).collect();
-    best.sort_by_key(|trial| effort(&trial.rules));
+    best.sort_by_cached_key(|trial| (trial.rules.len(), effort(&trial.rules)));
+    let fewest = best[0].rules.len();
+    best.retain(|trial| trial.rules.len() <= fewest + MORE_RULES);
     let mut distinct: Vec<Trial> = Vec::new();
     for trial in best {
-        if !distinct.iter().any(|other| other.pairs == trial.pairs) {
+        if distinct.len() < COMPARED && !distinct.iter().any(|other| other.pairs == trial.pairs) {
             distinct.push(trial);
         }
     }
@@ -256,6 +293,8 @@ pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
     if clearly_worse.iter().any(|worse| !worse) {
         distinct.retain(|_| kept.next() == Some(&false));
     }
+    let fewest = distinct.iter().map(|trial| trial.rules.len()).min().unwrap_or(0);
+    distinct.retain(|trial| trial.rules.len() == fewest);
     distinct.truncate(ALTERNATIVES);
     distinct
 }

@@ -24,7 +24,8 @@ fn help_completions_and_the_manual_speak_of_every_subcommand() {
     let run = |arguments: &[&str]| warmstart(std::path::Path::new("."), arguments).with(0);
     let (help, manual, bash) = (run(&["--help"]), run(&["man"]), run(&["completions", "bash"]));
     assert!(help.contains("Exit codes:"), "{help}");
-    for subcommand in ["inspect", "verify", "plan", "latest", "diff", "devices", "graph"] {
+    for subcommand in ["inspect", "verify", "plan", "latest", "diff", "devices", "graph", "convert"]
+    {
         assert!(help.contains(&format!("\n  {subcommand} ")), "{help}");
         assert!(bash.contains(subcommand));
         assert!(manual.contains(&format!(".SH {}\n", subcommand.to_uppercase())), "{manual}");

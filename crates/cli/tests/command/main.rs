@@ -1,5 +1,6 @@
 //! Runs the command as people do, and looks at what it prints and how it ends.
 
+mod convert;
 mod devices;
 mod diff;
 mod graph;
