@@ -158,7 +158,8 @@ impl<'a> Trials<'a> {
     fn crosses(&self, trial: &Trial) -> bool {
         const SHAPES: usize = 4;
         const EACH: usize = 12;
-        let mut by_shape: BTreeMap<(&[usize], &str), Vec<(Name, Name)>> = BTreeMap::new();
+        type Pair = (Name, Name);
+        let mut by_shape: BTreeMap<(&[usize], &str), Vec<Pair>> = BTreeMap::new();
         for (&variable, &tensor) in &trial.pairs {
             let tensor = &self.tensors[tensor];
             let key = (&tensor.shape[..], tensor.dtype.name());
