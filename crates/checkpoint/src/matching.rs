@@ -113,7 +113,10 @@ impl Matching {
         }
         // The name of a variable of TensorFlow 1 ends with `:0`, the first output of an operation;
         // that of its value in a checkpoint does not. Exact names go first.
-        for (variable, found) in variables.iter().zip(&mut found).filter(|(_, f)| f.is_empty()) {
+        for ((variable, found), allowed) in variables.iter().zip(&mut found).zip(&applied.allowed) {
+            if !found.is_empty() || allowed.ignored {
+                continue;
+            }
             let other = match variable.name.strip_suffix(":0") {
                 Some(stripped) => by_name.get(stripped),
                 None => by_name.get(format!("{}:0", variable.name).as_str()),

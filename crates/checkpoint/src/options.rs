@@ -65,6 +65,11 @@ impl RestoreOptions {
         self
     }
 
+    /// The same without rules, and strict both ways; whether checksums are skipped stays.
+    pub fn strict(&self) -> RestoreOptions {
+        RestoreOptions { skip_checksums: self.skip_checksums, ..RestoreOptions::default() }
+    }
+
     /// The rules, in the order in which they are applied.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

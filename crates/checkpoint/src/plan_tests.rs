@@ -302,3 +302,27 @@ fn a_checkpoint_that_has_nothing_is_refused_whatever_is_allowed() {
     assert!(checkpoint.plan_for(&variables, &all().ignore("**")).closes());
     assert!(checkpoint.plan_for(&[], &all()).closes());
 }
+
+#[test]
+fn rules_know_the_output_suffix_too() {
+    let checkpoint = checkpoint(&[("w", &[2]), ("step", &[])]);
+    let variables = [variable("w:0", &[2]), variable("step:0", &[])];
+    let restored = |options: RestoreOptions| -> Vec<String> {
+        let plan = checkpoint.plan_for(&variables, &options);
+        plan.restored().map(|variable| variable.name.clone()).collect()
+    };
+    assert_eq!(restored(RestoreOptions::new().assignment_map([("w", "w")])), ["w:0"]);
+    assert_eq!(restored(RestoreOptions::new().only("w")), ["w:0"]);
+    assert_eq!(restored(RestoreOptions::new().ignore("step:0")), ["w:0"]);
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new().ignore("step"));
+    assert!(plan.closes() && plan.ignored().count() == 1, "{plan}");
+}
+
+#[test]
+fn leaving_out_every_variable_beside_leftovers_is_no_restore() {
+    let checkpoint = checkpoint(&[("encoder/w", &[2])]);
+    let options = RestoreOptions::new().assignment_map([("encoder/", "modle/")]).allow_unexpected();
+    let plan = checkpoint.plan_for(&[variable("model/w", &[2])], &options);
+    assert!(!plan.closes(), "{plan}");
+    assert!(report(&plan).contains("has nothing for any of the 1 variable"), "{plan}");
+}

@@ -173,8 +173,9 @@ impl RestoreReport {
 
     /// Whether there are variables to restore, and the checkpoint has a fitting value for none.
     pub(crate) fn has_nothing(&self) -> bool {
-        self.restored().next().is_none()
-            && self.variables.iter().any(|v| v.outcome != Outcome::Ignored)
+        let wanted = self.variables.iter().any(|v| v.outcome != Outcome::Ignored);
+        let left = !self.variables.is_empty() && !self.unexpected.is_empty();
+        self.restored().next().is_none() && (wanted || left)
     }
 
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {

@@ -236,7 +236,7 @@ impl RestoreReport {
             let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
             errors.push(format!("{belong} to no variable."));
         }
-        if self.has_nothing() && self.allow_missing {
+        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
             let all = counted(self.variables.len(), "variable", "variables");
             errors.push(format!("this checkpoint has nothing for any of the {all}."));
         }
@@ -290,7 +290,7 @@ impl RestoreReport {
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
         helps.extend(self.help_with_missing());
-        if self.has_nothing() && self.allow_missing {
+        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
         if !self.unexpected.is_empty() && !self.allow_unexpected {

@@ -57,7 +57,10 @@ impl RestorePlan {
             .iter()
             .map(|(variable, changes, source)| self.fill(variable, changes, source))
             .collect();
-        let total = self.report.bytes();
+        let total = planned
+            .iter()
+            .map(|(variable, changes, source)| bytes_read(variable, changes, source.tensor))
+            .sum();
         let restored = session.restore(&fills, &|done| progress(done, total));
         if let Err(error) = restored {
             // The session's error knows the variable; the source's also knows tensor and sizes.
@@ -164,6 +167,18 @@ impl RestorePlan {
                 });
             }
         }
+    }
+}
+
+/// How many bytes of a tensor are read: of one with too many rows, only those that are taken.
+fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
+    let rows = changes.iter().find_map(|change| match change {
+        Change::ResizedRows { from, .. } => Some(*from as u64),
+        _ => None,
+    });
+    match (rows, variable.shape.first()) {
+        (Some(from), Some(&of)) => (tensor.bytes() / from.max(1)) * from.min(of as u64),
+        _ => tensor.bytes(),
     }
 }
 

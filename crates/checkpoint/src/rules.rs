@@ -207,7 +207,9 @@ pub(crate) fn apply<'a>(
     let last_rename = rules.iter().rposition(Rule::is_about_names);
     for (at, rule) in rules.iter().enumerate() {
         // Until the last rename, names are not those of variables yet.
-        let chosen = if last_rename.is_none_or(|last| last < at) { variables } else { &[] };
+        let maps = matches!(rule, Rule::AssignmentMap(_));
+        let renamed = last_rename.is_none_or(|last| last < at || (last == at && maps));
+        let chosen = if renamed { variables } else { &[] };
         let (touched, problem) = match applied.apply(rule, variables, chosen) {
             Ok(touched) => (touched, None),
             Err(problem) => (0, Some(problem)),
@@ -246,7 +248,7 @@ impl Applied<'_> {
             Rule::Separator { from, to } => self.rename(|name| {
                 name.contains(*from).then(|| name.replace(*from, to.encode_utf8(&mut [0; 4])))
             }),
-            Rule::AssignmentMap(pairs) => self.assign(pairs, variables),
+            Rule::AssignmentMap(pairs) => self.assign(pairs, chosen),
             Rule::Only(glob) => self.choose(glob, chosen, true)?,
             Rule::Ignore(glob) => self.choose(glob, chosen, false)?,
             Rule::Transpose(glob) => self.allow(glob, variables, |a| a.transpose = true)?,
@@ -285,7 +287,7 @@ impl Applied<'_> {
         let asked = |variable: &Variable| {
             pairs.iter().any(|(_, to)| match scope_of(to) {
                 Some(scope) => variable.name.starts_with(scope),
-                None => variable.name == *to,
+                None => without_output(&variable.name) == without_output(to),
             })
         };
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
@@ -299,13 +301,13 @@ impl Applied<'_> {
         let mut touched = 0;
         for names in &mut self.names {
             names.retain(|name| {
-                let matches = glob.is_match(name.as_ref());
+                let matches = matches_name(&glob, name);
                 touched += usize::from(matches);
                 matches == keep
             });
         }
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
-            let matches = glob.is_match(&variable.name);
+            let matches = matches_name(&glob, &variable.name);
             touched += usize::from(matches);
             allowed.ignored |= matches != keep;
         }
@@ -328,6 +330,18 @@ impl Applied<'_> {
         }
         Ok(touched)
     }
+}
+
+/// A name without the `:0` that TensorFlow adds to the first output of an operation: a variable and
+/// its tensor may differ by it.
+pub(crate) fn without_output(name: &str) -> &str {
+    name.strip_suffix(":0").unwrap_or(name)
+}
+
+/// Whether a glob speaks of a name, with or without its `:0`.
+fn matches_name(glob: &GlobMatcher, name: &str) -> bool {
+    let bare = without_output(name);
+    glob.is_match(name) || glob.is_match(bare) || glob.is_match(format!("{bare}:0"))
 }
 
 /// `*` stays within one part of a path, `**` does not.

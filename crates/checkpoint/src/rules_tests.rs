@@ -114,6 +114,9 @@ fn choice_leaves_out_tensors_and_variables() {
     // Before a rename, names are the file's.
     let early = options().ignore("encoder/**").rename("encoder/x", "encoder/y");
     assert_eq!(apply(early), (vec![false, true], vec![false, false], 1));
+    // Where a rename follows the map, it does not speak of variables.
+    let later = options().assignment_map([("encoder/", "x/")]).rename_scope("x", "encoder");
+    assert_eq!(apply(later), (vec![true, false], vec![false, false], 1));
     // Variables that the map does not speak of are left out.
     let map = options().assignment_map([("encoder/", "encoder/")]);
     assert_eq!(apply(map), (vec![true, false], vec![false, true], 1));

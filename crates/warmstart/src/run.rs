@@ -196,6 +196,9 @@ impl Run {
             .noted
             .iter()
             .fold(self.options.clone(), |options, (name, value)| options.metric(name, *value));
+        // Behind the training, a failure is that of the save before: what it was to write is not
+        // there.
+        self.newest = None;
         let file = self.saving.save(session, self.done, &options)?;
         Ok((&self.newest.insert((self.done, file)).1, flushed))
     }
@@ -226,6 +229,11 @@ impl Run {
     /// # Errors
     /// As [`Run::save`], after the losses were drawn.
     pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
+        // What failed behind the training is tried once more.
+        if let Err(error) = self.saving.wait() {
+            self.progress.say(error);
+            self.newest = None;
+        }
         let newest = self.newest.take_if(|(step, _)| *step == self.done);
         let (saved, flushed) = match newest {
             Some((_, file)) => (Ok(file), Ok(())),

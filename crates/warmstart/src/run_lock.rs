@@ -22,7 +22,10 @@ impl RunLock {
         let file = directory.join(NAME);
         let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
         // Whether the directory can be written is for those to say who have something to write.
-        let Ok(held) = opened else { return Ok(RunLock { _file: None }) };
+        // One that another user's run made can be locked all the same.
+        let Ok(held) = opened.or_else(|_| File::open(&file)) else {
+            return Ok(RunLock { _file: None });
+        };
         match held.try_lock() {
             Ok(()) => Ok(RunLock { _file: Some(held) }),
             Err(TryLockError::WouldBlock) => Err(TrainingError::AlreadyRunning(file)),

@@ -236,8 +236,10 @@ impl Training {
     /// not said: what the report of a restore that was refused asks for. Variables that get no value
     /// from the checkpoint and have none are initialized from the seed.
     ///
-    /// Rules are for a checkpoint that does not fit as it is. The run's own checkpoints do, and are
-    /// restored without them, so a program may keep its rules from run to run.
+    /// Rules are for a checkpoint that does not fit as it is: one that fits is restored without them.
+    /// The run's own checkpoints do, so a program may keep its rules from run to run; but a
+    /// checkpoint of another model that happens to fit is restored as it is too. Restore that one
+    /// with [`Checkpoint::plan`] before training begins.
     ///
     /// ```
     /// use warmstart::prelude::*;
@@ -280,6 +282,9 @@ impl Training {
                 let Some(step) = checkpoint.step() else {
                     return Err(TrainingError::NoStep(latest.path));
                 };
+                if step != latest.step {
+                    return Err(TrainingError::OtherStep { file: latest.path, found: step });
+                }
                 let seed = self.seed_after(&checkpoint)?;
                 // Whoever saved it may have stored none, or another form of it; then there is
                 // nothing to compare.
@@ -304,7 +309,7 @@ impl Training {
 
     fn plan(&self, checkpoint: &Checkpoint, session: &Session) -> RestorePlan {
         if !self.restore.rules().is_empty() {
-            let strict = checkpoint.plan(session, &RestoreOptions::new());
+            let strict = checkpoint.plan(session, &self.restore.strict());
             if strict.closes() {
                 return strict;
             }

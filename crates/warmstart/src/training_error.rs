@@ -48,6 +48,16 @@ pub enum TrainingError {
         "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()
     )]
     NoStep(PathBuf),
+    /// The newest checkpoint has the name of another step than it says.
+    #[error(
+        "checkpoint {} is named as that of another step: it was saved at step {found}. Nothing was restored: give it back its name, `step-{found}.safetensors`, or move it away", .file.display()
+    )]
+    OtherStep {
+        /// The file.
+        file: PathBuf,
+        /// The step at which it was saved.
+        found: u64,
+    },
     /// The newest checkpoint is one of a run with another seed.
     #[error(
         "checkpoint {} is of a run with seed {found}, but seed {given} was given. Nothing was restored: a run that goes on with another seed sees its examples in another order, and ends where no run from either seed would. Give `.seed({found})`, or leave the seed out, to go on with that run; train in another directory to begin one with seed {given}", .file.display()

@@ -4,7 +4,7 @@ use super::error::BundleError;
 use super::objects::{self, OBJECTS};
 use super::proto;
 use super::slice_key::slice_key;
-use super::table::read_table;
+use super::table::{FOOTER, MAGIC, read_table};
 use super::unmask;
 use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
@@ -99,7 +99,18 @@ impl Index {
         })?;
         let failed = |error| CheckpointError::storage("read", path, error);
         let length = usize::try_from(length).map_err(|error| failed(io::Error::other(error)))?;
-        let mut bytes = vec![0; length];
+        // Any program may call a file `.index`: it is read whole only if it ends as a table does.
+        let mut end = [0; 8];
+        if length >= FOOTER {
+            file.file.fill_at(&mut end, length as u64 - 8).map_err(failed)?;
+            if end != MAGIC.to_le_bytes() {
+                return Err(malformed(path, BundleError::NotATable { length: length as u64 }));
+            }
+        }
+        let mut bytes = Vec::new();
+        let room = bytes.try_reserve_exact(length);
+        room.map_err(|error| failed(io::Error::new(io::ErrorKind::OutOfMemory, error)))?;
+        bytes.resize(length, 0);
         if file.file.fill_at(&mut bytes, 0).map_err(failed)? != Filled::Wholly {
             return Err(failed(io::Error::from(io::ErrorKind::UnexpectedEof)));
         }

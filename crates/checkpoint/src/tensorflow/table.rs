@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// The last eight bytes.
-const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
+pub(super) const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 /// Two handles, padded, and the magic number.
-const FOOTER: usize = 48;
+pub(super) const FOOTER: usize = 48;
 /// What follows each block: how it is compressed, and its checksum.
 const TRAILER: u64 = 5;
 const UNCOMPRESSED: u8 = 0;
