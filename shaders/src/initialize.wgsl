@@ -100,30 +100,6 @@ fn normal_value(word: u32) -> f32 {
     return apply(word & 0x80000000u, (magnitude >> excess) << excess);
 }
 
-// The nearest f16, ties to even, as bits; the argument is finite. `pack2x16float` may round either
-// way.
-fn to_half(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    let sign = (bits >> 16u) & 0x8000u;
-    let magnitude = bits & 0x7fffffffu;
-    // Below 2^-25, and the tie at 2^-25 itself, to zero.
-    if magnitude <= 0x33000000u { return sign; }
-    // From 65520 on, to infinity.
-    if magnitude >= 0x477ff000u { return sign | 0x7c00u; }
-    var shift = 13u;
-    var significand = magnitude - 0x38000000u;
-    if magnitude < 0x38800000u {
-        // Subnormal: units of 2^-24.
-        shift = 126u - (magnitude >> 23u);
-        significand = (magnitude & 0x7fffffu) | 0x800000u;
-    }
-    let kept = significand >> shift;
-    let rest = significand & ((1u << shift) - 1u);
-    let tie = 1u << (shift - 1u);
-    let up = rest > tie || (rest == tie && (kept & 1u) == 1u);
-    return sign | (kept + select(0u, 1u, up));
-}
-
 fn element_bits(element: u32, word: u32) -> u32 {
     if KIND == FILL { return parameters.bits; }
     if KIND == IDENTITY {
@@ -136,7 +112,7 @@ fn element_bits(element: u32, word: u32) -> u32 {
     } else {
         value = normal_value(word);
     }
-    if HALF { return to_half(value); }
+    if HALF { return half_of_float(bitcast<u32>(value)); }
     return bitcast<u32>(value);
 }
 

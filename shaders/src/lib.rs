@@ -15,11 +15,13 @@ shaders! {
     FUNCTIONS = "functions.wgsl";
     /// Sums and maxima over the lanes of a row.
     LANES = "lanes.wgsl";
-    /// First values of variables.
+    /// First values of variables. Needs [`HALF`].
     INITIALIZE = "initialize.wgsl";
+    /// Rounding to `f16` on any device.
+    HALF = "half.wgsl";
     /// How many elements of variables are NaN or infinite.
     NON_FINITE = "non_finite.wgsl";
-    /// Bytes of a checkpoint into variables of another dtype, transposed or not.
+    /// Bytes of a checkpoint into variables of another dtype, transposed or not. Needs [`HALF`].
     CONVERT = "convert.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
@@ -54,9 +56,9 @@ shaders! {
 
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
-    ("initialize", &[INITIALIZE]),
+    ("initialize", &[HALF, INITIALIZE]),
     ("non_finite", &[NON_FINITE]),
-    ("convert", &[CONVERT]),
+    ("convert", &[HALF, CONVERT]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),

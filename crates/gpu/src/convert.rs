@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::sync::Arc;
 use warmstart_graph::DType;
-use warmstart_shaders::CONVERT;
+use warmstart_shaders::{CONVERT, HALF};
 
 /// The first words of a piece, as `convert.wgsl` names them.
 #[repr(C)]
@@ -171,7 +171,7 @@ fn pipelines(
                 ("transpose", f64::from(u32::from(transpose))),
                 ("parity", f64::from(parity)),
             ];
-            gpu.pipeline(&label, CONVERT, &constants)
+            gpu.pipeline(&label, &[HALF, CONVERT].concat(), &constants)
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 use warmstart_graph::{
     DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
 };
-use warmstart_shaders::INITIALIZE;
+use warmstart_shaders::{HALF, INITIALIZE};
 
 /// Whether `initialize_all` may destroy values that no initializer can make again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,9 +192,10 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
 
 fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
     let what = "initializing variables";
+    let source = [HALF, INITIALIZE].concat();
     let mut pipelines = Vec::with_capacity(jobs.len());
     for job in jobs {
-        pipelines.push(gpu.pipeline("initialize", INITIALIZE, &job.constants)?);
+        pipelines.push(gpu.pipeline("initialize", &source, &job.constants)?);
     }
     let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
     let size = size_of::<Parameters>();
