@@ -14,6 +14,9 @@ endif
 # How far the demo trains; run again, it does what is left.
 STEPS ?= 1000
 
+# Property tests draw the same cases each time; `make unit SEED=7` draws others, test-long its own.
+SEED ?= 1
+
 # More arguments for the program: make unit ARGS="name"
 ARGS ?=
 
@@ -42,9 +45,9 @@ lint: ## rustfmt and clippy, warnings denied
 
 unit: ## unit, integration and doc tests (ARGS="name" picks some)
 	@scripts/set-up.sh
-	cargo test --workspace $(ARGS)
+	PROPTEST_RNG_SEED=$(SEED) cargo test --workspace $(ARGS)
 
-test-long: ## crash states, kills, flipped bits and random files of checkpoints, far more of them than in `test`
+test-long: ## crash states, kills, flipped bits, random files and random names, far more than in `test`
 	@scripts/set-up.sh
 	WARMSTART_TEST_LONG=1 cargo test -p warmstart-checkpoint $(ARGS)
 

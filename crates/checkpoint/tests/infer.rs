@@ -143,8 +143,13 @@ fn options() -> impl Strategy<Value = RestoreOptions> {
     })
 }
 
+/// How many cases there are.
+fn cases() -> u32 {
+    if std::env::var_os("WARMSTART_TEST_LONG").is_some() { 30_000 } else { 300 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..Default::default() })]
 
     /// Whatever the rules there are, and however little fits: what a suggestion says is what the
     /// plan with it does, and nothing that was restored is lost or comes from elsewhere.

@@ -230,6 +230,11 @@ pub(super) fn parts_alike(from: &Name, to: &Name) -> f64 {
     like
 }
 
+/// How many parts two names have in common, in the same order.
+pub(super) fn parts_same(from: &Name, to: &Name) -> usize {
+    align(from, to).1.iter().filter(|step| **step == Step::Same).count()
+}
+
 /// Rules that take a step from one name towards another, and how far the names are apart.
 pub(super) fn edits(from: &Name, to: &Name) -> (f64, Vec<Rule>) {
     let (cost, steps) = align(from, to);

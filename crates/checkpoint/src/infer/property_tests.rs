@@ -62,8 +62,13 @@ impl Changes {
     }
 }
 
+/// How many cases there are; far more if `WARMSTART_TEST_LONG` is set.
+fn cases(usually: u32) -> u32 {
+    if std::env::var_os("WARMSTART_TEST_LONG").is_some() { 100 * usually } else { usually }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { cases: cases(200), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn what_has_one_mending_is_mended(names in model(), changes in changes()) {

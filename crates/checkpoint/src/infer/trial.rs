@@ -1,7 +1,7 @@
 //! Trying rules out: a whole plan says what they restore, and only that is suggested.
 
 use super::lacks;
-use super::names::{Name, digits, parts_alike};
+use super::names::{Name, digits, name_likeness, parts_alike, parts_same};
 use super::roles::Kind;
 use super::search::effort;
 use super::{singles, values};
@@ -134,6 +134,9 @@ impl<'a> Trials<'a> {
                 // What is ambiguous is for the user to settle.
                 (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
                 (Outcome::Ambiguous { .. }, _) | (_, Outcome::Ambiguous { .. }) => return None,
+                // Nor does a mending take in what the user's rules leave out, or leave out more.
+                (Outcome::Ignored, Outcome::Ignored) => {}
+                (Outcome::Ignored, _) | (_, Outcome::Ignored) => return None,
                 (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
                     let tensor = *by_name.get(tensor.as_str())?;
                     if self.tensor_kinds[tensor] != self.variable_kinds[index] {
@@ -174,10 +177,18 @@ impl<'a> Trials<'a> {
         }
         by_shape.values().any(|pairs| {
             let alike = |v: usize, t: usize| parts_alike(&pairs[t].1, &pairs[v].0);
-            (0..pairs.len()).any(|i| {
-                (0..i)
-                    .any(|j| alike(i, j) + alike(j, i) > alike(i, i) + alike(j, j) + 2.0 * CLEARLY)
-            })
+            let share = |v: usize, t: usize| name_likeness(&pairs[t].1, &pairs[v].0);
+            let same = |v: usize, t: usize| parts_same(&pairs[t].1, &pairs[v].0);
+            let crossed = |i: usize, j: usize| {
+                let more = alike(i, j) + alike(j, i) - alike(i, i) - alike(j, j);
+                // `encoder` and `decoder` have most letters in common, and yet are not the same.
+                let both = || same(i, j) + same(j, i) >= same(i, i) + same(j, j) + 2;
+                // `net.encoder.kernel` has as much of `attention/encoder/weight` as of
+                // `encoder/weight`, and as many parts as the first.
+                let whole = || share(i, j) + share(j, i) > share(i, i) + share(j, j) + 0.1;
+                more > 2.0 * CLEARLY || (more > 0.0 && both()) || (more > -1e-9 && whole())
+            };
+            (0..pairs.len()).any(|i| (0..i).any(|j| crossed(i, j)))
         })
     }
 
