@@ -1,9 +1,10 @@
 //! How long each kernel of a plan takes, from the device's own clock.
 
 use crate::error::GpuError;
+use crate::feed::Feed;
 use crate::plan::{DispatchInfo, Plan};
 use crate::plan_error::RunError;
-use crate::run::Feed;
+
 use crate::session::Session;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
@@ -90,14 +91,14 @@ impl Plan {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let upload = uploads.acquire(gpu)?;
-        let submitted = gpu.checked("a timed run", |device| {
-            let mut encoder = device.create_command_encoder(&Default::default());
-            if let Some(upload) = &upload {
-                self.write_feeds(upload, values, &mut encoder)?;
+        let submission = uploads.submit(gpu, "a timed run", |encoder, upload| {
+            if let Some(upload) = upload {
+                self.fill_feeds(upload, values)?;
+                upload.unmap();
+                self.copy_feeds(upload, values, encoder);
             }
             for (part, launches) in self.launches.chunks(PAIRS).enumerate() {
-                let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+                let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
                     label: Some("timestamps"),
                     ty: wgpu::QueryType::Timestamp,
                     count: 2 * launches.len() as u32,
@@ -112,25 +113,14 @@ impl Plan {
                         label: Some(launch.info.kernel),
                         timestamp_writes: Some(timestamps),
                     });
-                    pass.set_pipeline(&launch.pipeline);
-                    pass.set_bind_group(0, &launch.bind_group, &[]);
-                    let [x, y, z] = launch.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
+                    launch.dispatch(&mut pass);
                 }
                 let place = (part * PAIRS * 16) as u64;
                 encoder.resolve_query_set(&queries, 0..2 * launches.len() as u32, &resolved, place);
             }
             encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
-            Ok(gpu.queue().submit([encoder.finish()]))
-        });
-        let submission = match submitted.and_then(|submitted| submitted) {
-            Ok(submission) => submission,
-            Err(error) => {
-                uploads.refused();
-                return Err(error);
-            }
-        };
-        uploads.release(submission.clone());
+            Ok(())
+        })?;
         readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
             // A mapping fails only with the device, and then the wait says so.
         });

@@ -1,89 +1,13 @@
 //! Running a plan: checks, feeds, one submission, and values read back when somebody asks.
 
-use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::mapped::Mapping;
+use crate::feed::Feed;
 use crate::origin::Origin;
-use crate::plan::{Feed as PlanFeed, Fetch, Plan};
+use crate::outputs::Outputs;
+use crate::plan::{Feed as PlanFeed, Launch, Plan};
 use crate::plan_error::{RunError, UninitializedRead};
 use crate::session::Session;
-use half::f16;
-use std::sync::{Arc, Mutex, PoisonError};
-use warmstart_graph::{DType, Tensor, TensorData};
-
-/// The elements fed to a placeholder, row-major: made from a slice, a `Vec`, an array or a
-/// [`TensorData`] of the placeholder's dtype.
-///
-/// ```
-/// use warmstart_gpu::Feed;
-/// let (images, labels) = (vec![0.5f32; 6], [1i32, 0]);
-/// let feeds = [("images", Feed::from(&images)), ("labels", Feed::from(&labels))];
-/// assert!(matches!(feeds, [(_, Feed::F32(_)), (_, Feed::I32(_))]));
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub enum Feed<'a> {
-    /// `f32` elements.
-    F32(&'a [f32]),
-    /// `f16` elements.
-    F16(&'a [f16]),
-    /// `i32` elements.
-    I32(&'a [i32]),
-    /// `u32` elements.
-    U32(&'a [u32]),
-}
-
-impl<'a> Feed<'a> {
-    fn dtype(&self) -> DType {
-        match self {
-            Feed::F32(_) => DType::F32,
-            Feed::F16(_) => DType::F16,
-            Feed::I32(_) => DType::I32,
-            Feed::U32(_) => DType::U32,
-        }
-    }
-
-    fn bytes(&self) -> &'a [u8] {
-        match *self {
-            Feed::F32(elements) => bytemuck::cast_slice(elements),
-            Feed::F16(elements) => bytemuck::cast_slice(elements),
-            Feed::I32(elements) => bytemuck::cast_slice(elements),
-            Feed::U32(elements) => bytemuck::cast_slice(elements),
-        }
-    }
-}
-
-macro_rules! feed_from {
-    ($($type:ty => $variant:ident),*) => {$(
-        impl<'a> From<&'a [$type]> for Feed<'a> {
-            fn from(elements: &'a [$type]) -> Feed<'a> {
-                Feed::$variant(elements)
-            }
-        }
-        impl<'a> From<&'a Vec<$type>> for Feed<'a> {
-            fn from(elements: &'a Vec<$type>) -> Feed<'a> {
-                Feed::$variant(elements)
-            }
-        }
-        impl<'a, const N: usize> From<&'a [$type; N]> for Feed<'a> {
-            fn from(elements: &'a [$type; N]) -> Feed<'a> {
-                Feed::$variant(elements)
-            }
-        }
-    )*};
-}
-feed_from!(f32 => F32, f16 => F16, i32 => I32, u32 => U32);
-
-impl<'a> From<&'a TensorData> for Feed<'a> {
-    fn from(data: &'a TensorData) -> Feed<'a> {
-        use warmstart_graph::Elements;
-        match data.elements() {
-            Elements::F32(elements) => Feed::F32(elements),
-            Elements::F16(elements) => Feed::F16(elements),
-            Elements::I32(elements) => Feed::I32(elements),
-            Elements::U32(elements) => Feed::U32(elements),
-        }
-    }
-}
+use std::sync::{Arc, PoisonError};
 
 impl Session {
     /// Runs a plan once: one submission. Does not wait for the device, unless three runs are
@@ -180,230 +104,79 @@ fn fit<'a>(wanted: &PlanFeed, feeds: &[(&str, Feed<'a>)]) -> Result<&'a [u8], Ru
 impl Plan {
     fn submit(&self, values: &[&[u8]]) -> Result<Outputs, GpuError> {
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let upload = uploads.acquire(&self.gpu)?;
-        let readback = self.readback()?;
-        let submitted = self.gpu.checked("a run", |device| {
-            let mut encoder = device.create_command_encoder(&Default::default());
-            if let Some(upload) = &upload {
-                self.write_feeds(upload, values, &mut encoder)?;
+        let readback = self.readbacks.take(&self.gpu, self.fetches.bytes)?;
+        let submission = uploads.submit(&self.gpu, "a run", |encoder, upload| {
+            if let Some(upload) = upload {
+                self.fill_feeds(upload, values)?;
+                upload.unmap();
+                self.copy_feeds(upload, values, encoder);
             }
-            {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
-                for launch in &self.launches {
-                    pass.set_pipeline(&launch.pipeline);
-                    pass.set_bind_group(0, &launch.bind_group, &[]);
-                    let [x, y, z] = launch.workgroups;
-                    pass.dispatch_workgroups(x, y, z);
-                }
-            }
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            self.launches.iter().for_each(|launch| launch.dispatch(&mut pass));
+            drop(pass);
             if let Some(readback) = &readback {
-                self.copy_fetches(readback, &mut encoder);
+                self.copy_fetches(readback, encoder);
             }
-            Ok(self.gpu.queue().submit([encoder.finish()]))
-        });
-        let submission = match submitted.and_then(|submitted| submitted) {
-            Ok(submission) => submission,
-            Err(error) => {
-                uploads.refused();
-                return Err(error);
-            }
-        };
-        uploads.release(submission.clone());
-        Ok(Outputs {
-            gpu: self.gpu.clone(),
-            graph: self.graph,
-            fetches: self.fetches.clone(),
-            pool: self.readbacks.clone(),
-            pending: Mutex::new(Pending { readback, submission, bytes: None }),
-        })
+            Ok(())
+        })?;
+        let readback = self.readbacks.pending(&self.gpu, readback, submission);
+        Ok(Outputs { fetches: self.fetches.clone(), readback })
     }
 
-    /// Fills the mapped upload buffer and copies its parts to the placeholders.
-    pub(crate) fn write_feeds(
+    /// Fills a mapped upload buffer; a placeholder whose value is empty is left out.
+    pub(crate) fn fill_feeds(
         &self,
         upload: &wgpu::Buffer,
         values: &[&[u8]],
-        encoder: &mut wgpu::CommandEncoder,
     ) -> Result<(), GpuError> {
-        for (feed, value) in self.feeds.iter().zip(values) {
-            if value.is_empty() {
-                continue;
-            }
-            let range = feed.offset..feed.offset + feed.bytes.next_multiple_of(4);
-            let mut view =
-                upload.get_mapped_range_mut(range).map_err(|error| GpuError::Internal {
-                    what: format!("filling placeholder {}", feed.name),
-                    message: error.to_string(),
-                })?;
-            view.slice(..value.len()).copy_from_slice(value);
-        }
-        upload.unmap();
-        for feed in self.feeds.iter().filter(|feed| feed.bytes > 0) {
-            let bytes = feed.bytes.next_multiple_of(4);
-            encoder.copy_buffer_to_buffer(upload, feed.offset, &feed.buffer, 0, bytes);
+        for (feed, value) in self.feeds.iter().zip(values).filter(|(_, value)| !value.is_empty()) {
+            let what = || format!("filling placeholder {}", feed.name);
+            write_mapped(upload, feed.offset, value, what)?;
         }
         Ok(())
     }
 
+    /// Copies what was filled to the placeholders.
+    pub(crate) fn copy_feeds(
+        &self,
+        upload: &wgpu::Buffer,
+        values: &[&[u8]],
+        encoder: &mut wgpu::CommandEncoder,
+    ) {
+        for (feed, value) in self.feeds.iter().zip(values).filter(|(_, value)| !value.is_empty()) {
+            let bytes = (value.len() as u64).next_multiple_of(4);
+            encoder.copy_buffer_to_buffer(upload, feed.offset, &feed.buffer, 0, bytes);
+        }
+    }
+
     pub(crate) fn copy_fetches(&self, readback: &wgpu::Buffer, encoder: &mut wgpu::CommandEncoder) {
-        for fetch in self.fetches.iter().filter(|fetch| fetch.bytes > 0) {
+        for fetch in self.fetches.list.iter().filter(|fetch| fetch.bytes > 0) {
             let bytes = fetch.bytes.next_multiple_of(4);
             encoder.copy_buffer_to_buffer(&fetch.buffer, fetch.from, readback, fetch.offset, bytes);
         }
     }
+}
 
-    /// A buffer for what is read back, used before if one is free.
-    fn readback(&self) -> Result<Option<wgpu::Buffer>, GpuError> {
-        if self.fetch_bytes == 0 {
-            return Ok(None);
-        }
-        let free = self.readbacks.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match free {
-            Some(buffer) => Ok(Some(buffer)),
-            None => {
-                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-                self.gpu.buffer("the readback of fetches", self.fetch_bytes, usage).map(Some)
-            }
-        }
+impl Launch {
+    pub(crate) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
-/// What a run fetched. Reading waits for the run; dropping it unread costs nothing.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use warmstart_gpu::{Gpu, Session};
-/// use warmstart_graph::{DType, Graph};
-///
-/// let graph = Graph::new();
-/// let x = graph.placeholder("x", [3], DType::F32);
-/// let (squares, sum) = (x.square(), x.square().sum_all());
-/// let mut session = Session::new(&Gpu::new()?);
-/// let plan = session.compile(&graph, &[squares, sum], &[])?;
-///
-/// let outputs = session.run(&plan, &[("x", (&[1.0f32, 2.0, 3.0]).into())])?;
-/// assert_eq!(outputs.scalar(sum)?, 14.0);
-/// assert_eq!(outputs.tensor(squares)?.as_f32(), Some(&[1.0, 4.0, 9.0][..]));
-/// // What was not named when compiling is not there.
-/// assert!(outputs.tensor(x).is_err());
-/// # Ok(())
-/// # }
-/// ```
-pub struct Outputs {
-    gpu: Gpu,
-    /// The identity of the graph that was run.
-    graph: u64,
-    fetches: Arc<Vec<Fetch>>,
-    pool: Arc<Mutex<Vec<wgpu::Buffer>>>,
-    pending: Mutex<Pending>,
-}
-
-struct Pending {
-    readback: Option<wgpu::Buffer>,
-    submission: wgpu::SubmissionIndex,
-    bytes: Option<Vec<u8>>,
-}
-
-impl Outputs {
-    /// Waits until the run is done.
-    ///
-    /// # Errors
-    /// [`RunError::Gpu`] if the device failed meanwhile.
-    pub fn wait(&self) -> Result<(), RunError> {
-        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(self.gpu.wait(pending.submission.clone())?)
-    }
-
-    /// A fetched tensor.
-    ///
-    /// # Errors
-    /// [`RunError::NotFetched`] if the plan does not fetch it, [`RunError::OtherGraph`] if it is of
-    /// another graph than the plan, or [`RunError::Gpu`].
-    pub fn tensor(&self, tensor: Tensor<'_>) -> Result<TensorData, RunError> {
-        // Another graph's node of the same index would give a value that was never asked for.
-        if tensor.graph().identity() != self.graph {
-            let (tensor, fetched) = (tensor.to_string(), self.fetched());
-            return Err(RunError::OtherGraph { tensor, fetched });
-        }
-        match self.fetches.iter().find(|fetch| fetch.node == tensor.id()) {
-            Some(fetch) => self.value(fetch),
-            None => {
-                let (tensor, fetched) = (tensor.to_string(), self.fetched());
-                Err(RunError::NotFetched { tensor, fetched })
-            }
-        }
-    }
-
-    fn fetched(&self) -> Vec<String> {
-        self.fetches.iter().map(|fetch| fetch.described.clone()).collect()
-    }
-
-    /// A fetched `f32` scalar.
-    ///
-    /// # Errors
-    /// As [`Outputs::tensor`], and [`RunError::FetchedAs`] if it is no `f32` scalar.
-    pub fn scalar(&self, tensor: Tensor<'_>) -> Result<f32, RunError> {
-        let data = self.tensor(tensor)?;
-        match data.as_f32() {
-            Some(&[value]) => Ok(value),
-            _ => Err(RunError::FetchedAs {
-                tensor: tensor.to_string(),
-                dtype: data.dtype(),
-                shape: data.shape().clone(),
-                wanted: "an f32 scalar",
-            }),
-        }
-    }
-
-    fn value(&self, fetch: &Fetch) -> Result<TensorData, RunError> {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if pending.bytes.is_none() {
-            pending.bytes = Some(self.download(&mut pending)?);
-        }
-        let bytes = pending.bytes.as_deref().unwrap_or_default();
-        let own = &bytes[fetch.offset as usize..][..fetch.bytes as usize];
-        TensorData::from_le_bytes(fetch.shape.clone(), fetch.dtype, own).ok_or_else(|| {
-            RunError::Gpu(GpuError::Internal {
-                what: "reading a fetch".to_owned(),
-                message: "its size is not its shape's".to_owned(),
-            })
-        })
-    }
-
-    fn download(&self, pending: &mut Pending) -> Result<Vec<u8>, GpuError> {
-        if self.fetches.iter().all(|fetch| fetch.bytes == 0) {
-            self.gpu.wait(pending.submission.clone())?;
-            return Ok(Vec::new());
-        }
-        let internal = |message: String| GpuError::Internal {
-            what: "reading back what was fetched".to_owned(),
-            message,
-        };
-        let Some(readback) = pending.readback.take() else {
-            return Err(internal("an earlier attempt to read it failed".to_owned()));
-        };
-        let mapping = Mapping::start(&readback, wgpu::MapMode::Read, 0, readback.size());
-        let waited = self.gpu.wait(pending.submission.clone());
-        let what = "reading back what was fetched";
-        if let Err(error) = waited.and_then(|()| mapping.finish(&self.gpu, what)) {
-            // As before, so that reading can be tried again.
-            readback.unmap();
-            pending.readback = Some(readback);
-            return Err(error);
-        }
-        let bytes =
-            readback.get_mapped_range(..).map_err(|error| internal(error.to_string()))?.to_vec();
-        readback.unmap();
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(readback);
-        Ok(bytes)
-    }
-}
-
-impl Drop for Outputs {
-    fn drop(&mut self) {
-        let pending = self.pending.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(readback) = pending.readback.take() {
-            self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(readback);
-        }
-    }
+/// Writes to a mapped buffer; `offset` is a multiple of 8.
+pub(crate) fn write_mapped(
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    bytes: &[u8],
+    what: impl FnOnce() -> String,
+) -> Result<(), GpuError> {
+    let range = offset..offset + (bytes.len() as u64).next_multiple_of(4);
+    let mut view = buffer
+        .get_mapped_range_mut(range)
+        .map_err(|error| GpuError::Internal { what: what(), message: error.to_string() })?;
+    view.slice(..bytes.len()).copy_from_slice(bytes);
+    Ok(())
 }

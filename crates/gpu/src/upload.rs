@@ -48,8 +48,34 @@ impl Uploads {
         self.bytes * self.slots.len() as u64
     }
 
+    /// Has `encode` fill a mapped buffer (if there are feeds), unmap it and encode what reads from
+    /// it, and submits that. First waits for the submission that used the buffer last.
+    pub fn submit(
+        &mut self,
+        gpu: &Gpu,
+        what: &str,
+        encode: impl FnOnce(&mut wgpu::CommandEncoder, Option<&wgpu::Buffer>) -> Result<(), GpuError>,
+    ) -> Result<wgpu::SubmissionIndex, GpuError> {
+        let upload = self.acquire(gpu)?;
+        let submitted = gpu.checked(what, |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            encode(&mut encoder, upload.as_ref())?;
+            Ok(gpu.queue().submit([encoder.finish()]))
+        });
+        match submitted.and_then(|submitted| submitted) {
+            Ok(submission) => {
+                self.release(submission.clone());
+                Ok(submission)
+            }
+            Err(error) => {
+                self.refused();
+                Err(error)
+            }
+        }
+    }
+
     /// A mapped buffer to fill (if there are feeds), once the run that used it last is done.
-    pub fn acquire(&mut self, gpu: &Gpu) -> Result<Option<wgpu::Buffer>, GpuError> {
+    fn acquire(&mut self, gpu: &Gpu) -> Result<Option<wgpu::Buffer>, GpuError> {
         let slot = &mut self.slots[self.next];
         if let Some(submission) = &slot.submission {
             // The mapping asked for after that submission is there when this returns. If the wait
@@ -64,7 +90,7 @@ impl Uploads {
     }
 
     /// Asks for the buffer back after a submission that was refused.
-    pub fn refused(&mut self) {
+    fn refused(&mut self) {
         let slot = &mut self.slots[self.next];
         if let Some(buffer) = &slot.buffer {
             // It may be mapped still, or not any more: unmapping is right for both.
@@ -77,7 +103,7 @@ impl Uploads {
     }
 
     /// Hands the buffer to the submission that reads from it, and asks for it back.
-    pub fn release(&mut self, submission: wgpu::SubmissionIndex) {
+    fn release(&mut self, submission: wgpu::SubmissionIndex) {
         let slot = &mut self.slots[self.next];
         if let Some(buffer) = &slot.buffer {
             buffer.map_async(wgpu::MapMode::Write, .., |_| {

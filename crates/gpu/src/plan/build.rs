@@ -1,190 +1,30 @@
-//! A compiled graph on a device: pipelines, bind groups and buffers made once, so that a run is
-//! one encoder, one compute pass, one submission, and nothing is allocated.
+//! Putting a plan together: buffers, pipelines and bind groups.
 
-use crate::compile::{self, BLOCK, Dispatch, Place, Program, Step, Target};
+use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
+use crate::compile::{BLOCK, Dispatch, Place, Program, Step, Target};
 use crate::device::{Gpu, binding};
+use crate::outputs::Fetches;
 use crate::plan_error::CompileError;
+use crate::readback::Readbacks;
 use crate::session::Session;
 use crate::store::VariableSlice;
 use crate::upload::Uploads;
-use comfy_table::{CellAlignment, Table, presets};
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use warmstart_graph::ops::{OptimizerUpdate, Rule};
-use warmstart_graph::{
-    DType, Graph, GraphDef, Location, NodeId, Shape, Tensor, Update, VariableId,
-};
+use warmstart_graph::{GraphDef, VariableId};
 use warmstart_shaders as shaders;
 
-/// A placeholder on the device.
-pub(crate) struct Feed {
-    pub name: String,
-    pub shape: Shape,
-    pub dtype: DType,
-    pub location: Location,
-    pub buffer: wgpu::Buffer,
-    /// Where its bytes are in an upload.
-    pub offset: u64,
-    pub bytes: u64,
-}
-
-/// A value that is read back.
-pub(crate) struct Fetch {
-    pub node: NodeId,
-    /// The node as its author knows it.
-    pub described: String,
-    pub shape: Shape,
-    pub dtype: DType,
-    pub buffer: wgpu::Buffer,
-    pub from: u64,
-    /// Where its bytes are in a readback.
-    pub offset: u64,
-    pub bytes: u64,
-}
-
-/// A variable that a run reads.
-pub(crate) struct Read {
-    /// Its index in the session's store.
-    pub entry: usize,
-    pub operation: String,
-    pub location: Location,
-}
-
-/// One kernel launch.
-pub(crate) struct Launch {
-    pub pipeline: Arc<wgpu::ComputePipeline>,
-    pub bind_group: wgpu::BindGroup,
-    pub workgroups: [u32; 3],
-    pub info: DispatchInfo,
-}
-
-/// One kernel launch, as a plan lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DispatchInfo {
-    /// The operations it computes, in order: `matmul+add+relu`. Those of a second result follow a
-    /// comma: `matmul, sum`.
-    pub operations: String,
-    /// The kernel family.
-    pub kernel: &'static str,
-    /// Workgroups along x, y and z.
-    pub workgroups: [u32; 3],
-    /// Bytes read and written if each is moved once.
-    pub bytes: u64,
-    /// Arithmetic operations: two for each multiply-add of a product.
-    pub arithmetic: u64,
-}
-
-/// What a plan keeps in device memory besides the session's variables, in bytes. It is all there
-/// is: runs allocate nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlanMemory {
-    /// Intermediate values, gradients included; those never needed at the same time share memory.
-    pub values: u64,
-    /// What they would take without sharing.
-    pub values_unshared: u64,
-    /// Placeholders.
-    pub feeds: u64,
-    /// Constants and tables.
-    pub constants: u64,
-    /// Upload buffers for feeds, in host memory.
-    pub staging: u64,
-}
-
-impl PlanMemory {
-    /// The peak of a run, known before it: everything on the device.
-    pub fn peak(&self) -> u64 {
-        self.values + self.feeds + self.constants
-    }
-}
-
-/// A compiled graph, for one session. Several plans (training, evaluation, another batch size) may
-/// share the variables of a session. Printing it lists its dispatches.
-pub struct Plan {
-    pub(crate) gpu: Gpu,
-    pub(crate) session: Arc<()>,
-    /// The identity of the graph that was compiled.
-    pub(crate) graph: u64,
-    pub(crate) launches: Vec<Launch>,
-    pub(crate) feeds: Vec<Feed>,
-    pub(crate) fetches: Arc<Vec<Fetch>>,
-    pub(crate) fetch_bytes: u64,
-    pub(crate) reads: Vec<Read>,
-    pub(crate) trained: Vec<usize>,
-    pub(crate) assigned: Vec<usize>,
-    pub(crate) uploads: Mutex<Uploads>,
-    pub(crate) readbacks: Arc<Mutex<Vec<wgpu::Buffer>>>,
-    memory: PlanMemory,
-}
-
-impl Session {
-    /// Compiles a graph: what is fetched and updated, and all it takes. Variables that are new to
-    /// the session get memory, and no value.
-    ///
-    /// # Errors
-    /// [`CompileError::Graph`] with every mistake of the graph; [`CompileError::Session`] if a
-    /// variable does not agree with the session's; the other variants if the device cannot do it.
-    pub fn compile(
-        &mut self,
-        graph: &Graph,
-        fetches: &[Tensor<'_>],
-        updates: &[Update<'_>],
-    ) -> Result<Plan, CompileError> {
-        let def = graph.finish()?;
-        let foreign = fetches.iter().map(|t| t.graph()).chain(updates.iter().map(|u| u.graph()));
-        if foreign.into_iter().any(|other| !std::ptr::eq(other, graph)) {
-            return Err(CompileError::ForeignTensor);
-        }
-        let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
-        let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
-        let gpu = self.gpu().clone();
-        let limits = gpu.limits();
-        let target = Target {
-            is_cpu: gpu.is_cpu(),
-            subgroup_size: gpu.subgroup_size(),
-            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
-            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
-            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            workgroups: limits.max_compute_workgroups_per_dimension,
-        };
-        let program = compile::compile(&def, &fetches, &updates, target)?;
-        // Only what is read or written: a graph for evaluation needs no optimizer slots.
-        let mut used = vec![false; def.variables.len()];
-        let written = program.trained.iter().chain(&program.assigned);
-        for id in program.reads.iter().map(|read| read.variable).chain(written.copied()) {
-            used[id.0] = true;
-        }
-        let variables: Vec<_> = def
-            .variables
-            .iter()
-            .zip(used)
-            .filter(|(_, used)| *used)
-            .map(|(variable, _)| variable.clone())
-            .collect();
-        self.declare(&variables)?;
-        Builder {
-            gpu,
-            session: self,
-            graph: graph.identity(),
-            def: &def,
-            program: &program,
-            target,
-            own: HashMap::new(),
-        }
-        .build()
-    }
-}
-
 /// A plan being put together.
-struct Builder<'a> {
-    gpu: Gpu,
-    session: &'a Session,
-    graph: u64,
-    def: &'a GraphDef,
-    program: &'a Program,
-    target: Target,
+pub(super) struct Builder<'a> {
+    pub gpu: Gpu,
+    pub session: &'a Session,
+    pub graph: u64,
+    pub def: &'a GraphDef,
+    pub program: &'a Program,
+    pub target: Target,
     /// Buffers of feeds, constants and tables.
-    own: HashMap<Place, (wgpu::Buffer, u64)>,
+    pub own: HashMap<Place, (wgpu::Buffer, u64)>,
 }
 
 const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
@@ -197,7 +37,7 @@ fn words(bytes: u64) -> u64 {
 }
 
 impl Builder<'_> {
-    fn build(mut self) -> Result<Plan, CompileError> {
+    pub fn build(mut self) -> Result<Plan, CompileError> {
         let program = self.program;
         let mut memory = PlanMemory {
             values: program.memory.total(),
@@ -290,17 +130,15 @@ impl Builder<'_> {
         };
         Ok(Plan {
             session: self.session.identity.clone(),
-            graph: self.graph,
             trained: indices(&program.trained)?,
             assigned: indices(&program.assigned)?,
             gpu: self.gpu,
             launches,
             feeds,
-            fetches: Arc::new(fetches),
-            fetch_bytes,
+            fetches: Arc::new(Fetches { graph: self.graph, list: fetches, bytes: fetch_bytes }),
             reads,
             uploads: Mutex::new(uploads),
-            readbacks: Arc::default(),
+            readbacks: Readbacks::default(),
             memory,
         })
     }
@@ -478,77 +316,5 @@ fn rule_constants(rule: &Rule) -> Vec<(&'static str, f64)> {
             ("WEIGHT_DECAY", weight_decay.into()),
             ("DECOUPLED", flag(decoupled)),
         ],
-    }
-}
-
-impl Plan {
-    /// The kernel launches of a run, in order.
-    pub fn dispatches(&self) -> Vec<DispatchInfo> {
-        self.launches.iter().map(|launch| launch.info.clone()).collect()
-    }
-
-    /// What the plan keeps in memory besides the session's variables.
-    pub fn memory(&self) -> PlanMemory {
-        self.memory
-    }
-
-    /// Submissions to the queue in one run.
-    pub fn submits(&self) -> usize {
-        1
-    }
-}
-
-/// A number of bytes for people.
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{value} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.2} GiB")
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(["", "operations", "kernel", "workgroups", "bytes", "arithmetic"]);
-        for (at, launch) in self.launches.iter().enumerate() {
-            let info = &launch.info;
-            let [x, y, z] = info.workgroups;
-            let groups = match (y, z) {
-                (1, 1) => format!("{x}"),
-                (_, 1) => format!("{x} x {y}"),
-                _ => format!("{x} x {y} x {z}"),
-            };
-            table.add_row([
-                at.to_string(),
-                info.operations.clone(),
-                info.kernel.to_owned(),
-                groups,
-                human_bytes(info.bytes),
-                info.arithmetic.to_string(),
-            ]);
-        }
-        for column in [0, 3, 4, 5] {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        writeln!(f, "{}", table.trim_fmt())?;
-        let PlanMemory { values, values_unshared, feeds, constants, staging } = self.memory;
-        write!(
-            f,
-            "{} dispatches, 1 submit; {} on the device: {} values ({} unshared), {} feeds, {} constants; {} staging",
-            self.launches.len(),
-            human_bytes(self.memory.peak()),
-            human_bytes(values),
-            human_bytes(values_unshared),
-            human_bytes(feeds),
-            human_bytes(constants),
-            human_bytes(staging),
-        )
     }
 }

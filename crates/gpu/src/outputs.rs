@@ -1,0 +1,123 @@
+//! What a run fetched.
+
+use crate::error::GpuError;
+use crate::plan::Fetch;
+use crate::plan_error::RunError;
+use crate::readback::Readback;
+use std::sync::Arc;
+use warmstart_graph::{Tensor, TensorData};
+
+/// What a plan fetches.
+pub(crate) struct Fetches {
+    /// The identity of the graph that was compiled.
+    pub graph: u64,
+    pub list: Vec<Fetch>,
+    /// Bytes of them all, as they lie in a readback.
+    pub bytes: u64,
+}
+
+impl Fetches {
+    /// The fetch of a tensor.
+    pub fn find(&self, tensor: Tensor<'_>) -> Result<&Fetch, RunError> {
+        // Another graph's node of the same index would give a value that was never asked for.
+        if tensor.graph().identity() != self.graph {
+            let (tensor, fetched) = (tensor.to_string(), self.described());
+            return Err(RunError::OtherGraph { tensor, fetched });
+        }
+        let found = self.list.iter().find(|fetch| fetch.node == tensor.id());
+        found.ok_or_else(|| {
+            let (tensor, fetched) = (tensor.to_string(), self.described());
+            RunError::NotFetched { tensor, fetched }
+        })
+    }
+
+    /// The fetch of an `f32` scalar.
+    pub fn find_scalar(&self, tensor: Tensor<'_>) -> Result<&Fetch, RunError> {
+        let fetch = self.find(tensor)?;
+        if fetch.is_scalar() {
+            return Ok(fetch);
+        }
+        Err(RunError::FetchedAs {
+            tensor: tensor.to_string(),
+            dtype: fetch.dtype,
+            shape: fetch.shape.clone(),
+            wanted: "an f32 scalar",
+        })
+    }
+
+    fn described(&self) -> Vec<String> {
+        self.list.iter().map(|fetch| fetch.described.clone()).collect()
+    }
+}
+
+/// What a run fetched. Reading waits for the run; dropping it unread costs nothing.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use warmstart_gpu::{Gpu, Session};
+/// use warmstart_graph::{DType, Graph};
+///
+/// let graph = Graph::new();
+/// let x = graph.placeholder("x", [3], DType::F32);
+/// let (squares, sum) = (x.square(), x.square().sum_all());
+/// let mut session = Session::new(&Gpu::new()?);
+/// let plan = session.compile(&graph, &[squares, sum], &[])?;
+///
+/// let outputs = session.run(&plan, &[("x", (&[1.0f32, 2.0, 3.0]).into())])?;
+/// assert_eq!(outputs.scalar(sum)?, 14.0);
+/// assert_eq!(outputs.tensor(squares)?.as_f32(), Some(&[1.0, 4.0, 9.0][..]));
+/// // What was not named when compiling is not there.
+/// assert!(outputs.tensor(x).is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Outputs {
+    pub(crate) fetches: Arc<Fetches>,
+    pub(crate) readback: Readback,
+}
+
+impl Outputs {
+    /// Waits until the run is done.
+    ///
+    /// # Errors
+    /// [`RunError::Gpu`] if the device failed meanwhile.
+    pub fn wait(&self) -> Result<(), RunError> {
+        Ok(self.readback.wait()?)
+    }
+
+    /// A fetched tensor.
+    ///
+    /// # Errors
+    /// [`RunError::NotFetched`] if the plan does not fetch it, [`RunError::OtherGraph`] if it is of
+    /// another graph than the plan, or [`RunError::Gpu`].
+    pub fn tensor(&self, tensor: Tensor<'_>) -> Result<TensorData, RunError> {
+        let fetch = self.fetches.find(tensor)?;
+        let (shape, dtype) = (fetch.shape.clone(), fetch.dtype);
+        let data = self.readback.read(|bytes| {
+            let own = &bytes[fetch.offset as usize..][..fetch.bytes as usize];
+            TensorData::from_le_bytes(shape, dtype, own)
+        })?;
+        data.ok_or_else(|| {
+            RunError::Gpu(GpuError::Internal {
+                what: "reading a fetch".to_owned(),
+                message: "its size is not its shape's".to_owned(),
+            })
+        })
+    }
+
+    /// A fetched `f32` scalar.
+    ///
+    /// # Errors
+    /// As [`Outputs::tensor`], and [`RunError::FetchedAs`] if it is no `f32` scalar.
+    pub fn scalar(&self, tensor: Tensor<'_>) -> Result<f32, RunError> {
+        let at = self.fetches.find_scalar(tensor)?.offset as usize;
+        Ok(self.readback.read(|bytes| read_f32(&bytes[at..]))?)
+    }
+}
+
+/// The `f32` that begins some bytes.
+pub(crate) fn read_f32(bytes: &[u8]) -> f32 {
+    let mut word = [0; 4];
+    word.copy_from_slice(&bytes[..4]);
+    f32::from_le_bytes(word)
+}
