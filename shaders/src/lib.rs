@@ -25,6 +25,9 @@ shaders! {
     CONVERT = "convert.wgsl";
     /// One generated expression for each element.
     ELEMENTWISE = "elementwise.wgsl";
+    /// Gathering a batch and keeping scalars, between the steps of one submission.
+    /// Needs [`FUNCTIONS`].
+    BETWEEN = "between.wgsl";
     /// Sums and maxima over axes. Needs [`FUNCTIONS`] and [`LANES`].
     REDUCE = "reduce.wgsl";
     /// Softmax and its logarithm. Needs [`FUNCTIONS`] and [`LANES`].
@@ -60,6 +63,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("non_finite", &[NON_FINITE]),
     ("convert", &[HALF, CONVERT]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
+    ("between", &[FUNCTIONS, BETWEEN]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),
     ("cross_entropy", &[FUNCTIONS, LANES, CROSS_ENTROPY]),

@@ -205,7 +205,7 @@ impl Gpu {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, GpuError> {
-        self.create_buffer(what, bytes, usage, false)
+        self.buffer_with(what, bytes, usage, false)
     }
 
     /// A buffer that the host writes, mapped from the start.
@@ -215,10 +215,11 @@ impl Gpu {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, GpuError> {
-        self.create_buffer(what, bytes, usage | wgpu::BufferUsages::MAP_WRITE, true)
+        self.buffer_with(what, bytes, usage | wgpu::BufferUsages::MAP_WRITE, true)
     }
 
-    fn create_buffer(
+    /// A buffer that may be mapped from the start.
+    pub(crate) fn buffer_with(
         &self,
         what: &str,
         bytes: u64,
@@ -235,6 +236,11 @@ impl Gpu {
                 error => error,
             },
         )
+    }
+
+    /// Whether the other is the same device.
+    pub(crate) fn is(&self, other: &Gpu) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// What the driver reported since the last call outside of any call that returned it.

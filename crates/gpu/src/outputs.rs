@@ -1,6 +1,5 @@
 //! What a run fetched.
 
-use crate::error::GpuError;
 use crate::plan::Fetch;
 use crate::plan_error::RunError;
 use crate::readback::Readback;
@@ -43,6 +42,11 @@ impl Fetches {
             shape: fetch.shape.clone(),
             wanted: "an f32 scalar",
         })
+    }
+
+    /// Those that are one `f32`.
+    pub fn scalars(&self) -> impl Iterator<Item = &Fetch> {
+        self.list.iter().filter(|fetch| fetch.is_scalar())
     }
 
     fn described(&self) -> Vec<String> {
@@ -92,17 +96,7 @@ impl Outputs {
     /// another graph than the plan, or [`RunError::Gpu`].
     pub fn tensor(&self, tensor: Tensor<'_>) -> Result<TensorData, RunError> {
         let fetch = self.fetches.find(tensor)?;
-        let (shape, dtype) = (fetch.shape.clone(), fetch.dtype);
-        let data = self.readback.read(|bytes| {
-            let own = &bytes[fetch.offset as usize..][..fetch.bytes as usize];
-            TensorData::from_le_bytes(shape, dtype, own)
-        })?;
-        data.ok_or_else(|| {
-            RunError::Gpu(GpuError::Internal {
-                what: "reading a fetch".to_owned(),
-                message: "its size is not its shape's".to_owned(),
-            })
-        })
+        Ok(self.readback.read(|bytes| fetch.value(bytes))??)
     }
 
     /// A fetched `f32` scalar.

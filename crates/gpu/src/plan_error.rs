@@ -143,7 +143,9 @@ pub enum RunError {
         known: Vec<String>,
     },
     /// A placeholder was fed twice.
-    #[error("placeholder `{name}` was fed twice in one run; pass one value for it")]
+    #[error(
+        "placeholder `{name}` was fed twice in one run; pass one value for it, or leave it to the data set"
+    )]
     FedTwice {
         /// The placeholder.
         name: String,
@@ -217,6 +219,71 @@ pub enum RunError {
         /// What it was read as.
         wanted: &'static str,
     },
+    /// No steps, or too many for one submission.
+    #[error(
+        "a submission takes 1 to {most} steps, and was to take {steps}; submit them in parts of some tens"
+    )]
+    StepCount {
+        /// How many were asked for.
+        steps: usize,
+        /// How many there can be.
+        most: usize,
+    },
+    /// Indices of examples that are not whole batches.
+    #[error(
+        "{rows} row indices are not whole batches of {batch}; give {batch} for each step, the first extent of the placeholders that the data set has columns for, and for at least one step"
+    )]
+    Rows {
+        /// How many indices were given.
+        rows: usize,
+        /// How many each step takes.
+        batch: usize,
+    },
+    /// An index beyond the last example.
+    #[error("example {row} does not exist; the data set has {examples}, counted from 0")]
+    NoSuchRow {
+        /// The index.
+        row: u32,
+        /// How many examples there are.
+        examples: usize,
+    },
+    /// A column of a data set that a placeholder cannot take.
+    #[error(
+        "placeholder `{name}` {dtype} {shape} (declared at {location}) cannot take the data set's column `{name}`, which has {width} elements of {found} for each example; declare it as [batch, ..] with as many elements after the first extent, and of that dtype"
+    )]
+    Column {
+        /// The placeholder and the column.
+        name: String,
+        /// The placeholder's dtype.
+        dtype: DType,
+        /// The placeholder's shape.
+        shape: Shape,
+        /// Where it was declared.
+        location: Location,
+        /// The dtype that the column gives.
+        found: DType,
+        /// Elements of an example.
+        width: usize,
+    },
+    /// Placeholders that take the same examples, but not the same number of them.
+    #[error(
+        "placeholder `{name}` takes {batch} examples and `{other}` {other_batch}, but a data set gives both the same ones; declare them with one batch size"
+    )]
+    BatchSizes {
+        /// A placeholder.
+        name: String,
+        /// Its first extent.
+        batch: usize,
+        /// Another one.
+        other: String,
+        /// Its first extent.
+        other_batch: usize,
+    },
+    /// A data set in the memory of another device.
+    #[error(
+        "the data set is in the memory of another device than the session's; upload it to `session.gpu()`"
+    )]
+    OtherDevice,
     /// The device cannot measure time.
     #[error(
         "this adapter has no timestamp queries, so kernels cannot be timed; time whole steps instead"

@@ -72,7 +72,7 @@ impl Session {
         if !self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return Err(RunError::NoTimestamps);
         }
-        let values = self.check(plan, feeds)?;
+        let values = self.check(plan, feeds, None)?;
         let times = plan.timed(&values)?;
         self.mark(plan);
         let infos = plan.dispatches();

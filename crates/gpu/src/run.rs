@@ -1,5 +1,6 @@
 //! Running a plan: checks, feeds, one submission, and values read back when somebody asks.
 
+use crate::dataset::DeviceDataset;
 use crate::error::GpuError;
 use crate::feed::Feed;
 use crate::origin::Origin;
@@ -20,21 +21,25 @@ impl Session {
     /// [`RunError::Uninitialized`] if a variable that the plan reads has no value, an error that
     /// names the placeholder if the feeds do not fit, or [`RunError::Gpu`]. Nothing was run then.
     pub fn run(&mut self, plan: &Plan, feeds: &[(&str, Feed<'_>)]) -> Result<Outputs, RunError> {
-        let values = self.check(plan, feeds)?;
+        let values = self.check(plan, feeds, None)?;
         let outputs = plan.submit(&values)?;
         self.mark(plan);
         Ok(outputs)
     }
 
     /// Everything that can be wrong with a run, before anything is done. Gives the bytes of each
-    /// placeholder, in the plan's order.
+    /// placeholder, in the plan's order; none for those that take a column of `data`.
     pub(crate) fn check<'a>(
         &self,
         plan: &Plan,
         feeds: &[(&str, Feed<'a>)],
+        data: Option<&DeviceDataset>,
     ) -> Result<Vec<&'a [u8]>, RunError> {
         if !Arc::ptr_eq(&plan.session, &self.identity) {
             return Err(RunError::OtherSession);
+        }
+        if data.is_some_and(|data| !data.gpu.is(&self.gpu)) {
+            return Err(RunError::OtherDevice);
         }
         let entries = self.store.entries();
         let variables: Vec<UninitializedRead> = plan
@@ -56,17 +61,25 @@ impl Session {
         if !variables.is_empty() {
             return Err(RunError::Uninitialized { variables });
         }
-        for (at, (name, _)) in feeds.iter().enumerate() {
+        let columns = data.map_or(&[][..], |data| &data.columns);
+        let columns = columns.iter().map(|column| column.name.as_str());
+        let names: Vec<&str> = columns.chain(feeds.iter().map(|(name, _)| *name)).collect();
+        for (at, name) in names.iter().enumerate() {
             if !plan.feeds.iter().any(|feed| feed.name == *name) {
                 let known: Vec<String> = plan.feeds.iter().map(|feed| feed.name.clone()).collect();
                 let close = crate::store::closest(name, known.iter().map(String::as_str));
                 return Err(RunError::UnknownFeed { name: (*name).to_owned(), close, known });
             }
-            if feeds[..at].iter().any(|(other, _)| other == name) {
+            if names[..at].contains(name) {
                 return Err(RunError::FedTwice { name: (*name).to_owned() });
             }
         }
-        plan.feeds.iter().map(|wanted| fit(wanted, feeds)).collect()
+        let gathered =
+            |wanted: &PlanFeed| data.is_some_and(|data| data.column(&wanted.name).is_some());
+        plan.feeds
+            .iter()
+            .map(|wanted| if gathered(wanted) { Ok(&[][..]) } else { fit(wanted, feeds) })
+            .collect()
     }
 
     /// Notes what a run did to variables.

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use warmstart_graph::ops::OptimizerUpdate;
 use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, VariableId};
 
+pub(crate) use expression::literal;
 pub(crate) use lower::BLOCK;
 pub(crate) use memory::Memory;
 

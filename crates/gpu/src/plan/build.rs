@@ -139,6 +139,9 @@ impl Builder<'_> {
             reads,
             uploads: Mutex::new(uploads),
             readbacks: Readbacks::default(),
+            step_readbacks: Readbacks::default(),
+            repeats: Mutex::default(),
+            identity: Arc::default(),
             memory,
         })
     }

@@ -5,17 +5,19 @@ mod build;
 
 use crate::compile::{self, Target};
 use crate::device::Gpu;
+use crate::error::GpuError;
 use crate::outputs::Fetches;
 use crate::plan_error::CompileError;
 use crate::readback::Readbacks;
 use crate::session::Session;
+use crate::steps::Prepared;
 use crate::upload::Uploads;
 use build::Builder;
 use comfy_table::{CellAlignment, Table, presets};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use warmstart_graph::{DType, Graph, Location, NodeId, Shape, Tensor, Update};
+use warmstart_graph::{DType, Graph, Location, NodeId, Shape, Tensor, TensorData, Update};
 
 /// A placeholder on the device.
 pub(crate) struct Feed {
@@ -47,6 +49,17 @@ impl Fetch {
     /// Whether it is one `f32`.
     pub fn is_scalar(&self) -> bool {
         self.dtype == DType::F32 && self.shape.elements() == 1
+    }
+
+    /// Its value in what was read back.
+    pub fn value(&self, bytes: &[u8]) -> Result<TensorData, GpuError> {
+        let own = &bytes[self.offset as usize..][..self.bytes as usize];
+        TensorData::from_le_bytes(self.shape.clone(), self.dtype, own).ok_or_else(|| {
+            GpuError::Internal {
+                what: "reading a fetch".to_owned(),
+                message: "its size is not its shape's".to_owned(),
+            }
+        })
     }
 }
 
@@ -110,6 +123,8 @@ impl PlanMemory {
 pub struct Plan {
     pub(crate) gpu: Gpu,
     pub(crate) session: Arc<()>,
+    /// Data sets remember it beside what they have for this plan.
+    pub(crate) identity: Arc<()>,
     pub(crate) launches: Vec<Launch>,
     pub(crate) feeds: Vec<Feed>,
     pub(crate) fetches: Arc<Fetches>,
@@ -118,6 +133,10 @@ pub struct Plan {
     pub(crate) assigned: Vec<usize>,
     pub(crate) uploads: Mutex<Uploads>,
     pub(crate) readbacks: Readbacks,
+    /// Those of several steps, which are larger.
+    pub(crate) step_readbacks: Readbacks,
+    /// What several steps without a data set need.
+    pub(crate) repeats: Mutex<Vec<Prepared>>,
     memory: PlanMemory,
 }
 
@@ -188,6 +207,11 @@ impl Plan {
     /// What the plan keeps in memory besides the session's variables.
     pub fn memory(&self) -> PlanMemory {
         self.memory
+    }
+
+    /// Bytes of all placeholders in an upload.
+    pub(crate) fn upload_bytes(&self) -> u64 {
+        self.feeds.last().map_or(0, |feed| feed.offset + feed.bytes.next_multiple_of(8))
     }
 
     /// Submissions to the queue in one run.
