@@ -4,9 +4,9 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use warmstart_benches::{LARGE, SMALL, announce, describe, run_and_wait, square_layer};
-use warmstart_gpu::{Gpu, Session};
+use warmstart_gpu::{DeviceDataset, Gpu, Outputs, Session, StepOutputs, Steps};
 use warmstart_graph::Graph;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -58,6 +58,106 @@ fn train(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
                     let outputs = session.run(&plan, &feeds).expect("the device works");
                     outputs.scalar(loss).expect("the loss is fetched");
                 }
+            });
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+/// How many steps one submission takes.
+const TOGETHER: [usize; 3] = [1, 8, 32];
+
+/// Adam steps of the small MLP whose batches come from a data set on the device, 1 to 32 in one
+/// submission, and beside them the same steps fed one by one. `steps`: 64 steps, then the losses are
+/// read. `host`: what the host does for one step (gather a batch, encode, submit), with the device
+/// idle before it; no waiting. The layer of 1024 is the control: launching costs nothing there, so
+/// submitting together must win nothing.
+fn steps(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
+    announce("steps", gpu);
+    const TOTAL: usize = 64;
+    let graph = Graph::new();
+    let (mut session, plan, loss) = SMALL.compile(gpu, &graph)?;
+    describe(SMALL.name, &plan);
+    let examples = SMALL.examples(1437);
+    let columns = [("x", (&examples.0).into()), ("labels", (&examples.1).into())];
+    let data = DeviceDataset::new(gpu, 1437, &columns)?;
+    let rows: Vec<u32> = (0..(TOTAL * SMALL.batch) as u32).map(|at| at * 997 % 1437).collect();
+    let batch = |step: usize| SMALL.gathered(&examples, &rows[step * SMALL.batch..]);
+    let (mut layer, layer_plan) = square_layer(gpu, 1024)?;
+
+    let mut group = criterion.benchmark_group("steps");
+    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(TOTAL as u64));
+    group.bench_function(BenchmarkId::new(SMALL.name, "fed"), |bencher| {
+        bencher.iter(|| {
+            let mut outputs = Vec::new();
+            for step in 0..TOTAL {
+                let (x, labels) = batch(step);
+                let feeds = [("x", (&x).into()), ("labels", (&labels).into())];
+                outputs.push(session.run(&plan, &feeds).expect("the device works"));
+            }
+            let read = |outputs: &Outputs| outputs.scalar(loss).expect("the loss is fetched");
+            outputs.iter().map(read).collect::<Vec<f32>>()
+        });
+    });
+    for together in TOGETHER {
+        group.bench_function(BenchmarkId::new(SMALL.name, together), |bencher| {
+            bencher.iter(|| {
+                let submit = |rows| session.run_steps(&plan, &Steps::rows(&data, rows));
+                let outputs: Vec<StepOutputs> = rows
+                    .chunks(together * SMALL.batch)
+                    .map(submit)
+                    .collect::<Result<_, _>>()
+                    .expect("the device works");
+                let read = |outputs: &StepOutputs| outputs.scalars(loss).expect("it is fetched");
+                outputs.iter().flat_map(read).collect::<Vec<f32>>()
+            });
+        });
+    }
+    const LAYERS: usize = 8;
+    group.throughput(Throughput::Elements(LAYERS as u64));
+    for together in [1, LAYERS] {
+        group.bench_function(BenchmarkId::new("linear+relu 1024", together), |bencher| {
+            bencher.iter(|| {
+                let mut last = None;
+                for _ in 0..LAYERS / together {
+                    let steps = Steps::repeat(together);
+                    last = Some(layer.run_steps(&layer_plan, &steps).expect("the device works"));
+                }
+                last.map(|outputs| outputs.wait())
+            });
+        });
+    }
+    group.finish();
+
+    let mut group = criterion.benchmark_group("host");
+    group.sampling_mode(SamplingMode::Flat);
+    group.bench_function(BenchmarkId::new(SMALL.name, "fed"), |bencher| {
+        bencher.iter_custom(|times| {
+            let mut spent = Duration::ZERO;
+            for time in 0..times {
+                let start = Instant::now();
+                let (x, labels) = batch(time as usize % TOTAL);
+                let feeds = [("x", (&x).into()), ("labels", (&labels).into())];
+                let outputs = session.run(&plan, &feeds).expect("the device works");
+                spent += start.elapsed();
+                outputs.wait().expect("the device works");
+            }
+            spent
+        });
+    });
+    for together in TOGETHER {
+        group.bench_function(BenchmarkId::new(SMALL.name, together), |bencher| {
+            bencher.iter_custom(|times| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..times {
+                    let start = Instant::now();
+                    let steps = Steps::rows(&data, &rows[..together * SMALL.batch]);
+                    let outputs = session.run_steps(&plan, &steps).expect("the device works");
+                    spent += start.elapsed();
+                    outputs.wait().expect("the device works");
+                }
+                spent / together as u32
             });
         });
     }
@@ -119,6 +219,7 @@ fn main() -> Outcome {
     let gpu = Gpu::new()?;
     linear(&mut criterion, &gpu)?;
     train(&mut criterion, &gpu)?;
+    steps(&mut criterion, &gpu)?;
     compile(&mut criterion, &gpu)?;
     criterion.final_summary();
     Ok(())

@@ -42,9 +42,26 @@ impl Mlp {
 
     /// A batch: features in [-1, 1) without order, and labels.
     pub fn batch(&self) -> (Vec<f32>, Vec<i32>) {
+        self.examples(self.batch)
+    }
+
+    /// So many examples like those of a batch.
+    pub fn examples(&self, count: usize) -> (Vec<f32>, Vec<i32>) {
         let classes = self.widths[self.widths.len() - 1];
-        let labels = (0..self.batch).map(|row| (row * 7 % classes) as i32).collect();
-        (numbers(self.batch * self.widths[0]), labels)
+        let labels = (0..count).map(|row| (row * 7 % classes) as i32).collect();
+        (numbers(count * self.widths[0]), labels)
+    }
+
+    /// The batch that the first rows stand for, gathered by the host.
+    pub fn gathered(
+        &self,
+        (inputs, labels): &(Vec<f32>, Vec<i32>),
+        rows: &[u32],
+    ) -> (Vec<f32>, Vec<i32>) {
+        let rows = rows.iter().take(self.batch).map(|&row| row as usize);
+        let width = self.widths[0];
+        let batch = rows.clone().flat_map(|row| &inputs[row * width..][..width]).copied();
+        (batch.collect(), rows.map(|row| labels[row]).collect())
     }
 
     /// A new session with the model compiled, its loss fetched, and initialized.

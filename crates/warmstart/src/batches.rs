@@ -1,6 +1,7 @@
 //! Which examples make up the batch of a step.
 
 use rand::seq::SliceRandom;
+use std::ops::Range;
 use warmstart_graph::random::Philox;
 
 warmstart_graph::debug_as_display!(BatchError);
@@ -118,6 +119,16 @@ impl Batches {
         let start = (step % (u64::from(self.examples) / self.batch as u64)) as usize * self.batch;
         &order[start..start + self.batch]
     }
+
+    /// The examples in the batches of several steps, one batch after the other: what
+    /// [`Steps::rows`](warmstart_gpu::Steps::rows) takes.
+    pub fn indices_of(&mut self, steps: Range<u64>) -> Vec<u32> {
+        let mut all = Vec::new();
+        for step in steps {
+            all.extend_from_slice(self.indices(step));
+        }
+        all
+    }
 }
 
 /// The numbers `0..examples` in an order of its own for each seed and purpose.
@@ -177,6 +188,8 @@ mod tests {
         for step in 15..40 {
             assert_eq!(resumed.indices(step), steps[step as usize]);
         }
+        assert_eq!(resumed.indices_of(4..9), steps[4..9].concat());
+        assert_eq!(resumed.indices_of(9..9), [0; 0]);
         assert_ne!(steps[0], steps[6], "two epochs have different orders");
         assert_ne!(Batches::new(50, 8, 12).unwrap().indices(0), steps[0]);
     }

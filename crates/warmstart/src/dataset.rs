@@ -3,6 +3,7 @@
 use crate::batches::shuffled;
 use std::io::BufRead;
 use std::str::FromStr;
+use warmstart_gpu::{DeviceDataset, DeviceDatasetError, Feed, Gpu};
 
 warmstart_graph::debug_as_display!(DatasetError);
 
@@ -293,6 +294,47 @@ impl<T: Copy + FromStr> Dataset<T> {
             labels.extend_from_slice(&self.labels[place * self.each..(place + 1) * self.each]);
         }
         Ok(())
+    }
+
+    /// Uploads all examples, for the placeholders of these names; batches are gathered there by
+    /// [`Session::run_steps`](warmstart_gpu::Session::run_steps).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use warmstart::prelude::*;
+    ///
+    /// let graph = Graph::new();
+    /// let inputs = graph.placeholder("inputs", [2, 2], DType::F32);
+    /// let labels = graph.placeholder("labels", [2], DType::I32);
+    /// let loss = graph.scope("fc").linear(inputs, 3).softmax_cross_entropy(labels);
+    /// let step = Optimizer::sgd(0.1).minimize(loss);
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// let train = session.compile(&graph, &[loss], &[step.update])?;
+    /// session.initialize_missing(7)?;
+    ///
+    /// let examples = Dataset::read_csv("0,0.5,1\n1,0.25,0\n0.5,1,2\n".as_bytes())?;
+    /// let data = examples.upload(session.gpu(), "inputs", "labels")?;
+    /// let mut batches = Batches::new(data.len(), 2, 7)?;
+    /// let rows = batches.indices_of(0..10);
+    /// let losses = session.run_steps(&train, &Steps::rows(&data, &rows))?.scalars(loss)?;
+    /// assert_eq!(losses.len(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If there are no examples, both names are the same, or the device has no room.
+    pub fn upload(
+        &self,
+        gpu: &Gpu,
+        inputs: &str,
+        labels: &str,
+    ) -> Result<DeviceDataset, DeviceDatasetError>
+    where
+        for<'a> Feed<'a>: From<&'a [T]>,
+    {
+        let columns = [(inputs, (&self.inputs).into()), (labels, self.labels.as_slice().into())];
+        DeviceDataset::new(gpu, self.len(), &columns)
     }
 
     /// Splits into a training and a test part. The test part has `test_fraction` of the examples,

@@ -5,7 +5,9 @@ pub use crate::{
     Batches, Begun, Dataset, LossWatch, OnNonFinite, Progress, Run, Training, TrainingError,
 };
 pub use warmstart_checkpoint::{Better, Checkpoint, RestoreOptions, SaveOptions, Saver, save};
-pub use warmstart_gpu::{Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session};
+pub use warmstart_gpu::{
+    DeviceDataset, Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session, StepOutputs, Steps,
+};
 pub use warmstart_graph::{
     DType, Graph, GraphDef, Initializer, Location, Optimizer, Role, Schedule, Scope, Shape, Tensor,
     TensorData, TrainStep, Update, Variable, global_norm, gradients,

@@ -5,9 +5,10 @@ use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{SaveOptions, Saver};
-use warmstart_gpu::{Outputs, Session};
+use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
 use warmstart_graph::{Role, Tensor};
 
 /// A run of training steps, from [`Training::begin`].
@@ -27,12 +28,25 @@ pub struct Run {
     pending: Vec<(String, f64)>,
     /// Those of the last step, the loss too if it was read: they go with its checkpoint.
     noted: Vec<(String, f64)>,
+    /// Steps whose losses are not read yet.
+    late: Option<Late>,
     progress: Progress,
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
     warned: bool,
     /// The last, so that it is let go last.
     _lock: RunLock,
+}
+
+/// Steps that were submitted together and are perhaps not done.
+struct Late {
+    /// Steps done before them.
+    before: u64,
+    losses: StepScalars,
+    /// Metrics of the last of them.
+    metrics: Vec<(String, f64)>,
+    /// Whether the last of them is saved.
+    save: bool,
 }
 
 impl Run {
@@ -74,6 +88,7 @@ impl Run {
             metrics,
             pending: Vec::new(),
             noted: Vec::new(),
+            late: None,
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
@@ -121,44 +136,161 @@ impl Run {
         outputs: &Outputs,
         loss: Tensor<'_>,
     ) -> Result<(), TrainingError> {
+        self.catch_up()?;
         self.done += 1;
         let save = self.done.is_multiple_of(self.training.save_every);
-        let last = self.done == self.training.steps;
-        let log = self.done.is_multiple_of(self.training.log_every) || last;
+        let log = self.logs(self.done);
         let mut shown = None;
         self.noted.clear();
         if log || save || !self.pending.is_empty() {
             let value = outputs.scalar(loss)?;
-            if let Some(warning) = self.watch.check(self.done, value)? {
-                self.progress.say(warning);
-            }
+            self.watch_loss(self.done, value)?;
             shown = Some(value);
-            self.noted.push(("loss".to_owned(), f64::from(value)));
             self.noted.append(&mut self.pending);
-            let row: Vec<(&str, f64)> =
-                self.noted.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-            let metrics = match &mut self.metrics {
-                Some(metrics) => metrics,
-                // The program goes on although all steps are done.
-                none => none.insert(open_metrics(&self.training, self.done - 1)?),
-            };
-            metrics.write(self.done, &row)?;
+            self.write_row(self.done, value)?;
         }
         self.progress.update(self.done, shown);
-        if save {
-            let saved = self.save(session).map(|_| ());
-            match (saved, self.training.on_non_finite) {
-                (saved, OnNonFinite::Stop) => saved?,
-                (Err(TrainingError::NonFiniteVariables(found)), what) => {
-                    if what == OnNonFinite::WarnOnce && !self.warned {
-                        self.progress.say(found);
-                    }
-                    self.warned = true;
-                }
-                (saved, _) => saved?,
+        if save { self.save_as_planned(session) } else { Ok(()) }
+    }
+
+    /// The steps to do next in one submission, at most so many (but at least one), counted as by
+    /// [`Run::next_step`]; `None` when all are done. They end where a checkpoint is to be saved.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    /// use warmstart::prelude::*;
+    ///
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [2, 1], DType::F32);
+    /// let y = graph.placeholder("y", [2, 1], DType::F32);
+    /// let loss = graph.scope("line").linear(x, 1).mean_squared_error(y);
+    /// let optimizer = Optimizer::adam(0.1);
+    /// let step = optimizer.minimize(loss);
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// let train = session.compile(&graph, &[loss], &[step.update])?;
+    ///
+    /// let examples = Dataset::with_targets(vec![0., 1., 2., 3.], 1, vec![1., 3., 5., 7.], 1)?;
+    /// let data = examples.upload(session.gpu(), "x", "y")?;
+    /// let training = Training::new(directory).steps(100).save_every(40).quiet();
+    /// let mut run = training.begin(&mut session, &graph, &optimizer)?;
+    /// let mut batches = Batches::new(examples.len(), 2, run.seed())?;
+    /// while let Some(steps) = run.next_steps(32) {
+    ///     let rows = batches.indices_of(steps);
+    ///     let outputs = session.run_steps(&train, &Steps::rows(&data, &rows))?;
+    ///     run.record_steps(&session, &outputs, loss)?;
+    /// }
+    /// run.finish(&session)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn next_steps(&self, most: u64) -> Option<Range<u64>> {
+        let first = self.next_step()?;
+        let saved = match self.training.save_every {
+            0 => u64::MAX,
+            every => (first / every + 1).saturating_mul(every),
+        };
+        Some(first..first.saturating_add(most.max(1)).min(self.training.steps).min(saved))
+    }
+
+    /// Notes that several steps were run in one submission: what [`Run::record`] does for each of
+    /// them, with the same rows of metrics and the same checkpoints. Each loss is looked at, so that
+    /// one that is not finite is told with its step.
+    ///
+    /// Losses are read when the steps after them have been submitted, so that the device does not
+    /// run dry meanwhile; before a save and after the last step, all are. A [metric](Run::metric)
+    /// goes with the last of the steps.
+    ///
+    /// # Errors
+    /// As [`Run::record`], perhaps one submission late.
+    pub fn record_steps(
+        &mut self,
+        session: &Session,
+        outputs: &StepOutputs,
+        loss: Tensor<'_>,
+    ) -> Result<(), TrainingError> {
+        let losses = outputs.scalars_later(loss)?;
+        let before = self.done;
+        self.done += losses.len() as u64;
+        // Steps of the caller's own choice may go beyond the step to save at: better late than never.
+        let save =
+            (before + 1..=self.done).any(|step| step.is_multiple_of(self.training.save_every));
+        let metrics = std::mem::take(&mut self.pending);
+        let now = save || !metrics.is_empty() || self.next_step().is_none();
+        let earlier = self.late.replace(Late { before, losses, metrics, save });
+        if let Some(earlier) = earlier {
+            self.read_late(earlier)?;
+        }
+        if now {
+            self.catch_up()?;
+        }
+        if save { self.save_as_planned(session) } else { Ok(()) }
+    }
+
+    /// Reads what was left to be read.
+    fn catch_up(&mut self) -> Result<(), TrainingError> {
+        self.late.take().map_or(Ok(()), |late| self.read_late(late))
+    }
+
+    fn read_late(&mut self, late: Late) -> Result<(), TrainingError> {
+        let losses = late.losses.read()?;
+        let last = late.before + losses.len() as u64;
+        let mut metrics = late.metrics;
+        for (step, &loss) in (late.before + 1..).zip(&losses) {
+            self.watch_loss(step, loss)?;
+            self.noted.clear();
+            let is_told = step == last && (late.save || !metrics.is_empty());
+            if step == last {
+                self.noted.append(&mut metrics);
+            }
+            if is_told || self.logs(step) {
+                self.write_row(step, loss)?;
             }
         }
+        self.progress.update(last, losses.last().copied());
         Ok(())
+    }
+
+    /// Whether the loss of this step is written, whatever else happens.
+    fn logs(&self, step: u64) -> bool {
+        step.is_multiple_of(self.training.log_every) || step == self.training.steps
+    }
+
+    fn watch_loss(&mut self, step: u64, loss: f32) -> Result<(), TrainingError> {
+        if let Some(warning) = self.watch.check(step, loss)? {
+            self.progress.say(warning);
+        }
+        Ok(())
+    }
+
+    /// Writes the loss of a step, and notes it before the metrics that are noted.
+    fn write_row(&mut self, step: u64, loss: f32) -> Result<(), TrainingError> {
+        self.noted.insert(0, ("loss".to_owned(), f64::from(loss)));
+        let row: Vec<(&str, f64)> =
+            self.noted.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let metrics = match &mut self.metrics {
+            Some(metrics) => metrics,
+            // The program goes on although all steps are done.
+            none => none.insert(open_metrics(&self.training, step - 1)?),
+        };
+        Ok(metrics.write(step, &row)?)
+    }
+
+    /// Saves, except what must not be saved and is no reason to stop.
+    fn save_as_planned(&mut self, session: &Session) -> Result<(), TrainingError> {
+        let saved = self.save(session).map(|_| ());
+        match (saved, self.training.on_non_finite) {
+            (saved, OnNonFinite::Stop) => saved,
+            (Err(TrainingError::NonFiniteVariables(found)), what) => {
+                if what == OnNonFinite::WarnOnce && !self.warned {
+                    self.progress.say(found);
+                }
+                self.warned = true;
+                Ok(())
+            }
+            (saved, _) => saved,
+        }
     }
 
     /// Shows a line without disturbing the progress.
@@ -189,6 +321,7 @@ impl Run {
         &mut self,
         session: &Session,
     ) -> Result<(&Path, Result<(), MetricsError>), TrainingError> {
+        self.catch_up()?;
         self.refuse_non_finite(session)?;
         // First, since a run that goes on from this checkpoint does not write its rows again.
         let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);

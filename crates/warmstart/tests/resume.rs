@@ -51,8 +51,14 @@ struct Kill {
 }
 
 /// Trains until done or killed; the bits of all variables if done. Killed, it drops everything
-/// without another word.
-fn train(directory: &Path, optimizer: &Optimizer, kill: Option<Kill>) -> Option<Vec<Vec<u8>>> {
+/// without another word. Steps are fed one by one, or `together` in a submission from a data set on
+/// the device: no difference either.
+fn train(
+    directory: &Path,
+    optimizer: &Optimizer,
+    kill: Option<Kill>,
+    together: Option<u64>,
+) -> Option<Vec<Vec<u8>>> {
     let model = Model::new(optimizer.clone(), 5);
     let (loss, update) = model.build();
     let mut session = Session::new(&Gpu::new().expect("an adapter"));
@@ -62,21 +68,32 @@ fn train(directory: &Path, optimizer: &Optimizer, kill: Option<Kill>) -> Option<
     let mut run = training.begin(&mut session, &model.graph, &model.optimizer).expect("it begins");
     let data = examples();
     let mut batches = Batches::new(data.len(), BATCH, run.seed()).expect("batches");
+    let on_device = data.upload(session.gpu(), "inputs", "labels").expect("it has room");
     let (mut inputs, mut labels) = (Vec::new(), Vec::new());
-    let mut steps = 0;
-    while let Some(step) = run.next_step() {
-        let killed = kill.is_some_and(|kill| kill.after == steps);
+    let mut done = 0;
+    while let Some(steps) = run.next_steps(together.unwrap_or(1)) {
+        let killed = kill.is_some_and(|kill| kill.after <= done);
         if killed && kill.is_some_and(|kill| !kill.midway) {
             return None;
         }
-        data.gather(batches.indices(step), &mut inputs, &mut labels).expect("in range");
+        done += steps.end - steps.start;
+        if together.is_some() {
+            let rows = batches.indices_of(steps);
+            let steps = Steps::rows(&on_device, &rows);
+            let outputs = session.run_steps(&plan, &steps).expect("they run");
+            if killed {
+                return None;
+            }
+            run.record_steps(&session, &outputs, loss).expect("they are recorded");
+            continue;
+        }
+        data.gather(batches.indices(steps.start), &mut inputs, &mut labels).expect("in range");
         let feeds = [("inputs", Feed::from(&inputs)), ("labels", Feed::from(&labels))];
         let outputs = session.run(&plan, &feeds).expect("it runs");
         if killed {
             return None;
         }
         run.record(&session, &outputs, loss).expect("it is recorded");
-        steps += 1;
     }
     run.finish(&session).expect("it is saved");
     let names: Vec<_> = session.variables().iter().map(|info| info.name().to_owned()).collect();
@@ -104,17 +121,18 @@ fn saved(file: &Path) -> (Vec<Option<String>>, Vec<u8>) {
 /// Kills a run again and again at random until it is done, and holds it to the run without breaks.
 fn survives(optimizer: Optimizer, seed: u64) {
     let whole = tempfile::tempdir().expect("a temporary directory");
-    let expected = train(whole.path(), &optimizer, None).expect("nobody kills it");
+    let expected = train(whole.path(), &optimizer, None, None).expect("nobody kills it");
     let broken = tempfile::tempdir().expect("a temporary directory");
     let dice = Philox::new(seed, "kills");
     let mut kills = Vec::new();
     let found = loop {
         let word = dice.word(kills.len() as u64);
         let kill = Kill { after: u64::from(word % 13), midway: word & 1 << 31 != 0 };
-        if let Some(found) = train(broken.path(), &optimizer, Some(kill)) {
+        let together = [None, Some(1), Some(4), Some(9)][(word >> 16) as usize % 4];
+        if let Some(found) = train(broken.path(), &optimizer, Some(kill), together) {
             break found;
         }
-        kills.push(kill);
+        kills.push((kill, together));
         assert!(kills.len() < 100, "it never ends: {kills:?}");
     };
     assert!(kills.len() >= 3, "too few kills to show anything: {kills:?}");

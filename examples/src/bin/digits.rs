@@ -64,12 +64,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{}\n\n{}\n", run.begun(), session.variables());
 
     let mut batches = Batches::new(training.len(), BATCH, run.seed())?;
-    let (mut images, mut labels) = (Vec::new(), Vec::new());
-    while let Some(step) = run.next_step() {
-        training.gather(batches.indices(step), &mut images, &mut labels)?;
-        let feeds = [("images", Feed::from(&images)), ("labels", Feed::from(&labels))];
-        let outputs = session.run(&train, &feeds)?;
-        run.record(&session, &outputs, loss)?;
+    let on_device = training.upload(&gpu, "images", "labels")?;
+    while let Some(steps) = run.next_steps(32) {
+        let rows = batches.indices_of(steps);
+        let outputs = session.run_steps(&train, &Steps::rows(&on_device, &rows))?;
+        run.record_steps(&session, &outputs, loss)?;
     }
     let newest = run.finish(&session)?;
 

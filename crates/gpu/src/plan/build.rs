@@ -42,6 +42,7 @@ impl Builder<'_> {
         let mut memory = PlanMemory {
             values: program.memory.total(),
             values_unshared: program.memory.unshared,
+            values_least: program.memory.least,
             feeds: 0,
             constants: 0,
             staging: 0,

@@ -103,6 +103,9 @@ pub struct PlanMemory {
     pub values: u64,
     /// What they would take without sharing.
     pub values_unshared: u64,
+    /// The least that they could take: the largest sum of values that are alive at once. All
+    /// gradients that are updated together count as one value.
+    pub values_least: u64,
     /// Placeholders.
     pub feeds: u64,
     /// Constants and tables.
@@ -260,13 +263,17 @@ impl fmt::Display for Plan {
             }
         }
         writeln!(f, "{}", table.trim_fmt())?;
-        let PlanMemory { values, values_unshared, feeds, constants, staging } = self.memory;
+        let PlanMemory { values, values_unshared, values_least, feeds, constants, staging } =
+            self.memory;
         write!(
             f,
-            "{} dispatches, 1 submit; {} on the device: {} values ({} unshared), {} feeds, {} constants; {} staging",
+            "{} dispatches, 1 submit; {} on the device: {} values ({:.2} times the least possible, {}; {} unshared), {} feeds, {} constants; {} staging",
             self.launches.len(),
             human_bytes(self.memory.peak()),
             human_bytes(values),
+            // Without values there is nothing to lose.
+            if values == 0 { 1.0 } else { values as f64 / values_least as f64 },
+            human_bytes(values_least),
             human_bytes(values_unshared),
             human_bytes(feeds),
             human_bytes(constants),
