@@ -92,7 +92,7 @@ fn share(items: &[Item], limit: u64) -> Shared {
     let alive = alive(items);
     let crowd = |item: &Item| alive[item.first..=item.last].iter().max().copied();
     let mut by_crowd = by_size.clone();
-    by_crowd.sort_by_key(|&item| Reverse(crowd(&items[item])));
+    by_crowd.sort_by_cached_key(|&item| Reverse(crowd(&items[item])));
     let orders = [by_time, by_size, by_crowd];
     let best = |side_by_side: bool| {
         let all = orders.iter().map(|order| placed(items, order, side_by_side.then_some(limit)));
