@@ -1,6 +1,6 @@
 //! The command line as a whole. The arguments of each subcommand are in its own file.
 
-use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, verify};
+use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, predict, train, verify};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
@@ -40,6 +40,8 @@ pub enum Command {
     Devices(devices::Arguments),
     Graph(graph::Arguments),
     Convert(convert::Arguments),
+    Train(train::Arguments),
+    Predict(predict::Arguments),
     Completions(manual::CompletionsArguments),
     /// Print a manual page, for `man -l -`
     #[command(hide = true)]

@@ -1,0 +1,70 @@
+//! IDX files, the format of MNIST: a magic number with dtype and rank, the extents, and the
+//! elements, all big-endian.
+
+use super::table::{Cells, Table};
+use crate::error::Failure;
+use std::io::Read;
+use std::path::Path;
+
+/// Whether a file that begins so is IDX: two zeros, a dtype and a rank.
+pub fn begins(begin: &[u8]) -> bool {
+    matches!(begin, [0, 0, 8 | 9 | 0xb..=0xe, 1..=255, ..])
+}
+
+/// Reads a whole file. The first dimension counts the rows; the others are the columns.
+pub fn read(file: &Path, mut reader: impl Read) -> Result<Table, Failure> {
+    let cannot = |error| Failure::file("read", file, &error);
+    let damaged = |problem: String| {
+        Failure::new(format!("`{}` is no whole IDX file: {problem}", file.display()))
+            .help("fetch or write it anew")
+    };
+    let mut magic = [0; 4];
+    reader.read_exact(&mut magic).map_err(cannot)?;
+    let [_, _, dtype, rank] = magic;
+    let mut extents = Vec::new();
+    for _ in 0..rank {
+        let mut extent = [0; 4];
+        reader.read_exact(&mut extent).map_err(|_| damaged("its header is cut off".to_owned()))?;
+        extents.push(u64::from(u32::from_be_bytes(extent)));
+    }
+    let size: u64 = match dtype {
+        8 | 9 => 1,
+        0xb => 2,
+        0xc | 0xd => 4,
+        _ => 8,
+    };
+    let too_large =
+        || damaged(format!("its header says {extents:?} elements, which no file holds"));
+    let product = |extents: &[u64]| {
+        extents.iter().try_fold(1u64, |product, extent| product.checked_mul(*extent))
+    };
+    let width = product(&extents[1..]).and_then(|width| usize::try_from(width).ok());
+    let width = width.ok_or_else(too_large)?;
+    let expected = product(&extents).and_then(|count| count.checked_mul(size));
+    let expected = expected.ok_or_else(too_large)?;
+    // Memory grows with what is there, not with what the header says.
+    let mut bytes = Vec::new();
+    reader.take(expected.saturating_add(1)).read_to_end(&mut bytes).map_err(cannot)?;
+    let found = bytes.len() as u64;
+    if found != expected {
+        let than = if found < expected { "it ends after" } else { "it goes on after" };
+        let after = found.min(expected);
+        return Err(damaged(format!(
+            "{than} {after} bytes of elements, and {extents:?} elements are {expected}"
+        )));
+    }
+    let values = match dtype {
+        8 => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+        9 => bytes.iter().map(|&byte| f32::from(byte.cast_signed())).collect(),
+        0xb => each(&bytes, |b| f32::from(i16::from_be_bytes(b))),
+        0xc => each(&bytes, |b| i32::from_be_bytes(b) as f32),
+        0xd => each(&bytes, f32::from_be_bytes),
+        _ => each(&bytes, |b| f64::from_be_bytes(b) as f32),
+    };
+    let cells = Cells::numbers(values, dtype == 8);
+    Ok(Table { file: file.to_owned(), header: None, width, cells })
+}
+
+fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes.as_chunks().0.iter().map(|element| number(*element)).collect()
+}

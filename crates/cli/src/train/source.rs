@@ -1,0 +1,97 @@
+//! The text of a training file: read, understood, and shown where it is wrong.
+
+use super::settings::Settings;
+use crate::data::nearest;
+use crate::error::Failure;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, Error};
+
+/// A training file.
+pub struct Source {
+    pub file: PathBuf,
+    text: String,
+}
+
+impl Source {
+    pub fn open(file: &Path) -> Result<Source, Failure> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| Failure::file("read", file, &error))?;
+        Ok(Source { file: file.to_owned(), text })
+    }
+
+    /// The settings, checked by themselves; the data may still contradict them.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        let settings: Settings =
+            toml::from_str(&self.text).map_err(|error| self.malformed(&error))?;
+        super::check::check(self, &settings)?;
+        Ok(settings)
+    }
+
+    /// A path in the file is relative to the file.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// A failure about the value of a key, which is shown. Where the key is not written, its
+    /// table is, or nothing.
+    pub fn failure(&self, keys: &[&str], message: impl Into<String>, label: &str) -> Failure {
+        let file = self.file.display();
+        let failure = Failure::new(format!("`{file}`, {}: {}", dotted(keys), message.into()));
+        match self.place(keys) {
+            Some(place) => failure.at(&self.file, &self.text, place, label),
+            None => failure,
+        }
+    }
+
+    /// Where the value of a key is.
+    fn place(&self, keys: &[&str]) -> Option<Range<usize>> {
+        let table = DeTable::parse(&self.text).ok()?;
+        let (first, rest) = keys.split_first()?;
+        let mut value = table.get_ref().get(*first)?;
+        for &key in rest {
+            value = value.get_ref().as_table()?.get(key)?;
+        }
+        Some(value.span())
+    }
+
+    fn malformed(&self, error: &Error) -> Failure {
+        let file = self.file.display();
+        let (message, label, help) = explained(error.message());
+        let failure = Failure::new(format!("`{file}`: {message}"))
+            .help(help.unwrap_or_else(|| HELP.to_owned()));
+        match error.span() {
+            // A key that is missing from the top is missing everywhere.
+            Some(place) if place != (0..self.text.len()) => {
+                failure.at(&self.file, &self.text, place, &label)
+            }
+            _ => failure,
+        }
+    }
+}
+
+const HELP: &str = "`warmstart train --example` prints a file with every key and what it means";
+
+fn dotted(keys: &[&str]) -> String {
+    format!("`{}`", keys.join("."))
+}
+
+/// What serde says, in our words: message, label and help.
+fn explained(said: &str) -> (String, String, Option<String>) {
+    let mut quoted = said.split('`').skip(1).step_by(2);
+    let word = quoted.next().unwrap_or_default().to_owned();
+    let (what, label) = if said.starts_with("unknown field") {
+        (format!("there is no key `{word}` here"), "no such key")
+    } else if said.starts_with("unknown variant") {
+        (format!("`{word}` is none of the choices here"), "no such choice")
+    } else {
+        let first = said.lines().next().unwrap_or_default();
+        return (first.to_owned(), "here".to_owned(), None);
+    };
+    let known: Vec<&str> = quoted.collect();
+    let help = match nearest(&word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? {HELP}"),
+        None => format!("there are {}; {HELP}", known.join(", ")),
+    };
+    (what, label.to_owned(), Some(help))
+}
