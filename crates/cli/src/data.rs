@@ -63,5 +63,5 @@ fn read_plain(
     if idx::begins(begin) {
         return idx::read(file, BufReader::new(reader));
     }
-    csv::read(file, begin, reader, &options.csv)
+    csv::read(file, reader, &options.csv)
 }

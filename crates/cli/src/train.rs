@@ -3,10 +3,12 @@
 mod check;
 mod examples;
 mod network;
+mod part;
 mod scaling;
 mod score;
 pub mod settings;
 mod source;
+mod target;
 mod warm_start;
 
 pub use network::{PREDICTION, PROBABILITIES};
@@ -29,7 +31,7 @@ use std::path::{Path, PathBuf};
 use warmstart::checkpoint::{Checkpoint, latest, list};
 use warmstart::gpu::{Feed, Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
-use warmstart::{Batches, Run, Training, TrainingError};
+use warmstart::{Batches, Run, Training};
 
 /// Train a model on a file of data, as a TOML file says; run again, it goes on
 ///
@@ -225,34 +227,32 @@ impl Job {
         if quiet {
             training = training.quiet();
         }
-        training.begin(session, graph, optimizer).map_err(|error| match error {
-            TrainingError::OtherSeed { file, found, .. } => {
-                let message = format!("{} is of a run with seed {found}", file.display());
-                self.source.failure(&["seed"], message, "another seed").help(format!(
-                    "a run goes on with its own seed, `seed = {found}`; for another run give another `directory`"
-                ))
-            }
-            error => error.into(),
-        })
+        Ok(training.begin(session, graph, optimizer)?)
     }
 
-    /// Whether the run goes on from a checkpoint, which must be of the same data.
+    /// Whether the run goes on from a checkpoint, which must be of the same seed and data.
     fn check_newest(&self) -> Result<bool, Failure> {
         let directory = &self.directory;
         if !directory.is_dir() || list(directory)?.is_empty() {
             return Ok(false);
         }
         let Some(newest) = latest(directory)? else { return Ok(false) };
-        let Some(before) = Description::of(&Checkpoint::open(&newest.path)?)? else {
-            return Ok(true);
-        };
+        let file = newest.path.display();
+        let checkpoint = Checkpoint::open(&newest.path)?;
+        if let Some(seed) = checkpoint.metadata().seed().filter(|&seed| seed != self.settings.seed)
+        {
+            let message = format!("`{file}` is of a run with seed {seed}");
+            return Err(self.source.failure(&["seed"], message, "another seed").help(format!(
+                "a run goes on with its own seed, `seed = {seed}`; for another run give another `directory`"
+            )));
+        }
+        let Some(before) = Description::of(&checkpoint)? else { return Ok(true) };
         let what = match (&before, &self.data.description) {
             (before, now) if before == now => return Ok(true),
             (before, now) if before.output != now.output => "other classes or targets",
             (before, now) if before.inputs != now.inputs => "other inputs",
             _ => "other rows, or another split of them",
         };
-        let file = newest.path.display();
         Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
             "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = \"{file}\"` under [warm_start]"
         )))

@@ -68,3 +68,55 @@ pub fn read(file: &Path, mut reader: impl Read) -> Result<Table, Failure> {
 fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|element| number(*element)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(dtype: u8, extents: &[u32], elements: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, dtype, extents.len() as u8];
+        extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
+        [&bytes, elements].concat()
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<Table, Failure> {
+        read(Path::new("a.idx"), bytes)
+    }
+
+    #[test]
+    fn every_dtype_is_read() {
+        let cases: [(u8, &[u8], f32); 6] = [
+            (8, &[200], 200.0),
+            (9, &[0xff], -1.0),
+            (0xb, &(-300i16).to_be_bytes(), -300.0),
+            (0xc, &70_000i32.to_be_bytes(), 70_000.0),
+            (0xd, &0.1f32.to_be_bytes(), 0.1),
+            (0xe, &0.5f64.to_be_bytes(), 0.5),
+        ];
+        for (dtype, element, expected) in cases {
+            let bytes = file(dtype, &[2, 1, 3], &element.repeat(6));
+            assert!(begins(&bytes));
+            let table = read_bytes(&bytes).unwrap();
+            assert_eq!((table.rows(), table.width), (2, 3));
+            assert_eq!(table.number(1, 2).unwrap(), expected);
+            let Cells::Numbers { bytes, .. } = table.cells else { panic!("{dtype} is numbers") };
+            assert_eq!(bytes, dtype == 8);
+        }
+    }
+
+    #[test]
+    fn lengths_must_be_those_of_the_header() {
+        let said = |bytes: &[u8]| read_bytes(bytes).unwrap_err().to_string();
+        let short = said(&file(8, &[2, 3], &[1; 5]));
+        assert!(
+            short.contains("it ends after 5 bytes of elements, and [2, 3] elements are 6"),
+            "{short}"
+        );
+        assert!(said(&file(8, &[2, 3], &[1; 7])).contains("it goes on after 6 bytes"));
+        assert!(said(&file(8, &[2, 3], &[])[..9]).contains("its header is cut off"));
+        // No header makes it ask for memory that the file does not fill.
+        assert!(said(&file(0xe, &[u32::MAX; 3], &[])).contains("which no file holds"));
+        assert!(said(&file(8, &[u32::MAX], &[1; 9])).contains("it ends after 9 bytes"));
+        assert!(!begins(b"0,0,8,1") && !begins(&[0, 0, 8, 0]) && !begins(&[0, 0, 10, 1]));
+    }
+}

@@ -95,3 +95,51 @@ fn explained(said: &str) -> (String, String, Option<String>) {
     };
     (what, label.to_owned(), Some(help))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source { file: PathBuf::from("runs/a.toml"), text: text.to_owned() }
+    }
+
+    const EXAMPLE: &str = include_str!("example.toml");
+
+    #[test]
+    fn the_example_says_what_holds_where_nothing_is_said() {
+        let least = "[data]\nfile = \"data.csv\"\n";
+        assert_eq!(source(EXAMPLE).settings().unwrap(), source(least).settings().unwrap());
+    }
+
+    /// Behind each `#` without a space is a key with a value that may stand there.
+    #[test]
+    fn the_example_has_every_other_key() {
+        let (keys, warm_start) = EXAMPLE.split_once("#[warm_start]").unwrap();
+        let parsed = |text: &str| -> Settings {
+            toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        };
+        let plain = parsed(keys);
+        let lines: Vec<&str> = keys.lines().collect();
+        let mut tried = 0;
+        for at in 0..lines.len() {
+            if lines[at].starts_with('#') && !lines[at].starts_with("# ") {
+                let mut lines = lines.clone();
+                lines[at] = &lines[at][1..];
+                assert_ne!(parsed(&lines.join("\n")), plain, "{}", lines[at]);
+                tried += 1;
+            }
+        }
+        assert!(tried > 25, "{tried}");
+        let warm_start = warm_start.replace("\n#", "\n");
+        let settings = parsed(&format!("{keys}[warm_start]{warm_start}"));
+        assert_eq!(settings.warm_start.unwrap().rules.len(), 2);
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let source = source("");
+        assert_eq!(source.path(Path::new("b.csv")), Path::new("runs/b.csv"));
+        assert_eq!(source.path(Path::new("/b.csv")), Path::new("/b.csv"));
+    }
+}
