@@ -104,10 +104,30 @@ impl Description {
     /// What a checkpoint says, if it was made by `warmstart train`.
     pub fn of(checkpoint: &Checkpoint) -> Result<Option<Description>, Failure> {
         let Some(text) = checkpoint.metadata().get(KEY) else { return Ok(None) };
-        serde_json::from_str(text).map(Some).map_err(|error| {
+        let malformed = |problem: &str| {
             let file = checkpoint.file().display();
-            Failure::new(format!("`{file}`: what `{KEY}` says of the model is malformed: {error}"))
-                .help("use a checkpoint that `warmstart train` saved")
-        })
+            Failure::new(format!(
+                "`{file}`: what `{KEY}` says of the model is malformed: {problem}"
+            ))
+            .help("use a checkpoint that `warmstart train` saved")
+        };
+        let description: Description =
+            serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        let Columns { of, places, names } = &description.inputs;
+        let inside = places.iter().flatten().all(|place| place < of);
+        let named = names.as_ref().is_none_or(|names| names.len() == description.inputs.count());
+        match inside && named {
+            true => Ok(Some(description)),
+            false => Err(malformed("its columns contradict each other")),
+        }
+    }
+}
+
+impl Output {
+    /// Names of what the model gives.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Output::Classes(names) | Output::Values(names) => names,
+        }
     }
 }

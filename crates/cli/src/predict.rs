@@ -60,15 +60,27 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 
     let mut session = Session::new(&Gpu::new()?);
     let inference = Inference::compile(&mut session, &graph, output)?;
+    let output = description
+        .as_ref()
+        .map(|description| &description.output)
+        .filter(|_| arguments.output.is_none());
+    if let Some(names) = output.map(Output::names)
+        && names.len() != inference.outputs
+    {
+        let (file, named) = (checkpoint.file().display(), names.len());
+        let found = inference.outputs;
+        return Err(Failure::new(format!(
+            "the model in `{file}` gives {found} values for each row, and {named} are named"
+        ))
+        .help("use a checkpoint that `warmstart train` saved, or name a tensor with --output"));
+    }
     let rows = inputs(&table, description.as_ref(), inference.inputs())?;
     // The rest is of the training.
     let options = RestoreOptions::new().allow_unexpected();
     checkpoint.plan(&session, &options).restore(&mut session)?;
     let values = inference.run(&mut session, &rows)?;
 
-    let output =
-        description.map(|description| description.output).filter(|_| arguments.output.is_none());
-    let lines = Lines { output: output.as_ref(), width: inference.outputs };
+    let lines = Lines { output, width: inference.outputs };
     match &arguments.out {
         None => lines.write(&values, out)?,
         Some(file) => {

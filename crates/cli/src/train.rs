@@ -8,6 +8,7 @@ mod scaling;
 mod score;
 pub mod settings;
 mod source;
+mod summary;
 mod target;
 mod warm_start;
 
@@ -18,12 +19,11 @@ use crate::Answer;
 use crate::description::{self, Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
-use crate::text::{self, HEADING, counted, styled};
+use crate::text::{self, counted};
 use examples::{Data, Examples};
 use network::{BATCH_INPUT, BATCH_TARGET, Network, Shape};
 use scaling::Scale;
 use score::Scores;
-use serde_json::{Map, json};
 use settings::{Scaling, Settings};
 use source::Source;
 use std::io::Write;
@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         text::print_json(out, &job.json(&outcome))?;
     } else {
         let outcome = job.run(arguments.quiet, out)?;
-        print(out, &outcome)?;
+        summary::print(out, &outcome)?;
     }
     Ok(Answer::Yes)
 }
@@ -96,13 +96,21 @@ struct Job {
     shape: Shape,
     directory: PathBuf,
     steps: u64,
-    validate_every: u64,
-    save_every: u64,
+    every: Every,
+    keep_best: usize,
+}
+
+/// Steps between what is done now and then.
+struct Every {
+    validate: u64,
+    save: u64,
 }
 
 /// What came of a run.
 struct Outcome {
     checkpoint: PathBuf,
+    /// Steps done; more than were asked for where earlier runs asked for more.
+    step: u64,
     curve: PathBuf,
     scores: Scores,
     restored: bool,
@@ -129,9 +137,20 @@ impl Job {
             Some(steps) => steps,
             None => training.epochs.unwrap_or(EPOCHS).saturating_mul(epoch),
         };
-        let validate_every =
-            training.validate_every.unwrap_or(epoch * STEPS_AT_LEAST.div_ceil(epoch));
-        let save_every = settings.checkpoints.save_every.unwrap_or(validate_every);
+        let checkpoints = &settings.checkpoints;
+        let validate_every = training
+            .validate_every
+            .or(checkpoints.save_every.filter(|&every| every > 0))
+            .unwrap_or(epoch * STEPS_AT_LEAST.div_ceil(epoch));
+        let save_every = checkpoints.save_every.unwrap_or(validate_every);
+        let validated = save_every.is_multiple_of(validate_every) && data.validation.is_some();
+        let keep_best = checkpoints.keep_best.unwrap_or(usize::from(validated));
+        if keep_best > 0 && !validated {
+            let message = "not every checkpoint is validated, so that none is known to be the best";
+            return Err(source
+                .failure(&["checkpoints", "keep_best"], message, "this many of the best")
+                .help("give a `save_every` that is a multiple of `validate_every`, and rows to validate on"));
+        }
         let directory = match &settings.directory {
             Some(directory) => source.path(directory),
             None => {
@@ -140,7 +159,8 @@ impl Job {
             }
         };
         let shape = shape(&settings, &data, batch);
-        Ok(Job { source, settings, data, shape, directory, steps, validate_every, save_every })
+        let every = Every { validate: validate_every, save: save_every };
+        Ok(Job { source, settings, data, shape, directory, steps, every, keep_best })
     }
 
     fn run(&self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
@@ -173,7 +193,7 @@ impl Job {
             let outputs = session.run(&train, &feeds)?;
             let done = step + 1;
             newest_scores = None;
-            if done.is_multiple_of(self.validate_every) || done == self.steps {
+            if done.is_multiple_of(self.every.validate) || done == self.steps {
                 let scores = self.validate(&inference, &mut session)?;
                 for &(name, value) in &scores {
                     run.metric(name, value);
@@ -190,8 +210,9 @@ impl Job {
             None => self.validate(&inference, &mut session)?,
         };
         let checkpoint = run.finish(&session)?;
+        let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
         let curve = self.directory.join("loss.svg");
-        Ok(Outcome { checkpoint, curve, scores, restored: resumes })
+        Ok(Outcome { checkpoint, step, curve, scores, restored: resumes })
     }
 
     fn validate(&self, inference: &Inference, session: &mut Session) -> Result<Scores, Failure> {
@@ -209,7 +230,7 @@ impl Job {
         let mut training = Training::new(&self.directory)
             .steps(self.steps)
             .seed(self.settings.seed)
-            .save_every(self.save_every)
+            .save_every(self.every.save)
             .keep(checkpoints.keep)
             .keep_every_steps(checkpoints.keep_every)
             .log_every(self.settings.training.log_every)
@@ -217,8 +238,8 @@ impl Job {
         if let Some(validation) = &self.data.validation {
             let (names, (best, better)) = score::metrics(validation);
             training = training.metrics(&names);
-            if checkpoints.keep_best > 0 {
-                training = training.keep_best(best, better, checkpoints.keep_best);
+            if self.keep_best > 0 {
+                training = training.keep_best(best, better, self.keep_best);
             }
         }
         if checkpoints.background {
@@ -257,83 +278,6 @@ impl Job {
             "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = \"{file}\"` under [warm_start]"
         )))
     }
-
-    /// Says what will be trained on what.
-    fn describe(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let Description { inputs, output, rows } = &self.data.description;
-        let row = |name: &str| styled(HEADING, &format!("{name:<8}"));
-        let what = match output {
-            Output::Classes(classes) => {
-                format!("{} classes: {}", classes.len(), text_of(classes))
-            }
-            Output::Values(names) => format!("to predict {}", text_of(names)),
-        };
-        let file = self.source.path(&self.settings.data.file);
-        let count = counted(inputs.count(), "input");
-        writeln!(out, "{} {}: {count}, {what}", row("data"), file.display())?;
-        let (training, seed) = (counted(rows.training, "row"), self.settings.seed);
-        writeln!(
-            out,
-            "{} {training} to train on, {} to validate on, seed {seed}",
-            row("rows"),
-            rows.validation
-        )?;
-        let model = &self.settings.model;
-        let layers: Vec<String> = [inputs.count()]
-            .iter()
-            .chain(&model.hidden)
-            .chain([&self.shape.outputs])
-            .map(usize::to_string)
-            .collect();
-        writeln!(out, "{} {}", row("model"), layers.join(" → "))?;
-        let (batch, every) = (self.shape.batch, self.validate_every);
-        writeln!(out, "{} {} of {batch} rows, validated every {every}", row("steps"), self.steps)?;
-        for note in &self.data.notes {
-            writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
-        }
-        match self.shape.scale.constant.len() {
-            0 => {}
-            count => writeln!(
-                out,
-                "{} {} the same in all rows to train on",
-                styled(HEADING, "note:"),
-                if count == 1 { "1 input is".to_owned() } else { format!("{count} inputs are") }
-            )?,
-        }
-        Ok(())
-    }
-
-    fn json(&self, outcome: &Outcome) -> serde_json::Value {
-        let metrics: Map<String, serde_json::Value> = outcome
-            .scores
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), text::number(value)))
-            .collect();
-        json!({
-            "directory": self.directory.display().to_string(),
-            "checkpoint": outcome.checkpoint.display().to_string(),
-            "losses": outcome.curve.display().to_string(),
-            "step": self.steps,
-            "seed": self.settings.seed,
-            "resumed": outcome.restored,
-            "data": self.data.description,
-            "metrics": metrics,
-            "notes": self.data.notes,
-        })
-    }
-}
-
-fn print(out: &mut dyn Write, outcome: &Outcome) -> Result<(), Failure> {
-    if !outcome.scores.is_empty() {
-        writeln!(
-            out,
-            "{} {}",
-            styled(text::GOOD, "validation"),
-            score::described(&outcome.scores)
-        )?;
-    }
-    let (checkpoint, curve) = (outcome.checkpoint.display(), outcome.curve.display());
-    Ok(writeln!(out, "newest checkpoint {checkpoint}, losses {curve}")?)
 }
 
 /// The sizes of the model, and what scales its inputs and outputs.
@@ -385,11 +329,4 @@ impl Buffers {
         };
         Ok([(BATCH_INPUT, Feed::from(&*inputs)), (BATCH_TARGET, target)])
     }
-}
-
-/// Names as a line shows them.
-fn text_of(names: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{first}, …") } else { first }
 }

@@ -118,7 +118,7 @@ impl Table {
                 first + 1,
                 second + 1
             ))
-            .help("give the number of the one that is meant")),
+            .help("give the number of the one that is meant, or rename one")),
         }
     }
 
@@ -132,7 +132,7 @@ impl Table {
 
     /// Whether a cell has no value.
     pub fn is_missing(&self, row: usize, column: usize) -> bool {
-        const MISSING: [&str; 7] = ["", "?", "-", "na", "n/a", "nan", "null"];
+        const MISSING: [&str; 6] = ["", "?", "na", "n/a", "nan", "null"];
         match &self.cells {
             Cells::Text(rows) => {
                 let text = rows[row].1.get(column).unwrap_or_default();

@@ -61,7 +61,9 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if !(0.0..1.0).contains(&training.label_smoothing) {
         return wrong(&["training", "label_smoothing"], "give at least 0 and below 1");
     }
-    if checkpoints.keep == 0 && (checkpoints.keep_best > 0 || checkpoints.keep_every > 0) {
+    if checkpoints.keep == 0
+        && (checkpoints.keep_best.is_none_or(|keep| keep > 0) || checkpoints.keep_every > 0)
+    {
         return wrong(
             &["checkpoints", "keep"],
             "a run goes on from its newest checkpoint, so keep at least 1; all are kept if `keep_every` and `keep_best` are 0 too",

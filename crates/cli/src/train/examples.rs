@@ -40,6 +40,8 @@ impl Data {
         let all = examples(&part, (&columns, &targets), &rows, &output)?;
         let (inputs, target) =
             (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));
+        // Two columns of one name would only be noticed when predicting.
+        inputs.locate(&part.inputs)?;
         let (training, validation) = match Part::of_validation(source, data)? {
             Some(part) => {
                 let columns = inputs.locate(&part.inputs)?;

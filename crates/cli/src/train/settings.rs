@@ -197,7 +197,7 @@ pub struct CheckpointSettings {
     pub save_every: Option<u64>,
     pub keep: usize,
     pub keep_every: u64,
-    pub keep_best: usize,
+    pub keep_best: Option<usize>,
     pub background: bool,
 }
 
@@ -288,7 +288,7 @@ impl Default for CheckpointSettings {
             save_every: None,
             keep: 3,
             keep_every: 0,
-            keep_best: 1,
+            keep_best: None,
             background: false,
         }
     }

@@ -123,21 +123,29 @@ fn task(
         return Ok(Task::Regression);
     }
     let table = part.targets();
-    let number = |row: usize| table.word(row, targets[0]).parse::<f64>().ok();
-    let numbers: Option<Vec<f64>> = match &table.cells {
-        Cells::Numbers { bytes: true, .. } => return Ok(Task::Classification),
-        _ => rows.iter().map(|&row| number(row)).collect(),
+    if let Cells::Numbers { bytes: true, .. } = &table.cells {
+        return Ok(Task::Classification);
+    }
+    // Cells without a value are refused later, and say nothing of the others.
+    let whole: Vec<usize> =
+        rows.iter().copied().filter(|&row| !table.is_missing(row, targets[0])).collect();
+    let number = |row: usize| table.word(row, targets[0]).parse::<f64>();
+    let is_word = |row: &usize| number(*row).is_err();
+    let (file, name) = (table.file.display(), table.column_name(targets[0]));
+    let unsure = |what: &str| {
+        Err(Failure::new(format!("`{file}`, {name}, the target, holds {what}: they may be classes or values"))
+            .help("correct it, or say which: `task = \"classification\"` or `task = \"regression\"` under [data]"))
     };
-    match numbers {
-        None => Ok(Task::Classification),
-        Some(numbers) if numbers.iter().any(|number| number.fract() != 0.0) => Ok(Task::Regression),
-        Some(_) if part.labels.is_some() => Ok(Task::Classification),
-        Some(_) => {
-            let (file, name) = (table.file.display(), table.column_name(targets[0]));
-            Err(Failure::new(format!(
-                "`{file}`, {name}, the target, holds whole numbers: they may be classes or values"
-            ))
-            .help("say which: `task = \"classification\"` or `task = \"regression\"` under [data]"))
+    match whole.iter().copied().find(|row| is_word(row)) {
+        Some(_) if whole.iter().all(is_word) => Ok(Task::Classification),
+        Some(row) => {
+            let (place, word) = (table.row_name(row), table.word(row, targets[0]));
+            unsure(&format!("numbers, but `{word}` in {place}"))
         }
+        None if whole.iter().any(|&row| number(row).is_ok_and(|value| value.fract() != 0.0)) => {
+            Ok(Task::Regression)
+        }
+        None if part.labels.is_some() => Ok(Task::Classification),
+        None => unsure("whole numbers"),
     }
 }

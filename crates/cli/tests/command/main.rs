@@ -7,6 +7,7 @@ mod graph;
 mod inspect;
 mod latest;
 mod plan;
+mod predict;
 mod train;
 mod train_wrong;
 mod verify;

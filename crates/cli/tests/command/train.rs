@@ -266,3 +266,39 @@ fn the_example_is_a_file_that_trains() {
     warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
     assert!(at.join("runs/run/step-1.safetensors").exists());
 }
+
+#[test]
+fn rows_come_from_arrays_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let rows = 40;
+    let inputs: Vec<f32> = (0..rows * 2).map(noise).collect();
+    let labels: Vec<u8> = (0..rows)
+        .flat_map(|row| i64::from(inputs[2 * row] > inputs[2 * row + 1]).to_le_bytes())
+        .collect();
+    foreign(
+        &at.join("data.safetensors"),
+        &[("x", "F32", &[rows, 2], floats(&inputs)), ("y", "I64", &[rows], labels)],
+    );
+    let toml = |more: &str| {
+        let text = format!(
+            "[data]\nfile = \"data.safetensors\"\n{more}[model]\nhidden = []\n\
+             [training]\nsteps = 100\nbatch = 16\n[optimizer]\nlearning_rate = 0.1\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet", "--json"])
+    };
+    let error = toml("").failed();
+    assert!(error.contains("`data.safetensors` holds 2 arrays"), "{error}");
+    let error = toml("array = \"X\"\n").failed();
+    assert!(error.contains("has no array `X`") && error.contains("did you mean `x`?"), "{error}");
+    let value = json(&toml("array = \"x\"\nlabels_array = \"y\"\n").with(0));
+    assert_eq!(value["data"]["output"]["classes"], serde_json::json!(["0", "1"]));
+    assert!(value["metrics"]["validation/accuracy"].as_f64().unwrap() >= 0.875, "{value}");
+    let out = warmstart(
+        at,
+        &["predict", "runs/run", "--data", "data.safetensors", "--array", "x", "-o", "out.csv"],
+    )
+    .with(0);
+    assert!(out.starts_with("40 rows predicted"), "{out}");
+}

@@ -15,7 +15,7 @@ const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
 #[test]
 fn mistakes_in_the_file_are_shown_where_they_are() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 15] = [
+    let cases: [(&str, &[&str]); 17] = [
         (
             "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
             &[
@@ -52,6 +52,11 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "[data]\nfile = \"data.csv\"\n[schedule]\nkind = \"step\"\nevery = 5\n",
             &["`schedule.kind`: it needs `every`"],
         ),
+        (
+            "[data]\nfile = \"data.csv\"\n[training]\nvalidate_every = 9\n[checkpoints]\nsave_every = 3\nkeep_best = 1\n",
+            &["`checkpoints.keep_best`: not every checkpoint is validated", "run.toml:7:13"],
+        ),
+        ("[data]\nfile = \"data.csv\"\n[checkpoints]\nkeep = 0\n", &["keep at least 1"]),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nbatch = 5\n",
             &["`training.batch`: there are only 4 rows to train on", "give at most 4"],
@@ -103,6 +108,8 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         ("a,b,c\n1,2,x\n3,4,x\n", "column `c`: all rows are of one class, `x`"),
         ("a,b,c\n1,2,x\n3,4,y\n5,6,z\n", "each of the 3 rows is a class of its own"),
         ("a,b,c\n1,2,3\n3,4,4\n", "column `c`, the target, holds whole numbers"),
+        ("a,b,c\n1,2,3.5\n3,4,red\n5,6,1.5\n", "holds numbers, but `red` in line 3"),
+        ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "columns 1 and 2 of `data.csv` are both called `a`"),
         ("class\nx\ny\nx\n", "no column of `data.csv` is left as an input"),
     ];
     for (data, expected) in cases {
