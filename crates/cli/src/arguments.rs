@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  yes: whole, the same, fits
+  0  yes: whole, the same, fits; or done
   1  no: damaged, different, does not fit
   2  the question could not be answered, or the arguments are wrong";
 
@@ -17,7 +17,7 @@ const STYLES: Styles = Styles::styled()
     .placeholder(AnsiColor::Cyan.on_default());
 
 /// Answers questions about checkpoints: what is in them, whether they are whole, and whether they
-/// fit a model.
+/// fit a model; and trains and uses models without code.
 ///
 /// A path is a safetensors file or an index of several, one of the files or the prefix of a
 /// TensorFlow checkpoint, or a directory, which opens the newest whole checkpoint in it. Weights stay in

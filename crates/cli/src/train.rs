@@ -79,7 +79,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let data = Data::read(&source, &settings)?;
     let job = Job::new(source, settings, data)?;
     if arguments.json {
-        let outcome = job.run(arguments.quiet, &mut std::io::sink())?;
+        // What people read goes where the progress goes.
+        let outcome = job.run(arguments.quiet, &mut anstream::stderr())?;
         text::print_json(out, &job.json(&outcome))?;
     } else {
         let outcome = job.run(arguments.quiet, out)?;

@@ -119,4 +119,19 @@ mod tests {
         assert!(said(&file(8, &[u32::MAX], &[1; 9])).contains("it ends after 9 bytes"));
         assert!(!begins(b"0,0,8,1") && !begins(&[0, 0, 8, 0]) && !begins(&[0, 0, 10, 1]));
     }
+
+    #[test]
+    fn a_damaged_file_is_an_error_or_other_numbers() {
+        let whole = file(0xb, &[3, 2], &[7; 12]);
+        for at in 0..whole.len() {
+            assert!(read_bytes(&whole[..at]).is_err(), "cut off at {at}");
+            for bit in 0..8 {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 1 << bit;
+                if let Ok(table) = read_bytes(&flipped) {
+                    assert!(at < 4 || table.rows() * table.width == 6, "byte {at}, bit {bit}");
+                }
+            }
+        }
+    }
 }

@@ -64,7 +64,7 @@ impl Part {
             return Err(Failure::new(format!(
                 "`{file}` has labels for {found} rows, and `{of}` has {rows} rows"
             ))
-            .help("give the labels of these rows, one for each"));
+            .help("give the labels of these rows, one for each; `header` under [data] says whether first lines are names"));
         }
         Ok(Part { inputs, labels })
     }

@@ -4,7 +4,7 @@ use super::settings::Settings;
 use crate::data::nearest;
 use crate::error::Failure;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use toml::de::{DeTable, Error};
 
 /// A training file.
@@ -30,7 +30,15 @@ impl Source {
 
     /// A path in the file is relative to the file.
     pub fn path(&self, path: &Path) -> PathBuf {
-        self.file.parent().unwrap_or(Path::new("")).join(path)
+        let (mut base, mut path) = (self.file.parent().unwrap_or(Path::new("")), path);
+        // `examples/../runs` is read more easily as `runs`; but behind a link, `..` is elsewhere.
+        while let Ok(rest) = path.strip_prefix("..")
+            && matches!(base.components().next_back(), Some(Component::Normal(_)))
+            && !base.is_symlink()
+        {
+            (base, path) = (base.parent().unwrap_or(Path::new("")), rest);
+        }
+        base.join(path)
     }
 
     /// A failure about the value of a key, which is shown. Where the key is not written, its
@@ -137,9 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn the_digits_can_be_trained() {
+        source(include_str!("../../../../examples/digits.toml")).settings().unwrap();
+    }
+
+    #[test]
     fn paths_are_relative_to_the_file() {
         let source = source("");
         assert_eq!(source.path(Path::new("b.csv")), Path::new("runs/b.csv"));
         assert_eq!(source.path(Path::new("/b.csv")), Path::new("/b.csv"));
+        assert_eq!(source.path(Path::new("../data/b.csv")), Path::new("data/b.csv"));
+        assert_eq!(source.path(Path::new("../../b.csv")), Path::new("../b.csv"));
     }
 }
