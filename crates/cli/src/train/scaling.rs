@@ -14,34 +14,51 @@ pub struct Scale {
 impl Scale {
     /// Learns from rows of so many columns.
     pub fn learn(values: &[f32], width: usize, scaling: Scaling) -> Scale {
-        let count = (values.len() / width).max(1) as f64;
-        let column = |at: usize| values.iter().skip(at).step_by(width).map(|&x| f64::from(x));
-        let range = |at: usize| {
-            column(at).fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
-        };
-        let ranges: Vec<(f64, f64)> = (0..width).map(range).collect();
-        let together = ranges
-            .iter()
-            .fold((f64::MAX, f64::MIN), |all, one| (all.0.min(one.0), all.1.max(one.1)));
-        let learned = ranges.iter().enumerate().map(|(at, &(low, high))| match scaling {
-            Scaling::None => (0.0, 1.0),
-            Scaling::MinMax => (low, high - low),
-            Scaling::MinMaxTogether => (together.0, together.1 - together.0),
-            // What the mean of equal numbers is off by must not count as a deviation.
-            Scaling::Standardize if low == high => (low, 0.0),
-            Scaling::Standardize => {
-                let mean = column(at).sum::<f64>() / count;
-                let variance = column(at).map(|x| (x - mean).powi(2)).sum::<f64>() / count;
-                (mean, variance.sqrt())
+        let mut ranges = vec![(f64::MAX, f64::MIN); width];
+        over_rows(values, &mut ranges, |(low, high), x| (low.min(x), high.max(x)));
+        let constant = (0..width).filter(|&at| ranges[at].0 == ranges[at].1).collect();
+        let scales: Vec<(f64, f64)> = match scaling {
+            Scaling::None => vec![(0.0, 1.0); width],
+            Scaling::MinMax => ranges.iter().map(|(low, high)| (*low, high - low)).collect(),
+            Scaling::MinMaxTogether => {
+                let wider =
+                    |all: (f64, f64), one: &(f64, f64)| (all.0.min(one.0), all.1.max(one.1));
+                let (low, high) = ranges.iter().fold((f64::MAX, f64::MIN), wider);
+                vec![(low, high - low); width]
             }
-        });
+            Scaling::Standardize => standardized(values, &ranges),
+        };
         // A division by zero would make NaN of a column that only has nothing to say; and what
         // deviates less than an `f32` can hold is as good as constant.
         let usable =
             |scale: f64| if scale as f32 >= f32::MIN_POSITIVE { scale as f32 } else { 1.0 };
-        let (offset, scale) = learned.map(|(offset, scale)| (offset as f32, usable(scale))).unzip();
-        let constant = (0..width).filter(|&at| ranges[at].0 == ranges[at].1).collect();
+        let (offset, scale) =
+            scales.into_iter().map(|(offset, scale)| (offset as f32, usable(scale))).unzip();
         Scale { offset, scale, constant }
+    }
+}
+
+/// Mean and standard deviation of each column.
+fn standardized(values: &[f32], ranges: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let count = (values.len() / ranges.len()).max(1) as f64;
+    let mut means = vec![0.0; ranges.len()];
+    over_rows(values, &mut means, |sum, x| sum + x);
+    means.iter_mut().for_each(|sum| *sum /= count);
+    let mut squares: Vec<(f64, f64)> = means.into_iter().map(|mean| (mean, 0.0)).collect();
+    over_rows(values, &mut squares, |(mean, sum), x| (mean, sum + (x - mean).powi(2)));
+    let of_column = |(&(mean, squares), &(low, high)): (&(f64, f64), &(f64, f64))| {
+        // What the mean of equal numbers is off by must not count as a deviation.
+        if low == high { (low, 0.0) } else { (mean, (squares / count).sqrt()) }
+    };
+    squares.iter().zip(ranges).map(of_column).collect()
+}
+
+/// Folds each column, going through memory in its order.
+fn over_rows<T: Copy>(values: &[f32], columns: &mut [T], fold: impl Fn(T, f64) -> T) {
+    for row in values.chunks(columns.len()) {
+        for (column, &value) in columns.iter_mut().zip(row) {
+            *column = fold(*column, f64::from(value));
+        }
     }
 }
 

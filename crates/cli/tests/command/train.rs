@@ -302,3 +302,75 @@ fn rows_come_from_arrays_too() {
     .with(0);
     assert!(out.starts_with("40 rows predicted"), "{out}");
 }
+
+/// An array as NumPy writes it.
+fn npy(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+    let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let header = format!("{dict:<117}\n");
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    [&file, header.as_bytes(), bytes].concat()
+}
+
+/// A ZIP archive of files as they are, which is what `numpy.savez` writes.
+fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let (mut archive, mut contents) = (Vec::new(), Vec::new());
+    for (name, bytes) in files {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        let mut entry = vec![20, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        entry.extend(crc.sum().to_le_bytes());
+        entry.extend((bytes.len() as u32).to_le_bytes());
+        entry.extend((bytes.len() as u32).to_le_bytes());
+        entry.extend((name.len() as u32).to_le_bytes());
+        contents.extend(b"PK\x01\x02\x14\x00");
+        contents.extend(&entry);
+        contents.extend([0; 10]);
+        contents.extend((archive.len() as u32).to_le_bytes());
+        contents.extend(name.as_bytes());
+        archive.extend(b"PK\x03\x04");
+        archive.extend(&entry);
+        archive.extend(name.as_bytes());
+        archive.extend(bytes);
+    }
+    let (begin, count) = (archive.len() as u32, files.len() as u16);
+    archive.extend(&contents);
+    archive.extend(b"PK\x05\x06\0\0\0\0");
+    archive.extend([count.to_le_bytes(), count.to_le_bytes()].concat());
+    archive.extend((contents.len() as u32).to_le_bytes());
+    archive.extend(begin.to_le_bytes());
+    archive.extend([0, 0]);
+    archive
+}
+
+#[test]
+fn numpy_arrays_are_learned_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let inputs: Vec<f32> = (0..60 * 4).map(noise).collect();
+    let targets: Vec<u8> =
+        inputs.chunks(4).flat_map(|row| f64::from(3.0 * row[0] - row[3]).to_le_bytes()).collect();
+    let (x, y) = (npy("<f4", "(60, 2, 2)", &floats(&inputs)), npy("<f8", "(60,)", &targets));
+    let model = "[model]\nhidden = []\n[training]\nsteps = 150\nbatch = 24\n\
+                 [optimizer]\nlearning_rate = 0.05\n";
+    let trained = |data: &str| {
+        write(at, "run.toml", &format!("directory = \"run\"\n[data]\n{data}{model}"));
+        json(&warmstart(at, &["train", "run.toml", "--quiet", "--json"]).with(0))
+    };
+    std::fs::write(at.join("x.npy"), &x).unwrap();
+    std::fs::write(at.join("y.npy"), &y).unwrap();
+    let value = trained("file = \"x.npy\"\nlabels = \"y.npy\"\n");
+    assert!(value["metrics"]["validation/r2"].as_f64().unwrap() > 0.999, "{value}");
+    assert_eq!(value["resumed"], false);
+    // The same arrays in one file are the same data.
+    std::fs::write(at.join("both.npz"), zip(&[("x.npy", x), ("y.npy", y)])).unwrap();
+    let value = trained("file = \"both.npz\"\narray = \"x\"\nlabels_array = \"y\"\n");
+    assert_eq!(value["resumed"], true);
+    let out = warmstart(at, &["predict", "run", "--data", "x.npy"]).with(0);
+    let mut lines = out.lines();
+    assert_eq!(lines.next(), Some("prediction"));
+    for (line, row) in lines.zip(inputs.chunks(4)) {
+        let missed = line.parse::<f32>().unwrap() - (3.0 * row[0] - row[3]);
+        assert!(missed.abs() < 0.05, "{out}");
+    }
+}
