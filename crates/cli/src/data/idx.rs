@@ -20,6 +20,9 @@ pub fn read(file: &Path, mut reader: impl Read) -> Result<Table, Failure> {
     };
     let mut magic = [0; 4];
     reader.read_exact(&mut magic).map_err(cannot)?;
+    if !begins(&magic) {
+        return Err(damaged("it does not begin as one".to_owned()));
+    }
     let [_, _, dtype, rank] = magic;
     let mut extents = Vec::new();
     for _ in 0..rank {
