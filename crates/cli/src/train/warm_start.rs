@@ -109,3 +109,43 @@ fn toml_of(rule: &Rule) -> Option<String> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::settings::RuleSetting;
+
+    #[derive(serde::Deserialize)]
+    struct Written {
+        rules: Vec<RuleSetting>,
+    }
+
+    /// What a report suggests can be pasted, whatever is in the names.
+    #[test]
+    fn every_rule_comes_back_from_a_file() {
+        let odd = || "a \"b\"\\ ä\t'c'".to_owned();
+        let plain = || "fc1/**".to_owned();
+        let rules = vec![
+            Rule::Rename { from: odd(), to: plain() },
+            Rule::RenameScope { from: String::new(), to: odd() },
+            Rule::RenameComponent { from: plain(), to: odd() },
+            Rule::RenameRegex { pattern: r"^(\w+)\.\d".to_owned(), replacement: "$1".to_owned() },
+            Rule::StripPrefix(odd()),
+            Rule::AddPrefix(odd()),
+            Rule::Separator { from: '.', to: '\\' },
+            Rule::AssignmentMap(vec![(odd(), plain()), (plain(), odd())]),
+            Rule::Only(odd()),
+            Rule::Ignore(plain()),
+            Rule::Transpose(odd()),
+            Rule::Cast(plain()),
+            Rule::Reshape(odd()),
+            Rule::ResizeRows { glob: odd(), seed: 7 },
+        ];
+        let lines: Vec<String> = rules.iter().map(|rule| toml_of(rule).unwrap()).collect();
+        let text = format!("rules = [\n{}\n]\n", lines.join(",\n"));
+        let written: Written =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{error}{text}"));
+        let back: Vec<Rule> = written.rules.into_iter().map(Rule::from).collect();
+        assert_eq!(back, rules, "{text}");
+    }
+}
