@@ -3,7 +3,7 @@
 use crate::directory::open_latest;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
-use crate::format;
+use crate::format::{self, Format};
 use crate::metadata::{GRAPH, Metadata};
 use crate::options::RestoreOptions;
 use crate::plan::RestorePlan;
@@ -68,9 +68,17 @@ impl Checkpoint {
         &self.file.path
     }
 
+    /// The format that it was read as.
+    pub fn format(&self) -> Format {
+        self.file.format
+    }
+
     /// The files that hold the tensors.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.file.files.iter().map(|file| file.path.as_path())
+        // Compressed entries of an archive stand one after the other, each as a file.
+        let mut before = None;
+        let paths = self.file.files.iter().map(|file| file.path.as_path());
+        paths.filter(move |path| before.replace(*path) != Some(path))
     }
 
     /// The file that holds a tensor's first byte.

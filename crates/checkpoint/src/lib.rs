@@ -57,6 +57,7 @@
 //! [`Checkpoint::plan_for`] matches with a list of variables, without a device.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod atomic;
 mod background;
 mod checkpoint;
@@ -79,6 +80,7 @@ mod matching;
 mod metadata;
 mod options;
 mod plan;
+mod pytorch;
 mod read_at;
 mod reader;
 mod report;
@@ -89,24 +91,29 @@ mod rules;
 mod safetensors;
 mod save;
 mod saver;
+mod sealed;
 mod slices;
 mod storage;
+mod strides;
 mod tensor;
 mod tensorflow;
 mod verify;
 #[cfg(test)]
 mod watched;
 
+pub use archive::ArchiveError;
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
 pub use convert::{Converted, FloatDType};
 pub use directory::{Best, Latest, StepFile, best, latest, list, step_file_name};
 pub use error::{CheckpointError, Damaged};
+pub use format::Format;
 pub use infer::Suggestion;
 pub use matching::{Change, Outcome};
 pub use metadata::Metadata;
 pub use options::RestoreOptions;
 pub use plan::RestorePlan;
+pub use pytorch::PyTorchError;
 pub use reader::TensorReader;
 pub use report::{RestoreReport, VariableOutcome};
 pub use retention::Better;

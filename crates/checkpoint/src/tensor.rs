@@ -1,6 +1,7 @@
 //! What a checkpoint says about one tensor: name, dtype, shape and where its bytes lie.
 
 use crate::slices::Slices;
+use crate::strides::Strides;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -182,13 +183,18 @@ pub struct TensorEntry {
     pub dtype: FileDType,
     /// The extents.
     pub shape: Shape,
-    /// Where the bytes lie, counted from the start of the file that they are in. Of a value in
-    /// slices, which lie in several places, it is where the first begins, and as long as all.
+    /// Where the bytes lie, counted from the start of the file that they are in. Of a value whose
+    /// bytes lie in several places or in another order it is where the first begins, and as long as
+    /// the value; of one in a compressed entry of an archive it counts from the entry's start.
     pub range: Range<u64>,
     /// Which of the checkpoint's files it lies, or begins, in.
     pub(crate) file: usize,
     /// Where its slices lie, if it has them.
     pub(crate) slices: Option<Arc<Slices>>,
+    /// In which order its elements lie, if not row-major and little-endian.
+    pub(crate) strides: Option<Arc<Strides>>,
+    /// The stretch with one checksum that it lies in, if it does.
+    pub(crate) sealed: Option<usize>,
 }
 
 impl TensorEntry {
@@ -199,7 +205,7 @@ impl TensorEntry {
         shape: Shape,
         range: Range<u64>,
     ) -> TensorEntry {
-        TensorEntry { name, dtype, shape, range, file: 0, slices: None }
+        TensorEntry { name, dtype, shape, range, file: 0, slices: None, strides: None, sealed: None }
     }
 
     /// Bytes of the value.

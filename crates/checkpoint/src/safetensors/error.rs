@@ -1,6 +1,8 @@
 //! The ways in which a file can fail to be safetensors.
 
 use super::recognise::FileKind;
+use crate::archive::ArchiveError;
+use crate::pytorch::PyTorchError;
 use crate::tensor::FileDType;
 use crate::tensorflow::BundleError;
 use warmstart_graph::Shape;
@@ -215,6 +217,12 @@ pub enum FormatError {
     /// A TensorFlow checkpoint is damaged.
     #[error(transparent)]
     TensorFlow(#[from] BundleError),
+    /// A ZIP archive, as PyTorch and NumPy write it, is of no use.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A PyTorch checkpoint cannot be read.
+    #[error(transparent)]
+    PyTorch(#[from] PyTorchError),
 }
 
 /// Why a checkpoint in several safetensors files cannot be opened.

@@ -8,8 +8,8 @@ use super::table::{FOOTER, MAGIC, read_table};
 use super::unmask;
 use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
-use crate::format::folder_of;
-use crate::read_at::{Filled, ReadAt};
+use crate::format::{Format, folder_of};
+use crate::read_at::Filled;
 use crate::safetensors::{FileKind, FormatError};
 use crate::slices::{Slice, Slices};
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
@@ -83,7 +83,7 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     }
     tensors.sort_by_key(|(tensor, _)| (tensor.file, tensor.range.start));
     let (tensors, checksums): (Vec<_>, Vec<_>) = tensors.into_iter().unzip();
-    let mut open = OpenFile::new(path, data.files, tensors, checksums, BTreeMap::new())?;
+    let mut open = OpenFile::new(path, Format::TensorFlow, data.files, tensors, checksums, BTreeMap::new())?;
     for (key, name) in keys {
         open.alias(key, &name);
     }
