@@ -4,6 +4,7 @@ use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::numpy::{is_npz, open_npy, open_npz};
 use crate::pytorch::{is_pickle, open_pytorch};
 use crate::safetensors::{FileKind, FormatError, open_sharded};
 use crate::tensorflow::{index_of, open_bundle, open_directory};
@@ -22,6 +23,10 @@ pub enum Format {
     TensorFlow,
     /// What `torch.save` writes since PyTorch 1.6.
     PyTorch,
+    /// One array of NumPy: `.npy`.
+    NumPy,
+    /// An archive of NumPy's arrays: `.npz`.
+    NumPyArchive,
 }
 
 impl fmt::Display for Format {
@@ -31,6 +36,8 @@ impl fmt::Display for Format {
             Format::SafetensorsShards => "safetensors in several files",
             Format::TensorFlow => "TensorFlow",
             Format::PyTorch => "PyTorch",
+            Format::NumPy => "NumPy (.npy)",
+            Format::NumPyArchive => "NumPy (.npz)",
         })
     }
 }
@@ -59,7 +66,8 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
             open_bundle(&index)?
         }
         FileKind::TensorFlowState => return open_directory(folder_of(path))?.ok_or(error),
-        FileKind::PyTorch | FileKind::Zip => match open_archive(path)? {
+        FileKind::NumPy => open_npy(path)?,
+        FileKind::PyTorch | FileKind::NumPyArchive | FileKind::Zip => match open_archive(path)? {
             Some(opened) => opened,
             None => return Err(error),
         },
@@ -71,9 +79,12 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
 /// Opens an archive by what is in it; `None` if that is no checkpoint.
 fn open_archive(path: &Path) -> Result<Option<OpenFile>, CheckpointError> {
     let archive = Archive::open(path)?;
-    match archive.entries().iter().find(|entry| is_pickle(&entry.name)) {
-        Some(_) => open_pytorch(archive).map(Some),
-        None => Ok(None),
+    if archive.entries().iter().any(|entry| is_pickle(&entry.name)) {
+        open_pytorch(archive).map(Some)
+    } else if is_npz(&archive) {
+        open_npz(archive).map(Some)
+    } else {
+        Ok(None)
     }
 }
 

@@ -123,6 +123,12 @@ impl FileDType {
         self.row().3
     }
 
+    /// Bytes of a number in an element: complex ones have two.
+    pub(crate) fn component(self) -> usize {
+        let numbers = if matches!(self, FileDType::C64 | FileDType::C128) { 2 } else { 1 };
+        (self.bits() / 8 / numbers) as usize
+    }
+
     /// The dtype of a variable that takes these bytes as they are.
     pub fn variable(self) -> Option<DType> {
         match self {

@@ -108,7 +108,7 @@ impl Described<'_> {
         }
         let size = element(dtype);
         let value = value_bytes(dtype, &shape).ok();
-        let swapped = if self.swapped { component(dtype) } else { 1 };
+        let swapped = if self.swapped { dtype.component() } else { 1 };
         let strides = Strides::new(size, swapped, &shape, &tensor.strides);
         let begin = tensor.offset.checked_mul(size);
         let (Some(value), Some(strides), Some(begin)) = (value, strides, begin) else {
@@ -135,10 +135,4 @@ impl Described<'_> {
 /// Bytes of an element.
 fn element(dtype: FileDType) -> u64 {
     dtype.bits() / 8
-}
-
-/// Bytes of a number in an element: complex ones have two.
-pub(crate) fn component(dtype: FileDType) -> usize {
-    let size = element(dtype) as usize;
-    if matches!(dtype, FileDType::C64 | FileDType::C128) { size / 2 } else { size }
 }

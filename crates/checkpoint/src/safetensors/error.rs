@@ -2,6 +2,7 @@
 
 use super::recognise::FileKind;
 use crate::archive::ArchiveError;
+use crate::numpy::NumPyError;
 use crate::pytorch::PyTorchError;
 use crate::tensor::FileDType;
 use crate::tensorflow::BundleError;
@@ -220,6 +221,9 @@ pub enum FormatError {
     /// A ZIP archive, as PyTorch and NumPy write it, is of no use.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A NumPy array cannot be read.
+    #[error(transparent)]
+    NumPy(#[from] NumPyError),
     /// A PyTorch checkpoint cannot be read.
     #[error(transparent)]
     PyTorch(#[from] PyTorchError),

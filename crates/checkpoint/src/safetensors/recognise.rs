@@ -61,7 +61,7 @@ impl FileKind {
             GitLfsPointer => "run `git lfs pull` in the repository that it came from",
             Html => "download the file itself",
             Gzip => "unpack it with `gunzip` first",
-            PyTorch => "open it by itself, or give it a name that does not stand for safetensors",
+            PyTorch | NumPy | NumPyArchive => "open it by itself, or give it a name that does not stand for safetensors",
             TorchScript => {
                 "in Python, save its weights alone with `torch.save(torch.jit.load(\"<this \
                  file>\").state_dict(), \"model.pt\")`"
@@ -72,14 +72,6 @@ impl FileKind {
             }
             Pickle => {
                 "it may run any program when it is loaded; ask its author for a safetensors file"
-            }
-            NumPy => {
-                "in Python, convert it with `safetensors.numpy.save_file({\"<name>\": \
-                 numpy.load(\"<this file>\")}, \"model.safetensors\")`"
-            }
-            NumPyArchive => {
-                "in Python, convert it with `safetensors.numpy.save_file(dict(numpy.load(\"<this \
-                 file>\")), \"model.safetensors\")`"
             }
             Keras => {
                 "in Python, load it with `keras.saving.load_model` and write its weights with \
