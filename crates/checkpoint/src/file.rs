@@ -5,8 +5,8 @@ use crate::error::CheckpointError;
 use crate::format::Format;
 use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
-use crate::sealed::Sealed;
 use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
+use crate::sealed::Sealed;
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -139,9 +139,7 @@ impl OpenFile {
 
     /// Whether damage to a tensor would be noticed.
     pub fn is_summed(&self, tensor: &TensorEntry) -> bool {
-        tensor.sealed.is_some()
-            || tensor.slices.is_some()
-            || self.checksum(&tensor.name).is_some()
+        tensor.sealed.is_some() || tensor.slices.is_some() || self.checksum(&tensor.name).is_some()
     }
 
     /// The stretch with one checksum that a tensor lies in.

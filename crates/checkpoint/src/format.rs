@@ -4,6 +4,7 @@ use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::gguf::open_gguf;
 use crate::numpy::{is_npz, open_npy, open_npz};
 use crate::pytorch::{is_pickle, open_pytorch};
 use crate::safetensors::{FileKind, FormatError, open_sharded};
@@ -27,6 +28,8 @@ pub enum Format {
     NumPy,
     /// An archive of NumPy's arrays: `.npz`.
     NumPyArchive,
+    /// llama.cpp's format.
+    Gguf,
 }
 
 impl fmt::Display for Format {
@@ -38,6 +41,7 @@ impl fmt::Display for Format {
             Format::PyTorch => "PyTorch",
             Format::NumPy => "NumPy (.npy)",
             Format::NumPyArchive => "NumPy (.npz)",
+            Format::Gguf => "GGUF",
         })
     }
 }
@@ -67,6 +71,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         }
         FileKind::TensorFlowState => return open_directory(folder_of(path))?.ok_or(error),
         FileKind::NumPy => open_npy(path)?,
+        FileKind::Gguf => open_gguf(path)?,
         FileKind::PyTorch | FileKind::NumPyArchive | FileKind::Zip => match open_archive(path)? {
             Some(opened) => opened,
             None => return Err(error),

@@ -110,9 +110,7 @@ impl<'a> Summed<'a> {
         self.check_slices()?;
         match self.expected {
             None => Ok(()),
-            Some(expected) => {
-                Err(self.damaged(self.tensor.file, whole.start, expected, found))
-            }
+            Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
         }
     }
 

@@ -99,11 +99,8 @@ fn files_of_other_kinds_are_named() {
         (b"\n  <!DOCTYPE html><html>", FileKind::Html, "HTML page", "download"),
         (b"\xef\xbb\xbf<HTML><body>404", FileKind::Html, "HTML page", "download"),
         (&gzip, FileKind::Gzip, "gzip archive", "gunzip"),
-        (&zip("arr_0.npy"), FileKind::NumPyArchive, ".npz", "numpy.load"),
         (&zip("metadata.json"), FileKind::Keras, ".keras", "keras.saving"),
         (b"\x89HDF\r\n\x1a\n\x00\x00", FileKind::Hdf5, "HDF5", "h5py"),
-        (b"GGUF\x03\x00\x00\x00\x01\x00", FileKind::Gguf, "GGUF", "converted from"),
-        (b"\x93NUMPY\x01\x00v\x00{'descr'", FileKind::NumPy, ".npy", "numpy.load"),
         (
             b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00}\x94",
             FileKind::Pickle,

@@ -1,8 +1,8 @@
 //! PyTorch's checkpoints: those that PyTorch wrote, and the forms that they may have.
 
-mod common;
 #[path = "common/archive.rs"]
 mod archive;
+mod common;
 
 use archive::pickle::{call, dict, global, int, list, ordered_dict, storage, tensor, tensor_v3};
 use archive::{Zip, torch};
@@ -173,7 +173,8 @@ fn damage_to_a_tensor_is_found_in_passing() {
     file[begin + 5] ^= 0x10;
     let (_directory, path) = written(&file);
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let [CheckpointError::Checksum { tensor, offset, .. }] = &checkpoint.verify().damaged[..] else {
+    let [CheckpointError::Checksum { tensor, offset, .. }] = &checkpoint.verify().damaged[..]
+    else {
         panic!("{:?}", checkpoint.verify().damaged);
     };
     assert_eq!((tensor.as_str(), *offset), ("fc1.bias", begin as u64));
@@ -201,7 +202,8 @@ fn every_dtype_is_known() {
         ("ComplexFloatStorage", FileDType::C64, 8),
         ("ComplexDoubleStorage", FileDType::C128, 16),
     ] {
-        let pickle = dict(&[("a", tensor(storage(&format!("torch.{class}"), "0", 3), 0, &[3], &[1]))]);
+        let pickle =
+            dict(&[("a", tensor(storage(&format!("torch.{class}"), "0", 3), 0, &[3], &[1]))]);
         let storage: Vec<u8> = (0..3 * size).collect();
         let checkpoint = opened(&pickle, &[("0", &storage)]);
         assert_eq!(checkpoint.tensors()[0].dtype, dtype);
@@ -233,7 +235,8 @@ fn big_endian_numbers_are_turned_round() {
         ("b", tensor(storage("torch.ComplexFloatStorage", "1", 1), 0, &[1], &[1])),
     ]);
     let whole = [b"\x80\x02", &pickle[..], b"."].concat();
-    let big = |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_be_bytes()).collect() };
+    let big =
+        |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_be_bytes()).collect() };
     let file = Zip::default()
         .stored("archive/data.pkl", &whole)
         .stored("archive/byteorder", b"big")
@@ -298,7 +301,10 @@ fn what_is_around_the_tensors_is_passed_over() {
     let size = call(global("torch", "Size"), &[archive::pickle::ints(&[2, 3])]);
     // `numpy.float64(0.5)`, as NumPy pickles it.
     let dtype = [
-        &call(global("numpy", "dtype"), &[archive::pickle::text("f8"), b"\x89".to_vec(), b"\x88".to_vec()])[..],
+        &call(
+            global("numpy", "dtype"),
+            &[archive::pickle::text("f8"), b"\x89".to_vec(), b"\x88".to_vec()],
+        )[..],
         &archive::pickle::tuple(&[int(3), archive::pickle::text("<"), b"N".to_vec()]),
         b"b",
     ]

@@ -5,7 +5,9 @@ mod archive;
 #[path = "common/counting.rs"]
 mod counting;
 
-use archive::pickle::{call, dict, global, int, ints, list, ordered_dict, storage, tensor, text, tuple};
+use archive::pickle::{
+    call, dict, global, int, ints, list, ordered_dict, storage, tensor, text, tuple,
+};
 use archive::{Entry, Zip, crc32, torch};
 use counting::{Counting, counted};
 use proptest::prelude::*;
@@ -137,7 +139,9 @@ fn what_has_no_place_in_a_checkpoint_is_named() {
         let message = refused_pickle(&dict(&[("a", global(module, name))])).to_string();
         assert!(message.contains(&format!("`{module}.{name}`")), "{message}");
     }
-    for (opcode, name) in [(b'i', "INST"), (b'o', "OBJ"), (b'P', "PERSID"), (0x82, "EXT1"), (0x92, "NEWOBJ_EX")] {
+    for (opcode, name) in
+        [(b'i', "INST"), (b'o', "OBJ"), (b'P', "PERSID"), (0x82, "EXT1"), (0x92, "NEWOBJ_EX")]
+    {
         let error = refused_pickle(&[opcode]);
         assert_eq!(error, PyTorchError::Opcode { opcode, offset: 2 });
         assert!(error.to_string().contains(name), "{error}");
@@ -211,7 +215,10 @@ fn tensors_stay_within_their_storages() {
         (tensor(float(), 0, &[i32::MAX as usize; 8], &[0; 8]), "reaches beyond"),
         (tensor(float(), 0, &[i32::MAX as usize, 7], &[0, 0]), "strides of zero"),
         (tensor(storage("torch.FloatStorage", "0", 5), 0, &[1], &[1]), "should have 20 bytes"),
-        (tensor(storage("torch.FloatStorage", "1", 4), 0, &[1], &[1]), "`archive/data/1`, which is not"),
+        (
+            tensor(storage("torch.FloatStorage", "1", 4), 0, &[1], &[1]),
+            "`archive/data/1`, which is not",
+        ),
         (tensor(storage("torch.FloatStorage", "../0", 4), 0, &[1], &[1]), "which is not"),
         (tensor(storage("torch.FloatStorage", &"0".repeat(300), 4), 0, &[1], &[1]), "which is not"),
     ];
@@ -252,11 +259,13 @@ fn bombs_do_not_go_off() {
     let again = b"h\x01(h\x02K\0h\x03h\x03\x89NtR";
     let rebuild = global("torch._utils", "_rebuild_tensor_v2");
     let float = storage("torch.FloatStorage", "0", 4);
-    let mut pickle = [rebuild, b"q\x01".to_vec(), float, b"q\x02".to_vec(), axes, b"q\x03".to_vec()].concat();
+    let mut pickle =
+        [rebuild, b"q\x01".to_vec(), float, b"q\x02".to_vec(), axes, b"q\x03".to_vec()].concat();
     pickle.extend(again.repeat(1000));
     assert!(matches!(refused_pickle(&pickle), PyTorchError::Pickle { .. }));
     // A memo of far numbers, and one of many.
-    let far = [b"N".to_vec(), b"r\xff\xff\xff\xff".to_vec(), b"j\xff\xff\xff\xff".to_vec()].concat();
+    let far =
+        [b"N".to_vec(), b"r\xff\xff\xff\xff".to_vec(), b"j\xff\xff\xff\xff".to_vec()].concat();
     assert_eq!(open(&torch(&far, &[])).unwrap().tensors().len(), 0);
     let memo = [b"N".to_vec(), vec![0x94; 100_000]].concat();
     assert_eq!(open(&torch(&memo, &[])).unwrap().tensors().len(), 0);
@@ -266,7 +275,8 @@ fn bombs_do_not_go_off() {
 fn archives_that_pretend_are_refused() {
     let pickle = [b"\x80\x02", &dict(&[("a", one())])[..], b"."].concat();
     let begin = || Zip::default().stored("m/data.pkl", &pickle);
-    let entry = |name, stored, size, method| Entry { name, stored, crc32: 0, size, method, flags: 0 };
+    let entry =
+        |name, stored, size, method| Entry { name, stored, crc32: 0, size, method, flags: 0 };
     let cases = [
         (begin().stored("m/data/0", &[7; 16]).stored("m/data/0", &[8; 16]), "twice"),
         (begin().entry(entry(b"m/data/0", &[1; 10], 16, 0)), "has 10 bytes in the file"),
@@ -285,7 +295,8 @@ fn archives_that_pretend_are_refused() {
     }
     // Two entries in the list that are one in the file.
     let mut overlapping = begin().stored("m/data/0", &[7; 16]);
-    let other = Entry { crc32: crc32(&pickle), ..entry(b"m/data/1", &pickle, pickle.len() as u32, 0) };
+    let other =
+        Entry { crc32: crc32(&pickle), ..entry(b"m/data/1", &pickle, pickle.len() as u32, 0) };
     overlapping.list(&other, 0);
     assert!(matches!(refused_archive(overlapping), ArchiveError::Overlap { .. }));
     let mut beyond = begin();

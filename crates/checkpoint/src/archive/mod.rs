@@ -235,8 +235,9 @@ impl Archive {
     /// Reads the first bytes of an entry, as many as it and `into` have; tells how many.
     pub fn read_start(&mut self, entry: usize, into: &mut [u8]) -> Result<usize, CheckpointError> {
         let place = self.place(entry)?;
-        let length = into.len().min(usize::try_from(place.range.end - place.range.start)
-            .unwrap_or(usize::MAX));
+        let length = into
+            .len()
+            .min(usize::try_from(place.range.end - place.range.start).unwrap_or(usize::MAX));
         let filled = self.files[place.file].file.fill_at(&mut into[..length], place.range.start);
         match filled.map_err(|error| self.unread(entry, error))? {
             Filled::Wholly => Ok(length),
@@ -306,7 +307,8 @@ impl Archive {
 
     fn unread(&self, entry: usize, error: io::Error) -> CheckpointError {
         match error.kind() {
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+            io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData
             | io::ErrorKind::UnexpectedEof => self.wrong(ArchiveError::Inflate {
                 entry: self.entries[entry].name.clone(),
                 problem: error.to_string(),

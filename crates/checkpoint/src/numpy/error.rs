@@ -68,7 +68,9 @@ pub enum NumPyError {
         found: u64,
     },
     /// A shape whose bytes cannot be counted.
-    #[error("`{array}` has shape {shape}, whose size overflows: the file is damaged; write it again")]
+    #[error(
+        "`{array}` has shape {shape}, whose size overflows: the file is damaged; write it again"
+    )]
     ShapeOverflow {
         /// The array.
         array: String,

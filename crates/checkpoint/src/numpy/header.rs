@@ -227,7 +227,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Header, NumPyError> {
-        let start = [MAGIC, b"\x01\0", &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
+        let start =
+            [MAGIC, b"\x01\0", &(text.len() as u16).to_le_bytes(), text.as_bytes()].concat();
         Header::read("a", &start)
     }
 
@@ -241,7 +242,8 @@ mod tests {
         assert_eq!((scalar.shape.len(), scalar.dtype()), (0, Some((FileDType::U8, false))));
         let old = read("{'shape': (7L,), 'fortran_order': False, 'descr': '>i8'}").unwrap();
         assert_eq!((old.shape[0], old.dtype()), (7, Some((FileDType::I64, true))));
-        let fields = "{'descr': [('a]', '<f4'), ('b', '<i4', (2,))], 'fortran_order': False, 'shape': (3,)}";
+        let fields =
+            "{'descr': [('a]', '<f4'), ('b', '<i4', (2,))], 'fortran_order': False, 'shape': (3,)}";
         let fields = read(fields).unwrap();
         assert_eq!(fields.descr, "[('a]', '<f4'), ('b', '<i4', (2,))]");
         assert_eq!(fields.dtype(), None);
@@ -269,6 +271,8 @@ mod tests {
         assert!(read(&axes).unwrap_err().to_string().contains("64 axes"));
         let long = Header::read("a", b"\x93NUMPY\x02\0\xff\xff\xff\xff{}").unwrap_err();
         assert!(long.to_string().contains("should have 4294967295 bytes"));
-        assert!(Header::read("a", b"\x93NUMPY\x04\0").unwrap_err().to_string().contains("version 4"));
+        assert!(
+            Header::read("a", b"\x93NUMPY\x04\0").unwrap_err().to_string().contains("version 4")
+        );
     }
 }

@@ -79,7 +79,12 @@ pub(crate) fn is_npz(archive: &Archive) -> bool {
 enum Array {
     Tensor(TensorEntry),
     /// Texts, objects, structures.
-    Other { descr: String, dtype: FileDType, shape: Shape, begin: u64 },
+    Other {
+        descr: String,
+        dtype: FileDType,
+        shape: Shape,
+        begin: u64,
+    },
 }
 
 /// The array that lies here and begins with these bytes.

@@ -284,8 +284,13 @@ impl<'a> Machine<'a> {
         dtype: Option<FileDType>,
         metadata: Option<&Value>,
     ) -> Result<Tensor> {
-        let [Value::Storage(storage), Value::Int(offset), Value::Sequence(shape), Value::Sequence(strides), ..] =
-            *given
+        let [
+            Value::Storage(storage),
+            Value::Int(offset),
+            Value::Sequence(shape),
+            Value::Sequence(strides),
+            ..,
+        ] = *given
         else {
             return self.wrong("a tensor is described differently");
         };

@@ -51,7 +51,10 @@ impl Walk<'_> {
                     }
                 }
             }
-            Value::Plain | Value::Int(_) | Value::Text(_) | Value::Global(_)
+            Value::Plain
+            | Value::Int(_)
+            | Value::Text(_)
+            | Value::Global(_)
             | Value::Storage(_) => {}
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::recognise::FileKind;
 use crate::archive::ArchiveError;
+use crate::gguf::GgufError;
 use crate::numpy::NumPyError;
 use crate::pytorch::PyTorchError;
 use crate::tensor::FileDType;
@@ -221,6 +222,9 @@ pub enum FormatError {
     /// A ZIP archive, as PyTorch and NumPy write it, is of no use.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A GGUF file cannot be read.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A NumPy array cannot be read.
     #[error(transparent)]
     NumPy(#[from] NumPyError),

@@ -61,7 +61,9 @@ impl FileKind {
             GitLfsPointer => "run `git lfs pull` in the repository that it came from",
             Html => "download the file itself",
             Gzip => "unpack it with `gunzip` first",
-            PyTorch | NumPy | NumPyArchive => "open it by itself, or give it a name that does not stand for safetensors",
+            PyTorch | NumPy | NumPyArchive | Gguf => {
+                "open it by itself, or give it a name that does not stand for safetensors"
+            }
             TorchScript => {
                 "in Python, save its weights alone with `torch.save(torch.jit.load(\"<this \
                  file>\").state_dict(), \"model.pt\")`"
@@ -81,7 +83,6 @@ impl FileKind {
             Hdf5 => {
                 "in Python, read it with `h5py` and write it with `safetensors.numpy.save_file`"
             }
-            Gguf => "use the safetensors file that it was converted from",
             TensorFlowTable | TensorFlowData | TensorFlowPrefix | TensorFlowState => {
                 "open it by the name that TensorFlow gave it, with all its files beside it"
             }

@@ -106,7 +106,8 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
         tensors.append(&mut open.tensors);
         checksums.append(&mut open.checksums);
     }
-    let mut open = OpenFile::new(path, Format::SafetensorsShards, files, tensors, checksums, metadata)?;
+    let mut open =
+        OpenFile::new(path, Format::SafetensorsShards, files, tensors, checksums, metadata)?;
     open.all_summed = all_summed;
     Ok(open)
 }
