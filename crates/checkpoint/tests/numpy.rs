@@ -171,22 +171,18 @@ fn archives_are_read_compressed_or_not() {
 #[test]
 fn what_cannot_be_read_is_named() {
     for (file, words) in [
-        (npy("'|O'", false, "()", b"\x80\x04N."), "type |O"),
+        (npy("'|O'", false, "()", b"\x80\x04N."), "type |O, which no variable takes: in Python, save `array.astype"),
         (npy("[('x', '<f4'), ('y', '<i4')]", false, "(1,)", &[0; 8]), "('y', '<i4')"),
         (npy("'<f16'", false, "(1,)", &[0; 16]), "type <f16"),
         (npy("'<f4'", false, "(2,)", &[0; 7]), "takes 8 bytes, but 7 follow"),
         (npy("'<f4'", false, "(2,)", &[0; 9]), "takes 8 bytes, but 9 follow"),
         (npy("'<f4'", false, "(9999999999, 9999999999)", &[]), "overflows"),
-        (npy("'<f4'", false, "(0, 9999999999, 9999999999)", &[]), "takes 0"),
+        (npy("'<f4'", false, "(0, 9999999999, 9999999999)", &[]), "overflows"),
         (b"\x93NUMPY\x01\0\xff\xff{".to_vec(), "should have 65535 bytes"),
     ] {
-        let (_directory, path) = written("a.npy", &file);
-        match Checkpoint::open(path) {
-            Ok(checkpoint) => assert_eq!((words, checkpoint.tensors()[0].bytes()), ("takes 0", 0)),
-            Err(error) => assert!(error.to_string().contains(words), "{error}"),
-        }
+        let message = refused(&file).to_string();
+        assert!(message.contains(words), "{message}");
     }
-    assert!(refused(&npy("'|O'", false, "()", b"N.")).to_string().contains("astype"));
 }
 
 #[test]
