@@ -203,7 +203,10 @@ pub fn best(
 pub(crate) fn is_damage(error: &CheckpointError) -> bool {
     use CheckpointError::{Checksum, CutShort, HeaderChecksum, Malformed, Metadata};
     if let Malformed { source: FormatError::TensorFlow(source), .. } = error {
-        return !matches!(source, BundleError::Unsupported { .. } | BundleError::Compression { .. });
+        return !matches!(
+            source,
+            BundleError::Unsupported { .. } | BundleError::Compression { .. }
+        );
     }
     matches!(
         error,

@@ -171,7 +171,10 @@ fn archives_are_read_compressed_or_not() {
 #[test]
 fn what_cannot_be_read_is_named() {
     for (file, words) in [
-        (npy("'|O'", false, "()", b"\x80\x04N."), "type |O, which no variable takes: in Python, save `array.astype"),
+        (
+            npy("'|O'", false, "()", b"\x80\x04N."),
+            "type |O, which no variable takes: in Python, save `array.astype",
+        ),
         (npy("[('x', '<f4'), ('y', '<i4')]", false, "(1,)", &[0; 8]), "('y', '<i4')"),
         (npy("'<f16'", false, "(1,)", &[0; 16]), "type <f16"),
         (npy("'<f4'", false, "(2,)", &[0; 7]), "takes 8 bytes, but 7 follow"),

@@ -87,8 +87,14 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     }
     tensors.sort_by_key(|(tensor, _)| (tensor.file, tensor.range.start));
     let (tensors, checksums): (Vec<_>, Vec<_>) = tensors.into_iter().unzip();
-    let mut open =
-        OpenFile::new(path, Format::TensorFlow, data.files, tensors, checksums, step.into_iter().collect())?;
+    let mut open = OpenFile::new(
+        path,
+        Format::TensorFlow,
+        data.files,
+        tensors,
+        checksums,
+        step.into_iter().collect(),
+    )?;
     for (key, name) in keys {
         open.alias(key, &name);
     }
