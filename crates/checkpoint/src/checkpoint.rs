@@ -28,10 +28,14 @@ impl Checkpoint {
     /// Opens a file, or the newest whole checkpoint of a directory.
     ///
     /// What a file is, its content decides: safetensors, the index of a checkpoint in several
-    /// safetensors files, or one of the files of a TensorFlow checkpoint, which its prefix means
-    /// too. A directory may hold the checkpoints of a run, `model.safetensors`, one such index, or
-    /// TensorFlow's checkpoints. Of those the newest is meant that can be opened: the one that the
-    /// file `checkpoint` names first, then by the numbers that their names end with.
+    /// safetensors files, what PyTorch, NumPy or llama.cpp write, or one of the files of a
+    /// TensorFlow checkpoint, which its prefix means too. A directory may hold the checkpoints of a
+    /// run, `model.safetensors`, one such index, or TensorFlow's checkpoints. Of those the newest is
+    /// meant that can be opened: the one that the file `checkpoint` names first, then by the numbers
+    /// that their names end with.
+    ///
+    /// The tensors of a PyTorch file have their keys, joined by dots, as names, such as
+    /// `model.fc1.weight`; nothing in the file is executed.
     ///
     /// Tensors that TensorFlow saved by objects (`tf.train.Checkpoint`, Keras) have the names of
     /// their variables, such as `fc1/kernel`; [`Checkpoint::tensor`] finds them by their keys too.

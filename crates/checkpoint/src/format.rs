@@ -47,7 +47,7 @@ impl fmt::Display for Format {
 }
 
 /// The names that programs give to a checkpoint of which a folder holds only one.
-const ONLY: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
+const ONLY: [&str; 3] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
 /// How the name of an index of several safetensors files ends.
 const INDEX: &str = ".safetensors.index.json";
 

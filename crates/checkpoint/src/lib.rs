@@ -4,7 +4,8 @@
 //! Restoring is three steps, and the first two move no weight:
 //!
 //! 1. [`Checkpoint::open`] reads and checks what a file, or the newest whole checkpoint of a
-//!    directory, says of its tensors: safetensors, in one file or several, or TensorFlow's.
+//!    directory, says of its tensors: safetensors, in one file or several, or those of TensorFlow,
+//!    PyTorch, NumPy and llama.cpp ([`Format`]).
 //! 2. [`Checkpoint::plan`] matches its tensors with a session's variables. Strict both ways: every
 //!    variable needs a tensor and every tensor a variable, unless [`RestoreOptions`] say otherwise.
 //!    The [`RestorePlan`] prints as a report of what would happen.

@@ -261,16 +261,14 @@ impl RestoreReport {
         if self.ambiguous().next().is_some() {
             helps.push("`.ignore(name)` before the rename leaves a tensor out".to_owned());
         }
-        let dtypes = |v: &VariableOutcome| match &v.outcome {
-            Outcome::DTypeMismatch { dtype, .. } => Some(*dtype),
+        let dtypes = |v: &VariableOutcome| match v.outcome {
+            Outcome::DTypeMismatch { dtype, .. } => Some(dtype),
             _ => None,
         };
         let quantized = |dtype: &FileDType| matches!(dtype, FileDType::Quantized(_));
         if let Some(dtype) = self.variables.iter().filter_map(dtypes).find(quantized) {
-            helps.push(format!(
-                "{dtype} is a quantization, which no variable takes: use a file of the same model \
-                 in f32, f16 or bf16"
-            ));
+            let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
+            helps.push(format!("{dtype} {help}"));
         }
         if self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some()) {
             helps.push(

@@ -54,6 +54,15 @@ fn a_state_dict_has_the_bytes_that_were_saved() {
 }
 
 #[test]
+fn a_folder_of_the_hub_opens_its_only_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pytorch_model.bin");
+    fs::copy(pytorch("pt_mlp/mlp.pt"), &file).unwrap();
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    assert_eq!((checkpoint.file(), checkpoint.tensors().len()), (file.as_path(), 4));
+}
+
+#[test]
 fn a_training_checkpoint_is_listed_under_dotted_names() {
     let checkpoint = Checkpoint::open(pytorch("pt_train/train.pt")).unwrap();
     let expected = fs::read_to_string(pytorch("pt_train/expected.json")).unwrap();
@@ -149,6 +158,12 @@ fn views_of_one_storage_are_read_by_their_strides() {
         assert_eq!(&bytes(&restored, name), wanted, "{name}");
     }
     assert!(checkpoint.verify().is_whole());
+    let converted = path.with_file_name("converted.safetensors");
+    checkpoint.convert(&converted, &[], None).unwrap();
+    let converted = Checkpoint::open(&converted).unwrap();
+    for (name, wanted) in &wanted {
+        assert_eq!(&value(&converted, converted.tensor(name).unwrap()), wanted, "{name}");
+    }
     // One checksum is that of all: damage to the storage is damage to each, and to none if it is
     // elsewhere.
     let begin = file.windows(96).position(|bytes| bytes == storage).unwrap();

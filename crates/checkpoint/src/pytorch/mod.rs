@@ -3,10 +3,10 @@
 //!
 //! A file is a ZIP archive ([`crate::archive`]) with a pickle, `<root>/data.pkl`, and storages,
 //! `<root>/data/<key>`. The pickle is a program that builds objects; [`machine`] runs the few
-//! instructions that build containers, numbers and texts, and takes of the objects that it may call
-//! ([`globals`]) only those that describe tensors. Nothing is executed, whatever the file asks for.
-//! What it built is listed under dotted names ([`names`]), and each tensor is found in its storage
-//! ([`open`]): several may share one, and any strides are read.
+//! instructions that build containers, numbers and texts, and calls of the objects that it names
+//! ([`globals`]) only those that describe tensors ([`objects`]). Nothing is executed, whatever the
+//! file asks for. What was built is listed under dotted names ([`names`]), and each tensor is found
+//! in its storage ([`open`]): several may share one, and any strides are read.
 //!
 //! What is built is no larger than the pickle times a constant, and so is what is listed.
 
@@ -14,6 +14,7 @@ mod error;
 mod globals;
 mod machine;
 mod names;
+mod objects;
 mod open;
 
 pub use error::PyTorchError;
