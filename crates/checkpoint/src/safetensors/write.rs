@@ -62,3 +62,23 @@ impl Serialize for HeaderText<'_> {
         map.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_begin_at_an_aligned_place() {
+        for length in 0..70 {
+            let name = "n".repeat(length + 1);
+            let shape = Shape::from([2]);
+            let dtype = FileDType::F32;
+            let mut tensors = [Planned { name: &name, dtype, shape: &shape, bytes: 8 }];
+            let header = make_header(&mut tensors, &BTreeMap::new()).unwrap();
+            assert_eq!(header.len() % ALIGNMENT, 0);
+            let declared = u64::from_le_bytes(header[..8].try_into().unwrap());
+            assert_eq!(declared as usize + 8, header.len());
+            assert!(header.len() < 8 + 60 + name.len() + ALIGNMENT, "no more than is needed");
+        }
+    }
+}
