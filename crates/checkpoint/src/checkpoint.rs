@@ -3,7 +3,7 @@
 use crate::directory::open_latest;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
-use crate::format;
+use crate::format::{self, Format};
 use crate::metadata::{GRAPH, Metadata};
 use crate::options::RestoreOptions;
 use crate::plan::RestorePlan;
@@ -28,10 +28,14 @@ impl Checkpoint {
     /// Opens a file, or the newest whole checkpoint of a directory.
     ///
     /// What a file is, its content decides: safetensors, the index of a checkpoint in several
-    /// safetensors files, or one of the files of a TensorFlow checkpoint, which its prefix means
-    /// too. A directory may hold the checkpoints of a run, `model.safetensors`, one such index, or
-    /// TensorFlow's checkpoints. Of those the newest is meant that can be opened: the one that the
-    /// file `checkpoint` names first, then by the numbers that their names end with.
+    /// safetensors files, what PyTorch, NumPy or llama.cpp write, or one of the files of a
+    /// TensorFlow checkpoint, which its prefix means too. A directory may hold the checkpoints of a
+    /// run, `model.safetensors`, one such index, or TensorFlow's checkpoints. Of those the newest is
+    /// meant that can be opened: the one that the file `checkpoint` names first, then by the numbers
+    /// that their names end with.
+    ///
+    /// The tensors of a PyTorch file have their keys, joined by dots, as names, such as
+    /// `model.fc1.weight`; nothing in the file is executed.
     ///
     /// Tensors that TensorFlow saved by objects (`tf.train.Checkpoint`, Keras) have the names of
     /// their variables, such as `fc1/kernel`; [`Checkpoint::tensor`] finds them by their keys too.
@@ -68,9 +72,17 @@ impl Checkpoint {
         &self.file.path
     }
 
+    /// The format that it was read as.
+    pub fn format(&self) -> Format {
+        self.file.format
+    }
+
     /// The files that hold the tensors.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.file.files.iter().map(|file| file.path.as_path())
+        // Compressed entries of an archive stand one after the other, each as a file.
+        let mut before = None;
+        let paths = self.file.files.iter().map(|file| file.path.as_path());
+        paths.filter(move |path| before.replace(*path) != Some(path))
     }
 
     /// The file that holds a tensor's first byte.

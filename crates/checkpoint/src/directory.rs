@@ -10,7 +10,9 @@
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::retention::Better;
+use crate::safetensors::FormatError;
 use crate::storage::{Disk, Storage};
+use crate::tensorflow::BundleError;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -196,9 +198,16 @@ pub fn best(
 }
 
 /// Whether a failure says that the file is not the whole checkpoint that was saved, and not that
-/// it could not be read or does not fit.
+/// it could not be read, does not fit, or is whole and of a kind that is not read here: going on
+/// from an older one would hide that.
 pub(crate) fn is_damage(error: &CheckpointError) -> bool {
     use CheckpointError::{Checksum, CutShort, HeaderChecksum, Malformed, Metadata};
+    if let Malformed { source: FormatError::TensorFlow(source), .. } = error {
+        return !matches!(
+            source,
+            BundleError::Unsupported { .. } | BundleError::Compression { .. }
+        );
+    }
     matches!(
         error,
         Malformed { .. }

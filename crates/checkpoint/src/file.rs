@@ -2,9 +2,11 @@
 
 use crate::checksums;
 use crate::error::CheckpointError;
+use crate::format::Format;
 use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
 use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
+use crate::sealed::Sealed;
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -16,20 +18,26 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct DataFile {
     pub path: PathBuf,
-    pub file: File,
+    pub file: Box<dyn ReadAt>,
 }
 
 impl DataFile {
     /// Opens a regular file, and tells its length.
     pub fn open(path: &Path) -> io::Result<(DataFile, u64)> {
-        let file = File::open(path)?;
-        let about = file.metadata()?;
-        if !about.is_file() {
-            // A pipe or device has no length to check anything against, and may never end.
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        Ok((DataFile { path: path.to_owned(), file }, about.len()))
+        let (file, length) = open_regular(path)?;
+        Ok((DataFile { path: path.to_owned(), file: Box::new(file) }, length))
     }
+}
+
+/// Opens a regular file, and tells its length.
+pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    let file = File::open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        // A pipe or device has no length to check anything against, and may never end.
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    Ok((file, about.len()))
 }
 
 /// A checkpoint of one file or several. They stay open, so that a save that replaces one changes
@@ -38,11 +46,14 @@ impl DataFile {
 pub(crate) struct OpenFile {
     /// What it was opened as: the one file, or that which names the others.
     pub path: PathBuf,
+    pub format: Format,
     pub tensors: Vec<TensorEntry>,
     pub metadata: Metadata,
     /// The tensors' checksums, in their order, where it has them.
     pub checksums: Vec<Option<u32>>,
-    /// Whether it has a checksum of every tensor.
+    /// Stretches of the files that have one checksum for all that is in them.
+    pub sealed: Vec<Sealed>,
+    /// Whether there is a checksum for every tensor.
     pub all_summed: bool,
     pub files: Vec<DataFile>,
     index: HashMap<String, usize>,
@@ -60,7 +71,7 @@ impl OpenFile {
             },
             _ => CheckpointError::storage("open", path, error),
         })?;
-        let header = Header::read(&file.file, length).map_err(|error| match error {
+        let header = Header::read(&*file.file, length).map_err(|error| match error {
             HeaderError::Io(error) => CheckpointError::storage("read", path, error),
             HeaderError::Format(source @ FormatError::Recognised { .. }) => malformed(source),
             HeaderError::Format(source) => malformed(by_name().unwrap_or(source)),
@@ -72,7 +83,14 @@ impl OpenFile {
             Some(checksums) => checksums.into_iter().map(Some).collect(),
             None => vec![None; header.tensors.len()],
         };
-        let mut open = OpenFile::new(path, vec![file], header.tensors, checksums, header.metadata)?;
+        let mut open = OpenFile::new(
+            path,
+            Format::Safetensors,
+            vec![file],
+            header.tensors,
+            checksums,
+            header.metadata,
+        )?;
         open.all_summed = all_summed;
         Ok(open)
     }
@@ -80,6 +98,7 @@ impl OpenFile {
     /// A checkpoint of these files.
     pub fn new(
         path: &Path,
+        format: Format,
         files: Vec<DataFile>,
         tensors: Vec<TensorEntry>,
         checksums: Vec<Option<u32>>,
@@ -89,8 +108,17 @@ impl OpenFile {
         let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
         let index = tensors.iter().enumerate().map(index).collect();
         let all_summed = checksums.iter().all(Option::is_some);
-        let path = path.to_owned();
-        Ok(OpenFile { path, tensors, metadata, checksums, all_summed, files, index })
+        Ok(OpenFile {
+            path: path.to_owned(),
+            format,
+            tensors,
+            metadata,
+            checksums,
+            sealed: Vec::new(),
+            all_summed,
+            files,
+            index,
+        })
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
@@ -111,7 +139,12 @@ impl OpenFile {
 
     /// Whether damage to a tensor would be noticed.
     pub fn is_summed(&self, tensor: &TensorEntry) -> bool {
-        tensor.slices.is_some() || self.checksum(&tensor.name).is_some()
+        tensor.sealed.is_some() || tensor.slices.is_some() || self.checksum(&tensor.name).is_some()
+    }
+
+    /// The stretch with one checksum that a tensor lies in.
+    pub fn sealed(&self, tensor: &TensorEntry) -> Option<&Sealed> {
+        self.sealed.get(tensor.sealed?)
     }
 
     /// The file that a tensor begins in.
@@ -126,6 +159,13 @@ impl OpenFile {
         offset: u64,
         mut into: &mut [u8],
     ) -> Result<(), CheckpointError> {
+        if let Some(strides) = &tensor.strides {
+            let begin = tensor.range.start;
+            let stored = begin..begin + strides.span();
+            return strides.read(offset.saturating_sub(begin), into, |at, into| {
+                self.read_piece(tensor, tensor.file, &stored, begin + at, into)
+            });
+        }
         let Some(slices) = &tensor.slices else {
             return self.read_piece(tensor, tensor.file, &tensor.range, offset, into);
         };
@@ -164,7 +204,7 @@ impl OpenFile {
             Ok(Filled::Wholly) => Ok(()),
             Ok(Filled::Only(n)) => {
                 let end = offset + n as u64;
-                let length = source.metadata().map_or(end, |about| about.len());
+                let length = source.length().unwrap_or(end);
                 Err(CheckpointError::CutShort {
                     file: path.clone(),
                     tensor: tensor.name.clone(),

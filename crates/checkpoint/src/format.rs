@@ -1,14 +1,53 @@
 //! Which format a checkpoint has. Content decides, and names only where there is no content.
 
+use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::gguf::open_gguf;
+use crate::numpy::{is_npz, open_npy, open_npz};
+use crate::pytorch::{is_pickle, open_pytorch};
 use crate::safetensors::{FileKind, FormatError, open_sharded};
 use crate::tensorflow::{index_of, open_bundle, open_directory};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// The formats that checkpoints are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// One safetensors file.
+    Safetensors,
+    /// Several safetensors files with an index.
+    SafetensorsShards,
+    /// A bundle: TensorFlow's `.index` and its data files.
+    TensorFlow,
+    /// What `torch.save` writes since PyTorch 1.6.
+    PyTorch,
+    /// One array of NumPy: `.npy`.
+    NumPy,
+    /// An archive of NumPy's arrays: `.npz`.
+    NumPyArchive,
+    /// llama.cpp's format.
+    Gguf,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::Safetensors => "safetensors",
+            Format::SafetensorsShards => "safetensors in several files",
+            Format::TensorFlow => "TensorFlow",
+            Format::PyTorch => "PyTorch",
+            Format::NumPy => "NumPy (.npy)",
+            Format::NumPyArchive => "NumPy (.npz)",
+            Format::Gguf => "GGUF",
+        })
+    }
+}
+
 /// The names that programs give to a checkpoint of which a folder holds only one.
-const ONLY: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
+const ONLY: [&str; 3] = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
 /// How the name of an index of several safetensors files ends.
 const INDEX: &str = ".safetensors.index.json";
 
@@ -21,20 +60,42 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let CheckpointError::Malformed { source: FormatError::Recognised { kind }, .. } = &error else {
         return Err(error);
     };
-    match kind {
-        FileKind::ShardIndex => Ok(Checkpoint::found(open_sharded(path)?, Vec::new())),
-        FileKind::TensorFlowTable => Ok(Checkpoint::found(open_bundle(path)?, Vec::new())),
-        FileKind::TensorFlowPrefix => {
-            Ok(Checkpoint::found(open_bundle(&index_of(path))?, Vec::new()))
-        }
+    let opened = match kind {
+        FileKind::ShardIndex => open_sharded(path)?,
+        FileKind::TensorFlowTable => open_bundle(path)?,
+        FileKind::TensorFlowPrefix => open_bundle(&index_of(path))?,
         FileKind::TensorFlowData => {
             let prefix = path.to_str().and_then(|path| path.rsplit_once(".data-"));
             let index = prefix.map(|(prefix, _)| index_of(Path::new(prefix))).ok_or(error)?;
-            Ok(Checkpoint::found(open_bundle(&index)?, Vec::new()))
+            open_bundle(&index)?
         }
-        FileKind::TensorFlowState => open_directory(folder_of(path))?.ok_or(error),
-        _ => Err(error),
+        FileKind::TensorFlowState => return open_directory(folder_of(path))?.ok_or(error),
+        FileKind::NumPy => open_npy(path)?,
+        FileKind::Gguf => open_gguf(path)?,
+        FileKind::PyTorch | FileKind::NumPyArchive | FileKind::Zip => match open_archive(path)? {
+            Some(opened) => opened,
+            None => return Err(error),
+        },
+        _ => return Err(error),
+    };
+    Ok(Checkpoint::found(opened, Vec::new()))
+}
+
+/// Opens an archive by what is in it; `None` if that is no checkpoint.
+fn open_archive(path: &Path) -> Result<Option<OpenFile>, CheckpointError> {
+    let archive = Archive::open(path)?;
+    if archive.entries().iter().any(|entry| is_pickle(&entry.name)) {
+        open_pytorch(archive).map(Some)
+    } else if is_npz(&archive) {
+        open_npz(archive).map(Some)
+    } else {
+        Ok(None)
     }
+}
+
+/// The name of a tensor that is alone in its file and has none: that of the file.
+pub(crate) fn own_name(path: &Path) -> String {
+    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 /// The folder that a file is in.

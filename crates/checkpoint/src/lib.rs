@@ -4,7 +4,8 @@
 //! Restoring is three steps, and the first two move no weight:
 //!
 //! 1. [`Checkpoint::open`] reads and checks what a file, or the newest whole checkpoint of a
-//!    directory, says of its tensors: safetensors, in one file or several, or TensorFlow's.
+//!    directory, says of its tensors: safetensors, in one file or several, or those of TensorFlow,
+//!    PyTorch, NumPy and llama.cpp ([`Format`]).
 //! 2. [`Checkpoint::plan`] matches its tensors with a session's variables. Strict both ways: every
 //!    variable needs a tensor and every tensor a variable, unless [`RestoreOptions`] say otherwise.
 //!    The [`RestorePlan`] prints as a report of what would happen.
@@ -57,6 +58,7 @@
 //! [`Checkpoint::plan_for`] matches with a list of variables, without a device.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod atomic;
 mod background;
 mod checkpoint;
@@ -74,11 +76,14 @@ mod error;
 mod faulty;
 mod file;
 mod format;
+mod gguf;
 mod infer;
 mod matching;
 mod metadata;
+mod numpy;
 mod options;
 mod plan;
+mod pytorch;
 mod read_at;
 mod reader;
 mod report;
@@ -89,24 +94,31 @@ mod rules;
 mod safetensors;
 mod save;
 mod saver;
+mod sealed;
 mod slices;
 mod storage;
+mod strides;
 mod tensor;
 mod tensorflow;
 mod verify;
 #[cfg(test)]
 mod watched;
 
+pub use archive::ArchiveError;
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
 pub use convert::{Converted, FloatDType};
 pub use directory::{Best, Latest, StepFile, best, latest, list, step_file_name};
 pub use error::{CheckpointError, Damaged};
+pub use format::Format;
+pub use gguf::{GgufError, Quantization};
 pub use infer::Suggestion;
 pub use matching::{Change, Outcome};
 pub use metadata::Metadata;
+pub use numpy::NumPyError;
 pub use options::RestoreOptions;
 pub use plan::RestorePlan;
+pub use pytorch::PyTorchError;
 pub use reader::TensorReader;
 pub use report::{RestoreReport, VariableOutcome};
 pub use retention::Better;

@@ -1,10 +1,13 @@
 //! Positioned reads: several readers share one open file without sharing a cursor.
 
 use std::fs::File;
-use std::io;
+use std::{fmt, io};
 
 /// Something of known length that can be read anywhere.
-pub(crate) trait ReadAt: Sync {
+pub(crate) trait ReadAt: fmt::Debug + Send + Sync {
+    /// How many bytes there are.
+    fn length(&self) -> io::Result<u64>;
+
     /// Reads some bytes at `offset`; zero means the end.
     fn read_some_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
 
@@ -33,6 +36,10 @@ pub(crate) enum Filled {
 }
 
 impl ReadAt for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
     #[cfg(unix)]
     fn read_some_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         std::os::unix::fs::FileExt::read_at(self, into, offset)
@@ -46,6 +53,10 @@ impl ReadAt for File {
 
 #[cfg(test)]
 impl ReadAt for Vec<u8> {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
     fn read_some_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|at| self.get(at..)).unwrap_or(&[]);
         // At most three bytes at once, as a slow source may.

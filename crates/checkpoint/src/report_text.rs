@@ -261,8 +261,16 @@ impl RestoreReport {
         if self.ambiguous().next().is_some() {
             helps.push("`.ignore(name)` before the rename leaves a tensor out".to_owned());
         }
-        let dtypes = |v: &VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
-        if self.variables.iter().any(dtypes) {
+        let dtypes = |v: &VariableOutcome| match v.outcome {
+            Outcome::DTypeMismatch { dtype, .. } => Some(dtype),
+            _ => None,
+        };
+        let quantized = |dtype: &FileDType| matches!(dtype, FileDType::Quantized(_));
+        if let Some(dtype) = self.variables.iter().filter_map(dtypes).find(quantized) {
+            let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
+            helps.push(format!("{dtype} {help}"));
+        }
+        if self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some()) {
             helps.push(
                 "`.cast(\"**\")` casts whole numbers and floats to what the variables are"
                     .to_owned(),

@@ -1,6 +1,8 @@
 //! What a checkpoint says about one tensor: name, dtype, shape and where its bytes lie.
 
+use crate::gguf::Quantization;
 use crate::slices::Slices;
+use crate::strides::Strides;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -64,6 +66,8 @@ pub enum FileDType {
     String,
     /// Bytes that are of no use here, such as the state of a queue.
     Opaque,
+    /// Blocks of elements of which few bits are kept, as llama.cpp writes them.
+    Quantized(Quantization),
 }
 
 /// Every dtype with its name in safetensors files (if it has one), its name in messages, and its bits, in the order
@@ -98,13 +102,21 @@ const DTYPES: [(FileDType, &str, &str, u64); 25] = [
 
 impl FileDType {
     fn row(self) -> &'static (FileDType, &'static str, &'static str, u64) {
-        // The table is in the order of the variants; a test holds it to that.
-        &DTYPES[self as usize]
+        // Those that have no row are bytes, as the last one is.
+        DTYPES.iter().find(|row| row.0 == self).unwrap_or(&DTYPES[DTYPES.len() - 1])
+    }
+
+    /// Its place in the order in which the `safetensors` crate sorts.
+    pub(crate) fn rank(self) -> usize {
+        DTYPES.iter().position(|row| row.0 == self).unwrap_or(DTYPES.len())
     }
 
     /// The name in messages: `f32`, `bf16`.
     pub fn name(self) -> &'static str {
-        self.row().2
+        match self {
+            FileDType::Quantized(quantization) => quantization.name(),
+            other => other.row().2,
+        }
     }
 
     /// The name in safetensors files, `F32` or `BF16`, if they can hold it.
@@ -117,9 +129,15 @@ impl FileDType {
         DTYPES.iter().find(|row| row.1 == name && !name.is_empty()).map(|row| row.0)
     }
 
-    /// Bits of one element; of strings and opaque values, of one byte.
+    /// Bits of one element; of strings, opaque and quantized values, of one byte.
     pub fn bits(self) -> u64 {
         self.row().3
+    }
+
+    /// Bytes of a number in an element: complex ones have two.
+    pub(crate) fn component(self) -> usize {
+        let numbers = if matches!(self, FileDType::C64 | FileDType::C128) { 2 } else { 1 };
+        (self.bits() / 8 / numbers) as usize
     }
 
     /// The dtype of a variable that takes these bytes as they are.
@@ -182,13 +200,18 @@ pub struct TensorEntry {
     pub dtype: FileDType,
     /// The extents.
     pub shape: Shape,
-    /// Where the bytes lie, counted from the start of the file that they are in. Of a value in
-    /// slices, which lie in several places, it is where the first begins, and as long as all.
+    /// Where the bytes lie, counted from the start of the file that they are in. Of a value whose
+    /// bytes lie in several places or in another order it is where the first begins, and as long as
+    /// the value; of one in a compressed entry of an archive it counts from the entry's start.
     pub range: Range<u64>,
     /// Which of the checkpoint's files it lies, or begins, in.
     pub(crate) file: usize,
     /// Where its slices lie, if it has them.
     pub(crate) slices: Option<Arc<Slices>>,
+    /// In which order its elements lie, if not row-major and little-endian.
+    pub(crate) strides: Option<Arc<Strides>>,
+    /// The stretch with one checksum that it lies in, if it does.
+    pub(crate) sealed: Option<usize>,
 }
 
 impl TensorEntry {
@@ -199,7 +222,16 @@ impl TensorEntry {
         shape: Shape,
         range: Range<u64>,
     ) -> TensorEntry {
-        TensorEntry { name, dtype, shape, range, file: 0, slices: None }
+        TensorEntry {
+            name,
+            dtype,
+            shape,
+            range,
+            file: 0,
+            slices: None,
+            strides: None,
+            sealed: None,
+        }
     }
 
     /// Bytes of the value.
@@ -249,10 +281,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_the_order_of_the_variants_and_of_the_safetensors_crate() {
+    fn the_table_is_in_the_order_of_the_safetensors_crate() {
         let mut before = None;
-        for (index, (dtype, name, ..)) in DTYPES.iter().enumerate() {
-            assert_eq!(*dtype as usize, index);
+        for (dtype, name, ..) in &DTYPES {
             if name.is_empty() {
                 assert_eq!(dtype.safetensors_name(), None);
                 continue;

@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::directory::{list, step_of};
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::sealed::{Sealed, Sum};
 use crate::tensor::TensorEntry;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -40,35 +41,53 @@ type Piece = (u64, usize, u32);
 pub(crate) struct Summed<'a> {
     file: &'a OpenFile,
     tensor: &'a TensorEntry,
-    /// The checksum that was written, if one was.
+    /// The checksum that was written, if one was, and of what kind it is.
     expected: Option<u32>,
+    kind: Sum,
+    /// What the checksum is of, if not of the tensor.
+    sealed: Option<&'a Sealed>,
     pieces: Mutex<Vec<Piece>>,
 }
 
 impl<'a> Summed<'a> {
     pub fn new(file: &'a OpenFile, tensor: &'a TensorEntry) -> Summed<'a> {
-        let expected = file.checksum(&tensor.name);
-        Summed { file, tensor, expected, pieces: Mutex::new(Vec::new()) }
+        let sealed = file.sealed(tensor);
+        let (expected, kind) = match sealed {
+            Some(sealed) => (Some(sealed.crc32), Sum::Crc32),
+            None => (file.checksum(&tensor.name), Sum::Crc32c),
+        };
+        Summed { file, tensor, expected, kind, sealed, pieces: Mutex::new(Vec::new()) }
+    }
+
+    /// Where the sum is of more than this tensor, or the bytes lie in another order.
+    fn beside(&self) -> Option<&'a Sealed> {
+        self.sealed.filter(|sealed| !sealed.in_passing)
     }
 
     /// As [`OpenFile::read_tensor`]. Writes each byte of `into` once, in order, and reads none: it
     /// may be write-combined memory.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
+        if self.beside().is_some() {
+            return self.file.read_tensor(self.tensor, offset, into);
+        }
         with_scratch(offset, into.len().min(SCRATCH), |scratch| {
             self.read_pieces(offset, into, |crc, at, piece| {
                 let scratch = &mut scratch[..piece.len()];
                 self.file.read_tensor(self.tensor, at, scratch)?;
                 piece.copy_from_slice(scratch);
-                Ok(crc32c::crc32c_append(crc, scratch))
+                Ok(self.kind.append(crc, scratch))
             })
         })
     }
 
     /// The same into memory that may be read: a copy fewer.
     pub fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
+        if self.beside().is_some() {
+            return self.file.read_tensor(self.tensor, offset, into);
+        }
         self.read_pieces(offset, into, |crc, at, piece| {
             self.file.read_tensor(self.tensor, at, piece)?;
-            Ok(crc32c::crc32c_append(crc, piece))
+            Ok(self.kind.append(crc, piece))
         })
     }
 
@@ -93,25 +112,29 @@ impl<'a> Summed<'a> {
     /// Compares once everything has been read. Bytes that nobody asked for are read now, because
     /// the checksum is of all of them.
     pub fn finish(&self) -> Result<(), CheckpointError> {
+        if let Some(sealed) = self.beside() {
+            return self.check_sealed(sealed);
+        }
+        let whole = self.sealed.map_or(&self.tensor.range, |sealed| &sealed.range);
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         // The same piece twice is one piece, if it read the same both times.
         pieces.sort_unstable();
         pieces.dedup();
         let mut found = 0;
-        let mut at = self.tensor.range.start;
+        let mut at = whole.start;
         for &(offset, length, crc) in pieces.iter() {
             if offset < at {
                 // Pieces that overlap cannot be joined, but what they were read from can be judged.
-                (found, at) = (0, self.tensor.range.start);
+                (found, at) = (0, whole.start);
                 break;
             }
             found = self.sum(found, at..offset)?;
             // Joining costs more than summing up a small tensor, and the first piece needs none.
-            let first = offset == self.tensor.range.start;
-            found = if first { crc } else { crc32c::crc32c_combine(found, crc, length) };
+            let first = offset == whole.start;
+            found = if first { crc } else { self.kind.join(found, crc, length) };
             at = offset + length as u64;
         }
-        let found = self.sum(found, at..self.tensor.range.end)?;
+        let found = self.sum(found, at..whole.end)?;
         if self.expected == Some(found) {
             return Ok(());
         }
@@ -119,11 +142,24 @@ impl<'a> Summed<'a> {
         self.check_slices()?;
         match self.expected {
             None => Ok(()),
-            Some(expected) => {
-                let offset = self.tensor.range.start;
-                Err(self.damaged(self.tensor.file, offset, expected, found))
-            }
+            Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
         }
+    }
+
+    /// Reads an entry of an archive by itself, unless that was done, and compares.
+    fn check_sealed(&self, sealed: &Sealed) -> Result<(), CheckpointError> {
+        let mut found = sealed.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = match *found {
+            Some(sum) => sum,
+            None => sum(Sum::Crc32, 0, sealed.range.clone(), |at, into: &mut [u8]| {
+                self.file.read_piece(self.tensor, sealed.file, &sealed.range, at, into)
+            })?,
+        };
+        *found = Some(sum);
+        if sum == sealed.crc32 {
+            return Ok(());
+        }
+        Err(self.damaged(sealed.file, sealed.range.start, sealed.crc32, sum))
     }
 
     /// Reads each slice by itself and compares.
@@ -134,7 +170,7 @@ impl<'a> Summed<'a> {
             let read = |at, into: &mut [u8]| {
                 self.file.read_piece(self.tensor, slice.file, &range, at, into)
             };
-            let found = sum(0, range.clone(), read)?;
+            let found = sum(Sum::Crc32c, 0, range.clone(), read)?;
             if found != slice.checksum {
                 return Err(self.damaged(slice.file, slice.offset, slice.checksum, found));
             }
@@ -156,12 +192,15 @@ impl<'a> Summed<'a> {
 
     /// Goes on summing with a part of the tensor.
     fn sum(&self, crc: u32, range: Range<u64>) -> Result<u32, CheckpointError> {
-        sum(crc, range, |at, into: &mut [u8]| self.file.read_tensor(self.tensor, at, into))
+        sum(self.kind, crc, range, |at, into: &mut [u8]| {
+            self.file.read_tensor(self.tensor, at, into)
+        })
     }
 }
 
 /// Goes on summing with what `read` has in this range.
 fn sum(
+    kind: Sum,
     mut crc: u32,
     range: Range<u64>,
     read: impl Fn(u64, &mut [u8]) -> Result<(), CheckpointError>,
@@ -172,7 +211,7 @@ fn sum(
         while at < range.end {
             let length = (range.end - at).min(SCRATCH as u64) as usize;
             read(at, &mut scratch[..length])?;
-            crc = crc32c::crc32c_append(crc, &scratch[..length]);
+            crc = kind.append(crc, &scratch[..length]);
             at += length as u64;
         }
         Ok(crc)

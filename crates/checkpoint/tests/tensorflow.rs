@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    BundleError, Checkpoint, CheckpointError, FileDType, FileKind, FormatError, RestoreOptions,
+    BundleError, Checkpoint, CheckpointError, FileDType, FileKind, Format, FormatError,
+    RestoreOptions,
 };
 use warmstart_graph::DType;
 
@@ -75,6 +76,17 @@ fn an_index_of_several_blocks() {
         assert_eq!(value(&checkpoint, tensor), (i as f32).to_le_bytes(), "{name}");
     }
     assert!(checkpoint.verify().is_whole());
+}
+
+#[test]
+fn the_step_is_that_of_the_name() {
+    let step = |name: &str| Checkpoint::open(tensorflow(name)).unwrap().step();
+    assert_eq!(step("tf1_steps/model.ckpt-40"), Some(40));
+    assert_eq!(step("tf1_steps/model.ckpt-30"), Some(30));
+    assert_eq!(step("tf1_linear"), None);
+    // The number of the save, which is no step.
+    assert_eq!(step("tf2_keras2"), None);
+    assert_eq!(Checkpoint::open(tensorflow("tf1_linear")).unwrap().format(), Format::TensorFlow);
 }
 
 #[test]

@@ -148,7 +148,12 @@ fn block(file: &mut Vec<u8>, contents: &[u8]) -> Vec<u8> {
 
 /// An index of one block, with these entries after the header.
 fn index(entries: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
-    let header = (&b""[..], number(1, 1));
+    index_with(number(1, 1), entries)
+}
+
+/// With this header.
+fn index_with(header: Vec<u8>, entries: &[(&[u8], Vec<u8>)]) -> Vec<u8> {
+    let header = (&b""[..], header);
     let mut contents = Vec::new();
     for (key, value) in [&[header], entries].concat() {
         contents.push(0);
@@ -246,6 +251,38 @@ fn entries_that_make_no_sense_are_named() {
     says([whole.clone(), slice(&[(1, 2)])].concat(), "beyond its shape");
     says(b"\xff".to_vec(), "cannot be read");
     assert!(told(&[(b"\xff", whole)], &data).contains("not UTF-8"));
+}
+
+/// Going on from an older one would hide that the newest is whole, and of another kind.
+#[test]
+fn what_is_not_supported_is_not_passed_over() {
+    let data = floats(&[1.0, 2.0]);
+    let entries = [(&b"a"[..], entry(&[2], 0, &data))];
+    let directory = tempfile::tempdir().unwrap();
+    let write = |step: u32, index: &[u8]| {
+        fs::write(directory.path().join(format!("m-{step}.index")), index).unwrap();
+        fs::write(directory.path().join(format!("m-{step}.data-00000-of-00001")), &data).unwrap();
+    };
+    write(1, &index(&entries));
+    let mut compressed = index(&entries);
+    // The byte after the first block says how it is compressed, and is summed up with it.
+    let end = first_block(&compressed);
+    compressed[end] = 7;
+    let sum = mask(crc32c::crc32c(&compressed[..=end])).to_le_bytes();
+    compressed[end + 1..end + 5].copy_from_slice(&sum);
+    for (newer, words) in [
+        (index_with([number(1, 1), number(2, 1)].concat(), &entries), "big-endian"),
+        (index_with([number(1, 1), message(3, &number(2, 9))].concat(), &entries), "version 9"),
+        (compressed, "compressed in way 7"),
+    ] {
+        write(2, &newer);
+        let message = Checkpoint::open(directory.path()).unwrap_err().to_string();
+        assert!(message.contains(words) && message.contains("m-2.index"), "{message}");
+    }
+    // What is damaged is.
+    write(2, b"");
+    let checkpoint = Checkpoint::open(directory.path()).unwrap();
+    assert!(checkpoint.file().ends_with("m-1.index") && checkpoint.damaged().len() == 1);
 }
 
 /// Keys that share long beginnings take little of the file and much memory.

@@ -1,12 +1,12 @@
 //! The command line as a whole. The arguments of each subcommand are in its own file.
 
-use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, verify};
+use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, predict, train, verify};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  yes: whole, the same, fits
+  0  yes: whole, the same, fits; or done
   1  no: damaged, different, does not fit
   2  the question could not be answered, or the arguments are wrong";
 
@@ -17,7 +17,7 @@ const STYLES: Styles = Styles::styled()
     .placeholder(AnsiColor::Cyan.on_default());
 
 /// Answers questions about checkpoints: what is in them, whether they are whole, and whether they
-/// fit a model.
+/// fit a model; and trains and uses models without code.
 ///
 /// A path is a safetensors file or an index of several, one of the files or the prefix of a
 /// TensorFlow checkpoint, or a directory, which opens the newest whole checkpoint in it. Weights stay in
@@ -40,6 +40,8 @@ pub enum Command {
     Devices(devices::Arguments),
     Graph(graph::Arguments),
     Convert(convert::Arguments),
+    Train(train::Arguments),
+    Predict(predict::Arguments),
     Completions(manual::CompletionsArguments),
     /// Print a manual page, for `man -l -`
     #[command(hide = true)]

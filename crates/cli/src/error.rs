@@ -1,7 +1,9 @@
 //! Errors as they are shown: what failed, the chain of causes, and what to do.
 
-use miette::Diagnostic;
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::error::Error;
+use std::ops::Range;
+use std::path::Path;
 use std::{fmt, io};
 
 /// Why a question could not be answered.
@@ -10,12 +12,39 @@ pub struct Failure {
     message: String,
     help: Option<String>,
     cause: Option<Box<Failure>>,
+    snippet: Option<Box<Snippet>>,
     broken_pipe: bool,
+}
+
+/// The place in a text that is to blame.
+#[derive(Debug)]
+struct Snippet {
+    text: NamedSource<String>,
+    place: LabeledSpan,
 }
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), help: None, cause: None, broken_pipe: false }
+        let message = message.into();
+        Failure { message, help: None, cause: None, snippet: None, broken_pipe: false }
+    }
+
+    /// A file that could not be opened, read or written.
+    pub fn file(what: &str, file: &Path, error: &io::Error) -> Failure {
+        let help = match error.kind() {
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::PermissionDenied => "check its permissions, and those of its folder",
+            _ => "check the disk and the path",
+        };
+        Failure::new(format!("cannot {what} `{}`: {error}", file.display())).help(help)
+    }
+
+    /// Shows a place in a text, marked with a few words.
+    pub fn at(mut self, file: &Path, text: &str, place: Range<usize>, label: &str) -> Failure {
+        let text = NamedSource::new(file.display().to_string(), text.to_owned());
+        let place = LabeledSpan::new_with_span(Some(label.to_owned()), place);
+        self.snippet = Some(Box::new(Snippet { text, place }));
+        self
     }
 
     /// An error with its causes. Many of our messages quote their cause already: those are left
@@ -58,13 +87,38 @@ impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
-}
 
-impl From<warmstart_checkpoint::CheckpointError> for Failure {
-    fn from(error: warmstart_checkpoint::CheckpointError) -> Failure {
-        Failure::of(&error)
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.snippet.as_ref().map(|snippet| &snippet.text as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let snippet = self.snippet.as_ref()?;
+        Some(Box::new(std::iter::once(snippet.place.clone())))
     }
 }
+
+/// Failures of the libraries that say themselves what to do.
+macro_rules! failure_of {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::of(&error)
+            }
+        }
+    )*};
+}
+
+failure_of!(
+    warmstart::BatchError,
+    warmstart::DatasetError,
+    warmstart::TrainingError,
+    warmstart::checkpoint::CheckpointError,
+    warmstart::gpu::CompileError,
+    warmstart::gpu::GpuError,
+    warmstart::gpu::RunError,
+    warmstart::graph::GraphErrors
+);
 
 /// Only writing the output fails so; files have errors of their own.
 impl From<io::Error> for Failure {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, TensorEntry};
+use warmstart_checkpoint::{Checkpoint, Format, TensorEntry};
 use warmstart_graph::{Role, Variable};
 
 /// Show what is in a checkpoint
@@ -158,18 +158,15 @@ fn shortened(text: &str) -> String {
 }
 
 fn format_of(checkpoint: &Checkpoint) -> String {
-    match checkpoint.metadata().get("warmstart.version") {
-        Some(version) => format!("safetensors, saved by warmstart (format {version})"),
-        None => match checkpoint.file().extension().and_then(|extension| extension.to_str()) {
-            // These two kinds are found by these names alone, since other files are named after.
-            Some("index") => {
-                format!("TensorFlow, {}", counted(checkpoint.files().count(), "data file"))
-            }
-            Some("json") => {
-                format!("safetensors in {}", counted(checkpoint.files().count(), "file"))
-            }
-            _ => "safetensors".to_owned(),
-        },
+    let format = checkpoint.format();
+    let files = checkpoint.files().count();
+    match (format, checkpoint.metadata().get("warmstart.version")) {
+        (Format::Safetensors, Some(version)) => {
+            format!("{format}, saved by warmstart (format {version})")
+        }
+        (Format::TensorFlow, _) => format!("{format}, {}", counted(files, "data file")),
+        (Format::SafetensorsShards, _) => format!("safetensors in {}", counted(files, "file")),
+        _ => format.to_string(),
     }
 }
 

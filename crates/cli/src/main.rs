@@ -1,22 +1,28 @@
-//! The command `warmstart`: what is in a checkpoint, whether it is whole, and whether it fits.
+//! The command `warmstart`: what is in a checkpoint, whether it is whole, whether it fits; and
+//! training and using a model without code.
 //!
 //! Each subcommand has a file of its own, with its arguments and what it prints.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod convert;
+mod data;
+mod description;
 mod devices;
 mod diff;
 mod elements;
 mod error;
 mod flags;
 mod graph;
+mod inference;
 mod inspect;
 mod latest;
 mod manual;
 mod plan;
+mod predict;
 mod stats;
 mod text;
+mod train;
 mod verify;
 
 use arguments::{Arguments, Command};
@@ -69,6 +75,8 @@ fn run(command: Command, out: &mut dyn Write) -> Result<Answer, Failure> {
         Command::Devices(arguments) => devices::run(&arguments, out),
         Command::Graph(arguments) => graph::run(&arguments, out),
         Command::Convert(arguments) => convert::run(&arguments, out),
+        Command::Train(arguments) => train::run(&arguments, out),
+        Command::Predict(arguments) => predict::run(&arguments, out),
         Command::Completions(arguments) => manual::completions(&arguments, out),
         Command::Man => manual::man(out),
     }

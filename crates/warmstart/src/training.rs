@@ -60,6 +60,7 @@ pub struct Training {
     keep_every_steps: u64,
     keep_best: Vec<(String, Better, usize)>,
     pub(crate) background: bool,
+    extra: Vec<(String, String)>,
 }
 
 /// What a run began with.
@@ -134,6 +135,7 @@ impl Training {
             keep_every_steps: 0,
             keep_best: Vec::new(),
             background: false,
+            extra: Vec::new(),
         }
     }
 
@@ -200,6 +202,15 @@ impl Training {
     #[must_use]
     pub fn save_in_background(mut self) -> Training {
         self.background = true;
+        self
+    }
+
+    /// An entry of the program's own in the metadata of each checkpoint, such as the names of its
+    /// classes; [`Metadata::get`](warmstart_checkpoint::Metadata::get) reads it. Keys that begin with
+    /// `warmstart.` are refused when saving.
+    #[must_use]
+    pub fn extra(mut self, key: impl Into<String>, value: impl Into<String>) -> Training {
+        self.extra.push((key.into(), value.into()));
         self
     }
 
@@ -272,6 +283,8 @@ impl Training {
         let def = graph.finish()?;
         let optimizer = serde_json::to_string(optimizer)?;
         let options = SaveOptions::new().graph(&def).optimizer(optimizer.as_str());
+        let options =
+            self.extra.iter().fold(options, |options, (key, value)| options.extra(key, value));
         let saver = self.saver();
         saver.create_directory()?;
         let lock = RunLock::take(&self.directory)?;

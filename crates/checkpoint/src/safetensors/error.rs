@@ -1,6 +1,10 @@
 //! The ways in which a file can fail to be safetensors.
 
 use super::recognise::FileKind;
+use crate::archive::ArchiveError;
+use crate::gguf::GgufError;
+use crate::numpy::NumPyError;
+use crate::pytorch::PyTorchError;
 use crate::tensor::FileDType;
 use crate::tensorflow::BundleError;
 use warmstart_graph::Shape;
@@ -215,6 +219,18 @@ pub enum FormatError {
     /// A TensorFlow checkpoint is damaged.
     #[error(transparent)]
     TensorFlow(#[from] BundleError),
+    /// A ZIP archive, as PyTorch and NumPy write it, is of no use.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A GGUF file cannot be read.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A NumPy array cannot be read.
+    #[error(transparent)]
+    NumPy(#[from] NumPyError),
+    /// A PyTorch checkpoint cannot be read.
+    #[error(transparent)]
+    PyTorch(#[from] PyTorchError),
 }
 
 /// Why a checkpoint in several safetensors files cannot be opened.

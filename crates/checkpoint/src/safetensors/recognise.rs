@@ -17,6 +17,8 @@ pub enum FileKind {
     Gzip,
     /// What `torch.save` writes, since PyTorch 1.6.
     PyTorch,
+    /// What `torch.jit.save` writes: a program with its weights.
+    TorchScript,
     /// What `torch.save` wrote before PyTorch 1.6.
     PyTorchLegacy,
     /// Some other Python pickle.
@@ -59,20 +61,19 @@ impl FileKind {
             GitLfsPointer => "run `git lfs pull` in the repository that it came from",
             Html => "download the file itself",
             Gzip => "unpack it with `gunzip` first",
-            PyTorch | PyTorchLegacy => {
-                "in Python, convert it with `safetensors.torch.save_file(torch.load(\"<this file>\", \
-                 weights_only=True), \"model.safetensors\")`"
+            PyTorch | NumPy | NumPyArchive | Gguf => {
+                "open it by itself, or give it a name that does not stand for safetensors"
+            }
+            TorchScript => {
+                "in Python, save its weights alone with `torch.save(torch.jit.load(\"<this \
+                 file>\").state_dict(), \"model.pt\")`"
+            }
+            PyTorchLegacy => {
+                "in Python, save it again with `torch.save(torch.load(\"<this file>\", \
+                 weights_only=True), \"model.pt\")`"
             }
             Pickle => {
                 "it may run any program when it is loaded; ask its author for a safetensors file"
-            }
-            NumPy => {
-                "in Python, convert it with `safetensors.numpy.save_file({\"<name>\": \
-                 numpy.load(\"<this file>\")}, \"model.safetensors\")`"
-            }
-            NumPyArchive => {
-                "in Python, convert it with `safetensors.numpy.save_file(dict(numpy.load(\"<this \
-                 file>\")), \"model.safetensors\")`"
             }
             Keras => {
                 "in Python, load it with `keras.saving.load_model` and write its weights with \
@@ -82,7 +83,6 @@ impl FileKind {
             Hdf5 => {
                 "in Python, read it with `h5py` and write it with `safetensors.numpy.save_file`"
             }
-            Gguf => "use the safetensors file that it was converted from",
             TensorFlowTable | TensorFlowData | TensorFlowPrefix | TensorFlowState => {
                 "open it by the name that TensorFlow gave it, with all its files beside it"
             }
@@ -110,6 +110,7 @@ impl fmt::Display for FileKind {
             }
             Gzip => "a gzip archive",
             PyTorch => "a PyTorch file (`torch.save`)",
+            TorchScript => "a TorchScript archive (`torch.jit.save`), a program with its weights",
             PyTorchLegacy => "a PyTorch file of before version 1.6 (`torch.save`, without ZIP)",
             Pickle => "a Python pickle",
             NumPy => "a NumPy `.npy` array",
@@ -185,7 +186,7 @@ pub(super) fn recognise(start: &[u8], source: &dyn ReadAt, file_length: u64) -> 
         Some(FileKind::Html)
     } else if start.starts_with(&[0x1f, 0x8b]) {
         Some(FileKind::Gzip)
-    } else if start.starts_with(b"PK\x03\x04") {
+    } else if start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06") {
         Some(in_zip(start))
     } else if start.starts_with(b"\x89HDF\r\n\x1a\n") {
         Some(FileKind::Hdf5)

@@ -8,9 +8,9 @@ use super::MAX_HEADER;
 use super::error::{FormatError, ShardsError};
 use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
-use crate::format::folder_of;
+use crate::format::{Format, folder_of};
 use crate::metadata::{CHECKSUMS, STEP};
-use crate::read_at::{Filled, ReadAt};
+use crate::read_at::Filled;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::btree_map::Entry;
@@ -106,7 +106,8 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
         tensors.append(&mut open.tensors);
         checksums.append(&mut open.checksums);
     }
-    let mut open = OpenFile::new(path, files, tensors, checksums, metadata)?;
+    let mut open =
+        OpenFile::new(path, Format::SafetensorsShards, files, tensors, checksums, metadata)?;
     open.all_summed = all_summed;
     Ok(open)
 }

@@ -25,7 +25,7 @@ pub(crate) fn make_header(
     tensors: &mut [Planned<'_>],
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    tensors.sort_by(|a, b| (b.dtype as usize).cmp(&(a.dtype as usize)).then(a.name.cmp(b.name)));
+    tensors.sort_by(|a, b| b.dtype.rank().cmp(&a.dtype.rank()).then(a.name.cmp(b.name)));
     let mut json = serde_json::to_vec(&HeaderText { tensors, metadata })?;
     let start = (LENGTH as usize + json.len()).next_multiple_of(ALIGNMENT);
     json.resize(start - LENGTH as usize, b' ');

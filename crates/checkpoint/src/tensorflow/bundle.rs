@@ -8,8 +8,9 @@ use super::table::{FOOTER, MAGIC, read_table};
 use super::unmask;
 use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
-use crate::format::folder_of;
-use crate::read_at::{Filled, ReadAt};
+use crate::format::{Format, folder_of};
+use crate::metadata::STEP;
+use crate::read_at::Filled;
 use crate::safetensors::{FileKind, FormatError};
 use crate::slices::{Slice, Slices};
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
@@ -68,6 +69,9 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
         }
     }
     let graph = tensors.iter().position(|(tensor, _)| tensor.name == OBJECTS);
+    // A `Saver` puts the step behind the name; a checkpoint of objects has the number of the save.
+    let step = prefix.rsplit_once('-').and_then(|(_, step)| step.parse::<u64>().ok());
+    let step = step.filter(|_| graph.is_none()).map(|step| (STEP.to_owned(), step.to_string()));
     let mut keys = Vec::new();
     if let Some(graph) = graph {
         let (graph, masked) = tensors.remove(graph);
@@ -83,7 +87,14 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     }
     tensors.sort_by_key(|(tensor, _)| (tensor.file, tensor.range.start));
     let (tensors, checksums): (Vec<_>, Vec<_>) = tensors.into_iter().unzip();
-    let mut open = OpenFile::new(path, data.files, tensors, checksums, BTreeMap::new())?;
+    let mut open = OpenFile::new(
+        path,
+        Format::TensorFlow,
+        data.files,
+        tensors,
+        checksums,
+        step.into_iter().collect(),
+    )?;
     for (key, name) in keys {
         open.alias(key, &name);
     }
@@ -154,10 +165,11 @@ impl Index {
         if needs > VERSION {
             let problem =
                 format!("asks for a reader of version {needs}, and this one has {VERSION}");
-            return Err(wrong(problem));
+            return Err(malformed(path, BundleError::Unsupported { problem }));
         }
         if header.endianness != 0 {
-            return Err(wrong("says that it was saved on a big-endian machine".to_owned()));
+            let problem = "says that it was saved on a big-endian machine".to_owned();
+            return Err(malformed(path, BundleError::Unsupported { problem }));
         }
         Ok(Index { header, tensors, slices })
     }

@@ -94,6 +94,12 @@ pub enum BundleError {
         /// What is wrong.
         problem: String,
     },
+    /// The checkpoint asks for a reader that this one is not.
+    #[error("the index {problem}: save the checkpoint again with TensorFlow on a common machine")]
+    Unsupported {
+        /// What it asks for.
+        problem: String,
+    },
     /// A name that is not UTF-8.
     #[error(
         "file offset {offset}: the index has a tensor whose name is not UTF-8: it is damaged; copy \

@@ -11,7 +11,7 @@ use super::proto::ObjectGraph;
 use super::table::varint;
 use super::unmask;
 use crate::file::DataFile;
-use crate::read_at::{Filled, ReadAt};
+use crate::read_at::Filled;
 use crate::tensor::TensorEntry;
 use prost::Message;
 use std::collections::HashMap;

@@ -78,8 +78,18 @@ pub fn value(checkpoint: &Checkpoint, tensor: &TensorEntry) -> Vec<u8> {
 pub fn check_expected(checkpoint: &Checkpoint, expected: &Path) -> usize {
     let expected = std::fs::read_to_string(expected).unwrap().replace("NaN", "null");
     let expected: serde_json::Value = serde_json::from_str(&expected).unwrap();
+    let tensors = expected["tensors"].as_object().unwrap();
+    check_tensors(checkpoint, tensors.iter().map(|(name, about)| (name.clone(), about.clone())))
+}
+
+/// As [`check_expected`], for tensors of which these descriptions stand in such a file.
+pub fn check_tensors(
+    checkpoint: &Checkpoint,
+    expected: impl IntoIterator<Item = (String, serde_json::Value)>,
+) -> usize {
     let mut checked = 0;
-    for (name, about) in expected["tensors"].as_object().unwrap() {
+    for (name, about) in expected {
+        let name = name.as_str();
         if name == "_CHECKPOINTABLE_OBJECT_GRAPH" {
             // What the names are made from.
             assert!(checkpoint.tensor(name).is_none());

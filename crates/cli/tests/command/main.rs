@@ -8,6 +8,9 @@ mod help;
 mod inspect;
 mod latest;
 mod plan;
+mod predict;
+mod train;
+mod train_wrong;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -35,7 +38,14 @@ impl Ran {
     /// The error, unwrapped from the lines that fit a terminal.
     #[track_caller]
     fn failed(self) -> String {
-        assert_eq!((self.code, self.out.as_str()), (2, ""), "{}", self.error);
+        assert_eq!(self.out, "", "{}", self.error);
+        self.failed_late()
+    }
+
+    /// As [`Ran::failed`], after something was printed.
+    #[track_caller]
+    fn failed_late(self) -> String {
+        assert_eq!(self.code, 2, "{}\n{}", self.out, self.error);
         let words = self.error.replace(['│', '╰', '─', '▶', '├'], " ");
         words.split_whitespace().collect::<Vec<_>>().join(" ")
     }

@@ -1,0 +1,115 @@
+//! Text with a row in each line.
+
+use super::table::{Cells, Table};
+use crate::error::Failure;
+use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
+use std::io::Read;
+use std::path::Path;
+
+/// How a text is to be read where looking at it could be wrong.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Options {
+    /// Whether the first line names the columns.
+    pub header: Option<bool>,
+    /// What stands between cells.
+    pub separator: Option<char>,
+}
+
+/// Reads all rows. The first line is a header if none of its cells is a number, unless it is said.
+pub fn read(file: &Path, mut reader: impl Read, options: &Options) -> Result<Table, Failure> {
+    let mut text = Vec::new();
+    reader.read_to_end(&mut text).map_err(|error| Failure::file("read", file, &error))?;
+    let separator = match options.separator {
+        Some(separator) => u8::try_from(separator).map_err(|_| {
+            Failure::new(format!("`{separator}` cannot separate the cells of a line"))
+                .help("give one plain character such as \";\" or a tab, \"\\t\"")
+        })?,
+        None => separator_in(&text),
+    };
+    let mut records = ReaderBuilder::new()
+        .delimiter(separator)
+        .has_headers(false)
+        .trim(Trim::All)
+        .from_reader(&text[..]);
+    let mut lines = Lines { text: &text, at: 0, line: 1 };
+    let mut rows: Vec<(u64, StringRecord)> = Vec::new();
+    for record in records.records() {
+        let record = record.map_err(|error| {
+            let line = lines.of(error.position());
+            failure(file, line, error, rows.first())
+        })?;
+        rows.push((lines.of(record.position()), record));
+    }
+    let named = |record: &StringRecord| record.iter().all(|cell| cell.parse::<f64>().is_err());
+    let width = rows.first().map_or(0, |(_, record)| record.len());
+    let mut header = None;
+    if let Some((_, first)) = rows.first()
+        && options.header.unwrap_or_else(|| named(first))
+    {
+        header = Some(first.iter().map(str::to_owned).collect());
+        rows.remove(0);
+    }
+    Ok(Table { file: file.to_owned(), header, width, cells: Cells::Text(rows) })
+}
+
+/// Where records are. The `csv` crate counts lines too, but places a record before the empty lines
+/// that it follows.
+struct Lines<'a> {
+    text: &'a [u8],
+    /// Counted up to here.
+    at: usize,
+    /// The line there, from 1.
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of a record; records come in their order.
+    fn of(&mut self, position: Option<&Position>) -> u64 {
+        let begin = position.map_or(0, |position| position.byte() as usize).min(self.text.len());
+        let empty = self.text[begin..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
+        let passed = self.text.get(self.at..begin + empty).unwrap_or_default();
+        self.line += passed.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        self.at = self.at.max(begin + empty);
+        self.line
+    }
+}
+
+/// What separates the cells of the first line, outside of quotes. Commas come last: where there is
+/// something else, they belong to decimal numbers.
+fn separator_in(text: &[u8]) -> u8 {
+    let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let outside: Vec<&[u8]> = line.split(|&byte| byte == b'"').step_by(2).collect();
+    let stands = |wanted: &u8| outside.iter().any(|part| part.contains(wanted));
+    [b'\t', b';'].into_iter().find(stands).unwrap_or(b',')
+}
+
+fn failure(
+    file: &Path,
+    line: u64,
+    error: ::csv::Error,
+    first: Option<&(u64, StringRecord)>,
+) -> Failure {
+    let file_name = file.display();
+    match error.into_kind() {
+        ErrorKind::Io(error) => Failure::file("read", file, &error),
+        ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            let first = first.map_or(1, |(line, _)| *line);
+            Failure::new(format!(
+                "`{file_name}`, line {line} has {len} cells where line {first} has {expected_len}"
+            ))
+            .help(
+                "give each line as many cells, and put quotes around text that holds the separator",
+            )
+        }
+        ErrorKind::Utf8 { .. } => {
+            Failure::new(format!("`{file_name}`, line {line} is no text in UTF-8"))
+                .help("save the file as UTF-8; data may also be IDX, `.npy` or `.npz`")
+        }
+        kind => Failure::new(format!("`{file_name}`, line {line} cannot be read: {kind:?}"))
+            .help("correct the line"),
+    }
+}
+
+#[cfg(test)]
+#[path = "csv_tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+use super::*;
+use crate::data::ColumnChoice;
+
+fn table(text: &[u8], options: &Options) -> Result<Table, Failure> {
+    read(Path::new("a.csv"), text, options)
+}
+
+/// Header and cells of a text.
+fn cells(text: &str) -> (Option<Vec<String>>, Vec<Vec<String>>) {
+    let table = table(text.as_bytes(), &Options::default()).unwrap();
+    let row = |row| (0..table.width).map(|column| table.word(row, column)).collect();
+    (table.header.clone(), (0..table.rows()).map(row).collect())
+}
+
+#[test]
+fn a_first_line_without_numbers_is_a_header() {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let (header, rows) = cells("a,b\n1,x\n");
+    assert_eq!((header.unwrap(), rows), (words(&["a", "b"]), vec![words(&["1", "x"])]));
+    assert_eq!(cells("1,x\n2,y\n"), (None, vec![words(&["1", "x"]), words(&["2", "y"])]));
+    let said = |header| {
+        let options = Options { header: Some(header), separator: None };
+        table(b"2001,2002\n1,2\n", &options).unwrap().rows()
+    };
+    assert_eq!([said(true), said(false)], [1, 2]);
+    // What editors on Windows put before everything else is not part of a name.
+    assert_eq!(cells("\u{feff}a,b\r\n1,2\r\n").0.unwrap(), ["a", "b"]);
+}
+
+#[test]
+fn the_separator_is_looked_up_in_the_first_line() {
+    for (text, expected) in [
+        ("a,b,c\n", 3),
+        ("a;b\n", 2),
+        ("1,5;2,5;3,5\n", 3),
+        ("a\tb\tc\n", 3),
+        ("\"a;b;c\",d\n1,2\n", 2),
+        ("alone\n", 1),
+    ] {
+        let (header, rows) = cells(text);
+        assert_eq!(header.unwrap_or_else(|| rows[0].clone()).len(), expected, "{text}");
+    }
+    let options = Options { header: None, separator: Some('|') };
+    assert_eq!(table(b"a|b\n", &options).unwrap().width, 2);
+    let options = Options { header: None, separator: Some('→') };
+    assert!(table(b"a|b\n", &options).unwrap_err().to_string().contains("`→` cannot separate"));
+}
+
+#[test]
+fn rows_know_their_lines() {
+    for end in ["\n", "\r\n"] {
+        let text = ["a,b", "", "1,\"x", "y\"", "", "", "2,z", "3", ""].join(end);
+        let error = table(text.as_bytes(), &Options::default()).unwrap_err().to_string();
+        assert!(error.contains("line 8 has 1 cells where line 1 has 2"), "{error}");
+        let whole = text.replace(&format!("3{end}"), "");
+        let table = table(whole.as_bytes(), &Options::default()).unwrap();
+        let lines: Vec<String> = (0..table.rows()).map(|row| table.row_name(row)).collect();
+        assert_eq!(lines, ["line 3", "line 7"]);
+    }
+    let error = table(b"a,b\n1,\xff\n", &Options::default()).unwrap_err().to_string();
+    assert_eq!(error, "`a.csv`, line 2 is no text in UTF-8");
+}
+
+#[test]
+fn columns_are_found_by_name_and_by_number() {
+    let named = table(b"a,b,a\n1,2,3\n", &Options::default()).unwrap();
+    let plain = table(b"1,2,3\n", &Options::default()).unwrap();
+    let name = |table: &Table, name: &str| table.find(&ColumnChoice::Name(name.to_owned()));
+    let number = |number| named.find(&ColumnChoice::Number(number));
+    assert_eq!(name(&named, "b").unwrap(), 1);
+    let error = name(&named, "a").unwrap_err().to_string();
+    assert_eq!(error, "columns 1 and 3 of `a.csv` are both called `a`");
+    let error = name(&plain, "a").unwrap_err().to_string();
+    assert!(error.contains("does not name its columns"), "{error}");
+    assert_eq!([1, 3, -1, -3].map(|at| number(at).unwrap()), [0, 2, 2, 0]);
+    for wrong in [0, 4, -4, i64::MIN, i64::MAX] {
+        let error = number(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("there is no column {wrong} in `a.csv`, which has 3 columns"))
+        );
+    }
+}

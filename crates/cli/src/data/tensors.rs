@@ -1,0 +1,67 @@
+//! Arrays in whatever a checkpoint may be too: `.npy`, `.npz`, safetensors.
+
+use super::table::{Cells, Table};
+use super::{listed, nearest};
+use crate::elements::Elements;
+use crate::error::Failure;
+use std::path::Path;
+use warmstart::checkpoint::{Checkpoint, TensorEntry};
+
+/// Whether a file that begins so holds arrays: NumPy's magic, a ZIP archive's, or safetensors' JSON
+/// after a length of eight bytes.
+pub fn begins(begin: &[u8]) -> bool {
+    begin.starts_with(b"\x93NUMPY")
+        || begin.starts_with(b"PK\x03\x04")
+        || begin.get(7..10) == Some(b"\0{\"")
+}
+
+/// Reads an array, by name if there are several. The first dimension counts the rows; the others
+/// are the columns.
+pub fn read(file: &Path, array: Option<&str>) -> Result<Table, Failure> {
+    let checkpoint = Checkpoint::open(file)?;
+    let tensor = choose(&checkpoint, file, array)?;
+    let TensorEntry { name, shape, dtype, .. } = tensor;
+    let what = format!("`{}`, array `{name}`", file.display());
+    let Some(mut elements) = Elements::of(&checkpoint, tensor) else {
+        return Err(Failure::new(format!("{what} holds {dtype}, which are no numbers"))
+            .help("save it as numbers"));
+    };
+    if shape.is_empty() {
+        return Err(Failure::new(format!("{what} is one number, not rows of them"))
+            .help("name an array whose first dimension counts the rows"));
+    }
+    let width = shape[1..].iter().product();
+    let mut values: Vec<f32> = Vec::new();
+    loop {
+        let piece = elements.next_piece()?;
+        if piece.is_empty() {
+            break;
+        }
+        values.extend(piece.iter().map(|&value| value as f32));
+    }
+    let cells = Cells::numbers(values, dtype.safetensors_name() == Some("U8"));
+    Ok(Table { file: file.to_owned(), header: None, width, cells })
+}
+
+fn choose<'a>(
+    checkpoint: &'a Checkpoint,
+    file: &Path,
+    array: Option<&str>,
+) -> Result<&'a TensorEntry, Failure> {
+    let file = file.display();
+    let tensors = checkpoint.tensors();
+    let names: Vec<String> = tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    match (array, tensors) {
+        (None, [only]) => Ok(only),
+        (None, _) => Err(Failure::new(format!("`{file}` holds {} arrays", names.len())).help(
+            format!("say which is meant with `array`, and `labels_array` for the labels, under [data], or `--array`: {}", listed(&names)),
+        )),
+        (Some(name), _) => checkpoint.tensor(name).ok_or_else(|| {
+            let help = match nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it holds {}", listed(&names)),
+            };
+            Failure::new(format!("`{file}` has no array `{name}`")).help(help)
+        }),
+    }
+}

@@ -1,0 +1,133 @@
+//! What a model that was trained here takes and gives: it rides in the checkpoint as JSON, so that
+//! predicting needs nothing else.
+
+use crate::data::{ColumnChoice, Table, listed};
+use crate::error::Failure;
+use crate::text::counted;
+use serde::{Deserialize, Serialize};
+use warmstart::checkpoint::Checkpoint;
+
+/// The key in the checkpoint's metadata.
+pub const KEY: &str = "data";
+
+/// What the model is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    pub inputs: Columns,
+    pub output: Output,
+    pub rows: Rows,
+}
+
+/// What the model says of each row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Output {
+    /// Which of these classes it is.
+    Classes(Vec<String>),
+    /// These values.
+    Values(Vec<String>),
+}
+
+/// The rows that a run trains and validates on. A run that goes on needs the same: with others,
+/// it would validate on rows that it was trained on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    pub training: usize,
+    pub validation: usize,
+    /// Of all inputs and targets, in their order.
+    pub checksum: u32,
+}
+
+/// Columns of a file, to be found again in another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Columns {
+    /// How many columns the file has.
+    of: usize,
+    /// Which of them these are, from 0; none is all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    places: Option<Vec<usize>>,
+    /// Their names, if the file has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    names: Option<Vec<String>>,
+}
+
+impl Columns {
+    pub fn new(table: &Table, places: &[usize]) -> Columns {
+        let all = places.iter().copied().eq(0..table.width);
+        let name = |header: &Vec<String>| places.iter().map(|&at| header[at].clone()).collect();
+        Columns {
+            of: table.width,
+            places: (!all).then(|| places.to_vec()),
+            names: table.header.as_ref().map(name),
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.places.as_ref().map_or(self.of, Vec::len)
+    }
+
+    /// Where they are in another file.
+    pub fn locate(&self, table: &Table) -> Result<Vec<usize>, Failure> {
+        if let Some(names) = &self.names {
+            if table.header.is_none() {
+                let file = table.file.display();
+                return Err(Failure::new(format!(
+                    "`{file}` does not name its columns, and the model finds its own by name: {}",
+                    listed(names)
+                ))
+                .help("give the file a first line with the names"));
+            }
+            return names
+                .iter()
+                .map(|name| table.find(&ColumnChoice::Name(name.clone())))
+                .collect();
+        }
+        if table.width == self.of {
+            return Ok(self.places.clone().unwrap_or_else(|| (0..self.of).collect()));
+        }
+        if table.width == self.count() {
+            return Ok((0..table.width).collect());
+        }
+        let (file, width) = (table.file.display(), counted(table.width, "column"));
+        let or = if self.of == self.count() {
+            String::new()
+        } else {
+            format!(", or all {} of the file that it was trained on", self.of)
+        };
+        Err(Failure::new(format!("`{file}` has {width}, and the model takes {}{or}", self.count()))
+            .help("give a file with these columns in the same order"))
+    }
+}
+
+impl Description {
+    /// What a checkpoint says, if it was made by `warmstart train`.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Option<Description>, Failure> {
+        let Some(text) = checkpoint.metadata().get(KEY) else { return Ok(None) };
+        let malformed = |problem: &str| {
+            let file = checkpoint.file().display();
+            Failure::new(format!(
+                "`{file}`: what `{KEY}` says of the model is malformed: {problem}"
+            ))
+            .help("use a checkpoint that `warmstart train` saved")
+        };
+        let description: Description =
+            serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        let Columns { of, places, names } = &description.inputs;
+        let inside = places.iter().flatten().all(|place| place < of);
+        let named = names.as_ref().is_none_or(|names| names.len() == description.inputs.count());
+        match inside && named {
+            true => Ok(Some(description)),
+            false => Err(malformed("its columns contradict each other")),
+        }
+    }
+}
+
+impl Output {
+    /// Names of what the model gives.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Output::Classes(names) | Output::Values(names) => names,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `warmstart predict`: what the model in a checkpoint says of a file of data.
+
+use crate::Answer;
+use crate::data::{self, CsvOptions, ReadOptions, Table, listed, nearest};
+use crate::description::{Description, Output};
+use crate::error::Failure;
+use crate::inference::Inference;
+use crate::text::counted;
+use crate::train::{PREDICTION, PROBABILITIES, largest};
+use csv::Writer;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use warmstart::checkpoint::{Checkpoint, RestoreOptions};
+use warmstart::gpu::{Gpu, Session};
+use warmstart::graph::{Graph, Tensor};
+
+/// Run the model in a checkpoint on a file of data
+///
+/// The model is rebuilt from the checkpoint alone. It finds its columns by their names, if it was
+/// trained on a file with names; other columns are passed over. Each row gives a line of CSV: of a
+/// classification the class and the probability of each, of a regression the values.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart predict runs/iris --data new.csv -o predictions.csv
+  warmstart predict $(warmstart latest runs/iris --best validation/accuracy --higher) --data new.csv
+
+Exit codes: 0 predicted, 2 error")]
+pub struct Arguments {
+    /// A checkpoint, or the directory of a run, whose newest is used
+    checkpoint: PathBuf,
+    /// Rows to predict for: CSV or IDX, also compressed, `.npy`, `.npz` or safetensors
+    #[arg(long, value_name = "FILE")]
+    data: PathBuf,
+    /// Which array, where the file holds several
+    #[arg(long, value_name = "NAME")]
+    array: Option<String>,
+    /// Where the predictions go, if not to the standard output
+    #[arg(short, long, value_name = "OUT.csv")]
+    out: Option<PathBuf>,
+    /// The tensor to compute, of a model that `warmstart train` did not make
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+    /// Whether the first line names the columns; looked at if not said
+    #[arg(long, value_name = "true|false")]
+    header: Option<bool>,
+    /// What stands between the cells of a line; looked at if not said
+    #[arg(long, value_name = "CHARACTER")]
+    separator: Option<char>,
+}
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    let description = Description::of(&checkpoint)?;
+    let graph = checkpoint.graph()?;
+    let output = find_output(arguments, &graph)?;
+    let csv = CsvOptions { header: arguments.header, separator: arguments.separator };
+    let table = data::read(&arguments.data, &ReadOptions { csv, array: arguments.array.clone() })?;
+
+    let mut session = Session::new(&Gpu::new()?);
+    let inference = Inference::compile(&mut session, &graph, output)?;
+    let output = description
+        .as_ref()
+        .map(|description| &description.output)
+        .filter(|_| arguments.output.is_none());
+    if let Some(names) = output.map(Output::names)
+        && names.len() != inference.outputs
+    {
+        let (file, named) = (checkpoint.file().display(), names.len());
+        let found = inference.outputs;
+        return Err(Failure::new(format!(
+            "the model in `{file}` gives {found} values for each row, and {named} are named"
+        ))
+        .help("use a checkpoint that `warmstart train` saved, or name a tensor with --output"));
+    }
+    let rows = inputs(&table, description.as_ref(), inference.inputs())?;
+    // The rest is of the training.
+    let options = RestoreOptions::new().allow_unexpected();
+    checkpoint.plan(&session, &options).restore(&mut session)?;
+    let values = inference.run(&mut session, &rows)?;
+
+    let lines = Lines { output, width: inference.outputs };
+    match &arguments.out {
+        None => lines.write(&values, out)?,
+        Some(file) => {
+            let cannot = |error| Failure::file("write", file, &error);
+            let mut to = File::create(file).map_err(cannot)?;
+            let mut text = Vec::new();
+            lines.write(&values, &mut text)?;
+            to.write_all(&text).and_then(|()| to.sync_all()).map_err(cannot)?;
+            writeln!(
+                out,
+                "{} predicted by {}: {}",
+                counted(table.rows(), "row"),
+                checkpoint.file().display(),
+                file.display()
+            )?;
+        }
+    }
+    Ok(Answer::Yes)
+}
+
+/// The tensor that is asked for, or what `warmstart train` gives models.
+fn find_output<'g>(arguments: &Arguments, graph: &'g Graph) -> Result<Tensor<'g>, Failure> {
+    let names: Vec<String> = graph.finish()?.names.into_keys().collect();
+    let file = arguments.checkpoint.display();
+    if let Some(name) = &arguments.output {
+        return graph.named(name).ok_or_else(|| {
+            let near = nearest(name, names.iter().map(String::as_str));
+            let help = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if names.is_empty() => {
+                    "it has no named tensors; `.named(\"...\")` gives one a name".to_owned()
+                }
+                None => format!("there are {}", listed(&names)),
+            };
+            Failure::new(format!("the graph in `{file}` has no tensor named `{name}`")).help(help)
+        });
+    }
+    [PROBABILITIES, PREDICTION].iter().find_map(|name| graph.named(name)).ok_or_else(|| {
+        let help = match names.is_empty() {
+            true => "give the tensor to predict a name with `.named(\"...\")` before training, and here --output".to_owned(),
+            false => format!("say with --output which of its tensors to compute: {}", listed(&names)),
+        };
+        Failure::new(format!("`{file}` does not say which tensor of its model predicts")).help(help)
+    })
+}
+
+/// The rows that the model takes.
+fn inputs(
+    table: &Table,
+    description: Option<&Description>,
+    width: usize,
+) -> Result<Vec<f32>, Failure> {
+    let columns = match description {
+        Some(description) => description.inputs.locate(table)?,
+        None => (0..table.width).collect(),
+    };
+    if columns.len() != width {
+        let (file, found) = (table.file.display(), counted(columns.len(), "column"));
+        return Err(Failure::new(format!("`{file}` has {found}, and the model takes {width}"))
+            .help("give a file with the columns that the model was trained on"));
+    }
+    let mut rows = Vec::with_capacity(table.rows() * width);
+    for row in 0..table.rows() {
+        for &column in &columns {
+            rows.push(table.number(row, column)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Predictions as CSV.
+struct Lines<'a> {
+    output: Option<&'a Output>,
+    width: usize,
+}
+
+impl Lines<'_> {
+    fn write(&self, values: &[f32], out: &mut dyn Write) -> Result<(), Failure> {
+        let mut lines = Writer::from_writer(out);
+        let header: Vec<String> = match self.output {
+            Some(Output::Classes(classes)) => [&["class".to_owned()], &classes[..]].concat(),
+            Some(Output::Values(names)) => names.clone(),
+            None => (1..=self.width).map(|at| format!("output {at}")).collect(),
+        };
+        lines.write_record(&header).map_err(cannot_write)?;
+        for row in values.chunks(self.width) {
+            if let Some(Output::Classes(classes)) = self.output {
+                lines.write_field(&classes[largest(row)]).map_err(cannot_write)?;
+            }
+            lines.write_record(row.iter().map(f32::to_string)).map_err(cannot_write)?;
+        }
+        Ok(lines.flush()?)
+    }
+}
+
+/// Nothing but writing can fail: all lines have as many cells.
+fn cannot_write(error: csv::Error) -> Failure {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error.into(),
+        kind => Failure::new(format!("cannot write the predictions: {kind:?}")),
+    }
+}

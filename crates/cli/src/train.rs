@@ -1,0 +1,333 @@
+//! `warmstart train`: a model from a file that says what to train on what.
+
+mod check;
+mod examples;
+mod network;
+mod part;
+mod scaling;
+mod score;
+pub mod settings;
+mod source;
+mod summary;
+mod target;
+mod warm_start;
+
+pub use network::{PREDICTION, PROBABILITIES};
+pub use score::largest;
+
+use crate::Answer;
+use crate::description::{self, Description, Output};
+use crate::error::Failure;
+use crate::inference::Inference;
+use crate::text::{self, counted};
+use examples::{Data, Examples};
+use network::{BATCH_INPUT, BATCH_TARGET, Network, Shape};
+use scaling::Scale;
+use score::Scores;
+use settings::{Scaling, Settings};
+use source::Source;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use warmstart::checkpoint::{Checkpoint, latest, list};
+use warmstart::gpu::{Feed, Gpu, Session};
+use warmstart::graph::{Graph, Optimizer};
+use warmstart::{Batches, Run, Training};
+
+/// Train a model on a file of data, as a TOML file says; run again, it goes on
+///
+/// The model is a multilayer perceptron that tells classes apart or predicts values. Data is CSV
+/// or IDX (MNIST), also compressed, `.npy`, `.npz` or safetensors; columns, header, task and scaling
+/// are found out where nothing is said, and part of the rows is set aside to validate on. Checkpoints, metrics.csv, TensorBoard's
+/// event files and the losses as a picture go to a directory. The model in a checkpoint takes data
+/// as it is in the file: `warmstart predict` needs nothing else.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  warmstart train --example > run.toml
+  warmstart train run.toml
+  warmstart predict runs/run --data new.csv -o predictions.csv
+
+The smallest file, which classifies by the last column:
+  [data]
+  file = \"iris.csv\"
+
+Exit codes: 0 trained, or nothing was left to train, 2 error")]
+pub struct Arguments {
+    /// What to train on what
+    #[arg(value_name = "FILE.toml", required_unless_present = "example")]
+    file: Option<PathBuf>,
+    /// Print a file with every key, what it means and its value where nothing is said
+    #[arg(long, conflicts_with = "file")]
+    example: bool,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+    /// Print what came of it as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLE: &str = include_str!("train/example.toml");
+
+pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    let Some(file) = &arguments.file else {
+        write!(out, "{EXAMPLE}")?;
+        return Ok(Answer::Yes);
+    };
+    let source = Source::open(file)?;
+    let settings = source.settings()?;
+    let data = Data::read(&source, &settings)?;
+    let job = Job::new(source, settings, data)?;
+    if arguments.json {
+        // What people read goes where the progress goes.
+        let outcome = job.run(arguments.quiet, &mut anstream::stderr())?;
+        text::print_json(out, &job.json(&outcome))?;
+    } else {
+        let outcome = job.run(arguments.quiet, out)?;
+        summary::print(out, &outcome)?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// A training run that is about to begin.
+struct Job {
+    source: Source,
+    settings: Settings,
+    data: Data,
+    shape: Shape,
+    directory: PathBuf,
+    steps: u64,
+    every: Every,
+    keep_best: usize,
+}
+
+/// Steps between what is done now and then.
+struct Every {
+    validate: u64,
+    save: u64,
+}
+
+/// What came of a run.
+struct Outcome {
+    checkpoint: PathBuf,
+    /// Steps done; more than were asked for where earlier runs asked for more.
+    step: u64,
+    curve: PathBuf,
+    scores: Scores,
+    restored: bool,
+}
+
+/// Between validations that nobody asked for at another pace; as many whole epochs as that takes.
+const STEPS_AT_LEAST: u64 = 100;
+const EPOCHS: u64 = 20;
+const BATCH: usize = 64;
+
+impl Job {
+    fn new(source: Source, settings: Settings, data: Data) -> Result<Job, Failure> {
+        let training = &settings.training;
+        let rows = data.training.len();
+        let batch = training.batch.unwrap_or(BATCH.min(rows));
+        if batch > rows {
+            let message = format!("there are only {} to train on", counted(rows, "row"));
+            return Err(source
+                .failure(&["training", "batch"], message, "rows in a batch")
+                .help(format!("give at most {rows}")));
+        }
+        let epoch = Batches::new(rows, batch, settings.seed)?.steps_per_epoch();
+        let steps = match training.steps {
+            Some(steps) => steps,
+            None => training.epochs.unwrap_or(EPOCHS).saturating_mul(epoch),
+        };
+        let checkpoints = &settings.checkpoints;
+        let validate_every = training
+            .validate_every
+            .or(checkpoints.save_every.filter(|&every| every > 0))
+            .unwrap_or(epoch * STEPS_AT_LEAST.div_ceil(epoch));
+        let save_every = checkpoints.save_every.unwrap_or(validate_every);
+        let validated = save_every.is_multiple_of(validate_every) && data.validation.is_some();
+        let keep_best = checkpoints.keep_best.unwrap_or(usize::from(validated));
+        if keep_best > 0 && !validated {
+            let message = "not every checkpoint is validated, so that none is known to be the best";
+            return Err(source
+                .failure(&["checkpoints", "keep_best"], message, "this many of the best")
+                .help("give a `save_every` that is a multiple of `validate_every`, and rows to validate on"));
+        }
+        let directory = match &settings.directory {
+            Some(directory) => source.path(directory),
+            None => {
+                let stem = source.file.file_stem().unwrap_or("run".as_ref());
+                source.path(&Path::new("runs").join(stem))
+            }
+        };
+        let shape = shape(&settings, &data, batch);
+        let every = Every { validate: validate_every, save: save_every };
+        Ok(Job { source, settings, data, shape, directory, steps, every, keep_best })
+    }
+
+    fn run(&self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
+        self.describe(out)?;
+        let resumes = self.check_newest()?;
+        let gpu = Gpu::new()?;
+        let graph = Graph::new();
+        let optimizer = network::optimizer(&self.settings, self.steps);
+        let network = Network::build(&graph, &self.settings, &optimizer, &self.shape);
+        let mut session = Session::new(&gpu);
+        // First, so that the model's variables are all there are when weights are restored.
+        let inference = Inference::compile(&mut session, &graph, network.output)?;
+        match &self.settings.warm_start {
+            Some(settings) if !resumes => {
+                warm_start::warm_start(&self.source, settings, &mut session, out)?;
+            }
+            _ => {}
+        }
+        let train = session.compile(&graph, &[network.loss], &[network.update])?;
+        let mut run = self.begin(quiet, (&mut session, &graph, &optimizer))?;
+        writeln!(out, "{}", gpu.summary())?;
+        text::print_report(out, &run.begun().to_string())?;
+        out.flush()?;
+
+        let mut batches = Batches::new(self.data.training.len(), self.shape.batch, run.seed())?;
+        let mut buffers = Buffers::default();
+        let mut newest_scores = None;
+        while let Some(step) = run.next_step() {
+            let feeds = buffers.gather(&self.data.training, batches.indices(step))?;
+            let outputs = session.run(&train, &feeds)?;
+            let done = step + 1;
+            newest_scores = None;
+            if done.is_multiple_of(self.every.validate) || done == self.steps {
+                let scores = self.validate(&inference, &mut session)?;
+                for &(name, value) in &scores {
+                    run.metric(name, value);
+                }
+                if !scores.is_empty() {
+                    run.say(format_args!("step {done}: validation {}", score::described(&scores)));
+                }
+                newest_scores = Some(scores);
+            }
+            run.record(&session, &outputs, network.loss)?;
+        }
+        let scores = match newest_scores {
+            Some(scores) => scores,
+            None => self.validate(&inference, &mut session)?,
+        };
+        let checkpoint = run.finish(&session)?;
+        let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
+        let curve = self.directory.join("loss.svg");
+        Ok(Outcome { checkpoint, step, curve, scores, restored: resumes })
+    }
+
+    fn validate(&self, inference: &Inference, session: &mut Session) -> Result<Scores, Failure> {
+        let Some(rows) = &self.data.validation else { return Ok(Scores::new()) };
+        Ok(score::score(rows, &inference.run(session, rows.inputs())?))
+    }
+
+    fn begin(
+        &self,
+        quiet: bool,
+        (session, graph, optimizer): (&mut Session, &Graph, &Optimizer),
+    ) -> Result<Run, Failure> {
+        let checkpoints = &self.settings.checkpoints;
+        let description = serde_json::to_string(&self.data.description)?;
+        let mut training = Training::new(&self.directory)
+            .steps(self.steps)
+            .seed(self.settings.seed)
+            .save_every(self.every.save)
+            .keep(checkpoints.keep)
+            .keep_every_steps(checkpoints.keep_every)
+            .log_every(self.settings.training.log_every)
+            .extra(description::KEY, description);
+        if let Some(validation) = &self.data.validation {
+            let (names, (best, better)) = score::metrics(validation);
+            training = training.metrics(&names);
+            if self.keep_best > 0 {
+                training = training.keep_best(best, better, self.keep_best);
+            }
+        }
+        if checkpoints.background {
+            training = training.save_in_background();
+        }
+        if quiet {
+            training = training.quiet();
+        }
+        Ok(training.begin(session, graph, optimizer)?)
+    }
+
+    /// Whether the run goes on from a checkpoint, which must be of the same seed and data.
+    fn check_newest(&self) -> Result<bool, Failure> {
+        let directory = &self.directory;
+        if !directory.is_dir() || list(directory)?.is_empty() {
+            return Ok(false);
+        }
+        let Some(newest) = latest(directory)? else { return Ok(false) };
+        let file = newest.path.display();
+        let checkpoint = Checkpoint::open(&newest.path)?;
+        if let Some(seed) = checkpoint.metadata().seed().filter(|&seed| seed != self.settings.seed)
+        {
+            let message = format!("`{file}` is of a run with seed {seed}");
+            return Err(self.source.failure(&["seed"], message, "another seed").help(format!(
+                "a run goes on with its own seed, `seed = {seed}`; for another run give another `directory`"
+            )));
+        }
+        let Some(before) = Description::of(&checkpoint)? else { return Ok(true) };
+        let what = match (&before, &self.data.description) {
+            (before, now) if before == now => return Ok(true),
+            (before, now) if before.output != now.output => "other classes or targets",
+            (before, now) if before.inputs != now.inputs => "other inputs",
+            _ => "other rows, or another split of them",
+        };
+        Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
+            "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = \"{file}\"` under [warm_start]"
+        )))
+    }
+}
+
+/// The sizes of the model, and what scales its inputs and outputs.
+fn shape(settings: &Settings, data: &Data, batch: usize) -> Shape {
+    let training = &data.training;
+    let of_bytes = if data.bytes { Scaling::MinMaxTogether } else { Scaling::Standardize };
+    let scaling = settings.data.scaling.unwrap_or(of_bytes);
+    let scale = Scale::learn(training.inputs(), training.width(), scaling);
+    let outputs = match &data.description.output {
+        Output::Classes(names) | Output::Values(names) => names.len(),
+    };
+    let target_scale = match training {
+        Examples::Classes(_) => None,
+        Examples::Values(data) => {
+            let scaling = match settings.data.scale_targets {
+                true => Scaling::Standardize,
+                false => Scaling::None,
+            };
+            Some(Scale::learn(data.targets(), data.target_width(), scaling))
+        }
+    };
+    Shape { inputs: training.width(), outputs, batch, scale, target_scale }
+}
+
+/// What a step is fed, in memory that is used again.
+#[derive(Default)]
+struct Buffers {
+    inputs: Vec<f32>,
+    labels: Vec<i32>,
+    values: Vec<f32>,
+}
+
+impl Buffers {
+    fn gather(
+        &mut self,
+        examples: &Examples,
+        indices: &[u32],
+    ) -> Result<[(&'static str, Feed<'_>); 2], Failure> {
+        let Buffers { inputs, labels, values } = self;
+        let target = match examples {
+            Examples::Classes(data) => {
+                data.gather(indices, inputs, labels)?;
+                Feed::from(&*labels)
+            }
+            Examples::Values(data) => {
+                data.gather(indices, inputs, values)?;
+                Feed::from(&*values)
+            }
+        };
+        Ok([(BATCH_INPUT, Feed::from(&*inputs)), (BATCH_TARGET, target)])
+    }
+}

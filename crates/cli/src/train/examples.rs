@@ -1,0 +1,194 @@
+//! From tables to rows with targets, to train and to validate on.
+
+use super::part::{Part, input_columns, note_skipped};
+use super::settings::{DataSettings, Settings};
+use super::source::Source;
+use super::target;
+use crate::data::{self, Cells};
+use crate::description::{Columns, Description, Output, Rows};
+use crate::error::Failure;
+use std::collections::BTreeMap;
+use warmstart::Dataset;
+
+/// Rows with what a model is to make of them.
+pub enum Examples {
+    Classes(Dataset),
+    Values(Dataset<f32>),
+}
+
+/// All that a run learns from.
+pub struct Data {
+    pub training: Examples,
+    pub validation: Option<Examples>,
+    pub description: Description,
+    /// Whether the inputs are bytes, as those of pictures are.
+    pub bytes: bool,
+    /// What is not to be overlooked.
+    pub notes: Vec<String>,
+}
+
+impl Data {
+    pub fn read(source: &Source, settings: &Settings) -> Result<Data, Failure> {
+        let data = &settings.data;
+        let part = Part::of_training(source, data)?;
+        let targets = target::columns(source, data, &part)?;
+        let columns = input_columns(data, &part, &targets)?;
+        let rows = part.rows(&columns, &targets, data.missing);
+        let mut notes = Vec::new();
+        note_skipped(&mut notes, &part, &rows)?;
+        let output = target::output(source, settings, &part, &targets, &rows)?;
+        let all = examples(&part, (&columns, &targets), &rows, &output)?;
+        let (inputs, target) =
+            (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));
+        // Two columns of one name would only be noticed when predicting.
+        inputs.locate(&part.inputs)?;
+        let (training, validation) = match Part::of_validation(source, data)? {
+            Some(part) => {
+                let columns = inputs.locate(&part.inputs)?;
+                let targets = target.locate(part.targets())?;
+                let rows = part.rows(&columns, &targets, data.missing);
+                note_skipped(&mut notes, &part, &rows)?;
+                (all, Some(examples(&part, (&columns, &targets), &rows, &output)?))
+            }
+            None => split(source, data, all, settings.seed)?,
+        };
+        if let (Output::Classes(classes), Examples::Classes(training)) = (&output, &training) {
+            note_unseen(&mut notes, classes, training.labels());
+        }
+        let bytes = matches!(part.inputs.cells, Cells::Numbers { bytes: true, .. });
+        let checksum = validation.iter().fold(training.checksum(0), |sum, part| part.checksum(sum));
+        let validated = validation.as_ref().map_or(0, Examples::len);
+        let rows = Rows { training: training.len(), validation: validated, checksum };
+        let description = Description { inputs, output, rows };
+        Ok(Data { training, validation, description, bytes, notes })
+    }
+}
+
+/// Reads the cells.
+fn examples(
+    part: &Part,
+    (columns, targets): (&[usize], &[usize]),
+    rows: &[usize],
+    output: &Output,
+) -> Result<Examples, Failure> {
+    let mut inputs = Vec::with_capacity(rows.len() * columns.len());
+    for &row in rows {
+        for &column in columns {
+            inputs.push(part.inputs.number(row, column)?);
+        }
+    }
+    let table = part.targets();
+    match output {
+        Output::Values(_) => {
+            let mut values = Vec::with_capacity(rows.len() * targets.len());
+            for &row in rows {
+                for &column in targets {
+                    values.push(table.number(row, column)?);
+                }
+            }
+            let width = targets.len();
+            Ok(Examples::Values(Dataset::with_targets(inputs, columns.len(), values, width)?))
+        }
+        Output::Classes(classes) => {
+            let places: BTreeMap<&str, i32> = classes.iter().map(String::as_str).zip(0..).collect();
+            let label = |&row: &usize| {
+                let word = table.word(row, targets[0]);
+                places.get(word.as_str()).copied().ok_or_else(|| {
+                    let (file, row) = (table.file.display(), table.row_name(row));
+                    Failure::new(format!(
+                        "`{file}`, {row}: the class `{word}` is in no row to train on"
+                    ))
+                    .help("correct it, or add rows of this class to train on")
+                })
+            };
+            let labels = rows.iter().map(label).collect::<Result<_, _>>()?;
+            Ok(Examples::Classes(Dataset::new(inputs, columns.len(), labels)?))
+        }
+    }
+}
+
+/// Sets rows aside to validate on.
+fn split(
+    source: &Source,
+    data: &DataSettings,
+    all: Examples,
+    seed: u64,
+) -> Result<(Examples, Option<Examples>), Failure> {
+    let share = data.validation.unwrap_or(0.2);
+    if share == 0.0 {
+        return Ok((all, None));
+    }
+    let (rows, validated) = (all.len(), (all.len() as f64 * share).round());
+    if validated < 1.0 || validated >= rows as f64 {
+        let which = if validated < 1.0 { "to validate on" } else { "to train on" };
+        let message = format!("a share of {share} of {rows} rows leaves none {which}");
+        return Err(source
+            .failure(&["data", "validation"], message, "this share")
+            .help("give another share, or more rows; `validation = 0` under [data] trains on all and validates on none"));
+    }
+    Ok(match all {
+        Examples::Classes(all) => {
+            let (training, validation) = all.split(share, seed)?;
+            (Examples::Classes(training), Some(Examples::Classes(validation)))
+        }
+        Examples::Values(all) => {
+            let (training, validation) = all.split(share, seed)?;
+            (Examples::Values(training), Some(Examples::Values(validation)))
+        }
+    })
+}
+
+fn note_unseen(notes: &mut Vec<String>, classes: &[String], labels: &[i32]) {
+    let mut seen = vec![false; classes.len()];
+    for &label in labels {
+        seen[label as usize] = true;
+    }
+    let unseen: Vec<String> = classes
+        .iter()
+        .zip(seen)
+        .filter(|(_, seen)| !seen)
+        .map(|(class, _)| class.clone())
+        .collect();
+    if !unseen.is_empty() {
+        notes.push(format!(
+            "no row to train on is of class {}: the split set them all aside",
+            data::listed(&unseen)
+        ));
+    }
+}
+
+impl Examples {
+    pub fn len(&self) -> usize {
+        match self {
+            Examples::Classes(data) => data.len(),
+            Examples::Values(data) => data.len(),
+        }
+    }
+
+    pub fn width(&self) -> usize {
+        match self {
+            Examples::Classes(data) => data.width(),
+            Examples::Values(data) => data.width(),
+        }
+    }
+
+    pub fn inputs(&self) -> &[f32] {
+        match self {
+            Examples::Classes(data) => data.inputs(),
+            Examples::Values(data) => data.inputs(),
+        }
+    }
+
+    fn checksum(&self, sum: u32) -> u32 {
+        let add = |sum, bytes: &[u8]| crc32c::crc32c_append(sum, bytes);
+        let sum = self.inputs().iter().fold(sum, |sum, value| add(sum, &value.to_le_bytes()));
+        match self {
+            Examples::Classes(data) => {
+                data.labels().iter().fold(sum, |sum, label| add(sum, &label.to_le_bytes()))
+            }
+            Examples::Values(data) => {
+                data.targets().iter().fold(sum, |sum, value| add(sum, &value.to_le_bytes()))
+            }
+        }
+    }
+}

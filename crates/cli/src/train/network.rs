@@ -1,0 +1,204 @@
+//! The graph of a run: a multilayer perceptron that takes data as it is in the file.
+
+use super::scaling::Scale;
+use super::settings::{
+    Activation, Loss, OptimizerName, OptimizerSettings, ScheduleKind, ScheduleSettings, Settings,
+    WeightInitializer,
+};
+use warmstart::graph::{DType, Graph, Initializer, Optimizer, Schedule, Scope, Tensor, Update};
+
+/// Rows that the model is given at once when it is not trained.
+const ROWS_AT_ONCE: usize = 256;
+
+/// What a model is made for.
+pub struct Shape {
+    pub inputs: usize,
+    /// Classes, or values to predict.
+    pub outputs: usize,
+    /// Rows of a step.
+    pub batch: usize,
+    /// Of the inputs.
+    pub scale: Scale,
+    /// Of the targets of a regression; none of classes.
+    pub target_scale: Option<Scale>,
+}
+
+/// The parts of the graph that are run.
+pub struct Network<'g> {
+    pub loss: Tensor<'g>,
+    pub update: Update<'g>,
+    /// Logits of classes, or values: what is validated.
+    pub output: Tensor<'g>,
+}
+
+/// Placeholders of a step.
+pub const BATCH_INPUT: &str = "batch/input";
+pub const BATCH_TARGET: &str = "batch/target";
+
+/// Names of what the model gives.
+pub const PROBABILITIES: &str = "probabilities";
+pub const PREDICTION: &str = "prediction";
+
+impl<'g> Network<'g> {
+    /// One graph both to train and to predict with: whoever opens the checkpoint finds both.
+    pub fn build(
+        graph: &'g Graph,
+        settings: &Settings,
+        optimizer: &Optimizer,
+        shape: &Shape,
+    ) -> Network<'g> {
+        graph.set_seed(settings.seed);
+        let builder = Builder { graph, settings, shape };
+        let input = graph.placeholder(BATCH_INPUT, [shape.batch, shape.inputs], DType::F32);
+        let trained = builder.layers(input, settings.model.dropout);
+        let loss = builder.loss(trained);
+        let update = optimizer.minimize(loss).update;
+
+        let input = graph.placeholder("input", [ROWS_AT_ONCE, shape.inputs], DType::F32);
+        let output = builder.layers(input, 0.0);
+        let output = match &shape.target_scale {
+            None => {
+                output.softmax().named(PROBABILITIES);
+                output.named("logits")
+            }
+            Some(scale) => {
+                let (offset, scale) = builder.scaling("output", scale);
+                (output * scale + offset).named(PREDICTION)
+            }
+        };
+        Network { loss: loss.named("loss"), update, output }
+    }
+}
+
+struct Builder<'g, 'a> {
+    graph: &'g Graph,
+    settings: &'a Settings,
+    shape: &'a Shape,
+}
+
+impl<'g> Builder<'g, '_> {
+    /// The scope in which the part that trains and the part that predicts share their variables.
+    fn scope(&self, name: &str) -> Scope<'g> {
+        self.graph.root().reuse().scope(name)
+    }
+
+    /// Offset and scale as variables that are not trained, so that they are in the checkpoint.
+    fn scaling(&self, name: &str, scale: &Scale) -> (Tensor<'g>, Tensor<'g>) {
+        let variable = |name_of: &str, values: &[f32]| {
+            let initializer = Initializer::Values(values.to_vec());
+            self.scope(name).state_of(name_of, [values.len()], DType::F32, initializer)
+        };
+        (variable("offset", &scale.offset), variable("scale", &scale.scale))
+    }
+
+    fn layers(&self, input: Tensor<'g>, dropout: f32) -> Tensor<'g> {
+        let model = &self.settings.model;
+        let (offset, scale) = self.scaling("input", &self.shape.scale);
+        let mut hidden = (input - offset) / scale;
+        for (at, &units) in model.hidden.iter().enumerate() {
+            let name = format!("fc{}", at + 1);
+            hidden = activate(self.linear(&name, hidden, units), model.activation);
+            if dropout > 0.0 {
+                hidden = hidden.dropout(&name, dropout);
+            }
+        }
+        self.linear(&format!("fc{}", model.hidden.len() + 1), hidden, self.shape.outputs)
+    }
+
+    fn linear(&self, name: &str, input: Tensor<'g>, units: usize) -> Tensor<'g> {
+        let weight = match self.settings.model.initializer {
+            WeightInitializer::GlorotUniform => Initializer::GlorotUniform,
+            WeightInitializer::GlorotNormal => Initializer::GlorotNormal,
+            WeightInitializer::HeUniform => Initializer::HeUniform,
+            WeightInitializer::HeNormal => Initializer::HeNormal,
+            WeightInitializer::Orthogonal => Initializer::Orthogonal { gain: 1.0 },
+        };
+        self.scope(name).linear_with(input, units, weight, Initializer::Zeros)
+    }
+
+    fn loss(&self, output: Tensor<'g>) -> Tensor<'g> {
+        let training = &self.settings.training;
+        let batch = self.shape.batch;
+        let Some(scale) = &self.shape.target_scale else {
+            let labels = self.graph.placeholder(BATCH_TARGET, [batch], DType::I32);
+            return output.softmax_cross_entropy_smoothed(labels, training.label_smoothing);
+        };
+        let targets = self.graph.placeholder(BATCH_TARGET, [batch, self.shape.outputs], DType::F32);
+        let (offset, scale) = self.scaling("output", scale);
+        let targets = (targets - offset) / scale;
+        match training.loss {
+            Some(Loss::Huber) => output.huber(targets, training.huber_delta),
+            _ => output.mean_squared_error(targets),
+        }
+    }
+}
+
+fn activate(tensor: Tensor<'_>, activation: Activation) -> Tensor<'_> {
+    match activation {
+        Activation::Relu => tensor.relu(),
+        // The slope that PyTorch has.
+        Activation::LeakyRelu => tensor.leaky_relu(0.01),
+        Activation::Gelu => tensor.gelu(),
+        Activation::Silu => tensor.silu(),
+        Activation::Tanh => tensor.tanh(),
+        Activation::Sigmoid => tensor.sigmoid(),
+        Activation::Softplus => tensor.softplus(),
+    }
+}
+
+/// The optimizer of a run of so many steps.
+pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
+    let OptimizerSettings {
+        name,
+        learning_rate,
+        momentum,
+        nesterov,
+        betas,
+        epsilon,
+        weight_decay,
+        no_decay,
+        clip_global_norm,
+    } = &settings.optimizer;
+    let rate = schedule(&settings.schedule, *learning_rate, steps);
+    let mut optimizer = match name {
+        OptimizerName::Adam => Optimizer::adam(rate),
+        OptimizerName::Adamw => Optimizer::adamw(rate),
+        OptimizerName::Sgd => Optimizer::sgd(rate),
+    };
+    if let Some(momentum) = momentum {
+        optimizer = optimizer.momentum(*momentum);
+    }
+    if *nesterov == Some(true) {
+        optimizer = optimizer.nesterov();
+    }
+    if let Some([first, second]) = betas {
+        optimizer = optimizer.betas(*first, *second);
+    }
+    if let Some(epsilon) = epsilon {
+        optimizer = optimizer.epsilon(*epsilon);
+    }
+    if let Some(decay) = weight_decay {
+        optimizer = optimizer.weight_decay(*decay);
+    }
+    if let Some(limit) = clip_global_norm {
+        optimizer = optimizer.clip_global_norm(*limit);
+    }
+    let no_decay: Vec<&str> = no_decay.iter().map(String::as_str).collect();
+    optimizer.no_decay(&no_decay)
+}
+
+fn schedule(settings: &ScheduleSettings, rate: f32, steps: u64) -> Schedule {
+    let ScheduleSettings { kind, warm_up, last, every, factor, .. } = *settings;
+    let (every, factor) = (every.unwrap_or(1), factor.unwrap_or(1.0));
+    let schedule = match kind {
+        ScheduleKind::Constant => Schedule::Constant(rate),
+        ScheduleKind::Cosine => {
+            let after = steps.saturating_sub(warm_up.into()).max(1);
+            let steps = settings.steps.unwrap_or(u32::try_from(after).unwrap_or(u32::MAX));
+            Schedule::cosine(rate, last.unwrap_or(0.0), steps)
+        }
+        ScheduleKind::Step => Schedule::step(rate, every, factor),
+        ScheduleKind::Exponential => Schedule::exponential(rate, every, factor),
+    };
+    if warm_up > 0 { schedule.warm_up(warm_up) } else { schedule }
+}

@@ -1,0 +1,122 @@
+//! A file of inputs with its targets, and which of its columns and rows are used.
+
+use super::settings::{DataSettings, Missing};
+use super::source::Source;
+use crate::data::{self, CsvOptions, ReadOptions, Table};
+use crate::error::Failure;
+use std::path::{Path, PathBuf};
+
+/// A file of inputs, and where their targets are.
+pub struct Part {
+    pub inputs: Table,
+    /// The file of their own that the targets have.
+    pub labels: Option<Table>,
+}
+
+/// A file, and the array in it where it holds several.
+type Place<'a> = (&'a Path, &'a Option<String>);
+
+/// Where labels are, if they have a file or an array of their own.
+fn labels<'a>(
+    inputs: &'a Path,
+    file: &'a Option<PathBuf>,
+    array: &'a Option<String>,
+) -> Option<Place<'a>> {
+    match (file, array) {
+        (None, None) => None,
+        (file, array) => Some((file.as_deref().unwrap_or(inputs), array)),
+    }
+}
+
+impl Part {
+    /// Reads the rows to train on.
+    pub fn of_training(source: &Source, data: &DataSettings) -> Result<Part, Failure> {
+        let labels = labels(&data.file, &data.labels, &data.labels_array);
+        Part::read(source, data, (&data.file, &data.array), labels)
+    }
+
+    /// Reads the rows to validate on, if they are not set aside of those.
+    pub fn of_validation(source: &Source, data: &DataSettings) -> Result<Option<Part>, Failure> {
+        if data.validation_file.is_none() && data.validation_array.is_none() {
+            return Ok(None);
+        }
+        let file = data.validation_file.as_ref().unwrap_or(&data.file);
+        let labels = labels(file, &data.validation_labels, &data.validation_labels_array);
+        Part::read(source, data, (file, &data.validation_array), labels).map(Some)
+    }
+
+    fn read(
+        source: &Source,
+        data: &DataSettings,
+        inputs: Place<'_>,
+        labels: Option<Place<'_>>,
+    ) -> Result<Part, Failure> {
+        let read = |(file, array): Place<'_>| {
+            let csv = CsvOptions { header: data.header, separator: data.separator };
+            data::read(&source.path(file), &ReadOptions { csv, array: array.clone() })
+        };
+        let (inputs, labels) = (read(inputs)?, labels.map(read).transpose()?);
+        if let Some(labels) = &labels
+            && labels.rows() != inputs.rows()
+        {
+            let (file, of) = (labels.file.display(), inputs.file.display());
+            let (found, rows) = (labels.rows(), inputs.rows());
+            return Err(Failure::new(format!(
+                "`{file}` has labels for {found} rows, and `{of}` has {rows} rows"
+            ))
+            .help("give the labels of these rows, one for each; `header` under [data] says whether first lines are names"));
+        }
+        Ok(Part { inputs, labels })
+    }
+
+    pub fn targets(&self) -> &Table {
+        self.labels.as_ref().unwrap_or(&self.inputs)
+    }
+
+    /// The rows to use.
+    pub fn rows(&self, columns: &[usize], targets: &[usize], missing: Missing) -> Vec<usize> {
+        let whole = |&row: &usize| {
+            columns.iter().all(|&column| !self.inputs.is_missing(row, column))
+                && targets.iter().all(|&column| !self.targets().is_missing(row, column))
+        };
+        let all = 0..self.inputs.rows();
+        if missing == Missing::Skip { all.filter(whole).collect() } else { all.collect() }
+    }
+}
+
+/// Notes rows without a value that were skipped; fails if all were.
+pub fn note_skipped(notes: &mut Vec<String>, part: &Part, rows: &[usize]) -> Result<(), Failure> {
+    let (all, file) = (part.inputs.rows(), part.inputs.file.display());
+    if rows.is_empty() {
+        return Err(Failure::new(format!("every row of `{file}` has a cell without a value"))
+            .help("leave out the columns that are to blame with `ignore` under [data]"));
+    }
+    if rows.len() < all {
+        notes.push(format!(
+            "{} of {all} rows of {file} have no value somewhere and were skipped",
+            all - rows.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The columns that are neither targets nor to be ignored.
+pub fn input_columns(
+    data: &DataSettings,
+    part: &Part,
+    targets: &[usize],
+) -> Result<Vec<usize>, Failure> {
+    let table = &part.inputs;
+    let ignored: Vec<usize> =
+        data.ignore.iter().map(|choice| table.find(choice)).collect::<Result<_, _>>()?;
+    let used = |column: &usize| {
+        !ignored.contains(column) && (part.labels.is_some() || !targets.contains(column))
+    };
+    let columns: Vec<usize> = (0..table.width).filter(used).collect();
+    if columns.is_empty() {
+        let file = table.file.display();
+        return Err(Failure::new(format!("no column of `{file}` is left as an input"))
+            .help("an input is each column that is neither the target nor in `ignore`"));
+    }
+    Ok(columns)
+}

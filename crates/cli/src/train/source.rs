@@ -1,0 +1,160 @@
+//! The text of a training file: read, understood, and shown where it is wrong.
+
+use super::settings::Settings;
+use crate::data::nearest;
+use crate::error::Failure;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+use toml::de::{DeTable, Error};
+
+/// A training file.
+pub struct Source {
+    pub file: PathBuf,
+    text: String,
+}
+
+impl Source {
+    pub fn open(file: &Path) -> Result<Source, Failure> {
+        let text =
+            std::fs::read_to_string(file).map_err(|error| Failure::file("read", file, &error))?;
+        Ok(Source { file: file.to_owned(), text })
+    }
+
+    /// The settings, checked by themselves; the data may still contradict them.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        let settings: Settings =
+            toml::from_str(&self.text).map_err(|error| self.malformed(&error))?;
+        super::check::check(self, &settings)?;
+        Ok(settings)
+    }
+
+    /// A path in the file is relative to the file.
+    pub fn path(&self, path: &Path) -> PathBuf {
+        let (mut base, mut path) = (self.file.parent().unwrap_or(Path::new("")), path);
+        // `examples/../runs` is read more easily as `runs`; but behind a link, `..` is elsewhere.
+        while let Ok(rest) = path.strip_prefix("..")
+            && matches!(base.components().next_back(), Some(Component::Normal(_)))
+            && !base.is_symlink()
+        {
+            (base, path) = (base.parent().unwrap_or(Path::new("")), rest);
+        }
+        base.join(path)
+    }
+
+    /// A failure about the value of a key, which is shown. Where the key is not written, its
+    /// table is, or nothing.
+    pub fn failure(&self, keys: &[&str], message: impl Into<String>, label: &str) -> Failure {
+        let file = self.file.display();
+        let failure = Failure::new(format!("`{file}`, {}: {}", dotted(keys), message.into()));
+        match self.place(keys) {
+            Some(place) => failure.at(&self.file, &self.text, place, label),
+            None => failure,
+        }
+    }
+
+    /// Where the value of a key is.
+    fn place(&self, keys: &[&str]) -> Option<Range<usize>> {
+        let table = DeTable::parse(&self.text).ok()?;
+        let (first, rest) = keys.split_first()?;
+        let mut value = table.get_ref().get(*first)?;
+        for &key in rest {
+            value = value.get_ref().as_table()?.get(key)?;
+        }
+        Some(value.span())
+    }
+
+    fn malformed(&self, error: &Error) -> Failure {
+        let file = self.file.display();
+        let (message, label, help) = explained(error.message());
+        let failure = Failure::new(format!("`{file}`: {message}"))
+            .help(help.unwrap_or_else(|| HELP.to_owned()));
+        match error.span() {
+            // A key that is missing from the top is missing everywhere.
+            Some(place) if place != (0..self.text.len()) => {
+                failure.at(&self.file, &self.text, place, &label)
+            }
+            _ => failure,
+        }
+    }
+}
+
+const HELP: &str = "`warmstart train --example` prints a file with every key and what it means";
+
+fn dotted(keys: &[&str]) -> String {
+    format!("`{}`", keys.join("."))
+}
+
+/// What serde says, in our words: message, label and help.
+fn explained(said: &str) -> (String, String, Option<String>) {
+    let mut quoted = said.split('`').skip(1).step_by(2);
+    let word = quoted.next().unwrap_or_default().to_owned();
+    let (what, label) = if said.starts_with("unknown field") {
+        (format!("there is no key `{word}` here"), "no such key")
+    } else if said.starts_with("unknown variant") {
+        (format!("`{word}` is none of the choices here"), "no such choice")
+    } else {
+        let first = said.lines().next().unwrap_or_default();
+        return (first.to_owned(), "here".to_owned(), None);
+    };
+    let known: Vec<&str> = quoted.collect();
+    let help = match nearest(&word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? {HELP}"),
+        None => format!("there are {}; {HELP}", known.join(", ")),
+    };
+    (what, label.to_owned(), Some(help))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Source {
+        Source { file: PathBuf::from("runs/a.toml"), text: text.to_owned() }
+    }
+
+    const EXAMPLE: &str = include_str!("example.toml");
+
+    #[test]
+    fn the_example_says_what_holds_where_nothing_is_said() {
+        let least = "[data]\nfile = \"data.csv\"\n";
+        assert_eq!(source(EXAMPLE).settings().unwrap(), source(least).settings().unwrap());
+    }
+
+    /// Behind each `#` without a space is a key with a value that may stand there.
+    #[test]
+    fn the_example_has_every_other_key() {
+        let (keys, warm_start) = EXAMPLE.split_once("#[warm_start]").unwrap();
+        let parsed = |text: &str| -> Settings {
+            toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        };
+        let plain = parsed(keys);
+        let lines: Vec<&str> = keys.lines().collect();
+        let mut tried = 0;
+        for at in 0..lines.len() {
+            if lines[at].starts_with('#') && !lines[at].starts_with("# ") {
+                let mut lines = lines.clone();
+                lines[at] = &lines[at][1..];
+                assert_ne!(parsed(&lines.join("\n")), plain, "{}", lines[at]);
+                tried += 1;
+            }
+        }
+        assert!(tried > 25, "{tried}");
+        let warm_start = warm_start.replace("\n#", "\n");
+        let settings = parsed(&format!("{keys}[warm_start]{warm_start}"));
+        assert_eq!(settings.warm_start.unwrap().rules.len(), 2);
+    }
+
+    #[test]
+    fn the_digits_can_be_trained() {
+        source(include_str!("../../../../examples/digits.toml")).settings().unwrap();
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let source = source("");
+        assert_eq!(source.path(Path::new("b.csv")), Path::new("runs/b.csv"));
+        assert_eq!(source.path(Path::new("/b.csv")), Path::new("/b.csv"));
+        assert_eq!(source.path(Path::new("../data/b.csv")), Path::new("data/b.csv"));
+        assert_eq!(source.path(Path::new("../../b.csv")), Path::new("../b.csv"));
+    }
+}

@@ -1,0 +1,100 @@
+//! What is said before and after a run.
+
+use super::{Job, Outcome, score};
+use crate::description::{Description, Output};
+use crate::error::Failure;
+use crate::text::{self, HEADING, counted, styled};
+use serde_json::{Map, Value, json};
+use std::io::Write;
+
+impl Job {
+    /// Says what will be trained on what.
+    pub fn describe(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let Description { inputs, output, rows } = &self.data.description;
+        let row = |name: &str| styled(HEADING, &format!("{name:<8}"));
+        let what = match output {
+            Output::Classes(classes) => {
+                format!("{} classes: {}", classes.len(), text_of(classes))
+            }
+            Output::Values(names) => format!("to predict {}", text_of(names)),
+        };
+        let file = self.source.path(&self.settings.data.file);
+        let count = counted(inputs.count(), "input");
+        writeln!(out, "{} {}: {count}, {what}", row("data"), file.display())?;
+        let (training, seed) = (counted(rows.training, "row"), self.settings.seed);
+        writeln!(
+            out,
+            "{} {training} to train on, {} to validate on, seed {seed}",
+            row("rows"),
+            rows.validation
+        )?;
+        let model = &self.settings.model;
+        let layers: Vec<String> = [inputs.count()]
+            .iter()
+            .chain(&model.hidden)
+            .chain([&self.shape.outputs])
+            .map(usize::to_string)
+            .collect();
+        writeln!(out, "{} {}", row("model"), layers.join(" → "))?;
+        let (batch, every) = (self.shape.batch, self.every.validate);
+        let validated = match rows.validation {
+            0 => String::new(),
+            _ => format!(", validated every {every}"),
+        };
+        writeln!(out, "{} {} of {batch} rows{validated}", row("steps"), self.steps)?;
+        for note in &self.data.notes {
+            writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
+        }
+        match self.shape.scale.constant.len() {
+            0 => {}
+            count => writeln!(
+                out,
+                "{} {} the same in all rows to train on",
+                styled(HEADING, "note:"),
+                if count == 1 { "1 input is".to_owned() } else { format!("{count} inputs are") }
+            )?,
+        }
+        Ok(())
+    }
+
+    /// What came of it, as JSON.
+    pub fn json(&self, outcome: &Outcome) -> Value {
+        let metrics: Map<String, Value> = outcome
+            .scores
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), text::number(value)))
+            .collect();
+        json!({
+            "directory": self.directory.display().to_string(),
+            "checkpoint": outcome.checkpoint.display().to_string(),
+            "losses": outcome.curve.display().to_string(),
+            "step": outcome.step,
+            "seed": self.settings.seed,
+            "resumed": outcome.restored,
+            "data": self.data.description,
+            "metrics": metrics,
+            "notes": self.data.notes,
+        })
+    }
+}
+
+/// What came of it, in two lines.
+pub fn print(out: &mut dyn Write, outcome: &Outcome) -> Result<(), Failure> {
+    if !outcome.scores.is_empty() {
+        writeln!(
+            out,
+            "{} {}",
+            styled(text::GOOD, "validation"),
+            score::described(&outcome.scores)
+        )?;
+    }
+    let (checkpoint, curve) = (outcome.checkpoint.display(), outcome.curve.display());
+    Ok(writeln!(out, "newest checkpoint {checkpoint}, losses {curve}")?)
+}
+
+/// Names as a line shows them.
+fn text_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{first}, …") } else { first }
+}

@@ -1,0 +1,151 @@
+//! What a model is to tell: which columns hold it, and whether it is classes or values.
+
+use super::part::Part;
+use super::settings::{DataSettings, Loss, Settings, Targets, Task};
+use super::source::Source;
+use crate::data::{Cells, ColumnChoice, Table};
+use crate::description::Output;
+use crate::error::Failure;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+/// The columns of the targets: those that are said, else the last.
+pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<usize>, Failure> {
+    let table = part.targets();
+    let last = [ColumnChoice::Number(-1)];
+    let choices = match &data.target {
+        Some(Targets::One(choice)) => std::slice::from_ref(choice),
+        Some(Targets::Several(choices)) => choices,
+        None if part.labels.is_some() && table.width > 1 => {
+            let (file, width) = (table.file.display(), table.width);
+            return Err(Failure::new(format!("`{file}` has {width} columns of labels")).help(
+                "say which are the targets with `target` under [data]: a column, or a list of them",
+            ));
+        }
+        None if matches!(&part.inputs.cells, Cells::Numbers { bytes: true, .. })
+            && part.labels.is_none() =>
+        {
+            let message = "a file of pictures has no classes in it";
+            return Err(source
+                .failure(&["data", "file"], message, "this file")
+                .help("give the file of their labels: `labels = \"...\"` under [data]"));
+        }
+        None => &last,
+    };
+    if choices.is_empty() {
+        return Err(source.failure(&["data", "target"], "give at least one column", "empty"));
+    }
+    choices.iter().map(|choice| table.find(choice)).collect()
+}
+
+/// Classes or values, and which.
+pub fn output(
+    source: &Source,
+    settings: &Settings,
+    part: &Part,
+    targets: &[usize],
+    rows: &[usize],
+) -> Result<Output, Failure> {
+    let table = part.targets();
+    let name = table.column_name(targets[0]);
+    match task(source, settings, part, targets, rows)? {
+        Task::Regression => {
+            let plain = |&column: &usize| match &table.header {
+                Some(header) => header[column].clone(),
+                None if targets.len() == 1 => "prediction".to_owned(),
+                None => format!("prediction {}", column + 1),
+            };
+            Ok(Output::Values(targets.iter().map(plain).collect()))
+        }
+        Task::Classification if targets.len() > 1 => Err(source
+            .failure(&["data", "target"], "a classification has one column of classes", "several")
+            .help("name one column, or `task = \"regression\"`")),
+        Task::Classification => {
+            if let Cells::Numbers { whole: false, .. } = table.cells {
+                let file = table.file.display();
+                return Err(Failure::new(format!("`{file}`, {name} holds numbers that are no classes: not whole, or of more than 24 bits"))
+                    .help("number the classes from 0, or say `task = \"regression\"` under [data]"));
+            }
+            let classes = classes(table, targets[0], rows)?;
+            let file = table.file.display();
+            if let [only] = &classes[..] {
+                return Err(Failure::new(format!("`{file}`, {name}: all rows are of one class, `{only}`"))
+                    .help("there is nothing to tell apart; give rows of another class, or another `target` under [data]"));
+            }
+            if classes.len() == rows.len() && rows.len() > 2 {
+                return Err(Failure::new(format!("`{file}`, {name}: each of the {} rows is a class of its own", rows.len()))
+                    .help("say which column is the class with `target` under [data], or `task = \"regression\"`"));
+            }
+            Ok(Output::Classes(classes))
+        }
+    }
+}
+
+/// The classes in a column: by number if all are numbers, else by name.
+fn classes(table: &Table, column: usize, rows: &[usize]) -> Result<Vec<String>, Failure> {
+    let mut classes = BTreeSet::new();
+    for &row in rows {
+        if table.is_missing(row, column) {
+            return Err(table.missing(row, column));
+        }
+        classes.insert(table.word(row, column));
+    }
+    let mut classes: Vec<String> = classes.into_iter().collect();
+    let number = |class: &String| class.parse::<f64>().ok();
+    if classes.iter().all(|class| number(class).is_some()) {
+        classes.sort_by(|a, b| number(a).partial_cmp(&number(b)).unwrap_or(Ordering::Equal));
+    }
+    Ok(classes)
+}
+
+/// What is said, or what the targets look like.
+fn task(
+    source: &Source,
+    settings: &Settings,
+    part: &Part,
+    targets: &[usize],
+    rows: &[usize],
+) -> Result<Task, Failure> {
+    let of_loss = settings.training.loss.map(|loss| match loss {
+        Loss::CrossEntropy => Task::Classification,
+        Loss::MeanSquaredError | Loss::Huber => Task::Regression,
+    });
+    match (settings.data.task, of_loss) {
+        (Some(task), Some(of_loss)) if task != of_loss => {
+            return Err(source
+                .failure(&["training", "loss"], "this loss is not one of the task", "this loss")
+                .help("`cross_entropy` is for classification, `mean_squared_error` and `huber` are for regression; remove the key, or change `task` under [data]"));
+        }
+        (Some(task), _) | (None, Some(task)) => return Ok(task),
+        (None, None) => {}
+    }
+    if targets.len() > 1 {
+        return Ok(Task::Regression);
+    }
+    let table = part.targets();
+    if let Cells::Numbers { bytes: true, .. } = &table.cells {
+        return Ok(Task::Classification);
+    }
+    // Cells without a value are refused later, and say nothing of the others.
+    let whole: Vec<usize> =
+        rows.iter().copied().filter(|&row| !table.is_missing(row, targets[0])).collect();
+    let number = |row: usize| table.word(row, targets[0]).parse::<f64>();
+    let is_word = |row: &usize| number(*row).is_err();
+    let (file, name) = (table.file.display(), table.column_name(targets[0]));
+    let unsure = |what: &str| {
+        Err(Failure::new(format!("`{file}`, {name}, the target, holds {what}: they may be classes or values"))
+            .help("correct it, or say which: `task = \"classification\"` or `task = \"regression\"` under [data]"))
+    };
+    match whole.iter().copied().find(|row| is_word(row)) {
+        Some(_) if whole.iter().all(is_word) => Ok(Task::Classification),
+        Some(row) => {
+            let (place, word) = (table.row_name(row), table.word(row, targets[0]));
+            unsure(&format!("numbers, but `{word}` in {place}"))
+        }
+        None if whole.iter().any(|&row| number(row).is_ok_and(|value| value.fract() != 0.0)) => {
+            Ok(Task::Regression)
+        }
+        None if part.labels.is_some() => Ok(Task::Classification),
+        None => unsure("whole numbers"),
+    }
+}

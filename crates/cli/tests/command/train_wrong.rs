@@ -1,0 +1,141 @@
+//! Training files and data with mistakes in them.
+
+use crate::warmstart;
+use std::path::Path;
+
+/// The error of training on a text with a file.
+fn error(directory: &Path, data: &str, toml: &str) -> String {
+    std::fs::write(directory.join("data.csv"), data).unwrap();
+    std::fs::write(directory.join("run.toml"), toml).unwrap();
+    warmstart(directory, &["train", "run.toml", "--quiet"]).failed()
+}
+
+const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
+
+#[test]
+fn mistakes_in_the_file_are_shown_where_they_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases: [(&str, &[&str]); 17] = [
+        (
+            "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
+            &[
+                "there is no key `hiden` here",
+                "run.toml:4:1",
+                "no such key",
+                "did you mean `hidden`?",
+            ],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[model]\nactivation = \"rleu\"\n",
+            &["`rleu` is none of the choices here", "run.toml:4:14", "did you mean `relu`?"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[modle]\n",
+            &["there is no key `modle`", "did you mean `model`?"],
+        ),
+        ("[model]\nhidden = [3]\n", &["missing field `data`", "warmstart train --example"]),
+        ("[data]\n", &["missing field `file`", "run.toml:1:1"]),
+        ("[data\n", &["run.toml:1:6"]),
+        (
+            "[data]\nfile = \"data.csv\"\n[model]\ndropout = 1.0\n",
+            &["`model.dropout`: the share to drop is at least 0 and below 1", "run.toml:4:11"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[training]\nsteps = 5\nepochs = 2\n",
+            &["`training.steps`: `epochs` and `steps` both say how long"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[optimizer]\nmomentum = 0.9\n",
+            &["`optimizer.momentum`: only sgd has it"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[schedule]\nkind = \"step\"\nevery = 5\n",
+            &["`schedule.kind`: it needs `every`"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[training]\nvalidate_every = 9\n[checkpoints]\nsave_every = 3\nkeep_best = 1\n",
+            &["`checkpoints.keep_best`: not every checkpoint is validated", "run.toml:7:13"],
+        ),
+        ("[data]\nfile = \"data.csv\"\n[checkpoints]\nkeep = 0\n", &["keep at least 1"]),
+        (
+            "[data]\nfile = \"data.csv\"\n[training]\nbatch = 5\n",
+            &["`training.batch`: there are only 4 rows to train on", "give at most 4"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[training]\nloss = \"huber\"\n",
+            &["column `class` is `x`, not a number"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\nvalidation = 0.05\n",
+            &["a share of 0.05 of 5 rows leaves none to validate on", "`validation = 0`"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\ntarget = \"clas\"\n",
+            &["no column `clas`", "did you mean `class`?"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[warm_start]\ncheckpoint = \"x\"\nrules = [{ renam = [\"a\", \"b\"] }]\n",
+            &["`renam` is none of the choices here", "did you mean `rename`?"],
+        ),
+    ];
+    for (toml, expected) in cases {
+        let error = error(directory.path(), DATA, toml);
+        for expected in expected {
+            assert!(error.contains(expected), "{toml}{error}\nis not\n{expected}");
+        }
+    }
+    let missing = warmstart(directory.path(), &["train", "none.toml"]).failed();
+    assert!(missing.contains("cannot read `none.toml`"), "{missing}");
+    assert!(!directory.path().join("runs").exists());
+}
+
+#[test]
+fn mistakes_in_the_data_name_file_line_and_column() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = "[data]\nfile = \"data.csv\"\n";
+    let cases = [
+        ("", "`data.csv` holds no rows"),
+        ("a,b,class\n", "`data.csv` holds no rows but the names of its columns"),
+        ("a,b\n1,x\n\n2\n", "`data.csv`, line 4 has 1 cells where line 1 has 2"),
+        ("a,b,c\n1,2,x\n3,NaN,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
+        ("a,b,c\n1,2,x\n3,,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
+        ("a,b,c\n1,2,x\n3,4,\n5,6,x\n", "`data.csv`, line 3, column `c` has no value"),
+        (
+            "a,b,c\n1,1e99,x\n3,4,y\n5,6,x\n",
+            "`data.csv`, line 2, column `b` is 1e99, which no `f32`",
+        ),
+        ("1,2,x\n3,red,y\n5,6,x\n", "`data.csv`, line 2, column 2 is `red`, not a number"),
+        ("a,b,c\n1,2,x\n3,4,x\n", "column `c`: all rows are of one class, `x`"),
+        ("a,b,c\n1,2,x\n3,4,y\n5,6,z\n", "each of the 3 rows is a class of its own"),
+        ("a,b,c\n1,2,3\n3,4,4\n", "column `c`, the target, holds whole numbers"),
+        ("a,b,c\n1,2,3.5\n3,4,red\n5,6,1.5\n", "holds numbers, but `red` in line 3"),
+        ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "columns 1 and 2 of `data.csv` are both called `a`"),
+        ("class\nx\ny\nx\n", "no column of `data.csv` is left as an input"),
+    ];
+    for (data, expected) in cases {
+        let error = error(directory.path(), data, plain);
+        assert!(error.contains(expected), "{data}{error}\nis not\n{expected}");
+        assert!(error.contains("help:"), "{error}");
+    }
+    // The same file, with what the message says.
+    let data = "a,b,c\n1,2,x\n3,NaN,y\n5,6,x\n7,8,y\n9,1,x\n1,1,y\n2,2,x\n";
+    std::fs::write(directory.path().join("data.csv"), data).unwrap();
+    let toml = "[data]\nfile = \"data.csv\"\nmissing = \"skip\"\n[training]\nsteps = 1\n";
+    std::fs::write(directory.path().join("run.toml"), toml).unwrap();
+    let out = warmstart(directory.path(), &["train", "run.toml", "--quiet"]).with(0);
+    assert!(out.contains("note: 1 of 7 rows of data.csv have no value somewhere"), "{out}");
+}
+
+#[test]
+fn rows_to_validate_on_are_held_against_those_to_train_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let toml = "[data]\nfile = \"data.csv\"\nvalidation_file = \"other.csv\"\n";
+    let other = |text: &str| {
+        std::fs::write(directory.path().join("other.csv"), text).unwrap();
+        error(directory.path(), DATA, toml)
+    };
+    let said = other("b,a,class\n1,2,x\n3,4,z\n");
+    assert!(said.contains("`other.csv`, line 3: the class `z` is in no row to train on"), "{said}");
+    let said = other("b,class\n1,x\n");
+    assert!(said.contains("`other.csv` has no column `a`"), "{said}");
+}
