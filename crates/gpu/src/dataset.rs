@@ -122,7 +122,10 @@ pub(crate) struct DeviceColumn {
 /// batches. A column has the name of the placeholder that takes it.
 ///
 /// It is no variable: it is in no session and in no checkpoint, and any session of the device may
-/// use it. Its memory is free again when it is dropped.
+/// use it. Its memory is free again when it is dropped. It also holds what each plan needs to take
+/// batches from it (see [`PlanMemory`](crate::PlanMemory)), and with that the plan's placeholders
+/// and fetched scalars: those of a plan that was dropped are free when the data set is dropped,
+/// or at the next [`Session::run_steps`](crate::Session::run_steps) that uses it.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

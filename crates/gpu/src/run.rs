@@ -63,9 +63,13 @@ impl Session {
         }
         let columns = data.map_or(&[][..], |data| &data.columns);
         let columns = columns.iter().map(|column| column.name.as_str());
+        let takes = |name: &str| plan.feeds.iter().any(|feed| feed.name == name);
+        // Some columns may be for other plans, but not all.
+        let takes_any = columns.clone().any(takes);
+        let columns = columns.filter(|name| !takes_any || takes(name));
         let names: Vec<&str> = columns.chain(feeds.iter().map(|(name, _)| *name)).collect();
         for (at, name) in names.iter().enumerate() {
-            if !plan.feeds.iter().any(|feed| feed.name == *name) {
+            if !takes(name) {
                 let known: Vec<String> = plan.feeds.iter().map(|feed| feed.name.clone()).collect();
                 let close = crate::store::closest(name, known.iter().map(String::as_str));
                 return Err(RunError::UnknownFeed { name: (*name).to_owned(), close, known });

@@ -139,6 +139,61 @@ fn a_submission_may_be_mixed_with_runs_and_other_data_sets() {
 }
 
 #[test]
+fn repeated_steps_are_the_same_steps_to_the_bit() {
+    let gpu = gpu();
+    let graph = Graph::new();
+    let (loss, logits, update) = model(&graph);
+    let (bytes, labels) = examples();
+    let x: Vec<f32> = bytes[..BATCH * WIDTH].iter().map(|&byte| f32::from(byte) / 255.0).collect();
+    let feeds = [("x", Feed::F32(&x)), ("labels", Feed::I32(&labels[..BATCH]))];
+    let started = || {
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[logits, loss], &[update]).unwrap();
+        session.initialize_missing(3).unwrap();
+        (session, plan)
+    };
+    let (mut single, plan) = started();
+    let expected: Vec<u32> = (0..14)
+        .map(|_| single.run(&plan, &feeds).unwrap().scalar(loss).unwrap().to_bits())
+        .collect();
+    assert!(expected.windows(2).all(|two| two[0] != two[1]), "{expected:?}");
+
+    let (mut many, plan) = started();
+    // The second needs more room than the first has made.
+    let outputs =
+        [5, 9].map(|steps| many.run_steps(&plan, &Steps::repeat(steps).feeds(&feeds)).unwrap());
+    let found = outputs.iter().flat_map(|outputs| outputs.scalars(loss).unwrap());
+    assert_eq!(found.map(f32::to_bits).collect::<Vec<_>>(), expected);
+    assert!(variables(&many) == variables(&single), "variables differ");
+}
+
+#[test]
+fn an_evaluation_takes_the_columns_that_it_reads() {
+    let gpu = gpu();
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [2, 1], DType::F32);
+    let y = graph.placeholder("y", [2, 1], DType::F32);
+    let predicted = (x * 3.0).sum_all();
+    let loss = (x - y).square().sum_all();
+    let mut session = Session::new(&gpu);
+    let train = session.compile(&graph, &[loss], &[]).unwrap();
+    let evaluate = session.compile(&graph, &[predicted], &[]).unwrap();
+    let columns =
+        [("y", (&[0.0f32, 0.0, 1.0, 1.0]).into()), ("x", (&[0.0f32, 1.0, 2.0, 3.0]).into())];
+    let data = DeviceDataset::new(&gpu, 4, &columns).unwrap();
+    let rows = [0, 1, 2, 3];
+    let outputs = session.run_steps(&train, &Steps::rows(&data, &rows)).unwrap();
+    assert_eq!(outputs.scalars(loss).unwrap(), [1.0, 5.0]);
+    let outputs = session.run_steps(&evaluate, &Steps::rows(&data, &rows)).unwrap();
+    assert_eq!(outputs.scalars(predicted).unwrap(), [3.0, 15.0]);
+    // What is fed is the caller's word, and no column's.
+    let fed = [("y", Feed::F32(&[0.0; 2]))];
+    let steps = Steps::rows(&data, &rows).feeds(&fed);
+    let error = session.run_steps(&evaluate, &steps).map(|_| ()).unwrap_err();
+    assert!(matches!(error, RunError::UnknownFeed { .. }), "{error}");
+}
+
+#[test]
 fn rows_of_every_dtype_and_width_are_gathered() {
     let gpu = gpu();
     const ROWS: usize = 9;
@@ -218,7 +273,7 @@ fn steps_that_cannot_be_are_refused_and_nothing_is_run() {
 
     let rows = [0; BATCH];
     let set = |columns: &[(&str, Column<'_>)]| DeviceDataset::new(&gpu, EXAMPLES, columns).unwrap();
-    let unknown = set(&[whole[0], whole[1], ("pixels", column)]);
+    let unknown = set(&[("pixels", column), ("names", column)]);
     let error = refused(&mut session, Steps::rows(&unknown, &rows), "`pixels`");
     assert!(matches!(error, RunError::UnknownFeed { .. }), "{error}");
     let only = set(&[whole[0]]);

@@ -4,6 +4,7 @@ use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter}
 use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -28,8 +29,8 @@ pub struct Run {
     pending: Vec<(String, f64)>,
     /// Those of the last step, the loss too if it was read: they go with its checkpoint.
     noted: Vec<(String, f64)>,
-    /// Steps whose losses are not read yet.
-    late: Option<Late>,
+    /// Steps whose losses are not read yet, the earliest first.
+    late: VecDeque<Late>,
     progress: Progress,
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
@@ -88,7 +89,7 @@ impl Run {
             metrics,
             pending: Vec::new(),
             noted: Vec::new(),
-            late: None,
+            late: VecDeque::new(),
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
@@ -136,17 +137,19 @@ impl Run {
         outputs: &Outputs,
         loss: Tensor<'_>,
     ) -> Result<(), TrainingError> {
-        self.catch_up()?;
+        // The device has done it, whatever is found out now.
         self.done += 1;
+        let metrics = std::mem::take(&mut self.pending);
+        self.catch_up()?;
         let save = self.done.is_multiple_of(self.training.save_every);
         let log = self.logs(self.done);
         let mut shown = None;
         self.noted.clear();
-        if log || save || !self.pending.is_empty() {
+        if log || save || !metrics.is_empty() {
             let value = outputs.scalar(loss)?;
             self.watch_loss(self.done, value)?;
             shown = Some(value);
-            self.noted.append(&mut self.pending);
+            self.noted = metrics;
             self.write_row(self.done, value)?;
         }
         self.progress.update(self.done, shown);
@@ -218,23 +221,33 @@ impl Run {
             (before + 1..=self.done).any(|step| step.is_multiple_of(self.training.save_every));
         let metrics = std::mem::take(&mut self.pending);
         let now = save || !metrics.is_empty() || self.next_step().is_none();
-        let earlier = self.late.replace(Late { before, losses, metrics, save });
-        if let Some(earlier) = earlier {
-            self.read_late(earlier)?;
-        }
-        if now {
-            self.catch_up()?;
-        }
+        self.late.push_back(Late { before, losses, metrics, save });
+        self.read_late(if now { 0 } else { 1 })?;
         if save { self.save_as_planned(session) } else { Ok(()) }
     }
 
     /// Reads what was left to be read.
     fn catch_up(&mut self) -> Result<(), TrainingError> {
-        self.late.take().map_or(Ok(()), |late| self.read_late(late))
+        self.read_late(0)
     }
 
-    fn read_late(&mut self, late: Late) -> Result<(), TrainingError> {
-        let losses = late.losses.read()?;
+    /// Reads what was left to be read, up to the last so many submissions.
+    fn read_late(&mut self, left: usize) -> Result<(), TrainingError> {
+        while self.late.len() > left {
+            if let Err(error) = self.read_first() {
+                // They are of an earlier step than what may be saved now.
+                self.noted.clear();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_first(&mut self) -> Result<(), TrainingError> {
+        let Some(first) = self.late.front() else { return Ok(()) };
+        // What cannot be read now may be read later.
+        let losses = first.losses.read()?;
+        let Some(late) = self.late.pop_front() else { return Ok(()) };
         let last = late.before + losses.len() as u64;
         let mut metrics = late.metrics;
         for (step, &loss) in (late.before + 1..).zip(&losses) {

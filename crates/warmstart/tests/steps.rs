@@ -154,6 +154,46 @@ fn losses_that_are_left_to_be_read_are_read_in_the_end() {
 }
 
 #[test]
+fn metrics_of_an_earlier_step_do_not_go_with_a_checkpoint_after_an_error() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let graph = Graph::new();
+    let mut model = Model::new(&graph);
+    let training = Training::new(directory.path()).steps(100).log_every(1).quiet();
+    let mut run = model.begin(&training);
+    model.steps(&mut run, 0..3, None).expect("all is well");
+    // Step 4 is well, and written; step 5 is not.
+    model.steps(&mut run, 3..6, Some(4)).expect("nobody has read it");
+    let error = run.save(&model.session).map(|_| ()).expect_err("it is not a number");
+    assert!(matches!(&error, TrainingError::NonFinite(found) if found.step == 5), "{error}");
+    // The program sets the weight right, and goes on.
+    let one = warmstart::graph::TensorData::new([1, 1], vec![1.0f32]).expect("one element");
+    model.session.assign("weight", &one).expect("its shape");
+    let loss = |file: &Path| {
+        let checkpoint = warmstart::checkpoint::Checkpoint::open(file).expect("a checkpoint");
+        checkpoint.metadata().metric("loss")
+    };
+    assert_eq!(loss(run.save(&model.session).expect("it is saved")), None);
+    let losses = model.steps(&mut run, 6..8, None).expect("all is well");
+    let file = run.save(&model.session).expect("it is saved");
+    assert_eq!(loss(file), Some(f64::from(losses[1])));
+    assert_eq!(saved_steps(directory.path()), [6, 8]);
+}
+
+#[test]
+fn a_step_counts_even_if_one_before_it_is_found_to_be_bad() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let graph = Graph::new();
+    let mut model = Model::new(&graph);
+    let mut run = model.begin(&Training::new(directory.path()).steps(100).quiet());
+    model.steps(&mut run, 0..3, Some(1)).expect("nobody has read it");
+    let feeds = [("x", (&[1.0f32, 2.0]).into()), ("y", (&[0.0f32; 2]).into())];
+    let outputs = model.session.run(&model.plan, &feeds).expect("it runs");
+    let error = run.record(&model.session, &outputs, model.loss).expect_err("not a number");
+    assert!(matches!(&error, TrainingError::NonFinite(found) if found.step == 2), "{error}");
+    assert_eq!(run.next_step(), Some(4));
+}
+
+#[test]
 fn steps_beyond_one_to_be_saved_are_saved_at_their_end() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let graph = Graph::new();

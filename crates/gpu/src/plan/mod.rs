@@ -96,8 +96,13 @@ pub struct DispatchInfo {
 }
 
 /// What a plan keeps in device memory besides the session's variables, in bytes. It is all there
-/// is: runs allocate nothing. (Only [`Session::run_steps`] keeps a little more, for the rows and the
-/// scalars of its steps: some 512 bytes for each.)
+/// is: runs allocate nothing.
+///
+/// Only [`Session::run_steps`] keeps more, for the most steps that it was asked for. With `up(bytes)`
+/// for bytes rounded up to the device's `min_storage_buffer_offset_alignment` (at most 256), each step
+/// takes `up(4 · batch)` for its row indices and `up(4 · scalars)` for the `f32` scalars it fetches;
+/// in host memory, three times the former, and the latter for each result that was unread at once.
+/// Not for each step, but once more, there are upload buffers for feeds and readbacks for fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanMemory {
     /// Intermediate values, gradients included; those never needed at the same time share memory.

@@ -42,7 +42,8 @@ impl<'a> Steps<'a> {
 
     /// Steps with batches from a data set: `rows` holds the indices of the first step's examples,
     /// then those of the second, and so on; how many a step takes is the first extent of the
-    /// placeholders that the data set has columns for.
+    /// placeholders that the data set has columns for. Columns that the plan does not take are left
+    /// alone: evaluation may take `x` from a data set that has the targets of training too.
     pub fn rows(data: &'a DeviceDataset, rows: &'a [u32]) -> Steps<'a> {
         Steps { feeds: &[], batches: Batches::Rows(data, rows) }
     }
