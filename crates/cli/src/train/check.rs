@@ -138,6 +138,14 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if optimizer.weight_decay.is_some_and(|decay| !(decay.is_finite() && decay >= 0.0)) {
         return wrong("weight_decay", "give a number of at least 0, such as 0.01");
     }
+    let of_adamw = optimizer.name == OptimizerName::Adamw;
+    let decays = optimizer.weight_decay.map_or(of_adamw, |decay| decay > 0.0);
+    if !optimizer.no_decay.is_empty() && !decays {
+        return wrong(
+            "no_decay",
+            "there is no weight decay to except these from; remove it, or give `weight_decay`, such as 0.01",
+        );
+    }
     if optimizer.momentum.is_some_and(|momentum| !(0.0..1.0).contains(&momentum)) {
         return wrong("momentum", "give at least 0 and below 1, such as 0.9");
     }

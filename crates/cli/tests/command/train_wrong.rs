@@ -15,7 +15,7 @@ const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
 #[test]
 fn mistakes_in_the_file_are_shown_where_they_are() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 21] = [
         (
             "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
             &[
@@ -47,6 +47,10 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         (
             "[data]\nfile = \"data.csv\"\n[optimizer]\nmomentum = 0.9\n",
             &["`optimizer.momentum`: only sgd has it"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[optimizer]\nno_decay = [\"bias\"]\n",
+            &["`optimizer.no_decay`: there is no weight decay to except these from"],
         ),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nhuber_delta = 2.0\n",
