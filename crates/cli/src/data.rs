@@ -7,7 +7,7 @@ mod table;
 mod tensors;
 
 pub use csv::Options as CsvOptions;
-pub use table::{Cells, ColumnChoice, Table, listed, nearest};
+pub use table::{Cells, ColumnChoice, Help, Table, listed, nearest};
 
 use crate::error::Failure;
 use flate2::read::MultiGzDecoder;
@@ -16,11 +16,13 @@ use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 /// What is said about how to read a file.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ReadOptions {
     pub csv: CsvOptions,
     /// Which array, where the file holds several.
     pub array: Option<String>,
+    /// How to say more.
+    pub help: &'static Help,
 }
 
 /// How much of a file is looked at before it is read: at least its first line, as a rule.
@@ -32,7 +34,7 @@ pub fn read(file: &Path, options: &ReadOptions) -> Result<Table, Failure> {
     let opened = File::open(file).map_err(cannot)?;
     let (begin, reader) = beginning(opened).map_err(cannot)?;
     let table = if tensors::begins(&begin) {
-        tensors::read(file, options.array.as_deref())?
+        tensors::read(file, options.array.as_deref(), options.help)?
     } else if begin.starts_with(&[0x1f, 0x8b]) {
         let (begin, reader) = beginning(MultiGzDecoder::new(reader)).map_err(cannot)?;
         read_plain(file, &begin, reader, options)?
@@ -61,7 +63,7 @@ fn read_plain(
     options: &ReadOptions,
 ) -> Result<Table, Failure> {
     if idx::begins(begin) {
-        return idx::read(file, BufReader::new(reader));
+        return idx::read(file, BufReader::new(reader), options.help);
     }
-    csv::read(file, reader, &options.csv)
+    csv::read(file, reader, &options.csv, options.help)
 }

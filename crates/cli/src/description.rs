@@ -76,7 +76,10 @@ impl Columns {
                     "`{file}` does not name its columns, and the model finds its own by name: {}",
                     listed(names)
                 ))
-                .help("give the file a first line with the names"));
+                .help(format!(
+                    "give the file a first line with the names; if it has one, say {}",
+                    table.help.header[0]
+                )));
             }
             return names
                 .iter()

@@ -1,7 +1,7 @@
 //! `warmstart predict`: what the model in a checkpoint says of a file of data.
 
 use crate::Answer;
-use crate::data::{self, CsvOptions, ReadOptions, Table, listed, nearest};
+use crate::data::{self, CsvOptions, Help, ReadOptions, Table, listed, nearest};
 use crate::description::{Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
@@ -50,13 +50,23 @@ pub struct Arguments {
     separator: Option<char>,
 }
 
+/// How to say more about the rows.
+const HELP: Help = Help {
+    header: ["`--header true`", "`--header false`"],
+    array: "`--array`",
+    missing: "fill it in, or leave the row out: the model takes a number here",
+    no_number: "correct it, or leave the row out: the model takes a number here",
+    too_large: "correct it, or leave the row out",
+};
+
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     let description = Description::of(&checkpoint)?;
     let graph = checkpoint.graph()?;
     let output = find_output(arguments, &graph)?;
     let csv = CsvOptions { header: arguments.header, separator: arguments.separator };
-    let table = data::read(&arguments.data, &ReadOptions { csv, array: arguments.array.clone() })?;
+    let array = arguments.array.clone();
+    let table = data::read(&arguments.data, &ReadOptions { csv, array, help: &HELP })?;
 
     let mut session = Session::new(&Gpu::new()?);
     let inference = Inference::compile(&mut session, &graph, output)?;

@@ -3,7 +3,7 @@
 mod check;
 mod examples;
 mod network;
-mod part;
+pub mod part;
 mod scaling;
 mod score;
 pub mod settings;
@@ -112,7 +112,8 @@ struct Outcome {
     checkpoint: PathBuf,
     /// Steps done; more than were asked for where earlier runs asked for more.
     step: u64,
-    curve: PathBuf,
+    /// The losses as a picture, once there are some.
+    curve: Option<PathBuf>,
     scores: Scores,
     restored: bool,
 }
@@ -212,7 +213,7 @@ impl Job {
         };
         let checkpoint = run.finish(&session)?;
         let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
-        let curve = self.directory.join("loss.svg");
+        let curve = Some(self.directory.join("loss.svg")).filter(|curve| curve.exists());
         Ok(Outcome { checkpoint, step, curve, scores, restored: resumes })
     }
 

@@ -1,8 +1,9 @@
 //! Text with a row in each line.
 
-use super::table::{Cells, Table};
+use super::table::{Cells, Help, Table, says_nothing};
 use crate::error::Failure;
 use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -16,7 +17,12 @@ pub struct Options {
 }
 
 /// Reads all rows. The first line is a header if none of its cells is a number, unless it is said.
-pub fn read(file: &Path, mut reader: impl Read, options: &Options) -> Result<Table, Failure> {
+pub fn read(
+    file: &Path,
+    mut reader: impl Read,
+    options: &Options,
+    help: &'static Help,
+) -> Result<Table, Failure> {
     let mut text = Vec::new();
     reader.read_to_end(&mut text).map_err(|error| Failure::file("read", file, &error))?;
     let separator = match options.separator {
@@ -40,16 +46,47 @@ pub fn read(file: &Path, mut reader: impl Read, options: &Options) -> Result<Tab
         })?;
         rows.push((lines.of(record.position()), record));
     }
-    let named = |record: &StringRecord| record.iter().all(|cell| cell.parse::<f64>().is_err());
     let width = rows.first().map_or(0, |(_, record)| record.len());
     let mut header = None;
-    if let Some((_, first)) = rows.first()
-        && options.header.unwrap_or_else(|| named(first))
-    {
-        header = Some(first.iter().map(str::to_owned).collect());
-        rows.remove(0);
+    if let Some(((line, first), others)) = rows.split_first() {
+        let named = match options.header {
+            Some(named) => named,
+            None if first.iter().all(|cell| !is_number(cell)) => true,
+            None => match unsure(first, others) {
+                None => false,
+                Some((column, why)) => {
+                    let (file, cell) = (file.display(), &first[column]);
+                    let column = column + 1;
+                    return Err(Failure::new(format!("`{file}`, line {line} has numbers as a row would, but `{cell}` in column {column} may be a name: {why}"))
+                        .help(format!("say {} or {}", help.header[0], help.header[1])));
+                }
+            },
+        };
+        if named {
+            header = Some(first.iter().map(str::to_owned).collect());
+            rows.remove(0);
+        }
     }
-    Ok(Table { file: file.to_owned(), header, width, cells: Cells::Text(rows) })
+    Ok(Table { file: file.to_owned(), header, width, cells: Cells::Text(rows), help })
+}
+
+fn is_number(cell: &str) -> bool {
+    cell.parse::<f64>().is_ok()
+}
+
+/// Where a first line with numbers in it has a word that may be a column's name, and why: numbers
+/// stand below, or only other words, and those again and again, as classes do.
+fn unsure(first: &StringRecord, others: &[(u64, StringRecord)]) -> Option<(usize, &'static str)> {
+    let is_word = |cell: &str| !is_number(cell) && !says_nothing(cell);
+    first.iter().enumerate().filter(|(_, cell)| is_word(cell)).find_map(|(column, name)| {
+        let below = || others.iter().filter_map(|(_, record)| record.get(column));
+        if below().next().is_some_and(|cell| is_number(cell) && !says_nothing(cell)) {
+            return Some((column, "a number follows it"));
+        }
+        let kinds: BTreeSet<&str> = below().collect();
+        (!kinds.contains(name) && kinds.len() < others.len())
+            .then_some((column, "no other row has it, and what they have comes again"))
+    })
 }
 
 /// Where records are. The `csv` crate counts lines too, but places a record before the empty lines

@@ -2,7 +2,7 @@ use super::*;
 use crate::data::ColumnChoice;
 
 fn table(text: &[u8], options: &Options) -> Result<Table, Failure> {
-    read(Path::new("a.csv"), text, options)
+    read(Path::new("a.csv"), text, options, &crate::train::part::DATA_HELP)
 }
 
 /// Header and cells of a text.
@@ -25,6 +25,31 @@ fn a_first_line_without_numbers_is_a_header() {
     assert_eq!([said(true), said(false)], [1, 2]);
     // What editors on Windows put before everything else is not part of a name.
     assert_eq!(cells("\u{feff}a,b\r\n1,2\r\n").0.unwrap(), ["a", "b"]);
+}
+
+/// Names that are numbers, as pandas gives them, among names that are not.
+#[test]
+fn a_first_line_that_may_be_names_or_a_row_is_asked_about() {
+    let said = |text: &str| table(text.as_bytes(), &Options::default()).map(|table| table.rows());
+    for (text, expected) in [
+        ("0,1,species\n1,2,x\n3,4,y\n5,6,x\n", "`species` in column 3 may be a name: no other row"),
+        ("\n2019,total\n1,2\n", "line 2 has numbers as a row would, but `total` in column 2"),
+        ("0,total\n1,2\n3,4\n", "may be a name: a number follows it"),
+    ] {
+        let error = said(text).unwrap_err();
+        assert!(error.to_string().contains(expected), "{text}{error}");
+        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        assert_eq!(help, "say `header = true` or `header = false` under [data]");
+        for (header, rows) in [(true, 1), (false, 0)] {
+            let options = Options { header: Some(header), separator: None };
+            let lines = text.trim().lines().count();
+            assert_eq!(table(text.as_bytes(), &options).unwrap().rows(), lines - rows);
+        }
+    }
+    // Words that come again, gaps, and names of rows.
+    for text in ["1,x\n2,y\n3,x\n", "1,?\n2,3\n", "1,nan\n2,3\n", "1,ann\n2,bob\n3,cy\n", "1,x\n"] {
+        assert_eq!(said(text).unwrap(), text.lines().count(), "{text}");
+    }
 }
 
 #[test]

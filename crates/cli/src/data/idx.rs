@@ -1,7 +1,7 @@
 //! IDX files, the format of MNIST: a magic number with dtype and rank, the extents, and the
 //! elements, all big-endian.
 
-use super::table::{Cells, Table};
+use super::table::{Cells, Help, Table};
 use crate::error::Failure;
 use std::io::Read;
 use std::path::Path;
@@ -12,7 +12,7 @@ pub fn begins(begin: &[u8]) -> bool {
 }
 
 /// Reads a whole file. The first dimension counts the rows; the others are the columns.
-pub fn read(file: &Path, mut reader: impl Read) -> Result<Table, Failure> {
+pub fn read(file: &Path, mut reader: impl Read, help: &'static Help) -> Result<Table, Failure> {
     let cannot = |error| Failure::file("read", file, &error);
     let damaged = |problem: String| {
         Failure::new(format!("`{}` is no whole IDX file: {problem}", file.display()))
@@ -64,8 +64,8 @@ pub fn read(file: &Path, mut reader: impl Read) -> Result<Table, Failure> {
         0xd => each(&bytes, f32::from_be_bytes),
         _ => each(&bytes, |b| f64::from_be_bytes(b) as f32),
     };
-    let cells = Cells::numbers(values, dtype == 8);
-    Ok(Table { file: file.to_owned(), header: None, width, cells })
+    let cells = Cells::Numbers { values, bytes: dtype == 8 };
+    Ok(Table { file: file.to_owned(), header: None, width, cells, help })
 }
 
 fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn read_bytes(bytes: &[u8]) -> Result<Table, Failure> {
-        read(Path::new("a.idx"), bytes)
+        read(Path::new("a.idx"), bytes, &crate::train::part::DATA_HELP)
     }
 
     #[test]

@@ -15,6 +15,23 @@ pub struct Table {
     /// How many columns there are.
     pub width: usize,
     pub cells: Cells,
+    /// How whoever had it read can say more.
+    pub help: &'static Help,
+}
+
+/// How to say more about a file: with keys of a training file, or with flags.
+#[derive(Debug)]
+pub struct Help {
+    /// What says that the first line names the columns, and what that it does not.
+    pub header: [&'static str; 2],
+    /// What says which array is meant.
+    pub array: &'static str,
+    /// What to do about a cell without a value.
+    pub missing: &'static str,
+    /// About one that is text.
+    pub no_number: &'static str,
+    /// About one beyond `f32`.
+    pub too_large: &'static str,
 }
 
 /// The cells of a table, row by row.
@@ -25,8 +42,6 @@ pub enum Cells {
     /// As an array has them.
     Numbers {
         values: Vec<f32>,
-        /// Whether all are whole numbers that are exact in `f32`.
-        whole: bool,
         /// Whether they are bytes, as in pictures.
         bytes: bool,
     },
@@ -41,16 +56,6 @@ pub enum Cells {
 pub enum ColumnChoice {
     Name(String),
     Number(i64),
-}
-
-impl Cells {
-    /// The elements of an array; `bytes` if they were bytes.
-    pub fn numbers(values: Vec<f32>, bytes: bool) -> Cells {
-        // Beyond that, neighbours are one `f32`, and so would be two classes.
-        const EXACT: f32 = (1u32 << 24) as f32;
-        let whole = values.iter().all(|value| value.fract() == 0.0 && value.abs() < EXACT);
-        Cells::Numbers { values, whole, bytes }
-    }
 }
 
 impl Table {
@@ -101,7 +106,7 @@ impl Table {
         let file = self.file.display();
         let Some(header) = &self.header else {
             return Err(Failure::new(format!("`{file}` does not name its columns, so none is `{name}`"))
-                .help("give the column's number: 1 is the first, -1 the last; or, if the first line does have the names, `header = true` under [data]"));
+                .help(format!("give the column's number: 1 is the first, -1 the last; or, if the first line does have the names, say {}", self.help.header[0])));
         };
         let places: Vec<usize> = (0..header.len()).filter(|&at| header[at] == name).collect();
         match places[..] {
@@ -126,18 +131,28 @@ impl Table {
     pub fn word(&self, row: usize, column: usize) -> String {
         match &self.cells {
             Cells::Text(rows) => rows[row].1.get(column).unwrap_or_default().to_owned(),
-            Cells::Numbers { values, .. } => values[row * self.width + column].to_string(),
+            // -0 is 0.
+            Cells::Numbers { values, .. } => (values[row * self.width + column] + 0.0).to_string(),
+        }
+    }
+
+    /// Whether a cell can be a class: text can, and numbers that are whole and exact in `f32`.
+    pub fn is_class(&self, row: usize, column: usize) -> bool {
+        // Beyond that, neighbours are one `f32`, and so would be two classes.
+        const EXACT: f32 = (1u32 << 24) as f32;
+        match &self.cells {
+            Cells::Text(_) => true,
+            Cells::Numbers { values, .. } => {
+                let value = values[row * self.width + column];
+                value.fract() == 0.0 && value.abs() < EXACT
+            }
         }
     }
 
     /// Whether a cell has no value.
     pub fn is_missing(&self, row: usize, column: usize) -> bool {
-        const MISSING: [&str; 6] = ["", "?", "na", "n/a", "nan", "null"];
         match &self.cells {
-            Cells::Text(rows) => {
-                let text = rows[row].1.get(column).unwrap_or_default();
-                MISSING.iter().any(|missing| text.eq_ignore_ascii_case(missing))
-            }
+            Cells::Text(rows) => says_nothing(rows[row].1.get(column).unwrap_or_default()),
             Cells::Numbers { values, .. } => values[row * self.width + column].is_nan(),
         }
     }
@@ -159,15 +174,14 @@ impl Table {
             self.missing(row, column)
         } else {
             Failure::new(format!("{place} is {}, which no `f32` holds", self.word(row, column)))
-                .help("correct it, or leave the column out")
+                .help(self.help.too_large)
         })
     }
 
     /// The failure that a cell has no value.
     pub fn missing(&self, row: usize, column: usize) -> Failure {
         let place = self.place(row, column);
-        Failure::new(format!("{place} has no value"))
-            .help("fill it in; or leave out the rows without a value (`missing = \"skip\"` under [data]) or the column (`ignore`)")
+        Failure::new(format!("{place} has no value")).help(self.help.missing)
     }
 
     fn no_number(&self, row: usize, column: usize, text: &str) -> Failure {
@@ -176,7 +190,7 @@ impl Table {
         }
         let shown: String = text.chars().take(40).collect();
         Failure::new(format!("{} is `{shown}`, not a number", self.place(row, column)))
-            .help("correct it; or leave the column out with `ignore` under [data], or write its kinds as numbers")
+            .help(self.help.no_number)
     }
 
     /// Where a cell is: file, line and column.
@@ -184,6 +198,12 @@ impl Table {
         let (file, row) = (self.file.display(), self.row_name(row));
         format!("`{file}`, {row}, {}", self.column_name(column))
     }
+}
+
+/// Whether a cell of a text has no value.
+pub fn says_nothing(cell: &str) -> bool {
+    const MISSING: [&str; 6] = ["", "?", "na", "n/a", "nan", "null"];
+    MISSING.iter().any(|missing| cell.eq_ignore_ascii_case(missing))
 }
 
 /// The name that a mistyped one was probably meant to be.

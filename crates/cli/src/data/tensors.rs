@@ -1,6 +1,6 @@
 //! Arrays in whatever a checkpoint may be too: `.npy`, `.npz`, safetensors.
 
-use super::table::{Cells, Table};
+use super::table::{Cells, Help, Table};
 use super::{listed, nearest};
 use crate::elements::Elements;
 use crate::error::Failure;
@@ -17,9 +17,9 @@ pub fn begins(begin: &[u8]) -> bool {
 
 /// Reads an array, by name if there are several. The first dimension counts the rows; the others
 /// are the columns.
-pub fn read(file: &Path, array: Option<&str>) -> Result<Table, Failure> {
+pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Table, Failure> {
     let checkpoint = Checkpoint::open(file)?;
-    let tensor = choose(&checkpoint, file, array)?;
+    let tensor = choose(&checkpoint, file, array, help)?;
     let TensorEntry { name, shape, dtype, .. } = tensor;
     let what = format!("`{}`, array `{name}`", file.display());
     let Some(mut elements) = Elements::of(&checkpoint, tensor) else {
@@ -39,23 +39,23 @@ pub fn read(file: &Path, array: Option<&str>) -> Result<Table, Failure> {
         }
         values.extend(piece.iter().map(|&value| value as f32));
     }
-    let cells = Cells::numbers(values, dtype.safetensors_name() == Some("U8"));
-    Ok(Table { file: file.to_owned(), header: None, width, cells })
+    let cells = Cells::Numbers { values, bytes: dtype.safetensors_name() == Some("U8") };
+    Ok(Table { file: file.to_owned(), header: None, width, cells, help })
 }
 
 fn choose<'a>(
     checkpoint: &'a Checkpoint,
     file: &Path,
     array: Option<&str>,
+    help: &Help,
 ) -> Result<&'a TensorEntry, Failure> {
     let file = file.display();
     let tensors = checkpoint.tensors();
     let names: Vec<String> = tensors.iter().map(|tensor| tensor.name.clone()).collect();
     match (array, tensors) {
         (None, [only]) => Ok(only),
-        (None, _) => Err(Failure::new(format!("`{file}` holds {} arrays", names.len())).help(
-            format!("say which is meant with `array`, and `labels_array` for the labels, under [data], or `--array`: {}", listed(&names)),
-        )),
+        (None, _) => Err(Failure::new(format!("`{file}` holds {} arrays", names.len()))
+            .help(format!("say which is meant with {}: {}", help.array, listed(&names)))),
         (Some(name), _) => checkpoint.tensor(name).ok_or_else(|| {
             let help = match nearest(name, names.iter().map(String::as_str)) {
                 Some(near) => format!("did you mean `{near}`?"),

@@ -1,7 +1,8 @@
 //! What a training file says, held against itself.
 
-use super::settings::{OptimizerName, ScheduleKind, Settings};
+use super::settings::{Loss, OptimizerName, ScheduleKind, Settings};
 use super::source::Source;
+use crate::description::Output;
 use crate::error::Failure;
 
 /// Refuses numbers out of their range, and keys that contradict or do nothing.
@@ -25,6 +26,18 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
                 "there are no rows that these are the labels of; give `validation_file` too",
             );
         }
+    }
+    if apart
+        && (data.labels.is_some() || data.labels_array.is_some())
+        && data.validation_labels.is_none()
+        && data.validation_labels_array.is_none()
+    {
+        let key =
+            if data.validation_file.is_some() { "validation_file" } else { "validation_array" };
+        return wrong(
+            &["data", key],
+            "the labels to train on are apart, so those of these rows are too; give `validation_labels` or `validation_labels_array`",
+        );
     }
     if data.validation.is_some_and(|share| !(0.0..1.0).contains(&share)) {
         return wrong(
@@ -58,6 +71,12 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if !(training.huber_delta.is_finite() && training.huber_delta > 0.0) {
         return wrong(&["training", "huber_delta"], "give a number above 0");
     }
+    if training.huber_delta != 1.0 && training.loss != Some(Loss::Huber) {
+        return wrong(
+            &["training", "huber_delta"],
+            "only huber has it; remove it, or give `loss = \"huber\"`",
+        );
+    }
     if !(0.0..1.0).contains(&training.label_smoothing) {
         return wrong(&["training", "label_smoothing"], "give at least 0 and below 1");
     }
@@ -71,6 +90,23 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
     }
     optimizer(source, settings)?;
     schedule(source, settings)
+}
+
+/// Refuses keys that do nothing for what is to be learned.
+pub fn check_task(source: &Source, settings: &Settings, output: &Output) -> Result<(), Failure> {
+    let wrong =
+        |keys: &[&str], message: &str| Err(source.failure(keys, message, "this does nothing"));
+    match output {
+        Output::Values(_) if settings.training.label_smoothing != 0.0 => wrong(
+            &["training", "label_smoothing"],
+            "a regression has no labels to smooth; remove it, or give `task = \"classification\"` under [data]",
+        ),
+        Output::Classes(_) if !settings.data.scale_targets => wrong(
+            &["data", "scale_targets"],
+            "classes are not scaled; remove it, or give `task = \"regression\"`",
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
@@ -101,6 +137,14 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
     }
     if optimizer.weight_decay.is_some_and(|decay| !(decay.is_finite() && decay >= 0.0)) {
         return wrong("weight_decay", "give a number of at least 0, such as 0.01");
+    }
+    let of_adamw = optimizer.name == OptimizerName::Adamw;
+    let decays = optimizer.weight_decay.map_or(of_adamw, |decay| decay > 0.0);
+    if !optimizer.no_decay.is_empty() && !decays {
+        return wrong(
+            "no_decay",
+            "there is no weight decay to except these from; remove it, or give `weight_decay`, such as 0.01",
+        );
     }
     if optimizer.momentum.is_some_and(|momentum| !(0.0..1.0).contains(&momentum)) {
         return wrong("momentum", "give at least 0 and below 1, such as 0.9");

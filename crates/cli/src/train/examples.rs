@@ -1,5 +1,6 @@
 //! From tables to rows with targets, to train and to validate on.
 
+use super::check::check_task;
 use super::part::{Part, input_columns, note_skipped};
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
@@ -37,6 +38,7 @@ impl Data {
         let mut notes = Vec::new();
         note_skipped(&mut notes, &part, &rows)?;
         let output = target::output(source, settings, &part, &targets, &rows)?;
+        check_task(source, settings, &output)?;
         let all = examples(&part, (&columns, &targets), &rows, &output)?;
         let (inputs, target) =
             (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));

@@ -2,9 +2,18 @@
 
 use super::settings::{DataSettings, Missing};
 use super::source::Source;
-use crate::data::{self, CsvOptions, ReadOptions, Table};
+use crate::data::{self, CsvOptions, Help, ReadOptions, Table};
 use crate::error::Failure;
 use std::path::{Path, PathBuf};
+
+/// How to say more about files of data.
+pub const DATA_HELP: Help = Help {
+    header: ["`header = true`", "`header = false` under [data]"],
+    array: "`array`, and `labels_array` for the labels, under [data]",
+    missing: "fill it in; or leave out the rows without a value (`missing = \"skip\"` under [data]) or the column (`ignore`)",
+    no_number: "correct it; or leave the column out with `ignore` under [data], or write its kinds as numbers",
+    too_large: "correct it, or leave the column out with `ignore` under [data]",
+};
 
 /// A file of inputs, and where their targets are.
 pub struct Part {
@@ -53,7 +62,8 @@ impl Part {
     ) -> Result<Part, Failure> {
         let read = |(file, array): Place<'_>| {
             let csv = CsvOptions { header: data.header, separator: data.separator };
-            data::read(&source.path(file), &ReadOptions { csv, array: array.clone() })
+            let array = array.clone();
+            data::read(&source.path(file), &ReadOptions { csv, array, help: &DATA_HELP })
         };
         let (inputs, labels) = (read(inputs)?, labels.map(read).transpose()?);
         if let Some(labels) = &labels

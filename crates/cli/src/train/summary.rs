@@ -67,7 +67,7 @@ impl Job {
         json!({
             "directory": self.directory.display().to_string(),
             "checkpoint": outcome.checkpoint.display().to_string(),
-            "losses": outcome.curve.display().to_string(),
+            "losses": outcome.curve.as_ref().map(|curve| curve.display().to_string()),
             "step": outcome.step,
             "seed": self.settings.seed,
             "resumed": outcome.restored,
@@ -88,8 +88,11 @@ pub fn print(out: &mut dyn Write, outcome: &Outcome) -> Result<(), Failure> {
             score::described(&outcome.scores)
         )?;
     }
-    let (checkpoint, curve) = (outcome.checkpoint.display(), outcome.curve.display());
-    Ok(writeln!(out, "newest checkpoint {checkpoint}, losses {curve}")?)
+    let losses = match &outcome.curve {
+        Some(curve) => format!(", losses {}", curve.display()),
+        None => String::new(),
+    };
+    Ok(writeln!(out, "newest checkpoint {}{losses}", outcome.checkpoint.display())?)
 }
 
 /// Names as a line shows them.

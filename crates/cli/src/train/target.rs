@@ -7,7 +7,7 @@ use crate::data::{Cells, ColumnChoice, Table};
 use crate::description::Output;
 use crate::error::Failure;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The columns of the targets: those that are said, else the last.
 pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<usize>, Failure> {
@@ -61,9 +61,13 @@ pub fn output(
             .failure(&["data", "target"], "a classification has one column of classes", "several")
             .help("name one column, or `task = \"regression\"`")),
         Task::Classification => {
-            if let Cells::Numbers { whole: false, .. } = table.cells {
-                let file = table.file.display();
-                return Err(Failure::new(format!("`{file}`, {name} holds numbers that are no classes: not whole, or of more than 24 bits"))
+            // Cells without a value are refused below.
+            let class =
+                |row: usize| table.is_missing(row, targets[0]) || table.is_class(row, targets[0]);
+            if let Some(&row) = rows.iter().find(|&&row| !class(row)) {
+                let (file, row_name) = (table.file.display(), table.row_name(row));
+                let word = table.word(row, targets[0]);
+                return Err(Failure::new(format!("`{file}`, {row_name}, {name} holds {word}, which is no class: it is not whole, or has more than 24 bits"))
                     .help("number the classes from 0, or say `task = \"regression\"` under [data]"));
             }
             let classes = classes(table, targets[0], rows)?;
@@ -83,12 +87,32 @@ pub fn output(
 
 /// The classes in a column: by number if all are numbers, else by name.
 fn classes(table: &Table, column: usize, rows: &[usize]) -> Result<Vec<String>, Failure> {
+    // Larger numbers may differ and be one `f64`.
+    const EXACT: f64 = (1u64 << 53) as f64;
     let mut classes = BTreeSet::new();
+    // Where each number is first, by its bits.
+    let mut spellings: BTreeMap<u64, (usize, String)> = BTreeMap::new();
     for &row in rows {
         if table.is_missing(row, column) {
             return Err(table.missing(row, column));
         }
-        classes.insert(table.word(row, column));
+        let word = table.word(row, column);
+        if classes.contains(&word) {
+            continue;
+        }
+        if let Ok(value) = word.parse::<f64>()
+            && value.abs() < EXACT
+        {
+            // -0 is 0.
+            let before = spellings.entry((value + 0.0).to_bits()).or_insert((row, word.clone()));
+            if before.1 != word {
+                let (file, name) = (table.file.display(), table.column_name(column));
+                let (first, other) = (table.row_name(before.0), table.row_name(row));
+                return Err(Failure::new(format!("`{file}`, {name}: `{}` in {first} and `{word}` in {other} are one number, but would be two classes", before.1))
+                    .help("write each class in one way"));
+            }
+        }
+        classes.insert(word);
     }
     let mut classes: Vec<String> = classes.into_iter().collect();
     let number = |class: &String| class.parse::<f64>().ok();
@@ -145,7 +169,6 @@ fn task(
         None if whole.iter().any(|&row| number(row).is_ok_and(|value| value.fract() != 0.0)) => {
             Ok(Task::Regression)
         }
-        None if part.labels.is_some() => Ok(Task::Classification),
         None => unsure("whole numbers"),
     }
 }

@@ -166,8 +166,18 @@ fn values_are_predicted_in_their_own_units() {
     assert!(error.contains("has no column `area`") && error.contains("`aera`?"), "{error}");
     let error = said("1,2\n3,4\n");
     assert!(error.contains("does not name its columns"), "{error}");
-    let error = said("area,rooms\n1,2\n3,\n");
-    assert!(error.contains("`wrong.csv`, line 3, column `rooms` has no value"), "{error}");
+    assert!(error.contains("if it has one, say `--header true`"), "{error}");
+    for (data, problem) in [
+        ("area,rooms\n1,2\n3,\n", "line 3, column `rooms` has no value"),
+        ("area,rooms\n1,2\n3,b\n", "line 3, column `rooms` is `b`, not a number"),
+        ("area,rooms\n1,2\n3,1e99\n", "line 3, column `rooms` is 1e99"),
+        ("area,0\n1,2\n", "line 1 has numbers as a row would"),
+    ] {
+        let error = said(data);
+        assert!(error.contains(problem) && error.contains("help:"), "{error}");
+        // Keys of the file that it was trained by are not here.
+        assert!(!error.contains("[data]") && !error.contains("`ignore`"), "{error}");
+    }
 }
 
 #[test]
@@ -292,7 +302,11 @@ fn rows_come_from_arrays_too() {
     assert!(error.contains("`data.safetensors` holds 2 arrays"), "{error}");
     let error = toml("array = \"X\"\n").failed();
     assert!(error.contains("has no array `X`") && error.contains("did you mean `x`?"), "{error}");
-    let value = json(&toml("array = \"x\"\nlabels_array = \"y\"\n").with(0));
+    // Whole numbers may be classes or values; only bytes are taken for classes.
+    let arrays = "array = \"x\"\nlabels_array = \"y\"\n";
+    let error = toml(arrays).failed();
+    assert!(error.contains("holds whole numbers: they may be classes or values"), "{error}");
+    let value = json(&toml(&format!("{arrays}task = \"classification\"\n")).with(0));
     assert_eq!(value["data"]["output"]["classes"], serde_json::json!(["0", "1"]));
     assert!(value["metrics"]["validation/accuracy"].as_f64().unwrap() >= 0.875, "{value}");
     let out = warmstart(
@@ -301,6 +315,72 @@ fn rows_come_from_arrays_too() {
     )
     .with(0);
     assert!(out.starts_with("40 rows predicted"), "{out}");
+}
+
+/// Classes in the last column of an array are in rows that are otherwise no whole numbers.
+#[test]
+fn classes_stand_in_a_column_of_an_array() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let train = |change: &dyn Fn(&mut Vec<f32>), data: &str| {
+        let mut cells: Vec<f32> = (0..30)
+            .flat_map(|row| [noise(2 * row), noise(2 * row + 1), (row % 3) as f32])
+            .collect();
+        change(&mut cells);
+        std::fs::write(at.join("x.npy"), npy("<f4", "(30, 3)", &floats(&cells))).unwrap();
+        let text = format!(
+            "[data]\nfile = \"x.npy\"\ntask = \"classification\"\n{data}[training]\nsteps = 1\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet", "--json"])
+    };
+    let skip = "missing = \"skip\"\n";
+    // Rows that are skipped may have anything; 0 may be -0.
+    let value = json(
+        &train(&|cells| (cells[0], cells[2], cells[11]) = (f32::NAN, 0.5, -0.0), skip).with(0),
+    );
+    assert_eq!(value["data"]["output"]["classes"], serde_json::json!(["0", "1", "2"]));
+    assert_eq!(value["data"]["rows"]["training"], 23);
+    // One step is no curve.
+    assert_eq!(value["losses"], serde_json::Value::Null);
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    assert!(!out.contains("loss.svg") && out.contains("newest checkpoint"), "{out}");
+    let error = train(&|cells| cells[5] = f32::NAN, "").failed();
+    assert!(error.contains("row 2, column 3 has no value"), "{error}");
+    for wrong in [0.5, f32::INFINITY, 16_777_216.0] {
+        let error = train(&|cells| cells[5] = wrong, skip).failed();
+        let expected = format!("row 2, column 3 holds {wrong}, which is no class");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+/// Inputs would otherwise be taken for labels, without a word.
+#[test]
+fn rows_to_validate_on_have_labels_apart_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let labels: Vec<u8> = (0..12).map(|row| row % 2).collect();
+    let x: Vec<u8> = (0..12).map(|row| row * 20).collect();
+    idx(at, "y.gz", &[12], &labels);
+    for width in [1, 2] {
+        // As many columns as there are of labels, and more.
+        let rows: Vec<u8> = x.iter().flat_map(|&x| vec![x; width as usize]).collect();
+        idx(at, "x.gz", &[12, width], &rows);
+        idx(at, "v.gz", &[12, width], &rows);
+        let text = "[data]\nfile = \"x.gz\"\nlabels = \"y.gz\"\nvalidation_file = \"v.gz\"\n";
+        write(at, "run.toml", text);
+        let error = warmstart(at, &["train", "run.toml"]).failed();
+        assert!(
+            error.contains("`data.validation_file`: the labels to train on are apart"),
+            "{error}"
+        );
+        assert!(error.contains("give `validation_labels` or `validation_labels_array`"), "{error}");
+    }
+    let text =
+        "[data]\nfile = \"x.npz\"\narray = \"x\"\nlabels_array = \"y\"\nvalidation_array = \"v\"\n";
+    write(at, "run.toml", text);
+    let error = warmstart(at, &["train", "run.toml"]).failed();
+    assert!(error.contains("`data.validation_array`: the labels to train on are apart"), "{error}");
 }
 
 /// An array as NumPy writes it.

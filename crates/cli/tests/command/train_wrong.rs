@@ -15,7 +15,7 @@ const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
 #[test]
 fn mistakes_in_the_file_are_shown_where_they_are() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 17] = [
+    let cases: [(&str, &[&str]); 21] = [
         (
             "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
             &[
@@ -47,6 +47,22 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         (
             "[data]\nfile = \"data.csv\"\n[optimizer]\nmomentum = 0.9\n",
             &["`optimizer.momentum`: only sgd has it"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[optimizer]\nno_decay = [\"bias\"]\n",
+            &["`optimizer.no_decay`: there is no weight decay to except these from"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[training]\nhuber_delta = 2.0\n",
+            &["`training.huber_delta`: only huber has it", "run.toml:4:15"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\nscale_targets = false\n",
+            &["`data.scale_targets`: classes are not scaled", "run.toml:3:17"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\ntarget = \"a\"\nignore = [\"class\"]\ntask = \"regression\"\n[training]\nlabel_smoothing = 0.1\n",
+            &["`training.label_smoothing`: a regression has no labels to smooth"],
         ),
         (
             "[data]\nfile = \"data.csv\"\n[schedule]\nkind = \"step\"\nevery = 5\n",
@@ -116,6 +132,14 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         let error = error(directory.path(), data, plain);
         assert!(error.contains(expected), "{data}{error}\nis not\n{expected}");
         assert!(error.contains("help:"), "{error}");
+    }
+    let classes = "[data]\nfile = \"data.csv\"\ntask = \"classification\"\n";
+    for (data, expected) in [
+        ("a,c\n1,1\n2,2\n3,1.0\n", "column `c`: `1` in line 2 and `1.0` in line 4 are one number"),
+        ("a,c\n1,-0\n2,x\n3,0\n4,x\n", "`-0` in line 2 and `0` in line 4 are one number"),
+    ] {
+        let error = error(directory.path(), data, classes);
+        assert!(error.contains(expected), "{data}{error}\nis not\n{expected}");
     }
     // The same file, with what the message says.
     let data = "a,b,c\n1,2,x\n3,NaN,y\n5,6,x\n7,8,y\n9,1,x\n1,1,y\n2,2,x\n";
