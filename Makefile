@@ -59,10 +59,13 @@ bench: ## run the benchmarks (ARGS="name" picks some)
 	@scripts/set-up.sh
 	cargo bench -p warmstart-benches -- $(ARGS)
 
+PEERS = warmstart meganeura burn runner
+
 bench-peers: ## run the same work in warmstart, meganeura, burn and PyTorch; writes benches/peers/RESULTS.md
 	@scripts/set-up.sh
 	@benches/peers/set-up.sh
-	cd benches/peers && cargo build --release
+	@# Each by itself, so that no arm gets features of a dependency that only another asks for.
+	cd benches/peers && for program in $(PEERS); do cargo build --release -p peers-$$program || exit; done
 	cd benches/peers && target/release/peers-runner $(ARGS)
 
 bench-peers-build: ## measure build time and size of each arm of bench-peers, from nothing (an hour)

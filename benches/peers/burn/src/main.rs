@@ -76,7 +76,7 @@ impl LinearLayer for BurnLinear {
 
     fn read(&mut self) -> Outcome<Vec<f32>> {
         let y = self.y.clone().ok_or("nothing was run")?;
-        Ok(y.try_into_data()?.into_vec()?)
+        Ok(y.try_into_data()?.as_slice()?.to_vec())
     }
 }
 
@@ -122,8 +122,8 @@ impl TrainedMlp for BurnMlp {
 
     fn loss(&mut self) -> Outcome<f32> {
         let loss = self.loss.clone().ok_or("nothing was run")?;
-        let values: Vec<f32> = loss.try_into_data()?.into_vec()?;
-        values.first().copied().ok_or_else(|| "the loss is empty".into())
+        let data = loss.try_into_data()?;
+        data.as_slice()?.first().copied().ok_or_else(|| "the loss is empty".into())
     }
 
     fn wait(&mut self) -> Outcome<()> {

@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::arms::{Arm, Run};
 use crate::results::{Key, Results};
 use peers_common::{ALL, Row};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
 
@@ -20,6 +20,8 @@ pub struct Settings {
     pub cold_rounds: usize,
     /// First steps with the caches of each cold one.
     pub warm_rounds: usize,
+    /// Whether caches begin empty. Else those of the last such pass serve again, tuning included.
+    pub fresh_caches: bool,
 }
 
 impl Settings {
@@ -30,6 +32,7 @@ impl Settings {
         limit: Duration::from_secs(4),
         cold_rounds: 3,
         warm_rounds: 2,
+        fresh_caches: true,
     };
 
     /// To see that all works, and roughly how fast.
@@ -39,12 +42,14 @@ impl Settings {
         limit: Duration::from_secs(1),
         cold_rounds: 1,
         warm_rounds: 2,
+        fresh_caches: false,
     };
 }
 
 /// Runs the rows whose names contain one of the parts, or all.
 pub fn run(arms: &[Arm], settings: &Settings, parts: &[String]) -> Outcome<Results> {
-    let caches = kept_caches()?;
+    let fresh = settings.fresh_caches.then(tempfile::tempdir).transpose()?;
+    let caches = fresh.as_ref().map_or_else(kept_caches, |folder| Ok(folder.path().to_owned()))?;
     let picked = |row: &Row| parts.is_empty() || parts.iter().any(|part| row.name().contains(part));
     let rows = || ALL.into_iter().filter(picked);
     let mut results = Results::default();
@@ -73,7 +78,7 @@ fn first_steps(results: &mut Results, arms: &[Arm], settings: &Settings) -> Outc
             let key = if warm == 0 { Key::Cold } else { Key::Warm };
             for index in 0..arms.len() {
                 let index = (index + round) % arms.len();
-                one(results, arms, index, key, settings, &folders[index].path().to_owned());
+                one(results, arms, index, key, settings, folders[index].path());
             }
         }
     }
@@ -87,7 +92,7 @@ fn one(
     index: usize,
     key: Key,
     settings: &Settings,
-    caches: &PathBuf,
+    caches: &Path,
 ) {
     let arm = &arms[index];
     if arm.missing().is_some() || results.failed(key, index) {
@@ -115,8 +120,8 @@ fn one(
     }
 }
 
-/// The folder in which caches stay from pass to pass, for all but the first steps. It is not in the
-/// project: burn would keep its tuning in the project's `target`.
+/// The folder in which caches stay from one quick pass to the next, for all but the first steps. It
+/// is not in the project: burn would keep its tuning in the project's `target`.
 fn kept_caches() -> Outcome<PathBuf> {
     let user = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));

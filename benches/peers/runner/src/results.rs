@@ -89,6 +89,12 @@ impl Results {
         self.cells.get(&(key.to_string(), arm))
     }
 
+    /// Whether any arm was asked for a key.
+    pub fn has(&self, key: Key) -> bool {
+        let key = key.to_string();
+        self.cells.keys().any(|(name, _)| *name == key)
+    }
+
     /// Whether an arm failed at a key.
     pub fn failed(&self, key: Key, arm: usize) -> bool {
         self.cell(key, arm).is_some_and(|cell| cell.failure.is_some())
