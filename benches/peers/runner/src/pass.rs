@@ -66,7 +66,7 @@ pub fn run(arms: &[Arm], settings: &Settings, parts: &[String]) -> Outcome<Resul
     if rows().any(|row| row == Row::FirstStep) {
         first_steps(&mut results, arms, settings)?;
     }
-    results.compare(arms);
+    results.compare(arms[0].name);
     Ok(results)
 }
 

@@ -1,6 +1,5 @@
 //! What was measured, and whether all arms computed the same.
 
-use crate::arms::Arm;
 use peers_common::{Answer, Row};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,8 +125,8 @@ impl Results {
         self.cells.entry((key.to_string(), arm)).or_default().failure = Some(failure);
     }
 
-    /// Fails the cells whose results are not those of the first arm.
-    pub fn compare(&mut self, arms: &[Arm]) {
+    /// Fails the cells whose results are not those of the first arm, which has this name.
+    pub fn compare(&mut self, name: &str) {
         let first = |cells: &BTreeMap<(String, usize), Cell>, key: &String| {
             cells.get(&(key.clone(), 0)).and_then(|cell| cell.checks.first().cloned())
         };
@@ -141,8 +140,7 @@ impl Results {
             if farthest <= TOLERANCE {
                 self.difference = self.difference.max(farthest);
             } else if cell.failure.is_none() {
-                let first = arms[0].name;
-                let failure = format!("its results differ from those of {first} by {farthest:.2e}");
+                let failure = format!("its results differ from those of {name} by {farthest:.2e}");
                 cell.failure = Some(failure);
             }
         }
@@ -168,6 +166,25 @@ mod tests {
         let cell = Cell { seconds: vec![4.0, 1.0, 2.0, 9.0], ..Cell::default() };
         assert_eq!(cell.median(), Some(3.0));
         assert_eq!(cell.spread(), (1.0, 9.0));
+    }
+
+    fn answer(check: f64) -> Answer {
+        let (arm, row, adapter) = (String::new(), String::new(), String::new());
+        Answer { arm, row, adapter, seconds: vec![1.0], check: vec![check], peak_bytes: None }
+    }
+
+    #[test]
+    fn an_arm_that_computes_something_else_is_not_compared() {
+        let mut results = Results::default();
+        for (arm, check) in [2.0, 2.0005, 2.1].into_iter().enumerate() {
+            results.add(Key::Warm, arm, vec![1.0], &answer(check));
+        }
+        results.compare("first");
+        assert_eq!(results.ratio(Key::Warm, 1), Some(1.0));
+        assert!((results.difference - 0.0005).abs() < 1e-9, "{}", results.difference);
+        assert_eq!(results.ratio(Key::Warm, 2), None);
+        let failures: Vec<_> = results.failures().map(|(_, arm, failure)| (arm, failure)).collect();
+        assert_eq!(failures, [(2, "its results differ from those of first by 1.00e-1")]);
     }
 
     #[test]
