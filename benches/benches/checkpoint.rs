@@ -1,6 +1,7 @@
-//! How fast weights come and go: initializing, saving and restoring 16 MiB in 16 variables.
+//! How fast weights come and go: initializing, saving and restoring 16 MiB in 16 variables; and how
+//! long a plan of 10,000 variables takes that does not close.
 //!
-//! Every measured section ends with waiting for the device.
+//! Every measured section that uses the device ends with waiting for it.
 
 use criterion::{BatchSize, Criterion, SamplingMode, Throughput};
 use std::error::Error;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use warmstart_benches::{announce, drain, mebibytes};
 use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, save};
 use warmstart_gpu::{Gpu, Overwrite, Session};
+use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -86,6 +88,64 @@ fn restoring(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
     Ok(())
 }
 
+/// Plans of a model of 10,000 variables (weights and biases of layers in blocks), whose inference
+/// looks for rules. `scopes`: three rules mend all. `unlike`: no name has anything to do with
+/// another. `like`: names are all alike, numbers differ, and shapes fit everywhere.
+fn inferring(criterion: &mut Criterion) -> Outcome {
+    const LAYERS: usize = 5_000;
+    type Name = fn(usize, &str) -> String;
+    let cases: [(&str, Name, Name); 3] = [
+        (
+            "scopes",
+            |n, part| format!("module.backbone.block_{}.layer_{}.{part}", n / 10, n % 10),
+            |n, part| format!("encoder/block_{}/layer_{}/{part}", n / 10, n % 10),
+        ),
+        (
+            "unlike",
+            |n, part| format!("{:016x}.{part}", (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            |n, part| format!("{:x}/{part}_of", (n as u64 + 7).wrapping_mul(0xd1b5_4a32_d192_ed03)),
+        ),
+        (
+            "like",
+            |n, part| format!("layer_{}/sub_{}/{part}", n % 97, n / 97),
+            |n, part| format!("layer_{}/sub_{}/{part}", n / 97 + 3, n % 97),
+        ),
+    ];
+    let variables = |name: Name| -> Vec<Variable> {
+        let variable = |name: String, shape: &[usize]| Variable {
+            name,
+            shape: Shape::from(shape.to_vec()),
+            dtype: DType::F32,
+            initializer: Initializer::Zeros,
+            role: Role::Trainable,
+            location: Location::caller(),
+        };
+        (0..LAYERS)
+            .flat_map(|n| [(n, "weight", &[4, 4][..]), (n, "bias", &[4])])
+            .map(|(n, part, shape)| variable(name(n, part), shape))
+            .collect()
+    };
+    let directory = tempfile::tempdir()?;
+    let mut group = criterion.benchmark_group("plan/10000");
+    group.sampling_mode(SamplingMode::Flat);
+    let gpu = Gpu::new()?;
+    for (case, in_file, in_model) in cases {
+        let file = directory.path().join(format!("{case}.safetensors"));
+        let mut session = Session::new(&gpu);
+        session.declare(&variables(in_file))?;
+        session.initialize_missing(1)?;
+        save(&session, &file, &SaveOptions::new())?;
+        let (checkpoint, model) = (Checkpoint::open(&file)?, variables(in_model));
+        let plan = checkpoint.plan_for(&model, &RestoreOptions::new());
+        println!("plan/10000/{case}: {} suggestions", plan.suggestions().len());
+        group.bench_function(case, |bencher| {
+            bencher.iter(|| checkpoint.plan_for(&model, &RestoreOptions::new()));
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
 fn main() -> Outcome {
     let mut criterion = Criterion::default()
         .sample_size(10)
@@ -96,6 +156,7 @@ fn main() -> Outcome {
     initialize(&mut criterion, &gpu)?;
     saving(&mut criterion, &gpu)?;
     restoring(&mut criterion, &gpu)?;
+    inferring(&mut criterion)?;
     criterion.final_summary();
     Ok(())
 }

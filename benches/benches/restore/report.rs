@@ -2,6 +2,7 @@
 
 use crate::arms::{Arm, Memory, Work, arms};
 use crate::resources::Sample;
+use crate::ways::Way;
 use crate::workload::Workload;
 use std::error::Error;
 use warmstart_gpu::Gpu;
@@ -24,10 +25,16 @@ impl Rates {
 }
 
 /// Whether an arm is a ceiling of another: the same file read into the same kind of memory by as
-/// many threads, without a device.
+/// many threads, without a device; of a save, writing as much.
 fn is_ceiling(other: &Arm, arm: &Arm) -> bool {
-    let memory = if arm.memory == Memory::Live { Memory::Touched } else { arm.memory };
-    let reads = matches!(other.work, Work::Plain(_));
+    if arm.work == Work::Save || arm.work == Work::Write {
+        return other.work == Work::Write;
+    }
+    let memory = match arm.memory {
+        Memory::Fresh => Memory::Fresh,
+        _ => Memory::Touched,
+    };
+    let reads = matches!(other.work, Work::Plain(Way::Read | Way::Map));
     reads && other.memory == memory && other.cold == arm.cold
 }
 

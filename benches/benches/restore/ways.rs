@@ -1,7 +1,6 @@
 //! Ways from a file into memory: the sources that a restore reads from, and the ceilings, which are
 //! the same reads without a device.
 
-use std::cell::RefCell;
 use std::error::Error;
 use std::fs::File;
 use std::io;
@@ -16,11 +15,13 @@ use warmstart_gpu::ByteSource;
 pub enum Way {
     /// `pread` into the destination.
     Read,
-    /// `pread` into so many bytes of scratch, crc32c of them, and a copy into the destination.
-    Summed(usize),
+    /// `pread` into the destination in pieces that stay in the cache, and crc32c of each.
+    Summed,
     /// A copy out of a mapping of the file.
     Map,
 }
+
+const PIECE: usize = 256 << 10;
 
 /// A file to be read in one of the ways. Its checksum is made where the way makes one, and not
 /// compared: making it is the work.
@@ -33,16 +34,12 @@ pub struct Source {
     pub refuses: bool,
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 impl Source {
     pub fn new(file: &File, way: Way) -> io::Result<Source> {
         // SAFETY: nothing truncates the benchmark's own file while it runs.
         let map = match way {
             Way::Map => Some(unsafe { memmap2::Mmap::map(file)? }),
-            Way::Read | Way::Summed(_) => None,
+            Way::Read | Way::Summed => None,
         };
         let sum = AtomicU32::new(0);
         Ok(Source { file: file.try_clone()?, map, way, sum, refuses: false })
@@ -56,21 +53,19 @@ impl ByteSource for Source {
             into.copy_from_slice(&map[at..at + into.len()]);
             return Ok(());
         }
-        let Way::Summed(size) = self.way else { return self.file.read_exact_at(into, offset) };
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut at = offset;
-            let mut sum = 0;
-            for piece in into.chunks_mut(size) {
-                scratch.resize(scratch.len().max(piece.len()), 0);
-                let scratch = &mut scratch[..piece.len()];
-                self.file.read_exact_at(scratch, at)?;
-                sum = crc32c::crc32c_append(sum, scratch);
-                piece.copy_from_slice(scratch);
-                at += piece.len() as u64;
-            }
-            self.sum.fetch_xor(sum, Ordering::Relaxed);
-            Ok(())
-        })
+        if self.way == Way::Read {
+            return self.file.read_exact_at(into, offset);
+        }
+        // Only in the host's own memory, so that it may be read.
+        let mut at = offset;
+        let mut sum = 0;
+        for piece in into.chunks_mut(PIECE) {
+            self.file.read_exact_at(piece, at)?;
+            sum = crc32c::crc32c_append(sum, piece);
+            at += piece.len() as u64;
+        }
+        self.sum.fetch_xor(sum, Ordering::Relaxed);
+        Ok(())
     }
 
     fn finish(&self) -> io::Result<()> {

@@ -3,8 +3,10 @@
 use crate::arms::{Arm, Memory, Work};
 use crate::resources::{Sample, make_cold, make_warm, measure};
 use crate::ways::{Source, Way, fill};
+use memmap2::MmapMut;
 use std::error::Error;
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use warmstart_benches::drain;
@@ -25,10 +27,10 @@ pub struct Workload {
     pub bytes: u64,
     /// The pieces in which a restore reads: at most 8 MiB.
     pieces: Vec<(u64, usize)>,
-    /// Memory for the plain arms.
-    touched: Vec<u8>,
+    /// Memory for the plain arms. Pages, as a copy's speed depends on how both ends lie in theirs.
+    touched: MmapMut,
     /// Memory to copy from.
-    content: Vec<u8>,
+    content: MmapMut,
 }
 
 impl Workload {
@@ -64,7 +66,10 @@ impl Workload {
             mebibytes => format!("{count} x {mebibytes} MiB"),
         };
         let file = File::open(&path)?;
-        let (touched, content) = (vec![1; bytes as usize], vec![2; bytes as usize]);
+        let mut touched = MmapMut::map_anon(bytes as usize)?;
+        let mut content = MmapMut::map_anon(bytes as usize)?;
+        touched.fill(1);
+        content.fill(2);
         Ok(Workload { name, variables, path, file, offsets, bytes, pieces, touched, content })
     }
 
@@ -89,6 +94,11 @@ impl Workload {
             return Ok(session);
         }
         session.declare(&self.variables)?;
+        if memory == Memory::Initialized {
+            session.initialize_missing(1)?;
+            drain(gpu)?;
+            return Ok(session);
+        }
         let mut source = Source::new(&self.file, Way::Read)?;
         // A restore that fails at the very end leaves no value behind.
         source.refuses = memory == Memory::Touched;
@@ -160,9 +170,33 @@ impl Workload {
                 sample
             }
             Work::Naive => self.naive(arm, gpu)?,
+            Work::Write => self.write()?,
+            Work::Save => {
+                let session = self.session(gpu, arm.memory)?;
+                let saved = self.path.with_extension("saved.safetensors");
+                measure(|| {
+                    save(&session, &saved, &SaveOptions::new())?;
+                    Ok(None)
+                })?
+            }
         };
         drain(gpu)?;
         Ok(sample)
+    }
+
+    /// The steps of a save but for getting the bytes from the device.
+    fn write(&self) -> Outcome<Sample> {
+        let (temporary, target) =
+            (self.path.with_extension("new"), self.path.with_extension("old"));
+        let directory = File::open(self.path.parent().ok_or("a file lies in a directory")?)?;
+        measure(|| {
+            let mut file = File::create(&temporary)?;
+            self.content.chunks(1 << 20).try_for_each(|piece| file.write_all(piece))?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &target)?;
+            directory.sync_all()?;
+            Ok(None)
+        })
     }
 
     fn prepare(&self, arm: &Arm) -> Outcome<()> {
@@ -189,7 +223,7 @@ impl Workload {
                 let bytes = self.bytes as usize;
                 let mut kept = None;
                 let sample = measure(|| {
-                    let fresh = kept.insert(memmap2::MmapMut::map_anon(bytes)?);
+                    let fresh = kept.insert(MmapMut::map_anon(bytes)?);
                     fill(fresh, &self.pieces, read)?;
                     Ok(None)
                 });

@@ -5,6 +5,7 @@
 //! about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 
+mod arbitrary;
 mod names;
 mod problem;
 mod renaming;

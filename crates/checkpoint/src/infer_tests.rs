@@ -285,6 +285,23 @@ fn nonsense_is_not_suggested() {
 }
 
 #[test]
+fn scopes_that_many_others_fit_as_well_are_not_suggested() {
+    let name = |n: u64, factor: u64| format!("{:016x}", (n + 1).wrapping_mul(factor));
+    let (mut file, mut model) = (Vec::new(), Vec::new());
+    for n in 0..30 {
+        let from = name(n, 0x9e37_79b9_7f4a_7c15);
+        let to = name(n, 0xd1b5_4a32_d192_ed03);
+        file.extend([tensor(&format!("{from}/w"), &[4, 4]), tensor(&format!("{from}/b"), &[4])]);
+        model.extend([variable(&format!("{to}/w"), &[4, 4]), variable(&format!("{to}/b"), &[4])]);
+    }
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert!(all.is_empty(), "{all:#?}");
+    // With a single scope left on each side there is no doubt.
+    let (all, _) = inferred(&file[..2], &model[..2], &BTreeMap::new());
+    assert_eq!(all.len(), 1, "{all:#?}");
+}
+
+#[test]
 fn square_matrices_follow_their_siblings_and_are_told() {
     let file: [Named<'_>; 3] = [("fc1.weight", &[3, 4]), ("fc2.weight", &[3, 3]), ("e", &[5, 5])];
     let model: [Named<'_>; 3] = [("fc1/weight", &[4, 3]), ("fc2/weight", &[3, 3]), ("e", &[5, 5])];

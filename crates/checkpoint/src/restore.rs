@@ -207,13 +207,24 @@ impl TensorSource<'_> {
     }
 }
 
-impl ByteSource for TensorSource<'_> {
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+impl TensorSource<'_> {
+    fn read(&self, offset: u64, into: &mut [u8], cached: bool) -> io::Result<()> {
         let read = match &self.summed {
+            Some(summed) if cached => summed.read_at_cached(offset, into),
             Some(summed) => summed.read_at(offset, into),
             None => self.file.read_tensor(self.tensor, offset, into),
         };
         read.map_err(|error| self.tell(error))
+    }
+}
+
+impl ByteSource for TensorSource<'_> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(offset, into, false)
+    }
+
+    fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(offset, into, true)
     }
 
     fn finish(&self) -> io::Result<()> {

@@ -1,12 +1,18 @@
-//! Copies of variables, kept on the device until a restore is known to have succeeded.
+//! How variables get their values back if a restore fails. What an initializer made it can make
+//! again, bit by bit; anything else is copied aside on the device until the restore has succeeded.
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::store::{ALIGNMENT, VariableSlice};
+use crate::initialize::{Job, Prepared};
+use crate::store::{ALIGNMENT, Entry, VariableSlice};
+
+/// Of smaller variables a copy takes less time than what a dispatch needs.
+const SMALLEST_MADE_AGAIN: u64 = 64 << 10;
 
 /// Values of variables, aside.
 pub(crate) struct Backup {
     copies: Vec<Copy>,
+    initializers: Option<Prepared>,
 }
 
 /// Bytes of an arena and their place in a buffer of the backup.
@@ -53,11 +59,24 @@ impl Run {
 }
 
 impl Backup {
-    /// Copies the values aside. Also submits whatever writes are queued, so that the variables can
-    /// be mapped afterwards.
-    pub fn take(gpu: &Gpu, slices: &[&VariableSlice]) -> Result<Backup, GpuError> {
+    /// Sees to it that [`Backup::put_back`] needs nothing but the device. Also submits whatever
+    /// writes are queued, so that the variables can be mapped afterwards.
+    pub fn take(gpu: &Gpu, entries: &[&Entry]) -> Result<Backup, GpuError> {
+        let mut jobs = Vec::new();
+        let mut slices = Vec::new();
+        for entry in entries {
+            let large = entry.slice.bytes >= SMALLEST_MADE_AGAIN;
+            match large.then(|| Job::again(entry)).flatten() {
+                Some(job) => jobs.push(job),
+                None => slices.push(&entry.slice),
+            }
+        }
+        let initializers = match jobs.is_empty() {
+            true => None,
+            false => Some(Prepared::new(gpu, &jobs)?),
+        };
         let limit = gpu.limits().max_buffer_size;
-        let runs = Run::all(slices);
+        let runs = Run::all(&slices);
         let mut sizes: Vec<u64> = Vec::new();
         let places: Vec<(usize, u64)> = runs
             .iter()
@@ -83,7 +102,7 @@ impl Backup {
             .zip(places)
             .map(|(run, (index, at))| Copy { run, buffer: buffers[index].clone(), at })
             .collect();
-        let backup = Backup { copies };
+        let backup = Backup { copies, initializers };
         backup.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
             encoder.copy_buffer_to_buffer(&run.arena, run.from, buffer, *at, run.bytes());
         })?;
@@ -96,7 +115,10 @@ impl Backup {
         let submission = self.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
             encoder.copy_buffer_to_buffer(buffer, *at, &run.arena, run.from, run.bytes());
         })?;
-        gpu.wait(submission)
+        match &self.initializers {
+            Some(initializers) => gpu.wait(initializers.submit(gpu)?),
+            None => gpu.wait(submission),
+        }
     }
 
     fn copy(

@@ -12,19 +12,46 @@ const LARGEST_PIECE: u64 = 8 << 20;
 /// However little is allowed, a staging buffer below this would only cost time.
 pub(crate) const SMALLEST_STAGING: u64 = 4096;
 
-/// A part of a variable that fits one staging buffer.
-#[derive(Clone, Copy)]
-struct Piece<'a> {
+/// A part of a variable and its place in a staging buffer.
+struct Segment<'a> {
     name: &'a str,
     slice: &'a VariableSlice,
     start: u64,
     bytes: u64,
+    at: u64,
 }
 
-impl Piece<'_> {
-    fn padded(&self) -> u64 {
-        self.bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
+/// What one staging buffer takes: a part of a large variable, or many small ones.
+struct Batch<'a> {
+    segments: Vec<Segment<'a>>,
+    bytes: u64,
+}
+
+fn padded(bytes: u64) -> u64 {
+    bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
+}
+
+/// Packs variables into batches of at most `capacity`, a whole number of words, in order.
+fn batches<'a>(entries: &[&'a Entry], capacity: u64) -> Vec<Batch<'a>> {
+    let mut batches: Vec<Batch<'a>> = Vec::new();
+    for entry in entries {
+        let (name, slice) = (entry.info.name(), &entry.slice);
+        let mut start = 0;
+        loop {
+            if batches.last().is_none_or(|batch| batch.bytes >= capacity) {
+                batches.push(Batch { segments: Vec::new(), bytes: 0 });
+            }
+            let batch = batches.last_mut().expect("one was pushed if there was none");
+            let bytes = (capacity - batch.bytes).min(slice.bytes - start);
+            batch.segments.push(Segment { name, slice, start, bytes, at: batch.bytes });
+            batch.bytes += padded(bytes);
+            start += bytes;
+            if start == slice.bytes {
+                break;
+            }
+        }
     }
+    batches
 }
 
 /// Two staging buffers: the device copies into one while the host empties the other.
@@ -39,15 +66,20 @@ struct Copy {
     mapping: Mapping,
 }
 
-impl<'a> Downloads<'a> {
-    fn start(&self, turn: usize, piece: Piece<'_>) -> Result<Copy, GpuError> {
+const WHAT: &str = "reading variables";
+
+impl Downloads<'_> {
+    fn start(&self, turn: usize, batch: &Batch<'_>) -> Result<Copy, GpuError> {
         let staging = &self.staging[turn];
-        let (submission, mapping) = self.gpu.checked("reading a variable", |device| {
+        let (submission, mapping) = self.gpu.checked(WHAT, |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
-            let from = piece.slice.offset + piece.start;
-            encoder.copy_buffer_to_buffer(&piece.slice.buffer, from, staging, 0, piece.padded());
+            for segment in batch.segments.iter().filter(|segment| segment.bytes > 0) {
+                let (from, bytes) = (segment.slice.offset + segment.start, padded(segment.bytes));
+                let arena = &segment.slice.buffer;
+                encoder.copy_buffer_to_buffer(arena, from, staging, segment.at, bytes);
+            }
             let submission = self.gpu.queue().submit([encoder.finish()]);
-            (submission, Mapping::start(staging, wgpu::MapMode::Read, 0, piece.padded()))
+            (submission, Mapping::start(staging, wgpu::MapMode::Read, 0, batch.bytes))
         })?;
         Ok(Copy { submission, mapping })
     }
@@ -56,23 +88,35 @@ impl<'a> Downloads<'a> {
         &self,
         turn: usize,
         copy: Copy,
-        piece: Piece<'_>,
+        batch: &Batch<'_>,
         sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
     ) -> Result<(), SessionError> {
         self.gpu.wait(copy.submission)?;
-        let what = "reading a variable";
-        copy.mapping.finish(self.gpu, what)?;
+        copy.mapping.finish(self.gpu, WHAT)?;
         let staging = &self.staging[turn];
         let written = {
-            let view = staging.get_mapped_range(..piece.padded()).map_err(|error| {
-                GpuError::Internal { what: what.to_owned(), message: error.to_string() }
+            let view = staging.get_mapped_range(..batch.bytes).map_err(|error| {
+                GpuError::Internal { what: WHAT.to_owned(), message: error.to_string() }
             })?;
-            // A variable is at most one binding, 2^32 bytes, and a piece far less.
-            sink(piece.name, &view[..piece.bytes as usize])
+            hand_out(batch, &view, sink)
         };
         staging.unmap();
-        written.map_err(|source| SessionError::Sink { name: piece.name.to_owned(), source })
+        written
     }
+}
+
+/// Hands each segment's part of a batch's bytes to the sink.
+fn hand_out(
+    batch: &Batch<'_>,
+    bytes: &[u8],
+    sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
+) -> Result<(), SessionError> {
+    batch.segments.iter().try_for_each(|segment| {
+        // A batch fits in memory, and so do offsets in it.
+        let (from, to) = (segment.at as usize, (segment.at + segment.bytes) as usize);
+        sink(segment.name, &bytes[from..to])
+            .map_err(|source| SessionError::Sink { name: segment.name.to_owned(), source })
+    })
 }
 
 /// Hands the bytes of each variable to `sink`, in order and in pieces; an empty variable gets one
@@ -82,46 +126,33 @@ pub(crate) fn download(
     entries: &[&Entry],
     sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<(), SessionError> {
-    let largest = entries.iter().map(|entry| entry.slice.padded()).max().unwrap_or(0);
+    let total: u64 = entries.iter().map(|entry| entry.slice.padded()).sum();
     let affordable = (gpu.staging_bytes() / 2).max(SMALLEST_STAGING);
-    let capacity = largest.min(LARGEST_PIECE).min(affordable).max(1);
-    let capacity = capacity.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
-    let pieces = entries.iter().flat_map(|entry| {
-        let slice = &entry.slice;
-        let name = entry.info.name();
-        (0..slice.bytes.max(1)).step_by(capacity as usize).map(move |start| Piece {
-            name,
-            slice,
-            start,
-            bytes: capacity.min(slice.bytes - start),
-        })
-    });
+    let capacity = padded(total.min(LARGEST_PIECE).min(affordable).max(1));
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
     let mut downloads = Downloads { gpu, staging: Vec::new() };
-    let mut under_way: Option<(usize, Copy, Piece<'_>)> = None;
-    let mut turn = 0;
-    for piece in pieces {
-        let next = if piece.bytes == 0 {
-            None
-        } else {
-            if downloads.staging.len() <= turn {
-                downloads.staging.push(gpu.buffer("staging for reading", capacity, usage)?);
-            }
-            let copy = downloads.start(turn, piece)?;
-            turn = 1 - turn;
-            Some((1 - turn, copy, piece))
-        };
-        if let Some((turn, copy, piece)) = under_way.take() {
-            downloads.finish(turn, copy, piece, sink)?;
+    let batches = batches(entries, capacity);
+    let mut under_way: Option<(usize, Copy, &Batch<'_>)> = None;
+    for (index, batch) in batches.iter().enumerate() {
+        let turn = index % 2;
+        let empty = batch.bytes == 0;
+        if !empty && downloads.staging.len() <= turn {
+            downloads.staging.push(gpu.buffer("staging for reading", capacity, usage)?);
         }
-        match next {
-            Some(copy) => under_way = Some(copy),
-            None => sink(piece.name, &[])
-                .map_err(|source| SessionError::Sink { name: piece.name.to_owned(), source })?,
+        let next = match empty {
+            true => None,
+            false => Some((turn, downloads.start(turn, batch)?, batch)),
+        };
+        if let Some((turn, copy, batch)) = std::mem::replace(&mut under_way, next) {
+            downloads.finish(turn, copy, batch, sink)?;
+        }
+        // Variables without elements, behind a full batch or alone.
+        if empty {
+            hand_out(batch, &[], sink)?;
         }
     }
-    if let Some((turn, copy, piece)) = under_way {
-        downloads.finish(turn, copy, piece, sink)?;
+    if let Some((turn, copy, batch)) = under_way {
+        downloads.finish(turn, copy, batch, sink)?;
     }
     Ok(())
 }

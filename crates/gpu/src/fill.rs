@@ -20,6 +20,16 @@ pub trait ByteSource: Sync {
     /// If not all bytes could be read.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()>;
 
+    /// As [`ByteSource::read_at`], where `into` is ordinary memory of the host and may be read as
+    /// well: who sums up what is read needs no memory of its own for it. Asked instead of
+    /// [`ByteSource::read_at`] on adapters that are the CPU itself.
+    ///
+    /// # Errors
+    /// If not all bytes could be read.
+    fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, into)
+    }
+
     /// Called once for each [`Fill`] from this source, after all its bytes were read and before
     /// its value counts: the place to compare a checksum.
     ///

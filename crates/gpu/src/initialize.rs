@@ -6,6 +6,7 @@ use crate::origin::Origin;
 use crate::session::{Session, write};
 use crate::store::Entry;
 use bytemuck::{Pod, Zeroable};
+use std::sync::Arc;
 use warmstart_graph::{
     DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
 };
@@ -151,94 +152,128 @@ impl Parameters {
 /// Four elements an invocation, 64 invocations a group, as in `initialize.wgsl`.
 const ELEMENTS_PER_GROUP: u32 = 256;
 
-/// A variable and how its values are made.
-struct Job<'a> {
+/// A variable and how the device makes its values.
+pub(crate) struct Job<'a> {
     entry: &'a Entry,
     /// The kernel's constants.
     constants: [(&'static str, f64); 2],
     parameters: Parameters,
 }
 
+impl<'a> Job<'a> {
+    /// Nothing if the host makes the values.
+    fn new(entry: &'a Entry, recipe: &Recipe) -> Option<Job<'a>> {
+        let variable = &entry.info.variable;
+        let (kind, parameters) = Parameters::of(recipe)?;
+        // A variable is at most one binding: fewer than 2^32 elements.
+        let elements = variable.shape.elements() as u32;
+        let half = f64::from(u8::from(variable.dtype == DType::F16));
+        let constants = [("KIND", f64::from(kind)), ("HALF", half)];
+        Some(Job { entry, constants, parameters: Parameters { elements, ..parameters } })
+    }
+
+    /// How the device makes the value that a variable has now; nothing if it cannot.
+    pub fn again(entry: &'a Entry) -> Option<Job<'a>> {
+        let Origin::Initialized { initializer, seed } = &entry.info.origin else { return None };
+        if *initializer != entry.info.variable.initializer {
+            return None;
+        }
+        Job::new(entry, &Recipe::of(&entry.info.variable, *seed).ok()?)
+    }
+}
+
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
     let mut jobs: Vec<Job<'_>> = Vec::new();
-    for entry in entries {
+    for entry in entries.iter().filter(|entry| entry.slice.bytes > 0) {
         let variable = &entry.info.variable;
-        if entry.slice.bytes == 0 {
-            continue;
-        }
         let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
-        match (Parameters::of(&recipe), recipe) {
-            (Some((kind, parameters)), _) => {
-                // A variable is at most one binding: fewer than 2^32 elements.
-                let elements = variable.shape.elements() as u32;
-                let half = f64::from(u8::from(variable.dtype == DType::F16));
-                let constants = [("KIND", f64::from(kind)), ("HALF", half)];
-                let parameters = Parameters { elements, ..parameters };
-                jobs.push(Job { entry, constants, parameters });
-            }
-            (None, recipe) => {
-                write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
-            }
+        match Job::new(entry, &recipe) {
+            Some(job) => jobs.push(job),
+            None => write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?,
         }
     }
-    if jobs.is_empty() {
-        gpu.checked("initializing variables", |_| gpu.queue().submit([]))?;
-        return Ok(());
-    }
-    dispatch(gpu, &jobs)?;
+    Prepared::new(gpu, &jobs)?.submit(gpu)?;
     Ok(())
 }
 
-fn dispatch(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<(), GpuError> {
-    let what = "initializing variables";
-    let source = [HALF, INITIALIZE].concat();
-    let mut pipelines = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        pipelines.push(gpu.pipeline("initialize", &source, &job.constants)?);
-    }
-    let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
-    let size = size_of::<Parameters>();
-    let mut uniforms = vec![0u8; jobs.len() * stride];
-    for (place, Job { parameters, .. }) in uniforms.chunks_exact_mut(stride).zip(jobs) {
-        place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
-    }
-    let upload = |label, bytes: &[u8], usage| {
-        let usage = usage | wgpu::BufferUsages::COPY_DST;
-        let buffer = gpu.buffer(label, bytes.len() as u64, usage)?;
-        gpu.checked(label, |_| gpu.queue().write_buffer(&buffer, 0, bytes))?;
-        Ok::<_, GpuError>(buffer)
-    };
-    let uniforms = upload("initializer parameters", &uniforms, wgpu::BufferUsages::UNIFORM)?;
-    let table = bytemuck::cast_slice(normal_table());
-    let table = upload("normal quantiles", table, wgpu::BufferUsages::STORAGE)?;
-    let widest = gpu.limits().max_compute_workgroups_per_dimension;
-    gpu.checked(what, |device| {
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (index, (job, pipeline)) in jobs.iter().zip(&pipelines).enumerate() {
-            let Job { entry, parameters, .. } = job;
-            let resources = [
-                binding(&uniforms, (index * stride) as u64, size as u64),
-                table.as_entire_binding(),
-                entry.slice.binding(),
-            ];
-            let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-                .zip(resources)
-                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-                .collect();
-            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(entry.info.name()),
-                layout: &pipeline.get_bind_group_layout(0),
-                entries: &entries,
-            });
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, &group, &[]);
-            let groups = parameters.elements.div_ceil(ELEMENTS_PER_GROUP);
-            let wide = groups.min(widest);
-            pass.dispatch_workgroups(wide, groups.div_ceil(wide), 1);
+/// All that the device needs to make values: what is left is to have it do so.
+pub(crate) struct Prepared(Vec<Dispatch>);
+
+struct Dispatch {
+    pipeline: Arc<wgpu::ComputePipeline>,
+    group: wgpu::BindGroup,
+    workgroups: (u32, u32),
+}
+
+const WHAT: &str = "initializing variables";
+
+impl Prepared {
+    pub fn new(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<Prepared, GpuError> {
+        if jobs.is_empty() {
+            return Ok(Prepared(Vec::new()));
         }
-        drop(pass);
-        gpu.queue().submit([encoder.finish()]);
-    })
+        let source = [HALF, INITIALIZE].concat();
+        let mut pipelines = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            pipelines.push(gpu.pipeline("initialize", &source, &job.constants)?);
+        }
+        let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
+        let size = size_of::<Parameters>();
+        let mut uniforms = vec![0u8; jobs.len() * stride];
+        for (place, Job { parameters, .. }) in uniforms.chunks_exact_mut(stride).zip(jobs) {
+            place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
+        }
+        let upload = |label, bytes: &[u8], usage| {
+            let usage = usage | wgpu::BufferUsages::COPY_DST;
+            let buffer = gpu.buffer(label, bytes.len() as u64, usage)?;
+            gpu.checked(label, |_| gpu.queue().write_buffer(&buffer, 0, bytes))?;
+            Ok::<_, GpuError>(buffer)
+        };
+        let uniforms = upload("initializer parameters", &uniforms, wgpu::BufferUsages::UNIFORM)?;
+        let table = bytemuck::cast_slice(normal_table());
+        let table = upload("normal quantiles", table, wgpu::BufferUsages::STORAGE)?;
+        let widest = gpu.limits().max_compute_workgroups_per_dimension;
+        let dispatch =
+            |device: &wgpu::Device, index, job: &Job<'_>, pipeline: Arc<wgpu::ComputePipeline>| {
+                let Job { entry, parameters, .. } = job;
+                let resources = [
+                    binding(&uniforms, (index * stride) as u64, size as u64),
+                    table.as_entire_binding(),
+                    entry.slice.binding(),
+                ];
+                let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+                    .zip(resources)
+                    .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+                    .collect();
+                let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(entry.info.name()),
+                    layout: &pipeline.get_bind_group_layout(0),
+                    entries: &entries,
+                });
+                let groups = parameters.elements.div_ceil(ELEMENTS_PER_GROUP);
+                let wide = groups.min(widest);
+                Dispatch { pipeline, group, workgroups: (wide, groups.div_ceil(wide)) }
+            };
+        gpu.checked(WHAT, |device| {
+            let each = jobs.iter().zip(pipelines).enumerate();
+            each.map(|(index, (job, pipeline))| dispatch(device, index, job, pipeline)).collect()
+        })
+        .map(Prepared)
+    }
+
+    /// Has the device make the values, after whatever writes are queued.
+    pub fn submit(&self, gpu: &Gpu) -> Result<wgpu::SubmissionIndex, GpuError> {
+        gpu.checked(WHAT, |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for Dispatch { pipeline, group, workgroups: (x, y) } in &self.0 {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, group, &[]);
+                pass.dispatch_workgroups(*x, *y, 1);
+            }
+            drop(pass);
+            gpu.queue().submit([encoder.finish()])
+        })
+    }
 }

@@ -37,7 +37,7 @@ impl Mapping {
     }
 }
 
-/// Mapped memory that is written and never read. (`wgpu::WriteOnly` of a slice is the same, but does
+/// Mapped memory that is written and, unless the adapter is the CPU, never read. (`wgpu::WriteOnly` of a slice is the same, but does
 /// not go from thread to thread.)
 pub(crate) struct MappedBytes<'a>(&'a mut [u8]);
 
@@ -70,7 +70,11 @@ impl<'a> MappedBytes<'a> {
     }
 
     /// Reads from a source until the memory is full.
-    pub fn read_from(self, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
-        source.read_at(offset, self.0)
+    pub fn read_from(self, gpu: &Gpu, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
+        match gpu.summary().device_type {
+            // Its memory is the host's.
+            wgpu::DeviceType::Cpu => source.read_at_cached(offset, self.0),
+            _ => source.read_at(offset, self.0),
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::fill::{Fill, LeadingRows, Target};
 use crate::mapped::MappedBytes;
 use crate::origin::{Missing, Origin};
 use crate::session::Session;
-use crate::store::{Entry, VariableSlice};
+use crate::store::Entry;
 use crate::{convert, initialize, plain};
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -36,7 +36,8 @@ impl Session {
     ///
     /// All or nothing: if anything fails, every variable that had a value has it still, and no
     /// origin changes. (A variable without a value may be left with other bytes; it still has no
-    /// value.) To that end, variables with a value are first copied aside on the device.
+    /// value.) To that end, variables with a value are first copied aside on the device, except
+    /// large ones whose value an initializer can make again.
     ///
     /// `progress` is called with the number of bytes read so far, which only grows, from any of
     /// the reading threads. Reading takes no memory where variables can be mapped and need no
@@ -73,8 +74,8 @@ impl Session {
             .copied()
             .filter(|&index| self.store.entries()[index].info.origin.has_value())
             .collect();
-        let slices: Vec<&VariableSlice> =
-            valued.iter().map(|&index| &self.store.entries()[index].slice).collect();
+        let replaced: Vec<&Entry> =
+            valued.iter().map(|&index| &self.store.entries()[index]).collect();
         let mut grown: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
         for (fill, &index) in fills.iter().zip(&indices) {
             if let Some(LeadingRows { seed, .. }) = fill.leading {
@@ -82,7 +83,7 @@ impl Session {
             }
         }
         let bytes = targets.iter().map(Target::source_bytes).sum();
-        let backup = Backup::take(&self.gpu, &slices)?;
+        let backup = Backup::take(&self.gpu, &replaced)?;
         let mut submissions = 1 + grown.len() as u64;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // The leading rows are then written over these.
@@ -170,11 +171,8 @@ impl Job<'_> {
     ) -> Result<(), SessionError> {
         let bytes = into.len();
         let offset = target.fill.offset.saturating_add(start);
-        into.read_from(target.fill.source, offset).map_err(|source| SessionError::Source {
-            name: target.fill.variable.to_owned(),
-            offset,
-            bytes,
-            source,
+        into.read_from(self.gpu, target.fill.source, offset).map_err(|source| {
+            SessionError::Source { name: target.fill.variable.to_owned(), offset, bytes, source }
         })?;
         // The report is made under the lock, so that reports come in order.
         let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);

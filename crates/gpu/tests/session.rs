@@ -180,15 +180,29 @@ fn a_sink_that_fails_is_named() {
 #[test]
 fn snapshots_come_in_order_and_whole() {
     let mut session = Session::new(&gpu());
-    let sizes = [("small", 3usize), ("empty", 0), ("large", 5_000_001), ("last", 64)];
+    // `full` takes whole staging buffers, so that `nothing` is alone behind them.
+    let full = 2 << 20;
+    let sizes = [
+        ("small", 3),
+        ("empty", 0),
+        ("large", 5_000_001),
+        ("full", full),
+        ("nothing", 0),
+        ("last", 64),
+    ];
     session.declare(&sizes.map(|(name, n)| variable(name, [n], Initializer::Zeros))).unwrap();
     for (name, n) in sizes {
         session.assign(name, &TensorData::new([n], ramp(n)).unwrap()).unwrap();
     }
-    let wanted = ["last", "large", "empty", "small"];
+    for wanted in [&["last", "large", "empty", "small"][..], &["full", "nothing"], &["nothing"]] {
+        whole_and_in_order(&session, wanted);
+    }
+}
+
+fn whole_and_in_order(session: &Session, wanted: &[&str]) {
     let mut got: Vec<(String, Vec<u8>)> = Vec::new();
     session
-        .snapshot_read(&wanted, &mut |name, piece| {
+        .snapshot_read(wanted, &mut |name, piece| {
             assert!(piece.len() <= 8 << 20);
             match got.last_mut() {
                 Some((last, bytes)) if last == name => bytes.extend_from_slice(piece),

@@ -1,5 +1,6 @@
 //! Trying rules out: a whole plan says what they restore, and only that is suggested.
 
+use super::arbitrary::{Entry, is_arbitrary};
 use super::lacks;
 use super::names::{Name, digits, name_likeness, parts_alike, parts_same};
 use super::roles::Kind;
@@ -118,7 +119,7 @@ impl<'a> Trials<'a> {
         rules: Vec<Rule>,
         notes: Vec<String>,
     ) -> Option<Trial> {
-        let Matching { outcomes, rules: uses, .. } = self.matching(&rules)?;
+        let Matching { outcomes, rules: uses, unexpected, .. } = self.matching(&rules)?;
         if uses[self.rules.len()..].iter().any(|used| used.touched == 0) {
             return None;
         }
@@ -152,8 +153,24 @@ impl<'a> Trials<'a> {
         }
         let trial =
             Trial { rules, name_rules: names, restored: pairs.len(), mismatched, pairs, notes };
-        (trial.gain() > 0 && self.slots_follow(&outcomes, &trial) && !self.crosses(&trial))
-            .then_some(trial)
+        (trial.gain() > 0
+            && self.slots_follow(&outcomes, &trial)
+            && !self.crosses(&trial)
+            && !self.arbitrary(&trial, &outcomes, &unexpected))
+        .then_some(trial)
+    }
+
+    fn arbitrary(&self, trial: &Trial, outcomes: &[Outcome], unexpected: &[usize]) -> bool {
+        let tensor =
+            |index: usize| -> Entry<'a> { (&self.tensors[index].name, &self.tensors[index].shape) };
+        let variable = |index: usize| -> Entry<'a> {
+            (&self.variables[index].name, &self.variables[index].shape)
+        };
+        let pairs: Vec<_> = trial.pairs.iter().map(|(&v, &t)| (variable(v), tensor(t))).collect();
+        let missing: Vec<usize> =
+            (0..outcomes.len()).filter(|&index| lacks(&outcomes[index])).collect();
+        let tensors = unexpected.iter().map(|&index| tensor(index));
+        is_arbitrary(&pairs, tensors, missing.into_iter().map(variable))
     }
 
     /// Whether two variables that fit each other's tensors would clearly be more like them by name:
