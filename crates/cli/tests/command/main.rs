@@ -4,6 +4,7 @@ mod convert;
 mod devices;
 mod diff;
 mod graph;
+mod help;
 mod inspect;
 mod latest;
 mod plan;
