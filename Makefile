@@ -1,6 +1,6 @@
 # Every target first runs scripts/set-up.sh, which brings what the machine lacks.
 
-.PHONY: help demo examples test test-long lint unit doc bench adapter fmt
+.PHONY: help demo examples test test-long lint unit doc bench bench-peers bench-peers-build adapter fmt
 .DEFAULT_GOAL := help
 
 # rustup's place, for shells that have not read its profile yet.
@@ -21,7 +21,7 @@ SEED ?= 1
 ARGS ?=
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="..." passes arguments on:  make unit ARGS="name"'
 	@echo '                                   make demo STEPS=2000 ARGS="runs/another"'
@@ -58,6 +58,19 @@ doc: ## build the API documentation, warnings denied
 bench: ## run the benchmarks (ARGS="name" picks some)
 	@scripts/set-up.sh
 	cargo bench -p warmstart-benches -- $(ARGS)
+
+PEERS = warmstart meganeura burn runner
+
+bench-peers: ## run the same work in warmstart, meganeura, burn and PyTorch; writes benches/peers/RESULTS.md
+	@scripts/set-up.sh
+	@benches/peers/set-up.sh
+	@# Each by itself, so that no arm gets features of a dependency that only another asks for.
+	cd benches/peers && for program in $(PEERS); do cargo build --release -p peers-$$program || exit; done
+	cd benches/peers && target/release/peers-runner $(ARGS)
+
+bench-peers-build: ## measure build time and size of each arm of bench-peers, from nothing (an hour)
+	@scripts/set-up.sh
+	benches/peers/build-costs.sh
 
 fmt: ## format all Rust files
 	@scripts/set-up.sh --lint

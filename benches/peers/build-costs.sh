@@ -1,0 +1,27 @@
+#!/bin/sh
+# Measures what building costs: each arm's release build from an empty target folder, how many crates
+# are compiled for it, and its size without symbols. Writes build-costs.tsv, which the report shows.
+# It takes long (burn alone half an hour on two cores), and is true only when nothing else runs.
+set -eu
+cd "$(dirname "$0")"
+
+cargo fetch
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+written=$folder/build-costs.tsv
+echo "# arm	crates	seconds	bytes" >"$written"
+
+for arm in warmstart meganeura burn; do
+    crates=$(cargo tree -p "peers-$arm" -e normal,build --prefix none --format '{p}' |
+        sort -u | wc -l)
+    start=$(date +%s)
+    cargo build --release -p "peers-$arm" --target-dir "$folder/$arm"
+    seconds=$(($(date +%s) - start))
+    program=$folder/$arm/release/peers-$arm
+    strip "$program"
+    bytes=$(wc -c <"$program")
+    printf '%s\t%d\t%d\t%d\n' "$arm" "$crates" "$seconds" "$bytes" >>"$written"
+    rm -rf "${folder:?}/$arm"
+done
+mv "$written" build-costs.tsv
+cat build-costs.tsv

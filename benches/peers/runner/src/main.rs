@@ -1,0 +1,51 @@
+//! Runs the comparison: starts the arms in turn, holds their results against each other, and writes
+//! `RESULTS.md` and `results.svg` into the current folder.
+//!
+//! `runner [PART...]` runs only rows whose names contain one of the parts. `PEERS_QUICK=1` makes a
+//! short pass; `PEERS_OUT` names another folder to write into.
+
+mod arms;
+mod build_costs;
+mod chart;
+mod machine;
+mod pass;
+mod report;
+mod results;
+
+use arms::Arm;
+use machine::Machine;
+use pass::Settings;
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let parts: Vec<String> = env::args().skip(1).collect();
+    let settings = if env::var_os("PEERS_QUICK").is_some_and(|value| value != "0") {
+        Settings::QUICK
+    } else {
+        Settings::FULL
+    };
+    let mut machine = Machine::look();
+    println!("{machine}");
+    let arms = Arm::all()?;
+    let results = pass::run(&arms, &settings, &parts)?;
+    machine.look_again();
+
+    let report = report::Report {
+        arms: &arms,
+        machine: &machine,
+        settings: &settings,
+        results: &results,
+        build_costs: build_costs::read("build-costs.tsv")?,
+    };
+    let text = report.to_string();
+    println!("\n{text}");
+    let folder = env::var_os("PEERS_OUT").map_or_else(PathBuf::new, PathBuf::from);
+    fs::write(folder.join("RESULTS.md"), text)?;
+    chart::draw(&folder.join("results.svg"), &arms, &results)?;
+    println!("Written: {}", folder.join("RESULTS.md").display());
+    Ok(())
+}
