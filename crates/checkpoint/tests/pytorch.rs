@@ -349,6 +349,15 @@ fn what_is_around_the_tensors_is_passed_over() {
     for (name, number) in [("parameter", 0), ("attributes", 1), ("list.1", 2), ("list.3.deep", 3)] {
         assert_eq!(value(&checkpoint, checkpoint.tensor(name).unwrap()), f32s([number]), "{name}");
     }
+    // What is no tensor costs little, however deep it lies and however long its name is.
+    let flags = dict(&[(&"a long name".repeat(9), list(&vec![b"\x88".to_vec(); 100_000]))]);
+    let flags = dict(&[("flags", flags), ("w", of("0"))]);
+    assert_eq!(names(&opened(&flags, &storages)), ["w"]);
+    // As in Python, the later of two values of a key counts.
+    let twice = dict(&[("w", of("0")), ("v", of("1")), ("w", of("2")), ("v", int(1))]);
+    let twice = opened(&twice, &storages);
+    assert_eq!(names(&twice), ["w"]);
+    assert_eq!(value(&twice, &twice.tensors()[0]), f32s([2]));
     // A tensor by itself is named after its file.
     let alone = opened(&of("0"), &storages);
     assert_eq!(names(&alone), ["model"]);

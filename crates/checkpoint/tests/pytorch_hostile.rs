@@ -187,6 +187,8 @@ fn nonsense_is_refused_where_it_stands() {
         ([class(), b"K\x01R".to_vec()].concat(), "without a tuple"),
         (call(class(), &[]), "called that cannot be"),
         ([class(), b"}b".to_vec()].concat(), "attributes"),
+        ([one(), b"(".to_vec(), one(), b"K\0)))tb".to_vec()].concat(), "given other elements"),
+        ([text("numpy.dtypes"), text(&"F".repeat(257)), b"\x93".to_vec()].concat(), "256 bytes"),
         (b"K\x01Q".to_vec(), "not described by a tuple"),
         (id(int(7), int(4)), "described differently"),
         (id(text("0"), int(-1)), "described differently"),
@@ -263,6 +265,11 @@ fn bombs_do_not_go_off() {
         [rebuild, b"q\x01".to_vec(), float, b"q\x02".to_vec(), axes, b"q\x03".to_vec()].concat();
     pickle.extend(again.repeat(1000));
     assert!(matches!(refused_pickle(&pickle), PyTorchError::Pickle { .. }));
+    // One tensor of as many axes as there may be, in many places.
+    let axes = [b"q\x09".to_vec(), list(&vec![b"h\x09".to_vec(); 88])].concat();
+    let wide = tensor(storage("torch.FloatStorage", "0", 4), 0, &[1; 64], &[0; 64]);
+    let wide = [wide, axes, b"q\x08".to_vec(), list(&vec![b"h\x08".to_vec(); 88])].concat();
+    assert_eq!(refused_pickle(&wide), PyTorchError::TooMany);
     // A memo of far numbers, and one of many.
     let far =
         [b"N".to_vec(), b"r\xff\xff\xff\xff".to_vec(), b"j\xff\xff\xff\xff".to_vec()].concat();
