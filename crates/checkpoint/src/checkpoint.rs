@@ -95,7 +95,7 @@ impl Checkpoint {
     /// compared here; [`Checkpoint::verify`] does.
     ///
     /// # Errors
-    /// [`CheckpointError::Read`], [`CheckpointError::CutShort`].
+    /// [`CheckpointError::Read`], [`CheckpointError::CutShort`], [`CheckpointError::Inflate`].
     pub fn read(
         &self,
         tensor: &TensorEntry,

@@ -93,6 +93,7 @@ impl Checkpoint {
         floats: Option<FloatDType>,
     ) -> Result<Converted, CheckpointError> {
         let file = file.as_ref();
+        self.open_file().forget_sums();
         let targets = self.targets(file, rules, floats)?;
         let written: HashMap<&str, &Target<'_>> =
             targets.iter().map(|target| (target.name.as_str(), target)).collect();

@@ -161,6 +161,18 @@ pub enum CheckpointError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A compressed entry of an archive is no longer what was compressed.
+    #[error("checkpoint `{}`: tensor `{tensor}` lies in a compressed entry that cannot be inflated from offset {offset} in the entry on ({source}): its bytes are damaged. No variable was changed: copy the file again, or use another checkpoint", .file.display())]
+    Inflate {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Where the failing read began in the entry, in inflated bytes.
+        offset: u64,
+        /// What is wrong with the bytes.
+        source: io::Error,
+    },
     /// The session refused.
     #[error("checkpoint `{}`: {source}", .file.display())]
     Session {

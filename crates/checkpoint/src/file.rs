@@ -13,19 +13,23 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 /// A file that holds tensors.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     pub path: PathBuf,
     pub file: Box<dyn ReadAt>,
+    /// Where in the file it lies, if it is a compressed entry of an archive. Its own offsets count
+    /// inflated bytes.
+    pub compressed: Option<u64>,
 }
 
 impl DataFile {
     /// Opens a regular file, and tells its length.
     pub fn open(path: &Path) -> io::Result<(DataFile, u64)> {
         let (file, length) = open_regular(path)?;
-        Ok((DataFile { path: path.to_owned(), file: Box::new(file) }, length))
+        Ok((DataFile { path: path.to_owned(), file: Box::new(file), compressed: None }, length))
     }
 }
 
@@ -38,6 +42,12 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
         return Err(io::Error::other("it is not a regular file"));
     }
     Ok((file, about.len()))
+}
+
+/// Whether what inflates an entry failed because of the bytes, and not because of the disk.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
 /// A checkpoint of one file or several. They stay open, so that a save that replaces one changes
@@ -147,6 +157,13 @@ impl OpenFile {
         self.sealed.get(tensor.sealed?)
     }
 
+    /// Forgets which sums were found before: the bytes may be others by now.
+    pub fn forget_sums(&self) {
+        for sealed in &self.sealed {
+            *sealed.found.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
     /// The file that a tensor begins in.
     pub fn file_of(&self, tensor: &TensorEntry) -> &Path {
         self.files.get(tensor.file).map_or(&self.path, |file| &file.path)
@@ -196,7 +213,7 @@ impl OpenFile {
         if into.is_empty() {
             return Ok(());
         }
-        let Some(DataFile { path, file: source }) = self.files.get(file) else {
+        let Some(DataFile { path, file: source, .. }) = self.files.get(file) else {
             let source = io::Error::from(io::ErrorKind::NotFound);
             return Err(self.unreadable(tensor, file, offset, source));
         };
@@ -225,7 +242,14 @@ impl OpenFile {
         offset: u64,
         source: io::Error,
     ) -> CheckpointError {
-        let file = self.files.get(file).map_or(&self.path, |file| &file.path).clone();
-        CheckpointError::Read { file, tensor: tensor.name.clone(), offset, source }
+        let (data, tensor) = (self.files.get(file), tensor.name.clone());
+        let file = data.map_or(&self.path, |file| &file.path).clone();
+        match data.and_then(|file| file.compressed) {
+            Some(_) if is_damage(&source) => {
+                CheckpointError::Inflate { file, tensor, offset, source }
+            }
+            Some(offset) => CheckpointError::Read { file, tensor, offset, source },
+            None => CheckpointError::Read { file, tensor, offset, source },
+        }
     }
 }

@@ -43,8 +43,8 @@ impl TensorReader<'_> {
     /// With the last of them the tensor is held against its checksum, if the file has one.
     ///
     /// # Errors
-    /// [`CheckpointError::CutShort`], [`CheckpointError::Read`], and with the last bytes
-    /// [`CheckpointError::Checksum`].
+    /// [`CheckpointError::CutShort`], [`CheckpointError::Read`], [`CheckpointError::Inflate`],
+    /// and with the last bytes [`CheckpointError::Checksum`].
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, CheckpointError> {
         let left = self.tensor.range.end - self.at;
         let length = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));

@@ -19,9 +19,10 @@ impl RestorePlan {
     /// # Errors
     /// [`CheckpointError::Mismatch`] if the plan does not close, [`CheckpointError::OutdatedPlan`]
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
-    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Checksum`] if a
-    /// tensor is not as it was saved, [`CheckpointError::Session`] if the device fails. Every
-    /// variable and its origin is then as before.
+    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Inflate`] if what
+    /// is compressed in it is damaged, [`CheckpointError::Checksum`] if a tensor is not as
+    /// it was saved, [`CheckpointError::Session`] if the device fails. Every variable and its origin
+    /// is then as before.
     pub fn restore(&self, session: &mut Session) -> Result<RestoreReport, CheckpointError> {
         self.restore_with(session, &|_, _| {})
     }
@@ -40,6 +41,7 @@ impl RestorePlan {
             return Err(CheckpointError::Mismatch(Box::new(self.report.clone())));
         }
         self.check_current(session)?;
+        self.file.forget_sums();
         let failure = Mutex::new(None);
         let planned: Vec<(&Variable, &[Change], TensorSource<'_>)> = self
             .report
@@ -197,7 +199,9 @@ impl TensorSource<'_> {
     fn tell(&self, error: CheckpointError) -> io::Error {
         let kind = match &error {
             CheckpointError::Read { source, .. } => source.kind(),
-            CheckpointError::Checksum { .. } => io::ErrorKind::InvalidData,
+            CheckpointError::Checksum { .. } | CheckpointError::Inflate { .. } => {
+                io::ErrorKind::InvalidData
+            }
             _ => io::ErrorKind::UnexpectedEof,
         };
         let told = io::Error::new(kind, error.to_string());

@@ -14,7 +14,8 @@ pub(crate) struct Sealed {
     /// Whether one tensor alone lies in it, as it is: then it is summed up while the tensor is read.
     pub in_passing: bool,
     /// What it was found to have, once it was read for its sum alone. A storage that a thousand
-    /// tensors share is not read a thousand times.
+    /// tensors share is not read a thousand times. The file may be written to in between: each
+    /// restore and each check forgets it first.
     pub found: Mutex<Option<u32>>,
 }
 

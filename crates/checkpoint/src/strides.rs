@@ -60,13 +60,18 @@ impl Strides {
 
     /// Whether the bytes are those of the value as they are.
     pub fn is_plain(&self) -> bool {
+        self.swapped == 1 && self.is_in_order()
+    }
+
+    /// Whether the elements follow each other as those of the value do.
+    pub fn is_in_order(&self) -> bool {
         let mut expected = self.size;
         let in_order = self.axes.iter().rev().all(|axis| {
             let fits = axis.extent <= 1 || axis.stride == expected;
             expected = expected.saturating_mul(axis.extent);
             fits
         });
-        self.swapped == 1 && (in_order || self.span == 0)
+        in_order || self.span == 0
     }
 
     /// Fills `into` with the bytes of the value that begin at `at`. `read` reads from the file,

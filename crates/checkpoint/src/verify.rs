@@ -119,6 +119,15 @@ impl<'a> Summed<'a> {
         let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         // The same piece twice is one piece, if it read the same both times.
         pieces.sort_unstable();
+        if let Some(strides) = self.tensor.strides.as_ref().filter(|_| pieces.is_empty()) {
+            // There is no checksum: that it can be read is all there is to know, and it is read as
+            // it lies.
+            let stored = whole.start..whole.start + strides.span();
+            let read = |at, into: &mut [u8]| {
+                self.file.read_piece(self.tensor, self.tensor.file, &stored, at, into)
+            };
+            return sum(self.kind, 0, stored.clone(), read).map(drop);
+        }
         pieces.dedup();
         let mut found = 0;
         let mut at = whole.start;
@@ -179,11 +188,11 @@ impl<'a> Summed<'a> {
     }
 
     fn damaged(&self, file: usize, offset: u64, expected: u32, found: u32) -> CheckpointError {
-        let path = &self.file.path;
+        let (path, file) = (&self.file.path, self.file.files.get(file));
         CheckpointError::Checksum {
-            file: self.file.files.get(file).map_or(path, |file| &file.path).clone(),
+            file: file.map_or(path, |file| &file.path).clone(),
             tensor: self.tensor.name.clone(),
-            offset,
+            offset: file.and_then(|file| file.compressed).unwrap_or(offset),
             expected,
             found,
             older: older(path),
@@ -251,6 +260,7 @@ impl Checkpoint {
     /// Reads all tensors and holds them against their checksums. Needs no device, and little
     /// memory, however large the checkpoint is.
     pub fn verify(&self) -> Verification {
+        self.open_file().forget_sums();
         let tensors = self.tensors();
         let next = AtomicUsize::new(0);
         let work = || {

@@ -5,7 +5,7 @@
 mod archive;
 mod common;
 
-use archive::Zip;
+use archive::{Entry, Zip, crc32, deflate};
 use common::{bytes, session, state, value, variable};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -153,17 +153,50 @@ fn archives_are_read_compressed_or_not() {
             checkpoint.read(large, at, &mut four).unwrap();
             assert_eq!(f32::from_le_bytes(four), at as f32 / 4.0);
         }
-        // Damage, of the header too, fails the restore and changes nothing.
-        let mut damaged = file.clone();
-        let at = file.windows(7).position(|word| word == b"fortran").unwrap_or(200);
-        damaged[at + 4] ^= 1;
-        damaged[file.len() / 2] ^= 4;
-        let (_directory, path) = written("model.npz", &damaged);
-        if let Ok(checkpoint) = Checkpoint::open(&path) {
-            assert!(!checkpoint.verify().is_whole());
-            let before = state(&restored);
-            checkpoint.plan(&restored, &options).restore(&mut restored).unwrap_err();
-            assert_eq!(state(&restored), before);
+        // Damage, of the header too and if it still says the same, fails the restore and changes
+        // nothing.
+        let mut header = bias.clone();
+        let space = header.iter().rposition(|&byte| byte == b'\n').unwrap() - 1;
+        header[space] = b'\t';
+        let mut elements = bias.clone();
+        *elements.last_mut().unwrap() ^= 4;
+        for damaged in [header, elements] {
+            let deflated = deflate(&damaged);
+            let (stored, method) = if compressed { (&deflated, 8) } else { (&damaged, 0) };
+            let (name, size) = (&b"dense/bias.npy"[..], bias.len() as u32);
+            let bias = Entry { name, stored, crc32: crc32(&bias), size, method, flags: 0 };
+            let file = Zip::default().entry(bias).finish();
+            let (_directory, path) = written("model.npz", &file);
+            let checkpoint = Checkpoint::open(&path).unwrap();
+            let [error] = &checkpoint.verify().damaged[..] else { panic!() };
+            assert!(matches!(error, CheckpointError::Checksum { .. }), "{error}");
+            let mut session = session(&[variable("dense/bias", [4])]);
+            let before = state(&session);
+            let plan = checkpoint.plan(&session, &RestoreOptions::new());
+            let error = plan.restore(&mut session).unwrap_err();
+            assert!(matches!(error, CheckpointError::Checksum { .. }), "{error}");
+            assert_eq!(state(&session), before);
+        }
+    }
+}
+
+#[test]
+fn a_large_compressed_array_is_not_put_into_another_order() {
+    let zeros = vec![0; 4 * 4096 * 4097];
+    let array = |fortran| npy("'<f4'", fortran, "(4096, 4097)", &zeros);
+    for (file, read) in [
+        (Zip::default().deflated("w.npy", &array(true)), false),
+        (Zip::default().stored("w.npy", &array(true)), true),
+        (Zip::default().deflated("w.npy", &array(false)), true),
+    ] {
+        let (_directory, file) = written("model.npz", &file.finish());
+        match Checkpoint::open(file) {
+            Ok(checkpoint) => assert!(read && checkpoint.verify().is_whole()),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!read && error.contains("`w` has 67125248 bytes"), "{error}");
+                assert!(error.contains("numpy.ascontiguousarray"), "{error}");
+            }
         }
     }
 }

@@ -169,6 +169,12 @@ fn views_of_one_storage_are_read_by_their_strides() {
     let begin = file.windows(96).position(|bytes| bytes == storage).unwrap();
     let mut damaged = file.clone();
     damaged[begin + 40] ^= 1;
+    // What was found before says nothing of what another process has written since.
+    fs::write(&path, &damaged).unwrap();
+    let plan = checkpoint.plan(&restored, &RestoreOptions::new());
+    plan.restore(&mut restored).unwrap_err();
+    fs::write(&path, &file).unwrap();
+    assert!(checkpoint.verify().is_whole());
     let (_directory, path) = written(&damaged);
     let checkpoint = Checkpoint::open(&path).unwrap();
     assert_eq!(checkpoint.verify().damaged.len(), 9);
@@ -270,7 +276,7 @@ fn big_endian_numbers_are_turned_round() {
 fn compressed_storages_are_read() {
     let pickle = dict(&[
         ("a", tensor(storage("torch.FloatStorage", "0", 5000), 0, &[5000], &[1])),
-        ("t", tensor(storage("torch.FloatStorage", "1", 600), 0, &[20, 30], &[1, 20])),
+        ("t", tensor(storage("torch.FloatStorage", "1", 600), 0, &[20, 30], &[30, 1])),
     ]);
     let whole = [b"\x80\x02", &pickle[..], b"."].concat();
     let file = Zip::default()
@@ -281,13 +287,19 @@ fn compressed_storages_are_read() {
     let (_directory, file) = written(&file);
     let checkpoint = Checkpoint::open(file).unwrap();
     assert_eq!(value(&checkpoint, checkpoint.tensor("a").unwrap()), f32s(0..5000));
-    let transposed = f32s((0..600).map(|i| i % 30 * 20 + i / 30));
-    assert_eq!(value(&checkpoint, checkpoint.tensor("t").unwrap()), transposed);
+    assert_eq!(value(&checkpoint, checkpoint.tensor("t").unwrap()), f32s(0..600));
     assert_eq!(checkpoint.files().count(), 1);
     assert!(checkpoint.verify().is_whole());
     let mut session = session(&[variable("a", [5000]), variable("t", [20, 30])]);
     checkpoint.plan(&session, &RestoreOptions::new()).restore(&mut session).unwrap();
-    assert_eq!(bytes(&session, "t"), transposed);
+    assert_eq!(bytes(&session, "t"), f32s(0..600));
+    // Of a transposed one each block would be inflated from the begin.
+    let view = dict(&[("t", tensor(storage("torch.FloatStorage", "1", 6), 0, &[2, 3], &[1, 2]))]);
+    let view = [b"\x80\x02", &view[..], b"."].concat();
+    let view = Zip::default().stored("data.pkl", &view).deflated("data/1", &f32s(0..6));
+    let (_directory, file) = written(&view.finish());
+    let error = Checkpoint::open(file).unwrap_err().to_string();
+    assert!(error.contains("`t`") && error.contains("without compression"), "{error}");
 }
 
 #[test]
@@ -349,6 +361,15 @@ fn what_is_around_the_tensors_is_passed_over() {
     for (name, number) in [("parameter", 0), ("attributes", 1), ("list.1", 2), ("list.3.deep", 3)] {
         assert_eq!(value(&checkpoint, checkpoint.tensor(name).unwrap()), f32s([number]), "{name}");
     }
+    // What is no tensor costs little, however deep it lies and however long its name is.
+    let flags = dict(&[(&"a long name".repeat(9), list(&vec![b"\x88".to_vec(); 100_000]))]);
+    let flags = dict(&[("flags", flags), ("w", of("0"))]);
+    assert_eq!(names(&opened(&flags, &storages)), ["w"]);
+    // As in Python, the later of two values of a key counts.
+    let twice = dict(&[("w", of("0")), ("v", of("1")), ("w", of("2")), ("v", int(1))]);
+    let twice = opened(&twice, &storages);
+    assert_eq!(names(&twice), ["w"]);
+    assert_eq!(value(&twice, &twice.tensors()[0]), f32s([2]));
     // A tensor by itself is named after its file.
     let alone = opened(&of("0"), &storages);
     assert_eq!(names(&alone), ["model"]);

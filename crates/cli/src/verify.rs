@@ -121,7 +121,8 @@ fn json_of(file: &Path, found: &Found) -> Value {
         let mut value = json!({ "problem": error.to_string() });
         if let CheckpointError::Checksum { tensor, offset, .. }
         | CheckpointError::CutShort { tensor, offset, .. }
-        | CheckpointError::Read { tensor, offset, .. } = error
+        | CheckpointError::Read { tensor, offset, .. }
+        | CheckpointError::Inflate { tensor, offset, .. } = error
         {
             value["tensor"] = json!(tensor);
             value["offset"] = json!(offset);

@@ -11,12 +11,12 @@ mod inflate;
 pub use error::ArchiveError;
 
 use crate::error::CheckpointError;
-use crate::file::{DataFile, OpenFile, open_regular};
+use crate::file::{DataFile, OpenFile, is_damage, open_regular};
 use crate::format::Format;
 use crate::read_at::{Filled, ReadAt};
 use crate::sealed::{Sealed, Sum};
 use crate::tensor::TensorEntry;
-use inflate::Inflated;
+use inflate::{Inflated, Streams};
 use rawzip::{CompressionMethod, ReaderAt, ZipArchive, ZipLocator};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -60,6 +60,7 @@ pub(crate) struct Archive {
     reader: SharedFile,
     /// The archive itself, and each compressed entry that is in use.
     files: Vec<DataFile>,
+    streams: Streams,
     sealed: Vec<Sealed>,
     /// Which of `sealed` an entry is, once it is in use.
     in_use: HashMap<usize, usize>,
@@ -99,8 +100,13 @@ impl Archive {
             length,
             entries: Vec::new(),
             by_name: HashMap::new(),
-            files: vec![DataFile { path: path.to_owned(), file: Box::new(reader.clone()) }],
+            files: vec![DataFile {
+                path: path.to_owned(),
+                file: Box::new(reader.clone()),
+                compressed: None,
+            }],
             reader,
+            streams: Streams::default(),
             sealed: Vec::new(),
             in_use: HashMap::new(),
         };
@@ -194,6 +200,11 @@ impl Archive {
         self.by_name.get(name).copied()
     }
 
+    /// Whether the bytes of an entry can only be had in their order.
+    pub fn is_compressed(&self, entry: usize) -> bool {
+        self.entries[entry].method == CompressionMethod::DEFLATE
+    }
+
     /// Takes an entry into use and says where its bytes are.
     pub fn place(&mut self, entry: usize) -> Result<Place, CheckpointError> {
         if let Some(&sealed) = self.in_use.get(&entry) {
@@ -209,9 +220,10 @@ impl Archive {
         let (file, range) = match *method {
             CompressionMethod::STORE if size == length => (0, stored.clone()),
             CompressionMethod::DEFLATE if size <= length.saturating_mul(INFLATED) => {
-                let inflated = Inflated::new(self.reader.clone(), stored.clone(), size);
-                let file = Box::new(inflated);
-                self.files.push(DataFile { path: self.path.clone(), file });
+                let (reader, streams) = (self.reader.clone(), self.streams.clone());
+                let file = Box::new(Inflated::new(reader, stored.clone(), size, streams));
+                let compressed = Some(stored.start);
+                self.files.push(DataFile { path: self.path.clone(), file, compressed });
                 (self.files.len() - 1, 0..size)
             }
             CompressionMethod::STORE | CompressionMethod::DEFLATE => {
@@ -239,6 +251,8 @@ impl Archive {
             .len()
             .min(usize::try_from(place.range.end - place.range.start).unwrap_or(usize::MAX));
         let filled = self.files[place.file].file.fill_at(&mut into[..length], place.range.start);
+        // Nobody reads on from here until tensors are read.
+        self.streams.forget();
         match filled.map_err(|error| self.unread(entry, error))? {
             Filled::Wholly => Ok(length),
             Filled::Only(_) => {
@@ -306,14 +320,12 @@ impl Archive {
     }
 
     fn unread(&self, entry: usize, error: io::Error) -> CheckpointError {
-        match error.kind() {
-            io::ErrorKind::InvalidInput
-            | io::ErrorKind::InvalidData
-            | io::ErrorKind::UnexpectedEof => self.wrong(ArchiveError::Inflate {
+        match is_damage(&error) {
+            true => self.wrong(ArchiveError::Inflate {
                 entry: self.entries[entry].name.clone(),
                 problem: error.to_string(),
             }),
-            _ => CheckpointError::storage("read", &self.path, error),
+            false => CheckpointError::storage("read", &self.path, error),
         }
     }
 }

@@ -67,6 +67,19 @@ pub enum NumPyError {
         /// Bytes there are.
         found: u64,
     },
+    /// A large array whose elements lie in another order, in an entry that can only be read in
+    /// order.
+    #[error(
+        "`{array}` has {bytes} bytes in Fortran's order and is compressed, so that it would have to \
+         be inflated over and over: in Python, save `numpy.ascontiguousarray(array)` instead, or \
+         save with `numpy.savez`, which does not compress"
+    )]
+    CompressedFortran {
+        /// The array.
+        array: String,
+        /// Bytes it has.
+        bytes: u64,
+    },
     /// A shape whose bytes cannot be counted.
     #[error(
         "`{array}` has shape {shape}, whose size overflows: the file is damaged; write it again"

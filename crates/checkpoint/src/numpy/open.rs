@@ -18,6 +18,9 @@ use warmstart_graph::Shape;
 
 /// How the entries of an archive of arrays are named.
 const ARRAY: &str = ".npy";
+/// The most bytes of a compressed array in Fortran's order: what puts it into the order of C goes
+/// through it once for every few MiB.
+const MOST_REORDERED: u64 = 64 << 20;
 
 /// Opens a file of one array.
 pub(crate) fn open_npy(path: &Path) -> Result<OpenFile, CheckpointError> {
@@ -62,6 +65,13 @@ pub(crate) fn open_npz(mut archive: Archive) -> Result<OpenFile, CheckpointError
                 TensorEntry::new(name, dtype, shape, begin..place.range.end)
             }
         };
+        let reordered = tensor.strides.as_ref().is_some_and(|strides| !strides.is_in_order());
+        if reordered && archive.is_compressed(entry) && tensor.bytes() > MOST_REORDERED {
+            let (array, bytes) = (tensor.name.clone(), tensor.bytes());
+            let source = NumPyError::CompressedFortran { array, bytes };
+            let file = archive.path().to_owned();
+            return Err(CheckpointError::Malformed { file, source: source.into() });
+        }
         tensor.file = place.file;
         tensor.sealed = Some(place.sealed);
         tensors.push(tensor);

@@ -9,6 +9,17 @@ warmstart_graph::debug_as_display!(PyTorchError);
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PyTorchError {
+    /// Two entries of the archive are the pickle.
+    #[error(
+        "both `{first}` and `{second}` are in the archive, and readers would disagree about which \
+         counts: save each with `torch.save` to a file of its own"
+    )]
+    Pickles {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// The pickle asks for an object that has no place in a checkpoint.
     #[error(
         "its pickle asks for `{global}` at offset {offset}, and only tensors, numbers, texts and \
@@ -137,6 +148,18 @@ pub enum PyTorchError {
         dtype: FileDType,
         /// Its shape.
         shape: Shape,
+    },
+    /// A tensor whose elements lie in another order, in an entry that can only be read in order.
+    #[error(
+        "tensor `{tensor}` lies in another order than its elements in the compressed storage \
+         `{entry}`, which would have to be inflated over and over: `torch.save` does not compress; \
+         unpack the archive and pack it again without compression (`zip -0`)"
+    )]
+    CompressedView {
+        /// The tensor.
+        tensor: String,
+        /// The entry of the archive.
+        entry: String,
     },
     /// The archive says neither that its bytes are little-endian nor that they are big-endian.
     #[error(

@@ -10,6 +10,9 @@ use crate::tensor::FileDType;
 use std::collections::HashMap;
 use std::ops::Range;
 
+/// Names of objects are not longer.
+const LONGEST_NAME: usize = 256;
+
 pub(super) type Result<T> = std::result::Result<T, PyTorchError>;
 
 /// What a pickle builds.
@@ -18,7 +21,7 @@ pub(super) enum Value {
     /// Something that is no tensor and holds none.
     Plain,
     Int(i64),
-    /// Where in the pickle it stands.
+    /// Where in the pickle it stands first: equal texts are equal here.
     Text(Range<usize>),
     /// A tuple, list or set, by its number.
     Sequence(usize),
@@ -29,6 +32,25 @@ pub(super) enum Value {
     Storage(usize),
     /// By its number.
     Tensor(usize),
+}
+
+/// What makes a key of a dict the same as another.
+#[derive(PartialEq, Eq, Hash)]
+enum Key {
+    Int(i64),
+    /// Where the text begins and ends.
+    Text(usize, usize),
+}
+
+impl Key {
+    /// Of a key that makes a name.
+    fn of(key: &Value) -> Option<Key> {
+        match key {
+            Value::Int(number) => Some(Key::Int(*number)),
+            Value::Text(text) => Some(Key::Text(text.start, text.end)),
+            _ => None,
+        }
+    }
 }
 
 /// Bytes in an entry of the archive.
@@ -56,7 +78,7 @@ pub(super) struct Tensor {
 
 /// A pickle while it runs, and what it has built.
 pub(super) struct Machine<'a> {
-    pickle: &'a [u8],
+    pub(super) pickle: &'a [u8],
     at: usize,
     /// Where the instruction at hand begins.
     begin: usize,
@@ -64,8 +86,12 @@ pub(super) struct Machine<'a> {
     /// How high the stack was at each mark.
     marks: Vec<usize>,
     memo: HashMap<u32, Value>,
+    /// Where each text stands first.
+    texts: HashMap<&'a str, Range<usize>>,
     pub sequences: Vec<Vec<Value>>,
     pub dicts: Vec<Vec<(Value, Value)>>,
+    /// Where in which of the dicts a key is.
+    places: HashMap<(usize, Key), usize>,
     pub storages: Vec<Storage>,
     pub tensors: Vec<Tensor>,
 }
@@ -79,8 +105,10 @@ impl<'a> Machine<'a> {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
+            texts: HashMap::new(),
             sequences: Vec::new(),
             dicts: Vec::new(),
+            places: HashMap::new(),
             storages: Vec::new(),
             tensors: Vec::new(),
         }
@@ -135,10 +163,11 @@ impl<'a> Machine<'a> {
             // BINUNICODE, SHORT_BINUNICODE, BINUNICODE8
             b'X' | 0x8c | 0x8d => {
                 let bytes = self.counted(opcode)?;
-                if str::from_utf8(&self.pickle[bytes.clone()]).is_err() {
+                let Ok(text) = str::from_utf8(&self.pickle[bytes.clone()]) else {
                     return self.wrong("a text is not UTF-8");
-                }
-                self.push(Value::Text(bytes));
+                };
+                let first = self.texts.entry(text).or_insert(bytes).clone();
+                self.push(Value::Text(first));
             }
             // BINSTRING, SHORT_BINSTRING, BINBYTES, SHORT_BINBYTES, BINBYTES8
             b'T' | b'U' | b'B' | b'C' | 0x8e => {
@@ -205,8 +234,14 @@ impl<'a> Machine<'a> {
                 self.global(module, name)?;
             }
             0x93 => match &self.pop_last(2)?[..] {
-                [Value::Text(module), Value::Text(name)] => {
+                // Two texts may name many objects: what each takes must be bounded.
+                [Value::Text(module), Value::Text(name)]
+                    if module.len().max(name.len()) <= LONGEST_NAME =>
+                {
                     self.global(self.text(module), self.text(name))?;
+                }
+                [Value::Text(_), Value::Text(_)] => {
+                    return self.wrong("an object has a name of more than 256 bytes");
                 }
                 _ => return self.wrong("an object is named by something that is no text"),
             },
@@ -216,11 +251,18 @@ impl<'a> Machine<'a> {
                 let made = self.call(&callable, &arguments)?;
                 self.push(made);
             }
-            // BUILD: attributes, such as the `_metadata` of a state dict, hold no weights.
+            // BUILD: attributes, such as the `_metadata` of a state dict, hold no weights. To a
+            // tensor they would be a new storage, shape and strides.
             b'b' => {
                 self.pop()?;
-                if matches!(self.stack.last(), None | Some(Value::Global(_) | Value::Storage(_))) {
-                    return self.wrong("attributes are given to something that has none");
+                match self.stack.last() {
+                    None | Some(Value::Global(_) | Value::Storage(_)) => {
+                        return self.wrong("attributes are given to something that has none");
+                    }
+                    Some(Value::Tensor(_)) => {
+                        return self.wrong("a tensor is given other elements after it was made");
+                    }
+                    Some(_) => {}
                 }
             }
             // BINPERSID
@@ -296,7 +338,17 @@ impl<'a> Machine<'a> {
             Some(&Value::Dict(index)) if pairs.len().is_multiple_of(2) => {
                 let mut pairs = pairs.into_iter();
                 while let (Some(key), Some(value)) = (pairs.next(), pairs.next()) {
-                    self.dicts[index].push((key, value));
+                    let dict = &mut self.dicts[index];
+                    let next = dict.len();
+                    let place = match Key::of(&key) {
+                        Some(key) => *self.places.entry((index, key)).or_insert(next),
+                        None => next,
+                    };
+                    match dict.get_mut(place) {
+                        // As in Python, the later value takes the place of the earlier.
+                        Some(pair) => pair.1 = value,
+                        None => dict.push((key, value)),
+                    }
                 }
                 Ok(())
             }

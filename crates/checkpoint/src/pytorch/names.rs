@@ -5,6 +5,8 @@ use super::machine::{Machine, Value};
 
 /// More containers than this around a tensor are no checkpoint.
 const DEEPEST: usize = 64;
+/// What an axis of a tensor that is listed takes, beside names.
+const AXIS: usize = 32;
 /// A list of names may be this many times as long as the pickle, and some.
 const LONGER: usize = 16;
 const SOME: usize = 64 << 10;
@@ -33,10 +35,14 @@ pub(super) fn list(
 
 impl Walk<'_> {
     fn visit(&mut self, value: &Value) -> Result<(), PyTorchError> {
-        let cost = 1 + self.name.len();
-        self.budget = self.budget.checked_sub(cost).ok_or(PyTorchError::TooMany)?;
+        self.charge(1)?;
         match value {
-            Value::Tensor(tensor) => self.found.push((self.name.clone(), *tensor)),
+            Value::Tensor(tensor) => {
+                // It is copied, however often it is listed.
+                let axes = self.machine.tensors[*tensor].shape.len();
+                self.charge(self.name.len() + AXIS * axes)?;
+                self.found.push((self.name.clone(), *tensor));
+            }
             Value::Sequence(of) => {
                 for (place, value) in self.machine.sequences[*of].iter().enumerate() {
                     self.within(&place.to_string(), value)?;
@@ -60,11 +66,17 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn charge(&mut self, cost: usize) -> Result<(), PyTorchError> {
+        self.budget = self.budget.checked_sub(cost).ok_or(PyTorchError::TooMany)?;
+        Ok(())
+    }
+
     /// Goes into what a container has under a key.
     fn within(&mut self, key: &str, value: &Value) -> Result<(), PyTorchError> {
         if self.depth == DEEPEST {
             return Err(PyTorchError::TooDeep { name: self.name.clone(), depth: DEEPEST });
         }
+        self.charge(key.len())?;
         let length = self.name.len();
         if self.depth > 0 {
             self.name.push('.');

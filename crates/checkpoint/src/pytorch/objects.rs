@@ -123,7 +123,7 @@ impl Machine<'_> {
                 Value::Text(key),
                 Value::Text(_),
                 Value::Int(elements @ 0..),
-            ] if self.text(kind) == "storage" => {
+            ] if self.pickle[kind.clone()] == *b"storage" => {
                 Storage { dtype: *dtype, key: key.clone(), elements: elements.unsigned_abs() }
             }
             _ => return self.wrong("a storage is described differently"),

@@ -28,11 +28,19 @@ pub(crate) fn is_pickle(name: &str) -> bool {
 
 /// Opens an archive that has a pickle.
 pub(crate) fn open_pytorch(mut archive: Archive) -> Result<OpenFile, CheckpointError> {
-    let of = archive.entries().iter().position(|entry| is_pickle(&entry.name));
-    let name = of.map_or(String::new(), |entry| archive.entries()[entry].name.clone());
-    let root = name.strip_suffix(PICKLE).unwrap_or_default().to_owned();
     let file = archive.path().to_owned();
     let wrong = |source: FormatError| CheckpointError::Malformed { file: file.clone(), source };
+    let entries = archive.entries().iter().enumerate();
+    let mut pickles = entries.filter(|(_, entry)| is_pickle(&entry.name));
+    let (of, name) = match (pickles.next(), pickles.next()) {
+        (Some((_, first)), Some((_, second))) => {
+            let (first, second) = (first.name.clone(), second.name.clone());
+            return Err(wrong(PyTorchError::Pickles { first, second }.into()));
+        }
+        (Some((of, entry)), None) => (Some(of), entry.name.clone()),
+        (None, _) => (None, String::new()),
+    };
+    let root = name.strip_suffix(PICKLE).unwrap_or_default().to_owned();
     if archive.find(&format!("{root}constants.pkl")).is_some() {
         return Err(wrong(FormatError::Recognised { kind: FileKind::TorchScript }));
     }
@@ -90,12 +98,11 @@ impl Described<'_> {
             source: source.into(),
         };
         let storage = &self.machine.storages[tensor.storage];
-        let key = self.machine.text(&storage.key);
-        if key.len() > LONGEST_KEY {
+        if storage.key.len() > LONGEST_KEY {
             let entry = "data/…".to_owned();
             return Err(wrong(PyTorchError::NoStorage { tensor: name, entry }));
         }
-        let entry = format!("{}data/{key}", self.root);
+        let entry = format!("{}data/{}", self.root, self.machine.text(&storage.key));
         let (dtype, shape) = (tensor.dtype, Shape::from(tensor.shape.clone()));
         let Some(index) = archive.find(&entry) else {
             return Err(wrong(PyTorchError::NoStorage { tensor: name, entry }));
@@ -120,6 +127,9 @@ impl Described<'_> {
         }
         if value > archive.length().max(bytes) {
             return Err(wrong(PyTorchError::Repeated { tensor: name, dtype, shape }));
+        }
+        if archive.is_compressed(index) && !strides.is_in_order() {
+            return Err(wrong(PyTorchError::CompressedView { tensor: name, entry }));
         }
         let place = archive.place(index)?;
         // Nothing of an empty tensor is anywhere.

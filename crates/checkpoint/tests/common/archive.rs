@@ -31,6 +31,12 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
+pub fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 impl Zip {
     pub fn stored(self, name: &str, bytes: &[u8]) -> Zip {
         let (name, size) = (name.as_bytes(), bytes.len() as u32);
@@ -39,10 +45,8 @@ impl Zip {
     }
 
     pub fn deflated(self, name: &str, bytes: &[u8]) -> Zip {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(bytes).unwrap();
         let (name, size) = (name.as_bytes(), bytes.len() as u32);
-        let (stored, crc32) = (&encoder.finish().unwrap()[..], crc32(bytes));
+        let (stored, crc32) = (&deflate(bytes)[..], crc32(bytes));
         self.entry(Entry { name, stored, crc32, size, method: 8, flags: 0 })
     }
 
