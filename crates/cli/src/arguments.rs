@@ -20,8 +20,10 @@ const STYLES: Styles = Styles::styled()
 /// fit a model; and trains and uses models without code.
 ///
 /// A path is a safetensors file or an index of several, one of the files or the prefix of a
-/// TensorFlow checkpoint, or a directory, which opens the newest whole checkpoint in it. Weights stay in
-/// the file unless a question is about their values, and then pass through in small pieces.
+/// TensorFlow checkpoint, a file of PyTorch (`.pt`, `.pth`), NumPy (`.npy`, `.npz`) or GGUF, or a
+/// directory, which opens the newest whole checkpoint in it. Weights stay in the file unless a
+/// question is about their values, and then pass through in small pieces. `warmstart man` prints a
+/// manual page.
 #[derive(Parser)]
 #[command(name = "warmstart", version, styles = STYLES, after_help = EXIT_CODES)]
 #[command(max_term_width = 100, propagate_version = true)]

@@ -2,7 +2,7 @@
 
 use crate::Answer;
 use crate::error::Failure;
-use crate::flags::RuleFlags;
+use crate::flags::{RuleFlags, is_about_values};
 use crate::text::{self, counted};
 use clap::ValueEnum;
 use serde_json::json;
@@ -18,6 +18,8 @@ use warmstart_checkpoint::{Checkpoint, FloatDType};
 /// Takes rules about names and about which tensors take part, and none about values. In FROM=TO a
 /// backslash before `=`, `,` or a backslash takes it as it is.
 #[derive(clap::Args)]
+// Hidden, not unknown: whoever gives one is told why not.
+#[command(mut_args(|arg| { let hide = is_about_values(arg.get_id().as_str()); arg.hide(hide) }))]
 #[command(after_help = "\
 Examples:
   warmstart convert runs/digits small.safetensors --only 'fc*/{weight,bias}' --dtype bf16

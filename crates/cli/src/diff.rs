@@ -15,7 +15,7 @@ use warmstart_checkpoint::{Checkpoint, CheckpointError, RestoreOptions, Suggesti
 /// Compare two checkpoints
 ///
 /// Compares names, shapes and dtypes, and with --values every element. Where names differ, rules
-/// that make those of A the names of B are suggested. What rides beside the tensors, such as the
+/// that make those of A the names of B are suggested, as flags of `plan` and `convert`. What rides beside the tensors, such as the
 /// step, is not compared.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -99,7 +99,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let header = ["name", "elements", "of", "largest difference", "relative"];
     section(out, "of other values", &header, &[1, 2, 3, 4], rows)?;
     if !suggestions.is_empty() {
-        writeln!(out, "\nRules that make names of a those of b:")?;
+        writeln!(
+            out,
+            "\nRules that make names of a those of b, as flags of `plan`; those about names are flags of `convert` too:"
+        )?;
         print_flags(out, &suggestions)?;
     }
     if same {

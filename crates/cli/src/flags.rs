@@ -113,6 +113,11 @@ const RULES: [(&str, &str, &str, Parse); 13] = [
     ),
 ];
 
+/// Whether a rule is about values, not names; those are of no use where nothing is restored.
+pub fn is_about_values(flag: &str) -> bool {
+    ["transpose", "cast", "reshape", "resize-rows"].contains(&flag)
+}
+
 /// The one rule of two values: regular expressions are full of whatever could stand between them.
 const REGEX: &str = "rename-regex";
 

@@ -1,22 +1,25 @@
 //! `warmstart latest`: which checkpoint of a run to use.
 
 use crate::Answer;
+use crate::data::listed;
 use crate::error::Failure;
 use crate::text;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
-use warmstart_checkpoint::{Better, Damaged, best, latest};
+use std::path::{Path, PathBuf};
+use warmstart_checkpoint::{Better, Checkpoint, Damaged, best, latest, list};
 
 /// Print the newest whole checkpoint of a directory, or the best one by a metric
 ///
-/// Prints its path alone, for use in scripts. Damaged checkpoints that were passed over are named
-/// on the standard error.
+/// Prints its path alone, for use in scripts. Whole by its header and length: weights are not read;
+/// `warmstart verify` reads them. Damaged checkpoints that were passed over are named on the
+/// standard error.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   warmstart inspect $(warmstart latest runs/digits)
-  warmstart latest runs/digits --best accuracy --higher
+  warmstart latest runs/iris --best validation/accuracy --higher
 
 Exit codes: 0 printed, 1 there is none, 2 the directory could not be read, or all are damaged")]
 pub struct Arguments {
@@ -72,7 +75,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let Some(found) = found else {
         let directory = directory.display();
         match &arguments.best {
-            Some(metric) => eprintln!("no checkpoint in `{directory}` has the metric `{metric}`"),
+            Some(metric) => {
+                let known = match metrics(&arguments.directory)? {
+                    known if known.is_empty() => "they have none".to_owned(),
+                    known => format!("there are {}", listed(&known)),
+                };
+                eprintln!("no checkpoint in `{directory}` has the metric `{metric}`; {known}");
+            }
             None => eprintln!("`{directory}` holds no checkpoint named `step-<n>.safetensors`"),
         }
         if arguments.json {
@@ -97,4 +106,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         writeln!(out, "{}", found.path.display())?;
     }
     Ok(Answer::Yes)
+}
+
+/// The names of all metrics, but of checkpoints that cannot be opened.
+fn metrics(directory: &Path) -> Result<Vec<String>, Failure> {
+    let files = list(directory)?.into_iter();
+    let whole = files.filter_map(|file| Checkpoint::open(&file.path).ok());
+    let names: BTreeSet<String> = whole
+        .flat_map(|checkpoint| {
+            checkpoint.metadata().metrics().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    Ok(names.into_iter().collect())
 }

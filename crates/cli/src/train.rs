@@ -4,6 +4,7 @@ mod check;
 mod examples;
 mod network;
 pub mod part;
+mod same_model;
 mod scaling;
 mod score;
 pub mod settings;
@@ -116,6 +117,8 @@ struct Outcome {
     curve: Option<PathBuf>,
     scores: Scores,
     restored: bool,
+    /// What is to be known about it.
+    notes: Vec<String>,
 }
 
 /// Between validations that nobody asked for at another pace; as many whole epochs as that takes.
@@ -135,9 +138,11 @@ impl Job {
                 .help(format!("give at most {rows}")));
         }
         let epoch = Batches::new(rows, batch, settings.seed)?.steps_per_epoch();
+        // Rows that an epoch's last whole batch leaves over are made up for by batches of the next.
         let steps = match training.steps {
             Some(steps) => steps,
-            None => training.epochs.unwrap_or(EPOCHS).saturating_mul(epoch),
+            None => (training.epochs.unwrap_or(EPOCHS).saturating_mul(rows as u64))
+                .div_ceil(batch as u64),
         };
         let checkpoints = &settings.checkpoints;
         let validate_every = training
@@ -167,11 +172,11 @@ impl Job {
 
     fn run(&self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
         self.describe(out)?;
-        let resumes = self.check_newest()?;
-        let gpu = Gpu::new()?;
         let graph = Graph::new();
         let optimizer = network::optimizer(&self.settings, self.steps);
         let network = Network::build(&graph, &self.settings, &optimizer, &self.shape);
+        let resumes = self.check_newest(&graph)?;
+        let gpu = Gpu::new()?;
         let mut session = Session::new(&gpu);
         // First, so that the model's variables are all there are when weights are restored.
         let inference = Inference::compile(&mut session, &graph, network.output)?;
@@ -186,6 +191,7 @@ impl Job {
         writeln!(out, "{}", gpu.summary())?;
         text::print_report(out, &run.begun().to_string())?;
         out.flush()?;
+        let complete = run.next_step().is_none();
 
         let mut batches = Batches::new(self.data.training.len(), self.shape.batch, run.seed())?;
         let mut buffers = Buffers::default();
@@ -214,7 +220,19 @@ impl Job {
         let checkpoint = run.finish(&session)?;
         let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
         let curve = Some(self.directory.join("loss.svg")).filter(|curve| curve.exists());
-        Ok(Outcome { checkpoint, step, curve, scores, restored: resumes })
+        let mut notes = Vec::new();
+        if complete {
+            let (steps, directory) = (self.steps, self.directory.display());
+            let note = format!(
+                "nothing is left to train: {steps} steps were asked for, and {directory} is at step {step}; ask for more to go on"
+            );
+            // With progress, the run itself has said it.
+            if quiet {
+                writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
+            }
+            notes.push(note);
+        }
+        Ok(Outcome { checkpoint, step, curve, scores, restored: resumes, notes })
     }
 
     fn validate(&self, inference: &Inference, session: &mut Session) -> Result<Scores, Failure> {
@@ -253,8 +271,8 @@ impl Job {
         Ok(training.begin(session, graph, optimizer)?)
     }
 
-    /// Whether the run goes on from a checkpoint, which must be of the same seed and data.
-    fn check_newest(&self) -> Result<bool, Failure> {
+    /// Whether the run goes on from a checkpoint, which must be of the same seed, data and model.
+    fn check_newest(&self, graph: &Graph) -> Result<bool, Failure> {
         let directory = &self.directory;
         if !directory.is_dir() || list(directory)?.is_empty() {
             return Ok(false);
@@ -271,7 +289,9 @@ impl Job {
         }
         let Some(before) = Description::of(&checkpoint)? else { return Ok(true) };
         let what = match (&before, &self.data.description) {
-            (before, now) if before == now => return Ok(true),
+            (before, now) if before == now => {
+                return self.check_model(&checkpoint, graph).map(|()| true);
+            }
             (before, now) if before.output != now.output => "other classes or targets",
             (before, now) if before.inputs != now.inputs => "other inputs",
             _ => "other rows, or another split of them",
@@ -279,6 +299,24 @@ impl Job {
         Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
             "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = \"{file}\"` under [warm_start]"
         )))
+    }
+
+    /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no
+    /// checkpoint. What only trains may change.
+    fn check_model(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<(), Failure> {
+        let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
+        let Some(before) = before else { return Ok(()) };
+        let Some(difference) = same_model::difference(&before, &graph.finish()?) else {
+            return Ok(());
+        };
+        let (file, what) = (checkpoint.file().display(), difference.described());
+        let directory = self.directory.display();
+        let message =
+            format!("`{file}` is of a model with {what}; nothing was trained in `{directory}`");
+        let keys = ["model", difference.key()];
+        Err(self.source.failure(&keys, message, "another model").help(
+            "a run goes on with the model it began with: give another `directory`, or use it as it was",
+        ))
     }
 }
 

@@ -39,6 +39,7 @@ impl Job {
         let (batch, every) = (self.shape.batch, self.every.validate);
         let validated = match rows.validation {
             0 => String::new(),
+            _ if every >= self.steps => ", validated at the end".to_owned(),
             _ => format!(", validated every {every}"),
         };
         writeln!(out, "{} {} of {batch} rows{validated}", row("steps"), self.steps)?;
@@ -64,6 +65,7 @@ impl Job {
             .iter()
             .map(|&(name, value)| (name.to_owned(), text::number(value)))
             .collect();
+        let notes = [&self.data.notes[..], &outcome.notes].concat();
         json!({
             "directory": self.directory.display().to_string(),
             "checkpoint": outcome.checkpoint.display().to_string(),
@@ -73,7 +75,7 @@ impl Job {
             "resumed": outcome.restored,
             "data": self.data.description,
             "metrics": metrics,
-            "notes": self.data.notes,
+            "notes": notes,
         })
     }
 }

@@ -58,6 +58,8 @@ fn what_cannot_be_written_is_refused() {
     };
     assert!(convert(&["--rename", "a=b"]).contains("two tensors would get the name `b`"));
     assert!(convert(&["--transpose", "a"]).contains("about values"));
+    let help = warmstart(directory.path(), &["convert", "--help"]).with(0);
+    assert!(help.contains("--strip-prefix") && !help.contains("--transpose"), "{help}");
     assert!(convert(&["--rename", "c=d"]).contains("touches no name"));
     assert!(!directory.path().join("b.safetensors").exists());
     fs::write(directory.path().join("notes"), "mine").unwrap();

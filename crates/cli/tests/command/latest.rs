@@ -22,7 +22,7 @@ fn the_newest_whole_and_the_best_are_found() {
     let value = json(&latest(&["--best", "loss", "--lower", "--json"]).with(0));
     assert_eq!((&value["step"], &value["value"]), (&9.into(), &0.25.into()));
     let ran = latest(&["--best", "accuracy", "--higher"]);
-    assert!(ran.error.contains("metric `accuracy`"), "{}", ran.error);
+    assert!(ran.error.contains("metric `accuracy`; there are `loss`"), "{}", ran.error);
     assert_eq!(ran.with(1), "");
     for wrong in
         [&["--best", "loss"][..], &["--higher"], &["--best", "loss", "--higher", "--lower"]]

@@ -10,6 +10,7 @@ mod latest;
 mod plan;
 mod predict;
 mod train;
+mod train_again;
 mod train_wrong;
 mod verify;
 

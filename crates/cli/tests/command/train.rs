@@ -9,7 +9,7 @@ fn noise(at: usize) -> f32 {
     (mixed >> 8) as f32 / (1 << 24) as f32
 }
 
-fn write(directory: &Path, name: &str, text: &str) {
+pub fn write(directory: &Path, name: &str, text: &str) {
     std::fs::write(directory.join(name), text).unwrap();
 }
 
@@ -39,7 +39,7 @@ fn quarters(directory: &Path, rows: usize, name: &str) {
 }
 
 /// Three species, told apart by two of three measures; the third is the same everywhere.
-fn flowers(rows: usize, from: usize) -> String {
+pub fn flowers(rows: usize, from: usize) -> String {
     let mut text = "\"length, cm\",width,petals,species\r\n".to_owned();
     for row in from..from + rows {
         let species = row % 3;

@@ -1,0 +1,129 @@
+//! Whether the model of a file is that of a checkpoint. Weights fit a model of the same shapes, but
+//! what they say in it is of no run.
+
+use super::network::{PREDICTION, PROBABILITIES};
+use std::collections::{BTreeMap, HashSet};
+use warmstart::graph::{GraphDef, Node, NodeId, Op, Shape};
+
+/// What makes two models predict otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    Hidden,
+    Activation,
+}
+
+impl Difference {
+    /// The key under [model].
+    pub fn key(self) -> &'static str {
+        match self {
+            Difference::Hidden => "hidden",
+            Difference::Activation => "activation",
+        }
+    }
+
+    pub fn described(self) -> &'static str {
+        match self {
+            Difference::Hidden => "other layers",
+            Difference::Activation => "another activation",
+        }
+    }
+}
+
+/// How the parts of two graphs that predict differ. What only trains, such as dropout, the loss and
+/// the optimizer, is left out. A graph that names no prediction is not ours to judge.
+pub fn difference(before: &GraphDef, now: &GraphDef) -> Option<Difference> {
+    let prediction = |def: &GraphDef| {
+        [PROBABILITIES, PREDICTION].iter().find_map(|&name| def.names.get(name).copied())
+    };
+    let (first, second) = (prediction(before)?, prediction(now)?);
+    if variables(before, first) != variables(now, second) {
+        return Some(Difference::Hidden);
+    }
+    // Indices differ where the part that trains has more nodes, so both are walked side by side.
+    let (mut pairs, mut seen) = (vec![(first, second)], HashSet::new());
+    while let Some((old, new)) = pairs.pop() {
+        if !seen.insert((old, new)) {
+            continue;
+        }
+        let (old, new) = (before.node(old), now.node(new));
+        if !same((before, old), (now, new)) {
+            return Some(Difference::Activation);
+        }
+        pairs.extend(old.inputs.iter().copied().zip(new.inputs.iter().copied()));
+    }
+    None
+}
+
+fn same((before, old): (&GraphDef, &Node), (now, new): (&GraphDef, &Node)) -> bool {
+    let op = match (&old.op, &new.op) {
+        // Indices follow the order of declaration.
+        (Op::Variable(old), Op::Variable(new)) => {
+            before.variable(*old).name == now.variable(*new).name
+        }
+        (old, new) => old == new,
+    };
+    op && old.inputs.len() == new.inputs.len() && (&old.shape, old.dtype) == (&new.shape, new.dtype)
+}
+
+/// The variables that a tensor depends on.
+fn variables(def: &GraphDef, output: NodeId) -> BTreeMap<&str, &Shape> {
+    let (mut nodes, mut seen, mut found) = (vec![output], HashSet::new(), BTreeMap::new());
+    while let Some(id) = nodes.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let node = def.node(id);
+        if let Op::Variable(variable) = node.op {
+            found.insert(def.variable(variable).name.as_str(), &node.shape);
+        }
+        nodes.extend(&node.inputs);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network::{self, Network, Shape};
+    use super::super::scaling::Scale;
+    use super::super::settings::{Scaling, Settings};
+    use super::*;
+    use warmstart::graph::Graph;
+
+    fn model(keys: &str) -> GraphDef {
+        let text = format!("[data]\nfile = \"a.csv\"\n{keys}");
+        let settings: Settings = toml::from_str(&text).unwrap();
+        let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
+        let shape = Shape { inputs: 2, outputs: 3, batch: 2, scale, target_scale: None };
+        let graph = Graph::new();
+        Network::build(&graph, &settings, &network::optimizer(&settings, 10), &shape);
+        graph.finish().unwrap()
+    }
+
+    #[test]
+    fn models_are_the_same_if_they_predict_the_same() {
+        let all = ["relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid", "softplus"];
+        let models = all.map(|name| model(&format!("[model]\nactivation = \"{name}\"\n")));
+        for (at, before) in models.iter().enumerate() {
+            // As it comes out of a checkpoint.
+            let text = serde_json::to_string(before).unwrap();
+            let before = serde_json::from_str(&text).unwrap();
+            for (other, now) in models.iter().enumerate() {
+                let expected = (at != other).then_some(Difference::Activation);
+                assert_eq!(difference(&before, now), expected, "{} {}", all[at], all[other]);
+            }
+        }
+        let before = &models[0];
+        for trains in [
+            "[model]\ndropout = 0.5\ninitializer = \"orthogonal\"\n",
+            "[training]\nlabel_smoothing = 0.1\n",
+            "[optimizer]\nname = \"sgd\"\nlearning_rate = 0.5\nclip_global_norm = 1.0\n",
+            "[schedule]\nkind = \"cosine\"\n",
+        ] {
+            assert_eq!(difference(before, &model(trains)), None, "{trains}");
+        }
+        for hidden in ["[64, 32]", "[64]", "[64, 64, 64]", "[]"] {
+            let now = model(&format!("[model]\nhidden = {hidden}\n"));
+            assert_eq!(difference(before, &now), Some(Difference::Hidden), "{hidden}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Runs that are there already, and how long a run is.
+
+use crate::train::{flowers, write};
+use crate::{json, warmstart};
+
+#[test]
+fn a_model_that_predicts_otherwise_is_another_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |model: &str, steps: u32, more: &str| {
+        let text = format!(
+            "[data]\nfile = \"flowers.csv\"\n[model]\n{model}\n\
+             [training]\nbatch = 8\nsteps = {steps}\n{more}"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet", "--json"])
+    };
+    run("hidden = [8]", 5, "").with(0);
+    // With steps left and with none.
+    for steps in [5, 9] {
+        let error = run("hidden = [8]\nactivation = \"tanh\"", steps, "").failed();
+        assert!(
+            error.contains("`model.activation`: ") && error.contains("run.toml:5:14"),
+            "{error}"
+        );
+        assert!(error.contains("is of a model with another activation; nothing was"), "{error}");
+        assert!(error.contains("give another `directory`, or use it as it was"), "{error}");
+    }
+    assert!(run("hidden = [4]", 5, "").failed().contains("with other layers"));
+    // What only trains may change.
+    let trains = "label_smoothing = 0.1\n[optimizer]\nlearning_rate = 0.5\n";
+    let before = json(&run("hidden = [8]", 5, "").with(0));
+    let dropped = json(&run("hidden = [8]\ndropout = 0.3", 5, trains).with(0));
+    assert_eq!(dropped["metrics"], before["metrics"]);
+    let value = json(&run("hidden = [8]\ndropout = 0.3", 9, trains).with(0));
+    assert_eq!((&value["step"], &value["notes"]), (&9.into(), &serde_json::json!([])));
+}
+
+#[test]
+fn nothing_left_to_train_is_said_quietly_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(40, 0));
+    let text = "[data]\nfile = \"flowers.csv\"\nvalidation = 0\n[training]\nsteps = 2\n";
+    write(at, "run.toml", text);
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    assert!(!out.contains("nothing is left"), "{out}");
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    assert_eq!(out.matches("nothing is left to train: 2 steps were asked for").count(), 1, "{out}");
+    for more in [&["--json"][..], &["--json", "--quiet"]] {
+        let ran = warmstart(at, &[&["train", "run.toml"], more].concat());
+        assert_eq!(ran.error.matches("nothing is left to train").count(), 1, "{}", ran.error);
+        let value = json(&ran.with(0));
+        assert!(
+            value["notes"][0].as_str().unwrap().ends_with("is at step 2; ask for more to go on")
+        );
+    }
+}
+
+#[test]
+fn epochs_are_of_all_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(120, 0));
+    for (epochs, steps) in [(1, 2), (8, 15)] {
+        let text = format!(
+            "directory = \"{epochs}\"\n[data]\nfile = \"flowers.csv\"\n\
+             validation_file = \"flowers.csv\"\n[training]\nbatch = 64\nepochs = {epochs}\n"
+        );
+        write(at, "run.toml", &text);
+        let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+        assert!(
+            out.contains(&format!("steps    {steps} of 64 rows, validated at the end")),
+            "{out}"
+        );
+    }
+}
