@@ -296,6 +296,11 @@ fn scopes_that_many_others_fit_as_well_are_not_suggested() {
     }
     let (all, _) = inferred(&file, &model, &BTreeMap::new());
     assert!(all.is_empty(), "{all:#?}");
+    // Nor if a rule reaches only a part of each scope.
+    let renamed = |one: Variable| Variable { name: one.name.replace("/w", "/w_of"), ..one };
+    let other: Vec<Variable> = model.iter().cloned().map(renamed).collect();
+    let (all, _) = inferred(&file, &other, &BTreeMap::new());
+    assert!(all.is_empty(), "{all:#?}");
     // With a single scope left on each side there is no doubt.
     let (all, _) = inferred(&file[..2], &model[..2], &BTreeMap::new());
     assert_eq!(all.len(), 1, "{all:#?}");

@@ -13,6 +13,9 @@ type Content<'a> = BTreeSet<Entry<'a>>;
 /// With as many left that would fit as well, nothing speaks for one of them.
 const MANY: usize = 4;
 
+/// Pairs of scopes that are looked at, at most.
+const LOOKED_AT: usize = 64;
+
 fn split(name: &str) -> (&str, &str) {
     name.rsplit_once(SEPARATORS).unwrap_or(("", name))
 }
@@ -27,7 +30,7 @@ fn scopes<'a>(entries: impl Iterator<Item = Entry<'a>>) -> HashMap<&'a str, Cont
 }
 
 /// Whether a variable's scope and that of its tensor have no part of a name in common, and many
-/// scopes are left that hold the same as one of the two.
+/// scopes are left that hold as much as one of the two.
 ///
 /// `pairs` are a variable and its tensor each; `tensors` and `variables` are left without the other.
 pub(super) fn is_arbitrary<'a>(
@@ -53,14 +56,12 @@ pub(super) fn is_arbitrary<'a>(
         return false;
     }
     let held = (scopes(pairs.iter().map(|pair| pair.0)), scopes(pairs.iter().map(|pair| pair.1)));
-    let count = |scopes: HashMap<&'a str, Content<'a>>| {
-        let mut counts: HashMap<Content<'_>, usize> = HashMap::new();
-        scopes.into_values().for_each(|content| *counts.entry(content).or_default() += 1);
-        counts
+    let left = (scopes(variables), scopes(tensors));
+    // Most scopes hold the same: a few contents tell.
+    let contents: BTreeSet<_> =
+        unlike.iter().map(|(to, from)| (&held.0[to], &held.1[from])).take(LOOKED_AT).collect();
+    let many = |left: &HashMap<&str, Content<'_>>, content: &Content<'_>| {
+        left.values().filter(|other| content.is_subset(other)).take(MANY).count() == MANY
     };
-    let left = (count(scopes(variables)), count(scopes(tensors)));
-    unlike.iter().any(|(to, from)| {
-        left.0.get(&held.0[to]).is_some_and(|count| *count >= MANY)
-            || left.1.get(&held.1[from]).is_some_and(|count| *count >= MANY)
-    })
+    contents.iter().any(|(to, from)| many(&left.0, to) || many(&left.1, from))
 }
