@@ -37,7 +37,7 @@ pub struct Arguments {
     /// How to restore; without it, in every way that the adapter has
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STRATEGY")]
     strategy: Vec<Strategy>,
-    /// Target which memory
+    /// Into which memory; each kind has a chart of its own
     #[arg(
         long,
         value_enum,

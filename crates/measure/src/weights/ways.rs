@@ -5,9 +5,10 @@ use crate::error::MeasureError;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use twox_hash::XxHash3_64;
 use warmstart_gpu::ByteSource;
 
 /// How a file is read.
@@ -15,7 +16,7 @@ use warmstart_gpu::ByteSource;
 pub enum Way {
     /// `pread` into the destination.
     Read,
-    /// `pread` into the destination in pieces that stay in the cache, and crc32c of each.
+    /// `pread` into the destination in pieces that stay in the cache, and XXH3 of each.
     Summed,
     /// A copy out of a mapping of the file.
     Map,
@@ -29,7 +30,7 @@ pub(super) struct Source {
     file: File,
     map: Option<memmap2::Mmap>,
     way: Way,
-    sum: AtomicU32,
+    sum: AtomicU64,
     /// Whether to object after all was read.
     pub refuses: bool,
 }
@@ -44,7 +45,7 @@ impl Source {
         };
         let map = map.transpose().map_err(MeasureError::file("map", path))?;
         let file = file.try_clone().map_err(MeasureError::file("open", path))?;
-        Ok(Source { file, map, way, sum: AtomicU32::new(0), refuses: false })
+        Ok(Source { file, map, way, sum: AtomicU64::new(0), refuses: false })
     }
 }
 
@@ -63,7 +64,7 @@ impl ByteSource for Source {
         let mut sum = 0;
         for piece in into.chunks_mut(PIECE) {
             read_exact_at(&self.file, piece, at)?;
-            sum = crc32c::crc32c_append(sum, piece);
+            sum ^= XxHash3_64::oneshot(piece);
             at += piece.len() as u64;
         }
         self.sum.fetch_xor(sum, Ordering::Relaxed);
