@@ -7,7 +7,7 @@ fn a_checkpoint_of_ours_is_told_whole() {
     let out = warmstart(directory.path(), &["inspect", "."]).with(0);
     for line in [
         "./step-500.safetensors\n",
-        "  format     safetensors, saved by warmstart (format 2)\n",
+        "  format     safetensors, saved by warmstart (format 3)\n",
         "  step       500\n",
         "  seed       7\n",
         "  saved      2000-02-29T00:00:00Z\n",
