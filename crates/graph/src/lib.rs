@@ -30,11 +30,13 @@ mod orthogonal;
 mod print;
 mod quantile;
 pub mod random;
+mod recompute;
 pub mod reference;
 mod schedule;
 mod scope;
 mod shape;
 mod tensor;
+mod validate;
 mod variable;
 
 pub use data::{Elements, TensorData};
