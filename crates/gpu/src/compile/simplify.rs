@@ -97,10 +97,11 @@ impl Live {
             Op::GlobalNorm | Op::Assign(_) => {
                 node.inputs = node.inputs.iter().map(|id| NodeId(self.own_value(id.0))).collect();
             }
-            Op::OptimizerUpdate(_) => {
+            Op::OptimizerUpdate(ref update) => {
+                let scalars = update.scalars();
                 for (at, input) in node.inputs.iter_mut().enumerate() {
                     // A learning rate that is a number is written into the code.
-                    if at >= 2 || matches!(self.nodes[input.0].op, Op::Variable(_)) {
+                    if at >= scalars || matches!(self.nodes[input.0].op, Op::Variable(_)) {
                         *input = NodeId(self.own_value(input.0));
                     }
                 }
