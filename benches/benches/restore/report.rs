@@ -13,7 +13,7 @@ pub fn report(
     // Only Linux tells what is in its cache.
     let mut arms = all_arms();
     arms.retain(|arm| !arm.cold || cfg!(target_os = "linux"));
-    let all = rounds(workload, &arms, devices, count, &mut |_| {})?;
+    let all = rounds(workload, &arms, devices, count, &mut |_| true)?;
     println!("\n{name} ({} MiB), {count} rounds", workload.bytes() >> 20);
     println!(
         "{:32} {:7} {:5} {:>6} {:>11} {:>14} {:>6} {:>5} {:>7}",

@@ -69,7 +69,8 @@ impl Kernels {
                 bound.to_owned(),
             ]
         };
-        let header = ["computes", "kernel", "µs", "of all", "GB/s", "GFLOP/s", "of ceiling", "bound by"];
+        let header =
+            ["computes", "kernel", "µs", "of all", "GB/s", "GFLOP/s", "of ceiling", "bound by"];
         let rows = self.dispatches.iter().map(row).collect();
         let table = text::table(&header, &[2, 3, 4, 5, 6], rows);
         let (first, rest) = table.split_once('\n').unwrap_or((&table, ""));

@@ -17,7 +17,9 @@ use warmstart_measure::{Arm, Memory, Way, Work, threads};
 /// faster of two ways to read the same file into the same kind of memory with as many threads and
 /// no device: pread, and a copy out of a mapping of the file. Where bytes go through staging
 /// buffers, it is the copy out of those, if that is slower. Before each round it is made sure that
-/// the file is in the system's cache, or with --cold that no page of it is.
+/// the file is in the system's cache, or with --cold that no page of it is. CPU s is the processor
+/// time of all threads; MiB the peak of resident memory above the variables' own, in which pages of
+/// a mapped file count.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -142,8 +144,10 @@ fn strategies(asked: &[Strategy], own: MemoryKind) -> Result<Vec<Strategy>, Fail
 
 /// What is measured of one kind of memory, ceilings first.
 fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool) -> Vec<Shown> {
-    let plain = match memory {
-        Memory::Fresh => Memory::Fresh,
+    let fresh = memory == Memory::Fresh;
+    // Where variables are in memory of the device's own, the system makes no pages for them.
+    let plain = match own {
+        MemoryKind::Mappable if fresh => Memory::Fresh,
         _ => Memory::Touched,
     };
     let ceiling = |name, work, memory, cold| Shown::ceiling(Arm { name, work, memory, cold });
@@ -159,17 +163,10 @@ fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool)
     };
     if strategies.iter().any(stages) {
         shown.push(ceiling("staging copy", Work::StagingCopy, Memory::Touched, false));
-        if plain == Memory::Fresh {
-            // Staging buffers are used again and again: their ceiling is that of touched memory.
-            let touched = [
-                ceiling("pread, touched", Work::Plain(Way::Read), Memory::Touched, cold),
-                ceiling("mmap + copy, touched", Work::Plain(Way::Map), Memory::Touched, cold),
-            ];
-            shown.extend(touched);
-        }
     }
     shown.extend(strategies.iter().map(|strategy| {
         let arm = |name, work, memory| Arm { name, work, memory, cold };
+        let naive = if fresh { Memory::Fresh } else { Memory::Touched };
         match strategy {
             Strategy::Checkpoint => Shown::own(arm("checkpoint", Work::Checkpoint, memory)),
             Strategy::Mapped => {
@@ -180,7 +177,7 @@ fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool)
                 let work = Work::Restore(Way::Read, MemoryKind::Staged);
                 Shown::own(arm("staged", work, memory))
             }
-            Strategy::Naive => Shown::control(arm("naive", Work::Naive, plain)),
+            Strategy::Naive => Shown::control(arm("naive", Work::Naive, naive)),
         }
     }));
     shown

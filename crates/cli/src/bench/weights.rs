@@ -9,6 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use warmstart_gpu::GpuOptions;
 use warmstart_measure::{
@@ -24,9 +25,10 @@ pub struct Load {
     /// How many tensors share that size
     #[arg(long, value_name = "N", default_value = "64", value_parser = at_least_one())]
     tensors: usize,
-    /// How often everything is measured, in turn
-    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one())]
-    rounds: usize,
+    /// How often everything is measured, in turn; without it 5 times, fewer if that takes longer
+    /// than half a minute
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    rounds: Option<usize>,
     /// The folder for temporary files, which are removed afterwards
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
@@ -42,10 +44,15 @@ pub struct Setting {
     directory: TempDir,
     count: usize,
     each: u64,
-    rounds: usize,
+    rounds: Option<usize>,
     /// Whether files are read, or written.
     reads: bool,
 }
+
+/// How many rounds there are if nothing is said, and how long they take at most if there is more
+/// than one.
+const ROUNDS: usize = 5;
+const AT_MOST: Duration = Duration::from_secs(30);
 
 /// How often the checkpoint has to fit into memory: twice for the ceilings, in the variables, and
 /// once more while a strategy copies.
@@ -171,7 +178,9 @@ impl Setting {
     }
 
     pub fn rounds_in_words(&self) -> String {
-        format!("{} of all in turn, after one that does not count", self.rounds)
+        let up_to = if self.rounds.is_some() { "" } else { "up to " };
+        let rounds = self.rounds.unwrap_or(ROUNDS);
+        format!("{up_to}{rounds} of all in turn, after one that does not count")
     }
 
     /// Measures all sections and prints them.
@@ -201,9 +210,20 @@ impl Setting {
                 arms.push(*arm);
             }
         }
-        let mut told = |round| progress.show(&format!("round {round} of {}", self.rounds));
-        let all = rounds(&mut workload, &arms, &self.devices, self.rounds, &mut told)?;
+        let (count, start) = (self.rounds.unwrap_or(ROUNDS), Instant::now());
+        let mut begin = |round: usize| {
+            progress.show(&format!("round {round} of {count}"));
+            // With as much time again as a round took until now.
+            let ends = start.elapsed().mul_f64(1.0 + 1.0 / round.max(1) as f64);
+            self.rounds.is_some() || ends < AT_MOST
+        };
+        let all = rounds(&mut workload, &arms, &self.devices, count, &mut begin)?;
         drop(progress);
+        let done = all.first().map_or(0, |measured| measured.samples.len());
+        if done < count && !common.json {
+            let (note, done) = (styled(HEADING, "note:"), counted(done, "round"));
+            writeln!(out, "{note} {done}, as they take long; --rounds {count} takes its time")?;
+        }
         let mut printed: Vec<&Measured> = Vec::new();
         for section in sections {
             let find = |shown: &Shown| {

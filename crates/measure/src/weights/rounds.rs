@@ -62,7 +62,8 @@ impl Measured {
 }
 
 /// Runs every arm once in each round, so that what else the machine does hits all of them alike. A
-/// round before the first is for caches and pipelines; `progress` is told which begins, from 0.
+/// round before the first is for caches and pipelines. `begin` is told which is next, from 0, and says
+/// whether there is time for it; after the first that counts.
 ///
 /// # Errors
 /// The first of any arm.
@@ -71,13 +72,15 @@ pub fn rounds(
     arms: &[Arm],
     devices: &Devices,
     rounds: usize,
-    progress: &mut dyn FnMut(usize),
+    begin: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Vec<Measured>, MeasureError> {
     let (bytes, path) = (workload.bytes(), devices.own.memory());
     let measured = |&arm| Measured { arm, samples: Vec::new(), bytes, path };
     let mut all: Vec<Measured> = arms.iter().map(measured).collect();
     for round in 0..=rounds {
-        progress(round);
+        if !begin(round) && round > 1 {
+            break;
+        }
         for measured in &mut all {
             let sample = workload.run(&measured.arm, devices)?;
             if round > 0 {
@@ -121,9 +124,9 @@ pub fn ceiling<'a>(
     else {
         return None;
     };
-    // Staging buffers are used again and again, so the system's new pages are no part of it.
+    // Where variables are in memory of the device's own, the system makes no pages for them.
     let memory = match arm.memory {
-        Memory::Fresh if !measured.is_staged() => Memory::Fresh,
+        Memory::Fresh if measured.path == MemoryKind::Mappable => Memory::Fresh,
         _ => Memory::Touched,
     };
     let reads = fastest(&|other| {
@@ -170,7 +173,9 @@ mod tests {
             .collect();
         let none = [None; 5];
         assert_eq!(rates[..5], none);
-        assert_eq!(rates[5..], [Some(4.0), Some(1.0), Some(2.5), Some(0.5)]);
+        assert_eq!(rates[5..], [Some(4.0), Some(1.0), Some(1.0), Some(0.5)]);
+        let discrete = Measured { path: MemoryKind::Staged, ..all[7].clone() };
+        assert_eq!(ceiling(&all, &discrete, |rates| rates.median).unwrap().rate, 2.5);
     }
 
     #[test]
