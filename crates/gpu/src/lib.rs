@@ -3,12 +3,14 @@
 
 mod adapter;
 mod backup;
+mod cache;
 mod cast;
 mod compile;
 mod convert;
 mod dataset;
 mod device;
 mod download;
+mod driver_cache;
 mod error;
 mod feed;
 mod fill;
@@ -17,6 +19,7 @@ mod mapped;
 mod non_finite;
 mod origin;
 mod outputs;
+mod pipelines;
 mod plain;
 mod plan;
 mod plan_error;
@@ -33,6 +36,7 @@ mod transfer;
 mod upload;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
+pub use cache::CacheChoice;
 pub use cast::{Conversion, SourceDType};
 pub use dataset::{Column, DeviceDataset, DeviceDatasetError};
 pub use device::{Gpu, GpuOptions, MemoryKind};
