@@ -4,11 +4,12 @@
 mod expression;
 mod fuse;
 mod lower;
-mod matmul;
+pub(crate) mod matmul;
 mod memory;
 mod simplify;
 
 use crate::plan_error::CompileError;
+use matmul::{Product, Rung};
 use simplify::Live;
 use std::collections::BTreeSet;
 use warmstart_graph::ops::OptimizerUpdate;
@@ -146,12 +147,13 @@ pub(crate) struct Program {
     pub assigned: Vec<VariableId>,
 }
 
-/// Compiles what is asked of a graph.
+/// Compiles what is asked of a graph. `rung` says which kernel computes a product.
 pub(crate) fn compile(
     def: &GraphDef,
     fetches: &[NodeId],
     updates: &[NodeId],
     target: Target,
+    rung: &dyn Fn(&Product) -> Rung,
 ) -> Result<Program, CompileError> {
     def.check_updates(updates)?;
     let live = simplify::simplify(def, fetches, updates);
@@ -165,7 +167,7 @@ pub(crate) fn compile(
     let mut apart = BTreeSet::new();
     let lowered = loop {
         let fused = fuse::fuse(&live, &apart);
-        match lower::lower(def, &live, &fused, target) {
+        match lower::lower(def, &live, &fused, target, rung) {
             Ok(lowered) => break lowered,
             Err(lower::Refused::TooManyBindings { cut }) if apart.insert(cut) => {}
             Err(refused) => return Err(refused.into_error(&live, target)),

@@ -3,6 +3,7 @@
 
 mod build;
 
+use crate::compile::matmul::{Product, Rung};
 use crate::compile::{self, Target};
 use crate::device::Gpu;
 use crate::error::GpuError;
@@ -179,7 +180,8 @@ impl Session {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
         };
-        let program = compile::compile(&def, &fetches, &updates, target)?;
+        let rung = |product: &Product| Rung::usual(product, target);
+        let program = compile::compile(&def, &fetches, &updates, target, &rung)?;
         // Only what is read or written: a graph for evaluation needs no optimizer slots.
         let mut used = vec![false; def.variables.len()];
         let written = program.trained.iter().chain(&program.assigned);

@@ -4,7 +4,7 @@
 use super::{Kernel, Lowering, Refused};
 use crate::compile::expression::{Function, Index, scalar_type};
 use crate::compile::fuse::operand;
-use crate::compile::matmul::{self, Operand, Product};
+use crate::compile::matmul::{Operand, Product};
 use crate::compile::{Access, Place};
 use warmstart_graph::Shape;
 use warmstart_graph::ops::Reduction;
@@ -39,7 +39,7 @@ impl Lowering<'_> {
             product.m *= batch;
             product.batch = 1;
         }
-        let choice = matmul::choose(&product, self.target);
+        let choice = (self.rung)(&product).kernel(&product, self.target);
         let limit = self.target.workgroups;
         if choice.workgroups.iter().any(|&groups| groups > limit) {
             return Err(Refused::TooManyWorkgroups { root });
@@ -57,8 +57,8 @@ impl Lowering<'_> {
         }
         self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
-        let Product { batch, m, n, k, .. } = product;
-        let mut operations = 2 * batch as u64 * m as u64 * n as u64 * k as u64;
+        let Product { n, k, .. } = product;
+        let mut operations = product.operations();
         if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
             kernel.constants.push(("COLUMN_SUMS", 1.0));
             let store = "fn store_column_sum(column: u32, total: f32) {\n    \

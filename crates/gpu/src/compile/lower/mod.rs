@@ -10,6 +10,7 @@ mod update;
 
 use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
 use super::fuse::{Fused, is_view};
+use super::matmul::{Product, Rung};
 use super::simplify::Live;
 use super::{Access, Dispatch, Place, Step, Target};
 use crate::plan_error::CompileError;
@@ -65,12 +66,13 @@ pub(crate) fn lower(
     live: &Live,
     fused: &Fused,
     target: Target,
+    rung: &dyn Fn(&Product) -> Rung,
 ) -> Result<Lowered, Refused> {
     let packed = update::pack(live);
     let lowered = Lowered { steps: Vec::new(), tables: Vec::new(), scratch: Vec::new(), packed };
     let carried = companions::find(live, fused, &lowered.packed);
     let mut lowering =
-        Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
+        Lowering { def, live, fused, target, rung, lowered, carried, counted: BTreeSet::new() };
     let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
     let roots =
         (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
@@ -88,6 +90,8 @@ struct Lowering<'a> {
     live: &'a Live,
     fused: &'a Fused,
     target: Target,
+    /// Which kernel computes a product.
+    rung: &'a dyn Fn(&Product) -> Rung,
     lowered: Lowered,
     /// For each root whose kernel computes another root's value too, that other root.
     carried: BTreeMap<usize, usize>,
