@@ -32,6 +32,7 @@ mod staging;
 mod steps;
 mod store;
 mod table;
+mod trace;
 mod transfer;
 mod upload;
 
@@ -49,8 +50,7 @@ pub use origin::{Missing, Origin};
 pub use outputs::Outputs;
 pub use plan::{DispatchInfo, Plan, PlanMemory};
 pub use plan_error::{CompileError, RunError, UninitializedRead};
-pub use profile::Profile;
-
+pub use profile::{Profile, TimedDispatch};
 pub use session::Session;
 pub use snapshot::Snapshot;
 pub use steps::{StepOutputs, StepScalars, Steps};
