@@ -5,6 +5,7 @@ use crate::cache::CacheChoice;
 use crate::driver_cache::DriverCache;
 use crate::error::GpuError;
 use crate::pipelines::Pipelines;
+use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,10 @@ pub struct GpuOptions {
     /// `WARMSTART_CACHE`, which is `off` or a directory, and without it takes the folder `warmstart`
     /// among the user's caches. A directory that cannot be written is as good as none.
     pub cache: Option<CacheChoice>,
+    /// Whether kernels of products are chosen by measuring them; `None` leaves the choice to
+    /// `WARMSTART_TUNE`, which is `off`, `on` or `force`, and without it is [`Tune::On`]. Results do
+    /// not depend on it, to the bit.
+    pub tune: Option<Tune>,
 }
 
 impl Default for GpuOptions {
@@ -50,6 +55,7 @@ impl Default for GpuOptions {
             staging_bytes: 128 << 20,
             timeout: Duration::from_secs(600),
             cache: None,
+            tune: None,
         }
     }
 }
@@ -71,6 +77,7 @@ struct Inner {
     health: Arc<Mutex<Health>>,
     pipelines: Pipelines,
     driver_cache: Option<DriverCache>,
+    tuner: Tuner,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -177,6 +184,11 @@ impl Gpu {
     /// What the driver keeps of pipelines between processes.
     pub(crate) fn driver_cache(&self) -> Option<&DriverCache> {
         self.0.driver_cache.as_ref()
+    }
+
+    /// Which kernels are best here.
+    pub(crate) fn tuner(&self) -> &Tuner {
+        &self.0.tuner
     }
 
     /// How long to wait for the device.
@@ -386,6 +398,7 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         health,
         pipelines: Pipelines::default(),
         driver_cache,
+        tuner: Tuner::new(options.tune.unwrap_or_else(Tune::from_env), &info, &cache),
         device,
         queue,
     })))

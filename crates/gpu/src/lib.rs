@@ -34,6 +34,7 @@ mod store;
 mod table;
 mod trace;
 mod transfer;
+mod tune;
 mod upload;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
@@ -57,3 +58,4 @@ pub use steps::{StepOutputs, StepScalars, Steps};
 pub use store::VariableInfo;
 pub use table::VariableTable;
 pub use transfer::Restored;
+pub use tune::Tune;

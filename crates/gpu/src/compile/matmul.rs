@@ -97,26 +97,23 @@ impl Rung {
         }
     }
 
-    /// All rungs that this device can run, the usual one first.
-    pub fn all(product: &Product, target: Target) -> Vec<Rung> {
-        let usual = Rung::usual(product, target);
-        let mut rungs = vec![usual];
-        if target.subgroup_size == Some(8) && target.is_cpu {
-            let shapes = [(false, false), (false, true), (true, true)];
-            rungs.extend(shapes.map(|(tall, wide)| Rung::Subgroup { tall, wide }));
-        }
+    /// All rungs but the usual one that this device can run.
+    pub fn others(product: &Product, target: Target) -> Vec<Rung> {
+        let subgroup = [(false, false), (false, true), (true, true)];
+        let subgroup = subgroup.map(|(tall, wide)| Rung::Subgroup { tall, wide });
+        let has_subgroup = target.is_cpu && target.subgroup_size == Some(8);
         let tiles = [(32, 32), (64, 64), (128, 64)];
-        rungs.extend(tiles.map(|(rows, columns)| Rung::Tile { rows, columns }));
-        rungs.extend([Rung::Register, Rung::Naive]);
-        let mut all: Vec<Rung> = Vec::new();
-        for rung in rungs {
-            let workgroups = rung.kernel(product, target).workgroups;
-            let fits = workgroups.iter().all(|&groups| groups <= target.workgroups);
-            if rung == usual || (fits && !all.contains(&rung)) {
-                all.push(rung);
-            }
-        }
-        all
+        let tiles = tiles.map(|(rows, columns)| Rung::Tile { rows, columns });
+        let rungs = subgroup.into_iter().filter(|_| has_subgroup).chain(tiles);
+        let usual = Rung::usual(product, target);
+        rungs
+            .chain([Rung::Register, Rung::Naive])
+            .filter(|rung| *rung != usual)
+            .filter(|rung| {
+                let workgroups = rung.kernel(product, target).workgroups;
+                workgroups.iter().all(|&groups| groups <= target.workgroups)
+            })
+            .collect()
     }
 
     /// Rows and columns of a workgroup.

@@ -1,7 +1,6 @@
 //! How close the placement comes to the least possible, and that it is one.
 
 use super::*;
-use crate::compile::matmul::{Product, Rung};
 use crate::compile::{Program, compile};
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Graph, Optimizer, Tensor};
@@ -13,6 +12,7 @@ const TARGET: Target = Target {
     storage_buffers: 16,
     binding_bytes: 1 << 31,
     workgroups: 65535,
+    alternatives: false,
 };
 
 /// The program of a training step, and how much more it takes than the least.
@@ -22,8 +22,7 @@ fn trained(graph: &Graph, output: Tensor<'_>, clip: bool) -> (Program, f64) {
     let loss = output.square().mean_all();
     let step = optimizer.minimize(loss);
     let def = graph.finish().unwrap();
-    let usual = |product: &Product| Rung::usual(product, TARGET);
-    let program = compile(&def, &[loss.id()], &[step.update.id()], TARGET, &usual).unwrap();
+    let program = compile(&def, &[loss.id()], &[step.update.id()], TARGET).unwrap();
     let memory = &program.memory;
     assert!(memory.least <= memory.total() && memory.total() <= memory.unshared);
     let ratio = memory.total() as f64 / memory.least as f64;

@@ -9,7 +9,7 @@ mod memory;
 mod simplify;
 
 use crate::plan_error::CompileError;
-use matmul::{Product, Rung};
+use matmul::Rung;
 use simplify::Live;
 use std::collections::BTreeSet;
 use warmstart_graph::ops::OptimizerUpdate;
@@ -31,6 +31,8 @@ pub(crate) struct Target {
     pub storage_buffers: usize,
     pub binding_bytes: u64,
     pub workgroups: u32,
+    /// Whether other kernels that compute the same are wanted, to be measured.
+    pub alternatives: bool,
 }
 
 /// Where a kernel's operand lies.
@@ -86,6 +88,18 @@ pub(crate) struct Dispatch {
     pub bytes: u64,
     /// Arithmetic operations of its anchor.
     pub operations: u64,
+    /// Other kernels for the same bindings.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Another kernel that computes what a dispatch does.
+#[derive(Clone, Debug)]
+pub(crate) struct Alternative {
+    pub rung: Rung,
+    pub kernel: &'static str,
+    pub source: String,
+    pub constants: Vec<(&'static str, f64)>,
+    pub workgroups: [u32; 3],
 }
 
 /// One step of a program.
@@ -147,13 +161,12 @@ pub(crate) struct Program {
     pub assigned: Vec<VariableId>,
 }
 
-/// Compiles what is asked of a graph. `rung` says which kernel computes a product.
+/// Compiles what is asked of a graph.
 pub(crate) fn compile(
     def: &GraphDef,
     fetches: &[NodeId],
     updates: &[NodeId],
     target: Target,
-    rung: &dyn Fn(&Product) -> Rung,
 ) -> Result<Program, CompileError> {
     def.check_updates(updates)?;
     let live = simplify::simplify(def, fetches, updates);
@@ -167,7 +180,7 @@ pub(crate) fn compile(
     let mut apart = BTreeSet::new();
     let lowered = loop {
         let fused = fuse::fuse(&live, &apart);
-        match lower::lower(def, &live, &fused, target, rung) {
+        match lower::lower(def, &live, &fused, target) {
             Ok(lowered) => break lowered,
             Err(lower::Refused::TooManyBindings { cut }) if apart.insert(cut) => {}
             Err(refused) => return Err(refused.into_error(&live, target)),

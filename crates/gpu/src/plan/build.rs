@@ -193,15 +193,21 @@ impl Builder<'_> {
         for (place, _) in &dispatch.bindings {
             bindings.push(self.place(*place)?);
         }
+        let Dispatch { kernel, source, constants, workgroups, .. } = dispatch;
+        let bytes: Vec<u64> = bindings.iter().map(|&(_, _, bytes)| words(bytes)).collect();
+        let chosen = self.gpu.tuner().choose(&self.gpu, dispatch, &bytes);
+        let (kernel, source, constants, workgroups) = match chosen {
+            Some(other) => (other.kernel, &other.source, &other.constants, other.workgroups),
+            None => (*kernel, source, constants, *workgroups),
+        };
         let info = DispatchInfo {
             operations: dispatch.label.clone(),
-            kernel: dispatch.kernel,
-            workgroups: dispatch.workgroups,
+            kernel,
+            workgroups,
             bytes: dispatch.bytes,
             arithmetic: dispatch.operations,
         };
-        let constants = dispatch.constants.clone();
-        Ok(Draft { source: &dispatch.source, constants, bindings, info })
+        Ok(Draft { source, constants: constants.clone(), bindings, info })
     }
 
     /// Makes all pipelines together, and what binds buffers to each.

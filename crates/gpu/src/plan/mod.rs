@@ -3,7 +3,6 @@
 
 mod build;
 
-use crate::compile::matmul::{Product, Rung};
 use crate::compile::{self, Target};
 use crate::device::Gpu;
 use crate::error::GpuError;
@@ -179,9 +178,9 @@ impl Session {
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
+            alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
         };
-        let rung = |product: &Product| Rung::usual(product, target);
-        let program = compile::compile(&def, &fetches, &updates, target, &rung)?;
+        let program = compile::compile(&def, &fetches, &updates, target)?;
         // Only what is read or written: a graph for evaluation needs no optimizer slots.
         let mut used = vec![false; def.variables.len()];
         let written = program.trained.iter().chain(&program.assigned);

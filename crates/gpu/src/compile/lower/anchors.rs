@@ -4,8 +4,8 @@
 use super::{Kernel, Lowering, Refused};
 use crate::compile::expression::{Function, Index, scalar_type};
 use crate::compile::fuse::operand;
-use crate::compile::matmul::{Operand, Product};
-use crate::compile::{Access, Place};
+use crate::compile::matmul::{Operand, Product, Rung};
+use crate::compile::{Access, Alternative, Place};
 use warmstart_graph::Shape;
 use warmstart_graph::ops::Reduction;
 use warmstart_shaders as shaders;
@@ -39,16 +39,44 @@ impl Lowering<'_> {
             product.m *= batch;
             product.batch = 1;
         }
-        let choice = (self.rung)(&product).kernel(&product, self.target);
-        let limit = self.target.workgroups;
-        if choice.workgroups.iter().any(|&groups| groups > limit) {
+        let bases = [a_base, b_base];
+        let usual = Rung::usual(&product, self.target);
+        let (mut kernel, workgroups) = self.product_kernel(root, id, &product, bases, usual);
+        if workgroups.iter().any(|&groups| groups > self.target.workgroups) {
             return Err(Refused::TooManyWorkgroups { root });
         }
+        if self.target.alternatives {
+            for rung in Rung::others(&product, self.target) {
+                let (other, workgroups) = self.product_kernel(root, id, &product, bases, rung);
+                kernel.alternatives.push(Alternative {
+                    rung,
+                    kernel: other.name,
+                    source: other.source(),
+                    constants: other.constants,
+                    workgroups,
+                });
+            }
+        }
+        let carried = self.carried.contains_key(&root);
+        let sums = if carried { product.n as u64 * product.k as u64 } else { 0 };
+        self.push(root, kernel, workgroups, product.operations() + sums)
+    }
+
+    /// A product's kernel of some rung. All bind the same, in the same order.
+    fn product_kernel(
+        &self,
+        root: usize,
+        id: usize,
+        product: &Product,
+        bases: [usize; 2],
+        rung: Rung,
+    ) -> (Kernel, [u32; 3]) {
+        let choice = rung.kernel(product, self.target);
         let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
         let mut kernel = Kernel::new(choice.kernel, &parts);
         kernel.constants = choice.constants;
-        let operands = [("a", "a_pair", a_base), ("b", "b_pair", b_base)];
-        for ((name, pair, base), paired) in operands.into_iter().zip(choice.pairs) {
+        let operands = [("a", "a_pair"), ("b", "b_pair")];
+        for (((name, pair), base), paired) in operands.into_iter().zip(bases).zip(choice.pairs) {
             let element = if paired { "u64" } else { "f32" };
             kernel.bindings.bind(name, Place::of(self.live, base), Access::Read, element);
             if paired {
@@ -57,16 +85,13 @@ impl Lowering<'_> {
         }
         self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
-        let Product { n, k, .. } = product;
-        let mut operations = product.operations();
         if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
             kernel.constants.push(("COLUMN_SUMS", 1.0));
             let store = "fn store_column_sum(column: u32, total: f32) {\n    \
                 column_sums[column] = total;\n}\n";
             kernel.sections.push(("store_column_sum", store.to_owned()));
-            operations += n as u64 * k as u64;
         }
-        self.push(root, kernel, choice.workgroups, operations)
+        (kernel, choice.workgroups)
     }
 
     /// Lanes and rows of a workgroup for rows of a width, and how many workgroups that takes.

@@ -10,9 +10,8 @@ mod update;
 
 use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
 use super::fuse::{Fused, is_view};
-use super::matmul::{Product, Rung};
 use super::simplify::Live;
-use super::{Access, Dispatch, Place, Step, Target};
+use super::{Access, Alternative, Dispatch, Place, Step, Target};
 use crate::plan_error::CompileError;
 use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{GraphDef, Op, VariableId};
@@ -66,13 +65,12 @@ pub(crate) fn lower(
     live: &Live,
     fused: &Fused,
     target: Target,
-    rung: &dyn Fn(&Product) -> Rung,
 ) -> Result<Lowered, Refused> {
     let packed = update::pack(live);
     let lowered = Lowered { steps: Vec::new(), tables: Vec::new(), scratch: Vec::new(), packed };
     let carried = companions::find(live, fused, &lowered.packed);
     let mut lowering =
-        Lowering { def, live, fused, target, rung, lowered, carried, counted: BTreeSet::new() };
+        Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
     let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
     let roots =
         (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
@@ -90,8 +88,6 @@ struct Lowering<'a> {
     live: &'a Live,
     fused: &'a Fused,
     target: Target,
-    /// Which kernel computes a product.
-    rung: &'a dyn Fn(&Product) -> Rung,
     lowered: Lowered,
     /// For each root whose kernel computes another root's value too, that other root.
     carried: BTreeMap<usize, usize>,
@@ -108,6 +104,7 @@ struct Kernel {
     constants: Vec<(&'static str, f64)>,
     bindings: Bindings,
     sections: Vec<(&'static str, String)>,
+    alternatives: Vec<Alternative>,
 }
 
 impl Kernel {
@@ -119,6 +116,7 @@ impl Kernel {
             constants: Vec::new(),
             bindings: Bindings::default(),
             sections: Vec::new(),
+            alternatives: Vec::new(),
         }
     }
 
@@ -233,6 +231,7 @@ impl Lowering<'_> {
             workgroups,
             bytes,
             operations,
+            alternatives: kernel.alternatives,
         };
         self.lowered.steps.push(Step::Dispatch(dispatch));
         match apart {
