@@ -41,6 +41,35 @@ impl Product {
         2 * batch as u64 * m as u64 * n as u64 * k as u64
     }
 
+    /// Whether it is a matrix with a vector, and better computed as a reduction. Software adapters
+    /// are not: there a product of one row costs less than loading each element for itself.
+    pub fn is_vector(&self, target: Target) -> bool {
+        let Product { batch, m, n, k, .. } = *self;
+        let results = batch * m * n;
+        // Where neighbours of a sum do not lie side by side, results must be many to fill a GPU.
+        !target.is_cpu && (m == 1 || n == 1) && k > 0 && (self.is_along_k() || results >= 1024)
+    }
+
+    /// Whether what lies side by side in the matrix (of a product with a vector) is along K.
+    pub fn is_along_k(&self) -> bool {
+        if self.n == 1 { self.a.column == 1 } else { self.b.row == 1 }
+    }
+
+    /// Into how many slices along K to cut a product whose results are too few to keep a device
+    /// busy, if it is one.
+    pub fn slices(&self, target: Target) -> Option<usize> {
+        let (rows, columns) = Rung::usual(self, target).tile();
+        let tiles = self.tiles(rows, columns);
+        let enough = if target.is_cpu { 8 } else { 64 };
+        if self.batch != 1 || tiles == 0 {
+            return None;
+        }
+        // Slices are equally long, and even, so that pairs stay pairs.
+        (2..=enough / tiles)
+            .rev()
+            .find(|&slices| self.k.is_multiple_of(2 * slices) && self.k / slices >= 256)
+    }
+
     /// How many tiles its results make.
     fn tiles(&self, rows: usize, columns: usize) -> usize {
         self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.batch

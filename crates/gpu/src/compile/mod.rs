@@ -1,4 +1,4 @@
-//! From a graph to a list of dispatches, without a device: simplify, fuse, lower, plan memory.
+//! From a graph to a list of dispatches, without touching a device: simplify, fuse, lower, plan memory.
 //! What touches the device is in `plan.rs`.
 
 mod expression;
@@ -8,6 +8,7 @@ pub(crate) mod matmul;
 mod memory;
 mod simplify;
 
+use crate::device::Gpu;
 use crate::plan_error::CompileError;
 use matmul::Rung;
 use simplify::Live;
@@ -33,6 +34,21 @@ pub(crate) struct Target {
     pub workgroups: u32,
     /// Whether other kernels that compute the same are wanted, to be measured.
     pub alternatives: bool,
+}
+
+impl Target {
+    pub fn of(gpu: &Gpu) -> Target {
+        let limits = gpu.limits();
+        Target {
+            is_cpu: gpu.is_cpu(),
+            subgroup_size: gpu.subgroup_size(),
+            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
+            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
+            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            workgroups: limits.max_compute_workgroups_per_dimension,
+            alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
+        }
+    }
 }
 
 /// Where a kernel's operand lies.

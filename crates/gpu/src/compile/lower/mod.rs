@@ -1,11 +1,12 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
+//! `anchors.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
 //! values.
 
 mod anchors;
 mod companions;
+mod product;
 mod update;
 
 use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
