@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 use std::{env, fs, io, process};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// Where compiled pipelines and measured kernels are kept between processes.
 ///
@@ -72,7 +72,7 @@ impl CacheFolder {
 
     /// The file for a key. Keys are long texts; those of two files may begin alike.
     fn file(&self, key: &str) -> PathBuf {
-        self.0.join(format!("{:032x}", xxh3_128(key.as_bytes())))
+        self.0.join(format!("{:032x}", XxHash3_128::oneshot(key.as_bytes())))
     }
 
     /// What was written under this key, if it is there whole.
@@ -83,7 +83,7 @@ impl CacheFolder {
         }
         let bytes = fs::read(path).ok()?;
         let (sum, content) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<16>()?;
-        if u128::from_le_bytes(*sum) != xxh3_128(content) {
+        if u128::from_le_bytes(*sum) != XxHash3_128::oneshot(content) {
             return None;
         }
         let (length, rest) = content.split_first_chunk::<4>()?;
@@ -102,7 +102,7 @@ impl CacheFolder {
         }
         let length = (key.len() as u32).to_le_bytes();
         let content = [&length, key.as_bytes(), value].concat();
-        let whole = [MAGIC, &xxh3_128(&content).to_le_bytes()[..], &content].concat();
+        let whole = [MAGIC, &XxHash3_128::oneshot(&content).to_le_bytes()[..], &content].concat();
         // Readers and other writers see the old file or the new one. It is not synced: what a lost
         // power leaves is damaged, and so ignored.
         static NUMBER: AtomicU32 = AtomicU32::new(0);

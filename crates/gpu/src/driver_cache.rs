@@ -3,7 +3,7 @@
 
 use crate::cache::{CacheChoice, CacheFolder};
 use std::sync::{Mutex, PoisonError};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// What the driver keeps of compiled pipelines.
 pub(crate) struct DriverCache {
@@ -33,7 +33,7 @@ impl DriverCache {
             .as_deref()
             .and_then(|data| make(device, Some(data)))
             .or_else(|| make(device, None))?;
-        let written = Mutex::new(stored.map(|data| xxh3_128(&data)));
+        let written = Mutex::new(stored.map(|data| XxHash3_128::oneshot(&data)));
         Some(DriverCache { cache, folder, key, written })
     }
 
@@ -45,7 +45,7 @@ impl DriverCache {
     /// Writes what is not on disk yet, after pipelines were made.
     pub fn save(&self) {
         let Some(data) = self.cache.get_data() else { return };
-        let sum = Some(xxh3_128(&data));
+        let sum = Some(XxHash3_128::oneshot(&data));
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if *written != sum {
             self.folder.write(&self.key, &data);

@@ -326,6 +326,7 @@ impl Builder<'_> {
             };
             let mut constants = rule_constants(&update.rule);
             constants.push(("BLOCKS", count as f64));
+            constants.push(("SCALED", f64::from(u8::from(update.loss_scale.is_some()))));
             drafts.push(Draft { source: shaders::OPTIMIZER, constants, bindings, info });
         }
         Ok(drafts)

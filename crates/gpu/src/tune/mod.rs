@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::env;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// Whether the kernels of products are chosen by measuring them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Tuner {
 fn name(dispatch: &Dispatch, bytes: &[u64]) -> String {
     let Dispatch { source, constants, workgroups, .. } = dispatch;
     let text = format!("{source}\n{constants:?}\n{workgroups:?}\n{bytes:?}");
-    format!("{:032x}", xxh3_128(text.as_bytes()))
+    format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()))
 }
 
 /// The usual kernel, then the others.

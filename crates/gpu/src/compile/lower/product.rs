@@ -41,8 +41,9 @@ impl Lowering<'_> {
             product.batch = 1;
         }
         let bases = [a_base, b_base];
-        let carried = self.carried.contains_key(&root);
-        if product.is_vector(self.target) && !carried {
+        // What these rules go by must be nothing but the product and the kind of device: the same
+        // product gives the same bits in every plan.
+        if product.is_vector(self.target) {
             return self.vector_product(root, id, &product, bases);
         }
         if let Some(slices) = product.slices(self.target) {
@@ -65,6 +66,7 @@ impl Lowering<'_> {
                 });
             }
         }
+        let carried = self.carried.contains_key(&root);
         let sums = if carried { product.n as u64 * product.k as u64 } else { 0 };
         self.push(root, kernel, workgroups, product.operations() + sums)
     }
@@ -139,7 +141,17 @@ impl Lowering<'_> {
             // Neighbours read neighbours: a result each.
             self.spread(root, (results as u64).div_ceil(64))?
         };
-        self.push(root, kernel, workgroups, product.operations())
+        self.push(root, kernel, workgroups, product.operations())?;
+        self.carried_apart(root)
+    }
+
+    /// What a kernel of the ladder would have computed on the way, a bias's gradient, gets a kernel
+    /// of its own.
+    fn carried_apart(&mut self, root: usize) -> Result<(), Refused> {
+        match self.carried.remove(&root) {
+            Some(carried) => self.root(carried),
+            None => Ok(()),
+        }
     }
 
     /// Few results that each are a long sum: slices along K are products of a batch, which a second
@@ -186,10 +198,6 @@ impl Lowering<'_> {
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.spread(root, (results as u64).div_ceil(64))?;
         self.push(root, kernel, workgroups, (results * slices) as u64)?;
-        // The kernel would have added up a bias's gradient on the way.
-        match self.carried.remove(&root) {
-            Some(carried) => self.root(carried),
-            None => Ok(()),
-        }
+        self.carried_apart(root)
     }
 }
