@@ -162,6 +162,18 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<Plan, CompileError> {
+        let target = Target::of(self.gpu());
+        self.compile_for(graph, fetches, updates, target)
+    }
+
+    /// Compiles as for another kind of device, which must be able to do less than this one.
+    pub(crate) fn compile_for(
+        &mut self,
+        graph: &Graph,
+        fetches: &[Tensor<'_>],
+        updates: &[Update<'_>],
+        target: Target,
+    ) -> Result<Plan, CompileError> {
         let def = graph.finish()?;
         let foreign = fetches.iter().map(|t| t.graph()).chain(updates.iter().map(|u| u.graph()));
         if foreign.into_iter().any(|other| !std::ptr::eq(other, graph)) {
@@ -170,15 +182,6 @@ impl Session {
         let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
         let gpu = self.gpu().clone();
-        let limits = gpu.limits();
-        let target = Target {
-            is_cpu: gpu.is_cpu(),
-            subgroup_size: gpu.subgroup_size(),
-            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
-            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
-            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            workgroups: limits.max_compute_workgroups_per_dimension,
-        };
         let program = compile::compile(&def, &fetches, &updates, target)?;
         // Only what is read or written: a graph for evaluation needs no optimizer slots.
         let mut used = vec![false; def.variables.len()];
@@ -287,3 +290,6 @@ impl fmt::Display for Plan {
         )
     }
 }
+
+#[cfg(test)]
+mod product_tests;
