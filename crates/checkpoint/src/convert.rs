@@ -9,6 +9,7 @@ use crate::rules::{Rule, RuleUse, apply};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::save::{header_error, replaceable};
 use crate::storage::Disk;
+use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use half::bf16;
 use std::collections::{BTreeMap, HashMap};
@@ -225,19 +226,19 @@ impl Checkpoint {
         file: &Path,
         target: &Target<'_>,
         sink: &mut atomic::Sink<'_>,
-    ) -> Result<u32, CheckpointError> {
+    ) -> Result<u64, CheckpointError> {
         let gone = || refused(file, format!("tensor `{}` is gone", target.source.name));
         let mut reader = self.reader(&target.source.name).ok_or_else(gone)?;
-        let mut checksum = 0;
+        let mut checksum = InOrder::new(target.bytes);
         let mut buffer = vec![0; PIECE * 8];
         loop {
             let read = match reader.read(&mut buffer)? {
-                0 => return Ok(checksum),
+                0 => return Ok(checksum.value()),
                 read => &buffer[..read],
             };
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
             let bytes = cast.as_deref().unwrap_or(read);
-            checksum = crc32c::crc32c_append(checksum, bytes);
+            checksum.append(bytes);
             sink(bytes)?;
         }
     }
