@@ -174,7 +174,8 @@ fn a_batch_that_does_not_fit_is_refused_with_the_largest_that_does() {
     const ROWS: u64 = 4096;
     // Rows of the widest layer that one binding holds are a few less than there are.
     let (width, fits) = (binding / 4 / (ROWS - 96), ROWS - 96);
-    let rows: String = (0..ROWS).map(|row| format!("{row},{}\n", ["x", "y"][row as usize % 2])).collect();
+    let rows: String =
+        (0..ROWS).map(|row| format!("{row},{}\n", ["x", "y"][row as usize % 2])).collect();
     let data = format!("a,class\n{rows}");
     std::fs::write(directory.path().join("data.csv"), data).unwrap();
     let toml = format!(
