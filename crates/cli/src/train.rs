@@ -2,6 +2,7 @@
 
 mod check;
 mod examples;
+mod memory;
 mod network;
 pub mod part;
 mod same_model;
@@ -186,7 +187,10 @@ impl Job {
             }
             _ => {}
         }
-        let train = session.compile(&graph, &[network.loss], &[network.update])?;
+        let train = session.compile(&graph, &[network.loss], &[network.update]);
+        let train = train.map_err(|error| {
+            memory::refused(error, &self.source, &self.settings, &optimizer, &self.shape, &session)
+        })?;
         let mut run = self.begin(quiet, (&mut session, &graph, &optimizer))?;
         writeln!(out, "{}", gpu.summary())?;
         text::print_report(out, &run.begun().to_string())?;

@@ -18,7 +18,7 @@ use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, Variabl
 
 pub(crate) use expression::literal;
 pub(crate) use lower::BLOCK;
-pub(crate) use memory::Memory;
+pub(crate) use memory::{ALIGNMENT, Memory};
 
 /// What the device can do, as far as compiling depends on it.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,6 @@
 //! Putting a plan together: buffers, pipelines and bind groups.
 
+use super::memory::words;
 use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
 use crate::compile::{BLOCK, Dispatch, Place, Program, Step, Target};
 use crate::device::{Gpu, binding};
@@ -41,11 +42,6 @@ const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
-/// Copies and bindings are made of whole words.
-fn words(bytes: u64) -> u64 {
-    bytes.next_multiple_of(4).max(4)
-}
-
 impl Builder<'_> {
     pub fn build(mut self) -> Result<Plan, CompileError> {
         let program = self.program;
@@ -56,16 +52,12 @@ impl Builder<'_> {
             feeds: 0,
             constants: 0,
             staging: 0,
+            variables: 0,
         };
         let mut feeds = Vec::new();
         let mut upload_bytes = 0;
         for spec in &program.feeds {
             let bytes = spec.shape.elements() as u64 * spec.dtype.size() as u64;
-            if bytes > self.target.binding_bytes {
-                let what = format!("placeholder `{}`", spec.name);
-                let limit = self.target.binding_bytes;
-                return Err(CompileError::TooLarge { what, bytes, limit });
-            }
             let label = format!("placeholder {}", spec.name);
             let buffer = self.gpu.buffer(&label, words(bytes), STORAGE)?;
             self.own.insert(Place::Feed(spec.id), (buffer.clone(), bytes));
