@@ -53,7 +53,10 @@ impl Checkpoint {
         if let Some((file, _, damaged)) = open_latest(path)? {
             return Ok(Checkpoint::found(file, damaged));
         }
-        let nothing = || CheckpointError::NoCheckpoint { directory: path.to_owned() };
+        let nothing = || CheckpointError::NoCheckpoint {
+            directory: path.to_owned(),
+            files: format::maybe_checkpoints(path),
+        };
         format::open_in(path)?.ok_or_else(nothing)
     }
 
