@@ -9,6 +9,8 @@ mod inspect;
 mod latest;
 mod plan;
 mod predict;
+mod python;
+mod readme;
 mod train;
 mod train_again;
 mod train_wrong;
