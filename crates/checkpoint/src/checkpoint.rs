@@ -95,7 +95,8 @@ impl Checkpoint {
 
     /// Reads a part of a tensor's value, which begins `at` bytes after its first: little-endian and
     /// row-major, in the dtype of the file. Checksums are those of whole tensors, so they are not
-    /// compared here; [`Checkpoint::verify`] does.
+    /// compared here; [`Checkpoint::reader`], which reads a tensor from its first byte to its last,
+    /// compares, and so does [`Checkpoint::verify`].
     ///
     /// # Errors
     /// [`CheckpointError::Read`], [`CheckpointError::CutShort`], [`CheckpointError::Inflate`].
