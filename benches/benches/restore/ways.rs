@@ -5,9 +5,10 @@ use std::error::Error;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use twox_hash::XxHash3_64;
 use warmstart_gpu::ByteSource;
 
 /// How a file is read.
@@ -15,7 +16,7 @@ use warmstart_gpu::ByteSource;
 pub enum Way {
     /// `pread` into the destination.
     Read,
-    /// `pread` into the destination in pieces that stay in the cache, and crc32c of each.
+    /// `pread` into the destination in pieces that stay in the cache, and XXH3 of each.
     Summed,
     /// A copy out of a mapping of the file.
     Map,
@@ -29,7 +30,7 @@ pub struct Source {
     file: File,
     map: Option<memmap2::Mmap>,
     way: Way,
-    sum: AtomicU32,
+    sum: AtomicU64,
     /// Whether to object after all was read.
     pub refuses: bool,
 }
@@ -41,7 +42,7 @@ impl Source {
             Way::Map => Some(unsafe { memmap2::Mmap::map(file)? }),
             Way::Read | Way::Summed => None,
         };
-        let sum = AtomicU32::new(0);
+        let sum = AtomicU64::new(0);
         Ok(Source { file: file.try_clone()?, map, way, sum, refuses: false })
     }
 }
@@ -61,7 +62,7 @@ impl ByteSource for Source {
         let mut sum = 0;
         for piece in into.chunks_mut(PIECE) {
             self.file.read_exact_at(piece, at)?;
-            sum = crc32c::crc32c_append(sum, piece);
+            sum ^= XxHash3_64::oneshot(piece);
             at += piece.len() as u64;
         }
         self.sum.fetch_xor(sum, Ordering::Relaxed);

@@ -8,6 +8,7 @@ use crate::metadata::{GRAPH, Metadata};
 use crate::options::RestoreOptions;
 use crate::plan::RestorePlan;
 use crate::safetensors::FormatError;
+use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
 use crate::tensorflow::BundleError;
 use std::io;
@@ -131,8 +132,8 @@ impl Checkpoint {
         self.file.tensor(name)
     }
 
-    /// The crc32c that a tensor had when it was saved, if the file says it.
-    pub fn checksum(&self, name: &str) -> Option<u32> {
+    /// The checksum that a tensor had when it was saved, if the file says it.
+    pub fn checksum(&self, name: &str) -> Option<Checksum> {
         self.file.checksum(name)
     }
 

@@ -1,18 +1,22 @@
-//! The checksums of a checkpoint: crc32c of its header and of each tensor, one of the strings of
-//! `__metadata__`.
+//! The checksums of a checkpoint: crc32c of its header, and [`Checksum::Xxh3`] of each tensor, one of
+//! the strings of `__metadata__`.
 //!
 //! ```text
-//! {"crc32c":{"header":"1b52c4a0","tensors":{"fc1/bias":"8a9136aa","fc1/weight":"e3069283"}}}
+//! {"crc32c":{"header":"1b52c4a0"},"xxh3":{"fc1/bias":"e6c632b61e964e1f","fc1/weight":"2d06800538d394c2"}}
 //! ```
 //!
-//! Every checksum has eight digits, so the header's length is known before the tensors are: it is
-//! written with zeros, and again once all bytes have gone by. The header's own checksum is that of
-//! the file's first bytes, the header's length included, with its own digits as zeros. So a bit
-//! that flips anywhere in the file is noticed, be it in the step or in a name.
+//! Every checksum has a fixed number of digits, so the header's length is known before the tensors
+//! are: it is written with zeros, and again once all bytes have gone by. The header's own checksum
+//! is that of the file's first bytes, the header's length included, with its own digits as zeros.
+//! So a bit that flips anywhere in the file is noticed, be it in the step or in a name.
+//!
+//! Files of format 2 have crc32c of tensors too, in `"tensors"` behind `"header"`. They are read, not
+//! written: XXH3 takes half the time.
 
 use crate::error::CheckpointError;
 use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
 use crate::safetensors::Header;
+use crate::sums::Checksum;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -28,44 +32,49 @@ const DIGITS: usize = 8;
 
 #[derive(Serialize, Deserialize)]
 struct Entry<'a> {
-    crc32c: Values<'a>,
+    crc32c: Crc32c<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    xxh3: Option<BTreeMap<Cow<'a, str>, Hex<16>>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Values<'a> {
-    header: Checksum,
-    tensors: BTreeMap<Cow<'a, str>, Checksum>,
+struct Crc32c<'a> {
+    header: Hex<DIGITS>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", borrow)]
+    tensors: BTreeMap<Cow<'a, str>, Hex<DIGITS>>,
 }
 
+/// A number in as many hex digits.
 #[derive(Clone, Copy)]
-struct Checksum(u32);
+struct Hex<const N: usize>(u64);
 
-impl Serialize for Checksum {
+impl<const N: usize> Serialize for Hex<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:08x}", self.0))
+        serializer.collect_str(&format_args!("{:0N$x}", self.0))
     }
 }
 
-impl<'de> Deserialize<'de> for Checksum {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Checksum, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let value = from_digits(text.as_bytes());
-        value.map(Checksum).ok_or_else(|| D::Error::custom("a checksum has 8 hex digits"))
+impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hex<N>, D::Error> {
+        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        let value = from_digits(text.as_bytes(), N);
+        value.map(Hex).ok_or_else(|| D::Error::custom(format!("a checksum has {N} hex digits")))
     }
 }
 
-fn from_digits(text: &[u8]) -> Option<u32> {
+fn from_digits(text: &[u8], digits: usize) -> Option<u64> {
     let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
-    let text = (text.len() == DIGITS && text.iter().all(hex)).then_some(text)?;
-    u32::from_str_radix(str::from_utf8(text).ok()?, 16).ok()
+    let text = (text.len() == digits && text.iter().all(hex)).then_some(text)?;
+    u64::from_str_radix(str::from_utf8(text).ok()?, 16).ok()
 }
 
 /// The entry for these tensors, with zeros for the header.
 pub(crate) fn entry<'a>(
-    tensors: impl Iterator<Item = (&'a str, u32)>,
+    tensors: impl Iterator<Item = (&'a str, u64)>,
 ) -> Result<String, serde_json::Error> {
-    let tensors = tensors.map(|(name, value)| (name.into(), Checksum(value))).collect();
-    serde_json::to_string(&Entry { crc32c: Values { header: Checksum(0), tensors } })
+    let xxh3 = Some(tensors.map(|(name, value)| (name.into(), Hex(value))).collect());
+    let crc32c = Crc32c { header: Hex(0), tensors: BTreeMap::new() };
+    serde_json::to_string(&Entry { crc32c, xxh3 })
 }
 
 /// Where in a file's first bytes the entry's value begins, with its quote.
@@ -78,9 +87,10 @@ fn place(start: &[u8]) -> Option<usize> {
 /// Puts the checksums in the place of the zeros that a file's first bytes were made with.
 pub(crate) fn fill_in(
     start: &mut [u8],
-    tensors: &BTreeMap<&str, u32>,
+    tensors: &BTreeMap<&str, u64>,
 ) -> Result<(), serde_json::Error> {
-    let value = serde_json::to_string(&entry(tensors.iter().map(|(&name, &crc)| (name, crc)))?)?;
+    let value =
+        serde_json::to_string(&entry(tensors.iter().map(|(&name, &value)| (name, value)))?)?;
     let at = place(start).unwrap_or(start.len());
     let zeros = start.get_mut(at..at + value.len());
     let zeros = zeros.ok_or_else(|| serde_json::Error::custom("it has no place for checksums"))?;
@@ -94,7 +104,7 @@ pub(crate) fn fill_in(
 /// The checksums of a header's tensors, in their order; `None` if the file has none. The header
 /// itself is held against its own. A later format must keep the entry's place and form, so that a
 /// damaged file is never taken for a newer one.
-pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<u32>>, CheckpointError> {
+pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>, CheckpointError> {
     let malformed = |key: &str, problem: String| CheckpointError::Metadata {
         file: file.to_owned(),
         key: key.to_owned(),
@@ -114,11 +124,15 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<u32>>, Che
     check_header(file, &header.start)?;
     let entry: Entry<'_> = serde_json::from_str(text)
         .map_err(|error| malformed(CHECKSUMS, format!("it is not as written: {error}")))?;
-    let of = entry.crc32c.tensors;
-    if let Some(tensor) = header.tensors.iter().find(|t| !of.contains_key(t.name.as_str())) {
-        return Err(malformed(CHECKSUMS, format!("it has none for tensor `{}`", tensor.name)));
-    }
-    Ok(Some(header.tensors.iter().filter_map(|t| Some(of.get(t.name.as_str())?.0)).collect()))
+    let of = |name: &str| match &entry.xxh3 {
+        Some(tensors) => tensors.get(name).map(|value| Checksum::Xxh3(value.0)),
+        None => entry.crc32c.tensors.get(name).map(|value| Checksum::Crc32c(value.0 as u32)),
+    };
+    let found = header.tensors.iter().map(|tensor| {
+        let none = || malformed(CHECKSUMS, format!("it has none for tensor `{}`", tensor.name));
+        of(&tensor.name).ok_or_else(none)
+    });
+    found.collect::<Result<_, _>>().map(Some)
 }
 
 fn check_header(file: &Path, start: &[u8]) -> Result<(), CheckpointError> {
@@ -129,7 +143,7 @@ fn check_header(file: &Path, start: &[u8]) -> Result<(), CheckpointError> {
     let found = crc32c::crc32c(before);
     let found = crc32c::crc32c_append(found, &[b'0'; DIGITS][..own.len()]);
     let found = crc32c::crc32c_append(found, after);
-    match from_digits(own) {
+    match from_digits(own, DIGITS).map(|expected| expected as u32) {
         Some(expected) if expected == found => Ok(()),
         expected => {
             let file = file.to_owned();
@@ -154,11 +168,11 @@ mod tests {
         let mut metadata: BTreeMap<String, String> =
             extra.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let zeros = entry(names.iter().map(|&name| (name, 0))).unwrap();
-        metadata.insert(CHECKSUMS.into(), zeros);
+        metadata.entry(CHECKSUMS.into()).or_insert(zeros);
         make_header(&mut tensors, &metadata).unwrap()
     }
 
-    fn open(start: &[u8], tensors: usize) -> Result<Option<Vec<u32>>, CheckpointError> {
+    fn open(start: &[u8], tensors: usize) -> Result<Option<Vec<Checksum>>, CheckpointError> {
         let file = [start, &vec![0; 4 * tensors]].concat();
         let header = Header::read(&file, file.len() as u64).unwrap();
         read(Path::new("a.safetensors"), &header)
@@ -171,14 +185,23 @@ mod tests {
         let decoy = String::from_utf8([KEY, BEFORE_DIGITS].concat()).unwrap();
         let before = start(&names, &[("a", &decoy)]);
         let mut after = before.clone();
-        let checksums = names.iter().zip(0xfffffff0_u32..).map(|(&name, i)| (name, i)).collect();
+        let checksums = names.iter().zip(u64::MAX - 9..).map(|(&name, i)| (name, i)).collect();
         fill_in(&mut after, &checksums).unwrap();
         assert_ne!(before, after);
-        let mut expected: Vec<(&str, u32)> = checksums.into_iter().collect();
-        expected.sort();
-        let expected: Vec<u32> = expected.into_iter().map(|(_, crc)| crc).collect();
+        // A `BTreeMap` is in the order of names, as the header is.
+        let expected: Vec<Checksum> = checksums.into_values().map(Checksum::Xxh3).collect();
         assert_eq!(open(&after, 4).unwrap().unwrap(), expected);
         assert!(matches!(open(&before, 4), Err(CheckpointError::HeaderChecksum { .. })));
+    }
+
+    #[test]
+    fn tensors_of_format_2_have_crc32c() {
+        let zeros = r#"{"crc32c":{"header":"00000000","tensors":{"a":"8a9136aa"}}}"#;
+        let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, "2")]);
+        let header = format!("{:08x}", crc32c::crc32c(&start));
+        let at = place(&start).unwrap() + BEFORE_DIGITS.len();
+        start[at..at + DIGITS].copy_from_slice(header.as_bytes());
+        assert_eq!(open(&start, 1).unwrap().unwrap(), [Checksum::Crc32c(0x8a91_36aa)]);
     }
 
     #[test]
@@ -191,7 +214,7 @@ mod tests {
         assert!(fill_in(&mut short, &[("a", 1), (&"long".repeat(99), 1)].into()).is_err());
         assert!(fill_in(&mut [], &[("a", 1)].into()).is_err());
         for text in ["", "0123456", "0123456G", "+1234567", "0123456A"] {
-            assert_eq!(from_digits(text.as_bytes()), None, "{text}");
+            assert_eq!(from_digits(text.as_bytes(), 8), None, "{text}");
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::rules::{Rule, RuleUse, apply, matcher};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::save::{header_error, replaceable};
 use crate::storage::{Disk, Storage};
+use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use half::bf16;
 use shards::Shards;
@@ -370,15 +371,15 @@ impl Checkpoint {
         file: &Path,
         target: &Target<'_>,
         sink: &mut atomic::Sink<'_>,
-    ) -> Result<u32, CheckpointError> {
-        let mut checksum = 0;
+    ) -> Result<u64, CheckpointError> {
+        let mut checksum = InOrder::new(target.bytes);
         self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
             let bytes = cast.as_deref().unwrap_or(read);
-            checksum = crc32c::crc32c_append(checksum, bytes);
+            checksum.append(bytes);
             sink(bytes)
         })?;
-        Ok(checksum)
+        Ok(checksum.value())
     }
 
     /// Reads a tensor in pieces of whole elements, in the order that they are written in.

@@ -3,6 +3,7 @@
 use crate::report::RestoreReport;
 use crate::rules::Rule;
 use crate::safetensors::FormatError;
+use crate::sums::Checksum;
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::{Origin, SessionError};
@@ -102,7 +103,7 @@ pub enum CheckpointError {
         found: u32,
     },
     /// A tensor's bytes are not as they were written.
-    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found:08x}, but {expected:08x} was written: its bytes are damaged. {}", .file.display(), instead(.older))]
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", .file.display(), instead(.older))]
     Checksum {
         /// The file.
         file: PathBuf,
@@ -110,10 +111,10 @@ pub enum CheckpointError {
         tensor: String,
         /// Where it begins in the file.
         offset: u64,
-        /// The crc32c that was written.
-        expected: u32,
-        /// The crc32c that its bytes have.
-        found: u32,
+        /// The checksum that was written.
+        expected: Checksum,
+        /// The one that its bytes have.
+        found: Checksum,
         /// The next older checkpoint of the same run, if there is one.
         older: Option<PathBuf>,
     },

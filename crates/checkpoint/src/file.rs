@@ -7,6 +7,7 @@ use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
 use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::sealed::Sealed;
+use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -60,7 +61,7 @@ pub(crate) struct OpenFile {
     pub tensors: Vec<TensorEntry>,
     pub metadata: Metadata,
     /// The tensors' checksums, in their order, where it has them.
-    pub checksums: Vec<Option<u32>>,
+    pub checksums: Vec<Option<Checksum>>,
     /// Stretches of the files that have one checksum for all that is in them.
     pub sealed: Vec<Sealed>,
     /// Whether there is a checksum for every tensor.
@@ -111,7 +112,7 @@ impl OpenFile {
         format: Format,
         files: Vec<DataFile>,
         tensors: Vec<TensorEntry>,
-        checksums: Vec<Option<u32>>,
+        checksums: Vec<Option<Checksum>>,
         metadata: BTreeMap<String, String>,
     ) -> Result<OpenFile, CheckpointError> {
         let metadata = Metadata::read(path, metadata)?;
@@ -135,8 +136,8 @@ impl OpenFile {
         self.index.get(name).and_then(|&index| self.tensors.get(index))
     }
 
-    /// The crc32c that a tensor had when it was written.
-    pub fn checksum(&self, name: &str) -> Option<u32> {
+    /// The checksum that a tensor had when it was written.
+    pub fn checksum(&self, name: &str) -> Option<Checksum> {
         *self.checksums.get(*self.index.get(name)?)?
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use warmstart_graph::Variable;
 
 /// The format of our entries that this version writes, and the newest that it reads.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 /// The first format whose files always have checksums.
 pub(crate) const FIRST_WITH_CHECKSUMS: u32 = 2;
 
@@ -194,8 +194,8 @@ mod tests {
         }
         let message = read(&[(VARIABLES, "[{]")]).unwrap().variables().unwrap_err().to_string();
         assert!(message.contains(VARIABLES) && message.contains("describe variables"), "{message}");
-        let message = read(&[(VERSION, "3")]).unwrap_err().to_string();
-        assert!(message.contains("format 3") && message.contains("update warmstart"), "{message}");
+        let message = read(&[(VERSION, "4")]).unwrap_err().to_string();
+        assert!(message.contains("format 4") && message.contains("update warmstart"), "{message}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
+use crate::summed::Summed;
 use crate::tensor::TensorEntry;
-use crate::verify::Summed;
 
 impl Checkpoint {
     /// Reads a tensor's bytes on the host, from the first to the last; `None` if there is no tensor

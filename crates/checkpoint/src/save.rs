@@ -11,6 +11,7 @@ use crate::metadata::{
 use crate::rules::Rule;
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::storage::{Disk, Storage};
+use crate::sums::InOrder;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -244,13 +245,14 @@ pub(crate) fn write(
     atomic::write(storage, file, &replaceable, &mut |sink| {
         sink(&contents.header)?;
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
-        let mut checksums: BTreeMap<&str, u32> = names.iter().map(|&name| (name, 0)).collect();
+        let sums = contents.variables.iter().map(|(name, bytes)| (&**name, InOrder::new(*bytes)));
+        let mut sums: BTreeMap<&str, InOrder> = sums.collect();
         let mut refused = None;
         let streamed = values.read(&names, &mut |name, piece| {
             // In parts that are still in the cache when they are written.
             piece.chunks(atomic::BUFFER).try_for_each(|part| {
-                if let Some(checksum) = checksums.get_mut(name) {
-                    *checksum = crc32c::crc32c_append(*checksum, part);
+                if let Some(sum) = sums.get_mut(name) {
+                    sum.append(part);
                 }
                 sink(part).map_err(|error| {
                     let told = io::Error::other(error.to_string());
@@ -265,6 +267,7 @@ pub(crate) fn write(
             (None, Err(error)) => Err(CheckpointError::session(file, *error)),
             (None, Ok(())) => {
                 let mut header = contents.header.clone();
+                let checksums = sums.iter().map(|(&name, sum)| (name, sum.value())).collect();
                 checksums::fill_in(&mut header, &checksums)
                     .map_err(|error| header_error(file, error))?;
                 Ok(header)

@@ -245,7 +245,7 @@ fn json_of(
         "shape": tensor.shape,
         "bytes": tensor.bytes(),
         "offset": tensor.range.start,
-        "crc32c": checkpoint.checksum(&tensor.name).map(|crc| format!("{crc:08x}")),
+        "checksum": checkpoint.checksum(&tensor.name).map(|sum| sum.to_string()),
     });
     if let Some(variable) = variable {
         value["initializer"] = json!(variable.initializer.to_string());

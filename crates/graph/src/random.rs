@@ -8,7 +8,7 @@
 use rand::TryRng;
 use rand::rand_core::utils;
 use std::convert::Infallible;
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 /// One stream of random blocks: a seed and a name. A block has an index within a round; the first
 /// values of the variable of that name are round 0, and a kernel that draws anew at each step
@@ -32,7 +32,7 @@ fn halves(word: u64) -> [u32; 2] {
 impl Philox {
     /// The stream of a seed and a name.
     pub fn new(seed: u64, stream: &str) -> Philox {
-        Philox { key: halves(seed), stream: halves(xxh3_64(stream.as_bytes())) }
+        Philox { key: halves(seed), stream: halves(XxHash3_64::oneshot(stream.as_bytes())) }
     }
 
     /// The key: the seed's low and high word.

@@ -14,7 +14,8 @@ use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile, is_damage, open_regular};
 use crate::format::Format;
 use crate::read_at::{Filled, ReadAt};
-use crate::sealed::{Sealed, Sum};
+use crate::sealed::Sealed;
+use crate::sums::Crc;
 use crate::tensor::TensorEntry;
 use inflate::{Inflated, Streams};
 use rawzip::{CompressionMethod, ReaderAt, ZipArchive, ZipLocator};
@@ -276,7 +277,7 @@ impl Archive {
         self.place(entry)?;
         let mut bytes = vec![0; size];
         self.read_start(entry, &mut bytes)?;
-        let found = Sum::Crc32.append(0, &bytes);
+        let found = Crc::Crc32.append(0, &bytes);
         if found != expected {
             return Err(self.wrong(ArchiveError::Checksum { entry: name, expected, found }));
         }

@@ -13,6 +13,7 @@ use crate::metadata::STEP;
 use crate::read_at::Filled;
 use crate::safetensors::{FileKind, FormatError};
 use crate::slices::{Slice, Slices};
+use crate::sums::Checksum;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
@@ -86,7 +87,8 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
         }
     }
     tensors.sort_by_key(|(tensor, _)| (tensor.file, tensor.range.start));
-    let (tensors, checksums): (Vec<_>, Vec<_>) = tensors.into_iter().unzip();
+    let crc32c = |(tensor, sum): (_, Option<u32>)| (tensor, sum.map(Checksum::Crc32c));
+    let (tensors, checksums): (Vec<_>, Vec<_>) = tensors.into_iter().map(crc32c).unzip();
     let mut open = OpenFile::new(
         path,
         Format::TensorFlow,

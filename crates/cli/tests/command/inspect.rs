@@ -7,7 +7,7 @@ fn a_checkpoint_of_ours_is_told_whole() {
     let out = warmstart(directory.path(), &["inspect", "."]).with(0);
     for line in [
         "./step-500.safetensors\n",
-        "  format     safetensors, saved by warmstart (format 2)\n",
+        "  format     safetensors, saved by warmstart (format 3)\n",
         "  step       500\n",
         "  seed       7\n",
         "  saved      2000-02-29T00:00:00Z\n",
@@ -35,7 +35,8 @@ fn a_checkpoint_of_ours_is_told_whole() {
     let weight = tensors.iter().find(|tensor| tensor["name"] == "fc1/weight").unwrap();
     assert_eq!((&weight["shape"], &weight["bytes"]), (&[3, 4].into(), &48.into()));
     assert_eq!(weight["role"], "trainable");
-    assert_eq!(weight["crc32c"].as_str().unwrap().len(), 8);
+    let checksum = weight["checksum"].as_str().unwrap();
+    assert!(checksum.starts_with("xxh3 ") && checksum.len() == 21, "{checksum}");
 }
 
 #[test]
