@@ -222,6 +222,8 @@ fn several_files_hold_the_same_bits() {
     let options = ConvertOptions::new().max_shard_bytes(1);
     let error = copy.convert(&out, &options).unwrap_err();
     assert!(error.to_string().contains("is being read"), "{error}");
+    let error = copy.convert(&converted.files[0], &ConvertOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("is being read"), "{error}");
     let error = source.convert(&out, &options.keep_existing()).unwrap_err();
     assert!(matches!(error, CheckpointError::Exists { .. }), "{error}");
     let error = source.convert(folder.join("model"), &ConvertOptions::new().max_shard_bytes(1));
