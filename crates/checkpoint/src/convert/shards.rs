@@ -173,7 +173,7 @@ impl Checkpoint {
     }
 
     /// Refuses to write over what is being read: if it failed half-way, neither would be whole.
-    fn refuse_own(&self, file: &Path, written: &Path) -> Result<(), CheckpointError> {
+    pub(super) fn refuse_own(&self, file: &Path, written: &Path) -> Result<(), CheckpointError> {
         let Ok(written) = written.canonicalize() else { return Ok(()) };
         let own = |path: &Path| path.canonicalize().is_ok_and(|path| path == written);
         match self.files().chain([self.file()]).any(own) {
