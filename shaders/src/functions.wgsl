@@ -12,6 +12,11 @@ fn not_a_number() -> f32 {
     return from_bits(0x7fc00000u);
 }
 
+// By the bits, because a compiler may assume that every float is finite.
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
 // e^x - 1. Taylor's series below 1/2, where the difference would cancel.
 fn expm1(x: f32) -> f32 {
     if (abs(x) > 0.5) {

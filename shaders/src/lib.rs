@@ -42,7 +42,9 @@ shaders! {
     SQUARES = "squares.wgsl";
     /// The update of all parameters.
     OPTIMIZER = "optimizer.wgsl";
-    /// What an update needs once per step. Needs [`FUNCTIONS`].
+    /// The next scale of the loss. Needs [`FUNCTIONS`].
+    LOSS_SCALE = "loss_scale.wgsl";
+    /// What an update needs once per step. Needs [`FUNCTIONS`] and [`LOSS_SCALE`].
     OPTIMIZER_SCALARS = "optimizer_scalars.wgsl";
     /// Operands and result of matrix products. Needs [`FUNCTIONS`].
     MATMUL = "matmul.wgsl";
@@ -71,7 +73,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("scatter", &[FUNCTIONS, SCATTER]),
     ("squares", &[FUNCTIONS, LANES, SQUARES]),
     ("optimizer", &[OPTIMIZER]),
-    ("optimizer_scalars", &[FUNCTIONS, OPTIMIZER_SCALARS]),
+    ("optimizer_scalars", &[FUNCTIONS, LOSS_SCALE, OPTIMIZER_SCALARS]),
     ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
     ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
     ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_SUBGROUP]),

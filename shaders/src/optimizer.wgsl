@@ -15,6 +15,8 @@ override EPSILON: f32 = 1e-8;
 override WEIGHT_DECAY: f32 = 0.0;
 override DECOUPLED: bool = false;
 override BLOCKS: u32 = 1u;
+// Whether a step may be left out, because the gradients of a scaled loss are not finite.
+override SCALED: bool = false;
 
 struct Block {
     parameter: u32,
@@ -31,6 +33,7 @@ struct Scalars {
     gradient_factor: f32,
     correction1: f32,
     correction2: f32,
+    applied: f32,
 }
 
 @group(0) @binding(0) var<storage, read> blocks: array<Block>;
@@ -48,6 +51,9 @@ fn main(
 ) {
     let index = group.x + group.y * groups.x;
     if (index >= BLOCKS) {
+        return;
+    }
+    if (SCALED && scalars.applied == 0.0) {
         return;
     }
     let block = blocks[index];

@@ -1,5 +1,6 @@
 // What an optimizer's update needs once per step, by one invocation: learning rate, factor for
-// gradients, Adam's corrections 1 - beta^t. It also counts the step, after everything has read it.
+// gradients, Adam's corrections 1 - beta^t, and whether the step is applied: not if the gradients of
+// a scaled loss have no finite norm. It also counts the step, after everything has read it.
 
 override LOG_BETA1: f32 = -0.1;
 override LOG_BETA2: f32 = -0.001;
@@ -24,6 +25,17 @@ fn gradient_factor(i: u32) -> f32 {
 }
 //}
 
+// Of a loss that is not scaled every step is applied.
+//{gradient_norm
+fn gradient_norm(i: u32) -> f32 {
+    return 0.0;
+}
+//}
+
+//{count_scale
+fn count_scale(applied: bool) {}
+//}
+
 @compute @workgroup_size(1)
 fn main() {
     let t = f32(step[0] + 1u);
@@ -32,7 +44,10 @@ fn main() {
     // 1 - beta^t = -expm1(t ln beta): the difference itself would lose most of its digits.
     result[2] = -expm1(t * LOG_BETA1);
     result[3] = -expm1(t * LOG_BETA2);
-    step[0] += 1u;
+    let applied = is_finite(gradient_norm(0u));
+    result[4] = select(0.0, 1.0, applied);
+    step[0] += select(0u, 1u, applied);
+    count_scale(applied);
     if (COUNTS) {
         global_step[0] += 1u;
     }

@@ -118,7 +118,8 @@ failure_of!(
     warmstart::gpu::CompileError,
     warmstart::gpu::GpuError,
     warmstart::gpu::RunError,
-    warmstart::graph::GraphErrors
+    warmstart::graph::GraphErrors,
+    warmstart_measure::MeasureError
 );
 
 impl From<TrainingError> for Failure {

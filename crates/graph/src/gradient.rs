@@ -1,11 +1,13 @@
 //! Gradients, graph to graph: what comes out is more nodes of the same graph, so everything after
 //! (fusion, memory planning, printing) sees one graph.
 
+use crate::recompute::Recomputed;
 use crate::{DType, NodeId, Problem, Tensor};
 use std::collections::HashMap;
 
 /// The gradients of a scalar with respect to tensors, by reverse accumulation. `None` where the
-/// loss does not depend on one.
+/// loss does not depend on one. Values within [`Scope::recompute`](crate::Scope::recompute) are read
+/// as copies that are computed again.
 ///
 /// Mistakes are recorded in the graph, like all others: a loss that is not a scalar, an operation
 /// without a gradient.
@@ -51,6 +53,7 @@ pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Op
         }
     });
 
+    let mut recomputed = Recomputed::new(loss);
     let mut accumulated: HashMap<NodeId, Tensor<'g>> = HashMap::new();
     accumulated.insert(loss.id(), graph.on_behalf_of(loss.id(), || loss.number(1.0)));
     for at in (0..=last).rev() {
@@ -65,7 +68,10 @@ pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Op
         if !inputs.iter().any(|input| depends[input.0]) {
             continue;
         }
-        let tensors: Vec<_> = inputs.iter().map(|&input| Tensor::new(graph, input)).collect();
+        recomputed.enter(id, gradient);
+        let output = recomputed.value(id, output);
+        let tensors = inputs.iter().map(|&input| recomputed.value(id, Tensor::new(graph, input)));
+        let tensors: Vec<_> = tensors.collect();
         let parts = graph.on_behalf_of(id, || op.gradient(output, &tensors, gradient));
         let parts = match parts {
             Ok(parts) => parts,

@@ -1,6 +1,7 @@
 //! The graph: an arena of nodes and the variables they speak of.
 
 use crate::ops::Op;
+use crate::validate::{unsuitable, usable_name};
 use crate::{
     DType, GraphError, GraphErrors, Initializer, Location, Problem, Role, Scope, Shape, Tensor,
     TensorData, Update, Variable,
@@ -51,6 +52,10 @@ pub struct GraphDef {
     pub names: BTreeMap<String, NodeId>,
     /// The seed of random operations such as dropout.
     pub seed: u64,
+    /// The first and the last node of each part that the gradient computes again rather than keep,
+    /// see [`Scope::recompute`]; ascending, and none within another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recomputed: Vec<(NodeId, NodeId)>,
 }
 
 impl GraphDef {
@@ -62,88 +67,6 @@ impl GraphDef {
     /// The variable with an index. Indices come from the graph itself.
     pub fn variable(&self, id: VariableId) -> &Variable {
         &self.variables[id.0]
-    }
-
-    /// Checks a graph that came from outside: that inputs come before their uses, that every
-    /// shape and dtype is what the shape rules say, and that names can be told apart.
-    ///
-    /// # Errors
-    /// The first thing that does not fit.
-    pub fn validate(&self) -> Result<(), GraphErrors> {
-        self.validate_variables()?;
-        let mut placeholders = BTreeMap::new();
-        for (at, node) in self.nodes.iter().enumerate() {
-            let fail = |problem| {
-                Err(GraphErrors(vec![GraphError {
-                    operation: node.op.name().to_owned(),
-                    scope: node.scope.clone(),
-                    location: node.location.clone(),
-                    problem,
-                }]))
-            };
-            if node.op == Op::Invalid || node.inputs.iter().any(|input| input.0 >= at) {
-                let why = format!("node {at} is invalid or uses a later node");
-                return fail(Problem::Damaged { why });
-            }
-            if node.inputs.iter().any(|&input| self.node(input).op.is_update()) {
-                let why = format!("node {at} uses an update, which has no value");
-                return fail(Problem::Damaged { why });
-            }
-            if let Op::Placeholder { name, .. } = &node.op {
-                if !usable_name(name) {
-                    return fail(Problem::Name { name: name.clone() });
-                }
-                if let Some(first) = placeholders.insert(name, &node.location) {
-                    let (name, kind) = (name.clone(), "placeholder".to_owned());
-                    return fail(Problem::DuplicateName { name, kind, first: first.clone() });
-                }
-            }
-            let inputs: Vec<&Node> = node.inputs.iter().map(|&id| self.node(id)).collect();
-            match node.op.infer(&inputs, &self.variables) {
-                Ok((shape, dtype)) if shape == node.shape && dtype == node.dtype => {}
-                Ok((shape, dtype)) => {
-                    let why = format!(
-                        "node {at} is stored as {} {}, and its inputs give {dtype} {shape}",
-                        node.dtype, node.shape
-                    );
-                    return fail(Problem::Damaged { why });
-                }
-                Err(problem) => return fail(problem),
-            }
-        }
-        if let Some((name, id)) = self.names.iter().find(|(_, id)| id.0 >= self.nodes.len()) {
-            let why = format!("the name `{name}` points at node {}, which is not there", id.0);
-            return Err(GraphErrors(vec![GraphError {
-                operation: "graph".to_owned(),
-                scope: String::new(),
-                location: Location { file: "stored graph".to_owned(), line: 0 },
-                problem: Problem::Damaged { why },
-            }]));
-        }
-        Ok(())
-    }
-
-    fn validate_variables(&self) -> Result<(), GraphErrors> {
-        let mut places = BTreeMap::new();
-        for variable in &self.variables {
-            let first = places.insert(&variable.name, &variable.location);
-            let problem = match first {
-                Some(first) => Some(Problem::DuplicateVariable {
-                    name: variable.name.clone(),
-                    first: first.clone(),
-                }),
-                None => unsuitable(variable),
-            };
-            if let Some(problem) = problem {
-                return Err(GraphErrors(vec![GraphError {
-                    operation: "variable".to_owned(),
-                    scope: String::new(),
-                    location: variable.location.clone(),
-                    problem,
-                }]));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -408,6 +331,16 @@ impl Graph {
         result
     }
 
+    /// Notes that the gradient computes the nodes again that were built since there were `first`.
+    pub(crate) fn recompute_from(&self, first: usize) {
+        let def = &mut self.inner.borrow_mut().def;
+        if def.nodes.len() > first {
+            // What is within a part is computed again with it.
+            def.recomputed.retain(|(inner, _)| inner.0 < first);
+            def.recomputed.push((NodeId(first), NodeId(def.nodes.len() - 1)));
+        }
+    }
+
     /// The number of mistakes recorded so far.
     pub(crate) fn mistakes(&self) -> usize {
         self.inner.borrow().errors.len()
@@ -507,26 +440,4 @@ fn duplicate(variable: Variable, first: Location) -> Problem {
         Role::Slot { optimizer, .. } => Problem::DuplicateSlot { optimizer, name, first },
         _ => Problem::DuplicateVariable { name, first },
     }
-}
-
-/// What is wrong with the declaration of a variable by itself.
-fn unsuitable(variable: &Variable) -> Option<Problem> {
-    let (name, shape) = (variable.name.clone(), variable.shape.clone());
-    if !usable_name(&name) {
-        return Some(Problem::Name { name });
-    }
-    if !shape.fits_index() {
-        return Some(Problem::TooLarge { shape });
-    }
-    let why = variable.initializer.check(&shape, variable.dtype).err()?.to_string();
-    let initializer = variable.initializer.to_string();
-    Some(Problem::Initializer { name, shape, dtype: variable.dtype, initializer, why })
-}
-
-/// Names are kept to what every checkpoint format can hold and give back.
-fn usable_name(name: &str) -> bool {
-    !name.split('/').any(str::is_empty)
-        && !name.chars().any(char::is_control)
-        && !name.ends_with(":0")
-        && name != "__metadata__"
 }

@@ -3,8 +3,8 @@
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    DType, Graph, Initializer, Location, Problem, Role, Schedule, Tensor, Update, Variable,
-    VariableId, gradients,
+    DType, Graph, Initializer, Location, LossScale, LossScaling, Problem, Role, Schedule, Tensor,
+    Update, Variable, VariableId, gradients,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,8 @@ pub struct Optimizer {
     clip_global_norm: Option<f32>,
     name: String,
     no_decay: Vec<String>,
+    #[serde(default)]
+    loss_scaling: Option<LossScaling>,
 }
 
 /// What [`Optimizer::minimize`] built.
@@ -41,17 +43,21 @@ pub struct TrainStep<'g> {
     /// The learning rate of the step, a scalar.
     pub learning_rate: Tensor<'g>,
     /// √(Σ g²) over all gradients before clipping, a scalar. It costs nothing unless it is
-    /// fetched or clipping is on.
+    /// fetched, or clipping or loss scaling is on. Under loss scaling a step is left out if it is not
+    /// finite.
     pub gradient_norm: Tensor<'g>,
     /// The trained variables' names, each with its gradient before clipping.
     pub gradients: Vec<(String, Tensor<'g>)>,
+    /// The scale of the loss in this step, a scalar, under [loss scaling](Optimizer::loss_scaling).
+    pub loss_scale: Option<Tensor<'g>>,
 }
 
 impl Optimizer {
     fn new(rule: Rule, learning_rate: impl Into<Schedule>) -> Optimizer {
         let name = rule.name().to_owned();
         let learning_rate = learning_rate.into();
-        Optimizer { rule, learning_rate, clip_global_norm: None, name, no_decay: Vec::new() }
+        let (clip_global_norm, no_decay, loss_scaling) = (None, Vec::new(), None);
+        Optimizer { rule, learning_rate, clip_global_norm, name, no_decay, loss_scaling }
     }
 
     /// Plain stochastic gradient descent.
@@ -136,6 +142,29 @@ impl Optimizer {
         self
     }
 
+    /// Takes the gradients of the loss times a scale, and divides them by it again: so small ones
+    /// survive products of `f16`. The scale follows from the gradients, and a step whose gradients
+    /// are not all finite is left out but for the global step, on the device; the rule is
+    /// [`LossScaling`]'s. The fetched loss, norm and gradients are those of the loss itself. A norm
+    /// beyond the range of `f32` counts as gradients that are not finite.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, LossScaling, Optimizer};
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [64, 8], DType::F32);
+    /// let loss = graph.scope("fc").linear(x, 1).square().mean_all();
+    /// let scaling = LossScaling::new().initial_scale(1024.0);
+    /// let step = Optimizer::adam(1e-3).loss_scaling(scaling).minimize(loss);
+    /// let def = graph.finish().unwrap();
+    /// assert!(def.variables.iter().any(|variable| variable.name == "adam/loss_scale"));
+    /// assert!(step.loss_scale.is_some());
+    /// ```
+    #[must_use]
+    pub fn loss_scaling(mut self, scaling: LossScaling) -> Optimizer {
+        self.loss_scaling = Some(scaling);
+        self
+    }
+
     /// The name that is part of its slots' names, in place of the rule's (`adam`). Two optimizers
     /// in one graph need two names.
     #[must_use]
@@ -190,9 +219,14 @@ impl Optimizer {
         trainable.retain(|(_, variable)| chosen(variable));
         let reads: Vec<Tensor<'g>> =
             trainable.iter().map(|(id, _)| graph.add(Op::Variable(*id), &[], "")).collect();
+        let scaling = self.loss_scaling.and_then(|scaling| self.loss_scale(graph, scaling));
+        // The optimizer's name was refused, which is said once.
+        let refused = self.loss_scaling.is_some() && scaling.is_none();
+        let loss_scale = scaling.as_ref().map(|&(_, scale)| scale);
+        let scaled = loss_scale.map_or(loss, |scale| loss * scale);
         let trained: Vec<(VariableId, Variable, Tensor<'g>)> = trainable
             .into_iter()
-            .zip(gradients(loss, &reads))
+            .zip(gradients(scaled, &reads))
             .filter_map(|((id, variable), gradient)| Some((id, variable, gradient?)))
             .collect();
         // A loss without gradients is no second mistake.
@@ -203,23 +237,26 @@ impl Optimizer {
         let global_step = graph.global_step();
         let learning_rate = self.learning_rate.build(global_step);
         let all: Vec<Tensor<'g>> = trained.iter().map(|(_, _, gradient)| *gradient).collect();
-        let gradient_norm = global_norm(graph, &all);
+        let unscale = loss_scale.map(|scale| 1.0 / scale);
+        let unscaled = |x: Tensor<'g>| unscale.map_or(x, |unscale| x * unscale);
+        let gradient_norm = unscaled(global_norm(graph, &all));
         let factor = match self.clip_global_norm {
-            Some(limit) => (limit / (gradient_norm + 1e-6)).min(learning_rate.number(1.0)),
-            None => learning_rate.number(1.0),
+            Some(limit) => {
+                unscaled((limit / (gradient_norm + 1e-6)).min(learning_rate.number(1.0)))
+            }
+            None => unscale.unwrap_or_else(|| learning_rate.number(1.0)),
         };
 
-        let step = self.slot(graph, None, "step", |role| {
-            let name = format!("{}/step", self.name);
-            Variable::new(name, [], DType::U32, Initializer::Zeros, role)
-        });
+        let step = (!refused)
+            .then(|| self.counter(graph, "step", DType::U32, Initializer::Zeros))
+            .and_then(variable_of);
         let parameters = trained.iter().map(|(id, variable, _)| {
             // One refusal is enough: with the step, the optimizer's name was refused.
             let slots = self.rule.slots().iter().filter(|_| step.is_some()).filter_map(|slot| {
-                self.slot(graph, Some(&variable.name), slot, |role| {
+                variable_of(self.slot(graph, Some(&variable.name), slot, |role| {
                     let name = format!("{}/{}/{slot}", variable.name, self.name);
                     Variable::new(name, &variable.shape, DType::F32, Initializer::Zeros, role)
-                })
+                }))
             });
             let last = variable.name.rsplit('/').next().unwrap_or_default();
             let decays = !self.no_decay.iter().any(|name| name == last);
@@ -228,16 +265,19 @@ impl Optimizer {
         let parameters: Vec<Parameter> = parameters.collect();
         let update = match (step, variable_of(global_step)) {
             (Some(step), Some(global_step)) if graph.mistakes() == mistakes => {
-                let rule = self.rule;
-                let op =
-                    Op::OptimizerUpdate(OptimizerUpdate { rule, parameters, step, global_step });
-                learning_rate.apply(op, &[&[factor], &all[..]].concat())
+                let (rule, norm) = (self.rule, scaling.is_some().then_some(gradient_norm));
+                let loss_scale = scaling.map(|(loss_scale, _)| loss_scale);
+                let update = OptimizerUpdate { rule, parameters, step, global_step, loss_scale };
+                let scalars: Vec<Tensor<'g>> = [factor].into_iter().chain(norm).collect();
+                learning_rate.apply(Op::OptimizerUpdate(update), &[&scalars[..], &all].concat())
             }
             // Something above was refused; the graph holds the error.
             _ => graph.add(Op::Invalid, &[], ""),
         };
-        let gradients = trained.into_iter().map(|(_, v, gradient)| (v.name, gradient)).collect();
-        TrainStep { update: Update { tensor: update }, learning_rate, gradient_norm, gradients }
+        let named = |(_, variable, gradient): (_, Variable, _)| (variable.name, unscaled(gradient));
+        let gradients = trained.into_iter().map(named).collect();
+        let update = Update { tensor: update };
+        TrainStep { update, learning_rate, gradient_norm, gradients, loss_scale }
     }
 
     /// What is wrong with the optimizer's numbers.
@@ -248,22 +288,50 @@ impl Optimizer {
             value: limit.into(),
             range: "above 0".to_owned(),
         });
-        self.rule.check().err().or(limit)
+        let scaling = self.loss_scaling.and_then(|scaling| scaling.check().err());
+        self.rule.check().err().or(limit).or(scaling)
     }
 
-    fn slot(
+    /// The variables of loss scaling, and the scale; none if they were refused.
+    fn loss_scale<'g>(
         &self,
-        graph: &Graph,
+        graph: &'g Graph,
+        scaling: LossScaling,
+    ) -> Option<(LossScale, Tensor<'g>)> {
+        let initial = Initializer::Constant(scaling.initial().into());
+        let tensor = self.counter(graph, "loss_scale", DType::F32, initial);
+        let scale = variable_of(tensor)?;
+        let good_steps = self.counter(graph, "good_steps", DType::U32, Initializer::Zeros);
+        let good_steps = variable_of(good_steps)?;
+        Some((LossScale { scale, good_steps, scaling }, tensor))
+    }
+
+    /// A scalar that the optimizer keeps for all its variables together.
+    fn counter<'g>(
+        &self,
+        graph: &'g Graph,
+        slot: &str,
+        dtype: DType,
+        initializer: Initializer,
+    ) -> Tensor<'g> {
+        self.slot(graph, None, slot, |role| {
+            Variable::new(format!("{}/{slot}", self.name), [], dtype, initializer, role)
+        })
+    }
+
+    fn slot<'g>(
+        &self,
+        graph: &'g Graph,
         variable: Option<&str>,
         slot: &str,
         declare: impl FnOnce(Role) -> Variable,
-    ) -> Option<VariableId> {
+    ) -> Tensor<'g> {
         let role = Role::Slot {
             variable: variable.map(str::to_owned),
             optimizer: self.name.clone(),
             slot: slot.to_owned(),
         };
-        variable_of(graph.declare(declare(role), false, ""))
+        graph.declare(declare(role), false, "")
     }
 }
 

@@ -17,7 +17,9 @@ impl fmt::Display for GraphDef {
         for (name, id) in &self.names {
             writeln!(f, "  {name} is %{}", id.0)?;
         }
-        Ok(())
+        self.recomputed.iter().try_for_each(|(first, last)| {
+            writeln!(f, "  %{} to %{} are computed again for the gradient", first.0, last.0)
+        })
     }
 }
 

@@ -2,7 +2,9 @@
 //! kernels and gradients are checked against it.
 
 use crate::ops::Op;
-use crate::{DType, GraphDef, GraphErrors, NodeId, Shape, TensorData, Variable, VariableId};
+use crate::{
+    DType, GraphDef, GraphErrors, LossScale, NodeId, Shape, TensorData, Variable, VariableId,
+};
 use std::collections::HashMap;
 use thiserror::Error;
 
@@ -209,8 +211,10 @@ impl<'a> Reference<'a> {
                 let step = self.value_of(update.step)?.elements[0] + 1.0;
                 let scalar = |at: usize| input(at).map_or(f64::NAN, |value| value.elements[0]);
                 let (learning_rate, factor) = (scalar(0), scalar(1));
-                for (at, parameter) in update.parameters.iter().enumerate() {
-                    let Some(gradient) = input(at + 2) else { continue };
+                let applied = update.loss_scale.is_none() || scalar(2).is_finite();
+                let parameters = update.parameters.iter().enumerate().filter(|_| applied);
+                for (at, parameter) in parameters {
+                    let Some(gradient) = input(at + update.scalars()) else { continue };
                     let mut new = self.value_of(parameter.variable)?.clone();
                     let mut slots = Vec::new();
                     for &slot in &parameter.slots {
@@ -232,10 +236,20 @@ impl<'a> Reference<'a> {
                     changed.extend(parameter.slots.iter().map(|&id| name(id)).zip(slots));
                     changed.insert(name(parameter.variable), new);
                 }
-                for step in [update.step, update.global_step] {
-                    let mut count = self.value_of(step)?.clone();
-                    count.elements[0] += 1.0;
-                    changed.insert(self.def.variable(step).name.clone(), count);
+                let mut set = |id, to: &dyn Fn(f64) -> f64| {
+                    let mut value = self.value_of(id)?.clone();
+                    value.elements[0] = to(value.elements[0]);
+                    changed.insert(self.def.variable(id).name.clone(), value);
+                    Ok(())
+                };
+                set(update.step, &|step| step + f64::from(u8::from(applied)))?;
+                set(update.global_step, &|step| step + 1.0)?;
+                if let Some(LossScale { scale, good_steps, scaling }) = &update.loss_scale {
+                    let good = self.value_of(*good_steps)?.elements[0] as u32;
+                    let now = self.value_of(*scale)?.elements[0];
+                    let (next, good) = scaling.evaluate(now, good, applied);
+                    set(*scale, &|_| next)?;
+                    set(*good_steps, &|_| f64::from(good))?;
                 }
             }
             _ => {}

@@ -41,18 +41,25 @@ fn compare(name: &str, before: &Value, now: &Value, told: &mut Vec<String>) {
         }
         return;
     };
-    if !old.keys().eq(new.keys()) {
+    // A setting that was not there yet was off.
+    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    if !name.is_empty() && !old.keys().eq(new.keys()) {
         told.push(format!("{name} {}, now {}", plain(before), plain(now)));
         return;
     }
-    for (key, old) in old {
+    for key in keys {
         let inner = match (name, key.as_str()) {
             ("", key) => key.to_owned(),
             // The name of an enum's variant says nothing that its fields do not.
             (name, _) if new.len() == 1 => name.to_owned(),
             (name, key) => format!("{name}.{key}"),
         };
-        compare(&inner, old, new.get(key).unwrap_or(&Value::Null), told);
+        let value = |settings: &serde_json::Map<String, Value>| {
+            settings.get(key).cloned().unwrap_or(Value::Null)
+        };
+        compare(&inner, &value(old), &value(new), told);
     }
 }
 
@@ -108,7 +115,7 @@ fn same(before: &GraphDef, old: &Node, now: &GraphDef, new: &Node) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmstart_graph::{DType, Graph, Optimizer, Schedule, Tensor};
+    use warmstart_graph::{DType, Graph, LossScaling, Optimizer, Schedule, Tensor};
 
     fn settings(before: &Optimizer, now: &Optimizer) -> Vec<String> {
         let value = |optimizer: &Optimizer| {
@@ -132,6 +139,21 @@ mod tests {
         assert_eq!(settings(&cosine(10), &cosine(20)), ["learning_rate.steps 10, now 20"]);
         let other = settings(&sgd(), &cosine(20));
         assert!(other[0].starts_with("learning_rate constant 0.01, now cosine "), "{other:?}");
+    }
+
+    #[test]
+    fn a_setting_that_an_earlier_version_did_not_have_is_off() {
+        let mut before = serde_json::to_value(Optimizer::adam(0.1)).expect("it has no maps");
+        before.as_object_mut().expect("settings have names").remove("loss_scaling");
+        let told = |now: Optimizer| {
+            let now = serde_json::to_value(now).expect("it has no maps");
+            let mut told = Vec::new();
+            compare("", &before, &now, &mut told);
+            told
+        };
+        assert!(told(Optimizer::adam(0.1)).is_empty());
+        let scaled = told(Optimizer::adam(0.1).loss_scaling(LossScaling::new()));
+        assert!(scaled[0].starts_with("loss_scaling none, now "), "{scaled:?}");
     }
 
     fn graph(rate: f32, layer: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> GraphDef {

@@ -9,6 +9,6 @@ pub use warmstart_gpu::{
     DeviceDataset, Feed, Gpu, GpuOptions, Outputs, Overwrite, Plan, Session, StepOutputs, Steps,
 };
 pub use warmstart_graph::{
-    DType, Graph, GraphDef, Initializer, Location, Optimizer, Role, Schedule, Scope, Shape, Tensor,
-    TensorData, TrainStep, Update, Variable, global_norm, gradients,
+    DType, Graph, GraphDef, Initializer, Location, LossScaling, Optimizer, Role, Schedule, Scope,
+    Shape, Tensor, TensorData, TrainStep, Update, Variable, global_norm, gradients,
 };

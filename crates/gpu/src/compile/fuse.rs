@@ -61,7 +61,9 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
         (Op::SoftmaxCrossEntropyGradient { .. }, 2) => Reads::Once(elements),
         (Op::ScatterAddRows { .. }, 1) => Reads::Once(elements),
         // Several updates: each must have read everything before any of them writes.
-        (Op::OptimizerUpdate(_), 0 | 1) if live.updates.len() == 1 => Reads::Once(1),
+        (Op::OptimizerUpdate(update), at) if at < update.scalars() && live.updates.len() == 1 => {
+            Reads::Once(1)
+        }
         (Op::MatMul { .. } | Op::GlobalNorm | Op::Assign(_) | Op::OptimizerUpdate(_), _) => {
             Reads::Memory
         }

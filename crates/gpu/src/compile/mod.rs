@@ -94,7 +94,7 @@ pub(crate) enum Step {
     /// The update of all parameters: which buffers they are in only the session knows.
     Optimizer {
         update: OptimizerUpdate,
-        /// Learning rate, gradient factor and Adam's corrections.
+        /// Learning rate, gradient factor, Adam's corrections, and whether the step is applied.
         scalars: Place,
         /// Where each parameter's gradient begins in the packed buffer, in elements.
         gradients: Vec<u64>,

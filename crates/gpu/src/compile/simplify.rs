@@ -39,6 +39,7 @@ pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -
     live.updates = updates.iter().map(|id| became[id.0]).collect();
     live.updates.sort_unstable();
     live.updates.dedup();
+    live.forget_control();
     live
 }
 
@@ -61,7 +62,9 @@ impl Live {
         let node = &self.nodes[id];
         match &node.op {
             Op::Constant(data) if data.shape().rank() == 0 => data.to_f64().first().copied(),
-            Op::BroadcastTo(_) | Op::Reshape(_) => self.uniform(node.inputs[0].0),
+            Op::BroadcastTo(_) | Op::Reshape(_) | Op::ControlDependency => {
+                self.uniform(node.inputs[0].0)
+            }
             _ => None,
         }
     }
@@ -94,10 +97,11 @@ impl Live {
             Op::GlobalNorm | Op::Assign(_) => {
                 node.inputs = node.inputs.iter().map(|id| NodeId(self.own_value(id.0))).collect();
             }
-            Op::OptimizerUpdate(_) => {
+            Op::OptimizerUpdate(ref update) => {
+                let scalars = update.scalars();
                 for (at, input) in node.inputs.iter_mut().enumerate() {
                     // A learning rate that is a number is written into the code.
-                    if at >= 2 || matches!(self.nodes[input.0].op, Op::Variable(_)) {
+                    if at >= scalars || matches!(self.nodes[input.0].op, Op::Variable(_)) {
                         *input = NodeId(self.own_value(input.0));
                     }
                 }
@@ -199,11 +203,54 @@ impl Live {
 
     /// A node that is computed, with the value of the given one: a copy if that is a leaf.
     fn own_value(&mut self, id: usize) -> usize {
-        if !self.is_leaf(id) {
+        if !self.is_leaf(self.without_control(id)) {
             return id;
         }
         let node = self.nodes[id].clone();
         let op = Op::Reshape(node.shape.clone());
         self.insert(Node { op, inputs: vec![NodeId(id)], ..node })
+    }
+
+    /// The node whose value a control dependency has; any other node itself.
+    fn without_control(&self, mut id: usize) -> usize {
+        while self.nodes[id].op == Op::ControlDependency {
+            id = self.nodes[id].inputs[0].0;
+        }
+        id
+    }
+
+    /// Drops control dependencies, which have done their work: what reads through them was not made
+    /// one with what reads the value itself, and comes after it. Later passes keep to that order.
+    fn forget_control(&mut self) {
+        if self.nodes.iter().all(|node| node.op != Op::ControlDependency) {
+            return;
+        }
+        let became: Vec<usize> = (0..self.nodes.len()).map(|id| self.without_control(id)).collect();
+        for node in &mut self.nodes {
+            node.inputs.iter_mut().for_each(|input| *input = NodeId(became[input.0]));
+        }
+        self.fetches.iter_mut().for_each(|fetch| *fetch = became[*fetch]);
+        // What was there for the order alone is needed no more.
+        let mut needed = vec![false; self.nodes.len()];
+        let mut pending: Vec<usize> = self.fetches.iter().chain(&self.updates).copied().collect();
+        while let Some(id) = pending.pop() {
+            if !std::mem::replace(&mut needed[id], true) {
+                pending.extend(self.inputs(id));
+            }
+        }
+        let mut moved = vec![usize::MAX; self.nodes.len()];
+        let mut nodes = Vec::new();
+        for (id, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if needed[id] {
+                node.inputs.iter_mut().for_each(|input| *input = NodeId(moved[input.0]));
+                moved[id] = nodes.len();
+                nodes.push(node);
+            }
+        }
+        self.nodes = nodes;
+        self.fetches.iter_mut().for_each(|fetch| *fetch = moved[*fetch]);
+        self.updates.iter_mut().for_each(|update| *update = moved[*update]);
+        // It speaks of nodes by their places before.
+        self.seen.clear();
     }
 }

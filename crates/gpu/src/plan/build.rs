@@ -295,6 +295,7 @@ impl Builder<'_> {
             };
             let mut constants = rule_constants(&update.rule);
             constants.push(("BLOCKS", count as f64));
+            constants.push(("SCALED", f64::from(u8::from(update.loss_scale.is_some()))));
             launches.push(self.put_together(shaders::OPTIMIZER, &constants, &bindings, info)?);
         }
         Ok(launches)

@@ -48,6 +48,10 @@ pub enum Op {
     Cast(DType),
     /// Its input, through which no gradient flows.
     StopGradient,
+    /// Its first input, and not before the second is there: TensorFlow's control dependency. It
+    /// keeps what is computed from it apart from what is computed from the input itself, see
+    /// [`Scope::recompute`](crate::Scope::recompute).
+    ControlDependency,
     /// Uniform numbers in `[0, 1)`, a function of the seed, the stream's name, the step (the
     /// scalar input) and the element's index.
     RandomUniform {
@@ -145,6 +149,7 @@ impl Op {
             Op::Select => "select",
             Op::Cast(_) => "cast",
             Op::StopGradient => "stop_gradient",
+            Op::ControlDependency => "control_dependency",
             Op::RandomUniform { .. } => "random_uniform",
             Op::MatMul { .. } => "matmul",
             Op::Reduce { reduction, .. } => reduction.name(),
@@ -221,6 +226,9 @@ impl Op {
             Op::Select => arity(3).and_then(|()| elementwise::infer_select(inputs))?,
             Op::Cast(to) => arity(1).and_then(|()| elementwise::infer_cast(*to, inputs[0]))?,
             Op::StopGradient => arity(1).map(|()| (inputs[0].shape.clone(), inputs[0].dtype))?,
+            Op::ControlDependency => {
+                arity(2).map(|()| (inputs[0].shape.clone(), inputs[0].dtype))?
+            }
             Op::RandomUniform { shape, .. } => {
                 arity(1).and_then(|()| random::infer(shape, inputs[0]))?
             }
@@ -278,6 +286,7 @@ impl Op {
         Ok(match self {
             Op::Invalid | Op::Placeholder { .. } | Op::Constant(_) | Op::Variable(_) => vec![],
             Op::StopGradient | Op::ArgMax | Op::RandomUniform { .. } => vec![None; inputs.len()],
+            Op::ControlDependency => vec![Some(gradient), None],
             Op::Unary(unary) => vec![unary.gradient(output, inputs[0], gradient)],
             Op::Binary(binary) => binary.gradient(output, inputs, gradient),
             Op::Select => elementwise::select_gradient(inputs, gradient),
@@ -338,7 +347,7 @@ impl Op {
             Op::Cast(to) => {
                 inputs[0].elements.iter().map(|&x| elementwise::cast(dtype, *to, x)).collect()
             }
-            Op::StopGradient | Op::Reshape(_) => inputs[0].elements.clone(),
+            Op::StopGradient | Op::ControlDependency | Op::Reshape(_) => inputs[0].elements.clone(),
             Op::RandomUniform { seed, stream, .. } => {
                 random::evaluate(*seed, stream, inputs[0], shape)
             }

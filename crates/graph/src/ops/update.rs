@@ -2,16 +2,16 @@
 
 use crate::reference::Value;
 use crate::{
-    DType, GraphDef, GraphError, GraphErrors, Node, NodeId, Op, Problem, Shape, Tensor, Variable,
-    VariableId,
+    DType, GraphDef, GraphError, GraphErrors, LossScale, Node, NodeId, Op, Problem, Shape, Tensor,
+    Variable, VariableId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One operation that updates all parameters of an optimizer.
 ///
-/// Its inputs are the learning rate, the factor for gradients (from clipping), then the gradient of
-/// each parameter in order.
+/// Its inputs are the learning rate, the factor for gradients (from clipping and loss scaling), with
+/// loss scaling the norm that must be finite, then the gradient of each parameter in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerUpdate {
     /// How a parameter follows from its gradient.
@@ -22,6 +22,10 @@ pub struct OptimizerUpdate {
     pub step: VariableId,
     /// The global step, a `u32` scalar: incremented once in a run, however many optimizers share it.
     pub global_step: VariableId,
+    /// The scale of the loss. With one, a step whose norm is not finite changes nothing but the
+    /// global step and the scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
 }
 
 /// A parameter of an [`OptimizerUpdate`].
@@ -157,12 +161,18 @@ impl Rule {
 }
 
 impl OptimizerUpdate {
+    /// How many of its inputs come before the gradients, all of them `f32` scalars.
+    pub fn scalars(&self) -> usize {
+        if self.loss_scale.is_some() { 3 } else { 2 }
+    }
+
     /// Every variable it writes.
     pub fn written(&self) -> impl Iterator<Item = VariableId> + '_ {
         let parameters = self.parameters.iter();
         parameters
             .flat_map(|p| std::iter::once(p.variable).chain(p.slots.iter().copied()))
             .chain([self.step, self.global_step])
+            .chain(self.loss_scale.iter().flat_map(|scale| [scale.scale, scale.good_steps]))
     }
 
     pub(super) fn infer(
@@ -171,12 +181,13 @@ impl OptimizerUpdate {
         variables: &[Variable],
     ) -> Result<(Shape, DType), Problem> {
         let damaged = |why: String| Err(Problem::Damaged { why });
-        if inputs.len() != self.parameters.len() + 2 {
+        let scalars = self.scalars();
+        if inputs.len() != self.parameters.len() + scalars {
             return damaged("an optimizer update needs one gradient for each parameter".to_owned());
         }
-        if inputs[..2].iter().any(|x| x.shape.rank() != 0 || x.dtype != DType::F32) {
+        if inputs[..scalars].iter().any(|x| x.shape.rank() != 0 || x.dtype != DType::F32) {
             return damaged(
-                "an optimizer's learning rate and factor must be f32 scalars".to_owned(),
+                "an optimizer's learning rate, factor and norm must be f32 scalars".to_owned(),
             );
         }
         self.rule.check()?;
@@ -189,13 +200,18 @@ impl OptimizerUpdate {
             let name = &variables[pair[0].0].name;
             return damaged(format!("an optimizer update writes variable `{name}` twice"));
         }
-        for step in [self.step, self.global_step] {
-            let step = &variables[step.0];
-            if step.dtype != DType::U32 || step.shape.rank() != 0 {
-                return damaged(format!("the step `{}` must be a u32 scalar", step.name));
+        let mut counters = vec![(self.step, DType::U32), (self.global_step, DType::U32)];
+        if let Some(LossScale { scale, good_steps, scaling }) = &self.loss_scale {
+            scaling.check()?;
+            counters.extend([(*scale, DType::F32), (*good_steps, DType::U32)]);
+        }
+        for (id, dtype) in counters {
+            let variable = &variables[id.0];
+            if variable.dtype != dtype || variable.shape.rank() != 0 {
+                return damaged(format!("`{}` must be a {dtype} scalar", variable.name));
             }
         }
-        for (parameter, gradient) in self.parameters.iter().zip(&inputs[2..]) {
+        for (parameter, gradient) in self.parameters.iter().zip(&inputs[scalars..]) {
             if parameter.slots.len() != self.rule.slots().len() {
                 return damaged("a parameter of an optimizer update lacks slots".to_owned());
             }

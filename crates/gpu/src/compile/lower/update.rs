@@ -19,9 +19,9 @@ pub(super) fn pack(live: &Live) -> BTreeMap<usize, (u64, u64)> {
     let mut packed = BTreeMap::new();
     let mut offset = 0;
     for node in &live.nodes {
-        let skip = match node.op {
+        let skip = match &node.op {
             Op::GlobalNorm => 0,
-            Op::OptimizerUpdate(_) => 2,
+            Op::OptimizerUpdate(update) => update.scalars(),
             _ => continue,
         };
         for input in &node.inputs[skip..] {
@@ -85,7 +85,7 @@ impl Lowering<'_> {
         update: &OptimizerUpdate,
     ) -> Result<(), Refused> {
         let inputs = self.live.node(id).inputs.clone();
-        let parts = [shaders::FUNCTIONS, shaders::OPTIMIZER_SCALARS];
+        let parts = [shaders::FUNCTIONS, shaders::LOSS_SCALE, shaders::OPTIMIZER_SCALARS];
         let mut kernel = Kernel::new("optimizer_scalars", &parts);
         if let Rule::Adam { beta1, beta2, .. } = update.rule {
             kernel.constants.extend([("LOG_BETA1", beta1.ln()), ("LOG_BETA2", beta2.ln())]);
@@ -94,21 +94,41 @@ impl Lowering<'_> {
         // that: where there are several updates, learning rates are values of their own.
         let counts = self.counted.insert(update.global_step);
         kernel.constants.push(("COUNTS", f64::from(u8::from(counts))));
-        let scalars = self.scratch(16);
+        let scalars = self.scratch(20);
         let (step, global_step) =
             (Place::Variable(update.step), Place::Variable(update.global_step));
         kernel.bindings.bind("result", scalars, Access::Write, "f32");
         kernel.bindings.bind("step", step, Access::Write, "u32");
         // A schedule inside this kernel reads the global step through this binding, too.
         kernel.bindings.bind("global_step", global_step, Access::Write, "u32");
-        for (at, section) in ["learning_rate", "gradient_factor"].into_iter().enumerate() {
+        if let Some(loss_scale) = &update.loss_scale {
+            let (growth, backoff, interval) = loss_scale.scaling.numbers();
+            kernel.constants.extend([
+                ("GROWTH_FACTOR", growth.into()),
+                ("BACKOFF_FACTOR", backoff.into()),
+                ("GROWTH_INTERVAL", interval.into()),
+            ]);
+            // The factor reads the scale through this binding.
+            let [scale, good_steps] =
+                [loss_scale.scale, loss_scale.good_steps].map(Place::Variable);
+            kernel.bindings.bind("loss_scale", scale, Access::Write, "f32");
+            kernel.bindings.bind("good_steps", good_steps, Access::Write, "u32");
+            let count = "fn count_scale(applied: bool) {\n    \
+                let next = next_loss_scale(loss_scale[0], good_steps[0], applied);\n    \
+                loss_scale[0] = next.scale;\n    good_steps[0] = next.good_steps;\n}\n";
+            kernel.sections.push(("count_scale", count.to_owned()));
+        }
+        let sections = ["learning_rate", "gradient_factor", "gradient_norm"];
+        for (at, section) in sections.into_iter().take(update.scalars()).enumerate() {
             let index = Index::flat(&Shape::scalar(), "0u");
             let signature = format!("fn {section}(i: u32) -> f32");
             self.function(&mut kernel, root, section, &signature, inputs[at].0, &index);
         }
         self.push(root, kernel, [1, 1, 1], 0)?;
-        let gradients =
-            inputs[2..].iter().map(|input| self.lowered.packed[&input.0].0 / 4).collect();
+        let gradients = inputs[update.scalars()..]
+            .iter()
+            .map(|input| self.lowered.packed[&input.0].0 / 4)
+            .collect();
         let update = update.clone();
         self.lowered.steps.push(Step::Optimizer { update, scalars, gradients });
         Ok(())
