@@ -4,7 +4,7 @@ use crate::error::{GpuError, SessionError, close_names};
 use crate::origin::Origin;
 use std::fmt;
 use thiserror::Error;
-use warmstart_graph::{DType, GraphErrors, Location, Shape};
+use warmstart_graph::{DType, GraphErrors, Location, Problem, Shape};
 
 warmstart_graph::debug_as_display!(CompileError, RunError);
 
@@ -46,6 +46,16 @@ pub enum CompileError {
         /// The limit.
         limit: u64,
     },
+    /// A plan and its variables take more memory than they may.
+    #[error(
+        "the plan and its variables take {bytes} bytes of device memory, and may take {limit}; use a smaller batch or model, mark parts with `Scope::recompute`, or allow more"
+    )]
+    OverLimit {
+        /// What they take.
+        bytes: u64,
+        /// What was allowed.
+        limit: u64,
+    },
     /// A kernel needs more buffers than the device allows.
     #[error(
         "{location}: {operation} reads {buffers} buffers at once, and this device allows {limit}; split it into parts"
@@ -74,6 +84,28 @@ pub enum CompileError {
         /// The limit.
         limit: u32,
     },
+}
+
+impl CompileError {
+    /// Whether a smaller graph, such as one of a smaller batch, may do: something is larger than the
+    /// device or the caller allows, or memory has run out.
+    pub fn is_too_large(&self) -> bool {
+        let out_of_memory = |error: &GpuError| matches!(error, GpuError::OutOfMemory { .. });
+        match self {
+            CompileError::TooLarge { .. }
+            | CompileError::OverLimit { .. }
+            | CompileError::TooManyWorkgroups { .. } => true,
+            CompileError::Gpu(error) => out_of_memory(error),
+            CompileError::Session(error) => match &**error {
+                SessionError::Gpu(error) => out_of_memory(error),
+                _ => false,
+            },
+            CompileError::Graph(GraphErrors(errors)) => {
+                errors.iter().all(|error| matches!(error.problem, Problem::TooLarge { .. }))
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<SessionError> for CompileError {

@@ -45,7 +45,12 @@ impl Uploads {
 
     /// Bytes of all buffers.
     pub fn bytes(&self) -> u64 {
-        self.bytes * self.slots.len() as u64
+        Uploads::ring_bytes(self.bytes)
+    }
+
+    /// Bytes of all buffers of a ring for uploads of so many.
+    pub fn ring_bytes(bytes: u64) -> u64 {
+        bytes * IN_FLIGHT as u64
     }
 
     /// Has `encode` fill a mapped buffer (if there are feeds), unmap it and encode what reads from

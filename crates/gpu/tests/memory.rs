@@ -67,3 +67,53 @@ fn a_plan_without_values_takes_the_least() {
     assert_eq!(plan.memory().values_least, plan.memory().values);
     assert!(plan.to_string().contains("1.00 times the least possible"), "{plan}");
 }
+
+/// What is told before anything is made is what is made.
+#[test]
+fn the_memory_of_a_plan_is_known_beforehand() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [37, 5], DType::F32);
+    let labels = graph.placeholder("labels", [37], DType::I32);
+    let table: Vec<f32> = (0..5).map(|at| at as f32).collect();
+    let x = x * graph.constant(TensorData::new([5], table).unwrap());
+    let hidden = graph.scope("fc1").linear(x, 1030).gelu().dropout("fc1", 0.5);
+    let logits = graph.scope("fc2").linear(hidden, 3);
+    let loss = logits.softmax_cross_entropy(labels);
+    let trained = Optimizer::adam(0.1).clip_global_norm(1.0).minimize(loss).update;
+    let mut session = Session::new(&common::gpu());
+    for (fetches, updates) in [(vec![loss], vec![trained]), (vec![logits, loss], vec![])] {
+        let before = session.variables().iter().count();
+        let told = session.plan_memory(&graph, &fetches, &updates).unwrap();
+        assert_eq!(session.variables().iter().count(), before, "nothing is declared");
+        let plan = session.compile(&graph, &fetches, &updates).unwrap();
+        assert_eq!(told, plan.memory(), "{plan}");
+        let all = told.peak() + told.variables;
+        assert!(told.within(all).is_ok());
+        let error = told.within(all - 1).unwrap_err();
+        assert!(error.is_too_large());
+        let text = format!("{all} bytes of device memory, and may take {}", all - 1);
+        assert!(error.to_string().contains(&text), "{error}");
+    }
+}
+
+/// Feeds that are larger than a binding are refused before variables get memory.
+#[test]
+fn feeds_that_no_binding_holds_are_refused_first() {
+    let gpu = common::gpu();
+    const WIDTH: usize = 1 << 14;
+    let rows = gpu.limits().max_storage_buffer_binding_size as usize / 4 / WIDTH + 1;
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [rows, WIDTH], DType::F32);
+    let sum = graph.scope("fc").linear(x, 1).sum_all();
+    let mut session = Session::new(&gpu);
+    for error in [
+        session.plan_memory(&graph, &[sum], &[]).unwrap_err(),
+        session.compile(&graph, &[sum], &[]).err().unwrap(),
+    ] {
+        assert!(error.is_too_large());
+        assert!(error.to_string().starts_with("placeholder `x` takes "), "{error}");
+    }
+    assert_eq!(session.variables().iter().count(), 0);
+    let wrong = session.compile(&graph, &[sum + graph.constant(TensorData::from(1i32))], &[]);
+    assert!(!wrong.err().unwrap().is_too_large());
+}

@@ -57,6 +57,7 @@
 mod batches;
 mod changes;
 mod dataset;
+mod largest_batch;
 mod loss_watch;
 pub mod metrics;
 pub mod prelude;
@@ -69,6 +70,7 @@ mod training_error;
 
 pub use batches::{BatchError, Batches};
 pub use dataset::{Dataset, DatasetError};
+pub use largest_batch::{LargestBatch, largest_batch};
 pub use loss_watch::{LossWatch, NonFiniteLoss, OnNonFinite};
 pub use metrics::{LossCurve, MetricsWriter};
 pub use progress::Progress;

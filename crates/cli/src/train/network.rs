@@ -11,6 +11,7 @@ use warmstart::graph::{DType, Graph, Initializer, Optimizer, Schedule, Scope, Te
 const ROWS_AT_ONCE: usize = 256;
 
 /// What a model is made for.
+#[derive(Clone)]
 pub struct Shape {
     pub inputs: usize,
     /// Classes, or values to predict.

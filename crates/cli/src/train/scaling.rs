@@ -3,7 +3,7 @@
 use super::settings::Scaling;
 
 /// `(x − offset) / scale` for each column.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
     pub offset: Vec<f32>,
     pub scale: Vec<f32>,

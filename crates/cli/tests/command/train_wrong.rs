@@ -2,6 +2,7 @@
 
 use crate::warmstart;
 use std::path::Path;
+use warmstart_gpu::Gpu;
 
 /// The error of training on a text with a file.
 fn error(directory: &Path, data: &str, toml: &str) -> String {
@@ -15,7 +16,7 @@ const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
 #[test]
 fn mistakes_in_the_file_are_shown_where_they_are() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 21] = [
+    let cases: [(&str, &[&str]); 22] = [
         (
             "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
             &[
@@ -79,7 +80,15 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         ),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nloss = \"huber\"\n",
-            &["column `class` is `x`, not a number"],
+            &[
+                "column `class`, the target, holds `x`, which is no number",
+                "the loss `huber` is of a regression",
+                "leave `loss` under [training] out, if these are classes",
+            ],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\ntask = \"regression\"\n",
+            &["holds `x`, which is no number", "say `task = \"classification\"` under [data]"],
         ),
         (
             "[data]\nfile = \"data.csv\"\nvalidation = 0.05\n",
@@ -162,4 +171,32 @@ fn rows_to_validate_on_are_held_against_those_to_train_on() {
     assert!(said.contains("`other.csv`, line 3: the class `z` is in no row to train on"), "{said}");
     let said = other("b,class\n1,x\n");
     assert!(said.contains("`other.csv` has no column `a`"), "{said}");
+}
+
+/// The device would have to bind more than it can: the largest batch that fits is named.
+#[test]
+fn a_batch_that_does_not_fit_is_refused_with_the_largest_that_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Gpu::new().unwrap().limits().clone();
+    let binding = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    const ROWS: u64 = 4096;
+    // Rows of the widest layer that one binding holds are a few less than there are.
+    let (width, fits) = (binding / 4 / (ROWS - 96), ROWS - 96);
+    let rows: String =
+        (0..ROWS).map(|row| format!("{row},{}\n", ["x", "y"][row as usize % 2])).collect();
+    let data = format!("a,class\n{rows}");
+    std::fs::write(directory.path().join("data.csv"), data).unwrap();
+    let toml = format!(
+        "[data]\nfile = \"data.csv\"\nvalidation = 0.0\n[model]\nhidden = [{width}]\n[training]\nbatch = {ROWS}\n"
+    );
+    std::fs::write(directory.path().join("run.toml"), toml).unwrap();
+    let error = warmstart(directory.path(), &["train", "run.toml", "--quiet"]).failed_late();
+    for part in [
+        format!("`training.batch`: batches of {ROWS} rows do not fit: the result of "),
+        "run.toml:7:9".to_owned(),
+        format!("give at most {fits}, the largest that fits this device"),
+    ] {
+        assert!(error.contains(&part), "{part}\n{error}");
+    }
+    assert!(!directory.path().join("runs").exists(), "nothing was begun");
 }

@@ -2,8 +2,9 @@
 //! one encoder, one compute pass, one submission, and nothing is allocated.
 
 mod build;
+mod memory;
 
-use crate::compile::{self, Target};
+use crate::compile::Target;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::outputs::Fetches;
@@ -14,10 +15,13 @@ use crate::steps::Prepared;
 use crate::upload::Uploads;
 use build::Builder;
 use comfy_table::{CellAlignment, Table, presets};
+use memory::Draft;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use warmstart_graph::{DType, Graph, Location, NodeId, Shape, Tensor, TensorData, Update};
+
+pub use memory::PlanMemory;
 
 /// A placeholder on the device.
 pub(crate) struct Feed {
@@ -95,38 +99,6 @@ pub struct DispatchInfo {
     pub arithmetic: u64,
 }
 
-/// What a plan keeps in device memory besides the session's variables, in bytes. It is all there
-/// is: runs allocate nothing.
-///
-/// Only [`Session::run_steps`] keeps more, for the most steps that it was asked for. With `up(bytes)`
-/// for bytes rounded up to the device's `min_storage_buffer_offset_alignment` (at most 256), each step
-/// takes `up(4 · batch)` for its row indices and `up(4 · scalars)` for the `f32` scalars it fetches;
-/// in host memory, three times the former, and the latter for each result that was unread at once.
-/// Not for each step, but once more, there are upload buffers for feeds and readbacks for fetches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlanMemory {
-    /// Intermediate values, gradients included; those never needed at the same time share memory.
-    pub values: u64,
-    /// What they would take without sharing.
-    pub values_unshared: u64,
-    /// The least that they could take: the largest sum of values that are alive at once. All
-    /// gradients that are updated together count as one value.
-    pub values_least: u64,
-    /// Placeholders.
-    pub feeds: u64,
-    /// Constants and tables.
-    pub constants: u64,
-    /// Upload buffers for feeds, in host memory.
-    pub staging: u64,
-}
-
-impl PlanMemory {
-    /// The peak of a run, known before it: everything on the device.
-    pub fn peak(&self) -> u64 {
-        self.values + self.feeds + self.constants
-    }
-}
-
 /// A compiled graph, for one session. Several plans (training, evaluation, another batch size) may
 /// share the variables of a session. Printing it lists its dispatches.
 pub struct Plan {
@@ -162,40 +134,22 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<Plan, CompileError> {
-        let def = graph.finish()?;
-        let foreign = fetches.iter().map(|t| t.graph()).chain(updates.iter().map(|u| u.graph()));
-        if foreign.into_iter().any(|other| !std::ptr::eq(other, graph)) {
-            return Err(CompileError::ForeignTensor);
-        }
-        let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
-        let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
-        let gpu = self.gpu().clone();
-        let limits = gpu.limits();
-        let target = Target {
-            is_cpu: gpu.is_cpu(),
-            subgroup_size: gpu.subgroup_size(),
-            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
-            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
-            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            workgroups: limits.max_compute_workgroups_per_dimension,
-        };
-        let program = compile::compile(&def, &fetches, &updates, target)?;
-        // Only what is read or written: a graph for evaluation needs no optimizer slots.
-        let mut used = vec![false; def.variables.len()];
-        let written = program.trained.iter().chain(&program.assigned);
-        for id in program.reads.iter().map(|read| read.variable).chain(written.copied()) {
-            used[id.0] = true;
-        }
-        let variables: Vec<_> = def
-            .variables
-            .iter()
-            .zip(used)
-            .filter(|(_, used)| *used)
-            .map(|(variable, _)| variable.clone())
-            .collect();
+        let target = Target::of(self.gpu());
+        self.compile_for(graph, fetches, updates, target)
+    }
+
+    /// Compiles as for another kind of device, which must be able to do less than this one.
+    pub(crate) fn compile_for(
+        &mut self,
+        graph: &Graph,
+        fetches: &[Tensor<'_>],
+        updates: &[Update<'_>],
+        target: Target,
+    ) -> Result<Plan, CompileError> {
+        let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
         self.declare(&variables)?;
-        Builder {
-            gpu,
+        let mut plan = Builder {
+            gpu: self.gpu().clone(),
             session: self,
             graph: graph.identity(),
             def: &def,
@@ -203,7 +157,9 @@ impl Session {
             target,
             own: HashMap::new(),
         }
-        .build()
+        .build()?;
+        plan.memory.variables = memory::of_variables(&variables);
+        Ok(plan)
     }
 }
 
@@ -269,7 +225,7 @@ impl fmt::Display for Plan {
             }
         }
         writeln!(f, "{}", table.trim_fmt())?;
-        let PlanMemory { values, values_unshared, values_least, feeds, constants, staging } =
+        let PlanMemory { values, values_unshared, values_least, feeds, constants, staging, .. } =
             self.memory;
         write!(
             f,
@@ -287,3 +243,6 @@ impl fmt::Display for Plan {
         )
     }
 }
+
+#[cfg(test)]
+mod product_tests;

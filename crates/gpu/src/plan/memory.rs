@@ -1,0 +1,191 @@
+//! How much memory a plan takes, which is known before any is taken.
+
+use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
+use crate::plan_error::CompileError;
+use crate::session::Session;
+use crate::upload::Uploads;
+use warmstart_graph::{DType, Graph, GraphDef, NodeId, Shape, Tensor, Update, Variable};
+
+/// What a plan keeps in device memory, in bytes. With the session's variables it is all there is:
+/// runs allocate nothing.
+///
+/// Only [`Session::run_steps`] keeps more, for the most steps that it was asked for. With `up(bytes)`
+/// for bytes rounded up to the device's `min_storage_buffer_offset_alignment` (at most 256), each step
+/// takes `up(4 · batch)` for its row indices and `up(4 · scalars)` for the `f32` scalars it fetches;
+/// in host memory, three times the former, and the latter for each result that was unread at once.
+/// Not for each step, but once more, there are upload buffers for feeds and readbacks for fetches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanMemory {
+    /// Intermediate values, gradients included; those never needed at the same time share memory.
+    pub values: u64,
+    /// What they would take without sharing.
+    pub values_unshared: u64,
+    /// The least that they could take: the largest sum of values that are alive at once. All
+    /// gradients that are updated together count as one value.
+    pub values_least: u64,
+    /// Placeholders.
+    pub feeds: u64,
+    /// Constants and tables.
+    pub constants: u64,
+    /// Upload buffers for feeds, in host memory.
+    pub staging: u64,
+    /// The session's variables that the plan reads or writes, slots included. Other plans may share
+    /// them, so they are no part of [`PlanMemory::peak`].
+    pub variables: u64,
+}
+
+impl PlanMemory {
+    /// The peak of a run, known before it: everything on the device.
+    pub fn peak(&self) -> u64 {
+        self.values + self.feeds + self.constants
+    }
+
+    /// The same, unless the plan and its variables take more than so many bytes of the device. `wgpu`
+    /// does not tell how much memory a device has, so that only its user can say how much there is.
+    ///
+    /// # Errors
+    /// [`CompileError::OverLimit`].
+    pub fn within(self, limit: u64) -> Result<PlanMemory, CompileError> {
+        let bytes = self.peak() + self.variables;
+        if bytes > limit { Err(CompileError::OverLimit { bytes, limit }) } else { Ok(self) }
+    }
+}
+
+/// A graph compiled as far as that goes without touching the device.
+pub(super) struct Draft {
+    pub def: GraphDef,
+    pub program: Program,
+    /// What is read or written: a graph for evaluation needs no optimizer slots.
+    pub variables: Vec<Variable>,
+}
+
+impl Session {
+    /// What a plan would take, without taking it: nothing is declared, and the device does nothing.
+    /// Shapes are static, so the batch is part of the graph; `largest_batch` of the crate `warmstart`
+    /// looks for the largest that fits.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use warmstart_gpu::{Gpu, Session};
+    /// use warmstart_graph::{DType, Graph};
+    ///
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [64, 100], DType::F32);
+    /// let y = graph.scope("fc").linear(x, 10);
+    /// let memory = session.plan_memory(&graph, &[y], &[])?;
+    /// assert_eq!(memory.feeds, 64 * 100 * 4);
+    /// assert_eq!(memory, session.compile(&graph, &[y], &[])?.memory());
+    /// assert!(memory.within(20_000).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`Session::compile`], which may also fail where this does not: if memory runs out, or
+    /// a variable does not agree with the session's.
+    pub fn plan_memory(
+        &self,
+        graph: &Graph,
+        fetches: &[Tensor<'_>],
+        updates: &[Update<'_>],
+    ) -> Result<PlanMemory, CompileError> {
+        let target = Target::of(self.gpu());
+        let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
+        let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
+        let constants =
+            program.constants.iter().map(|(_, data)| words(bytes_of(data.shape(), data.dtype())));
+        let tables = program.tables.iter().map(|table| words(table.len() as u64 * 4));
+        let trained = program.steps.iter().flat_map(|step| match step {
+            Step::Dispatch(_) => &[][..],
+            Step::Optimizer { update, .. } => &update.parameters,
+        });
+        let blocks = trained.map(|parameter| {
+            let elements = def.variable(parameter.variable).shape.elements() as u64;
+            elements.div_ceil(BLOCK) * BLOCK_BYTES
+        });
+        Ok(PlanMemory {
+            values: program.memory.total(),
+            values_unshared: program.memory.unshared,
+            values_least: program.memory.least,
+            feeds: feeds.map(words).sum(),
+            constants: constants.chain(tables).chain(blocks).sum(),
+            staging: Uploads::ring_bytes(upload_bytes(&program)),
+            variables: of_variables(&variables),
+        })
+    }
+
+    /// What compiling begins with.
+    pub(super) fn draft(
+        &self,
+        graph: &Graph,
+        fetches: &[Tensor<'_>],
+        updates: &[Update<'_>],
+        target: Target,
+    ) -> Result<Draft, CompileError> {
+        let def = graph.finish()?;
+        let foreign = fetches.iter().map(|t| t.graph()).chain(updates.iter().map(|u| u.graph()));
+        if foreign.into_iter().any(|other| !std::ptr::eq(other, graph)) {
+            return Err(CompileError::ForeignTensor);
+        }
+        let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
+        let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
+        let program = compile::compile(&def, &fetches, &updates, target)?;
+        fits(&program, target, self.gpu().limits().max_buffer_size)?;
+        let mut used = vec![false; def.variables.len()];
+        let written = program.trained.iter().chain(&program.assigned);
+        for id in program.reads.iter().map(|read| read.variable).chain(written.copied()) {
+            used[id.0] = true;
+        }
+        let variables = def.variables.iter().zip(used).filter(|(_, used)| *used);
+        let variables = variables.map(|(variable, _)| variable.clone()).collect();
+        Ok(Draft { def, program, variables })
+    }
+}
+
+/// Bytes of a block in an optimizer's table.
+const BLOCK_BYTES: u64 = 24;
+
+/// Refuses buffers that are larger than the device allows. Those of values were looked at when they
+/// were given places.
+fn fits(program: &Program, target: Target, buffer_bytes: u64) -> Result<(), CompileError> {
+    let within = |what: &dyn Fn() -> String, bytes: u64, limit: u64| {
+        let what = || what();
+        if bytes > limit {
+            Err(CompileError::TooLarge { what: what(), bytes, limit })
+        } else {
+            Ok(())
+        }
+    };
+    for feed in &program.feeds {
+        let bytes = bytes_of(&feed.shape, feed.dtype);
+        within(&|| format!("placeholder `{}`", feed.name), bytes, target.binding_bytes)?;
+    }
+    let fetched = program.fetches.iter().map(|fetch| mapped(bytes_of(&fetch.shape, fetch.dtype)));
+    within(&|| "what is fed in a run".to_owned(), upload_bytes(program), buffer_bytes)?;
+    within(&|| "what is fetched in a run".to_owned(), fetched.sum(), buffer_bytes)
+}
+
+fn bytes_of(shape: &Shape, dtype: DType) -> u64 {
+    shape.elements() as u64 * dtype.size() as u64
+}
+
+/// Copies and bindings are made of whole words.
+pub(super) fn words(bytes: u64) -> u64 {
+    bytes.next_multiple_of(4).max(4)
+}
+
+/// Mapped ranges begin at multiples of this.
+fn mapped(bytes: u64) -> u64 {
+    bytes.next_multiple_of(8)
+}
+
+/// Bytes of all placeholders in an upload.
+fn upload_bytes(program: &Program) -> u64 {
+    program.feeds.iter().map(|feed| mapped(bytes_of(&feed.shape, feed.dtype))).sum()
+}
+
+/// Bytes of variables as they lie in arenas.
+pub(super) fn of_variables(variables: &[Variable]) -> u64 {
+    variables.iter().map(|variable| variable.bytes().max(1).next_multiple_of(ALIGNMENT)).sum()
+}
