@@ -1,7 +1,12 @@
 // C = A B on software adapters that run eight invocations as one vector. There a load costs about as
-// much as eighty multiplications, as it is a loop over the lanes, and workgroup memory no less. So
-// each lane loads something else, two neighbours at a time, and hands it to the others. A subgroup
-// computes 32 x 32 results: each lane has four columns of 32 rows.
+// much as eighty multiplications, and workgroup memory no less: it is a loop over the lanes, each of
+// which writes its element into the vector in memory and waits for it to come back. So each lane loads
+// something else, two neighbours at a time, and hands it to the others, and the more results a
+// subgroup computes the better: 32 x 32, where each lane has four columns of 32 rows, or twice as many
+// rows or columns. That takes longer to compile, and so is for large products.
+//
+// Lanes hand each other what they have by `subgroupShuffle` with a constant index, which is one
+// instruction; `subgroupBroadcast` is a loop that looks for a lane that is active.
 //
 // Operands lie contiguous along one of their axes, and pairs are along that one: either along K, two
 // products of one result, or across it, one product for each of two rows or columns.
@@ -18,8 +23,21 @@ fn b_pair(i: u32) -> vec2<f32> {
 }
 //}
 
-// Eight rows, and each four columns.
-alias Rows = array<vec4<f32>, 8>;
+// Whether a subgroup computes 64 columns.
+override WIDE: bool = false;
+// Whether it computes 64 rows.
+override TALL: bool = false;
+
+// Four columns of each of eight rows, then four columns more.
+alias Rows = array<vec4<f32>, 16>;
+
+// A lane's columns at two places along K: four, then four more.
+struct Columns {
+    left0: vec4<f32>,
+    left1: vec4<f32>,
+    right0: vec4<f32>,
+    right1: vec4<f32>,
+}
 
 // Sixteen rows or columns at two places along K: where it is k, one of a lane's two and the other,
 // then the same where it is k + 1.
@@ -64,92 +82,143 @@ fn b_sixteen(batch: u32, column: u32, lane: u32, k: u32) -> Sixteen {
 // What the eight lanes have.
 fn spread(x: f32) -> mat2x4<f32> {
     return mat2x4<f32>(
-        subgroupBroadcast(x, 0u),
-        subgroupBroadcast(x, 1u),
-        subgroupBroadcast(x, 2u),
-        subgroupBroadcast(x, 3u),
-        subgroupBroadcast(x, 4u),
-        subgroupBroadcast(x, 5u),
-        subgroupBroadcast(x, 6u),
-        subgroupBroadcast(x, 7u),
+        subgroupShuffle(x, 0u),
+        subgroupShuffle(x, 1u),
+        subgroupShuffle(x, 2u),
+        subgroupShuffle(x, 3u),
+        subgroupShuffle(x, 4u),
+        subgroupShuffle(x, 5u),
+        subgroupShuffle(x, 6u),
+        subgroupShuffle(x, 7u),
     );
 }
 
-fn add(rows: ptr<function, Rows>, first: f32, second: f32, y0: vec4<f32>, y1: vec4<f32>) {
-    let x0 = spread(first);
-    let x1 = spread(second);
-    (*rows)[0] = ((*rows)[0] + x0[0].x * y0) + x1[0].x * y1;
-    (*rows)[1] = ((*rows)[1] + x0[0].y * y0) + x1[0].y * y1;
-    (*rows)[2] = ((*rows)[2] + x0[0].z * y0) + x1[0].z * y1;
-    (*rows)[3] = ((*rows)[3] + x0[0].w * y0) + x1[0].w * y1;
-    (*rows)[4] = ((*rows)[4] + x0[1].x * y0) + x1[1].x * y1;
-    (*rows)[5] = ((*rows)[5] + x0[1].y * y0) + x1[1].y * y1;
-    (*rows)[6] = ((*rows)[6] + x0[1].z * y0) + x1[1].z * y1;
-    (*rows)[7] = ((*rows)[7] + x0[1].w * y0) + x1[1].w * y1;
+fn b_columns(batch: u32, column: u32, lane: u32, k: u32) -> Columns {
+    let first = b_sixteen(batch, column, lane, k);
+    var second = vec4<f32>();
+    if (N > 16u) {
+        second = b_sixteen(batch, column + 16u, lane, k);
+    }
+    var columns = Columns();
+    columns.left0 = vec4<f32>(first.xy, second.xy);
+    columns.left1 = vec4<f32>(first.zw, second.zw);
+    if (WIDE) {
+        let third = b_sixteen(batch, column + 32u, lane, k);
+        let fourth = b_sixteen(batch, column + 48u, lane, k);
+        columns.right0 = vec4<f32>(third.xy, fourth.xy);
+        columns.right1 = vec4<f32>(third.zw, fourth.zw);
+    }
+    return columns;
 }
 
-fn store_row(batch: u32, row: u32, columns: vec4<u32>, totals: vec4<f32>) {
-    store(batch, row, columns.x, totals.x);
-    store(batch, row, columns.y, totals.y);
-    store(batch, row, columns.z, totals.z);
-    store(batch, row, columns.w, totals.w);
+fn add_row(rows: ptr<function, Rows>, row: u32, first: f32, second: f32, y: Columns) {
+    (*rows)[row] = ((*rows)[row] + first * y.left0) + second * y.left1;
+    if (WIDE) {
+        (*rows)[8u + row] = ((*rows)[8u + row] + first * y.right0) + second * y.right1;
+    }
+}
+
+fn add(rows: ptr<function, Rows>, first: f32, second: f32, y: Columns) {
+    let x0 = spread(first);
+    let x1 = spread(second);
+    add_row(rows, 0u, x0[0].x, x1[0].x, y);
+    add_row(rows, 1u, x0[0].y, x1[0].y, y);
+    add_row(rows, 2u, x0[0].z, x1[0].z, y);
+    add_row(rows, 3u, x0[0].w, x1[0].w, y);
+    add_row(rows, 4u, x0[1].x, x1[1].x, y);
+    add_row(rows, 5u, x0[1].y, x1[1].y, y);
+    add_row(rows, 6u, x0[1].z, x1[1].z, y);
+    add_row(rows, 7u, x0[1].w, x1[1].w, y);
+}
+
+fn next_row(rows: Rows) -> Rows {
+    return Rows(
+        rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], vec4<f32>(),
+        rows[9], rows[10], rows[11], rows[12], rows[13], rows[14], rows[15], vec4<f32>(),
+    );
 }
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let batch = group.z;
-    let row = group.y * 32u;
-    let column = group.x * 32u;
+    let row = group.y * select(32u, 64u, TALL);
+    let column = group.x * select(32u, 64u, WIDE);
     var rows0 = Rows();
     var rows1 = Rows();
     var rows2 = Rows();
     var rows3 = Rows();
-    var sums = vec4<f32>();
+    var rows4 = Rows();
+    var rows5 = Rows();
+    var rows6 = Rows();
+    var rows7 = Rows();
+    var left_sums = vec4<f32>();
+    var right_sums = vec4<f32>();
     for (var k = 0u; k < K; k += 2u) {
-        let left = b_sixteen(batch, column, lane, k);
-        var right = vec4<f32>();
-        if (N > 16u) {
-            right = b_sixteen(batch, column + 16u, lane, k);
-        }
-        let y0 = vec4<f32>(left.xy, right.xy);
-        let y1 = vec4<f32>(left.zw, right.zw);
-        let upper = a_sixteen(batch, row, lane, k);
-        add(&rows0, upper.x, upper.z, y0, y1);
-        add(&rows1, upper.y, upper.w, y0, y1);
+        let y = b_columns(batch, column, lane, k);
+        let first = a_sixteen(batch, row, lane, k);
+        add(&rows0, first.x, first.z, y);
+        add(&rows1, first.y, first.w, y);
         if (M > 16u) {
-            let lower = a_sixteen(batch, row + 16u, lane, k);
-            add(&rows2, lower.x, lower.z, y0, y1);
-            add(&rows3, lower.y, lower.w, y0, y1);
+            let second = a_sixteen(batch, row + 16u, lane, k);
+            add(&rows2, second.x, second.z, y);
+            add(&rows3, second.y, second.w, y);
+        }
+        if (TALL) {
+            let third = a_sixteen(batch, row + 32u, lane, k);
+            add(&rows4, third.x, third.z, y);
+            add(&rows5, third.y, third.w, y);
+            let fourth = a_sixteen(batch, row + 48u, lane, k);
+            add(&rows6, fourth.x, fourth.z, y);
+            add(&rows7, fourth.y, fourth.w, y);
         }
         if (COLUMN_SUMS) {
-            sums = (sums + y0) + y1;
+            left_sums = (left_sums + y.left0) + y.left1;
+            right_sums = (right_sums + y.right0) + y.right1;
         }
     }
     // Which columns the lane has, and how far apart its rows lie.
-    let first = select(column + lane, column + 2u * lane, B_COLUMN == 1u);
+    let own = select(column + lane, column + 2u * lane, B_COLUMN == 1u);
     let next = select(8u, 1u, B_COLUMN == 1u);
-    let columns = first + vec4<u32>(0u, next, 16u, 16u + next);
+    let columns = own + vec4<u32>(0u, next, 16u, 16u + next);
     let step = select(2u, 1u, A_COLUMN == 1u);
     let half = select(1u, 8u, A_COLUMN == 1u);
-    // A loop, as stores take long to compile.
-    for (var stored = 0u; stored < 4u; stored++) {
+    // Stores take long to compile, so there is one, or two, and what is to be stored moves past it.
+    // How often each loop goes round is not known when the kernel is compiled, or it would be
+    // unrolled: fewer rows or columns are left at the edge.
+    for (var stored = 0u; stored < min(select(4u, 8u, TALL), M - row); stored++) {
         let at = row + (stored >> 1u) * 16u + (stored & 1u) * half;
-        store_row(batch, at, columns, rows0[0]);
-        store_row(batch, at + step, columns, rows0[1]);
-        store_row(batch, at + 2u * step, columns, rows0[2]);
-        store_row(batch, at + 3u * step, columns, rows0[3]);
-        store_row(batch, at + 4u * step, columns, rows0[4]);
-        store_row(batch, at + 5u * step, columns, rows0[5]);
-        store_row(batch, at + 6u * step, columns, rows0[6]);
-        store_row(batch, at + 7u * step, columns, rows0[7]);
+        for (var j = 0u; j < min(8u, M - row); j++) {
+            var left = rows0[0];
+            var right = rows0[8];
+            var place = columns;
+            for (var i = 0u; i < min(4u, N - column); i++) {
+                store(batch, at + j * step, place.x, left.x);
+                left = left.yzwx;
+                if (WIDE) {
+                    store(batch, at + j * step, place.x + 32u, right.x);
+                    right = right.yzwx;
+                }
+                place = place.yzwx;
+            }
+            rows0 = next_row(rows0);
+        }
         rows0 = rows1;
         rows1 = rows2;
         rows2 = rows3;
+        if (TALL) {
+            rows3 = rows4;
+            rows4 = rows5;
+            rows5 = rows6;
+            rows6 = rows7;
+        }
     }
     if (COLUMN_SUMS && group.y == 0u) {
         for (var i = 0u; i < 4u; i++) {
             if (columns[i] < N) {
-                store_column_sum(columns[i], sums[i]);
+                store_column_sum(columns[i], left_sums[i]);
+            }
+            if (WIDE && columns[i] + 32u < N) {
+                store_column_sum(columns[i] + 32u, right_sums[i]);
             }
         }
     }

@@ -1,12 +1,24 @@
 // C = A B in tiles of 64 x 64 results a workgroup, 4 x 4 an invocation, with the operands' tiles in
-// workgroup memory: what GPUs like.
+// workgroup memory: what GPUs like. Smaller tiles keep more of a GPU busy with small results; larger
+// ones, with eight rows an invocation, load less.
 
-const TILE: u32 = 64u;
+override ROWS: u32 = 64u;
+override COLUMNS: u32 = 64u;
+// Rows of an invocation: 4 or 8.
+override HEIGHT: u32 = 4u;
+override THREADS: u32 = (ROWS / HEIGHT) * (COLUMNS / 4u);
+
 const DEPTH: u32 = 16u;
 
+// Vectors along a tile, and in it.
+override A_WIDTH: u32 = ROWS / 4u;
+override B_WIDTH: u32 = COLUMNS / 4u;
+override A_SIZE: u32 = A_WIDTH * DEPTH;
+override B_SIZE: u32 = B_WIDTH * DEPTH;
+
 // Depth-major, so that each invocation reads four neighbours at once.
-var<workgroup> a_tile: array<vec4<f32>, 256>;
-var<workgroup> b_tile: array<vec4<f32>, 256>;
+var<workgroup> a_tile: array<vec4<f32>, A_SIZE>;
+var<workgroup> b_tile: array<vec4<f32>, B_SIZE>;
 
 fn a_at(batch: u32, row: u32, k: u32) -> f32 {
     if (row < M && k < K) {
@@ -29,58 +41,80 @@ fn store_row(batch: u32, row: u32, column: u32, totals: vec4<f32>) {
     store(batch, row, column + 3u, totals.w);
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
     let batch = group.z;
-    let row = group.y * TILE;
-    let column = group.x * TILE;
-    // Which four results of the tile are this invocation's, and which four it loads.
-    let own_row = local / 16u;
-    let own_column = local % 16u;
-    let depth = local / 16u;
-    let four = (local % 16u) * 4u;
+    let row = group.y * ROWS;
+    let column = group.x * COLUMNS;
+    // Which results of the tile are this invocation's.
+    let own_row = local / B_WIDTH * HEIGHT;
+    let own_column = local % B_WIDTH;
     var total0 = vec4<f32>();
     var total1 = vec4<f32>();
     var total2 = vec4<f32>();
     var total3 = vec4<f32>();
+    var total4 = vec4<f32>();
+    var total5 = vec4<f32>();
+    var total6 = vec4<f32>();
+    var total7 = vec4<f32>();
     var sums = vec4<f32>();
     for (var start = 0u; start < K; start += DEPTH) {
-        let k = start + depth;
-        a_tile[local] = vec4<f32>(
-            a_at(batch, row + four, k),
-            a_at(batch, row + four + 1u, k),
-            a_at(batch, row + four + 2u, k),
-            a_at(batch, row + four + 3u, k),
-        );
-        b_tile[local] = vec4<f32>(
-            b_at(batch, k, column + four),
-            b_at(batch, k, column + four + 1u),
-            b_at(batch, k, column + four + 2u),
-            b_at(batch, k, column + four + 3u),
-        );
+        for (var at = local; at < A_SIZE; at += THREADS) {
+            let k = start + at / A_WIDTH;
+            let four = row + at % A_WIDTH * 4u;
+            a_tile[at] = vec4<f32>(
+                a_at(batch, four, k),
+                a_at(batch, four + 1u, k),
+                a_at(batch, four + 2u, k),
+                a_at(batch, four + 3u, k),
+            );
+        }
+        for (var at = local; at < B_SIZE; at += THREADS) {
+            let k = start + at / B_WIDTH;
+            let four = column + at % B_WIDTH * 4u;
+            b_tile[at] = vec4<f32>(
+                b_at(batch, k, four),
+                b_at(batch, k, four + 1u),
+                b_at(batch, k, four + 2u),
+                b_at(batch, k, four + 3u),
+            );
+        }
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
-            let x = a_tile[d * 16u + own_row];
-            let y = b_tile[d * 16u + own_column];
+            let x = a_tile[d * A_WIDTH + own_row / 4u];
+            let y = b_tile[d * B_WIDTH + own_column];
             total0 += x.x * y;
             total1 += x.y * y;
             total2 += x.z * y;
             total3 += x.w * y;
+            if (HEIGHT == 8u) {
+                let next = a_tile[d * A_WIDTH + own_row / 4u + 1u];
+                total4 += next.x * y;
+                total5 += next.y * y;
+                total6 += next.z * y;
+                total7 += next.w * y;
+            }
             if (COLUMN_SUMS && row == 0u) {
                 sums += y;
             }
         }
         workgroupBarrier();
     }
-    let first_row = row + own_row * 4u;
+    let first_row = row + own_row;
     let first_column = column + own_column * 4u;
     store_row(batch, first_row, first_column, total0);
     store_row(batch, first_row + 1u, first_column, total1);
     store_row(batch, first_row + 2u, first_column, total2);
     store_row(batch, first_row + 3u, first_column, total3);
+    if (HEIGHT == 8u) {
+        store_row(batch, first_row + 4u, first_column, total4);
+        store_row(batch, first_row + 5u, first_column, total5);
+        store_row(batch, first_row + 6u, first_column, total6);
+        store_row(batch, first_row + 7u, first_column, total7);
+    }
     if (COLUMN_SUMS && first_row == 0u) {
         for (var i = 0u; i < 4u; i++) {
             if (first_column + i < N) {

@@ -1,6 +1,8 @@
 //! The command line as a whole. The arguments of each subcommand are in its own file.
 
-use crate::{convert, devices, diff, graph, inspect, latest, manual, plan, predict, train, verify};
+use crate::{
+    bench, convert, devices, diff, graph, inspect, latest, manual, plan, predict, train, verify,
+};
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
@@ -44,6 +46,7 @@ pub enum Command {
     Convert(convert::Arguments),
     Train(train::Arguments),
     Predict(predict::Arguments),
+    Bench(bench::Arguments),
     Completions(manual::CompletionsArguments),
     /// Print a manual page, for `man -l -`
     #[command(hide = true)]

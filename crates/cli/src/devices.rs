@@ -68,7 +68,7 @@ fn restore_path(memory: MemoryKind) -> &'static str {
     }
 }
 
-fn memory_name(memory: MemoryKind) -> &'static str {
+pub fn memory_name(memory: MemoryKind) -> &'static str {
     match memory {
         MemoryKind::Mappable => "shared with the host",
         MemoryKind::Staged => "the device's own",

@@ -117,7 +117,8 @@ failure_of!(
     warmstart::gpu::CompileError,
     warmstart::gpu::GpuError,
     warmstart::gpu::RunError,
-    warmstart::graph::GraphErrors
+    warmstart::graph::GraphErrors,
+    warmstart_measure::MeasureError
 );
 
 /// Only writing the output fails so; files have errors of their own.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bench;
 mod convert;
 mod data;
 mod description;
@@ -77,6 +78,7 @@ fn run(command: Command, out: &mut dyn Write) -> Result<Answer, Failure> {
         Command::Convert(arguments) => convert::run(&arguments, out),
         Command::Train(arguments) => train::run(&arguments, out),
         Command::Predict(arguments) => predict::run(&arguments, out),
+        Command::Bench(arguments) => bench::run(&arguments, out),
         Command::Completions(arguments) => manual::completions(&arguments, out),
         Command::Man => manual::man(out),
     }

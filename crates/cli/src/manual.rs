@@ -3,7 +3,7 @@
 use crate::Answer;
 use crate::arguments::Arguments;
 use crate::error::Failure;
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
 
@@ -35,14 +35,24 @@ pub fn man(out: &mut dyn Write) -> Result<Answer, Failure> {
     command.build();
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
-        let man = clap_mangen::Man::new(subcommand.clone());
-        writeln!(page, ".SH {}", subcommand.get_name().to_uppercase())?;
-        man.render_synopsis_section(&mut page)?;
-        man.render_description_section(&mut page)?;
-        man.render_options_section(&mut page)?;
-        man.render_extra_section(&mut page)?;
-    }
+    sections(&command, "", &mut page)?;
     out.write_all(&page)?;
     Ok(Answer::Yes)
+}
+
+/// A section for each subcommand, and after it for those that it has itself.
+fn sections(command: &Command, within: &str, page: &mut Vec<u8>) -> Result<(), Failure> {
+    let shown =
+        |subcommand: &&Command| !subcommand.is_hide_set() && subcommand.get_name() != "help";
+    for subcommand in command.get_subcommands().filter(shown) {
+        let name = format!("{within}{}", subcommand.get_name());
+        let man = clap_mangen::Man::new(subcommand.clone());
+        writeln!(page, ".SH {}", name.to_uppercase())?;
+        man.render_synopsis_section(page)?;
+        man.render_description_section(page)?;
+        man.render_options_section(page)?;
+        man.render_extra_section(page)?;
+        sections(subcommand, &format!("{name} "), page)?;
+    }
+    Ok(())
 }

@@ -1,8 +1,11 @@
 //! The device: which adapter, what it can do, and every failure of it as a typed error.
 
 use crate::adapter::{AdapterChoice, AdapterSummary, choose, rank};
+use crate::cache::CacheChoice;
+use crate::driver_cache::DriverCache;
 use crate::error::GpuError;
-use std::collections::HashMap;
+use crate::pipelines::Pipelines;
+use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +36,14 @@ pub struct GpuOptions {
     pub staging_bytes: u64,
     /// How long to wait for one submission before giving up.
     pub timeout: Duration,
+    /// Where compiled pipelines are kept between processes; `None` leaves the choice to
+    /// `WARMSTART_CACHE`, which is `off` or a directory, and without it takes the folder `warmstart`
+    /// among the user's caches. A directory that cannot be written is as good as none.
+    pub cache: Option<CacheChoice>,
+    /// Whether kernels of products are chosen by measuring them; `None` leaves the choice to
+    /// `WARMSTART_TUNE`, which is `off`, `on` or `force`, and without it is [`Tune::On`]. Results do
+    /// not depend on it, to the bit.
+    pub tune: Option<Tune>,
 }
 
 impl Default for GpuOptions {
@@ -43,6 +54,8 @@ impl Default for GpuOptions {
             memory: None,
             staging_bytes: 128 << 20,
             timeout: Duration::from_secs(600),
+            cache: None,
+            tune: None,
         }
     }
 }
@@ -62,7 +75,9 @@ struct Inner {
     staging_bytes: u64,
     timeout: Duration,
     health: Arc<Mutex<Health>>,
-    pipelines: Mutex<HashMap<PipelineKey, Arc<wgpu::ComputePipeline>>>,
+    pipelines: Pipelines,
+    driver_cache: Option<DriverCache>,
+    tuner: Tuner,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -72,14 +87,8 @@ struct Health {
     uncaptured: Option<GpuError>,
 }
 
-#[derive(PartialEq, Eq, Hash)]
-struct PipelineKey {
-    source: String,
-    constants: Vec<(String, u64)>,
-}
-
 /// A panic elsewhere while a lock was held leaves these plain tables whole.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -165,6 +174,21 @@ impl Gpu {
     /// The most memory, in bytes, that staging buffers take.
     pub(crate) fn staging_bytes(&self) -> u64 {
         self.0.staging_bytes
+    }
+
+    /// The pipelines so far.
+    pub(crate) fn made(&self) -> &Pipelines {
+        &self.0.pipelines
+    }
+
+    /// What the driver keeps of pipelines between processes.
+    pub(crate) fn driver_cache(&self) -> Option<&DriverCache> {
+        self.0.driver_cache.as_ref()
+    }
+
+    /// Which kernels are best here.
+    pub(crate) fn tuner(&self) -> &Tuner {
+        &self.0.tuner
     }
 
     /// How long to wait for the device.
@@ -295,52 +319,16 @@ impl Gpu {
             }
         }
     }
-
-    /// The compute pipeline of a shader's entry point `main` under the given `override` constants,
-    /// compiled on first use.
-    ///
-    /// # Errors
-    /// As for [`Gpu::checked`].
-    pub fn pipeline(
-        &self,
-        label: &str,
-        source: &str,
-        constants: &[(&str, f64)],
-    ) -> Result<Arc<wgpu::ComputePipeline>, GpuError> {
-        let key = PipelineKey {
-            source: source.to_owned(),
-            constants: constants.iter().map(|(n, v)| ((*n).to_owned(), v.to_bits())).collect(),
-        };
-        if let Some(pipeline) = locked(&self.0.pipelines).get(&key) {
-            return Ok(pipeline.clone());
-        }
-        let pipeline = self.checked(&format!("the pipeline of kernel {label}"), |device| {
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some(label),
-                source: wgpu::ShaderSource::Wgsl(source.into()),
-            });
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(label),
-                layout: None,
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants,
-                    ..Default::default()
-                },
-                cache: None,
-            })
-        })?;
-        Ok(locked(&self.0.pipelines).entry(key).or_insert_with(|| Arc::new(pipeline)).clone())
-    }
 }
 
 /// The features the library makes use of where they are there.
 fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
     let shared =
         matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu);
-    let mut wanted =
-        wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY;
+    let mut wanted = wgpu::Features::SHADER_F16
+        | wgpu::Features::SUBGROUP
+        | wgpu::Features::TIMESTAMP_QUERY
+        | wgpu::Features::PIPELINE_CACHE;
     // Elsewhere a mappable variable would live in host memory, across the bus from its kernels.
     wanted.set(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, shared);
     // Products on software adapters read two elements as one integer.
@@ -391,6 +379,8 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         let reason = if message.is_empty() { format!("{reason:?}") } else { message };
         locked(&reports).lost.get_or_insert(reason);
     });
+    let cache = options.cache.clone().unwrap_or_else(CacheChoice::from_env);
+    let driver_cache = DriverCache::open(&device, &info, &cache);
     let mappable = features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
     let memory = match options.memory {
         Some(MemoryKind::Staged) => MemoryKind::Staged,
@@ -406,7 +396,9 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         staging_bytes: options.staging_bytes,
         timeout: options.timeout,
         health,
-        pipelines: Mutex::new(HashMap::new()),
+        pipelines: Pipelines::default(),
+        driver_cache,
+        tuner: Tuner::new(options.tune.unwrap_or_else(Tune::from_env), &info, &cache),
         device,
         queue,
     })))

@@ -62,13 +62,3 @@ fn a_lost_device_is_an_error_from_then_on() {
         assert!(matches!(error, Err(GpuError::DeviceLost { .. })), "{error:?}");
     }
 }
-
-#[test]
-fn pipelines_are_compiled_once_for_each_set_of_constants() {
-    let gpu = Gpu::new().unwrap();
-    let source = "override n: u32 = 1; @group(0) @binding(0) var<storage, read_write> x: \
-                  array<u32>; @compute @workgroup_size(1) fn main() { x[0] = n; }";
-    let one = gpu.pipeline("n", source, &[("n", 1.0)]).unwrap();
-    assert!(Arc::ptr_eq(&one, &gpu.pipeline("n", source, &[("n", 1.0)]).unwrap()));
-    assert!(!Arc::ptr_eq(&one, &gpu.pipeline("n", source, &[("n", 2.0)]).unwrap()));
-}

@@ -3,6 +3,7 @@
 use crate::device::{Gpu, binding};
 use crate::error::{GpuError, SessionError};
 use crate::origin::Origin;
+use crate::pipelines::Kernel;
 use crate::session::{Session, write};
 use crate::store::Entry;
 use bytemuck::{Pod, Zeroable};
@@ -214,10 +215,11 @@ impl Prepared {
             return Ok(Prepared(Vec::new()));
         }
         let source = [HALF, INITIALIZE].concat();
-        let mut pipelines = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            pipelines.push(gpu.pipeline("initialize", &source, &job.constants)?);
-        }
+        let kernel = |job| {
+            let Job { constants, .. }: &Job<'_> = job;
+            Kernel { label: "initialize", source: &source, constants }
+        };
+        let pipelines = gpu.pipelines(&jobs.iter().map(kernel).collect::<Vec<_>>())?;
         let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
         let size = size_of::<Parameters>();
         let mut uniforms = vec![0u8; jobs.len() * stride];

@@ -1,4 +1,4 @@
-//! Host memory that is device memory. The only unsafe code of this crate is here.
+//! Host memory that is device memory. Unsafe code of this crate is here and in `driver_cache.rs` only.
 
 use crate::device::Gpu;
 use crate::error::GpuError;

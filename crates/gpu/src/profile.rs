@@ -1,10 +1,10 @@
 //! How long each kernel of a plan takes, from the device's own clock.
 
+use crate::adapter::AdapterSummary;
 use crate::error::GpuError;
 use crate::feed::Feed;
 use crate::plan::{DispatchInfo, Plan};
 use crate::plan_error::RunError;
-
 use crate::session::Session;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
@@ -14,17 +14,54 @@ use std::time::Duration;
 /// Pairs of timestamps that one query set holds.
 const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
-/// One run of a plan, kernel by kernel. Printing it gives a table.
+/// One run of a plan, kernel by kernel. Printing it gives a table; [`Profile::chrome_trace`] a
+/// picture.
 #[derive(Clone, Debug)]
 pub struct Profile {
+    /// Where it ran.
+    pub adapter: AdapterSummary,
     /// Each dispatch with its time on the device, in order.
-    pub dispatches: Vec<(DispatchInfo, Duration)>,
+    pub dispatches: Vec<TimedDispatch>,
+}
+
+/// A dispatch as the device ran it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedDispatch {
+    /// What it is.
+    pub info: DispatchInfo,
+    /// When it began, after the first dispatch did.
+    pub start: Duration,
+    /// How long it took.
+    pub time: Duration,
 }
 
 impl Profile {
     /// The time of all kernels together, without what lies between them.
     pub fn total(&self) -> Duration {
-        self.dispatches.iter().map(|(_, time)| *time).sum()
+        self.dispatches.iter().map(|dispatch| dispatch.time).sum()
+    }
+
+    /// The time from the beginning of the first kernel to the end of the last.
+    pub fn span(&self) -> Duration {
+        let ends = self.dispatches.iter().map(|dispatch| dispatch.start + dispatch.time);
+        ends.max().unwrap_or_default()
+    }
+
+    /// The part of [`Profile::span`] in which no kernel ran, from 0 to 1. In a run, kernels share
+    /// one pass and less lies between them.
+    pub fn idle_share(&self) -> f64 {
+        let mut times: Vec<_> =
+            self.dispatches.iter().map(|d| (d.start, d.start + d.time)).collect();
+        times.sort();
+        let (mut busy, mut until) = (Duration::ZERO, Duration::ZERO);
+        for (start, end) in times {
+            busy += end.saturating_sub(start.max(until));
+            until = until.max(end);
+        }
+        match self.span().as_secs_f64() {
+            0.0 => 0.0,
+            span => 1.0 - busy.as_secs_f64() / span,
+        }
     }
 }
 
@@ -37,7 +74,7 @@ impl fmt::Display for Profile {
             0.0 => "-".to_owned(),
             seconds => format!("{:.2}", amount as f64 / seconds / 1e9),
         };
-        for (at, (info, time)) in self.dispatches.iter().enumerate() {
+        for (at, TimedDispatch { info, time, .. }) in self.dispatches.iter().enumerate() {
             table.add_row([
                 at.to_string(),
                 info.operations.clone(),
@@ -52,7 +89,10 @@ impl fmt::Display for Profile {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        write!(f, "{}\n{:.1} µs in kernels", table.trim_fmt(), self.total().as_secs_f64() * 1e6)
+        let [total, span] = [self.total(), self.span()].map(|time| time.as_secs_f64() * 1e6);
+        let idle = self.idle_share() * 100.0;
+        write!(f, "{}\n{total:.1} µs in kernels; ", table.trim_fmt())?;
+        write!(f, "the device was idle for {idle:.1} % of {span:.1} µs")
     }
 }
 
@@ -75,13 +115,16 @@ impl Session {
         let values = self.check(plan, feeds, None)?;
         let times = plan.timed(&values)?;
         self.mark(plan);
-        let infos = plan.dispatches();
-        Ok(Profile { dispatches: infos.into_iter().zip(times).collect() })
+        let timed = plan.dispatches().into_iter().zip(times);
+        let dispatches =
+            timed.map(|(info, (start, time))| TimedDispatch { info, start, time }).collect();
+        Ok(Profile { adapter: self.gpu.summary(), dispatches })
     }
 }
 
 impl Plan {
-    fn timed(&self, values: &[&[u8]]) -> Result<Vec<Duration>, GpuError> {
+    /// When each kernel began, after the first did, and how long it took.
+    fn timed(&self, values: &[&[u8]]) -> Result<Vec<(Duration, Duration)>, GpuError> {
         let gpu = &self.gpu;
         let count = self.launches.len();
         let bytes = (count.max(1) * 16) as u64;
@@ -133,10 +176,14 @@ impl Plan {
         let stamp = |eight: &[u8]| {
             eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte))
         };
-        let times = view.chunks_exact(16).take(count).map(|pair| {
-            let ticks = stamp(&pair[8..]).saturating_sub(stamp(&pair[..8]));
-            Duration::from_nanos((ticks as f64 * period) as u64)
-        });
+        let stamps = view.chunks_exact(16).take(count);
+        let stamps: Vec<_> = stamps.map(|pair| (stamp(&pair[..8]), stamp(&pair[8..]))).collect();
+        // Clocks count from long ago: what is made a float is the difference.
+        let first = stamps.iter().map(|(start, _)| *start).min().unwrap_or_default();
+        let since = |from: u64, to: u64| {
+            Duration::from_nanos((to.saturating_sub(from) as f64 * period) as u64)
+        };
+        let times = stamps.into_iter().map(|(start, end)| (since(first, start), since(start, end)));
         Ok(times.collect())
     }
 }

@@ -23,6 +23,13 @@ fn a_profile_times_every_dispatch_and_trains_like_a_run() {
                     assert_eq!(profile.dispatches.len(), plan.dispatches().len());
                     assert!(profile.total().as_nanos() > 0, "{profile}");
                     assert!(profile.to_string().contains("matmul+add+relu"), "{profile}");
+                    assert!(
+                        profile.span() >= profile.dispatches.iter().map(|d| d.time).max().unwrap()
+                    );
+                    assert!((0.0..1.0).contains(&profile.idle_share()), "{profile}");
+                    assert!(profile.dispatches[0].start.is_zero(), "{profile}");
+                    let trace = profile.chrome_trace();
+                    assert!(trace.contains("\"name\":\"matmul+add+relu\""), "{trace}");
                 }
                 // An adapter without timestamps says so, and nothing was run.
                 Err(RunError::NoTimestamps) => {

@@ -13,21 +13,22 @@ fn the_page_of_the_command_is_its_help() {
         lines.join("\n").trim_end().to_owned()
     };
     let whole = help(&[]);
-    let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names: Vec<&str> = commands
-        .take_while(|line| !line.is_empty())
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .collect();
+    let names = subcommands(&whole);
     assert!(names.len() > 8, "{names:?}");
     let mut page = format!(
         "# The command `warmstart`\n\nWhat `warmstart help` says. A test holds this page against \
          it; `WARMSTART_WRITE_PAGE=1 cargo test -p warmstart-cli help` writes it \
          anew.\n\n```text\n{whole}\n```\n"
     );
+    let mut section = |arguments: &[&str]| {
+        let text = help(arguments);
+        writeln!(page, "\n## warmstart {}\n\n```text\n{text}\n```", arguments.join(" ")).unwrap();
+        subcommands(&text)
+    };
     for name in names {
-        writeln!(page, "\n## warmstart {name}\n\n```text\n{}\n```", help(&[name])).unwrap();
+        for within in section(&[&name]) {
+            section(&[&name, &within]);
+        }
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
     if std::env::var_os("WARMSTART_WRITE_PAGE").is_some() {
@@ -36,4 +37,15 @@ fn the_page_of_the_command_is_its_help() {
     let written = std::fs::read_to_string(&path).unwrap().replace("\r\n", "\n");
     let differs = page.lines().zip(written.lines()).find(|(now, then)| now != then);
     assert!(page == written, "docs/cli.md is not what the help says; first at {differs:?}");
+}
+
+/// The names that a help lists.
+fn subcommands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    lines
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+        .filter(|name| name != "help")
+        .collect()
 }

@@ -1,5 +1,6 @@
 //! Runs the command as people do, and looks at what it prints and how it ends.
 
+mod bench;
 mod convert;
 mod devices;
 mod diff;

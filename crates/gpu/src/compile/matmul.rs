@@ -1,6 +1,11 @@
 //! Which kernel computes a matrix product, and with which constants.
+//!
+//! All rungs of the ladder add up the products of a result from the first place along K to the last,
+//! in one sum: where the driver rounds them alike, they give the same bits.
 
 use super::Target;
+use serde::{Deserialize, Serialize};
+use warmstart_shaders as shaders;
 
 /// A product as its kernel sees it. Strides are in elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +34,63 @@ impl Operand {
     }
 }
 
+impl Product {
+    /// Floating-point operations.
+    pub fn operations(&self) -> u64 {
+        let Product { batch, m, n, k, .. } = *self;
+        2 * batch as u64 * m as u64 * n as u64 * k as u64
+    }
+
+    /// Whether it is a matrix with a vector, and better computed as a reduction. Software adapters
+    /// are not: there a product of one row costs less than loading each element for itself.
+    pub fn is_vector(&self, target: Target) -> bool {
+        let Product { batch, m, n, k, .. } = *self;
+        let results = batch * m * n;
+        // Where neighbours of a sum do not lie side by side, results must be many to fill a GPU.
+        !target.is_cpu && (m == 1 || n == 1) && k > 0 && (self.is_along_k() || results >= 1024)
+    }
+
+    /// Whether what lies side by side in the matrix (of a product with a vector) is along K.
+    pub fn is_along_k(&self) -> bool {
+        if self.n == 1 { self.a.column == 1 } else { self.b.row == 1 }
+    }
+
+    /// Into how many slices along K to cut a product whose results are too few to keep a device
+    /// busy, if it is one.
+    pub fn slices(&self, target: Target) -> Option<usize> {
+        let (rows, columns) = Rung::usual(self, target).tile();
+        let tiles = self.tiles(rows, columns);
+        let enough = if target.is_cpu { 8 } else { 64 };
+        if self.batch != 1 || tiles == 0 {
+            return None;
+        }
+        // Slices are equally long, and even, so that pairs stay pairs.
+        (2..=enough / tiles)
+            .rev()
+            .find(|&slices| self.k.is_multiple_of(2 * slices) && self.k / slices >= 256)
+    }
+
+    /// How many tiles its results make.
+    fn tiles(&self, rows: usize, columns: usize) -> usize {
+        self.m.div_ceil(rows) * self.n.div_ceil(columns) * self.batch
+    }
+}
+
+/// A rung of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Rung {
+    /// One result an invocation.
+    Naive,
+    /// 8 x 8 results in registers.
+    Register,
+    /// For software adapters with subgroups of eight: 32 x 32 results, or twice as many rows or
+    /// columns.
+    Subgroup { tall: bool, wide: bool },
+    /// Tiles in workgroup memory, of 32 x 32, 64 x 64 or 128 x 64 results.
+    Tile { rows: u32, columns: u32 },
+}
+
 /// A kernel with its workgroups.
 pub(crate) struct Choice {
     pub kernel: &'static str,
@@ -39,33 +101,94 @@ pub(crate) struct Choice {
     pub pairs: [bool; 2],
 }
 
-/// Picks the kernel.
-pub(crate) fn choose(product: &Product, target: Target) -> Choice {
-    let Product { batch, m, n, k, a, b } = *product;
-    let constants = vec![
-        ("M", m as f64),
-        ("N", n as f64),
-        ("K", k as f64),
-        ("A_ROW", a.row as f64),
-        ("A_COLUMN", a.column as f64),
-        ("A_BATCH", a.batch as f64),
-        ("B_ROW", b.row as f64),
-        ("B_COLUMN", b.column as f64),
-        ("B_BATCH", b.batch as f64),
-    ];
-    let groups = |rows: usize, columns: usize| {
-        [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32]
-    };
-    let (kernel, source, workgroups) = match target {
-        Target { is_cpu: true, subgroup_size: Some(8), .. } => {
-            ("matmul_subgroup", warmstart_shaders::MATMUL_SUBGROUP, groups(32, 32))
+impl Rung {
+    /// The rung that is taken where nothing is measured.
+    pub fn usual(product: &Product, target: Target) -> Rung {
+        let Product { m, n, .. } = *product;
+        match target {
+            Target { is_cpu: true, subgroup_size: Some(8), .. } => {
+                // Larger tiles are a fifth and a third faster, and take longer to compile: they
+                // pay after a hundred runs or so. Few tiles would leave cores idle, and much of
+                // them may lie past the edge.
+                let large = |operations, rows, columns| {
+                    let past = m.next_multiple_of(rows) * n.next_multiple_of(columns);
+                    product.operations() >= operations
+                        && product.tiles(rows, columns) >= 16
+                        && past * 8 <= m * n * 9
+                };
+                let tall = large(1 << 27, 64, 64);
+                Rung::Subgroup { tall, wide: tall || large(1 << 25, 32, 64) }
+            }
+            Target { is_cpu: true, .. } => Rung::Register,
+            // A GPU has tens of cores, each with room for several workgroups.
+            _ if product.tiles(64, 64) < 64 => Rung::Tile { rows: 32, columns: 32 },
+            _ => Rung::Tile { rows: 64, columns: 64 },
         }
-        Target { is_cpu: true, .. } => {
-            ("matmul_register", warmstart_shaders::MATMUL_REGISTER, groups(8 * 8, 8))
+    }
+
+    /// All rungs but the usual one that this device can run.
+    pub fn others(product: &Product, target: Target) -> Vec<Rung> {
+        let subgroup = [(false, false), (false, true), (true, true)];
+        let subgroup = subgroup.map(|(tall, wide)| Rung::Subgroup { tall, wide });
+        let has_subgroup = target.is_cpu && target.subgroup_size == Some(8);
+        let tiles = [(32, 32), (64, 64), (128, 64)];
+        let tiles = tiles.map(|(rows, columns)| Rung::Tile { rows, columns });
+        let rungs = subgroup.into_iter().filter(|_| has_subgroup).chain(tiles);
+        let usual = Rung::usual(product, target);
+        rungs
+            .chain([Rung::Register, Rung::Naive])
+            .filter(|rung| *rung != usual)
+            .filter(|rung| {
+                let workgroups = rung.kernel(product, target).workgroups;
+                workgroups.iter().all(|&groups| groups <= target.workgroups)
+            })
+            .collect()
+    }
+
+    /// Rows and columns of a workgroup.
+    fn tile(self) -> (usize, usize) {
+        match self {
+            Rung::Naive => (8, 8),
+            Rung::Register => (64, 8),
+            Rung::Subgroup { tall, wide } => {
+                (if tall { 64 } else { 32 }, if wide { 64 } else { 32 })
+            }
+            Rung::Tile { rows, columns } => (rows as usize, columns as usize),
         }
-        _ => ("matmul_tile", warmstart_shaders::MATMUL_TILE, groups(64, 64)),
-    };
-    let can_pair = kernel == "matmul_subgroup" && target.has_int64 && k > 0;
-    let pairs = [a, b].map(|operand| can_pair && operand.has_pairs());
-    Choice { kernel, source, workgroups, constants, pairs }
+    }
+
+    /// The kernel for a product.
+    pub fn kernel(self, product: &Product, target: Target) -> Choice {
+        let Product { batch, m, n, k, a, b } = *product;
+        let mut constants = vec![
+            ("M", m as f64),
+            ("N", n as f64),
+            ("K", k as f64),
+            ("A_ROW", a.row as f64),
+            ("A_COLUMN", a.column as f64),
+            ("A_BATCH", a.batch as f64),
+            ("B_ROW", b.row as f64),
+            ("B_COLUMN", b.column as f64),
+            ("B_BATCH", b.batch as f64),
+        ];
+        let (kernel, source) = match self {
+            Rung::Naive => ("matmul_naive", shaders::MATMUL_NAIVE),
+            Rung::Register => ("matmul_register", shaders::MATMUL_REGISTER),
+            Rung::Subgroup { tall, wide } => {
+                constants.extend([("TALL", tall.into()), ("WIDE", wide.into())]);
+                ("matmul_subgroup", shaders::MATMUL_SUBGROUP)
+            }
+            Rung::Tile { rows, columns } => {
+                let height = if rows == 128 { 8.0 } else { 4.0 };
+                let tile = [("ROWS", rows.into()), ("COLUMNS", columns.into()), ("HEIGHT", height)];
+                constants.extend(tile);
+                ("matmul_tile", shaders::MATMUL_TILE)
+            }
+        };
+        let (rows, columns) = self.tile();
+        let workgroups = [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32];
+        let can_pair = matches!(self, Rung::Subgroup { .. }) && target.has_int64 && k > 0;
+        let pairs = [a, b].map(|operand| can_pair && operand.has_pairs());
+        Choice { kernel, source, workgroups, constants, pairs }
+    }
 }

@@ -12,6 +12,7 @@ const TARGET: Target = Target {
     storage_buffers: 16,
     binding_bytes: 1 << 31,
     workgroups: 65535,
+    alternatives: false,
 };
 
 /// The program of a training step, and how much more it takes than the least.

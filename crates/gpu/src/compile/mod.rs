@@ -1,14 +1,16 @@
-//! From a graph to a list of dispatches, without a device: simplify, fuse, lower, plan memory.
+//! From a graph to a list of dispatches, without touching a device: simplify, fuse, lower, plan memory.
 //! What touches the device is in `plan.rs`.
 
 mod expression;
 mod fuse;
 mod lower;
-mod matmul;
+pub(crate) mod matmul;
 mod memory;
 mod simplify;
 
+use crate::device::Gpu;
 use crate::plan_error::CompileError;
+use matmul::Rung;
 use simplify::Live;
 use std::collections::BTreeSet;
 use warmstart_graph::ops::OptimizerUpdate;
@@ -30,6 +32,23 @@ pub(crate) struct Target {
     pub storage_buffers: usize,
     pub binding_bytes: u64,
     pub workgroups: u32,
+    /// Whether other kernels that compute the same are wanted, to be measured.
+    pub alternatives: bool,
+}
+
+impl Target {
+    pub fn of(gpu: &Gpu) -> Target {
+        let limits = gpu.limits();
+        Target {
+            is_cpu: gpu.is_cpu(),
+            subgroup_size: gpu.subgroup_size(),
+            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
+            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
+            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            workgroups: limits.max_compute_workgroups_per_dimension,
+            alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
+        }
+    }
 }
 
 /// Where a kernel's operand lies.
@@ -85,6 +104,18 @@ pub(crate) struct Dispatch {
     pub bytes: u64,
     /// Arithmetic operations of its anchor.
     pub operations: u64,
+    /// Other kernels for the same bindings.
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Another kernel that computes what a dispatch does.
+#[derive(Clone, Debug)]
+pub(crate) struct Alternative {
+    pub rung: Rung,
+    pub kernel: &'static str,
+    pub source: String,
+    pub constants: Vec<(&'static str, f64)>,
+    pub workgroups: [u32; 3],
 }
 
 /// One step of a program.

@@ -5,6 +5,7 @@ use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
 use crate::compile::{BLOCK, Dispatch, Place, Program, Step, Target};
 use crate::device::{Gpu, binding};
 use crate::outputs::Fetches;
+use crate::pipelines::Kernel;
 use crate::plan_error::CompileError;
 use crate::readback::Readbacks;
 use crate::session::Session;
@@ -26,6 +27,15 @@ pub(super) struct Builder<'a> {
     pub target: Target,
     /// Buffers of feeds, constants and tables.
     pub own: HashMap<Place, (wgpu::Buffer, u64)>,
+}
+
+/// A kernel launch whose pipeline is not made yet.
+struct Draft<'d> {
+    source: &'d str,
+    constants: Vec<(&'static str, f64)>,
+    /// Buffer, offset and bytes of each.
+    bindings: Vec<(wgpu::Buffer, u64, u64)>,
+    info: DispatchInfo,
 }
 
 const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
@@ -78,15 +88,16 @@ impl Builder<'_> {
             self.own.insert(place, (values[buffer].clone(), bytes));
         }
 
-        let mut launches = Vec::new();
+        let mut drafts = Vec::new();
         for step in &program.steps {
             match step {
-                Step::Dispatch(dispatch) => launches.push(self.launch(dispatch)?),
+                Step::Dispatch(dispatch) => drafts.push(self.draft(dispatch)?),
                 Step::Optimizer { update, scalars, gradients } => {
-                    launches.extend(self.optimizer(update, *scalars, gradients, &mut memory)?);
+                    drafts.extend(self.optimizer(update, *scalars, gradients, &mut memory)?);
                 }
             }
         }
+        let launches = self.launches(drafts)?;
 
         let mut fetches = Vec::new();
         let mut fetch_bytes = 0;
@@ -169,29 +180,49 @@ impl Builder<'_> {
         }
     }
 
-    fn launch(&self, dispatch: &Dispatch) -> Result<Launch, CompileError> {
+    fn draft<'d>(&self, dispatch: &'d Dispatch) -> Result<Draft<'d>, CompileError> {
         let mut bindings = Vec::new();
         for (place, _) in &dispatch.bindings {
             bindings.push(self.place(*place)?);
         }
+        let Dispatch { kernel, source, constants, workgroups, .. } = dispatch;
+        let bytes: Vec<u64> = bindings.iter().map(|&(_, _, bytes)| words(bytes)).collect();
+        let chosen = self.gpu.tuner().choose(&self.gpu, dispatch, &bytes);
+        let (kernel, source, constants, workgroups) = match chosen {
+            Some(other) => (other.kernel, &other.source, &other.constants, other.workgroups),
+            None => (*kernel, source, constants, *workgroups),
+        };
         let info = DispatchInfo {
             operations: dispatch.label.clone(),
-            kernel: dispatch.kernel,
-            workgroups: dispatch.workgroups,
+            kernel,
+            workgroups,
             bytes: dispatch.bytes,
             arithmetic: dispatch.operations,
         };
-        self.put_together(&dispatch.source, &dispatch.constants, &bindings, info)
+        Ok(Draft { source, constants: constants.clone(), bindings, info })
     }
 
-    fn put_together(
+    /// Makes all pipelines together, and what binds buffers to each.
+    fn launches(&self, drafts: Vec<Draft<'_>>) -> Result<Vec<Launch>, CompileError> {
+        let kernels: Vec<Kernel<'_>> = drafts
+            .iter()
+            .map(|Draft { source, constants, info, .. }| Kernel {
+                label: info.kernel,
+                source,
+                constants,
+            })
+            .collect();
+        let pipelines = self.gpu.pipelines(&kernels)?;
+        let launch = |(draft, pipeline)| self.launch(draft, pipeline);
+        drafts.into_iter().zip(pipelines).map(launch).collect()
+    }
+
+    fn launch(
         &self,
-        source: &str,
-        constants: &[(&'static str, f64)],
-        bindings: &[(wgpu::Buffer, u64, u64)],
-        info: DispatchInfo,
+        draft: Draft<'_>,
+        pipeline: Arc<wgpu::ComputePipeline>,
     ) -> Result<Launch, CompileError> {
-        let pipeline = self.gpu.pipeline(info.kernel, source, constants)?;
+        let Draft { bindings, info, .. } = draft;
         let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
             .iter()
             .enumerate()
@@ -219,7 +250,7 @@ impl Builder<'_> {
         scalars: Place,
         gradients: &[u64],
         memory: &mut PlanMemory,
-    ) -> Result<Vec<Launch>, CompileError> {
+    ) -> Result<Vec<Draft<'static>>, CompileError> {
         let mut groups: Vec<(Vec<VariableSlice>, Vec<u32>, u64)> = Vec::new();
         for (parameter, &gradient) in update.parameters.iter().zip(gradients) {
             let mut slices = vec![self.variable(parameter.variable)?.clone()];
@@ -250,7 +281,7 @@ impl Builder<'_> {
             }
         }
 
-        let mut launches = Vec::new();
+        let mut drafts = Vec::new();
         for (slices, blocks, elements) in groups {
             let count = blocks.len() as u64 / 6;
             if count == 0 {
@@ -288,9 +319,9 @@ impl Builder<'_> {
             let mut constants = rule_constants(&update.rule);
             constants.push(("BLOCKS", count as f64));
             constants.push(("SCALED", f64::from(u8::from(update.loss_scale.is_some()))));
-            launches.push(self.put_together(shaders::OPTIMIZER, &constants, &bindings, info)?);
+            drafts.push(Draft { source: shaders::OPTIMIZER, constants, bindings, info });
         }
-        Ok(launches)
+        Ok(drafts)
     }
 }
 

@@ -55,7 +55,6 @@ impl PlanMemory {
 pub(super) struct Draft {
     pub def: GraphDef,
     pub program: Program,
-    pub target: Target,
     /// What is read or written: a graph for evaluation needs no optimizer slots.
     pub variables: Vec<Variable>,
 }
@@ -91,7 +90,9 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<PlanMemory, CompileError> {
-        let Draft { def, program, variables, .. } = self.draft(graph, fetches, updates)?;
+        // To tell it, no kernels to choose from are needed.
+        let target = Target { alternatives: false, ..Target::of(self.gpu()) };
+        let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
         let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
         let constants =
             program.constants.iter().map(|(_, data)| words(bytes_of(data.shape(), data.dtype())));
@@ -121,6 +122,7 @@ impl Session {
         graph: &Graph,
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
+        target: Target,
     ) -> Result<Draft, CompileError> {
         let def = graph.finish()?;
         let foreign = fetches.iter().map(|t| t.graph()).chain(updates.iter().map(|u| u.graph()));
@@ -129,18 +131,8 @@ impl Session {
         }
         let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
-        let gpu = self.gpu();
-        let limits = gpu.limits();
-        let target = Target {
-            is_cpu: gpu.is_cpu(),
-            subgroup_size: gpu.subgroup_size(),
-            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
-            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
-            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            workgroups: limits.max_compute_workgroups_per_dimension,
-        };
         let program = compile::compile(&def, &fetches, &updates, target)?;
-        fits(&program, target, limits.max_buffer_size)?;
+        fits(&program, target, self.gpu().limits().max_buffer_size)?;
         let mut used = vec![false; def.variables.len()];
         let written = program.trained.iter().chain(&program.assigned);
         for id in program.reads.iter().map(|read| read.variable).chain(written.copied()) {
@@ -148,7 +140,7 @@ impl Session {
         }
         let variables = def.variables.iter().zip(used).filter(|(_, used)| *used);
         let variables = variables.map(|(variable, _)| variable.clone()).collect();
-        Ok(Draft { def, program, target, variables })
+        Ok(Draft { def, program, variables })
     }
 }
 

@@ -4,6 +4,7 @@
 mod build;
 mod memory;
 
+use crate::compile::Target;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::outputs::Fetches;
@@ -133,7 +134,19 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<Plan, CompileError> {
-        let Draft { def, program, target, variables } = self.draft(graph, fetches, updates)?;
+        let target = Target::of(self.gpu());
+        self.compile_for(graph, fetches, updates, target)
+    }
+
+    /// Compiles as for another kind of device, which must be able to do less than this one.
+    pub(crate) fn compile_for(
+        &mut self,
+        graph: &Graph,
+        fetches: &[Tensor<'_>],
+        updates: &[Update<'_>],
+        target: Target,
+    ) -> Result<Plan, CompileError> {
+        let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
         self.declare(&variables)?;
         let mut plan = Builder {
             gpu: self.gpu().clone(),
@@ -230,3 +243,6 @@ impl fmt::Display for Plan {
         )
     }
 }
+
+#[cfg(test)]
+mod product_tests;

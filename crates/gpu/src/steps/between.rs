@@ -310,7 +310,7 @@ impl Kernel {
                 module: &module,
                 entry_point: Some("main"),
                 compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: None,
+                cache: gpu.driver_cache().map(|cache| cache.cache()),
             });
             (pipeline, layout)
         })?;

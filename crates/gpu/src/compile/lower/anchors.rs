@@ -1,74 +1,13 @@
-//! Products, reductions, softmax, cross-entropy and scatter: kernels with an anchor whose loops are
+//! Reductions, softmax, cross-entropy and scatter: kernels with an anchor whose loops are
 //! written by hand.
 
 use super::{Kernel, Lowering, Refused};
 use crate::compile::expression::{Function, Index, scalar_type};
-use crate::compile::fuse::operand;
-use crate::compile::matmul::{self, Operand, Product};
-use crate::compile::{Access, Place};
 use warmstart_graph::Shape;
 use warmstart_graph::ops::Reduction;
 use warmstart_shaders as shaders;
 
 impl Lowering<'_> {
-    pub(super) fn product(
-        &mut self,
-        root: usize,
-        id: usize,
-        transpose_a: bool,
-        transpose_b: bool,
-    ) -> Result<(), Refused> {
-        let shape = &self.live.node(id).shape;
-        let rank = shape.rank();
-        let batch = Shape::from(&shape[..rank - 2]).elements();
-        let read = |input: usize, transpose: bool| {
-            let (base, layout, transposed) = operand(self.live, self.live.node(id).inputs[input].0);
-            let (&columns, rest) = layout.split_last().unwrap_or((&1, &[]));
-            let (&rows, own) = rest.split_last().unwrap_or((&1, &[]));
-            let repeated = Shape::from(own).elements() == 1 && batch != 1;
-            let step = if repeated { 0 } else { rows * columns };
-            let (row, column) = if transposed != transpose { (1, columns) } else { (columns, 1) };
-            let inner = if transposed != transpose { rows } else { columns };
-            (base, Operand { row, column, batch: step }, inner)
-        };
-        let (a_base, a, k) = read(0, transpose_a);
-        let (b_base, b, _) = read(1, transpose_b);
-        let mut product = Product { batch, m: shape[rank - 2], n: shape[rank - 1], k, a, b };
-        // A batch of matrices against one is one tall matrix.
-        if batch > 1 && b.batch == 0 && a.column == 1 && a.batch == product.m * a.row {
-            product.m *= batch;
-            product.batch = 1;
-        }
-        let choice = matmul::choose(&product, self.target);
-        let limit = self.target.workgroups;
-        if choice.workgroups.iter().any(|&groups| groups > limit) {
-            return Err(Refused::TooManyWorkgroups { root });
-        }
-        let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
-        let mut kernel = Kernel::new(choice.kernel, &parts);
-        kernel.constants = choice.constants;
-        let operands = [("a", "a_pair", a_base), ("b", "b_pair", b_base)];
-        for ((name, pair, base), paired) in operands.into_iter().zip(choice.pairs) {
-            let element = if paired { "u64" } else { "f32" };
-            kernel.bindings.bind(name, Place::of(self.live, base), Access::Read, element);
-            if paired {
-                kernel.sections.push((pair, shaders::read_pair(name)));
-            }
-        }
-        self.bind_result(&mut kernel, root);
-        self.epilogue(&mut kernel, root, id);
-        let Product { batch, m, n, k, .. } = product;
-        let mut operations = 2 * batch as u64 * m as u64 * n as u64 * k as u64;
-        if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
-            kernel.constants.push(("COLUMN_SUMS", 1.0));
-            let store = "fn store_column_sum(column: u32, total: f32) {\n    \
-                column_sums[column] = total;\n}\n";
-            kernel.sections.push(("store_column_sum", store.to_owned()));
-            operations += n as u64 * k as u64;
-        }
-        self.push(root, kernel, choice.workgroups, operations)
-    }
-
     /// Lanes and rows of a workgroup for rows of a width, and how many workgroups that takes.
     pub(super) fn lanes(
         &self,

@@ -1,17 +1,18 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
+//! `anchors.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
 //! values.
 
 mod anchors;
 mod companions;
+mod product;
 mod update;
 
 use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
 use super::fuse::{Fused, is_view};
 use super::simplify::Live;
-use super::{Access, Dispatch, Place, Step, Target};
+use super::{Access, Alternative, Dispatch, Place, Step, Target};
 use crate::plan_error::CompileError;
 use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{GraphDef, Op, VariableId};
@@ -104,6 +105,7 @@ struct Kernel {
     constants: Vec<(&'static str, f64)>,
     bindings: Bindings,
     sections: Vec<(&'static str, String)>,
+    alternatives: Vec<Alternative>,
 }
 
 impl Kernel {
@@ -115,6 +117,7 @@ impl Kernel {
             constants: Vec::new(),
             bindings: Bindings::default(),
             sections: Vec::new(),
+            alternatives: Vec::new(),
         }
     }
 
@@ -229,6 +232,7 @@ impl Lowering<'_> {
             workgroups,
             bytes,
             operations,
+            alternatives: kernel.alternatives,
         };
         self.lowered.steps.push(Step::Dispatch(dispatch));
         match apart {

@@ -1,9 +1,9 @@
-//! What is compared: ceilings, restores, and the naive way.
+//! What is compared: ceilings, restores and saves, and the naive ways.
 
-use crate::ways::Way;
+use crate::weights::Way;
 use warmstart_gpu::MemoryKind;
 
-/// The memory that bytes go to.
+/// The memory that bytes go to, or come from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Memory {
     /// Written before; of a session: of variables without a value.
@@ -23,8 +23,8 @@ pub enum Work {
     Memcpy,
     /// Reading without a device.
     Plain(Way),
-    /// A copy by the device from one touched buffer to another.
-    DeviceCopy,
+    /// A copy by the device out of buffers that the host writes.
+    StagingCopy,
     /// `Session::restore` on this kind of device.
     Restore(Way, MemoryKind),
     /// `Checkpoint::open`, `plan` and `restore`.
@@ -36,21 +36,28 @@ pub enum Work {
     Write,
     /// `save` over the last file.
     Save,
+    /// Each variable read by itself and written to a file, which is synced at the end.
+    NaiveSave,
 }
 
+/// One way to do it, under conditions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arm {
+    /// Its name in reports.
     pub name: &'static str,
+    /// How it is done.
     pub work: Work,
+    /// Where bytes go.
     pub memory: Memory,
     /// Whether the file is put out of the system's cache before.
     pub cold: bool,
 }
 
-/// The arms, ceilings first.
-pub fn arms() -> Vec<Arm> {
+/// Every arm that there is figures of in `benches/RESULTS.md`, ceilings first.
+pub fn all_arms() -> Vec<Arm> {
     use Memory::{Fresh, Initialized, Live, Touched};
     use MemoryKind::{Mappable, Staged};
-    use Work::{Checkpoint, DeviceCopy, Memcpy, Naive, Plain, Restore, Save, Write};
+    use Work::{Checkpoint, Memcpy, Naive, Plain, Restore, Save, StagingCopy, Write};
     let warm = [
         ("memcpy", Memcpy, Touched),
         ("memcpy", Memcpy, Fresh),
@@ -60,7 +67,7 @@ pub fn arms() -> Vec<Arm> {
         ("mmap + copy", Plain(Way::Map), Fresh),
         ("pread, xxh3", Plain(Way::Summed), Touched),
         ("pread, xxh3", Plain(Way::Summed), Fresh),
-        ("copy by the device", DeviceCopy, Touched),
+        ("staging copy", StagingCopy, Touched),
         ("restore: pread", Restore(Way::Read, Mappable), Touched),
         ("restore: pread", Restore(Way::Read, Mappable), Fresh),
         ("restore: pread", Restore(Way::Read, Mappable), Initialized),

@@ -1,10 +1,10 @@
 //! Ways from a file into memory: the sources that a restore reads from, and the ceilings, which are
 //! the same reads without a device.
 
-use std::error::Error;
+use crate::error::MeasureError;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -26,7 +26,7 @@ const PIECE: usize = 256 << 10;
 
 /// A file to be read in one of the ways. Its checksum is made where the way makes one, and not
 /// compared: making it is the work.
-pub struct Source {
+pub(super) struct Source {
     file: File,
     map: Option<memmap2::Mmap>,
     way: Way,
@@ -36,14 +36,16 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn new(file: &File, way: Way) -> io::Result<Source> {
-        // SAFETY: nothing truncates the benchmark's own file while it runs.
+    #[allow(unsafe_code, reason = "a mapping of a file is only as safe as nobody changes the file")]
+    pub fn new(file: &File, path: &Path, way: Way) -> Result<Source, MeasureError> {
         let map = match way {
-            Way::Map => Some(unsafe { memmap2::Mmap::map(file)? }),
+            // SAFETY: nothing truncates the benchmark's own file, in its own folder, while it runs.
+            Way::Map => Some(unsafe { memmap2::Mmap::map(file) }),
             Way::Read | Way::Summed => None,
         };
-        let sum = AtomicU64::new(0);
-        Ok(Source { file: file.try_clone()?, map, way, sum, refuses: false })
+        let map = map.transpose().map_err(MeasureError::file("map", path))?;
+        let file = file.try_clone().map_err(MeasureError::file("open", path))?;
+        Ok(Source { file, map, way, sum: AtomicU64::new(0), refuses: false })
     }
 }
 
@@ -55,13 +57,13 @@ impl ByteSource for Source {
             return Ok(());
         }
         if self.way == Way::Read {
-            return self.file.read_exact_at(into, offset);
+            return read_exact_at(&self.file, into, offset);
         }
         // Only in the host's own memory, so that it may be read.
         let mut at = offset;
         let mut sum = 0;
         for piece in into.chunks_mut(PIECE) {
-            self.file.read_exact_at(piece, at)?;
+            read_exact_at(&self.file, piece, at)?;
             sum ^= XxHash3_64::oneshot(piece);
             at += piece.len() as u64;
         }
@@ -74,17 +76,38 @@ impl ByteSource for Source {
     }
 }
 
+/// Fills `into` with what the file has at `offset`.
+#[cfg(unix)]
+pub(crate) fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
+}
+
+/// Fills `into` with what the file has at `offset`.
+#[cfg(windows)]
+pub(crate) fn read_exact_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < into.len() {
+        let at = offset + done as u64;
+        match std::os::windows::fs::FileExt::seek_read(file, &mut into[done..], at)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => done += n,
+        }
+    }
+    Ok(())
+}
+
 /// As many threads as a restore uses.
 pub fn threads() -> usize {
     thread::available_parallelism().map_or(1, |cores| cores.get()).min(8)
 }
 
 /// Fills memory from a source as a restore does, in the same pieces and by as many threads.
-pub fn fill(
+pub(super) fn fill(
     into: &mut [u8],
     pieces: &[(u64, usize)],
+    path: &Path,
     read: impl Fn(u64, &mut [u8]) -> io::Result<()> + Sync,
-) -> Result<(), Box<dyn Error>> {
+) -> Result<(), MeasureError> {
     let mut rest = into;
     let mut tasks = Vec::with_capacity(pieces.len());
     for &(offset, bytes) in pieces {
@@ -107,8 +130,9 @@ pub fn fill(
         let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
         let mut results = vec![work()];
         for other in others {
-            results.push(other.join().map_err(|_| "a reader panicked")?);
+            results.push(other.join().map_err(|_| MeasureError::Panicked)?);
         }
-        results.into_iter().try_for_each(|result| Ok(result?))
+        let result: io::Result<()> = results.into_iter().collect();
+        result.map_err(MeasureError::file("read", path))
     })
 }

@@ -1,0 +1,242 @@
+//! What the benchmarks print, but for the numbers.
+
+use crate::{json, warmstart};
+use serde_json::Value;
+use std::path::Path;
+use warmstart_gpu::{Gpu, MemoryKind};
+
+/// A text without its numbers, its bars, and what depends on the machine.
+fn blanked(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("note:")) {
+        let known = ["  adapter", "  machine", "  memory", "  files"];
+        if let Some(known) = known.iter().find(|known| line.starts_with(**known)) {
+            lines += &format!("{}\n", known.trim());
+            continue;
+        }
+        let mut blank = String::new();
+        for c in line.chars() {
+            match c {
+                '0'..='9' if blank.ends_with('#') => {}
+                '0'..='9' => blank.push('#'),
+                '.' if blank.ends_with('#') => {}
+                '█'..='▏' => {}
+                c => blank.push(c),
+            }
+        }
+        lines += &blank.split_whitespace().collect::<Vec<_>>().join(" ");
+        lines.push('\n');
+    }
+    lines
+}
+
+/// Lines of JSON, each with what all have.
+fn measurements(text: &str, benchmark: &str) -> Vec<Value> {
+    let gpu = Gpu::new().unwrap();
+    let lines: Vec<Value> = text.lines().map(json).collect();
+    for line in &lines {
+        assert_eq!(line["benchmark"], benchmark);
+        assert_eq!(line["adapter"], gpu.summary().name.as_str());
+        for field in ["backend", "adapter_type", "driver", "system", "version"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+        assert!(line["cores"].is_u64() && line.get("processor").is_some(), "{line}");
+        assert!(line.get("load_average").is_some(), "{line}");
+    }
+    lines
+}
+
+fn numbers(line: &Value, fields: &[&str]) {
+    for field in fields {
+        assert!(line[field].as_f64().is_some_and(|value| value > 0.0), "{field}: {line}");
+    }
+}
+
+const LOAD: [&str; 6] = ["--size", "300KiB", "--tensors", "3", "--rounds", "2"];
+
+fn bench(directory: &Path, what: &str, more: &[&str]) -> crate::Ran {
+    let load: &[&str] = if matches!(what, "restore" | "save") { &LOAD } else { &[] };
+    warmstart(directory, &[&["bench", what], load, more].concat())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_restore_is_shown_beside_its_ceilings() {
+    let here = tempfile::tempdir().unwrap();
+    let ways = ["--dir", ".", "--strategy", "naive,staged", "--memory", "touched,live"];
+    let text = bench(here.path(), "restore", &ways).with(0);
+    let chart = "GB/s range of ceiling CPU s MiB submits\n\
+                 ceiling: memcpy # #-# - # # -\n\
+                 ceiling: pread # #-# - # # -\n\
+                 ceiling: mmap + copy # #-# - # # -\n\
+                 ceiling: staging copy # #-# - # # #\n\
+                 staged # #-# # % # # #\n\
+                 control: naive # #-# # % # # #\n";
+    let threads = match warmstart_measure::threads() {
+        1 => "thread",
+        _ => "threads",
+    };
+    let expected = format!(
+        "restore of # tensors of # KiB (# KiB), warm\nadapter\nmachine\nmemory\nfiles\n\
+         rounds # of all in turn, after one that does not count, read by # {threads}\n\n\
+         into memory that was written before\n{chart}\n\
+         over values from elsewhere, which are first copied aside\n{chart}"
+    );
+    assert_eq!(blanked(&text), expected);
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0, "files are removed");
+}
+
+#[test]
+fn each_measurement_of_a_restore_is_a_line_of_json() {
+    let here = tempfile::tempdir().unwrap();
+    let text = bench(here.path(), "restore", &["--json"]).with(0);
+    let lines = measurements(&text, "restore");
+    let mapped = Gpu::new().unwrap().memory() == MemoryKind::Mappable;
+    let mut seen = Vec::new();
+    for line in &lines {
+        numbers(
+            line,
+            &["seconds", "fastest_seconds", "slowest_seconds", "gigabytes_per_second", "threads"],
+        );
+        assert_eq!((&line["bytes"], &line["tensors"]), (&307_200.into(), &3.into()));
+        assert_eq!((&line["rounds"], &line["cache"]), (&2.into(), &"warm".into()));
+        for field in ["cpu_seconds", "peak_memory_bytes", "submissions"] {
+            assert!(line.get(field).is_some(), "{field}: {line}");
+        }
+        let text = |field: &str| line[field].as_str().unwrap().to_owned();
+        if line["role"] == "ceiling" {
+            assert!(line["share_of_ceiling"].is_null() && line["ceiling"].is_null(), "{line}");
+        } else {
+            numbers(line, &["share_of_ceiling", "ceiling_gigabytes_per_second"]);
+            assert!(line["ceiling"].is_string(), "{line}");
+        }
+        seen.push(format!("{} {}", text("strategy"), text("memory")));
+    }
+    for strategy in ["checkpoint", "staged", "naive"].iter().chain(mapped.then_some(&"mapped")) {
+        for memory in ["touched", "fresh"] {
+            assert!(seen.contains(&format!("{strategy} {memory}")), "{seen:?}");
+        }
+    }
+    // What both kinds of memory are held against is measured and told once.
+    let count = seen.len();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), count, "{seen:?}");
+}
+
+#[test]
+fn a_save_is_shown_beside_writing() {
+    let here = tempfile::tempdir().unwrap();
+    let lines = measurements(&bench(here.path(), "save", &["--json"]).with(0), "save");
+    let roles: Vec<_> = lines.iter().map(|line| (&line["strategy"], &line["role"])).collect();
+    let expected = [("write, sync, rename", "ceiling"), ("save", "strategy"), ("naive", "control")];
+    let expected = expected.map(|(strategy, role)| (strategy.into(), role.into()));
+    assert_eq!(
+        roles,
+        expected.each_ref().map(|(strategy, role): &(Value, Value)| (strategy, role))
+    );
+    assert_eq!(lines[1]["ceiling"], "write, sync, rename");
+
+    let text = blanked(&bench(here.path(), "save", &["--strategy", "save", "--dir", "."]).with(0));
+    assert!(text.starts_with("save of # tensors of # KiB (# KiB)\nadapter\nmachine\nfiles\n"));
+    let rows = text.lines().rev().take(2).map(|line| line.split(" #").next().unwrap());
+    assert_eq!(rows.collect::<Vec<_>>(), ["save", "ceiling: write, sync, rename"], "{text}");
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_cannot_be_measured_is_told_before_it_begins() {
+    let here = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["restore", "--size", "0"][..], "it must be larger than 0"),
+        (&["restore", "--size", "1.5GiB"], "`.5GiB` is no unit: give B, KiB, MiB"),
+        (&["restore", "--tensors", "0"], "0 is not in 1.."),
+        (&["restore", "--strategy", "magic"], "[possible values: checkpoint, mapped, staged,"),
+        (&["restore", "--size", "100", "--tensors", "64"], "leaves no element of 4 bytes for each"),
+        (&["restore", "--dir", "nowhere"], "cannot use the folder `nowhere`"),
+        (&["restore", "--adapter", "no such adapter"], "no such adapter"),
+        (&["save", "--strategy", "staged"], "[possible values: save, naive]"),
+        (&["linear", "--size", "0"], "0 is not in 1.."),
+        (&["linear", "--seconds", "never"], "it is a number of seconds"),
+        (&["train", "--sizes", "12"], "a model needs at least two --sizes"),
+        (&["train", "--batch", "12"], "--sizes"),
+    ] {
+        let error = warmstart(here.path(), &[&["bench"], arguments].concat()).failed();
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+    }
+    // What a machine has, only Linux tells.
+    if cfg!(target_os = "linux") {
+        let error = warmstart(here.path(), &["bench", "save", "--size", "1000000000GiB"]).failed();
+        assert!(error.contains("this needs ") && error.contains("free in `"), "{error}");
+        assert!(error.contains("a --dir with more room"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(here.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_layer_is_measured_beside_what_the_adapter_can_do() {
+    let here = tempfile::tempdir().unwrap();
+    let quick = ["--size", "16,24", "--seconds", "0.001"];
+    let text = blanked(&bench(here.path(), "linear", &quick).with(0));
+    let expected = "linear + ReLU, forward\nadapter\nmachine\n\
+                    rounds # of all in turn, fewer of what takes long; # s for each\n\n\
+                    ceilings of the adapter\n\
+                    multiply-adds in registers # GFLOP/s #-#\n\
+                    memory, copied by a kernel # GB/s #-#\n\
+                    memory, copied by a command # GB/s #-#\n\n\
+                    relu(x W + b), all [N, N]\n\
+                    GFLOP/s range of ceiling ms dispatches\n\
+                    N = # # #-# # % # #\nN = # # #-# # % # #\n";
+    assert_eq!(text, expected);
+    let text = bench(here.path(), "linear", &[&quick[..], &["--json"]].concat()).with(0);
+    let lines = measurements(&text, "linear");
+    assert_eq!(lines.len(), 5);
+    numbers(&lines[0], &["gigaflops_per_second", "operations", "seconds", "rounds"]);
+    numbers(&lines[1], &["gigabytes_per_second", "bytes", "seconds", "rounds"]);
+    let own = ["gigaflops_per_second", "share_of_ceiling", "ceiling_seconds", "slowest_seconds"];
+    numbers(&lines[4], &own);
+    assert_eq!((&lines[4]["size"], &lines[4]["operations"]), (&24.into(), &27_648.into()));
+    assert_eq!((&lines[4]["dispatches"], &lines[4]["role"]), (&1.into(), &"benchmark".into()));
+}
+
+#[test]
+fn training_is_measured_kernel_by_kernel() {
+    let here = tempfile::tempdir().unwrap();
+    let quick = ["--sizes", "6,8,3", "--batch", "4", "--seconds", "0.001"];
+    let text = blanked(&bench(here.path(), "train", &quick).with(0));
+    let expected = "#-#-# batch #, # dispatches a step\nsteps/s range of ceiling ms\n\
+                    loss not read # #-# # % #\nloss read each step # #-# # % #\n\
+                    # steps in a submission # #-# # % #\n";
+    assert!(text.ends_with(expected), "{text}");
+
+    let profiled = bench(here.path(), "train", &[&quick[..], &["--profile"]].concat());
+    if !Gpu::new().unwrap().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        assert!(profiled.failed().contains("no timestamp queries"));
+        return;
+    }
+    let text = blanked(&profiled.with(0));
+    let (_, profile) = text.split_once(expected).unwrap();
+    let mut lines = profile.trim_start().lines();
+    assert_eq!(lines.next().unwrap(), "computes kernel µs of all GB/s GFLOP/s of ceiling bound by");
+    assert!(lines.next().unwrap().starts_with("matmul"), "{text}");
+    assert!(profile.contains("µs at best: the device idles # % of the time"), "{text}");
+
+    let text = bench(here.path(), "train", &[&quick[..], &["--profile", "--json"]].concat());
+    let lines = measurements(&text.with(0), "train");
+    let of = |kind: &str| -> Vec<&Value> {
+        lines.iter().filter(|line| line["measurement"] == kind).collect()
+    };
+    let steps = of("train");
+    let ways = ["loss_not_read", "loss_read_each_step", "steps_together"];
+    assert!(steps.iter().zip(ways).all(|(line, way)| line["strategy"] == way) && steps.len() == 3);
+    numbers(steps[0], &["steps_per_second", "share_of_ceiling", "seconds", "batch"]);
+    assert_eq!(steps[0]["sizes"], json("[6,8,3]"));
+    let dispatches = of("dispatch");
+    assert_eq!(steps[0]["dispatches"], dispatches.len());
+    for dispatch in dispatches {
+        assert!(dispatch["kernel"].is_string() && dispatch["computes"].is_string());
+        assert!(["memory", "arithmetic"].contains(&dispatch["bound_by"].as_str().unwrap()));
+    }
+    let idle = of("idle");
+    assert!(idle[0]["idle_share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
+}

@@ -1,0 +1,203 @@
+//! Matrix products: which kind of kernel computes one, by a rule of its shape and the kind of device.
+//!
+//! Almost all are one kernel of the ladder in `matmul.rs`. Two kinds add up in another order, and so
+//! are never a matter of measuring: products with a vector, and products of few results that each are
+//! a long sum.
+
+use super::{Kernel, Lowering, Refused};
+use crate::compile::fuse::operand;
+use crate::compile::matmul::{Operand, Product, Rung};
+use crate::compile::{Access, Alternative, Place};
+use warmstart_graph::Shape;
+use warmstart_shaders as shaders;
+
+impl Lowering<'_> {
+    pub(super) fn product(
+        &mut self,
+        root: usize,
+        id: usize,
+        transpose_a: bool,
+        transpose_b: bool,
+    ) -> Result<(), Refused> {
+        let shape = &self.live.node(id).shape;
+        let rank = shape.rank();
+        let batch = Shape::from(&shape[..rank - 2]).elements();
+        let read = |input: usize, transpose: bool| {
+            let (base, layout, transposed) = operand(self.live, self.live.node(id).inputs[input].0);
+            let (&columns, rest) = layout.split_last().unwrap_or((&1, &[]));
+            let (&rows, own) = rest.split_last().unwrap_or((&1, &[]));
+            let repeated = Shape::from(own).elements() == 1 && batch != 1;
+            let step = if repeated { 0 } else { rows * columns };
+            let (row, column) = if transposed != transpose { (1, columns) } else { (columns, 1) };
+            let inner = if transposed != transpose { rows } else { columns };
+            (base, Operand { row, column, batch: step }, inner)
+        };
+        let (a_base, a, k) = read(0, transpose_a);
+        let (b_base, b, _) = read(1, transpose_b);
+        let mut product = Product { batch, m: shape[rank - 2], n: shape[rank - 1], k, a, b };
+        // A batch of matrices against one is one tall matrix.
+        if batch > 1 && b.batch == 0 && a.column == 1 && a.batch == product.m * a.row {
+            product.m *= batch;
+            product.batch = 1;
+        }
+        let bases = [a_base, b_base];
+        // What these rules go by must be nothing but the product and the kind of device: the same
+        // product gives the same bits in every plan.
+        if product.is_vector(self.target) {
+            return self.vector_product(root, id, &product, bases);
+        }
+        if let Some(slices) = product.slices(self.target) {
+            return self.sliced_product(root, id, &product, bases, slices);
+        }
+        let usual = Rung::usual(&product, self.target);
+        let (mut kernel, workgroups) = self.product_kernel(root, id, &product, bases, usual);
+        if workgroups.iter().any(|&groups| groups > self.target.workgroups) {
+            return Err(Refused::TooManyWorkgroups { root });
+        }
+        if self.target.alternatives {
+            for rung in Rung::others(&product, self.target) {
+                let (other, workgroups) = self.product_kernel(root, id, &product, bases, rung);
+                kernel.alternatives.push(Alternative {
+                    rung,
+                    kernel: other.name,
+                    source: other.source(),
+                    constants: other.constants,
+                    workgroups,
+                });
+            }
+        }
+        let carried = self.carried.contains_key(&root);
+        let sums = if carried { product.n as u64 * product.k as u64 } else { 0 };
+        self.push(root, kernel, workgroups, product.operations() + sums)
+    }
+
+    /// A product's kernel of some rung. All bind the same, in the same order.
+    fn product_kernel(
+        &self,
+        root: usize,
+        id: usize,
+        product: &Product,
+        bases: [usize; 2],
+        rung: Rung,
+    ) -> (Kernel, [u32; 3]) {
+        let choice = rung.kernel(product, self.target);
+        let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
+        let mut kernel = Kernel::new(choice.kernel, &parts);
+        kernel.constants = choice.constants;
+        self.bind_operands(&mut kernel, bases, choice.pairs);
+        self.bind_result(&mut kernel, root);
+        self.epilogue(&mut kernel, root, id);
+        if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
+            kernel.constants.push(("COLUMN_SUMS", 1.0));
+            let store = "fn store_column_sum(column: u32, total: f32) {\n    \
+                column_sums[column] = total;\n}\n";
+            kernel.sections.push(("store_column_sum", store.to_owned()));
+        }
+        (kernel, choice.workgroups)
+    }
+
+    fn bind_operands(&self, kernel: &mut Kernel, bases: [usize; 2], pairs: [bool; 2]) {
+        let operands = [("a", "a_pair"), ("b", "b_pair")];
+        for (((name, pair), base), paired) in operands.into_iter().zip(bases).zip(pairs) {
+            let element = if paired { "u64" } else { "f32" };
+            kernel.bindings.bind(name, Place::of(self.live, base), Access::Read, element);
+            if paired {
+                kernel.sections.push((pair, shaders::read_pair(name)));
+            }
+        }
+    }
+
+    /// A product with a vector reads a matrix once: each result is a row of a reduction.
+    fn vector_product(
+        &mut self,
+        root: usize,
+        id: usize,
+        product: &Product,
+        bases: [usize; 2],
+    ) -> Result<(), Refused> {
+        let Product { batch, m, n, k, a, b } = *product;
+        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+        let mut kernel = Kernel::new("reduce", &parts);
+        let results = batch * m * n;
+        kernel.constants.extend([
+            ("RESULTS", results as f64),
+            ("COUNT", k as f64),
+            ("MAXIMUM", 0.0),
+        ]);
+        self.bind_operands(&mut kernel, bases, [false, false]);
+        self.bind_result(&mut kernel, root);
+        let at = |operand: Operand, line: String| {
+            format!("i / {}u * {}u + {line}", m * n, operand.batch)
+        };
+        let left = at(a, format!("i / {n}u % {m}u * {}u + k * {}u", a.row, a.column));
+        let right = at(b, format!("k * {}u + i % {n}u * {}u", b.row, b.column));
+        let value =
+            format!("fn value(i: u32, k: u32) -> f32 {{\n    return a[{left}] * b[{right}];\n}}\n");
+        kernel.sections.push(("value", value));
+        self.epilogue(&mut kernel, root, id);
+        let workgroups = if product.is_along_k() {
+            self.lanes(&mut kernel, root, results, k)?
+        } else {
+            // Neighbours read neighbours: a result each.
+            self.spread(root, (results as u64).div_ceil(64))?
+        };
+        self.push(root, kernel, workgroups, product.operations())?;
+        self.carried_apart(root)
+    }
+
+    /// What a kernel of the ladder would have computed on the way, a bias's gradient, gets a kernel
+    /// of its own.
+    fn carried_apart(&mut self, root: usize) -> Result<(), Refused> {
+        match self.carried.remove(&root) {
+            Some(carried) => self.root(carried),
+            None => Ok(()),
+        }
+    }
+
+    /// Few results that each are a long sum: slices along K are products of a batch, which a second
+    /// kernel adds up.
+    fn sliced_product(
+        &mut self,
+        root: usize,
+        id: usize,
+        product: &Product,
+        bases: [usize; 2],
+        slices: usize,
+    ) -> Result<(), Refused> {
+        let k = product.k / slices;
+        let slice = |operand: Operand, step: usize| Operand { batch: k * step, ..operand };
+        let (a, b) = (slice(product.a, product.a.column), slice(product.b, product.b.row));
+        let part = Product { batch: slices, k, a, b, ..*product };
+        let choice = Rung::usual(&part, self.target).kernel(&part, self.target);
+        if choice.workgroups.iter().any(|&groups| groups > self.target.workgroups) {
+            return Err(Refused::TooManyWorkgroups { root });
+        }
+        let results = product.m * product.n;
+        let sums = self.scratch((slices * results * 4) as u64);
+        let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
+        let mut kernel = Kernel::new(choice.kernel, &parts);
+        kernel.label = Some("matmul of slices".to_owned());
+        kernel.constants = choice.constants;
+        self.bind_operands(&mut kernel, bases, choice.pairs);
+        kernel.bindings.bind("result", sums, Access::Write, "f32");
+        self.push(root, kernel, choice.workgroups, product.operations())?;
+
+        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+        let mut kernel = Kernel::new("reduce", &parts);
+        kernel.constants.extend([
+            ("RESULTS", results as f64),
+            ("COUNT", slices as f64),
+            ("MAXIMUM", 0.0),
+        ]);
+        self.bind_result(&mut kernel, root);
+        kernel.bindings.bind("sums", sums, Access::Read, "f32");
+        let value = format!(
+            "fn value(i: u32, k: u32) -> f32 {{\n    return sums[k * {results}u + i];\n}}\n"
+        );
+        kernel.sections.push(("value", value));
+        self.epilogue(&mut kernel, root, id);
+        let workgroups = self.spread(root, (results as u64).div_ceil(64))?;
+        self.push(root, kernel, workgroups, (results * slices) as u64)?;
+        self.carried_apart(root)
+    }
+}

@@ -1,0 +1,172 @@
+//! Products of all shapes, as this device and as a GPU would compute them, against the twin.
+
+use super::*;
+use crate::device::GpuOptions;
+use crate::tune::Tune;
+use warmstart_graph::Optimizer;
+use warmstart_graph::random::Philox;
+use warmstart_graph::reference::Reference;
+
+fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    let random = Philox::new(seed, "numbers");
+    (0..count as u64).map(|at| (random.word(at) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+fn gpu() -> Gpu {
+    Gpu::with(&GpuOptions { tune: Some(Tune::Off), ..Default::default() }).unwrap()
+}
+
+/// This device, and a GPU. Kernels for GPUs run anywhere.
+fn targets(gpu: &Gpu) -> [Target; 2] {
+    let target = Target::of(gpu);
+    [target, Target { is_cpu: false, ..target }]
+}
+
+/// The kernel families of `relu(x y + bias)`, whose result must be the twin's.
+fn multiply(gpu: &Gpu, target: Target, shape: [usize; 4], transposed: [bool; 2]) -> Vec<String> {
+    let [batch, m, n, k] = shape;
+    let what = format!("{shape:?} {transposed:?} {target:?}");
+    let graph = Graph::new();
+    let matrix = |rows, columns, transposed| {
+        let matrix = if transposed { [columns, rows] } else { [rows, columns] };
+        if batch == 1 { matrix.to_vec() } else { [&[batch], &matrix[..]].concat() }
+    };
+    let x = graph.placeholder("x", matrix(m, k, transposed[0]), DType::F32);
+    let y = graph.placeholder("y", matrix(k, n, transposed[1]), DType::F32);
+    let bias = graph.placeholder("bias", [n], DType::F32);
+    let result = (x.matmul_with(y, transposed[0], transposed[1]) + bias).relu();
+    let feeds = [("x", x, 1), ("y", y, 2), ("bias", bias, 3)].map(|(name, tensor, seed)| {
+        let shape = tensor.shape();
+        let elements = numbers(shape.elements(), seed);
+        (name, TensorData::new(shape, elements).unwrap())
+    });
+    let def = graph.finish().unwrap();
+    let mut reference = Reference::new(&def);
+    for (name, data) in &feeds {
+        reference.feed(name, data);
+    }
+    let expected = reference.run(&[result.id()]).unwrap();
+    let mut session = Session::new(gpu);
+    let plan = session.compile_for(&graph, &[result], &[], target).unwrap();
+    let feeds = feeds.each_ref().map(|(name, data)| (*name, data.into()));
+    let found = session.run(&plan, &feeds).unwrap().tensor(result).unwrap();
+    let allowed = 1e-6 + 1e-5 * (k as f64).sqrt();
+    for (at, (found, expected)) in found.to_f64().iter().zip(&expected[0].elements).enumerate() {
+        assert!((found - expected).abs() <= allowed, "{what}: {at} is {found}, not {expected}");
+    }
+    plan.dispatches()
+        .into_iter()
+        .map(|info| format!("{} {}", info.kernel, info.operations))
+        .collect()
+}
+
+#[test]
+fn a_product_with_a_vector_is_a_reduction_on_a_gpu() {
+    let gpu = gpu();
+    let [own, other] = targets(&gpu);
+    let reduced = ["reduce matmul+add+relu"];
+    for (shape, transposed) in [
+        ([1, 37, 1, 101], [false, false]),
+        ([1, 37, 1, 101], [false, true]),
+        ([1, 1, 41, 97], [false, true]),
+        ([1, 1, 41, 97], [true, true]),
+        ([1, 1, 1, 513], [false, false]),
+        ([3, 7, 1, 64], [false, true]),
+        // Neighbours lie across the sum: enough results, a lane each.
+        ([1, 1, 1031, 19], [false, false]),
+        ([1, 1031, 1, 19], [true, false]),
+        ([2, 1, 600, 5], [true, false]),
+    ] {
+        assert_eq!(multiply(&gpu, other, shape, transposed), reduced, "{shape:?}");
+    }
+    // Too few of them.
+    let kernels = multiply(&gpu, other, [1, 1, 100, 19], [false, false]);
+    assert_eq!(kernels, ["matmul_tile matmul+add+relu"]);
+    let kernels = multiply(&gpu, own, [1, 37, 1, 101], [false, false]);
+    assert_eq!(gpu.is_cpu(), !kernels[0].starts_with("reduce"), "{kernels:?}");
+}
+
+#[test]
+fn few_long_sums_are_cut_in_slices() {
+    let gpu = gpu();
+    for target in targets(&gpu) {
+        for (transposed, shape) in [
+            ([false, false], [1, 20, 31, 2048]),
+            ([true, false], [1, 33, 7, 1024]),
+            ([false, true], [1, 3, 5, 3000]),
+            ([true, true], [1, 16, 16, 514]),
+        ] {
+            let kernels = multiply(&gpu, target, shape, transposed);
+            let sliced = kernels.len() == 2 && kernels[0].ends_with("matmul of slices");
+            assert_eq!(sliced, shape[3] > 514, "{shape:?} {kernels:?}");
+            assert_eq!(kernels.last().unwrap().starts_with("reduce"), sliced, "{kernels:?}");
+        }
+        // A prime has no slices.
+        assert_eq!(multiply(&gpu, target, [1, 20, 31, 2053], [false; 2]).len(), 1);
+    }
+}
+
+#[test]
+fn shapes_of_one_of_primes_and_of_nothing_are_right() {
+    let gpu = gpu();
+    let extents = [0, 1, 2, 13, 31, 67, 130];
+    let random = Philox::new(5, "shapes");
+    for round in 0..12u64 {
+        let draw = |at: u64, below: usize| random.word(round * 8 + at) as usize % below;
+        let extent = |at| extents[draw(at, extents.len())];
+        let shape = [1 + draw(0, 2), extent(1), extent(2), extent(3)];
+        let transposed = [draw(4, 2) == 1, draw(5, 2) == 1];
+        for target in targets(&gpu) {
+            multiply(&gpu, target, shape, transposed);
+        }
+    }
+    // A sum of nothing is nothing, and the bias comes after it.
+    for target in targets(&gpu) {
+        multiply(&gpu, target, [1, 5, 7, 0], [false, false]);
+        multiply(&gpu, target, [1, 5, 1, 0], [false, true]);
+    }
+}
+
+/// The weight's gradient of few inputs and outputs and many rows is cut in slices, and on a GPU that
+/// of one output is a reduction. The bias's is then not computed on the way.
+#[test]
+fn a_step_of_training_is_the_twins_where_gradients_are_other_kernels() {
+    let gpu = gpu();
+    let [own, other] = targets(&gpu);
+    for (target, [rows, inputs, outputs], kernel) in [
+        (own, [2048, 12, 9], "matmul of slices"),
+        (other, [2048, 12, 9], "matmul of slices"),
+        (other, [16, 1100, 1], "reduce matmul"),
+    ] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [rows, inputs], DType::F32);
+        let loss = graph.scope("fc").linear(x, outputs).square().mean_all();
+        let step = Optimizer::sgd(0.5).minimize(loss);
+        let mut session = Session::new(&gpu);
+        let plan = session.compile_for(&graph, &[loss], &[step.update], target).unwrap();
+        let has = |name: &str| {
+            plan.dispatches()
+                .iter()
+                .any(|info| format!("{} {}", info.kernel, info.operations).ends_with(name))
+        };
+        assert!(has(kernel) && !has("matmul, sum"), "{plan}");
+        session.initialize_missing(7).unwrap();
+        let examples = numbers(rows * inputs, 9);
+        let examples = TensorData::new([rows, inputs], examples).unwrap();
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        for variable in &def.variables {
+            reference.assign(&variable.name, &session.read(&variable.name).unwrap());
+        }
+        reference.feed("x", &examples);
+        reference.run(&[loss.id(), step.update.id()]).unwrap();
+        session.run(&plan, &[("x", (&examples).into())]).unwrap().wait().unwrap();
+        for name in ["fc/weight", "fc/bias"] {
+            let found = session.read(name).unwrap().to_f64();
+            let expected = &reference.variable(name).unwrap().elements;
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5, "{name}: {found}, not {expected}");
+            }
+        }
+    }
+}

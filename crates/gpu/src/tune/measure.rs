@@ -1,0 +1,187 @@
+//! Running kernels that should compute the same on the same operands: whether they do, and how long
+//! each takes.
+
+use crate::compile::Access;
+use crate::device::Gpu;
+use crate::error::GpuError;
+use crate::pipelines::Kernel;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use warmstart_graph::random::Philox;
+
+/// A kernel to try.
+pub(super) struct Trial<'a> {
+    pub kernel: Kernel<'a>,
+    pub workgroups: [u32; 3],
+}
+
+/// Larger kernels are not measured: their buffers are there a second time meanwhile.
+const LARGEST: u64 = 512 << 20;
+
+/// How often a kernel is measured, and for how long each time, unless one run takes longer.
+const TIMES: u32 = 3;
+const AT_LEAST: Duration = Duration::from_millis(1);
+
+/// The time of each kernel, the first being the one whose results count; `None` for those with other
+/// results, and for those that no time was left for. `None` altogether if it would take more memory
+/// than it is worth.
+pub(super) fn measure(
+    gpu: &Gpu,
+    trials: &[Trial<'_>],
+    bindings: &[(u64, Access)],
+    left: Duration,
+) -> Result<Option<Vec<Option<Duration>>>, GpuError> {
+    let begun = Instant::now();
+    if bindings.iter().map(|(bytes, _)| bytes).sum::<u64>() > LARGEST {
+        return Ok(None);
+    }
+    let buffers = Buffers::new(gpu, bindings)?;
+    let mut expected: Option<Vec<u8>> = None;
+    let mut times = Vec::new();
+    for trial in trials {
+        if begun.elapsed() >= left {
+            times.push(None);
+            continue;
+        }
+        let ready = Ready::new(gpu, trial, &buffers)?;
+        buffers.fill_results(gpu)?;
+        ready.run(gpu, 1)?;
+        let results = buffers.results(gpu)?;
+        let same = *expected.get_or_insert_with(|| results.clone()) == results;
+        times.push(if same { Some(ready.time(gpu)?) } else { None });
+    }
+    Ok(Some(times))
+}
+
+/// Numbers from -1 to 1.
+fn numbers(bytes: u64, seed: u64) -> Vec<u8> {
+    let random = Philox::new(seed, "operands");
+    let number = |at| (random.word(at) >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    (0..bytes / 4).map(number).flat_map(f32::to_le_bytes).collect()
+}
+
+/// Buffers like those of a dispatch, with operands of our own.
+struct Buffers {
+    all: Vec<wgpu::Buffer>,
+    /// Those that are written, with what lies in them before.
+    written: Vec<(usize, Vec<u8>)>,
+    readback: wgpu::Buffer,
+}
+
+impl Buffers {
+    fn new(gpu: &Gpu, bindings: &[(u64, Access)]) -> Result<Buffers, GpuError> {
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_DST
+            | wgpu::BufferUsages::COPY_SRC;
+        let (mut all, mut written, mut size) = (Vec::new(), Vec::new(), 0);
+        for (at, &(bytes, access)) in bindings.iter().enumerate() {
+            let numbers = numbers(bytes, at as u64);
+            let buffer = gpu.buffer(WHAT, numbers.len() as u64, usage)?;
+            gpu.checked(WHAT, |_| gpu.queue().write_buffer(&buffer, 0, &numbers))?;
+            all.push(buffer);
+            if access == Access::Write {
+                size += numbers.len() as u64;
+                written.push((at, numbers));
+            }
+        }
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let readback = gpu.buffer(WHAT, size.max(4), usage)?;
+        Ok(Buffers { all, written, readback })
+    }
+
+    /// Puts back what a kernel before has written, so that what one leaves out shows.
+    fn fill_results(&self, gpu: &Gpu) -> Result<(), GpuError> {
+        gpu.checked(WHAT, |_| {
+            for (at, numbers) in &self.written {
+                gpu.queue().write_buffer(&self.all[*at], 0, numbers);
+            }
+        })
+    }
+
+    /// All that was written.
+    fn results(&self, gpu: &Gpu) -> Result<Vec<u8>, GpuError> {
+        let submission = gpu.checked(WHAT, |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut to = 0;
+            for (at, _) in &self.written {
+                let buffer = &self.all[*at];
+                encoder.copy_buffer_to_buffer(buffer, 0, &self.readback, to, buffer.size());
+                to += buffer.size();
+            }
+            gpu.queue().submit([encoder.finish()])
+        })?;
+        self.readback.map_async(wgpu::MapMode::Read, .., |_| {
+            // A mapping fails only with the device, and then the wait says so.
+        });
+        gpu.wait(submission)?;
+        let view = self.readback.get_mapped_range(..).map_err(|error| GpuError::Internal {
+            what: WHAT.to_owned(),
+            message: error.to_string(),
+        })?;
+        let results = view.to_vec();
+        drop(view);
+        self.readback.unmap();
+        Ok(results)
+    }
+}
+
+const WHAT: &str = "measuring kernels";
+
+/// A kernel that is ready to run.
+struct Ready {
+    pipeline: Arc<wgpu::ComputePipeline>,
+    group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+}
+
+impl Ready {
+    fn new(gpu: &Gpu, trial: &Trial<'_>, buffers: &Buffers) -> Result<Ready, GpuError> {
+        let Kernel { label, source, constants } = trial.kernel;
+        let pipeline = gpu.pipeline(label, source, constants)?;
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
+            .zip(&buffers.all)
+            .map(|(binding, buffer)| wgpu::BindGroupEntry {
+                binding,
+                resource: buffer.as_entire_binding(),
+            })
+            .collect();
+        let group = gpu.checked(WHAT, |device| {
+            device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(label),
+                layout: &pipeline.get_bind_group_layout(0),
+                entries: &entries,
+            })
+        })?;
+        Ok(Ready { pipeline, group, workgroups: trial.workgroups })
+    }
+
+    /// Runs it so many times, and waits.
+    fn run(&self, gpu: &Gpu, times: u32) -> Result<Duration, GpuError> {
+        let begun = Instant::now();
+        let submission = gpu.checked(WHAT, |device| {
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(&self.pipeline);
+            pass.set_bind_group(0, &self.group, &[]);
+            let [x, y, z] = self.workgroups;
+            for _ in 0..times {
+                pass.dispatch_workgroups(x, y, z);
+            }
+            drop(pass);
+            gpu.queue().submit([encoder.finish()])
+        })?;
+        gpu.wait(submission)?;
+        Ok(begun.elapsed())
+    }
+
+    /// The time of one run, at its best.
+    fn time(&self, gpu: &Gpu) -> Result<Duration, GpuError> {
+        let once = self.run(gpu, 1)?.max(Duration::from_micros(1));
+        let runs = (AT_LEAST.as_nanos() / once.as_nanos()).clamp(1, 100) as u32;
+        let mut best = Duration::MAX;
+        for _ in 0..TIMES {
+            best = best.min(self.run(gpu, runs)? / runs);
+        }
+        Ok(best)
+    }
+}
