@@ -12,6 +12,12 @@ fn value(i: u32) -> f32 {
 }
 //}
 
+//{write
+fn write(i: u32) {
+    result[i] = value(i);
+}
+//}
+
 @compute @workgroup_size(64)
 fn main(
     @builtin(global_invocation_id) id: vec3<u32>,
@@ -19,6 +25,6 @@ fn main(
 ) {
     let i = id.x + id.y * groups.x * 64u;
     if (i < ELEMENTS) {
-        result[i] = value(i);
+        write(i);
     }
 }

@@ -69,8 +69,9 @@ pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Op
             continue;
         }
         recomputed.enter(id, gradient);
-        let output = recomputed.value(id, output);
-        let tensors = inputs.iter().map(|&input| recomputed.value(id, Tensor::new(graph, input)));
+        let output = recomputed.value(id, output, gradient);
+        let mut value = |id_of| recomputed.value(id, Tensor::new(graph, id_of), gradient);
+        let tensors = inputs.iter().map(|&input| value(input));
         let tensors: Vec<_> = tensors.collect();
         let parts = graph.on_behalf_of(id, || op.gradient(output, &tensors, gradient));
         let parts = match parts {

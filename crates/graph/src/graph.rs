@@ -56,6 +56,10 @@ pub struct GraphDef {
     /// see [`Scope::recompute`]; ascending, and none within another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recomputed: Vec<(NodeId, NodeId)>,
+    /// Values that the gradient reads as they were rounded to `f16`, each with the node that rounds
+    /// it, see [`Scope::keep_f16`]; ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_f16: Vec<(NodeId, NodeId)>,
 }
 
 impl GraphDef {
@@ -338,6 +342,15 @@ impl Graph {
             // What is within a part is computed again with it.
             def.recomputed.retain(|(inner, _)| inner.0 < first);
             def.recomputed.push((NodeId(first), NodeId(def.nodes.len() - 1)));
+        }
+    }
+
+    /// Notes that the gradient reads the first of these nodes as the second has rounded it.
+    pub(crate) fn keep_as(&self, value: NodeId, rounded: NodeId) {
+        let kept = &mut self.inner.borrow_mut().def.kept_f16;
+        // What was built within a scope within this one is noted already.
+        if let Err(place) = kept.binary_search_by_key(&value, |&(value, _)| value) {
+            kept.insert(place, (value, rounded));
         }
     }
 

@@ -17,6 +17,9 @@ impl fmt::Display for GraphDef {
         for (name, id) in &self.names {
             writeln!(f, "  {name} is %{}", id.0)?;
         }
+        for (value, rounded) in &self.kept_f16 {
+            writeln!(f, "  %{} is kept for the gradient as %{}", value.0, rounded.0)?;
+        }
         self.recomputed.iter().try_for_each(|(first, last)| {
             writeln!(f, "  %{} to %{} are computed again for the gradient", first.0, last.0)
         })

@@ -1,11 +1,12 @@
-//! Values that the gradient computes again rather than keep: gradient checkpointing.
+//! Values that the gradient computes again rather than keep (gradient checkpointing), or that are kept
+//! as `f16`.
 //!
 //! The gradient of a marked part reads copies of its nodes. A compiler that makes equal nodes one
 //! would make them the originals again, so whatever enters the part reaches the copies through a
 //! [control dependency](Op::ControlDependency) on the first gradient that does.
 
-use crate::{NodeId, Op, Scope, Tensor};
-use std::collections::HashMap;
+use crate::{DType, GraphDef, NodeId, Op, Scope, Tensor};
+use std::collections::{HashMap, HashSet};
 
 impl<'g> Scope<'g> {
     /// Builds a part of the model whose inner values are not kept for the gradient: it computes them
@@ -43,6 +44,61 @@ impl<'g> Scope<'g> {
         self.graph().recompute_from(first);
         built
     }
+
+    /// Builds a part of the model whose values are kept for the gradient as `f16`, in half the memory:
+    /// the forward pass computes in `f32` as before, and rounds what the gradient will read on the
+    /// way. The gradient, again in `f32`, is of the rounded values, so it is off by about 2⁻¹² of each;
+    /// values beyond ±65,504 become infinite. Rounding and reading back take a pass over the values
+    /// each. No device feature is needed.
+    ///
+    /// A part is what is built while `build` runs. Random numbers and what follows from them alone,
+    /// such as masks of dropout, are kept as they are. Values within [`Scope::recompute`] are computed
+    /// again instead, from what enters that part: rounded, if it was built here. Marks have an effect
+    /// on gradients that are built after them.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, Optimizer};
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [512, 64], DType::F32);
+    /// let hidden = graph.scope("fc1").keep_f16(|scope| scope.linear(x, 64).relu());
+    /// let loss = graph.scope("fc2").linear(hidden, 1).square().mean_all();
+    /// let step = Optimizer::adam(1e-3).minimize(loss);
+    /// let def = graph.finish().unwrap();
+    /// assert!(def.to_string().contains(&format!("%{} is kept for the gradient as", hidden.id().0)));
+    /// # let _ = step;
+    /// ```
+    pub fn keep_f16<T>(&self, build: impl FnOnce(&Scope<'g>) -> T) -> T {
+        let graph = self.graph();
+        let first = graph.with_def(|def| def.nodes.len());
+        let built = build(self);
+        for value in graph.with_def(|def| worth_rounding(def, first)) {
+            let rounded = graph.on_behalf_of(value, || Tensor::new(graph, value).cast(DType::F16));
+            graph.keep_as(value, rounded.id());
+        }
+        built
+    }
+}
+
+/// The nodes from `first` on that take memory of their own, and are more than random numbers.
+fn worth_rounding(def: &GraphDef, first: usize) -> Vec<NodeId> {
+    let mut varies = vec![false; def.nodes.len()];
+    for (at, node) in def.nodes.iter().enumerate() {
+        varies[at] = match node.op {
+            Op::Placeholder { .. } | Op::Variable(_) => true,
+            Op::RandomUniform { .. } => false,
+            _ => node.inputs.iter().any(|input| varies[input.0]),
+        };
+    }
+    let worth = |&at: &usize| {
+        let node = &def.nodes[at];
+        let computed = !node.inputs.is_empty() && !is_view(&node.op) && !node.op.is_update();
+        computed && varies[at] && node.dtype == DType::F32 && node.shape.elements() > 1
+    };
+    (first..def.nodes.len()).filter(worth).map(NodeId).collect()
+}
+
+fn is_view(op: &Op) -> bool {
+    matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastTo(_) | Op::Slice { .. })
 }
 
 /// What the gradient reads in place of the nodes that it is of.
@@ -53,8 +109,10 @@ pub(crate) struct Recomputed<'g> {
     entered: Vec<Option<Tensor<'g>>>,
     /// For each node whether another part than its own reads it: such values are kept.
     kept: Vec<bool>,
-    /// What was made for a part and a node.
-    copies: HashMap<(usize, NodeId), Tensor<'g>>,
+    /// Values that are kept as `f16`, each with the node that rounds it.
+    kept_f16: HashMap<NodeId, NodeId>,
+    /// What was made for a part, or for all that is in none, and a node.
+    copies: HashMap<(Option<usize>, NodeId), Tensor<'g>>,
 }
 
 impl<'g> Recomputed<'g> {
@@ -65,11 +123,14 @@ impl<'g> Recomputed<'g> {
             let mut recomputed = Recomputed {
                 entered: vec![None; parts.len()],
                 kept: vec![false; def.nodes.len()],
+                kept_f16: def.kept_f16.iter().copied().collect(),
                 copies: HashMap::new(),
                 parts,
             };
             if !recomputed.parts.is_empty() {
-                for (at, node) in def.nodes[..=loss.id().0].iter().enumerate() {
+                let rounding: HashSet<usize> = def.kept_f16.iter().map(|kept| kept.1.0).collect();
+                let nodes = def.nodes[..=loss.id().0].iter().enumerate();
+                for (at, node) in nodes.filter(|(at, _)| !rounding.contains(at)) {
                     let part = recomputed.part(NodeId(at));
                     for &input in &node.inputs {
                         recomputed.kept[input.0] |= recomputed.part(input) != part;
@@ -92,10 +153,13 @@ impl<'g> Recomputed<'g> {
         }
     }
 
-    /// The value of `input` for the gradient of `reader`.
-    pub fn value(&mut self, reader: NodeId, input: Tensor<'g>) -> Tensor<'g> {
-        let Some(part) = self.part(reader) else { return input };
-        let Some(gradient) = self.entered[part] else { return input };
+    /// The value of `input` for the gradient of `reader`, to which this gradient has come.
+    pub fn value(&mut self, reader: NodeId, input: Tensor<'g>, gradient: Tensor<'g>) -> Tensor<'g> {
+        let part = self.part(reader);
+        let gradient = part.and_then(|part| self.entered[part]).unwrap_or(gradient);
+        if part.is_none() && self.kept_f16.is_empty() {
+            return input;
+        }
         let graph = input.graph();
         // Inputs first; parts may be longer than what the stack holds.
         let mut pending = vec![input.id()];
@@ -106,11 +170,19 @@ impl<'g> Recomputed<'g> {
             }
             let own = Tensor::new(graph, id);
             let (op, inputs) = graph.with(id, |node| (node.op.clone(), node.inputs.clone()));
-            let enters = self.part(id) != Some(part) || self.kept[id.0] || inputs.is_empty();
+            let kept = match part {
+                Some(_) => self.part(id) != part || self.kept[id.0] || inputs.is_empty(),
+                // A change of shape takes no memory: what it reads does.
+                None => self.kept_f16.contains_key(&id) || !is_view(&op),
+            };
             let copy = match op {
                 // There is nothing to keep.
                 Op::Constant(_) | Op::Invalid => own,
-                _ if enters => graph.on_behalf_of(id, || own.after(gradient)),
+                _ if kept => graph.on_behalf_of(id, || match self.kept_f16.get(&id) {
+                    Some(&rounded) => Tensor::new(graph, rounded).after(gradient).cast(DType::F32),
+                    None if part.is_none() => own,
+                    None => own.after(gradient),
+                }),
                 op => {
                     let copies = inputs.iter().map(|&input| self.copies.get(&(part, input)));
                     let Some(copies) = copies.collect::<Option<Vec<_>>>() else {
@@ -119,7 +191,12 @@ impl<'g> Recomputed<'g> {
                         continue;
                     };
                     let copies: Vec<NodeId> = copies.into_iter().map(|copy| copy.id()).collect();
-                    graph.on_behalf_of(id, || graph.add(op, &copies, ""))
+                    // A change of shape of nothing that was made anew is what it was.
+                    if copies == inputs {
+                        own
+                    } else {
+                        graph.on_behalf_of(id, || graph.add(op, &copies, ""))
+                    }
                 }
             };
             self.copies.insert((part, id), copy);

@@ -1,7 +1,7 @@
 //! Whether a graph fits together: what the builder refuses, and what a stored graph must be.
 
 use crate::ops::Op;
-use crate::{GraphDef, GraphError, GraphErrors, Location, Node, Problem, Variable};
+use crate::{DType, GraphDef, GraphError, GraphErrors, Location, Node, NodeId, Problem, Variable};
 use std::collections::BTreeMap;
 
 impl GraphDef {
@@ -56,7 +56,7 @@ impl GraphDef {
         let names = names.map(|(name, id)| {
             format!("the name `{name}` points at node {}, which is not there", id.0)
         });
-        match names.or_else(|| self.misplaced_part()) {
+        match names.or_else(|| self.misplaced_part()).or_else(|| self.misplaced_f16()) {
             None => Ok(()),
             Some(why) => Err(GraphErrors(vec![GraphError {
                 operation: "graph".to_owned(),
@@ -80,6 +80,20 @@ impl GraphDef {
             start = last.0 + 1;
         }
         None
+    }
+
+    /// A value that is kept as something that is not its `f16`.
+    fn misplaced_f16(&self) -> Option<String> {
+        let rounds = |value: NodeId, rounded: NodeId| {
+            let node = self.nodes.get(rounded.0);
+            node.is_some_and(|node| node.op == Op::Cast(DType::F16) && node.inputs == [value])
+        };
+        let ascends = self.kept_f16.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let wrong = self.kept_f16.iter().find(|(value, rounded)| !rounds(*value, *rounded));
+        let wrong = wrong.or_else(|| self.kept_f16.first().filter(|_| !ascends));
+        wrong.map(|(value, rounded)| {
+            format!("node {} is not kept as f16 by node {}", value.0, rounded.0)
+        })
     }
 
     fn validate_variables(&self) -> Result<(), GraphErrors> {

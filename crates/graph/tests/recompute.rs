@@ -106,3 +106,74 @@ fn a_long_part_is_no_deep_stack() {
     assert!(gradients(loss, &[x])[0].is_some());
     assert!(graph.finish().is_ok());
 }
+
+/// A mask of dropout, a part that is computed again, and a layer, all of them kept as f16.
+fn rounded(graph: &Graph) -> Tensor<'_> {
+    let x = graph.placeholder("x", [4, 3], DType::F32);
+    let out = graph.scope("all").keep_f16(|all| {
+        let first = all.scope("fc1").linear(x, 5).tanh().named("first");
+        let second = all.scope("fc2").recompute(|block| {
+            let inner = block.linear(first.dropout("first", 0.5), 5).tanh().named("inner");
+            inner.sigmoid()
+        });
+        second.transpose(&[1, 0]).named("turned")
+    });
+    graph.scope("fc3").linear(out, 1).square().sum_all().named("loss")
+}
+
+#[test]
+fn what_is_kept_as_f16_is_stored_printed_and_checked() {
+    let graph = Graph::new();
+    rounded(&graph);
+    let def = graph.finish().unwrap();
+    let kept = |name: &str| def.kept_f16.iter().any(|(value, _)| *value == def.names[name]);
+    assert!(kept("first") && !kept("turned"), "a change of shape takes no memory: {def}");
+    let nodes = def.kept_f16.iter().map(|(value, _)| def.node(*value));
+    assert!(nodes.clone().all(|node| node.dtype == DType::F32));
+    assert!(nodes.clone().all(|node| !matches!(node.op, Op::RandomUniform { .. })));
+    assert_eq!(through_json(&def), def);
+    let (value, half) = def.kept_f16[0];
+    let line = format!("%{} is kept for the gradient as %{}", value.0, half.0);
+    assert!(def.to_string().contains(&line), "{def}");
+    type Kept = Vec<(NodeId, NodeId)>;
+    let damaged = |damage: &dyn Fn(&mut Kept)| {
+        let mut def = def.clone();
+        damage(&mut def.kept_f16);
+        def.validate().map_err(|errors| errors.to_string())
+    };
+    assert!(damaged(&|kept| kept.truncate(1)).is_ok());
+    for wrong in [
+        damaged(&|kept| kept.swap(0, 1)),
+        damaged(&|kept| kept[0].1 = kept[1].1),
+        damaged(&|kept| kept[0].0 = NodeId(usize::MAX)),
+        damaged(&|kept| kept[0].1 = NodeId(usize::MAX)),
+    ] {
+        assert!(wrong.unwrap_err().contains("is not kept as f16 by node"));
+    }
+}
+
+/// The gradient reads the rounded value, and the forward pass does not.
+#[test]
+fn gradients_are_those_of_rounded_values() {
+    let graph = Graph::new();
+    let x = graph.variable("x", [3], Initializer::Ones);
+    let y = graph.root().keep_f16(|_| x * 1.0003);
+    let loss = y.square().sum_all();
+    let gradient = gradients(loss, &[x])[0].unwrap();
+    let inside = graph.root().recompute(|part| part.keep_f16(|_| (x * 1.0003).square()));
+    let exact = gradients(inside.sum_all(), &[x])[0].unwrap();
+    let def = graph.finish().unwrap();
+    let mut reference = Reference::new(&def);
+    reference.assign("x", &TensorData::new([3], [1.0f32, 0.1, 3.0]).unwrap());
+    let values = reference.run(&[loss.id(), gradient.id(), exact.id()]).unwrap();
+    let factor = f64::from(1.0003f32);
+    let forward: Vec<f64> =
+        [1.0, f64::from(0.1f32), 3.0].iter().map(|x: &f64| x * factor).collect();
+    assert_eq!(values[0].elements[0], forward.iter().map(|y| y * y).sum::<f64>());
+    for (at, y) in forward.iter().enumerate() {
+        let rounded = half::f16::from_f64(*y).to_f64();
+        assert!((values[1].elements[at] - 2.0 * rounded * factor).abs() < 1e-12);
+        assert_ne!(values[1].elements[at], 2.0 * y * factor);
+        assert!((values[2].elements[at] - 2.0 * y * factor).abs() < 1e-12, "computed again");
+    }
+}

@@ -8,7 +8,7 @@
 
 use super::simplify::Live;
 use std::collections::BTreeSet;
-use warmstart_graph::Op;
+use warmstart_graph::{DType, Op};
 
 /// What became of each node.
 pub(crate) struct Fused {
@@ -104,6 +104,8 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         forced[id] = true;
     }
     for id in 0..count {
+        // Inside a reader's kernel it would not be rounded.
+        forced[id] |= live.node(id).op == Op::Cast(DType::F16);
         for (at, input) in live.inputs(id).enumerate() {
             let op = &live.node(id).op;
             if is_map(op) || live.is_leaf(id) {

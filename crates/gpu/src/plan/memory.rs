@@ -90,7 +90,8 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<PlanMemory, CompileError> {
-        let target = Target::of(self.gpu());
+        // To tell it, no kernels to choose from are needed.
+        let target = Target { alternatives: false, ..Target::of(self.gpu()) };
         let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
         let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
         let constants =

@@ -349,22 +349,17 @@ pub(super) fn select_gradient<'g>(
 
 pub(super) fn infer_cast(to: DType, x: &Node) -> Result<(Shape, DType), Problem> {
     if to == DType::F16 {
-        // Sixteen-bit elements share a word, which two invocations cannot write without a race.
-        return Err(Problem::DType {
-            expected:
-                "a target of f32, i32 or u32 (f16 is a storage type, converted by checkpoints)"
-                    .to_owned(),
-            found: to,
-        });
+        needs_f32(x)?;
     }
     Ok((x.shape.clone(), to))
 }
 
-/// Conversion as WGSL has it: floats to integers towards zero, and to the nearest representable if
+/// Conversion as WGSL has it: to `f16` to the nearest, ties to even; floats to integers towards zero, and to the nearest representable if
 /// out of range; between integers the bits stay.
 pub(super) fn cast(from: DType, to: DType, x: f64) -> f64 {
     match (from, to) {
-        (_, DType::F32 | DType::F16) => x,
+        (_, DType::F32) => x,
+        (_, DType::F16) => half::f16::from_f32(x as f32).to_f64(),
         (DType::F32 | DType::F16, DType::I32) => f64::from(x as i32),
         (DType::F32 | DType::F16, DType::U32) => f64::from(x as u32),
         (DType::I32 | DType::U32, DType::I32) => f64::from(x as i64 as i32),
@@ -487,7 +482,8 @@ impl<'g> Tensor<'g> {
     }
 
     /// The same numbers in another dtype: floats to integers go towards zero; between `i32` and
-    /// `u32` the bits stay, so that −1 becomes 4294967295.
+    /// `u32` the bits stay, so that −1 becomes 4294967295. From `f32` to `f16`, to the nearest; what
+    /// is `f16` is only stored so, and goes back to `f32` before anything is computed with it.
     #[track_caller]
     #[must_use]
     pub fn cast(self, dtype: DType) -> Tensor<'g> {

@@ -15,7 +15,7 @@ use super::simplify::Live;
 use super::{Access, Alternative, Dispatch, Place, Step, Target};
 use crate::plan_error::CompileError;
 use std::collections::{BTreeMap, BTreeSet};
-use warmstart_graph::{GraphDef, Op, VariableId};
+use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
 
 pub(crate) use update::BLOCK;
@@ -126,6 +126,28 @@ impl Kernel {
         sections.push(("bindings", self.bindings.wgsl()));
         shaders::fill(&self.template, &sections)
     }
+}
+
+/// The kernel of one expression for each element, and how many invocations it needs.
+fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
+    let parts = [shaders::FUNCTIONS, shaders::HALF, shaders::ELEMENTWISE];
+    if dtype != DType::F16 {
+        let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
+        kernel.constants.push(("ELEMENTS", elements as f64));
+        return (kernel, elements as u64);
+    }
+    // Two elements share a word, so that one invocation writes both.
+    let mut kernel = Kernel::new("elementwise", &parts);
+    let words = elements.div_ceil(2);
+    kernel.constants.push(("ELEMENTS", words as f64));
+    let write = format!(
+        "fn write(i: u32) {{\n    var word = half_of_float(bitcast<u32>(value(2u * i)));\n    \
+            if (2u * i + 1u < {elements}u) {{\n        \
+            word |= half_of_float(bitcast<u32>(value(2u * i + 1u))) << 16u;\n    }}\n    \
+            result[i] = word;\n}}\n"
+    );
+    kernel.sections.push(("write", write));
+    (kernel, words as u64)
 }
 
 impl Lowering<'_> {
@@ -330,14 +352,13 @@ impl Lowering<'_> {
 
     fn map(&mut self, root: usize) -> Result<(), Refused> {
         let elements = self.live.elements(root);
-        let mut kernel = Kernel::new("elementwise", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
-        kernel.constants.push(("ELEMENTS", elements as f64));
-        self.bind_result(&mut kernel, root);
         let node = self.live.node(root);
+        let (mut kernel, invocations) = elementwise(node.dtype, elements);
+        self.bind_result(&mut kernel, root);
         let signature = format!("fn value(i: u32) -> {}", scalar_type(node.dtype));
         let index = Index::flat(&node.shape, "i");
         self.function(&mut kernel, root, "value", &signature, root, &index);
-        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        let workgroups = self.spread(root, invocations.div_ceil(64))?;
         self.push(root, kernel, workgroups, elements as u64)
     }
 
@@ -348,13 +369,12 @@ impl Lowering<'_> {
             return Ok(());
         }
         let node = self.live.node(from);
-        let mut kernel = Kernel::new("elementwise", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
-        kernel.constants.push(("ELEMENTS", elements as f64));
+        let (mut kernel, invocations) = elementwise(node.dtype, elements);
         kernel.bindings.bind("result", to, Access::Write, stored_type(node.dtype));
         let signature = format!("fn value(i: u32) -> {}", scalar_type(node.dtype));
         let index = Index::flat(&node.shape, "i");
         self.function(&mut kernel, root, "value", &signature, from, &index);
-        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
+        let workgroups = self.spread(root, invocations.div_ceil(64))?;
         self.push(root, kernel, workgroups, 0)
     }
 
