@@ -100,6 +100,9 @@ fn each_measurement_of_a_restore_is_a_line_of_json() {
         );
         assert_eq!((&line["bytes"], &line["tensors"]), (&307_200.into(), &3.into()));
         assert_eq!((&line["rounds"], &line["cache"]), (&2.into(), &"warm".into()));
+        let number = |field: &str| line[field].as_f64().unwrap();
+        let bytes = number("gigabytes_per_second") * number("seconds") * 1e9;
+        assert!((bytes - 307_200.0).abs() < 1.0, "the rate is that of the median time: {line}");
         for field in ["cpu_seconds", "peak_memory_bytes", "submissions"] {
             assert!(line.get(field).is_some(), "{field}: {line}");
         }

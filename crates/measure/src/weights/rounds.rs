@@ -27,8 +27,7 @@ impl Measured {
 
     /// Gigabytes (10⁹ bytes) a second.
     pub fn rates(&self) -> Option<Spread> {
-        let rate = |sample: &Sample| self.bytes as f64 / sample.seconds / 1e9;
-        Spread::of(self.samples.iter().map(rate))
+        Some(self.seconds()?.rates(self.bytes as f64 / 1e9))
     }
 
     /// Processor time, of the median round.
