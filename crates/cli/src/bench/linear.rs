@@ -28,7 +28,7 @@ Examples:
 
 Exit codes: 0 measured, 2 error")]
 pub struct Arguments {
-    /// N, or several, which are measured in turn
+    /// N, or several separated by commas, which are measured in turn
     #[arg(
         long,
         value_name = "N",
