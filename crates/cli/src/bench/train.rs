@@ -8,7 +8,9 @@ use crate::error::Failure;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::cell::RefCell;
+use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 use warmstart_gpu::{DeviceDataset, Gpu, Plan, RunError, Session, Steps};
 use warmstart_graph::{Graph, Tensor};
@@ -28,7 +30,7 @@ use warmstart_measure::{
 #[command(after_help = "\
 Examples:
   warmstart bench train
-  warmstart bench train --sizes 784,512,256,10 --batch 128 --profile
+  warmstart bench train --sizes 784,512,256,10 --batch 128 --profile --trace step.json
   warmstart bench train --adapter 1 --json >> measurements.jsonl
 
 Exit codes: 0 measured, 2 error")]
@@ -53,6 +55,10 @@ pub struct Arguments {
     /// much of a step the device does nothing
     #[arg(long)]
     profile: bool,
+    /// Write the kernels of one profiled step as a trace, to look at on ui.perfetto.dev; with
+    /// several models, of the last
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    trace: Option<PathBuf>,
     /// About how long each measurement takes; what takes longer is done once or three times
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = compute::seconds)]
     seconds: Duration,
@@ -120,6 +126,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let step = fastest.fold(f64::INFINITY, f64::min);
         if let (true, Some(roof)) = (arguments.profile, &roof) {
             let kernels = trained.profile()?;
+            if let Some(file) = &arguments.trace {
+                fs::write(file, &kernels.trace).map_err(|error| {
+                    Failure::new(format!("cannot write `{}`: {error}", file.display()))
+                        .help("name a file in a folder that exists and may be written to")
+                })?;
+            }
             if arguments.common.json {
                 kernels.print_json(out, &place, trained.model.name, roof, step)?;
             } else {

@@ -2,6 +2,7 @@
 
 use crate::{json, warmstart};
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
 use warmstart_gpu::{Gpu, MemoryKind};
 
@@ -222,7 +223,8 @@ fn training_is_measured_kernel_by_kernel() {
     assert!(lines.next().unwrap().starts_with("matmul"), "{text}");
     assert!(profile.contains("µs at best: the device idles # % of the time"), "{text}");
 
-    let text = bench(here.path(), "train", &[&quick[..], &["--profile", "--json"]].concat());
+    let more = ["--profile", "--json", "--trace", "step.json"];
+    let text = bench(here.path(), "train", &[&quick[..], &more].concat());
     let lines = measurements(&text.with(0), "train");
     let of = |kind: &str| -> Vec<&Value> {
         lines.iter().filter(|line| line["measurement"] == kind).collect()
@@ -238,6 +240,9 @@ fn training_is_measured_kernel_by_kernel() {
         assert!(dispatch["kernel"].is_string() && dispatch["computes"].is_string());
         assert!(["memory", "arithmetic"].contains(&dispatch["bound_by"].as_str().unwrap()));
     }
+    let trace = json(&fs::read_to_string(here.path().join("step.json")).unwrap());
+    let kernels = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(kernels.iter().filter(|event| event["ph"] == "X").count(), of("dispatch").len());
     let idle = of("idle");
     assert!(idle[0]["idle_share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
 }
