@@ -49,16 +49,21 @@ pub(super) fn measure(
     let buffers = Buffers::new(gpu, bindings)?;
     let mut expected: Option<Vec<u8>> = None;
     let mut outcomes = Vec::new();
+    let mut fastest = Duration::MAX;
     for (trial, pipeline) in trials.iter().zip(pipelines) {
         if begun.elapsed() >= left {
             return Ok(None);
         }
         let outcome = match pipeline {
             Some(pipeline) => {
-                of_this_kernel(attempt(gpu, trial, pipeline, &buffers, &mut expected))?
+                let attempt = attempt(gpu, trial, pipeline, &buffers, &mut expected, fastest);
+                of_this_kernel(attempt)?
             }
             None => None,
         };
+        if let Some(Outcome::Took(time)) = outcome {
+            fastest = fastest.min(time);
+        }
         // Without the usual kernel there is nothing to compare with.
         if expected.is_none() {
             return Ok(None);
@@ -103,6 +108,7 @@ fn attempt(
     pipeline: Arc<wgpu::ComputePipeline>,
     buffers: &Buffers,
     expected: &mut Option<Vec<u8>>,
+    fastest: Duration,
 ) -> Result<Outcome, GpuError> {
     let ready = Ready::new(gpu, trial, pipeline, buffers)?;
     buffers.fill_results(gpu)?;
@@ -111,7 +117,7 @@ fn attempt(
     if *expected.get_or_insert_with(|| results.clone()) != results {
         return Ok(Outcome::Unfit);
     }
-    Ok(Outcome::Took(ready.time(gpu)?))
+    Ok(Outcome::Took(ready.time(gpu, fastest)?))
 }
 
 /// How many different numbers there are in a buffer. It is a prime, so that no two rows of a matrix
@@ -250,9 +256,13 @@ impl Ready {
         Ok(begun.elapsed())
     }
 
-    /// The time of one run, at its best.
-    fn time(&self, gpu: &Gpu) -> Result<Duration, GpuError> {
+    /// The time of one run, at its best, unless the first is far from the fastest kernel's so far:
+    /// slow kernels would take the time that there is for all.
+    fn time(&self, gpu: &Gpu, fastest: Duration) -> Result<Duration, GpuError> {
         let once = self.run(gpu, 1)?.max(Duration::from_micros(1));
+        if once > fastest.saturating_mul(4).max(AT_LEAST) {
+            return Ok(once);
+        }
         let runs = (AT_LEAST.as_nanos() / once.as_nanos()).clamp(1, 100) as u32;
         let mut best = Duration::MAX;
         for _ in 0..TIMES {
