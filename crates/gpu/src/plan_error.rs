@@ -97,6 +97,7 @@ impl CompileError {
             | CompileError::TooManyWorkgroups { .. } => true,
             CompileError::Gpu(error) => out_of_memory(error),
             CompileError::Session(error) => match &**error {
+                SessionError::TooLarge { .. } => true,
                 SessionError::Gpu(error) => out_of_memory(error),
                 _ => false,
             },

@@ -21,7 +21,7 @@ fn rounding_is_the_hosts() {
         })
         .collect();
     values.extend([65_504.0, 65_519.0, 65_520.0, 1e30, f32::INFINITY, -1e-10, 0.0, -0.0]);
-    if values.len() % 2 == 0 {
+    if values.len().is_multiple_of(2) {
         values.push(1.0 / 3.0);
     }
     let count = values.len();
