@@ -62,7 +62,7 @@ help: renaming scope `model_scope` to `different_model_scope` restores 2 of 2:
 restore runs/step-500.safetensors → 2 variables
   rules       1   .rename_scope("model_scope", "different_model_scope")  2 names
   restored    2   440 B
- different_model_scope/weight  f32    [10, 10]    400  restored (step-500.safetensors: model_scope/weight, step 500)
+ different_model_scope/weight  f32    [10, 10]    400  restored (runs/step-500.safetensors: model_scope/weight, step 500)
 "#;
     renamed_variable: r#"
   would fit   2   108 B
@@ -71,21 +71,21 @@ restore runs/step-500.safetensors → 2 variables
 error: 1 tensor belongs to no variable. Nothing on the device was changed.
   rules       1   .rename("embedding/table", "embedding/vectors")  1 name
   restored    3   3.2 KiB
- embedding/vectors  f32    [100, 8]   3200  restored (step-500.safetensors: embedding/table, step 500)
+ embedding/vectors  f32    [100, 8]   3200  restored (runs/step-500.safetensors: embedding/table, step 500)
 "#;
     other_initializer: r#"
   restored    2   32 B
 note: the restored values win over other initializers: `fc1/weight` is declared with he_normal, and began as glorot_uniform
-error: `initialize_all` would overwrite 2 values that no initializer can make again: `fc1/weight` restored (step-500.safetensors: fc1/weight, step 500); `fc1/bias` restored (step-500.safetensors: fc1/bias, step 500). Nothing was changed. Call `initialize_missing(seed)` to fill only variables without a value, or `initialize_all(seed, Overwrite::Everything)` to lose these
+error: `initialize_all` would overwrite 2 values that no initializer can make again: `fc1/weight` restored (runs/step-500.safetensors: fc1/weight, step 500); `fc1/bias` restored (runs/step-500.safetensors: fc1/bias, step 500). Nothing was changed. Call `initialize_missing(seed)` to fill only variables without a value, or `initialize_all(seed, Overwrite::Everything)` to lose these
 initialized: []
 fc1/weight has the bits that were saved: true
- fc1/weight  f32    [3, 2]     24  restored (step-500.safetensors: fc1/weight, step 500)
+ fc1/weight  f32    [3, 2]     24  restored (runs/step-500.safetensors: fc1/weight, step 500)
 "#;
     constant_initializer: r#"
 error: variable `scale` (declared at examples/src/bin/constant_initializer.rs:13) has no value: uninitialized (never initialized). Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it
   restored    2   24 B
 note: the restored values win over other initializers: `scale` is declared with zeros, and began as constant(0.5); so is one more
- scale  f32    [3]       12  restored (step-500.safetensors: scale, step 500)
+ scale  f32    [3]       12  restored (runs/step-500.safetensors: scale, step 500)
 scale is [0.5, 0.5, 0.5]
 shift is [-1.0, 0.25, 2.0]
 scale was declared with constant(0.5)
@@ -104,15 +104,15 @@ help: leave the restore out if no variable is to be restored
 error: 4 variables that this run reads have no value; nothing was run:
   `fc1/weight` f32 [4, 8]: uninitialized (never initialized); read by matmul at examples/src/bin/random_after_restore.rs:13
   restored    4   232 B
- fc1/weight  f32    [4, 8]    128  restored (step-500.safetensors: net/layers/0/weight, step 500)
- fc2/bias    f32    [2]         8  restored (step-500.safetensors: net/layers/1/bias, step 500)
+ fc1/weight  f32    [4, 8]    128  restored (runs/step-500.safetensors: net/layers/0/weight, step 500)
+ fc2/bias    f32    [2]         8  restored (runs/step-500.safetensors: net/layers/1/bias, step 500)
 "#;
     latest_checkpoint: r#"
 error: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
 restore runs/step-200.safetensors → 2 variables
   restored    2   40 B
 note: a newer checkpoint was passed over: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
- fc1/weight  f32    [4, 2]     32  restored (step-200.safetensors: fc1/weight, step 200)
+ fc1/weight  f32    [4, 2]     32  restored (runs/step-200.safetensors: fc1/weight, step 200)
 "#;
     uninitialized: r#"
 error: 2 variables that this run reads have no value; nothing was run:
@@ -136,7 +136,7 @@ error: 2 tensors belong to no variable. Nothing on the device was changed.
   restored        3   672 B
                       embedding/weight  10 of 12 rows from the file, 2 initialized (normal(0, 0.02), seed 7)
 initialized: ["fc2/weight", "fc2/bias", "head/weight", "head/bias"]
- embedding/weight  f32    [12, 8]    384  10 of 12 rows restored (step-500.safetensors: embedding/weight, step 500), the others initialized (normal(0, 0.02), seed 7)
+ embedding/weight  f32    [12, 8]    384  10 of 12 rows restored (runs/step-500.safetensors: embedding/weight, step 500), the others initialized (normal(0, 0.02), seed 7)
  fc2/weight        f32    [8, 8]     256  initialized (glorot_uniform, seed 7)
  head/weight       f32    [8, 3]      96  initialized (glorot_uniform, seed 7)
 "#;
@@ -144,7 +144,7 @@ initialized: ["fc2/weight", "fc2/bias", "head/weight", "head/bias"]
 killed, with an unfinished file left: true
 restore runs/step-100.safetensors → 1 variable
   restored    1   64.0 MiB
- embedding/weight  f32    [262144, 64]  67108864  restored (step-100.safetensors: embedding/weight, step 100)
+ embedding/weight  f32    [262144, 64]  67108864  restored (runs/step-100.safetensors: embedding/weight, step 100)
 saved step 200, with an unfinished file left: false
 "#;
     optimizer_slots: r#"
@@ -164,15 +164,15 @@ help: the checkpoint was trained with sgd, and this graph trains with adam: `.al
  fc1/weight/adam/m  f32    [4, 8]    128  initialized (zeros, seed 7)
 "#;
     pretrained: r#"
-  rules       1   .only("encoder/**")  4 names
+  rules       1   .only("encoder/**")  2 names
   restored    2   160 B
   ignored     2   head/weight  f32 [8, 3]
                   head/bias    f32 [3]
 error: 2 variables that this run reads have no value; nothing was run:
   `head/weight` f32 [8, 3]: uninitialized (left out of the restore of runs/step-90000.safetensors by a rule); read by matmul at examples/src/bin/pretrained.rs:13
-error: `initialize_all` would overwrite 2 values that no initializer can make again: `encoder/weight` restored (step-90000.safetensors: encoder/weight, step 90000); `encoder/bias` restored (step-90000.safetensors: encoder/bias, step 90000). Nothing was changed. Call `initialize_missing(seed)` to fill only variables without a value, or `initialize_all(seed, Overwrite::Everything)` to lose these
+error: `initialize_all` would overwrite 2 values that no initializer can make again: `encoder/weight` restored (runs/step-90000.safetensors: encoder/weight, step 90000); `encoder/bias` restored (runs/step-90000.safetensors: encoder/bias, step 90000). Nothing was changed. Call `initialize_missing(seed)` to fill only variables without a value, or `initialize_all(seed, Overwrite::Everything)` to lose these
 initialized: ["head/weight", "head/bias"]
- encoder/weight  f32    [4, 8]    128  restored (step-90000.safetensors: encoder/weight, step 90000)
+ encoder/weight  f32    [4, 8]    128  restored (runs/step-90000.safetensors: encoder/weight, step 90000)
  head/weight     f32    [8, 3]     96  initialized (glorot_uniform, seed 7)
 "#;
     one_layer: r#"
@@ -180,14 +180,14 @@ initialized: ["head/weight", "head/bias"]
   missing     4   attention/weight  f32 [4, 8]
   unexpected  4   decoder/bias      f32 [4]
 error: 4 variables have no value in this checkpoint.
-  rules       1   .only("encoder/**")  4 names
+  rules       1   .only("encoder/**")  2 names
   ignored     4   attention/weight  f32 [4, 8]
- encoder/weight    f32    [4, 4]     64  restored (step-500.safetensors: encoder/weight, step 500)
+ encoder/weight    f32    [4, 4]     64  restored (runs/step-500.safetensors: encoder/weight, step 500)
  attention/weight  f32    [4, 8]    128  uninitialized (left out of the restore of runs/step-500.safetensors by a rule)
   rules       1   .assignment_map([("encoder/", "teacher/"), ("encoder/", "student/")])  4 names
   restored    4   160 B
 note: `encoder/weight` is the value of 2 variables: `teacher/weight`, `student/weight`
- student/weight  f32    [4, 4]     64  restored (step-500.safetensors: encoder/weight, step 500)
+ student/weight  f32    [4, 4]     64  restored (runs/step-500.safetensors: encoder/weight, step 500)
 "#;
     graph_from_checkpoint: r#"
 restore runs/step-100.safetensors → 4 variables
@@ -197,7 +197,7 @@ restore runs/step-100.safetensors → 4 variables
                    adam's own slot step
 error: 10 tensors belong to no variable. Nothing on the device was changed.
 note: unexpected tensors stay in the file
- fc2/bias    f32    [2]          8  restored (step-100.safetensors: fc2/bias, step 100)
+ fc2/bias    f32    [2]          8  restored (runs/step-100.safetensors: fc2/bias, step 100)
 exclusive or: [0.0, 1.0, 1.0, 0.0]
 "#;
 }

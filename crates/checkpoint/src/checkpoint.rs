@@ -54,7 +54,10 @@ impl Checkpoint {
         if let Some((file, _, damaged)) = open_latest(path)? {
             return Ok(Checkpoint::found(file, damaged));
         }
-        let nothing = || CheckpointError::NoCheckpoint { directory: path.to_owned() };
+        let nothing = || CheckpointError::NoCheckpoint {
+            directory: path.to_owned(),
+            files: format::maybe_checkpoints(path),
+        };
         format::open_in(path)?.ok_or_else(nothing)
     }
 
@@ -93,7 +96,8 @@ impl Checkpoint {
 
     /// Reads a part of a tensor's value, which begins `at` bytes after its first: little-endian and
     /// row-major, in the dtype of the file. Checksums are those of whole tensors, so they are not
-    /// compared here; [`Checkpoint::verify`] does.
+    /// compared here; [`Checkpoint::reader`], which reads a tensor from its first byte to its last,
+    /// compares, and so does [`Checkpoint::verify`].
     ///
     /// # Errors
     /// [`CheckpointError::Read`], [`CheckpointError::CutShort`], [`CheckpointError::Inflate`].

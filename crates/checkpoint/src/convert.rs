@@ -1,63 +1,31 @@
-//! Writing a checkpoint anew as safetensors: under other names, as another dtype, or only a part.
+//! Writing a checkpoint anew as safetensors: under other names, as another dtype, transposed, or
+//! only a part; in one file or in several (`shards.rs`).
+
+mod options;
+mod shards;
+
+pub use options::{ConvertOptions, Converted, FloatDType};
 
 use crate::atomic;
 use crate::checkpoint::Checkpoint;
 use crate::checksums;
 use crate::error::CheckpointError;
-use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, VARIABLES, VERSION};
-use crate::rules::{Rule, RuleUse, apply};
+use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
+use crate::rules::{Rule, RuleUse, apply, matcher};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::save::{header_error, replaceable};
-use crate::storage::Disk;
+use crate::storage::{Disk, Storage};
 use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use half::bf16;
+use shards::Shards;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use warmstart_gpu::{Conversion, SourceDType};
-use warmstart_graph::DType;
+use warmstart_graph::{DType, Shape};
 
 /// Elements that are read at once.
 const PIECE: usize = 64 << 10;
-
-/// The dtype that floats are written as. Rounds to the nearest, ties to even; an `f64` may be
-/// rounded twice on its way to 16 bits. Whole numbers and booleans stay what they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloatDType {
-    /// 32-bit IEEE 754 float.
-    F32,
-    /// 16-bit IEEE 754 float.
-    F16,
-    /// bfloat16.
-    Bf16,
-}
-
-impl FloatDType {
-    fn file(self) -> FileDType {
-        match self {
-            FloatDType::F32 => FileDType::F32,
-            FloatDType::F16 => FileDType::F16,
-            FloatDType::Bf16 => FileDType::Bf16,
-        }
-    }
-}
-
-/// What [`Checkpoint::convert`] wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Converted {
-    /// Tensors that were written.
-    pub tensors: usize,
-    /// Bytes they have.
-    pub bytes: u64,
-    /// How many of them were cast.
-    pub cast: usize,
-    /// Tensors that rules left out.
-    pub left_out: usize,
-    /// Whether graph, optimizer and description of the variables were left out, since they no
-    /// longer say what the file holds.
-    pub description_left_out: bool,
-}
 
 /// A tensor to be written, and where it comes from.
 struct Target<'a> {
@@ -65,6 +33,8 @@ struct Target<'a> {
     source: &'a TensorEntry,
     /// The dtype its elements are cast to and from, if they are.
     cast: Option<(SourceDType, FloatDType)>,
+    /// The shape it gets by being transposed, if it is.
+    transposed: Option<Shape>,
     bytes: u64,
 }
 
@@ -72,108 +42,157 @@ impl Target<'_> {
     fn dtype(&self) -> FileDType {
         self.cast.map_or(self.source.dtype, |(_, to)| to.file())
     }
+
+    fn shape(&self) -> &Shape {
+        self.transposed.as_ref().unwrap_or(&self.source.shape)
+    }
+
+    fn is_changed(&self) -> bool {
+        self.cast.is_some() || self.transposed.is_some() || self.name != self.source.name
+    }
 }
 
+/// A file to be written. All that can be refused has been, and nothing is written yet.
+struct Part<'a> {
+    file: PathBuf,
+    header: Vec<u8>,
+    /// In the order of their bytes.
+    targets: Vec<&'a Target<'a>>,
+}
+
+/// Metadata that speaks of all tensors.
+const DESCRIPTION: [&str; 3] = [GRAPH, OPTIMIZER, VARIABLES];
+
 impl Checkpoint {
-    /// Writes the tensors into one safetensors file, with checksums, as atomically and durably as
-    /// [`save`](crate::save). Needs no device, and the memory of a piece of one tensor.
+    /// Writes the tensors anew as safetensors with checksums, each file as atomically and durably
+    /// as [`save`](crate::save). Needs no device, and the memory of a piece of one tensor (of a
+    /// matrix that is transposed, 64 MiB at most).
     ///
-    /// Takes rules about names and about which tensors take part; globs match the tensors' new
-    /// names, if they come after the rules that rename. What rides beside the tensors comes along,
-    /// but for graph, optimizer and description of the variables where names, dtypes or the number
-    /// of tensors change.
+    /// What rides beside the tensors comes along, but for graph, optimizer and description of the
+    /// variables where names, dtypes, shapes or the number of tensors change.
+    ///
+    /// Several files ([`ConvertOptions::max_shard_bytes`]) lie beside `file` under names made of its
+    /// own, as the Hugging Face Hub has them, with the index `<file>.index.json`, which is written
+    /// last: an index that is there names files that are whole. One that is to be replaced goes
+    /// before the first of its files does, and `file` itself, which would be opened in place of the
+    /// index, after all is written.
     ///
     /// # Errors
-    /// [`CheckpointError::Convert`] if a rule is about values, touches nothing or is malformed, if
-    /// two tensors would get one name, or if nothing would be written; those of
+    /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
+    /// or if files would be replaced that are being read; [`CheckpointError::ConvertRule`] if a rule
+    /// touches nothing, is malformed, or needs variables to be about; [`CheckpointError::Exists`] if
+    /// [`ConvertOptions::keep_existing`] asks for it; those of
     /// [`TensorReader::read`](crate::TensorReader::read) and of [`save`](crate::save).
     pub fn convert(
         &self,
         file: impl AsRef<Path>,
-        rules: &[Rule],
-        floats: Option<FloatDType>,
+        options: &ConvertOptions,
     ) -> Result<Converted, CheckpointError> {
-        let file = file.as_ref();
+        self.convert_on(&Disk, file.as_ref(), options)
+    }
+
+    fn convert_on(
+        &self,
+        storage: &dyn Storage,
+        file: &Path,
+        options: &ConvertOptions,
+    ) -> Result<Converted, CheckpointError> {
         self.open_file().forget_sums();
-        let targets = self.targets(file, rules, floats)?;
-        let written: HashMap<&str, &Target<'_>> =
-            targets.iter().map(|target| (target.name.as_str(), target)).collect();
-        if written.len() < targets.len() {
-            let twice = targets.iter().find(|t| !std::ptr::eq(written[t.name.as_str()], *t));
-            let name = twice.map_or("", |target| &target.name);
+        let targets = self.targets(file, options)?;
+        let mut names: HashMap<&str, usize> = HashMap::new();
+        if let Some(twice) = targets.iter().find(|t| names.insert(&t.name, 0).is_some()) {
+            let name = &twice.name;
             let problem = format!("two tensors would get the name `{name}`: ignore one of them");
             return Err(refused(file, problem));
         }
         let same = targets.len() == self.tensors().len()
-            && targets.iter().all(|t| t.cast.is_none() && t.name == t.source.name);
-        let metadata = self.metadata_for(file, &targets, same)?;
-        let mut planned: Vec<Planned<'_>> = targets
-            .iter()
-            .map(|target| Planned {
-                name: &target.name,
-                dtype: target.dtype(),
-                shape: &target.source.shape,
-                bytes: target.bytes,
-            })
-            .collect();
-        let header = make_header(&mut planned, &metadata).map_err(|e| header_error(file, e))?;
-        let length = header.len() as u64;
-        if length > MAX_HEADER {
-            return Err(CheckpointError::HeaderTooLarge { file: file.to_owned(), length });
-        }
-        atomic::write(&Disk, file, &replaceable, &mut |sink| {
-            sink(&header)?;
-            let mut checksums = BTreeMap::new();
-            for tensor in &planned {
-                let checksum = self.write_tensor(file, written[tensor.name], sink)?;
-                checksums.insert(tensor.name, checksum);
+            && targets.iter().all(|target| !target.is_changed());
+        let metadata = self.metadata_for(same);
+        let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
+        let (files, index, left_behind) = match shards {
+            Some(shards) => {
+                self.write_shards(storage, &shards, &metadata, options.keep_existing)?
             }
-            let mut header = header.clone();
-            checksums::fill_in(&mut header, &checksums).map_err(|e| header_error(file, e))?;
-            Ok(header)
-        })?;
+            None => {
+                let part = part(file.to_owned(), targets.iter().collect(), &metadata)?;
+                if options.keep_existing {
+                    keep(file)?;
+                }
+                // Of several files, one must not be replaced by all.
+                if self.files().any(|own| own != self.file()) {
+                    self.refuse_own(file, file)?;
+                }
+                self.write_part(storage, &part)?;
+                (vec![part.file], None, Vec::new())
+            }
+        };
         let sources: usize = {
             let mut sources: Vec<_> = targets.iter().map(|t| t.source.name.as_str()).collect();
             sources.sort_unstable();
             sources.dedup();
             sources.len()
         };
-        let described =
-            [GRAPH, OPTIMIZER, VARIABLES].iter().any(|k| self.metadata().get(k).is_some());
+        let described = DESCRIPTION.iter().any(|key| self.metadata().get(key).is_some());
+        let count = |which: fn(&Target<'_>) -> bool| targets.iter().filter(|t| which(t)).count();
         Ok(Converted {
+            files,
+            index,
+            left_behind,
             tensors: targets.len(),
             bytes: targets.iter().map(|target| target.bytes).sum(),
-            cast: targets.iter().filter(|target| target.cast.is_some()).count(),
+            cast: count(|target| target.cast.is_some()),
+            transposed: count(|target| target.transposed.is_some()),
             left_out: self.tensors().len() - sources,
             description_left_out: described && !same,
         })
     }
 
-    /// What would be written, under the rules.
+    /// What would be written.
     fn targets(
         &self,
         file: &Path,
-        rules: &[Rule],
-        floats: Option<FloatDType>,
+        options: &ConvertOptions,
     ) -> Result<Vec<Target<'_>>, CheckpointError> {
-        if let Some(rule) = rules.iter().find(|rule| rule.is_about_values()) {
-            let problem = format!("`{rule}` is about values, and only names and dtypes can change");
-            return Err(refused(file, problem));
+        let wrong = |rule: &Rule, problem: &str| CheckpointError::ConvertRule {
+            file: file.to_owned(),
+            rule: rule.clone(),
+            problem: problem.to_owned(),
+        };
+        let (mut rules, mut transposes) = (Vec::new(), Vec::new());
+        for rule in &options.rules {
+            match rule {
+                Rule::Transpose(glob) => {
+                    let glob = matcher(glob)
+                        .map_err(|problem| wrong(rule, &format!("cannot be applied: {problem}")))?;
+                    transposes.push((rule, glob, 0));
+                }
+                Rule::Cast(_) => {
+                    let problem = "casts to the dtypes of variables, and there are none here: \
+                        say the dtype of all floats instead";
+                    return Err(wrong(rule, problem));
+                }
+                rule if rule.is_about_values() => {
+                    let problem = "goes by the shapes of variables, and there are none here: \
+                        use it when restoring into a model";
+                    return Err(wrong(rule, problem));
+                }
+                rule => rules.push(rule.clone()),
+            }
         }
         let names = self.tensors().iter().map(|tensor| tensor.name.as_str());
-        let applied = apply(rules, names, &[]);
+        let applied = apply(&rules, names, &[]);
         for RuleUse { rule, touched, problem } in &applied.uses {
             if let Some(problem) = problem {
-                return Err(refused(file, format!("`{rule}` cannot be applied: {problem}")));
+                return Err(wrong(rule, &format!("cannot be applied: {problem}")));
             }
             if *touched == 0 {
-                return Err(refused(file, format!("`{rule}` touches no name: take it away")));
+                return Err(wrong(rule, "touches no name: take it away"));
             }
         }
         let mut targets = Vec::new();
         for (source, names) in self.tensors().iter().zip(applied.names) {
             let from = source.dtype.source().filter(|from| from.is_float());
-            let cast = from.zip(floats).filter(|(_, to)| to.file() != source.dtype);
+            let cast = from.zip(options.floats).filter(|(_, to)| to.file() != source.dtype);
             let bytes = match cast {
                 None => source.bytes(),
                 Some((_, to)) => value_bytes(to.file(), &source.shape)
@@ -192,8 +211,28 @@ impl Checkpoint {
                     let (file, name) = (file.to_owned(), name.into_owned());
                     return Err(CheckpointError::ReservedName { file, name });
                 }
-                targets.push(Target { name: name.into_owned(), source, cast, bytes });
+                let mut transposed = None;
+                for (_, _, touched) in
+                    transposes.iter_mut().filter(|(_, glob, _)| glob.is_match(&*name))
+                {
+                    if let [rows, columns] = source.shape[..] {
+                        transposed = Some(Shape::from([columns, rows]));
+                        *touched += 1;
+                    }
+                }
+                if transposed.is_some() && !source.dtype.bits().is_multiple_of(8) {
+                    let problem = format!(
+                        "`{}` is {}, whose elements are less than a byte, and cannot be \
+                         transposed: leave it out",
+                        source.name, source.dtype
+                    );
+                    return Err(refused(file, problem));
+                }
+                targets.push(Target { name: name.into_owned(), source, cast, transposed, bytes });
             }
+        }
+        if let Some((rule, ..)) = transposes.iter().find(|(.., touched)| *touched == 0) {
+            return Err(wrong(rule, "touches no matrix: take it away"));
         }
         match targets.is_empty() {
             true => Err(refused(file, "no tensor would be written: change the rules".to_owned())),
@@ -201,23 +240,34 @@ impl Checkpoint {
         }
     }
 
-    fn metadata_for(
-        &self,
-        file: &Path,
-        targets: &[Target<'_>],
-        same: bool,
-    ) -> Result<BTreeMap<String, String>, CheckpointError> {
-        let kept = |key: &str| same || ![GRAPH, OPTIMIZER, VARIABLES].contains(&key);
+    /// What rides beside the tensors, but for checksums.
+    fn metadata_for(&self, same: bool) -> BTreeMap<String, String> {
+        // What was followed once is of the run that followed it.
+        let gone = [CHECKSUMS, RULES];
+        let kept = |key: &str| !gone.contains(&key) && (same || !DESCRIPTION.contains(&key));
         let entries = self.metadata().entries();
         let mut metadata: BTreeMap<String, String> = entries
             .filter(|(key, _)| kept(key))
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
-        let names = targets.iter().map(|target| (target.name.as_str(), 0));
-        let checksums = checksums::entry(names).map_err(|error| header_error(file, error))?;
-        metadata.insert(CHECKSUMS.to_owned(), checksums);
         metadata.insert(VERSION.to_owned(), FORMAT_VERSION.to_string());
-        Ok(metadata)
+        metadata
+    }
+
+    /// Streams a file.
+    fn write_part(&self, storage: &dyn Storage, part: &Part<'_>) -> Result<(), CheckpointError> {
+        atomic::write(storage, &part.file, &replaceable, &mut |sink| {
+            sink(&part.header)?;
+            let mut checksums = BTreeMap::new();
+            for target in &part.targets {
+                let checksum = self.write_tensor(&part.file, target, sink)?;
+                checksums.insert(target.name.as_str(), checksum);
+            }
+            let mut header = part.header.clone();
+            checksums::fill_in(&mut header, &checksums)
+                .map_err(|error| header_error(&part.file, error))?;
+            Ok(header)
+        })
     }
 
     /// Streams a tensor; returns its checksum.
@@ -227,20 +277,80 @@ impl Checkpoint {
         target: &Target<'_>,
         sink: &mut atomic::Sink<'_>,
     ) -> Result<u64, CheckpointError> {
-        let gone = || refused(file, format!("tensor `{}` is gone", target.source.name));
-        let mut reader = self.reader(&target.source.name).ok_or_else(gone)?;
         let mut checksum = InOrder::new(target.bytes);
-        let mut buffer = vec![0; PIECE * 8];
-        loop {
-            let read = match reader.read(&mut buffer)? {
-                0 => return Ok(checksum.value()),
-                read => &buffer[..read],
-            };
+        self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
             let bytes = cast.as_deref().unwrap_or(read);
             checksum.append(bytes);
-            sink(bytes)?;
+            sink(bytes)
+        })?;
+        Ok(checksum.value())
+    }
+
+    /// Reads a tensor in pieces of whole elements, in the order that they are written in.
+    fn read_target(
+        &self,
+        file: &Path,
+        target: &Target<'_>,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let gone = || refused(file, format!("tensor `{}` is gone", target.source.name));
+        let name = &target.source.name;
+        let mut buffer = vec![0; PIECE * 8];
+        let mut pass_on = |read: &mut dyn FnMut(&mut [u8]) -> Result<usize, CheckpointError>| loop {
+            match read(&mut buffer)? {
+                0 => return Ok(()),
+                read => take(&buffer[..read])?,
+            }
+        };
+        match target.transposed {
+            Some(_) => {
+                let mut reader = self.transposed_reader(name).ok_or_else(gone)?;
+                pass_on(&mut |into| reader.read(into))
+            }
+            None => {
+                let mut reader = self.reader(name).ok_or_else(gone)?;
+                pass_on(&mut |into| reader.read(into))
+            }
         }
+    }
+}
+
+/// A file of these tensors.
+fn part<'a>(
+    file: PathBuf,
+    targets: Vec<&'a Target<'a>>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Part<'a>, CheckpointError> {
+    let unwritable = |error| header_error(&file, error);
+    let mut metadata = metadata.clone();
+    let names = targets.iter().map(|target| (target.name.as_str(), 0));
+    metadata.insert(CHECKSUMS.to_owned(), checksums::entry(names).map_err(unwritable)?);
+    let mut planned: Vec<Planned<'_>> = targets
+        .iter()
+        .map(|target| Planned {
+            name: &target.name,
+            dtype: target.dtype(),
+            shape: target.shape(),
+            bytes: target.bytes,
+        })
+        .collect();
+    let header = make_header(&mut planned, &metadata).map_err(unwritable)?;
+    let length = header.len() as u64;
+    if length > MAX_HEADER {
+        return Err(CheckpointError::HeaderTooLarge { file, length });
+    }
+    let by_name: HashMap<&str, &Target<'_>> =
+        targets.iter().map(|target| (target.name.as_str(), *target)).collect();
+    let targets = planned.iter().filter_map(|planned| by_name.get(planned.name).copied()).collect();
+    Ok(Part { file, header, targets })
+}
+
+/// Refuses a name that something has.
+fn keep(file: &Path) -> Result<(), CheckpointError> {
+    match file.symlink_metadata() {
+        Ok(_) => Err(CheckpointError::Exists { file: file.to_owned() }),
+        Err(_) => Ok(()),
     }
 }
 

@@ -1,5 +1,10 @@
 use super::*;
-use std::path::PathBuf;
+use crate::faulty::{Fault, Faulty};
+use std::fs;
+
+fn rules(rules: &[Rule]) -> ConvertOptions {
+    rules.iter().cloned().fold(ConvertOptions::new(), ConvertOptions::rule)
+}
 
 /// Three tensors: `a.w` f32 [2], `a.n` i32 [1], `b.w` f64 [1].
 fn written(directory: &Path) -> PathBuf {
@@ -28,7 +33,7 @@ fn as_it_is_everything_comes_along_and_gets_checksums() {
     let directory = tempfile::tempdir().unwrap();
     let source = Checkpoint::open(written(directory.path())).unwrap();
     let out = directory.path().join("out.safetensors");
-    let converted = source.convert(&out, &[], None).unwrap();
+    let converted = source.convert(&out, &ConvertOptions::new()).unwrap();
     assert_eq!((converted.tensors, converted.bytes, converted.cast), (3, 20, 0));
     assert!(!converted.description_left_out);
     let copy = Checkpoint::open(&out).unwrap();
@@ -42,7 +47,7 @@ fn as_it_is_everything_comes_along_and_gets_checksums() {
         assert_eq!(bytes(&copy, &tensor.name), bytes(&source, &tensor.name));
     }
     // Into itself, too: the open file stays what it was.
-    source.convert(source.file(), &[], None).unwrap();
+    source.convert(source.file(), &ConvertOptions::new()).unwrap();
     assert!(Checkpoint::open(source.file()).unwrap().verify().checksums);
 }
 
@@ -56,8 +61,8 @@ fn names_and_floats_change_and_descriptions_go() {
         (FloatDType::F16, vec![0, 0x3e], vec![0x66, 0x2e]),
         (FloatDType::Bf16, vec![0xc0, 0x3f], vec![0xcd, 0x3d]),
     ] {
-        let rules = [Rule::Separator { from: '.', to: '/' }];
-        let converted = source.convert(&out, &rules, Some(to)).unwrap();
+        let options = rules(&[Rule::Separator { from: '.', to: '/' }]).floats(to);
+        let converted = source.convert(&out, &options).unwrap();
         assert!(converted.description_left_out);
         let copy = Checkpoint::open(&out).unwrap();
         assert!(copy.verify().is_whole());
@@ -67,7 +72,7 @@ fn names_and_floats_change_and_descriptions_go() {
         assert_eq!(bytes(&copy, "a/n"), (-7i32).to_le_bytes());
         assert_eq!(copy.tensor("b/w").unwrap().dtype, to.file());
     }
-    let converted = source.convert(&out, &[Rule::Only("a.*".into())], None).unwrap();
+    let converted = source.convert(&out, &rules(&[Rule::Only("a.*".into())])).unwrap();
     assert_eq!((converted.tensors, converted.left_out), (2, 1));
 }
 
@@ -78,14 +83,17 @@ fn what_cannot_be_meant_is_refused_before_anything_is_written() {
     let out = directory.path().join("out.safetensors");
     let rename = |from: &str, to: &str| Rule::Rename { from: from.into(), to: to.into() };
     for (rule, problem) in [
-        (Rule::Transpose("**".into()), "about values"),
+        (Rule::Transpose("**".into()), "`.transpose(\"**\")` touches no matrix"),
+        (Rule::Cast("**".into()), "say the dtype of all floats"),
+        (Rule::Reshape("a.w".into()), "shapes of variables"),
+        (Rule::ResizeRows { glob: "a.w".into(), seed: 1 }, "shapes of variables"),
         (rename("c", "d"), "touches no name"),
         (rename("a.w", "b.w"), "two tensors would get the name `b.w`"),
         (Rule::Ignore("**".into()), "no tensor would be written"),
         (Rule::Only("[".into()), "cannot be applied"),
         (rename("a.w", "__metadata__"), "reserved"),
     ] {
-        let error = source.convert(&out, &[rule], None).unwrap_err().to_string();
+        let error = source.convert(&out, &rules(&[rule])).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
     assert!(!out.exists());
@@ -104,12 +112,161 @@ fn many_pieces_make_up_a_tensor() {
     std::fs::write(&file, all).unwrap();
     let out = directory.path().join("out.safetensors");
     let source = Checkpoint::open(&file).unwrap();
-    source.convert(&out, &[], Some(FloatDType::Bf16)).unwrap();
+    source.convert(&out, &ConvertOptions::new().floats(FloatDType::Bf16)).unwrap();
     let copy = Checkpoint::open(&out).unwrap();
     assert!(copy.verify().is_whole());
     let mut into = vec![0; 2 * n];
     assert_eq!(copy.reader("a").unwrap().read(&mut into).unwrap(), 2 * n);
     for (i, bytes) in into.chunks(2).enumerate() {
         assert_eq!(bytes, bf16::from_f32(i as f32).to_le_bytes());
+    }
+}
+
+/// All tensors, with their bytes.
+fn all(checkpoint: &Checkpoint) -> BTreeMap<String, (FileDType, Shape, Vec<u8>)> {
+    let one = |tensor: &TensorEntry| {
+        let mut value = vec![0; tensor.bytes() as usize];
+        let mut reader = checkpoint.reader(&tensor.name).unwrap();
+        let mut at = 0;
+        while at < value.len() {
+            at += reader.read(&mut value[at..]).unwrap();
+        }
+        (tensor.name.clone(), (tensor.dtype, tensor.shape.clone(), value))
+    };
+    checkpoint.tensors().iter().map(one).collect()
+}
+
+/// A matrix of bytes, `u8 [rows, columns]`, `u32 [3, 2]` and a vector.
+fn matrices(directory: &Path, rows: usize, columns: usize) -> PathBuf {
+    let file = directory.join("in.safetensors");
+    let (n, m) = (24, 24 + rows * columns);
+    let header = format!(
+        r#"{{"__metadata__":{{"warmstart.graph":"{{}}"}},
+            "w":{{"dtype":"U32","shape":[3,2],"data_offsets":[0,{n}]}},
+            "m":{{"dtype":"U8","shape":[{rows},{columns}],"data_offsets":[{n},{m}]}},
+            "v":{{"dtype":"U8","shape":[3],"data_offsets":[{m},{}]}}}}"#,
+        m + 3
+    );
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    (0..6u32).for_each(|i| bytes.extend_from_slice(&i.to_le_bytes()));
+    (0..rows * columns).for_each(|i| bytes.push((i % 251) as u8));
+    bytes.extend_from_slice(&[7, 8, 9]);
+    fs::write(&file, bytes).unwrap();
+    file
+}
+
+#[test]
+fn matrices_are_transposed_in_blocks_of_any_shape() {
+    // With the small blocks of tests: one pass, several of a few columns, and columns in parts.
+    for (rows, columns) in [(0, 3), (3, 0), (1, 1), (5, 3), (20, 17), (3, 300), (150, 2), (64, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let source = Checkpoint::open(matrices(directory.path(), rows, columns)).unwrap();
+        let out = directory.path().join("out.safetensors");
+        let options = rules(&[Rule::Transpose("**".into())]);
+        let converted = source.convert(&out, &options).unwrap();
+        assert_eq!((converted.transposed, converted.description_left_out), (2, true));
+        let copy = Checkpoint::open(&out).unwrap();
+        assert!(copy.verify().is_whole());
+        let (before, after) = (all(&source), all(&copy));
+        assert_eq!(before["v"], after["v"]);
+        let expected: Vec<u8> = (0..columns)
+            .flat_map(|column| (0..rows).map(move |row| ((row * columns + column) % 251) as u8))
+            .collect();
+        assert_eq!(after["m"], (FileDType::U8, Shape::from([columns, rows]), expected));
+        let expected = [0u32, 2, 4, 1, 3, 5].map(u32::to_le_bytes).concat();
+        assert_eq!(after["w"], (FileDType::U32, Shape::from([2, 3]), expected));
+        // Twice is as it was.
+        let twice = directory.path().join("twice.safetensors");
+        copy.convert(&twice, &options).unwrap();
+        assert_eq!(all(&Checkpoint::open(&twice).unwrap()), before);
+    }
+}
+
+#[test]
+fn several_files_hold_the_same_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Checkpoint::open(matrices(directory.path(), 10, 4)).unwrap();
+    let folder = directory.path().join("out");
+    fs::create_dir(&folder).unwrap();
+    let out = folder.join("model.safetensors");
+    let convert =
+        |most: u64| source.convert(&out, &ConvertOptions::new().max_shard_bytes(most)).unwrap();
+    // Whatever fits into one file is one.
+    let converted = convert(67);
+    assert_eq!((&converted.files[..], converted.index), (&[out.clone()][..], None));
+    // 24, 40 and 3 bytes; the single file gives way.
+    let converted = convert(43);
+    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    assert_eq!(converted.files, names.map(|name| folder.join(name)));
+    let index = folder.join("model.safetensors.index.json");
+    assert_eq!(converted.index.as_ref(), Some(&index));
+    assert!(!out.exists() && converted.left_behind.is_empty());
+    let text: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    assert_eq!(text["metadata"]["total_size"], 67);
+    assert_eq!(text["weight_map"]["w"], names[0]);
+    assert_eq!(text["weight_map"]["v"], names[1]);
+    for path in [&index, &folder] {
+        let copy = Checkpoint::open(path).unwrap();
+        assert_eq!((all(&copy), copy.metadata().graph()), (all(&source), Some("{}")));
+        let found = copy.verify();
+        assert!(found.is_whole() && found.checksums);
+    }
+    // A tensor that is larger than a file may be has one for itself.
+    let converted = convert(1);
+    assert_eq!(converted.files.len(), 3);
+    assert_eq!(converted.left_behind, names.map(|name| folder.join(name)));
+    assert_eq!(all(&Checkpoint::open(&folder).unwrap()), all(&source));
+    // What is read is not written over, and what exists may be kept.
+    let copy = Checkpoint::open(&index).unwrap();
+    let options = ConvertOptions::new().max_shard_bytes(1);
+    let error = copy.convert(&out, &options).unwrap_err();
+    assert!(error.to_string().contains("is being read"), "{error}");
+    let error = copy.convert(&converted.files[0], &ConvertOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("is being read"), "{error}");
+    let error = source.convert(&out, &options.keep_existing()).unwrap_err();
+    assert!(matches!(error, CheckpointError::Exists { .. }), "{error}");
+    let error = source.convert(folder.join("model"), &ConvertOptions::new().max_shard_bytes(1));
+    assert!(error.unwrap_err().to_string().contains("such as `model.safetensors`"));
+    assert_eq!(all(&Checkpoint::open(&folder).unwrap()), all(&source));
+}
+
+#[test]
+fn whatever_fails_an_index_names_whole_files_of_one_checkpoint() {
+    let read = tempfile::tempdir().unwrap();
+    let source = Checkpoint::open(matrices(read.path(), 10, 4)).unwrap();
+    let options = ConvertOptions::new().max_shard_bytes(1);
+    let new = all(&source);
+    // Before it there is nothing, another checkpoint in as many files, one in fewer, or one file.
+    for before in [None, Some(1), Some(43), Some(67)] {
+        let mut struck = 0;
+        for operation in 0.. {
+            let directory = tempfile::tempdir().unwrap();
+            let out = directory.path().join("model.safetensors");
+            let mut old = None;
+            if let Some(most) = before {
+                let transposed = rules(&[Rule::Transpose("**".into())]).max_shard_bytes(most);
+                source.convert(&out, &transposed).unwrap();
+                old = Some(all(&Checkpoint::open(directory.path()).unwrap()));
+            }
+            let faulty = Faulty::at(operation, Fault::Error(std::io::ErrorKind::Other));
+            let written = source.convert_on(&faulty, &out, &options);
+            let case = format!("{before:?}, {operation}: {written:?}");
+            match Checkpoint::open(directory.path()) {
+                Ok(found) => {
+                    let found = all(&found);
+                    assert!(found == new || Some(&found) == old.as_ref(), "{case}");
+                    assert!(written.is_err() || found == new, "{case}");
+                }
+                Err(CheckpointError::NoCheckpoint { .. }) => assert!(written.is_err(), "{case}"),
+                Err(error) => panic!("{case}: {error}"),
+            }
+            if !faulty.struck() {
+                assert!(written.is_ok(), "{case}");
+                break;
+            }
+            struck += usize::from(written.is_err());
+        }
+        assert!(struck > 10, "{before:?}: {struck}");
     }
 }

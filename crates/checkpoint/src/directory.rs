@@ -7,6 +7,7 @@
 //! ten thousand names takes some tens of milliseconds, and then one header is read. So a pointer
 //! file of another program is neither written nor read, and cannot mislead.
 
+use crate::checkpoint::Checkpoint;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::retention::Better;
@@ -109,6 +110,33 @@ pub fn latest(directory: impl AsRef<Path>) -> Result<Option<Latest>, CheckpointE
     Ok(opened.map(|(file, step, damaged)| Latest { step, path: file.path, damaged }))
 }
 
+/// As [`latest`], of those whose weights are as they were saved, too: they are read, and held
+/// against their checksums. Newer checkpoints with damaged weights are listed in the answer.
+///
+/// # Errors
+/// As [`latest`], and [`CheckpointError::Read`] if weights cannot be read for another reason than
+/// damage.
+pub fn latest_verified(directory: impl AsRef<Path>) -> Result<Option<Latest>, CheckpointError> {
+    let mut search = Search::new(directory.as_ref())?;
+    while let Some((file, step)) = search.next()? {
+        let path = file.path.clone();
+        match damage_of(file)? {
+            Some(error) => search.damaged.push(Damaged { path, error }),
+            None => return Ok(Some(Latest { step, path, damaged: search.damaged })),
+        }
+    }
+    search.nothing()
+}
+
+/// Reads the weights; says what is wrong with them, if something is.
+fn damage_of(file: OpenFile) -> Result<Option<CheckpointError>, CheckpointError> {
+    let found = Checkpoint::found(file, Vec::new()).verify();
+    match found.damaged.into_iter().next() {
+        Some(error) if !is_damage(&error) => Err(error),
+        damage => Ok(damage),
+    }
+}
+
 /// The newest whole checkpoint, opened, with its step and the damaged ones that are newer.
 pub(crate) fn open_latest(
     directory: &Path,
@@ -183,7 +211,29 @@ pub fn best(
     metric: &str,
     better: Better,
 ) -> Result<Option<Best>, CheckpointError> {
-    let mut search = Search::new(directory.as_ref())?;
+    best_of(directory.as_ref(), metric, better, false)
+}
+
+/// As [`best`], of those whose weights are as they were saved, too: those of the best are read, and
+/// held against their checksums, and where they are damaged those of the next best.
+///
+/// # Errors
+/// As [`latest_verified`]; [`CheckpointError::AllDamaged`] if all that have the metric are damaged.
+pub fn best_verified(
+    directory: impl AsRef<Path>,
+    metric: &str,
+    better: Better,
+) -> Result<Option<Best>, CheckpointError> {
+    best_of(directory.as_ref(), metric, better, true)
+}
+
+fn best_of(
+    directory: &Path,
+    metric: &str,
+    better: Better,
+    verify: bool,
+) -> Result<Option<Best>, CheckpointError> {
+    let mut search = Search::new(directory)?;
     let mut whole: HashMap<u64, (PathBuf, Option<f64>)> = HashMap::new();
     while let Some((file, step)) = search.next()? {
         whole.insert(step, (file.path, file.metadata.metric(metric)));
@@ -192,9 +242,23 @@ pub fn best(
         return search.nothing();
     }
     let values = whole.iter().filter_map(|(&step, (_, value))| Some(((*value)?, step)));
-    let Some((value, step)) = better.rank(values).pop() else { return Ok(None) };
-    let damaged = search.damaged;
-    Ok(whole.remove(&step).map(|(path, _)| Best { step, path, value, damaged }))
+    let mut ranked = better.rank(values);
+    let any = !ranked.is_empty();
+    while let Some((value, step)) = ranked.pop() {
+        let Some((path, _)) = whole.remove(&step) else { continue };
+        let damage = match verify {
+            true => damage_of(OpenFile::open(&path)?)?,
+            false => None,
+        };
+        match damage {
+            Some(error) => search.damaged.push(Damaged { path, error }),
+            None => return Ok(Some(Best { step, path, value, damaged: search.damaged })),
+        }
+    }
+    match any {
+        true => search.nothing(),
+        false => Ok(None),
+    }
 }
 
 /// Whether a failure says that the file is not the whole checkpoint that was saved, and not that

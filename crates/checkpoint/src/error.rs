@@ -1,6 +1,7 @@
 //! Everything that can go wrong between a file and a variable.
 
 use crate::report::RestoreReport;
+use crate::rules::Rule;
 use crate::safetensors::FormatError;
 use crate::sums::Checksum;
 use std::io;
@@ -26,10 +27,12 @@ pub enum CheckpointError {
         directory: PathBuf,
     },
     /// The directory holds no checkpoint.
-    #[error("the directory `{}` holds no checkpoint: those of a run are named `step-<n>.safetensors`, others `model.safetensors` or `<name>.safetensors.index.json`; name a file, or save into it first", .directory.display())]
+    #[error("the directory `{}` holds no checkpoint{}", .directory.display(), instead_of_directory(.directory, .files))]
     NoCheckpoint {
         /// The directory.
         directory: PathBuf,
+        /// Files in it that may be checkpoints, but have names of which none is looked for.
+        files: Vec<PathBuf>,
     },
     /// The directory holds checkpoints of which none is the newest.
     #[error("the directory `{}` holds several checkpoints, and nothing says which is meant: name one of {}", .directory.display(), quoted(.names))]
@@ -242,6 +245,22 @@ pub enum CheckpointError {
         /// Why.
         problem: String,
     },
+    /// A rule cannot be followed where a checkpoint is written anew.
+    #[error("cannot convert into `{}`: `{rule}` {problem}. Nothing was written", .file.display())]
+    ConvertRule {
+        /// The file that would have been written.
+        file: PathBuf,
+        /// The rule.
+        rule: Rule,
+        /// What is wrong with it, as the rest of a sentence.
+        problem: String,
+    },
+    /// A file exists that was not to be replaced.
+    #[error("`{}` exists. Nothing was written: choose another name", .file.display())]
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
     /// A save in the background failed after it had been asked for.
     #[error("saving `{}` in the background failed: {source}", .file.display())]
     Background {
@@ -303,6 +322,19 @@ fn instead(older: &Option<PathBuf>) -> String {
     match older {
         Some(older) => format!("Restore the checkpoint before it, `{}`", older.display()),
         None => "Restore another checkpoint, or copy the file again".to_owned(),
+    }
+}
+
+/// What to open in place of a directory in which nothing was looked for by name.
+fn instead_of_directory(directory: &Path, files: &[PathBuf]) -> String {
+    let names = "those of a run are named `step-<n>.safetensors`, others `model.safetensors` or \
+        `<name>.safetensors.index.json`";
+    match files {
+        [] => format!(": {names}; name a file, or save into it first"),
+        files => {
+            let paths: Vec<PathBuf> = files.iter().map(|file| directory.join(file)).collect();
+            format!(" of a name that is looked for ({names}): name the file, {}", quoted(&paths))
+        }
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) const TIME: &str = "warmstart.time";
 pub(crate) const METRIC: &str = "warmstart.metric.";
 pub(crate) const OPTIMIZER: &str = "warmstart.optimizer";
 pub(crate) const CHECKSUMS: &str = "warmstart.checksums";
+pub(crate) const RULES: &str = "warmstart.rules";
 
 /// The strings of a checkpoint, read.
 #[derive(Clone, Debug)]
@@ -104,6 +105,12 @@ impl Metadata {
     /// The optimizer's settings, in the form that was given when saving.
     pub fn optimizer(&self) -> Option<&str> {
         self.entries.get(OPTIMIZER).map(String::as_str)
+    }
+
+    /// The rules of restoring that whoever saved it follows with checkpoints of others, as code, a
+    /// line for each: [`SaveOptions::rules`](crate::SaveOptions::rules).
+    pub fn rules(&self) -> Option<&str> {
+        self.entries.get(RULES).map(String::as_str)
     }
 
     /// The variables that were saved, with initializers and roles.

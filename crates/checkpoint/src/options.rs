@@ -70,6 +70,11 @@ impl RestoreOptions {
         RestoreOptions { skip_checksums: self.skip_checksums, ..RestoreOptions::default() }
     }
 
+    /// The same without rules; what is allowed stays.
+    pub fn without_rules(&self) -> RestoreOptions {
+        RestoreOptions { rules: Vec::new(), ..self.clone() }
+    }
+
     /// The rules, in the order in which they are applied.
     pub fn rules(&self) -> &[Rule] {
         &self.rules

@@ -1,14 +1,14 @@
-//! How a [`RestoreReport`] is told: what happens, what is wrong, and the line that mends it.
+//! How a [`RestoreReport`] is told: what happens to which variable. What is wrong and what mends it
+//! is told in `report_advice.rs`.
 
 use crate::collapse::{Line, collapse};
-use crate::infer::Suggestion;
 use crate::matching::{Change, Outcome};
 use crate::report::{RestoreReport, VariableOutcome};
-use crate::rules::{Rule, RuleUse};
 use crate::tensor::{FileDType, TensorEntry, human_bytes};
+use crate::wording::{InCode, Wording, rule_text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use warmstart_graph::{GLOBAL_STEP, Role, Shape, Variable};
+use warmstart_graph::{Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
 const LISTED: usize = 20;
@@ -35,13 +35,13 @@ impl Section {
 }
 
 impl RestoreReport {
-    fn sections(&self) -> Vec<Section> {
+    fn sections(&self, words: &dyn Wording) -> Vec<Section> {
         let rules = self.rules.iter().map(|used| {
             let touched = match &used.problem {
                 Some(_) => "cannot be applied".to_owned(),
                 None => counted(used.touched, "name", "names"),
             };
-            (used.rule.to_string(), touched)
+            (rule_text(words, &used.rule), touched)
         });
         let missing: Vec<&Variable> = self.missing().collect();
         let ignored = self.ignored().map(|v| (v.name.clone(), format!("{} {}", v.dtype, v.shape)));
@@ -148,258 +148,44 @@ impl RestoreReport {
         lines.extend(slots.lines());
         lines
     }
-
-    fn notes(&self) -> Vec<String> {
-        let mut notes = self.damaged.clone();
-        let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        let mut output_suffix = false;
-        let mut initializers = Vec::new();
-        for VariableOutcome { variable, outcome } in &self.variables {
-            let Outcome::Restored { tensor, .. } = outcome else { continue };
-            served.entry(tensor).or_default().push(&variable.name);
-            let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
-            output_suffix |= *tensor != variable.name && bare(tensor) == bare(&variable.name);
-            if let Some(saved) = self.saved.get(tensor)
-                && saved.initializer != variable.initializer
-            {
-                initializers.push((&variable.name, &variable.initializer, &saved.initializer));
-            }
-        }
-        if output_suffix {
-            notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
-        }
-        let shared = served.into_iter().filter(|(_, variables)| variables.len() > 1);
-        notes.extend(shared.map(|(tensor, variables)| {
-            let n = variables.len();
-            format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
-        }));
-        if let Some((name, declared, saved)) = initializers.first() {
-            let more = match initializers.len() - 1 {
-                0 => String::new(),
-                1 => "; so is one more".to_owned(),
-                n => format!("; so are {n} more"),
-            };
-            notes.push(format!(
-                "the restored values win over other initializers: `{name}` is declared with \
-                 {declared}, and began as {saved}{more}"
-            ));
-        }
-        if self.closes() && self.missing().next().is_some() {
-            notes.push(
-                "missing variables keep what they have; `session.initialize_missing(seed)` fills \
-                 those that have nothing"
-                    .to_owned(),
-            );
-        }
-        if self.closes() && self.mismatched().next().is_some() {
-            notes.push("variables of another shape in the file keep what they have".to_owned());
-        }
-        if self.closes() && !self.unexpected.is_empty() {
-            notes.push("unexpected tensors stay in the file".to_owned());
-        }
-        if self.closes() {
-            notes.extend(self.suggestion_lines());
-        }
-        notes
-    }
-
-    fn errors(&self) -> Vec<String> {
-        let mut errors = Vec::new();
-        for RuleUse { rule, touched, problem } in &self.rules {
-            match problem {
-                Some(problem) => {
-                    let problem = problem.replace('\n', " ");
-                    errors.push(format!("`{rule}` cannot be applied: {problem}."));
-                }
-                None if *touched == 0 => errors.push(format!("`{rule}` touches no name.")),
-                None => {}
-            }
-        }
-        let ambiguous = self.ambiguous().count();
-        if ambiguous > 0 {
-            let have = counted(ambiguous, "variable has", "variables have");
-            errors.push(format!("{have} several tensors in this checkpoint."));
-        }
-        let dtypes = |v: &&VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
-        let dtypes = self.variables.iter().filter(dtypes).count();
-        let mismatched = self.mismatched().count();
-        if dtypes > 0 || (mismatched > 0 && !self.allow_mismatched_shape) {
-            let have = counted(mismatched, "variable has", "variables have");
-            errors.push(format!("{have} another shape or dtype in this checkpoint."));
-        }
-        let missing = self.missing().count();
-        if missing > 0 && !self.allow_missing {
-            let have = counted(missing, "variable has", "variables have");
-            errors.push(format!("{have} no value in this checkpoint."));
-        }
-        if !self.unexpected.is_empty() && !self.allow_unexpected {
-            let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
-            errors.push(format!("{belong} to no variable."));
-        }
-        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
-            let all = counted(self.variables.len(), "variable", "variables");
-            errors.push(format!("this checkpoint has nothing for any of the {all}."));
-        }
-        if let Some(last) = errors.last_mut() {
-            last.push_str(" Nothing on the device was changed.");
-        }
-        errors
-    }
-
-    fn helps(&self) -> Vec<String> {
-        if self.closes() {
-            return Vec::new();
-        }
-        let mut helps = self.suggestion_lines();
-        if self.rules.iter().any(|used| used.touched == 0 && used.problem.is_none()) {
-            helps.push(
-                "rules about names are applied in order, each to the names that the one before \
-                 leaves; take away what does nothing"
-                    .to_owned(),
-            );
-        }
-        if self.ambiguous().next().is_some() {
-            helps.push("`.ignore(name)` before the rename leaves a tensor out".to_owned());
-        }
-        let dtypes = |v: &VariableOutcome| match v.outcome {
-            Outcome::DTypeMismatch { dtype, .. } => Some(dtype),
-            _ => None,
-        };
-        let quantized = |dtype: &FileDType| matches!(dtype, FileDType::Quantized(_));
-        if let Some(dtype) = self.variables.iter().filter_map(dtypes).find(quantized) {
-            let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
-            helps.push(format!("{dtype} {help}"));
-        }
-        if self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some()) {
-            helps.push(
-                "`.cast(\"**\")` casts whole numbers and floats to what the variables are"
-                    .to_owned(),
-            );
-        }
-        let shapes = |v: &VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
-        if self.variables.iter().any(shapes) && !self.allow_mismatched_shape {
-            helps.push(
-                "give the variables the shapes of the file, or train in a new directory, or leave \
-                 them as they are: `.allow_mismatched_shape()`; `.resize_rows(name, seed)` takes \
-                 the rows that both have"
-                    .to_owned(),
-            );
-        }
-        // Names that are merely close are of no use beside rules that were tried out.
-        let close = self.variables.iter().filter_map(|v| match &v.outcome {
-            // A slot of one optimizer is never another's, however close its name.
-            _ if matches!(v.variable.role, Role::Slot { .. }) => None,
-            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable.name, close)),
-            _ => None,
-        });
-        let wanted = self.suggestions.is_empty() && !self.allow_missing;
-        for (name, close) in close.take(5).filter(|_| wanted) {
-            let close = quoted(close, ", ");
-            helps.push(format!("close to `{name}` in this checkpoint: {close}"));
-        }
-        helps.extend(self.help_with_missing());
-        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
-            helps.push("leave the restore out if no variable is to be restored".to_owned());
-        }
-        if !self.unexpected.is_empty() && !self.allow_unexpected {
-            helps.push("`.allow_unexpected()` leaves such tensors in the file".to_owned());
-        }
-        helps
-    }
-
-    fn help_with_missing(&self) -> Option<String> {
-        let missing: Vec<&Variable> = self.missing().collect();
-        let restored = self.restored().count();
-        if missing.is_empty() || self.allow_missing || restored == 0 {
-            return None;
-        }
-        let optimizer = |role: &Role| match role {
-            Role::Slot { optimizer, .. } => Some(optimizer.clone()),
-            _ => None,
-        };
-        let wanted: BTreeSet<String> = missing.iter().filter_map(|v| optimizer(&v.role)).collect();
-        let left: BTreeSet<String> = self
-            .unexpected
-            .iter()
-            .filter_map(|t| optimizer(&self.saved.get(&t.name)?.role))
-            .collect();
-        let fill = "`session.initialize_missing(seed)`";
-        // Steps are counted only where there is an optimizer.
-        let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
-        if wanted.is_empty() || !missing.iter().all(slot) {
-            let others = counted(restored, "variable", "variables");
-            return Some(format!(
-                "`.allow_missing()` restores the other {others}; then {fill} fills those without \
-                 a value"
-            ));
-        }
-        let join = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
-        Some(if left.is_empty() {
-            format!(
-                "the checkpoint holds weights without the slots of {}, and training would restart \
-                 its moments: `.allow_missing()` and then {fill} say that this is meant",
-                join(wanted)
-            )
-        } else {
-            format!(
-                "the checkpoint was trained with {}, and this graph trains with {}: \
-                 `.allow_missing().allow_unexpected()` and then {fill} begin with the restored \
-                 weights and fresh slots",
-                join(left),
-                join(wanted)
-            )
-        })
-    }
-
-    fn suggestion_lines(&self) -> Vec<String> {
-        let lines = |suggestion: &Suggestion| {
-            let Suggestion { rules, restores, of, notes } = suggestion;
-            let subject = match rules.as_slice() {
-                [rule] => deed(rule),
-                many => format!("these {} rules together", many.len()),
-            };
-            let verb = if rules.len() == 1 { "restores" } else { "restore" };
-            let code: Vec<String> =
-                rules.iter().map(|rule| format!("\n          {rule}")).collect();
-            let notes: Vec<String> = notes.iter().map(|note| format!("\n      {note}")).collect();
-            format!("{subject} {verb} {restores} of {of}:{}{}", code.concat(), notes.concat())
-        };
-        match self.suggestions.as_slice() {
-            [] => Vec::new(),
-            [one] => vec![lines(one)],
-            many => {
-                let n = many.len();
-                let first = format!(
-                    "there are {n} ways to restore more, and nothing says which of them is meant:"
-                );
-                std::iter::once(first).chain(many.iter().map(lines)).collect()
-            }
-        }
-    }
-}
-
-/// What a rule does, as the subject of a sentence.
-fn deed(rule: &Rule) -> String {
-    match rule {
-        Rule::Rename { from, to } => format!("renaming `{from}` to `{to}`"),
-        Rule::RenameScope { from, to } if from.is_empty() => format!("adding scope `{to}`"),
-        Rule::RenameScope { from, to } if to.is_empty() => format!("taking away scope `{from}`"),
-        Rule::RenameScope { from, to } => format!("renaming scope `{from}` to `{to}`"),
-        Rule::RenameComponent { from, to } => format!("renaming `{from}` to `{to}` everywhere"),
-        Rule::StripPrefix(prefix) => format!("taking away the prefix `{prefix}`"),
-        Rule::AddPrefix(prefix) => format!("adding the prefix `{prefix}`"),
-        Rule::Separator { from, to } => format!("writing `{to}` for `{from}`"),
-        Rule::Transpose(glob) => format!("transposing `{glob}`"),
-        Rule::Cast(glob) => format!("casting `{glob}`"),
-        _ => "this rule".to_owned(),
-    }
 }
 
 impl fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let variables = counted(self.variables.len(), "variable", "variables");
-        write!(f, "restore {} → {variables}", self.file.display())?;
-        let sections = self.sections();
+        self.worded(&InCode).fmt(f)
+    }
+}
+
+impl RestoreReport {
+    /// The report in the words of whoever reads it: those of a command, where it is no program that
+    /// restores.
+    ///
+    /// ```
+    /// # use warmstart_checkpoint::{Checkpoint, InCode, RestoreOptions};
+    /// # let directory = tempfile::tempdir()?;
+    /// # let file = directory.path().join("empty.safetensors");
+    /// # std::fs::write(&file, *b"\x02\0\0\0\0\0\0\0{}")?;
+    /// let plan = Checkpoint::open(&file)?.plan_for(&[], &RestoreOptions::new());
+    /// assert_eq!(plan.worded(&InCode).to_string(), plan.to_string());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn worded<'a>(&'a self, words: &'a dyn Wording) -> impl fmt::Display + 'a {
+        Worded { report: self, words }
+    }
+}
+
+/// A report, and the words to tell it in.
+struct Worded<'a> {
+    report: &'a RestoreReport,
+    words: &'a dyn Wording,
+}
+
+impl fmt::Display for Worded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Worded { report, words } = self;
+        let variables = counted(report.variables.len(), "variable", "variables");
+        write!(f, "restore {} → {variables}", report.file.display())?;
+        let sections = report.sections(*words);
         let labels = sections.iter().map(|s| s.label.len()).max().unwrap_or(0).max(10) + 2;
         let counts = sections.iter().map(|s| s.count.to_string().len()).max().unwrap_or(1);
         // Groups of slots have no second column and may be longer than any name. Rules have columns
@@ -435,9 +221,9 @@ impl fmt::Display for RestoreReport {
         let prefixed = |prefix: &'static str, lines: Vec<String>| {
             lines.into_iter().map(move |line| format!("\n{prefix}: {line}"))
         };
-        prefixed("note", self.notes())
-            .chain(prefixed("error", self.errors()))
-            .chain(prefixed("help", self.helps()))
+        prefixed("note", report.notes(*words))
+            .chain(prefixed("error", report.errors(*words)))
+            .chain(prefixed("help", report.helps(*words)))
             .try_for_each(|line| f.write_str(&line))
     }
 }
@@ -489,7 +275,7 @@ impl<'a> Slots<'a> {
     }
 }
 
-fn quoted(names: &[impl AsRef<str>], between: &str) -> String {
+pub(crate) fn quoted(names: &[impl AsRef<str>], between: &str) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
     names.join(between)
 }

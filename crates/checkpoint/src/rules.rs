@@ -7,6 +7,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 use regex::Regex;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use warmstart_graph::Variable;
 
@@ -161,7 +162,8 @@ impl fmt::Display for Rule {
 pub struct RuleUse {
     /// The rule.
     pub rule: Rule,
-    /// How many names it changed, or, for a rule about choice or values, how many it matched.
+    /// How many names it changed, or, for a rule about choice or values, how many it matched; a
+    /// tensor and a variable of one name count once.
     pub touched: usize,
     /// Why the rule cannot be applied: its glob or regular expression is malformed.
     pub problem: Option<String>,
@@ -298,20 +300,25 @@ impl Applied<'_> {
 
     fn choose(&mut self, glob: &str, variables: &[&Variable], keep: bool) -> Result<usize, String> {
         let glob = matcher(glob)?;
-        let mut touched = 0;
+        // A tensor and the variable that it is the value of are one name to whoever reads of it.
+        let mut touched = HashSet::new();
         for names in &mut self.names {
             names.retain(|name| {
                 let matches = matches_name(&glob, name);
-                touched += usize::from(matches);
+                if matches {
+                    touched.insert(without_output(name).to_owned());
+                }
                 matches == keep
             });
         }
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
             let matches = matches_name(&glob, &variable.name);
-            touched += usize::from(matches);
+            if matches {
+                touched.insert(without_output(&variable.name).to_owned());
+            }
             allowed.ignored |= matches != keep;
         }
-        Ok(touched)
+        Ok(touched.len())
     }
 
     fn allow(

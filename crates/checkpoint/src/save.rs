@@ -5,9 +5,10 @@ use crate::checksums;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::metadata::{
-    CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, SEED, STEP, TIME, VARIABLES,
-    VERSION,
+    CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, RULES, SEED, STEP, TIME,
+    VARIABLES, VERSION,
 };
+use crate::rules::Rule;
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::storage::{Disk, Storage};
 use crate::sums::InOrder;
@@ -25,6 +26,7 @@ pub struct SaveOptions {
     seed: Option<u64>,
     graph: Option<String>,
     optimizer: Option<String>,
+    rules: Option<String>,
     time: Option<SystemTime>,
     metrics: BTreeMap<String, f64>,
     extra: BTreeMap<String, String>,
@@ -59,6 +61,14 @@ impl SaveOptions {
     /// The optimizer's settings, as text that their reader understands (JSON).
     pub fn optimizer(mut self, optimizer: impl Into<String>) -> SaveOptions {
         self.optimizer = Some(optimizer.into());
+        self
+    }
+
+    /// The rules of restoring that were followed, or would have been, when these values came from a
+    /// checkpoint of others. Whoever goes on from this one then knows not to follow them again.
+    pub fn rules(mut self, rules: &[Rule]) -> SaveOptions {
+        let lines: Vec<String> = rules.iter().map(Rule::to_string).collect();
+        self.rules = (!lines.is_empty()).then(|| lines.join("\n"));
         self
     }
 
@@ -200,6 +210,7 @@ fn contents(
     }
     put(GRAPH, options.graph.clone());
     put(OPTIMIZER, options.optimizer.clone());
+    put(RULES, options.rules.clone());
     let names = variables.iter().map(|variable| (variable.name.as_str(), 0));
     put(CHECKSUMS, Some(checksums::entry(names).map_err(unwritable)?));
     put(VARIABLES, Some(serde_json::to_string(variables).map_err(unwritable)?));

@@ -6,6 +6,7 @@ use crate::checkpoint::Checkpoint;
 use crate::directory::{self, Best, Latest, Search, is_damage, step_file_name, step_of};
 use crate::error::{CheckpointError, Damaged};
 use crate::options::RestoreOptions;
+use crate::plan::RestorePlan;
 use crate::report::RestoreReport;
 use crate::retention::{Better, KeepBest, Retention};
 use crate::save::{Contents, SaveOptions, Values, write};
@@ -170,13 +171,26 @@ impl Saver {
         session: &mut Session,
         options: &RestoreOptions,
     ) -> Result<Option<RestoredLatest>, CheckpointError> {
+        self.restore_latest_by(session, |checkpoint, session| Ok(checkpoint.plan(session, options)))
+    }
+
+    /// As [`Saver::restore_latest`], with a plan made for each checkpoint that is tried; an error of
+    /// it is the answer.
+    ///
+    /// # Errors
+    /// Those of [`Saver::restore_latest`], and whatever `plan` says.
+    pub fn restore_latest_by<E: From<CheckpointError>>(
+        &self,
+        session: &mut Session,
+        mut plan: impl FnMut(&Checkpoint, &Session) -> Result<RestorePlan, E>,
+    ) -> Result<Option<RestoredLatest>, E> {
         let Some(mut search) = if_there(Search::new(&self.directory).map(Some))? else {
             return Ok(None);
         };
         while let Some((file, step)) = search.next()? {
             let path = file.path.clone();
             let checkpoint = Checkpoint::found(file, mem::take(&mut search.damaged));
-            let restored = checkpoint.plan(session, options).restore(session);
+            let restored = plan(&checkpoint, session)?.restore(session);
             search.damaged = checkpoint.into_damaged();
             match restored {
                 Ok(report) => {
@@ -184,10 +198,10 @@ impl Saver {
                     return Ok(Some(RestoredLatest { step, report, damaged }));
                 }
                 Err(error) if is_damage(&error) => search.damaged.push(Damaged { path, error }),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
-        search.nothing()
+        Ok(search.nothing()?)
     }
 
     /// Saves all variables as the checkpoint of a step, then removes the checkpoints that no rule

@@ -10,8 +10,8 @@ use common::{bytes, check_expected, check_tensors, fixture, session, state, valu
 use std::fs;
 use std::path::PathBuf;
 use warmstart_checkpoint::{
-    ArchiveError, Checkpoint, CheckpointError, FileDType, FileKind, Format, FormatError,
-    PyTorchError, RestoreOptions,
+    ArchiveError, Checkpoint, CheckpointError, ConvertOptions, FileDType, FileKind, Format,
+    FormatError, PyTorchError, RestoreOptions,
 };
 use warmstart_graph::{DType, Variable};
 
@@ -115,7 +115,7 @@ fn a_model_restores_by_the_rules_that_its_plan_suggests() {
         assert_eq!(bytes(&session, name), wanted, "{name}");
     }
     let origin = session.variable("fc1/weight").unwrap().origin.to_string();
-    assert_eq!(origin, "restored (mlp.pt: fc1.weight)");
+    assert!(origin.ends_with("mlp.pt: fc1.weight)"), "{origin}");
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn views_of_one_storage_are_read_by_their_strides() {
     }
     assert!(checkpoint.verify().is_whole());
     let converted = path.with_file_name("converted.safetensors");
-    checkpoint.convert(&converted, &[], None).unwrap();
+    checkpoint.convert(&converted, &ConvertOptions::new()).unwrap();
     let converted = Checkpoint::open(&converted).unwrap();
     for (name, wanted) in &wanted {
         assert_eq!(&value(&converted, converted.tensor(name).unwrap()), wanted, "{name}");

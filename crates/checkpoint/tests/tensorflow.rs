@@ -317,6 +317,12 @@ fn files_beside_a_bundle_are_named() {
     let (source, message) = refused(&tensorflow("tf1_v1format").join("old.ckpt"));
     assert_eq!(source, FormatError::Recognised { kind: FileKind::TensorFlowV1 });
     assert!(message.contains("before 2016"), "{message}");
+    // Its folder, and the file that names it, say the same.
+    for path in [tensorflow("tf1_v1format"), tensorflow("tf1_v1format").join("checkpoint")] {
+        let (source, message) = refused(&path);
+        assert_eq!(source, FormatError::Recognised { kind: FileKind::TensorFlowV1 });
+        assert!(message.contains("old.ckpt") && message.contains("in Python"), "{message}");
+    }
     let (source, message) = refused(&tensorflow("tf1_linear").join("model.ckpt.meta"));
     assert_eq!(source, FormatError::Recognised { kind: FileKind::TensorFlowMeta });
     assert!(message.contains("holds no weights"), "{message}");

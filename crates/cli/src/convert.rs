@@ -2,41 +2,50 @@
 
 use crate::Answer;
 use crate::error::Failure;
-use crate::flags::{RuleFlags, is_about_values};
+use crate::flags::{RuleFlags, is_about_variables};
 use crate::text::{self, counted};
 use clap::ValueEnum;
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, FloatDType};
+use std::path::{Path, PathBuf};
+use warmstart_checkpoint::{Checkpoint, ConvertOptions, FloatDType};
 
-/// Write a checkpoint anew: under other names, with floats of another dtype, or only a part of it
+/// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
 ///
-/// Writes one safetensors file with checksums; it is whole, or not there. Memory is that of a piece
-/// of one tensor. Graph and optimizer come along only if all tensors keep names and dtypes.
+/// Writes safetensors with checksums: one file, which is whole or not there, or several and their
+/// index, which is written last. Memory is that of a piece of one tensor; of a matrix that is
+/// transposed, 64 MiB at most. Graph and optimizer come along only if all tensors keep names, dtypes
+/// and shapes.
 ///
-/// Takes rules about names and about which tensors take part, and none about values. In FROM=TO a
-/// backslash before `=`, `,` or a backslash takes it as it is.
+/// Takes rules about names and about which tensors take part, and --transpose; those that go by the
+/// shapes of a model's variables are for restoring. In FROM=TO a backslash before `=`, `,` or a
+/// backslash takes it as it is. A file of rules is as for `plan`; what it allows means nothing here.
 #[derive(clap::Args)]
 // Hidden, not unknown: whoever gives one is told why not.
-#[command(mut_args(|arg| { let hide = is_about_values(arg.get_id().as_str()); arg.hide(hide) }))]
+#[command(mut_args(|arg| { let hide = is_about_variables(arg.get_id().as_str()); arg.hide(hide) }))]
 #[command(after_help = "\
 Examples:
   warmstart convert runs/digits small.safetensors --only 'fc*/{weight,bias}' --dtype bf16
-  warmstart convert pytorch.safetensors mine.safetensors --strip-prefix module. --separator .=/
+  warmstart convert pytorch.pt mine.safetensors --strip-prefix module. --separator .=/ \\
+      --transpose '**/weight'
+  warmstart convert large.gguf out/model.safetensors --max-shard-size 2GiB
 
 Exit codes: 0 written, 2 error; then OUT is as it was")]
 pub struct Arguments {
     /// A file, or a directory, which opens its newest whole checkpoint
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// The file to write
+    /// The file to write, NAME.safetensors
     #[arg(value_name = "OUT")]
     output: PathBuf,
     /// The dtype of all floats, rounded to the nearest; whole numbers stay what they are
     #[arg(long)]
     dtype: Option<Floats>,
-    /// Replace OUT if it exists
+    /// Write NAME-00001-of-00003.safetensors and so on, and NAME.safetensors.index.json, where the
+    /// tensors take more than SIZE: 500MB, 2GiB; a tensor that alone takes more has its own file
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_shard_size: Option<u64>,
+    /// Replace OUT, and whatever else is to be written, if it exists
     #[arg(long)]
     force: bool,
     /// Print JSON
@@ -64,33 +73,56 @@ impl From<Floats> for FloatDType {
 }
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
-    let checkpoint = Checkpoint::open(&arguments.input)?;
     let file = &arguments.output;
-    if file.is_file() && !arguments.force {
-        return Err(Failure::new(format!("`{}` exists; nothing was written", file.display()))
-            .help("choose another name, or replace it: --force"));
+    check_name(file)?;
+    let (rules, _) = arguments.rules.read()?;
+    let mut options = rules.into_iter().fold(ConvertOptions::new(), ConvertOptions::rule);
+    if let Some(floats) = arguments.dtype {
+        options = options.floats(floats.into());
     }
-    let (rules, floats) = (&arguments.rules.rules, arguments.dtype.map(FloatDType::from));
-    let written = checkpoint.convert(file, rules, floats)?;
+    if let Some(size) = arguments.max_shard_size {
+        options = options.max_shard_bytes(size);
+    }
+    if !arguments.force {
+        options = options.keep_existing();
+    }
+    let checkpoint = Checkpoint::open(&arguments.input)?;
+    let written = checkpoint.convert(file, &options)?;
+    let paths = |files: &[PathBuf]| -> Vec<String> {
+        files.iter().map(|file| file.display().to_string()).collect()
+    };
+    let file = written.index.as_ref().unwrap_or(file).display();
     if arguments.json {
         let value = json!({
             "from": checkpoint.file().display().to_string(),
-            "file": file.display().to_string(),
+            "file": file.to_string(),
+            "files": paths(&written.files),
             "tensors": written.tensors,
             "bytes": written.bytes,
             "cast": written.cast,
+            "transposed": written.transposed,
             "left_out": written.left_out,
             "description_left_out": written.description_left_out,
+            "left_behind": paths(&written.left_behind),
         });
         text::print_json(out, &value)?;
         return Ok(Answer::Yes);
     }
     let (tensors, bytes) = (counted(written.tensors, "tensor"), text::bytes(written.bytes));
-    let mut line = format!("wrote {}: {tensors}, {bytes}", file.display());
-    for (n, what) in [(written.cast, "cast"), (written.left_out, "left out")] {
+    let mut line = format!("wrote {file}: {tensors}, {bytes}");
+    for (n, what) in
+        [(written.cast, "cast"), (written.transposed, "transposed"), (written.left_out, "left out")]
+    {
         if n > 0 {
             line.push_str(&format!(", {n} {what}"));
         }
+    }
+    if let (Some(first), Some(last), Some(_)) =
+        (written.files.first(), written.files.last(), &written.index)
+    {
+        let count = counted(written.files.len(), "file");
+        let (first, last) = (first.display(), last.display());
+        line.push_str(&format!(", in {count}:\n  {first}\n  … {last}"));
     }
     writeln!(out, "{line}")?;
     if written.description_left_out {
@@ -99,5 +131,75 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "note: without graph and optimizer, which speak of the tensors as they were"
         )?;
     }
+    if !written.left_behind.is_empty() {
+        let left = paths(&written.left_behind).join(", ");
+        writeln!(out, "note: of an earlier conversion, and no longer part of it: {left}")?;
+    }
     Ok(Answer::Yes)
+}
+
+/// Refuses names by which nobody would look for safetensors.
+fn check_name(file: &Path) -> Result<(), Failure> {
+    if file.extension().is_some_and(|extension| extension == "safetensors") {
+        return Ok(());
+    }
+    let shown = file.display();
+    if file.is_dir() || file.file_name().is_none() {
+        let name = file.join("model.safetensors");
+        return Err(Failure::new(format!("`{shown}` is a directory; nothing was written"))
+            .help(format!("give a file's name in it, such as `{}`", name.display())));
+    }
+    let name = file.with_extension("safetensors");
+    Err(Failure::new(format!("safetensors is what is written, and `{shown}` is no name of it"))
+        .help(format!("call it `{}`", name.display())))
+}
+
+/// A size such as `2GiB`, `500MB` or `1024`.
+fn size(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 10] = [
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("TiB", 1 << 40),
+        ("KB", 1_000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("TB", 1_000_000_000_000),
+        ("B", 1),
+        ("", 1),
+    ];
+    let wrong = || "a size is a number and a unit, such as 500MB, 2GiB or 1.5GB".to_owned();
+    let lower = text.to_ascii_lowercase();
+    let of = |(unit, bytes): &(&str, u64)| {
+        lower.strip_suffix(&unit.to_ascii_lowercase()).map(|number| (number.trim(), *bytes))
+    };
+    let (number, unit) = UNITS.iter().find_map(of).ok_or_else(wrong)?;
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * unit as f64;
+    match bytes >= 1.0 && bytes < u64::MAX as f64 {
+        true => Ok(bytes as u64),
+        false => Err("give at least one byte, and fewer than 2^64".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("1024", 1024),
+            ("7B", 7),
+            ("500MB", 500_000_000),
+            ("2GiB", 2 << 30),
+            ("1.5 kib", 1536),
+            ("5gb", 5_000_000_000),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MB", "0", "0.1", "-1MB", "2XB", "1e30", "inf", "nan"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
 }

@@ -25,13 +25,18 @@ pub struct Arguments {
     json: bool,
 }
 
-const FEATURES: [(&str, Features); 3] = [
+const FEATURES: [(&str, Features); 4] = [
     ("f16", Features::SHADER_F16),
     ("subgroups", Features::SUBGROUP),
     ("timestamps", Features::TIMESTAMP_QUERY),
+    ("cooperative matrices", Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
 ];
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    // Before anything is listed that was not asked for.
+    if let Err(error @ GpuError::UnknownBackend { .. }) = Gpu::new() {
+        return Err(error.into());
+    }
     let opened: Vec<(AdapterSummary, Result<Gpu, GpuError>)> = Gpu::adapters()
         .into_iter()
         .map(|summary| {
@@ -88,7 +93,7 @@ fn print(
     };
     line("memory", memory_name(gpu.memory()).to_owned())?;
     line("restore", restore_path(gpu.memory()).to_owned())?;
-    let has = |&&(_, feature): &&(&str, Features)| gpu.features().contains(feature);
+    let has = |&&(_, feature): &&(&str, Features)| summary.features.contains(feature);
     let (has, lacks): (Vec<_>, Vec<_>) = FEATURES.iter().partition(has);
     let names = |of: &[&(&str, Features)]| match of {
         [] => "nothing".to_owned(),
@@ -134,7 +139,7 @@ fn json_of(summary: &AdapterSummary, gpu: &Result<Gpu, GpuError>) -> Value {
         MemoryKind::Staged => "staged",
     });
     for (name, feature) in FEATURES {
-        value[name] = json!(gpu.features().contains(feature));
+        value[name.replace(' ', "_")] = json!(summary.features.contains(feature));
     }
     value["limits"] = json!({
         "max_buffer_size": limits.max_buffer_size,

@@ -6,24 +6,30 @@ use crate::error::Failure;
 use crate::flags::flag_of;
 use crate::graph::variable_of;
 use crate::plan::print_flags;
+use crate::rules::{self, toml_of};
 use crate::text::{self, GOOD, HEADING, counted, styled};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, CheckpointError, RestoreOptions, Suggestion, TensorEntry};
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
+    TensorEntry,
+};
 
 /// Compare two checkpoints
 ///
 /// Compares names, shapes and dtypes, and with --values every element. Where names differ, rules
-/// that make those of A the names of B are suggested, as flags of `plan` and `convert`. What rides beside the tensors, such as the
-/// step, is not compared.
+/// that make those of A the names of B are suggested, as flags of `plan` and `convert`, and for a
+/// file that --rules takes: under it A is compared as a restore would take it into B. What rides
+/// beside the tensors, such as the step, is not compared.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   warmstart diff step-500.safetensors step-1000.safetensors --values
   warmstart diff pytorch.safetensors runs/mine
+  warmstart diff pytorch.safetensors runs/mine --rules rules.toml --values
 
-The relative difference is that of two elements divided by the larger of them. NaN equals NaN.
+A file of rules says `rules = [{ strip_prefix = \"module.\" }, { transpose = \"**/weight\" }]`. The relative difference is that of two elements divided by the larger of them. NaN equals NaN.
 
 Exit codes: 0 the same, 1 different, 2 error")]
 pub struct Arguments {
@@ -34,6 +40,9 @@ pub struct Arguments {
     /// Compare the values of tensors of the same name and shape
     #[arg(long)]
     values: bool,
+    /// Rules that make A what B is, as a TOML file
+    #[arg(long, value_name = "FILE.toml")]
+    rules: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,20 +51,26 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let a = Checkpoint::open(&arguments.a)?;
     let b = Checkpoint::open(&arguments.b)?;
-    let only_a = only(&a, &b);
-    let only_b = only(&b, &a);
-    let both: Vec<(&TensorEntry, &TensorEntry)> =
-        a.tensors().iter().filter_map(|of_a| Some((of_a, b.tensor(&of_a.name)?))).collect();
+    let rules = match &arguments.rules {
+        Some(file) => rules::read(file)?.rules.into_iter().map(Rule::from).collect(),
+        None => Vec::new(),
+    };
+    let Pairs { both, only_first: only_a, only_second: only_b, rules: uses, .. } =
+        a.pairs(&b, &rules);
+    check(&uses)?;
     let kinds: Vec<_> =
-        both.iter().filter(|(a, b)| a.dtype != b.dtype || a.shape != b.shape).copied().collect();
+        both.iter().filter(|pair| pair.differ).map(|pair| (pair.first, pair.second)).collect();
     let mut values = Vec::new();
     if arguments.values {
-        for (of_a, of_b) in both.iter().filter(|(a, b)| a.shape == b.shape) {
-            values.push((of_a.name.as_str(), compare((&a, of_a), (&b, of_b))?));
+        for pair in &both {
+            if let Some(how) = pair.values {
+                let difference = compare((&a, pair.first), (&b, pair.second), how)?;
+                values.push((pair.second.name.as_str(), difference));
+            }
         }
     }
     let suggestions =
-        if only_a.is_empty() || only_b.is_empty() { Vec::new() } else { inferred(&a, &b) };
+        if only_a.is_empty() || only_b.is_empty() { Vec::new() } else { inferred(&a, &b, &rules) };
     let unequal = values.iter().filter(|(_, difference)| !difference.is_none()).count();
     let same = only_a.is_empty() && only_b.is_empty() && kinds.is_empty() && unequal == 0;
     if arguments.json {
@@ -65,7 +80,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
         let suggestions = suggestions.iter().map(|suggestion| {
             let flags: Vec<String> = suggestion.rules.iter().filter_map(flag_of).collect();
-            json!({ "restores": suggestion.restores, "of": suggestion.of, "flags": flags })
+            let file: Vec<String> = suggestion.rules.iter().filter_map(toml_of).collect();
+            let Suggestion { restores, of, .. } = suggestion;
+            json!({ "restores": restores, "of": of, "flags": flags, "toml": file })
         });
         let value = json!({
             "a": a.file().display().to_string(),
@@ -75,6 +92,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "only_b": listed(&only_b),
             "different_kind": kinds.collect::<Vec<_>>(),
             "values": arguments.values.then(|| values.collect::<Vec<_>>()),
+            "under": uses.iter().filter_map(|used| toml_of(&used.rule)).collect::<Vec<_>>(),
             "rules": suggestions.collect::<Vec<_>>(),
         });
         text::print_json(out, &value)?;
@@ -101,9 +119,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     if !suggestions.is_empty() {
         writeln!(
             out,
-            "\nRules that make names of a those of b, as flags of `plan`; those about names are flags of `convert` too:"
+            "\nRules that make names of a those of b, for `plan`, `convert` and --rules:"
         )?;
         print_flags(out, &suggestions)?;
+        for suggestion in &suggestions {
+            print_file(out, suggestion)?;
+        }
     }
     if same {
         let what = match arguments.values {
@@ -118,15 +139,38 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     Ok(same.into())
 }
 
-/// The tensors of one whose names the other does not have.
-fn only<'a>(one: &'a Checkpoint, other: &Checkpoint) -> Vec<&'a TensorEntry> {
-    one.tensors().iter().filter(|tensor| other.tensor(&tensor.name).is_none()).collect()
+/// Refuses rules that do nothing, or nothing that can be done.
+fn check(uses: &[RuleUse]) -> Result<(), Failure> {
+    for RuleUse { rule, touched, problem } in uses {
+        let shown = toml_of(rule).unwrap_or_else(|| rule.to_string());
+        match problem {
+            Some(problem) => {
+                return Err(Failure::new(format!("`{shown}` cannot be applied: {problem}")));
+            }
+            None if *touched == 0 => {
+                return Err(Failure::new(format!("`{shown}` touches no name"))
+                    .help("rules are applied in order, each to the names that the one before leaves; take it away"));
+            }
+            None => {}
+        }
+    }
+    Ok(())
 }
 
-/// Rules under which `a` could be restored into what `b` holds.
-fn inferred(a: &Checkpoint, b: &Checkpoint) -> Vec<Suggestion> {
+/// Rules to add under which `a` could be restored into what `b` holds.
+fn inferred(a: &Checkpoint, b: &Checkpoint, rules: &[Rule]) -> Vec<Suggestion> {
     let variables: Vec<_> = b.tensors().iter().filter_map(variable_of).collect();
-    a.plan_for(&variables, &RestoreOptions::new()).suggestions().to_vec()
+    let options = rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
+    a.plan_for(&variables, &options).suggestions().to_vec()
+}
+
+/// A suggestion as the text of a file for --rules.
+fn print_file(out: &mut dyn Write, suggestion: &Suggestion) -> Result<(), Failure> {
+    writeln!(out, "\n{}\n  rules = [", styled(HEADING, "As a file for --rules:"))?;
+    for rule in suggestion.rules.iter().filter_map(toml_of) {
+        writeln!(out, "      {rule},")?;
+    }
+    Ok(writeln!(out, "  ]")?)
 }
 
 fn section(
@@ -170,16 +214,23 @@ struct Numbers {
 fn compare(
     (a, of_a): (&Checkpoint, &TensorEntry),
     (b, of_b): (&Checkpoint, &TensorEntry),
+    how: Compared,
 ) -> Result<Difference, CheckpointError> {
-    let (Some(mut a), Some(mut b)) = (Elements::of(a, of_a), Elements::of(b, of_b)) else {
-        let equal = of_a.dtype == of_b.dtype && equal_bytes((a, of_a), (b, of_b))?;
+    let elements_of_a = match how {
+        Compared::Transposed => Elements::transposed(a, of_a),
+        _ => Elements::of(a, of_a),
+    };
+    let (Some(mut a), Some(mut b)) = (elements_of_a, Elements::of(b, of_b)) else {
+        let in_order = how == Compared::InOrder && of_a.dtype == of_b.dtype;
+        let equal = in_order && equal_bytes((a, of_a), (b, of_b))?;
         return Ok(Difference::Bytes { equal });
     };
     let whole_numbers = a.dtype() == b.dtype() && !a.dtype().is_float();
     let mut found = Numbers::default();
     loop {
         let (of_a, of_b) = (a.next_piece()?, b.next_piece()?);
-        if of_a.is_empty() {
+        // Of two tables of rows, one may have fewer.
+        if of_a.is_empty() || of_b.is_empty() {
             return Ok(Difference::Numbers(found));
         }
         for (at, (&x, &y)) in of_a.iter().zip(&of_b).enumerate() {

@@ -1,6 +1,8 @@
 //! The elements of a tensor as numbers, piece by piece.
 
-use warmstart_checkpoint::{Checkpoint, CheckpointError, TensorEntry, TensorReader};
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, TensorEntry, TensorReader, TransposedReader,
+};
 use warmstart_gpu::{Conversion, SourceDType};
 use warmstart_graph::DType;
 
@@ -9,18 +11,39 @@ const PIECE: usize = 32 << 10;
 
 /// Reads a tensor as numbers. Memory is that of one piece, however large the tensor is.
 pub struct Elements<'a> {
-    reader: TensorReader<'a>,
+    reader: Reader<'a>,
     dtype: SourceDType,
     buffer: Vec<u8>,
     filled: usize,
+}
+
+enum Reader<'a> {
+    InOrder(TensorReader<'a>),
+    Transposed(TransposedReader<'a>),
+}
+
+impl Reader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, CheckpointError> {
+        match self {
+            Reader::InOrder(reader) => reader.read(into),
+            Reader::Transposed(reader) => reader.read(into),
+        }
+    }
 }
 
 impl<'a> Elements<'a> {
     /// `None` for dtypes whose elements are not known as numbers here.
     pub fn of(checkpoint: &'a Checkpoint, tensor: &TensorEntry) -> Option<Elements<'a>> {
         let dtype = tensor.dtype.source()?;
-        let buffer = vec![0; PIECE * dtype.size()];
-        Some(Elements { reader: checkpoint.reader(&tensor.name)?, dtype, buffer, filled: 0 })
+        let reader = Reader::InOrder(checkpoint.reader(&tensor.name)?);
+        Some(Elements { reader, dtype, buffer: vec![0; PIECE * dtype.size()], filled: 0 })
+    }
+
+    /// The same of a matrix, column by column.
+    pub fn transposed(checkpoint: &'a Checkpoint, tensor: &TensorEntry) -> Option<Elements<'a>> {
+        let dtype = tensor.dtype.source()?;
+        let reader = Reader::Transposed(checkpoint.transposed_reader(&tensor.name)?);
+        Some(Elements { reader, dtype, buffer: vec![0; PIECE * dtype.size()], filled: 0 })
     }
 
     /// The next elements; none means the end. Two tensors of as many elements give pieces of the

@@ -1,10 +1,13 @@
 //! Errors as they are shown: what failed, the chain of causes, and what to do.
 
+use crate::wording::{Flags, Nothing};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 use std::{fmt, io};
+use warmstart::TrainingError;
+use warmstart::checkpoint::{CheckpointError, Wording};
 
 /// Why a question could not be answered.
 #[derive(Debug)]
@@ -112,14 +115,51 @@ macro_rules! failure_of {
 failure_of!(
     warmstart::BatchError,
     warmstart::DatasetError,
-    warmstart::TrainingError,
-    warmstart::checkpoint::CheckpointError,
     warmstart::gpu::CompileError,
     warmstart::gpu::GpuError,
     warmstart::gpu::RunError,
     warmstart::graph::GraphErrors,
     warmstart_measure::MeasureError
 );
+
+impl From<TrainingError> for Failure {
+    fn from(error: TrainingError) -> Failure {
+        match error {
+            TrainingError::Checkpoint(error) => error.into(),
+            error => Failure::of(&error),
+        }
+    }
+}
+
+/// What their messages advise programs to call is here what people can type.
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Failure {
+        match &error {
+            CheckpointError::Mismatch(report) => Failure::new(report.worded(&Nothing).to_string()),
+            CheckpointError::NoGraph { file } => Failure::new(format!("`{}` holds no graph", file.display()))
+                .help("only checkpoints that warmstart saved with their graph can be run or drawn: those of `warmstart train` are"),
+            CheckpointError::ConvertRule { file, rule, problem } => {
+                let rule = Flags.rule(rule).unwrap_or_else(|| rule.to_string());
+                let file = file.display();
+                let failure = Failure::new(format!("cannot convert into `{file}`: `{rule}` {problem}"));
+                match rule.starts_with("--cast") {
+                    true => failure.help("`--dtype f32`, `f16` or `bf16` casts all floats"),
+                    false => failure.help("nothing was written"),
+                }
+            }
+            CheckpointError::IsADirectory { path } => {
+                let path = path.display();
+                Failure::new(format!("`{path}` is a directory; nothing was written"))
+                    .help(format!("give a file's name in it, such as `{path}/model.safetensors`"))
+            }
+            CheckpointError::Exists { file } => {
+                Failure::new(format!("`{}` exists; nothing was written", file.display()))
+                    .help("choose another name, or replace it: --force")
+            }
+            error => Failure::of(error),
+        }
+    }
+}
 
 /// Only writing the output fails so; files have errors of their own.
 impl From<io::Error> for Failure {

@@ -1,12 +1,42 @@
 //! Restore rules as flags. They are applied in the order in which they stand on the command line,
 //! which derived arguments do not keep.
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
+use crate::error::Failure;
+use crate::rules::{self, RulesFile};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind,
+    value_parser,
+};
+use std::path::PathBuf;
 use warmstart_checkpoint::{RestoreOptions, Rule};
 
 /// Restore rules, in their order.
 pub struct RuleFlags {
-    pub rules: Vec<Rule>,
+    given: Vec<Given>,
+}
+
+/// A rule, or a file of them, which stand where the file is named.
+enum Given {
+    Rule(Rule),
+    File(PathBuf),
+}
+
+impl RuleFlags {
+    /// All rules, with those of files in their places; and what the files allow.
+    pub fn read(&self) -> Result<(Vec<Rule>, RulesFile), Failure> {
+        let (mut rules, mut allowed) = (Vec::new(), RulesFile::default());
+        for given in &self.given {
+            match given {
+                Given::Rule(rule) => rules.push(rule.clone()),
+                Given::File(file) => {
+                    let file = rules::read(file)?;
+                    allowed.allow(&file);
+                    rules.extend(file.rules.into_iter().map(Rule::from));
+                }
+            }
+        }
+        Ok((rules, allowed))
+    }
 }
 
 /// How strict a restore is.
@@ -25,19 +55,13 @@ pub struct Strictness {
 }
 
 impl Strictness {
-    pub fn options(&self, rules: &RuleFlags) -> RestoreOptions {
-        let mut options =
-            rules.rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
-        if self.allow_missing {
-            options = options.allow_missing();
-        }
-        if self.allow_unexpected {
-            options = options.allow_unexpected();
-        }
-        if self.allow_mismatched_shape {
-            options = options.allow_mismatched_shape();
-        }
-        options
+    /// The options of a restore under these flags and these rules.
+    pub fn options(&self, rules: &RuleFlags) -> Result<RestoreOptions, Failure> {
+        let (rules, mut allowed) = rules.read()?;
+        allowed.allow_missing |= self.allow_missing;
+        allowed.allow_unexpected |= self.allow_unexpected;
+        allowed.allow_mismatched_shape |= self.allow_mismatched_shape;
+        Ok(allowed.apply(rules.into_iter().fold(RestoreOptions::new(), RestoreOptions::rule)))
     }
 }
 
@@ -113,13 +137,15 @@ const RULES: [(&str, &str, &str, Parse); 13] = [
     ),
 ];
 
-/// Whether a rule is about values, not names; those are of no use where nothing is restored.
-pub fn is_about_values(flag: &str) -> bool {
-    ["transpose", "cast", "reshape", "resize-rows"].contains(&flag)
+/// Whether a rule goes by the variables of a model; those are of no use where there is none.
+pub fn is_about_variables(flag: &str) -> bool {
+    ["cast", "reshape", "resize-rows"].contains(&flag)
 }
 
 /// The one rule of two values: regular expressions are full of whatever could stand between them.
 const REGEX: &str = "rename-regex";
+/// A file of rules.
+const FILE: &str = "rules";
 
 const HEADING: &str = "Rules, applied in this command line's order";
 
@@ -133,7 +159,11 @@ impl Args for RuleFlags {
             command.arg(rule(flag, help).value_name(value).value_parser(parse))
         });
         let regex = rule(REGEX, "What a regular expression matches is replaced; `$1` is a capture");
-        command.arg(regex.num_args(2).value_names(["PATTERN", "REPLACEMENT"]))
+        let file =
+            rule(FILE, "The rules of a TOML file: `rules = [{ strip_prefix = \"a.\" }, ...]`");
+        command
+            .arg(regex.num_args(2).value_names(["PATTERN", "REPLACEMENT"]))
+            .arg(file.value_name("FILE.toml").value_parser(value_parser!(PathBuf)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -143,11 +173,15 @@ impl Args for RuleFlags {
 
 impl FromArgMatches for RuleFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<RuleFlags, Error> {
-        let mut rules: Vec<(usize, Rule)> = Vec::new();
+        let mut given: Vec<(usize, Given)> = Vec::new();
         for (flag, ..) in RULES {
             let values = matches.get_many::<Rule>(flag).into_iter().flatten().cloned();
-            rules.extend(matches.indices_of(flag).into_iter().flatten().zip(values));
+            let values = values.map(Given::Rule);
+            given.extend(matches.indices_of(flag).into_iter().flatten().zip(values));
         }
+        let files = matches.get_many::<PathBuf>(FILE).into_iter().flatten().cloned();
+        let files = files.map(Given::File);
+        given.extend(matches.indices_of(FILE).into_iter().flatten().zip(files));
         let places = matches.indices_of(REGEX).into_iter().flatten().step_by(2);
         let values = matches.get_occurrences::<String>(REGEX).into_iter().flatten();
         for (place, mut values) in places.zip(values) {
@@ -158,10 +192,10 @@ impl FromArgMatches for RuleFlags {
                 ));
             };
             let (pattern, replacement) = (pattern.clone(), replacement.clone());
-            rules.push((place, Rule::RenameRegex { pattern, replacement }));
+            given.push((place, Given::Rule(Rule::RenameRegex { pattern, replacement })));
         }
-        rules.sort_by_key(|(place, _)| *place);
-        Ok(RuleFlags { rules: rules.into_iter().map(|(_, rule)| rule).collect() })
+        given.sort_by_key(|(place, _)| *place);
+        Ok(RuleFlags { given: given.into_iter().map(|(_, given)| given).collect() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -9,7 +9,7 @@ struct Line {
 
 fn parse(arguments: &[&str]) -> Vec<Rule> {
     let arguments = ["test"].iter().chain(arguments).copied();
-    Line::try_parse_from(arguments).unwrap().rules.rules
+    Line::try_parse_from(arguments).unwrap().rules.read().unwrap().0
 }
 
 fn refused(arguments: &[&str]) -> String {
@@ -105,4 +105,23 @@ fn what_is_wrong_with_a_value_is_said() {
     assert!(refused(&["--resize-rows", "a"]).contains("before the seed"));
     assert!(refused(&["--resize-rows", "a=-1"]).contains("`-1` is not a whole number"));
     assert!(refused(&["--rename-regex", "a"]).contains("2"));
+}
+
+#[test]
+fn rules_of_files_stand_where_the_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rules.toml");
+    let text = "allow_missing = true\nrules = [{ strip_prefix = \"a.\" }, { cast = \"**\" }]\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let rules = parse(&["--only", "b", "--rules", file, "--ignore", "c"]);
+    let code: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        code,
+        [r#".only("b")"#, r#".strip_prefix("a.")"#, r#".cast("**")"#, r#".ignore("c")"#]
+    );
+    let line = Line::try_parse_from(["test", "--rules", file]).unwrap();
+    assert!(line.rules.read().unwrap().1.allow_missing);
+    let line = Line::try_parse_from(["test", "--rules", "no.toml"]).unwrap();
+    assert!(line.rules.read().is_err());
 }

@@ -1,6 +1,7 @@
 //! `warmstart graph`: the model in a checkpoint; and how a graph is found, for `plan` too.
 
 use crate::Answer;
+use crate::drawing;
 use crate::error::Failure;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,12 +11,13 @@ use warmstart_graph::{Graph, GraphDef, Initializer, Role, Variable};
 
 /// Print the graph that was saved in a checkpoint
 ///
-/// One line for each node with its dtype, shape and the place in the code where it was written, or
-/// Graphviz's language.
+/// One line for each node with its dtype, shape and the place in the code, or in the training file,
+/// where it was written; or a picture; or Graphviz's language.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   warmstart graph runs/digits
+  warmstart graph runs/digits --svg > model.svg
   warmstart graph runs/digits --dot | dot -Tsvg > model.svg
   warmstart graph runs/digits --json > graph.json")]
 pub struct Arguments {
@@ -27,6 +29,9 @@ pub struct Arguments {
     /// Graphviz's DOT language
     #[arg(long, group = "form")]
     dot: bool,
+    /// A picture, with scopes as boxes and inputs above what is computed from them
+    #[arg(long, group = "form")]
+    svg: bool,
     /// The graph as JSON, as it is saved in checkpoints
     #[arg(long, group = "form")]
     json: bool,
@@ -45,6 +50,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         writeln!(out)?;
     } else if arguments.dot {
         write!(out, "{}", graph.to_dot())?;
+    } else if arguments.svg {
+        let nodes = graph.nodes.len();
+        if nodes > drawing::MOST_NODES {
+            return Err(Failure::new(format!("{nodes} nodes are too many for a picture"))
+                .help("`--text` lists them; programs for large graphs read `--dot`"));
+        }
+        write!(out, "{}", drawing::svg(&graph))?;
     } else {
         write!(out, "{graph}")?;
     }

@@ -131,10 +131,10 @@ fn head(out: &mut dyn Write, checkpoint: &Checkpoint) -> Result<(), Failure> {
         line("graph", graph)?;
     }
     if let Some(optimizer) = metadata.optimizer() {
-        line("optimizer", optimizer.to_owned())?;
+        line("optimizer", shortened(&plain(optimizer)))?;
     }
     for (key, value) in metadata.extra() {
-        line("metadata", format!("{key}: {}", shortened(value)))?;
+        line("metadata", format!("{key}: {}", shortened(&plain(value))))?;
     }
     let tensors = checkpoint.tensors();
     let (elements, bytes) = totals(tensors);
@@ -147,9 +147,17 @@ fn head(out: &mut dyn Write, checkpoint: &Checkpoint) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is JSON as people read it, anything else as it is.
+fn plain(text: &str) -> String {
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) => text::readable(&value),
+        _ => text.to_owned(),
+    }
+}
+
 /// Metadata of other programs may be long.
 fn shortened(text: &str) -> String {
-    const MOST: usize = 100;
+    const MOST: usize = 300;
     let line = text.replace(['\n', '\r'], " ");
     match line.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}… ({} characters)", &line[..end], text.chars().count()),

@@ -8,13 +8,16 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Better, Checkpoint, Damaged, best, latest, list};
+use warmstart_checkpoint::{
+    Better, Checkpoint, CheckpointError, Damaged, Latest, best, best_verified, latest,
+    latest_verified, list,
+};
 
 /// Print the newest whole checkpoint of a directory, or the best one by a metric
 ///
-/// Prints its path alone, for use in scripts. Whole by its header and length: weights are not read;
-/// `warmstart verify` reads them. Damaged checkpoints that were passed over are named on the
-/// standard error.
+/// Prints its path alone, for use in scripts. Its weights are read and held against their checksums,
+/// unless --no-verify asks for a look at header and length alone. Damaged checkpoints that were
+/// passed over are named on the standard error.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,6 +33,9 @@ pub struct Arguments {
     best: Option<String>,
     #[command(flatten)]
     direction: Direction,
+    /// Do not read the weights: whole is what has its whole header and the length that it says
+    #[arg(long)]
+    no_verify: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,7 +62,7 @@ struct Found {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let directory = &arguments.directory;
     let found = match &arguments.best {
-        None => latest(directory)?.map(|found| Found {
+        None => newest(directory, arguments.no_verify)?.map(|found| Found {
             step: found.step,
             path: found.path,
             value: None,
@@ -64,7 +70,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         }),
         Some(metric) => {
             let better = if arguments.direction.higher { Better::Higher } else { Better::Lower };
-            best(directory, metric, better)?.map(|found| Found {
+            let best = match arguments.no_verify {
+                true => best(directory, metric, better)?,
+                false => best_verified(directory, metric, better)?,
+            };
+            best.map(|found| Found {
                 step: found.step,
                 path: found.path,
                 value: Some(found.value),
@@ -96,6 +106,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "file": found.path.display().to_string(),
             "step": found.step,
             "value": found.value.map(text::number),
+            "verified": !arguments.no_verify,
             "damaged": damaged,
         });
         text::print_json(out, &value)?;
@@ -106,6 +117,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         writeln!(out, "{}", found.path.display())?;
     }
     Ok(Answer::Yes)
+}
+
+fn newest(directory: &Path, no_verify: bool) -> Result<Option<Latest>, CheckpointError> {
+    if no_verify { latest(directory) } else { latest_verified(directory) }
 }
 
 /// The names of all metrics, but of checkpoints that cannot be opened.

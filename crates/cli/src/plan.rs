@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::flags::{RuleFlags, Strictness, flag_of};
 use crate::graph;
 use crate::text::{self, HEADING, counted, styled};
+use crate::wording::Flags;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,13 +15,16 @@ use warmstart_checkpoint::{Checkpoint, Rule, Suggestion};
 ///
 /// Prints the report that a restore would print, and suggestions as flags for this command line.
 /// In globs `*` stays within one part of a path, `**` does not, `{a,b}` is either. In FROM=TO a
-/// backslash before `=`, `,` or a backslash takes it as it is.
+/// backslash before `=`, `,` or a backslash takes it as it is. A file of rules has the keys that
+/// `[warm_start]` of a training file has: `rules`, `allow_missing`, `allow_unexpected`,
+/// `allow_mismatched_shape`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   warmstart plan pretrained.safetensors --graph runs/mine
   warmstart plan pretrained.safetensors --graph graph.json \\
       --strip-prefix module. --separator .=/ --transpose '**/weight' --allow-unexpected
+  warmstart plan pretrained.safetensors --graph runs/mine --rules rules.toml
 
 Exit codes: 0 it fits under these rules, 1 it does not, 2 error")]
 pub struct Arguments {
@@ -46,7 +50,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         return Err(Failure::new(format!("`{path}` declares no variables"))
             .help("give --graph a checkpoint of the model, or its graph as JSON"));
     }
-    let plan = checkpoint.plan_for(&variables, &arguments.strictness.options(&arguments.rules));
+    let options = arguments.strictness.options(&arguments.rules)?;
+    let plan = checkpoint.plan_for(&variables, &options);
     if arguments.json {
         let mut value = plan.to_json();
         for (at, suggestion) in plan.suggestions().iter().enumerate() {
@@ -54,7 +59,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         }
         text::print_json(out, &value)?;
     } else {
-        text::print_report(out, &plan.to_string())?;
+        text::print_report(out, &plan.worded(&Flags).to_string())?;
         print_flags(out, plan.suggestions())?;
     }
     Ok(plan.closes().into())

@@ -5,9 +5,10 @@ use crate::data::{self, CsvOptions, Help, ReadOptions, Table, listed, nearest};
 use crate::description::{Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
-use crate::text::counted;
+use crate::text::{self, counted};
 use crate::train::{PREDICTION, PROBABILITIES, largest};
 use csv::Writer;
+use serde_json::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// The tensor to compute, of a model that `warmstart train` did not make
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
+    /// Print JSON about what was written to OUT.csv
+    #[arg(long, requires = "out")]
+    json: bool,
     /// Whether the first line names the columns; looked at if not said
     #[arg(long, value_name = "true|false")]
     header: Option<bool>,
@@ -98,14 +102,24 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             let mut to = File::create(file).map_err(cannot)?;
             let mut text = Vec::new();
             lines.write(&values, &mut text)?;
-            to.write_all(&text).and_then(|()| to.sync_all()).map_err(cannot)?;
-            writeln!(
-                out,
-                "{} predicted by {}: {}",
-                counted(table.rows(), "row"),
-                checkpoint.file().display(),
-                file.display()
-            )?;
+            to.write_all(&text).map_err(cannot)?;
+            // A device or a pipe has nothing to sync.
+            if to.metadata().is_ok_and(|about| about.is_file()) {
+                to.sync_all().map_err(cannot)?;
+            }
+            let (from, to) = (checkpoint.file().display(), file.display());
+            if arguments.json {
+                let value = json!({
+                    "rows": table.rows(),
+                    "checkpoint": from.to_string(),
+                    "step": checkpoint.step(),
+                    "file": to.to_string(),
+                    "columns": lines.header(),
+                });
+                text::print_json(out, &value)?;
+            } else {
+                writeln!(out, "{} predicted by {from}: {to}", counted(table.rows(), "row"))?;
+            }
         }
     }
     Ok(Answer::Yes)
@@ -168,21 +182,34 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn write(&self, values: &[f32], out: &mut dyn Write) -> Result<(), Failure> {
-        let mut lines = Writer::from_writer(out);
-        let header: Vec<String> = match self.output {
+    fn header(&self) -> Vec<String> {
+        match self.output {
             Some(Output::Classes(classes)) => [&["class".to_owned()], &classes[..]].concat(),
             Some(Output::Values(names)) => names.clone(),
             None => (1..=self.width).map(|at| format!("output {at}")).collect(),
-        };
-        lines.write_record(&header).map_err(cannot_write)?;
+        }
+    }
+
+    fn write(&self, values: &[f32], out: &mut dyn Write) -> Result<(), Failure> {
+        let mut lines = Writer::from_writer(out);
+        lines.write_record(self.header()).map_err(cannot_write)?;
         for row in values.chunks(self.width) {
             if let Some(Output::Classes(classes)) = self.output {
                 lines.write_field(&classes[largest(row)]).map_err(cannot_write)?;
             }
-            lines.write_record(row.iter().map(f32::to_string)).map_err(cannot_write)?;
+            lines.write_record(row.iter().map(|&value| text_of(value))).map_err(cannot_write)?;
         }
         Ok(lines.flush()?)
+    }
+}
+
+/// As few digits as make the same number when they are read.
+fn text_of(value: f32) -> String {
+    match value.abs() {
+        size if size == 0.0 || (1e-4..1e7).contains(&size) || !size.is_finite() => {
+            value.to_string()
+        }
+        _ => format!("{value:e}"),
     }
 }
 
@@ -191,5 +218,26 @@ fn cannot_write(error: csv::Error) -> Failure {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error.into(),
         kind => Failure::new(format!("cannot write the predictions: {kind:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short_and_read_back() {
+        for (value, text) in [
+            (0.25, "0.25"),
+            (0.0, "0"),
+            (1.3672733e-12, "1.3672733e-12"),
+            (-2.5e-5, "-2.5e-5"),
+            (123456.5, "123456.5"),
+            (3e20, "3e20"),
+        ] {
+            assert_eq!(text_of(value), text);
+            assert_eq!(text.parse::<f32>(), Ok(value));
+        }
+        assert!(text_of(f32::NAN).parse::<f32>().unwrap().is_nan());
     }
 }

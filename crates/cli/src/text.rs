@@ -114,6 +114,32 @@ pub fn short(value: f64) -> String {
     }
 }
 
+/// JSON as people read it: `rule adam (beta_1 0.9, beta_2 0.999), learning_rate constant 0.001`.
+pub fn readable(value: &Value) -> String {
+    const SHOWN: usize = 8;
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let shown: Vec<String> = items.iter().take(SHOWN).map(readable).collect();
+            let more = match items.len().saturating_sub(SHOWN) {
+                0 => String::new(),
+                more => format!(", … and {more} more"),
+            };
+            format!("[{}{more}]", shown.join(", "))
+        }
+        Value::Object(entries) => {
+            let entries = entries.iter().filter(|(_, value)| !value.is_null());
+            let one = |(key, value): (&String, &Value)| match value {
+                Value::Object(inner) if inner.len() > 1 => format!("{key} ({})", readable(value)),
+                value => format!("{key} {}", readable(value)),
+            };
+            entries.map(one).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A number as JSON, which has neither NaN nor infinities: those become strings.
 pub fn number(value: f64) -> Value {
     if value.is_finite() { json!(value) } else { json!(value.to_string()) }
@@ -135,6 +161,17 @@ mod tests {
             let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
             assert_eq!(utc(time).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn json_is_printed_for_people() {
+        let value = json!({
+            "rate": { "constant": 0.5 },
+            "rule": { "adam": { "a": 1, "b": [1, "x"], "c": null } },
+        });
+        assert_eq!(readable(&value), "rate constant 0.5, rule adam (a 1, b [1, x])");
+        let long: Vec<u32> = (0..10).collect();
+        assert_eq!(readable(&json!(long)), "[0, 1, 2, 3, 4, 5, 6, 7, … and 2 more]");
     }
 
     #[test]

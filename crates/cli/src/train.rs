@@ -16,6 +16,7 @@ mod warm_start;
 
 pub use network::{PREDICTION, PROBABILITIES};
 pub use score::largest;
+pub use source::Source;
 
 use crate::Answer;
 use crate::description::{self, Description, Output};
@@ -27,7 +28,6 @@ use network::{BATCH_INPUT, BATCH_TARGET, Network, Shape};
 use scaling::Scale;
 use score::Scores;
 use settings::{Scaling, Settings};
-use source::Source;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use warmstart::checkpoint::{Checkpoint, latest, list};
@@ -175,8 +175,12 @@ impl Job {
         self.describe(out)?;
         let graph = Graph::new();
         let optimizer = network::optimizer(&self.settings, self.steps);
-        let network = Network::build(&graph, &self.settings, &optimizer, &self.shape);
-        let resumes = self.check_newest(&graph)?;
+        // Whoever looks at the model later knows this file, and not the source of this command.
+        let network = graph.at_line(self.source.line("model"), || {
+            Network::build(&graph, &self.settings, &optimizer, &self.shape)
+        });
+        let newest = self.check_newest(&graph)?;
+        let resumes = newest.is_some();
         let gpu = Gpu::new()?;
         let mut session = Session::new(&gpu);
         // First, so that the model's variables are all there are when weights are restored.
@@ -193,7 +197,11 @@ impl Job {
         })?;
         let mut run = self.begin(quiet, (&mut session, &graph, &optimizer))?;
         writeln!(out, "{}", gpu.summary())?;
-        text::print_report(out, &run.begun().to_string())?;
+        summary::begun(out, run.begun())?;
+        let mut notes = newest.unwrap_or_default();
+        for note in &notes {
+            writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
+        }
         out.flush()?;
         let complete = run.next_step().is_none();
 
@@ -224,7 +232,6 @@ impl Job {
         let checkpoint = run.finish(&session)?;
         let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
         let curve = Some(self.directory.join("loss.svg")).filter(|curve| curve.exists());
-        let mut notes = Vec::new();
         if complete {
             let (steps, directory) = (self.steps, self.directory.display());
             let note = format!(
@@ -275,13 +282,14 @@ impl Job {
         Ok(training.begin(session, graph, optimizer)?)
     }
 
-    /// Whether the run goes on from a checkpoint, which must be of the same seed, data and model.
-    fn check_newest(&self, graph: &Graph) -> Result<bool, Failure> {
+    /// What is to be known if the run goes on from a checkpoint, which must be of the same seed, data
+    /// and model.
+    fn check_newest(&self, graph: &Graph) -> Result<Option<Vec<String>>, Failure> {
         let directory = &self.directory;
         if !directory.is_dir() || list(directory)?.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(newest) = latest(directory)? else { return Ok(false) };
+        let Some(newest) = latest(directory)? else { return Ok(None) };
         let file = newest.path.display();
         let checkpoint = Checkpoint::open(&newest.path)?;
         if let Some(seed) = checkpoint.metadata().seed().filter(|&seed| seed != self.settings.seed)
@@ -291,10 +299,11 @@ impl Job {
                 "a run goes on with its own seed, `seed = {seed}`; for another run give another `directory`"
             )));
         }
-        let Some(before) = Description::of(&checkpoint)? else { return Ok(true) };
+        let Some(before) = Description::of(&checkpoint)? else { return Ok(Some(Vec::new())) };
         let what = match (&before, &self.data.description) {
             (before, now) if before == now => {
-                return self.check_model(&checkpoint, graph).map(|()| true);
+                self.check_model(&checkpoint, graph)?;
+                return self.kept(&checkpoint, graph).map(Some);
             }
             (before, now) if before.output != now.output => "other classes or targets",
             (before, now) if before.inputs != now.inputs => "other inputs",
@@ -303,6 +312,18 @@ impl Job {
         Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
             "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = \"{file}\"` under [warm_start]"
         )))
+    }
+
+    /// Notes of what only a new run would do otherwise.
+    fn kept(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<Vec<String>, Failure> {
+        let before = checkpoint.metadata().variables()?.unwrap_or_default();
+        let kept = same_model::kept(&before, &graph.finish()?.variables);
+        let note = |(key, what): (&str, &str)| {
+            format!(
+                "`{key}` is not what the run began with and changes nothing: {what}; another `directory` begins a new run"
+            )
+        };
+        Ok(kept.into_iter().map(note).collect())
     }
 
     /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no

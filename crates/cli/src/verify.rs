@@ -19,7 +19,8 @@ Examples:
   warmstart verify runs/digits/step-500.safetensors
   warmstart verify runs/digits/*.safetensors && echo all is well
 
-Exit codes: 0 all are whole, 1 at least one is damaged, 2 at least one could not be read")]
+Exit codes: 0 all are whole, 1 at least one is damaged, 2 at least one could not be read, or is
+no checkpoint")]
 pub struct Arguments {
     /// Files, or directories, of which the newest whole checkpoint is read
     #[arg(required = true)]
@@ -69,7 +70,9 @@ fn look(path: &Path) -> Result<(PathBuf, Found), CheckpointError> {
     match Checkpoint::open(path) {
         Ok(checkpoint) => Ok((checkpoint.file().to_owned(), Ok(checkpoint.verify()))),
         // The file is there, and that it is damaged is the answer.
-        Err(error) if is_damage(&error) => Ok((path.to_owned(), Err(error))),
+        Err(error) if is_damage(&error) && was_checkpoint(path, &error) => {
+            Ok((path.to_owned(), Err(error)))
+        }
         Err(error) => Err(error),
     }
 }
@@ -83,6 +86,23 @@ fn is_damage(error: &CheckpointError) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether a file that makes no sense is to be taken for a checkpoint that has been damaged: if not
+/// even its first bytes do, only if its name says that it is one.
+fn was_checkpoint(path: &Path, error: &CheckpointError) -> bool {
+    use FormatError::{Empty, HeaderBeyondEnd, HeaderTooLarge, TooShort};
+    const NAMES: [&str; 7] = ["safetensors", "pt", "pth", "npy", "npz", "gguf", "index"];
+    let nothing = matches!(
+        error,
+        CheckpointError::Malformed {
+            source: Empty | TooShort { .. } | HeaderTooLarge { .. } | HeaderBeyondEnd { .. },
+            ..
+        }
+    );
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    // A directory's checkpoints have their names.
+    !nothing || path.is_dir() || extension.is_some_and(|extension| NAMES.contains(&extension))
 }
 
 fn is_whole(found: &Found) -> bool {

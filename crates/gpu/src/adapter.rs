@@ -26,10 +26,13 @@ pub struct AdapterSummary {
     pub device_type: wgpu::DeviceType,
     /// The driver and its version.
     pub driver: String,
+    /// What it can do, asked for or not; [`Gpu::features`](crate::Gpu::features) is what is used.
+    pub features: wgpu::Features,
 }
 
 impl AdapterSummary {
-    pub(crate) fn of(index: usize, info: &wgpu::AdapterInfo) -> AdapterSummary {
+    pub(crate) fn of(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+        let info = adapter.get_info();
         // "llvmpipe" as driver of the adapter "llvmpipe (LLVM 15)" says nothing new.
         let driver = match (info.driver.as_str(), info.driver_info.as_str()) {
             (driver, "") => driver.to_owned(),
@@ -42,6 +45,7 @@ impl AdapterSummary {
             backend: info.backend,
             device_type: info.device_type,
             driver,
+            features: adapter.features(),
         }
     }
 }
@@ -89,8 +93,34 @@ impl Candidates {
     }
 }
 
+/// The names that `WGPU_BACKEND` may hold, as `wgpu` knows them.
+const BACKENDS: [&str; 10] =
+    ["vulkan", "vk", "dx12", "d3d12", "metal", "mtl", "opengl", "gles", "gl", "noop"];
+
+/// What `WGPU_BACKEND` says, if it says something.
+fn backend_variable() -> Option<String> {
+    env::var("WGPU_BACKEND").ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Refuses a `WGPU_BACKEND` with names that nobody knows. `wgpu` passes them over, and then there
+/// seems to be no adapter.
+fn check_backends(value: &str) -> Result<(), GpuError> {
+    let name = |word: &str| word.trim().to_lowercase();
+    match value.split(',').find(|word| !BACKENDS.contains(&name(word).as_str())) {
+        Some(unknown) => Err(GpuError::UnknownBackend {
+            unknown: unknown.trim().to_owned(),
+            built: wgpu::Instance::enabled_backend_features()
+                .iter_names()
+                .map(|(name, _)| name.to_lowercase())
+                .collect(),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn backends(options: &GpuOptions) -> wgpu::Backends {
-    let wanted = options.backends.or_else(wgpu::Backends::from_env);
+    let said = || Some(wgpu::Backends::from_comma_list(&backend_variable()?));
+    let wanted = options.backends.or_else(said);
     let built = wgpu::Instance::enabled_backend_features();
     wanted.unwrap_or(wgpu::Backends::all()) & built
 }
@@ -122,6 +152,9 @@ pub(crate) fn rank(options: &GpuOptions) -> Vec<wgpu::Adapter> {
 
 /// The adapters that fit what the options or the environment ask for.
 pub(crate) fn choose(options: &GpuOptions) -> Result<Candidates, GpuError> {
+    if let (None, Some(value)) = (options.backends, backend_variable()) {
+        check_backends(&value)?;
+    }
     let (choice, asker) = match &options.adapter {
         Some(choice) => (Some(choice.clone()), ""),
         None => match env::var("WGPU_ADAPTER_NAME") {
@@ -154,7 +187,7 @@ pub(crate) fn choose(options: &GpuOptions) -> Result<Candidates, GpuError> {
                 .adapters
                 .iter()
                 .enumerate()
-                .map(|(index, a)| format!("{index}: {}", AdapterSummary::of(index, &a.get_info())))
+                .map(|(index, a)| format!("{index}: {}", AdapterSummary::of(index, a)))
                 .collect(),
         }),
     }
@@ -176,4 +209,18 @@ fn install_hint() -> String {
         "Install a Vulkan driver, such as Mesa's"
     };
     format!("{hint}. Then check WGPU_BACKEND and WGPU_ADAPTER_NAME, if they are set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_that_nobody_knows_are_named() {
+        for known in ["vulkan", "VK, gl", "metal,dx12"] {
+            check_backends(known).unwrap();
+        }
+        let error = check_backends("vulkan, foo").unwrap_err().to_string();
+        assert!(error.contains("`foo`") && error.contains("vulkan"), "{error}");
+    }
 }

@@ -112,7 +112,7 @@ impl Gpu {
             match open(adapter, options) {
                 Ok(gpu) => return Ok(gpu),
                 Err(message) => {
-                    let adapter = AdapterSummary::of(0, &adapter.get_info()).to_string();
+                    let adapter = AdapterSummary::of(0, adapter).to_string();
                     if candidates.by_name {
                         return Err(GpuError::RequestDevice { adapter, message });
                     }
@@ -127,7 +127,7 @@ impl Gpu {
     pub fn adapters() -> Vec<AdapterSummary> {
         let ranked = rank(&GpuOptions::default());
         let summaries = ranked.iter().enumerate();
-        summaries.map(|(index, adapter)| AdapterSummary::of(index, &adapter.get_info())).collect()
+        summaries.map(|(index, adapter)| AdapterSummary::of(index, adapter)).collect()
     }
 
     /// The adapter in use.
@@ -391,7 +391,7 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         limits: device.limits(),
         features: device.features(),
         subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
-        summary: AdapterSummary::of(0, &info),
+        summary: AdapterSummary::of(0, adapter),
         memory,
         staging_bytes: options.staging_bytes,
         timeout: options.timeout,

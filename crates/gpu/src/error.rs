@@ -31,6 +31,14 @@ pub enum GpuError {
         /// The adapters there are.
         available: Vec<String>,
     },
+    /// `WGPU_BACKEND` names something that is no backend.
+    #[error("WGPU_BACKEND names `{unknown}`, which is no backend; this build has {}. Correct it, or unset it to look in all", .built.join(", "))]
+    UnknownBackend {
+        /// The name.
+        unknown: String,
+        /// The backends there are.
+        built: Vec<String>,
+    },
     /// The adapter that was asked for gave no device.
     #[error(
         "adapter {adapter} gave no device: {message}. Ask for another adapter, or update its driver"

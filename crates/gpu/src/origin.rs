@@ -138,10 +138,8 @@ struct Place<'a> {
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The table has one line per variable: the file's own name tells runs apart well enough
-        // there, and the whole path stays in the value.
-        let file = self.file.file_name().unwrap_or(self.file.as_os_str());
-        write!(f, "{}: {}", file.display(), self.name)?;
+        // All of it: two runs have files of the same names.
+        write!(f, "{}: {}", self.file.display(), self.name)?;
         self.step.map_or(Ok(()), |step| write!(f, ", step {step}"))
     }
 }
@@ -179,12 +177,15 @@ mod tests {
             name: "fc1/weight".into(),
             step: Some(500),
         };
-        assert_eq!(restored.to_string(), "restored (step-500.safetensors: fc1/weight, step 500)");
+        assert_eq!(
+            restored.to_string(),
+            "restored (runs/a/step-500.safetensors: fc1/weight, step 500)"
+        );
         let mut trained = restored;
         trained.train();
         assert_eq!(
             trained.to_string(),
-            "trained, from restored (step-500.safetensors: fc1/weight, step 500)"
+            "trained, from restored (runs/a/step-500.safetensors: fc1/weight, step 500)"
         );
         let once = trained.clone();
         trained.train();

@@ -26,6 +26,7 @@ fn profile(times: &[(u64, u64)]) -> Profile {
         backend: wgpu::Backend::Vulkan,
         device_type: wgpu::DeviceType::Other,
         driver: String::new(),
+        features: wgpu::Features::empty(),
     };
     Profile { adapter, dispatches }
 }

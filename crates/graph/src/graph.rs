@@ -298,16 +298,40 @@ impl Graph {
         result
     }
 
-    /// Builds nodes and variables that are said to come from one line of the user's program:
-    /// `#[track_caller]` does not reach through closures. What is already built on behalf of
-    /// another line stays so.
-    pub(crate) fn at_line<T>(&self, location: Location, build: impl FnOnce() -> T) -> T {
+    /// Builds nodes and variables that are said to come from one line: `#[track_caller]` does not
+    /// reach through closures, and whoever builds a graph from a description knows a better line
+    /// than that of its own source. What is already built on behalf of another line stays so.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, Location};
+    /// let graph = Graph::new();
+    /// let line = Location { file: "model.toml".into(), line: 3 };
+    /// graph.at_line(line.clone(), || graph.placeholder("x", [2], DType::F32));
+    /// assert_eq!(graph.finish()?.nodes[0].location, line);
+    /// # Ok::<(), warmstart_graph::GraphErrors>(())
+    /// ```
+    pub fn at_line<T>(&self, location: Location, build: impl FnOnce() -> T) -> T {
         if self.inner.borrow().origin.is_some() {
             return build();
         }
         self.inner.borrow_mut().origin = Some((location, None));
         let result = build();
         self.inner.borrow_mut().origin = None;
+        result
+    }
+
+    /// Builds nodes that are said to be of this scope, and of this line unless another is set.
+    pub(crate) fn in_scope<T>(
+        &self,
+        location: Location,
+        scope: &str,
+        build: impl FnOnce() -> T,
+    ) -> T {
+        let outer = self.inner.borrow().origin.clone();
+        let location = outer.as_ref().map_or(location, |(location, _)| location.clone());
+        self.inner.borrow_mut().origin = Some((location, Some(scope.to_owned())));
+        let result = build();
+        self.inner.borrow_mut().origin = outer;
         result
     }
 

@@ -1,6 +1,6 @@
 //! Scopes: they give names, and declare what has a name.
 
-use crate::{DType, Graph, Initializer, Role, Shape, Tensor, Variable};
+use crate::{DType, Graph, Initializer, Location, Role, Shape, Tensor, Variable};
 
 /// A prefix for names. `graph.scope("encoder").scope("layer_0")` names a variable `weight`
 /// `encoder/layer_0/weight`.
@@ -114,7 +114,8 @@ impl<'g> Scope<'g> {
         let inputs = x.shape().last().copied().unwrap_or(1);
         let weight = self.variable("weight", [inputs, units], weight);
         let bias = self.variable("bias", [units], bias);
-        x.matmul(weight) + bias
+        // A layer is in its own scope, wherever its input comes from.
+        self.graph.in_scope(Location::caller(), &self.path, || x.matmul(weight) + bias)
     }
 
     /// An embedding: the rows of a variable `weight [rows, width]` (normal, standard deviation

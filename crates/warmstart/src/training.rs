@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Better, Checkpoint, RestoreOptions, RestorePlan, RestoreReport, SaveOptions, Saver,
+    Better, Checkpoint, RestoreOptions, RestorePlan, RestoreReport, RestoredLatest, SaveOptions,
+    Saver, step_file_name,
 };
 use warmstart_gpu::Session;
 use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
@@ -247,10 +248,11 @@ impl Training {
     /// not said: what the report of a restore that was refused asks for. Variables that get no value
     /// from the checkpoint and have none are initialized from the seed.
     ///
-    /// Rules are for a checkpoint that does not fit as it is: one that fits is restored without them.
-    /// The run's own checkpoints do, so a program may keep its rules from run to run; but a
-    /// checkpoint of another model that happens to fit is restored as it is too. Restore that one
-    /// with [`Checkpoint::plan`] before training begins.
+    /// Rules are for a checkpoint of another model that lies in the directory. A run notes them in
+    /// the checkpoints that it saves, and does not follow them again when it goes on from one of
+    /// those, so a program keeps its rules from run to run. Where other rules, or none, were noted,
+    /// they are followed; only if the checkpoint does not fit under them and does as it is, it is
+    /// restored as it is, and [`Run::begun`] says so. What is allowed is allowed of any checkpoint.
     ///
     /// ```
     /// use warmstart::prelude::*;
@@ -264,13 +266,14 @@ impl Training {
         self
     }
 
-    /// Begins: restores the newest checkpoint of the directory (all variables of the session,
+    /// Begins: restores the newest whole checkpoint of the directory (all variables of the session,
     /// strictly unless [said otherwise](Training::restore_options)), or initializes the variables
-    /// that have no value. The directory is the run's until the run is dropped.
+    /// that have no value. A newer one that is damaged, be it cut short or in its weights, is passed
+    /// over, and [`Run::begun`] says so. The directory is the run's until the run is dropped.
     ///
     /// # Errors
     /// [`TrainingError::AlreadyRunning`] if another run is under way in the directory,
-    /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit or is damaged,
+    /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit, or all are damaged,
     /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
     /// another seed; then nothing was changed. The other variants if initializing or opening the
     /// metrics fails.
@@ -288,26 +291,33 @@ impl Training {
         let saver = self.saver();
         saver.create_directory()?;
         let lock = RunLock::take(&self.directory)?;
-        let (first, seed, begun) = match saver.latest()? {
-            Some(latest) => {
-                // Opened as a directory, it also reports newer checkpoints that are damaged.
-                let checkpoint = Checkpoint::open(&self.directory)?;
-                let Some(step) = checkpoint.step() else {
-                    return Err(TrainingError::NoStep(latest.path));
-                };
-                if step != latest.step {
-                    return Err(TrainingError::OtherStep { file: latest.path, found: step });
-                }
-                let seed = self.seed_after(&checkpoint)?;
-                // Whoever saved it may have stored none, or another form of it; then there is
-                // nothing to compare.
-                let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
-                if let Some(before) = &before {
-                    check_graph_seeds(&checkpoint, before, &def)?;
-                }
-                let report = Box::new(self.plan(&checkpoint, session).restore(session)?);
-                let changes = changes(&checkpoint, before.as_ref(), &def, &optimizer);
+        // What there is to know of the checkpoint that is being tried.
+        let mut tried = None;
+        let restored = saver.restore_latest_by(session, |checkpoint, session| {
+            let file = checkpoint.file();
+            let Some(step) = checkpoint.step() else {
+                return Err(TrainingError::NoStep(file.to_owned()));
+            };
+            if file.file_name() != Some(step_file_name(step).as_ref()) {
+                return Err(TrainingError::OtherStep { file: file.to_owned(), found: step });
+            }
+            let seed = self.seed_after(checkpoint)?;
+            // Whoever saved it may have stored none, or another form of it; then there is
+            // nothing to compare.
+            let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
+            if let Some(before) = &before {
+                check_graph_seeds(checkpoint, before, &def)?;
+            }
+            let mut changes = changes(checkpoint, before.as_ref(), &def, &optimizer);
+            let (plan, note) = self.plan(checkpoint, session);
+            changes.extend(note);
+            tried = Some((seed, changes));
+            Ok(plan)
+        })?;
+        let (first, seed, begun) = match restored.zip(tried) {
+            Some((RestoredLatest { step, report, .. }, (seed, changes))) => {
                 let initialized = session.initialize_missing(seed)?;
+                let report = Box::new(report);
                 (step, seed, Begun::Restored { report, changes, initialized, seed })
             }
             None => {
@@ -317,17 +327,32 @@ impl Training {
                 (0, seed, Begun::Initialized { variables, seed, passed_over })
             }
         };
-        Run::new(self, (saver, options.seed(seed)), begun, (seed, first), lock)
+        let options = options.rules(self.restore.rules()).seed(seed);
+        Run::new(self, (saver, options), begun, (seed, first), lock)
     }
 
-    fn plan(&self, checkpoint: &Checkpoint, session: &Session) -> RestorePlan {
-        if !self.restore.rules().is_empty() {
-            let strict = checkpoint.plan(session, &self.restore.strict());
-            if strict.closes() {
-                return strict;
-            }
+    /// How a checkpoint is restored, and what is to be said about the rules.
+    fn plan(&self, checkpoint: &Checkpoint, session: &Session) -> (RestorePlan, Option<String>) {
+        let rules = self.restore.rules();
+        let own = || checkpoint.plan(session, &self.restore.without_rules());
+        if rules.is_empty() {
+            return (own(), None);
         }
-        checkpoint.plan(session, &self.restore)
+        let lines: Vec<String> = rules.iter().map(ToString::to_string).collect();
+        let lines = lines.join("\n");
+        if checkpoint.metadata().rules() == Some(&lines) {
+            return (own(), None);
+        }
+        let plan = checkpoint.plan(session, &self.restore);
+        let as_it_is = own();
+        match !plan.closes() && as_it_is.closes() {
+            true => {
+                let note =
+                    "no rule was followed, since the checkpoint fits as it is and not under them";
+                (as_it_is, Some(note.to_owned()))
+            }
+            false => (plan, None),
+        }
     }
 
     /// The seed of a run that goes on from a checkpoint.

@@ -103,6 +103,66 @@ fn restore_options_are_for_a_checkpoint_that_does_not_fit() {
     assert!(text.contains("step-2.safetensors") && !text.contains("initialized"), "{text}");
 }
 
+/// The values of a tensor in the checkpoint of a step.
+fn values(directory: &Path, step: u64, tensor: &str) -> Vec<f32> {
+    let file = directory.join(format!("step-{step}.safetensors"));
+    let checkpoint = Checkpoint::open(file).expect("it is there");
+    let mut bytes = [0; 256];
+    let length = checkpoint.reader(tensor).expect("a tensor").read(&mut bytes).expect("bytes");
+    bytes[..length].chunks(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+#[test]
+fn rules_are_followed_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    // A square matrix: its shape does not tell which way round it is.
+    let square = || Model { units: 4, optimizer: Optimizer::sgd(1e-30), ..Model::default() };
+    square().train(&training(1));
+    let first = values(directory.path(), 1, "head/weight");
+    let transposed: Vec<f32> = (0..16).map(|at| first[at % 4 * 4 + at / 4]).collect();
+    let ruled =
+        |steps| training(steps).restore_options(RestoreOptions::new().transpose("head/weight"));
+    let text = square().train(&ruled(2));
+    assert!(text.contains("1 transposed"), "{text}");
+    assert_eq!(values(directory.path(), 2, "head/weight"), transposed);
+    // Those of the run itself are as they should be.
+    let text = square().train(&ruled(3));
+    assert!(!text.contains("transposed") && !text.contains("note: no rule"), "{text}");
+    assert_eq!(values(directory.path(), 3, "head/weight"), transposed);
+    // Under rules that it does not fit under, a checkpoint that fits is taken as it is, aloud.
+    let other = RestoreOptions::new().rename("elsewhere", "head/weight");
+    let text = square().train(&training(4).restore_options(other));
+    assert!(text.contains("note: no rule was followed"), "{text}");
+    assert_eq!(values(directory.path(), 4, "head/weight"), transposed);
+}
+
+#[test]
+fn a_newest_checkpoint_with_damaged_weights_is_passed_over_and_said() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    Model::default().train(&training(1));
+    Model::default().train(&training(2));
+    let newest = directory.path().join("step-2.safetensors");
+    let mut bytes = std::fs::read(&newest).expect("it is there");
+    let last = bytes.len() - 2;
+    bytes[last] ^= 4;
+    std::fs::write(&newest, &bytes).expect("it can be written");
+    let text = Model::default().train(&training(3));
+    assert!(text.contains("note: a newer checkpoint was passed over: "), "{text}");
+    assert!(text.contains("step-2.safetensors") && text.contains("step-1.safetensors"), "{text}");
+    // All of them: nothing is begun anew over what may be mended.
+    for step in [1, 2, 3] {
+        let file = directory.path().join(format!("step-{step}.safetensors"));
+        let Ok(mut bytes) = std::fs::read(&file) else { continue };
+        let last = bytes.len() - 2;
+        bytes[last] ^= 8;
+        std::fs::write(&file, &bytes).expect("it can be written");
+    }
+    let error = Model::default().begin(&training(4)).map(|_| ()).expect_err("all are damaged");
+    assert!(error.to_string().contains("are damaged"), "{error}");
+}
+
 #[test]
 fn files_of_other_names_are_passed_over_and_said() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -8,6 +8,7 @@ use super::error::BundleError;
 use crate::checkpoint::Checkpoint;
 use crate::directory::is_damage;
 use crate::error::{CheckpointError, Damaged};
+use crate::safetensors::{FileKind, FormatError};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,7 +41,12 @@ pub(crate) fn open_directory(directory: &Path) -> Result<Option<Checkpoint>, Che
             damaged.push(wrong("it does not say `model_checkpoint_path: \"<prefix>\"`".to_owned()));
         }
         Ok(Some(State { newest: Some(newest), all })) => match bundles.named(directory, &newest) {
-            None => damaged.push(wrong(format!("it names `{newest}`, which is not in its folder"))),
+            None => match old_format(directory, &newest) {
+                Some(error) => return Err(error),
+                None => {
+                    damaged.push(wrong(format!("it names `{newest}`, which is not in its folder")));
+                }
+            },
             Some(index) => {
                 candidates.push(index);
                 candidates.extend(all.iter().rev().filter_map(|n| bundles.named(directory, n)));
@@ -65,6 +71,20 @@ pub(crate) fn open_directory(directory: &Path) -> Result<Option<Checkpoint>, Che
             Err(CheckpointError::AllDamaged { directory, damaged })
         }
     }
+}
+
+/// What there is to say of a checkpoint that a single file is, as before 2016: it is there and
+/// whole, and going on from another would hide that.
+fn old_format(directory: &Path, name: &str) -> Option<CheckpointError> {
+    let file = directory.join(Path::new(name).file_name()?);
+    let error = file.is_file().then(|| open_bundle(&file).err())??;
+    let kind = FileKind::TensorFlowV1;
+    let is_old = matches!(
+        &error,
+        CheckpointError::Malformed { source: FormatError::Recognised { kind: found }, .. }
+            if *found == kind
+    );
+    is_old.then_some(error)
 }
 
 /// The bundles that a folder holds at least a part of, as the indices that they have or should have.

@@ -3,7 +3,7 @@
 
 use super::network::{PREDICTION, PROBABILITIES};
 use std::collections::{BTreeMap, HashSet};
-use warmstart::graph::{GraphDef, Node, NodeId, Op, Shape};
+use warmstart::graph::{GraphDef, Node, NodeId, Op, Shape, Variable};
 
 /// What makes two models predict otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,26 @@ pub fn difference(before: &GraphDef, now: &GraphDef) -> Option<Difference> {
         pairs.extend(old.inputs.iter().copied().zip(new.inputs.iter().copied()));
     }
     None
+}
+
+/// What a run that goes on keeps from when it began, although the file says otherwise now: keys, and
+/// what they are about.
+pub fn kept(before: &[Variable], now: &[Variable]) -> Vec<(&'static str, &'static str)> {
+    let mut keys = Vec::new();
+    for variable in now {
+        let differs =
+            |old: &&Variable| old.name == variable.name && old.initializer != variable.initializer;
+        if before.iter().any(|old| differs(&old)) {
+            keys.push(match variable.name.split('/').next() {
+                Some("input") => ("data.scaling", "inputs are scaled as they were then"),
+                Some("output") => ("data.scale_targets", "targets are scaled as they were then"),
+                _ => ("model.initializer", "the weights are there already"),
+            });
+        }
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
 fn same((before, old): (&GraphDef, &Node), (now, new): (&GraphDef, &Node)) -> bool {

@@ -1,9 +1,9 @@
 //! What a training file says: its tables and keys, with what holds where nothing is said.
 
 use crate::data::ColumnChoice;
+use crate::rules::RuleSetting;
 use serde::Deserialize;
 use std::path::PathBuf;
-use warmstart::checkpoint::Rule;
 
 /// A whole file.
 #[derive(Debug, PartialEq, Deserialize)]
@@ -216,26 +216,6 @@ pub struct WarmStart {
     pub allow_mismatched_shape: bool,
 }
 
-/// One restore rule: a table with one key.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleSetting {
-    Rename(String, String),
-    RenameScope(String, String),
-    RenameComponent(String, String),
-    RenameRegex(String, String),
-    StripPrefix(String),
-    AddPrefix(String),
-    Separator(char, char),
-    AssignmentMap(Vec<(String, String)>),
-    Only(String),
-    Ignore(String),
-    Transpose(String),
-    Cast(String),
-    Reshape(String),
-    ResizeRows(String, u64),
-}
-
 fn yes() -> bool {
     true
 }
@@ -290,29 +270,6 @@ impl Default for CheckpointSettings {
             keep_every: 0,
             keep_best: None,
             background: false,
-        }
-    }
-}
-
-impl From<RuleSetting> for Rule {
-    fn from(rule: RuleSetting) -> Rule {
-        match rule {
-            RuleSetting::Rename(from, to) => Rule::Rename { from, to },
-            RuleSetting::RenameScope(from, to) => Rule::RenameScope { from, to },
-            RuleSetting::RenameComponent(from, to) => Rule::RenameComponent { from, to },
-            RuleSetting::RenameRegex(pattern, replacement) => {
-                Rule::RenameRegex { pattern, replacement }
-            }
-            RuleSetting::StripPrefix(prefix) => Rule::StripPrefix(prefix),
-            RuleSetting::AddPrefix(prefix) => Rule::AddPrefix(prefix),
-            RuleSetting::Separator(from, to) => Rule::Separator { from, to },
-            RuleSetting::AssignmentMap(pairs) => Rule::AssignmentMap(pairs),
-            RuleSetting::Only(glob) => Rule::Only(glob),
-            RuleSetting::Ignore(glob) => Rule::Ignore(glob),
-            RuleSetting::Transpose(glob) => Rule::Transpose(glob),
-            RuleSetting::Cast(glob) => Rule::Cast(glob),
-            RuleSetting::Reshape(glob) => Rule::Reshape(glob),
-            RuleSetting::ResizeRows(glob, seed) => Rule::ResizeRows { glob, seed },
         }
     }
 }

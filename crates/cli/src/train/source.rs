@@ -1,13 +1,16 @@
-//! The text of a training file: read, understood, and shown where it is wrong.
+//! The text of a training file, or of one with rules: read, understood, and shown where it is
+//! wrong.
 
 use super::settings::Settings;
 use crate::data::nearest;
 use crate::error::Failure;
+use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use toml::de::{DeTable, Error};
+use warmstart::graph::Location;
 
-/// A training file.
+/// A file that a person wrote.
 pub struct Source {
     pub file: PathBuf,
     text: String,
@@ -22,10 +25,14 @@ impl Source {
 
     /// The settings, checked by themselves; the data may still contradict them.
     pub fn settings(&self) -> Result<Settings, Failure> {
-        let settings: Settings =
-            toml::from_str(&self.text).map_err(|error| self.malformed(&error))?;
+        let settings: Settings = self.parse(HELP)?;
         super::check::check(self, &settings)?;
         Ok(settings)
+    }
+
+    /// What the text says; `help` is said where it cannot be understood.
+    pub fn parse<T: DeserializeOwned>(&self, help: &str) -> Result<T, Failure> {
+        toml::from_str(&self.text).map_err(|error| self.malformed(&error, help))
     }
 
     /// A path in the file is relative to the file.
@@ -52,6 +59,13 @@ impl Source {
         }
     }
 
+    /// The line on which a table begins, or else the first.
+    pub fn line(&self, table: &str) -> Location {
+        let before = self.place(&[table]).map_or("", |place| &self.text[..place.start]);
+        let line = 1 + before.matches('\n').count();
+        Location { file: self.file.display().to_string(), line: line as u32 }
+    }
+
     /// Where the value of a key is.
     fn place(&self, keys: &[&str]) -> Option<Range<usize>> {
         let table = DeTable::parse(&self.text).ok()?;
@@ -63,11 +77,10 @@ impl Source {
         Some(value.span())
     }
 
-    fn malformed(&self, error: &Error) -> Failure {
+    fn malformed(&self, error: &Error, help: &str) -> Failure {
         let file = self.file.display();
-        let (message, label, help) = explained(error.message());
-        let failure = Failure::new(format!("`{file}`: {message}"))
-            .help(help.unwrap_or_else(|| HELP.to_owned()));
+        let (message, label, help) = explained(error.message(), help);
+        let failure = Failure::new(format!("`{file}`: {message}")).help(help);
         match error.span() {
             // A key that is missing from the top is missing everywhere.
             Some(place) if place != (0..self.text.len()) => {
@@ -85,7 +98,7 @@ fn dotted(keys: &[&str]) -> String {
 }
 
 /// What serde says, in our words: message, label and help.
-fn explained(said: &str) -> (String, String, Option<String>) {
+fn explained(said: &str, help: &str) -> (String, String, String) {
     let mut quoted = said.split('`').skip(1).step_by(2);
     let word = quoted.next().unwrap_or_default().to_owned();
     let (what, label) = if said.starts_with("unknown field") {
@@ -94,14 +107,14 @@ fn explained(said: &str) -> (String, String, Option<String>) {
         (format!("`{word}` is none of the choices here"), "no such choice")
     } else {
         let first = said.lines().next().unwrap_or_default();
-        return (first.to_owned(), "here".to_owned(), None);
+        return (first.to_owned(), "here".to_owned(), help.to_owned());
     };
     let known: Vec<&str> = quoted.collect();
     let help = match nearest(&word, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? {HELP}"),
-        None => format!("there are {}; {HELP}", known.join(", ")),
+        Some(near) => format!("did you mean `{near}`? {help}"),
+        None => format!("there are {}; {help}", known.join(", ")),
     };
-    (what, label.to_owned(), Some(help))
+    (what, label.to_owned(), help)
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use super::{Job, Outcome, score};
 use crate::description::{Description, Output};
 use crate::error::Failure;
 use crate::text::{self, HEADING, counted, styled};
+use crate::wording::Nothing;
 use serde_json::{Map, Value, json};
 use std::io::Write;
+use warmstart::Begun;
 
 impl Job {
     /// Says what will be trained on what.
@@ -78,6 +80,36 @@ impl Job {
             "notes": notes,
         })
     }
+}
+
+/// What a run begins with.
+pub fn begun(out: &mut dyn Write, begun: &Begun) -> Result<(), Failure> {
+    let note = styled(HEADING, "note:");
+    match begun {
+        Begun::Initialized { variables, seed, passed_over } => {
+            let count = counted(variables.len(), "variable");
+            writeln!(out, "no checkpoint yet: {count} initialized, seed {seed}")?;
+            for file in passed_over {
+                writeln!(
+                    out,
+                    "{note} {} was left alone, since a run goes on from files named `step-<n>.safetensors` only; to begin with its weights, name it as `checkpoint` under [warm_start]",
+                    file.display()
+                )?;
+            }
+        }
+        Begun::Restored { report, changes, initialized, seed } => {
+            text::print_report(out, &report.worded(&Nothing).to_string())?;
+            for change in changes {
+                writeln!(out, "{note} {change}")?;
+            }
+            if !initialized.is_empty() {
+                let count = counted(initialized.len(), "variable");
+                writeln!(out, "{count} initialized, seed {seed}")?;
+            }
+        }
+        other => text::print_report(out, &other.to_string())?,
+    }
+    Ok(())
 }
 
 /// What came of it, in two lines.

@@ -50,6 +50,7 @@ pub fn output(
     let name = table.column_name(targets[0]);
     match task(source, settings, part, targets, rows)? {
         Task::Regression => {
+            refuse_words(settings, table, targets, rows)?;
             let plain = |&column: &usize| match &table.header {
                 Some(header) => header[column].clone(),
                 None if targets.len() == 1 => "prediction".to_owned(),
@@ -83,6 +84,34 @@ pub fn output(
             Ok(Output::Classes(classes))
         }
     }
+}
+
+/// Refuses a regression of what is no number, with what it may be meant to be.
+fn refuse_words(
+    settings: &Settings,
+    table: &Table,
+    targets: &[usize],
+    rows: &[usize],
+) -> Result<(), Failure> {
+    let word = |column: usize, row: usize| {
+        let word = (!table.is_missing(row, column)).then(|| table.word(row, column))?;
+        word.parse::<f64>().is_err().then_some((column, row, word))
+    };
+    let found = targets.iter().find_map(|&column| rows.iter().find_map(|&row| word(column, row)));
+    let Some((column, row, word)) = found else { return Ok(()) };
+    let (file, name, row) = (table.file.display(), table.column_name(column), table.row_name(row));
+    let asked = match (settings.data.task, settings.training.loss) {
+        (None, Some(loss)) => {
+            let name = if loss == Loss::Huber { "huber" } else { "mean_squared_error" };
+            format!("the loss `{name}` is of a regression, which predicts numbers: leave `loss` under [training] out, if these are classes")
+        }
+        (Some(_), _) => "a regression predicts numbers: say `task = \"classification\"` under [data], if these are classes".to_owned(),
+        (None, None) => "several targets are a regression, which predicts numbers: name one column, if these are classes".to_owned(),
+    };
+    Err(Failure::new(format!(
+        "`{file}`, {row}, {name}, the target, holds `{word}`, which is no number"
+    ))
+    .help(format!("{asked}; or say which column holds the numbers to predict with `target`")))
 }
 
 /// The classes in a column: by number if all are numbers, else by name.

@@ -57,14 +57,55 @@ fn what_cannot_be_written_is_refused() {
         warmstart(directory.path(), &[&arguments, more].concat()).failed()
     };
     assert!(convert(&["--rename", "a=b"]).contains("two tensors would get the name `b`"));
-    assert!(convert(&["--transpose", "a"]).contains("about values"));
+    // In the words of the command.
+    let error = convert(&["--transpose", "a"]);
+    assert!(error.contains("`--transpose a` touches no matrix"), "{error}");
+    let error = convert(&["--cast", "**"]);
+    assert!(error.contains("`--cast '**'`") && error.contains("`--dtype f32`"), "{error}");
+    let error = convert(&["--reshape", "a"]);
+    assert!(error.contains("shapes of variables"), "{error}");
     let help = warmstart(directory.path(), &["convert", "--help"]).with(0);
-    assert!(help.contains("--strip-prefix") && !help.contains("--transpose"), "{help}");
-    assert!(convert(&["--rename", "c=d"]).contains("touches no name"));
+    assert!(help.contains("--transpose") && !help.contains("--reshape"), "{help}");
+    assert!(convert(&["--rename", "c=d"]).contains("`--rename c=d` touches no name"));
+    assert!(convert(&["--max-shard-size", "3 apples"]).contains("such as 500MB"));
     assert!(!directory.path().join("b.safetensors").exists());
     fs::write(directory.path().join("notes"), "mine").unwrap();
-    let arguments = ["convert", "a.safetensors", "notes", "--force"];
-    let error = warmstart(directory.path(), &arguments).failed();
-    assert!(error.contains("is not a checkpoint"), "{error}");
+    // What is written is called what it is.
+    for (name, call_it) in [
+        ("notes", "call it `notes.safetensors`"),
+        ("out.pt", "call it `out.safetensors`"),
+        ("sub/a.npz", "call it `sub/a.safetensors`"),
+        (".", "such as `./model.safetensors`"),
+    ] {
+        let arguments = ["convert", "a.safetensors", name, "--force"];
+        let error = warmstart(directory.path(), &arguments).failed();
+        assert!(error.contains(call_it), "{error}");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
     assert_eq!(fs::read(directory.path().join("notes")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_large_one_becomes_several_files() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    let convert = ["convert", ".", "out/model.safetensors", "--max-shard-size", "100B"];
+    fs::create_dir(directory.path().join("out")).unwrap();
+    let out = run(&convert).with(0);
+    assert!(out.starts_with("wrote out/model.safetensors.index.json: 8 tensors, "), "{out}");
+    assert!(out.contains("out/model-00001-of-0000"), "{out}");
+    run(&["diff", ".", "out", "--values"]).with(0);
+    assert_eq!(run(&["graph", "out"]).with(0), run(&["graph", "."]).with(0));
+    let out = run(&["verify", "out"]).with(0);
+    assert!(out.contains("as written"), "{out}");
+    let error = run(&convert).failed();
+    assert!(error.contains("exists; nothing was written") && error.contains("--force"), "{error}");
+    let value = json(&run(&[&convert[..], &["--force", "--json"]].concat()).with(0));
+    assert_eq!(value["file"], "out/model.safetensors.index.json");
+    assert!(value["files"].as_array().unwrap().len() > 1, "{value}");
+    // Whatever fits into one file is one.
+    let one = ["convert", "out", "one.safetensors", "--max-shard-size", "1GiB"];
+    assert!(run(&one).with(0).starts_with("wrote one.safetensors: 8 tensors, "));
+    run(&["diff", ".", "one.safetensors", "--values"]).with(0);
 }

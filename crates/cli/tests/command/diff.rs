@@ -95,3 +95,74 @@ fn two_steps_of_one_run_differ_by_their_values() {
     let error = warmstart(directory.path(), &["diff", "step-1.safetensors", "c"]).failed();
     assert!(error.contains("`c`"), "{error}");
 }
+
+#[test]
+fn under_rules_one_is_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    let (a, b) = (directory.path().join("a"), directory.path().join("b"));
+    foreign(
+        &a,
+        &[
+            ("module.w", "F32", &[2, 3], floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0])),
+            ("module.table", "F32", &[3, 1], floats(&[1.0, 2.0, 3.0])),
+            ("module.n", "I32", &[1], vec![7, 0, 0, 0]),
+            ("module.old", "F32", &[1], floats(&[0.0])),
+        ],
+    );
+    foreign(
+        &b,
+        &[
+            ("w", "F32", &[3, 2], floats(&[0.0, 3.0, 1.0, 4.0, 2.0, 5.0])),
+            ("table", "F32", &[2, 1], floats(&[1.0, 2.0])),
+            ("n", "F32", &[1], floats(&[7.0])),
+        ],
+    );
+    run(&["diff", "a", "b", "--values"]).with(1);
+    let rules = directory.path().join("rules.toml");
+    let text = "rules = [\n  { strip_prefix = \"module.\" },\n  { transpose = \"w\" },\n\
+        \x20 { resize_rows = [\"table\", 0] },\n  { cast = \"n\" },\n  { ignore = \"old\" },\n]\n";
+    std::fs::write(&rules, text).unwrap();
+    let diff = ["diff", "a", "b", "--values", "--rules", "rules.toml"];
+    assert!(run(&diff).with(0).contains("the same"));
+    let value = json(&run(&[&diff[..], &["--json"]].concat()).with(0));
+    assert_eq!(
+        (&value["same"], &value["under"][1]),
+        (&true.into(), &"{ transpose = \"w\" }".into())
+    );
+    // The same file is one for the others.
+    run(&["plan", "a", "--graph", "b", "--rules", "rules.toml"]).with(0);
+    std::fs::write(&rules, "rules = [{ strip_prefix = \"x\" }]").unwrap();
+    assert!(run(&diff).failed().contains("`{ strip_prefix = \"x\" }` touches no name"));
+    std::fs::write(&rules, "rules = [{ strip_prefx = \"x\" }]").unwrap();
+    let error = run(&diff).failed();
+    assert!(
+        error.contains("did you mean `strip_prefix`?") && error.contains("[warm_start]"),
+        "{error}"
+    );
+    std::fs::write(&rules, "rules = [{ strip_prefix = \"module.\" }, { transpose = \"w\" }]")
+        .unwrap();
+    let out = run(&["convert", "a", "c.safetensors", "--rules", "rules.toml"]).with(0);
+    assert!(out.contains("1 transposed"), "{out}");
+    run(&["diff", "a", "c.safetensors", "--values", "--rules", "rules.toml"]).with(0);
+}
+
+#[test]
+fn what_is_suggested_as_a_file_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let of = |scope: &str| ["weight", "bias"].map(|name| format!("{scope}/fc1/{name}"));
+    for (file, scope) in [("a", "old"), ("b", "new")] {
+        let [weight, bias] = of(scope);
+        let tensors = [
+            (&*weight, "F32", &[2, 3][..], floats(&[0.0; 6])),
+            (&*bias, "F32", &[3], floats(&[0.0; 3])),
+        ];
+        foreign(&directory.path().join(file), &tensors);
+    }
+    let out = warmstart(directory.path(), &["diff", "a", "b"]).with(1);
+    let (_, file) = out.split_once("As a file for --rules:\n").unwrap();
+    let (file, _) = file.split_once("\n  ]\n").unwrap();
+    std::fs::write(directory.path().join("rules.toml"), format!("{file}\n]\n")).unwrap();
+    let diff = ["diff", "a", "b", "--values", "--rules", "rules.toml"];
+    warmstart(directory.path(), &diff).with(0);
+}

@@ -10,6 +10,14 @@ fn the_graph_of_a_checkpoint_is_printed() {
     assert_eq!(graph(&["--text", "."]).with(0), text);
     let dot = graph(&["--dot", "."]).with(0);
     assert!(dot.starts_with("digraph {") && dot.contains("fc1/weight"), "{dot}");
+    let svg = graph(&["--svg", "."]).with(0);
+    let picture = roxmltree::Document::parse(&svg).unwrap();
+    let nodes = json(&graph(&["--json", "."]).with(0))["nodes"].as_array().unwrap().len();
+    let drawn = picture.descendants().filter(|node| {
+        node.attribute("id")
+            .is_some_and(|id| id.strip_prefix('n').is_some_and(|n| n.parse::<usize>().is_ok()))
+    });
+    assert_eq!(drawn.count(), nodes);
     let saved = graph(&["--json", "."]).with(0);
     assert!(json(&saved)["nodes"].is_array());
     std::fs::write(directory.path().join("graph.json"), saved).unwrap();

@@ -34,3 +34,31 @@ fn the_newest_whole_and_the_best_are_found() {
     assert!(ran.error.starts_with("passed over: "), "{}", ran.error);
     assert_eq!(ran.with(0), path(9));
 }
+
+#[test]
+fn weights_are_read_unless_they_are_not_to_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    trained(&run, 1, 7, 0.5);
+    let newest = trained(&run, 2, 7, 0.25);
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    let latest = |more: &[&str]| warmstart(directory.path(), &[&["latest", "run"], more].concat());
+    for more in [&[][..], &["--best", "loss", "--lower"]] {
+        let ran = latest(more);
+        assert!(
+            ran.error.starts_with("passed over: ") && ran.error.contains("checksum"),
+            "{}",
+            ran.error
+        );
+        assert!(ran.with(0).trim_end().ends_with("step-1.safetensors"));
+        let unread = latest(&[more, &["--no-verify"]].concat()).with(0);
+        assert!(unread.trim_end().ends_with("step-2.safetensors"), "{unread}");
+    }
+    assert_eq!(json(&latest(&["--json"]).with(0))["verified"], true);
+    std::fs::remove_file(run.join("step-1.safetensors")).unwrap();
+    assert!(latest(&[]).failed().contains("damaged"));
+}

@@ -4,12 +4,15 @@ mod bench;
 mod convert;
 mod devices;
 mod diff;
+mod golden;
 mod graph;
 mod help;
 mod inspect;
 mod latest;
 mod plan;
 mod predict;
+mod python;
+mod readme;
 mod train;
 mod train_again;
 mod train_wrong;
@@ -20,7 +23,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 use warmstart_checkpoint::{SaveOptions, save, step_file_name};
 use warmstart_gpu::{Gpu, Session};
-use warmstart_graph::{DType, Graph, Optimizer};
+use warmstart_graph::{DType, Graph, Location, Optimizer};
 
 /// How a run of the command ended.
 struct Ran {
@@ -92,11 +95,15 @@ fn floats(values: &[f32]) -> Vec<u8> {
 /// a seed, with graph, time and a metric.
 fn trained(directory: &Path, step: u64, seed: u64, loss: f64) -> PathBuf {
     let graph = Graph::new();
-    let input = graph.placeholder("input", [2, 3], DType::F32);
-    let output = graph.scope("fc1").linear(input, 4);
-    let labels = graph.placeholder("labels", [2], DType::I32);
     let optimizer = Optimizer::adam(1e-3);
-    let update = optimizer.minimize(output.softmax_cross_entropy(labels)).update;
+    // Not of this file: what is printed would change with it.
+    let line = Location { file: "model.rs".to_owned(), line: 1 };
+    let update = graph.at_line(line, || {
+        let input = graph.placeholder("input", [2, 3], DType::F32);
+        let output = graph.scope("fc1").linear(input, 4);
+        let labels = graph.placeholder("labels", [2], DType::I32);
+        optimizer.minimize(output.softmax_cross_entropy(labels)).update
+    });
     let gpu = Gpu::new().unwrap();
     let mut session = Session::new(&gpu);
     session.compile(&graph, &[], &[update]).unwrap();

@@ -61,5 +61,36 @@ fn a_rule_that_does_nothing_is_told() {
     trained(directory.path(), 1, 7, 0.5);
     let out =
         warmstart(directory.path(), &["plan", ".", "--graph", ".", "--rename", "x=y"]).with(1);
-    assert!(out.contains("error: `.rename(\"x\", \"y\")` touches no name."), "{out}");
+    assert!(out.contains("error: `--rename x=y` touches no name."), "{out}");
+}
+
+#[test]
+fn reports_name_flags_and_no_methods() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let tensors = [
+        ("fc1/weight", "F32", &[3, 4][..], floats(&[0.0; 12])),
+        ("fc1/bias", "F32", &[5], floats(&[0.0; 5])),
+        ("extra", "F64", &[1], vec![0; 8]),
+    ];
+    foreign(&directory.path().join("a.safetensors"), &tensors);
+    let plan = ["plan", "a.safetensors", "--graph", "."];
+    let out = warmstart(directory.path(), &plan).with(1);
+    for flag in [
+        "`--allow-missing` ",
+        "`--allow-unexpected` ",
+        "`--allow-mismatched-shape`",
+        "`--resize-rows fc1/bias=0`",
+    ] {
+        assert!(out.contains(flag), "{flag}\n{out}");
+    }
+    assert!(!out.contains("()") && !out.contains("`."), "{out}");
+    let all = ["--allow-missing", "--allow-unexpected", "--allow-mismatched-shape"];
+    let out = warmstart(directory.path(), &[&plan[..], &all].concat()).with(0);
+    assert!(out.contains("missing variables keep what they have\n"), "{out}");
+    // Flags may come from a file.
+    let text = "allow_missing = true\nallow_unexpected = true\nallow_mismatched_shape = true\n";
+    std::fs::write(directory.path().join("rules.toml"), text).unwrap();
+    let by_file = warmstart(directory.path(), &[&plan[..], &["--rules", "rules.toml"]].concat());
+    assert_eq!(by_file.with(0), out);
 }

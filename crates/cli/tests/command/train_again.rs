@@ -76,3 +76,59 @@ fn epochs_are_of_all_rows() {
         );
     }
 }
+
+#[test]
+fn what_only_a_new_run_would_do_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |scaling: &str, initializer: &str, steps: u32| {
+        let text = format!(
+            "[data]\nfile = \"flowers.csv\"\nscaling = \"{scaling}\"\n[model]\nhidden = [8]\n\
+             initializer = \"{initializer}\"\n[training]\nbatch = 8\nsteps = {steps}\n"
+        );
+        write(at, "run.toml", &text);
+        json(&warmstart(at, &["train", "run.toml", "--quiet", "--json"]).with(0))
+    };
+    let notes = |value: &serde_json::Value| -> Vec<String> {
+        let notes = value["notes"].as_array().unwrap().iter();
+        notes.map(|note| note.as_str().unwrap().to_owned()).collect()
+    };
+    assert!(notes(&run("standardize", "he_normal", 4)).is_empty());
+    assert!(notes(&run("standardize", "he_normal", 5)).is_empty());
+    // With none left, and with steps left.
+    for steps in [5, 6] {
+        let notes = notes(&run("min_max", "orthogonal", steps));
+        assert!(notes[0].starts_with("`data.scaling` is not what the run began with"), "{notes:?}");
+        assert!(notes[1].starts_with("`model.initializer` is not what"), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_run_goes_on_past_a_newest_checkpoint_with_flipped_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |steps: u32| {
+        let text = format!(
+            "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [8]\n[training]\nbatch = 8\n\
+             steps = {steps}\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet"]).with(0)
+    };
+    run(2);
+    run(4);
+    let newest = at.join("runs/run/step-4.safetensors");
+    let whole = std::fs::read(&newest).unwrap();
+    let mut bytes = whole.clone();
+    let last = bytes.len() - 5;
+    bytes[last] ^= 16;
+    std::fs::write(&newest, &bytes).unwrap();
+    let out = run(4);
+    assert!(out.contains("note: a newer checkpoint was passed over: "), "{out}");
+    assert!(out.contains("restore runs/run/step-2.safetensors"), "{out}");
+    // What it computes again is what was lost, but for the time.
+    let value = |bytes: &[u8]| bytes[bytes.len() - 200..].to_vec();
+    assert_eq!(value(&std::fs::read(&newest).unwrap()), value(&whole));
+}

@@ -16,7 +16,7 @@ const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
 #[test]
 fn mistakes_in_the_file_are_shown_where_they_are() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 21] = [
+    let cases: [(&str, &[&str]); 22] = [
         (
             "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
             &[
@@ -80,7 +80,15 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         ),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nloss = \"huber\"\n",
-            &["column `class` is `x`, not a number"],
+            &[
+                "column `class`, the target, holds `x`, which is no number",
+                "the loss `huber` is of a regression",
+                "leave `loss` under [training] out, if these are classes",
+            ],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\ntask = \"regression\"\n",
+            &["holds `x`, which is no number", "say `task = \"classification\"` under [data]"],
         ),
         (
             "[data]\nfile = \"data.csv\"\nvalidation = 0.05\n",

@@ -48,3 +48,24 @@ fn files_of_others_are_read_and_one_that_is_missing_does_not_hide_the_rest() {
     let error = warmstart(directory.path(), &["verify", "a.safetensors"]).failed();
     assert!(error.contains("git-lfs"), "{error}");
 }
+
+#[test]
+fn what_was_never_a_checkpoint_is_not_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["notes.txt", "data.bin"] {
+        fs::write(directory.path().join(name), "what one writes down, and no checkpoint").unwrap();
+        let error = warmstart(directory.path(), &["verify", name]).failed();
+        assert!(error.contains(name), "{error}");
+    }
+    // By its name it was one.
+    fs::write(directory.path().join("a.safetensors"), "what one writes down").unwrap();
+    warmstart(directory.path(), &["verify", "a.safetensors"]).with(1);
+    fs::write(directory.path().join("a.npz"), "").unwrap();
+    warmstart(directory.path(), &["verify", "a.npz"]).with(1);
+    // A folder without a checkpoint of a known name says which file to name.
+    let folder = directory.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("mlp.pt"), "").unwrap();
+    let error = warmstart(directory.path(), &["inspect", "folder"]).failed();
+    assert!(error.contains("name the file, `folder/mlp.pt`"), "{error}");
+}

@@ -1,0 +1,107 @@
+//! What a conversion changes, and what it has done.
+
+use crate::rules::Rule;
+use crate::tensor::FileDType;
+use std::path::PathBuf;
+
+/// The dtype that floats are written as. Rounds to the nearest, ties to even; an `f64` may be
+/// rounded twice on its way to 16 bits. Whole numbers and booleans stay what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatDType {
+    /// 32-bit IEEE 754 float.
+    F32,
+    /// 16-bit IEEE 754 float.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl FloatDType {
+    pub(super) fn file(self) -> FileDType {
+        match self {
+            FloatDType::F32 => FileDType::F32,
+            FloatDType::F16 => FileDType::F16,
+            FloatDType::Bf16 => FileDType::Bf16,
+        }
+    }
+}
+
+/// What [`Checkpoint::convert`](crate::Checkpoint::convert) changes on the way; nothing if nothing is said.
+///
+/// ```
+/// use warmstart_checkpoint::{ConvertOptions, FloatDType, Rule};
+/// let options = ConvertOptions::new()
+///     .rule(Rule::Separator { from: '.', to: '/' })
+///     .rule(Rule::Transpose("**/weight".into()))
+///     .floats(FloatDType::Bf16)
+///     .max_shard_bytes(2 << 30);
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConvertOptions {
+    pub(super) rules: Vec<Rule>,
+    pub(super) floats: Option<FloatDType>,
+    pub(super) max_shard_bytes: u64,
+    pub(super) keep_existing: bool,
+}
+
+impl ConvertOptions {
+    /// Everything as it is, in one file.
+    pub fn new() -> ConvertOptions {
+        ConvertOptions::default()
+    }
+
+    /// A rule about names, about which tensors take part, or [`Rule::Transpose`], which exchanges
+    /// rows and columns of the matrices whose new names match. Globs match new names, if they come
+    /// after the rules that rename.
+    pub fn rule(mut self, rule: Rule) -> ConvertOptions {
+        self.rules.push(rule);
+        self
+    }
+
+    /// The dtype of all floats.
+    pub fn floats(mut self, floats: FloatDType) -> ConvertOptions {
+        self.floats = Some(floats);
+        self
+    }
+
+    /// Writes several files, `model-00001-of-00003.safetensors` and so on, if the tensors have more
+    /// bytes than this: each file as many tensors as have at most so many together, or one that has
+    /// more alone. 0 takes it back.
+    pub fn max_shard_bytes(mut self, bytes: u64) -> ConvertOptions {
+        self.max_shard_bytes = bytes;
+        self
+    }
+
+    /// Refuses to replace a file.
+    pub fn keep_existing(mut self) -> ConvertOptions {
+        self.keep_existing = true;
+        self
+    }
+}
+
+/// What [`Checkpoint::convert`](crate::Checkpoint::convert) wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Converted {
+    /// The files that hold the tensors.
+    pub files: Vec<PathBuf>,
+    /// What names them, if there are several.
+    pub index: Option<PathBuf>,
+    /// Files of an earlier checkpoint in several files of the same name, which the index does not
+    /// name: nobody needs them any more.
+    pub left_behind: Vec<PathBuf>,
+    /// Tensors that were written.
+    pub tensors: usize,
+    /// Bytes they have.
+    pub bytes: u64,
+    /// How many of them were cast.
+    pub cast: usize,
+    /// How many of them were transposed.
+    pub transposed: usize,
+    /// Tensors that rules left out.
+    pub left_out: usize,
+    /// Whether graph, optimizer and description of the variables were left out, since they no
+    /// longer say what the file holds.
+    pub description_left_out: bool,
+}

@@ -1,0 +1,183 @@
+//! The tensors of two checkpoints, side by side.
+
+use crate::checkpoint::Checkpoint;
+use crate::matching::transposed;
+use crate::rules::{Allowed, Rule, RuleUse, apply};
+use crate::tensor::TensorEntry;
+use std::collections::HashMap;
+use warmstart_graph::{DType, Initializer, Role, Variable};
+
+/// The tensors of two checkpoints, side by side. What comes of [`Checkpoint::pairs`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Pairs<'a> {
+    /// Those of one name.
+    pub both: Vec<Pair<'a>>,
+    /// Those of the first that the second has no name for.
+    pub only_first: Vec<&'a TensorEntry>,
+    /// Those of the second that the first has no name for.
+    pub only_second: Vec<&'a TensorEntry>,
+    /// The rules, each with what it touched.
+    pub rules: Vec<RuleUse>,
+}
+
+/// Two tensors of one name.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Pair<'a> {
+    /// That of the first checkpoint.
+    pub first: &'a TensorEntry,
+    /// That of the second.
+    pub second: &'a TensorEntry,
+    /// How their values are to be held against each other, if their shapes, or rules about them,
+    /// allow it.
+    pub values: Option<Compared>,
+    /// Whether they are of different dtypes or shapes, and no rule says that they may be.
+    pub differ: bool,
+}
+
+/// How the values of two tensors are held against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compared {
+    /// Element by element, in their order.
+    InOrder,
+    /// The first one is transposed.
+    Transposed,
+    /// In their order, as far as both have rows.
+    CommonRows,
+}
+
+impl Checkpoint {
+    /// Pairs the tensors with those of another checkpoint, under rules that make these names and
+    /// values those of the other, as a restore would: the other's tensors are taken for the
+    /// variables. Reads no values.
+    pub fn pairs<'a>(&'a self, other: &'a Checkpoint, rules: &[Rule]) -> Pairs<'a> {
+        // Rules ask for names only, so any dtype does.
+        let variable = |tensor: &TensorEntry| {
+            let (name, shape) = (tensor.name.as_str(), tensor.shape.clone());
+            Variable::new(name, shape, DType::F32, Initializer::Zeros, Role::Trainable)
+        };
+        let variables: Vec<Variable> = other.tensors().iter().map(variable).collect();
+        let variables: Vec<&Variable> = variables.iter().collect();
+        let names = self.tensors().iter().map(|tensor| tensor.name.as_str());
+        let applied = apply(rules, names, &variables);
+        let places: HashMap<&str, usize> =
+            other.tensors().iter().enumerate().map(|(at, t)| (t.name.as_str(), at)).collect();
+        let (mut both, mut only_first) = (Vec::new(), Vec::new());
+        let mut found = vec![false; other.tensors().len()];
+        for (first, names) in self.tensors().iter().zip(&applied.names) {
+            let mut alone = !names.is_empty();
+            for name in names {
+                let Some(&at) = places.get(&**name) else { continue };
+                (alone, found[at]) = (false, true);
+                if !applied.allowed[at].ignored {
+                    both.push(pair(first, &other.tensors()[at], &applied.allowed[at]));
+                }
+            }
+            if alone {
+                only_first.push(first);
+            }
+        }
+        let left = other.tensors().iter().zip(&applied.allowed).zip(found);
+        let alone = left.filter(|((_, allowed), found)| !found && !allowed.ignored);
+        let only_second = alone.map(|((tensor, _), _)| tensor).collect();
+        Pairs { both, only_first, only_second, rules: applied.uses }
+    }
+}
+
+fn pair<'a>(first: &'a TensorEntry, second: &'a TensorEntry, allowed: &Allowed) -> Pair<'a> {
+    let rows = |tensor: &'a TensorEntry| tensor.shape.split_first().map(|(_, row)| row);
+    let values = if allowed.transpose && second.shape.rank() == 2 {
+        transposed(&first.shape, &second.shape).then_some(Compared::Transposed)
+    } else if first.shape == second.shape {
+        Some(Compared::InOrder)
+    } else if allowed.reshape && first.shape.checked_elements() == second.shape.checked_elements() {
+        Some(Compared::InOrder)
+    } else if allowed.resize_rows.is_some() && rows(first).is_some() && rows(first) == rows(second)
+    {
+        Some(Compared::CommonRows)
+    } else {
+        None
+    };
+    let dtypes = first.dtype == second.dtype || allowed.cast;
+    Pair { first, second, values, differ: values.is_none() || !dtypes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::{Path, PathBuf};
+
+    fn written(directory: &Path, name: &str, tensors: &[(&str, &str, &[usize])]) -> PathBuf {
+        let mut header = serde_json::Map::new();
+        let mut end = 0;
+        for (name, dtype, shape) in tensors {
+            let begin = end;
+            end += shape.iter().product::<usize>() * if *dtype == "F64" { 8 } else { 4 };
+            let entry = serde_json::json!({
+                "dtype": dtype, "shape": shape, "data_offsets": [begin, end],
+            });
+            header.insert((*name).to_owned(), entry);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        let length = (header.len() as u64).to_le_bytes();
+        let file = directory.join(name);
+        std::fs::write(&file, [&length[..], &header, &vec![0; end]].concat()).unwrap();
+        file
+    }
+
+    #[test]
+    fn rules_make_one_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |name, tensors: &[_]| {
+            Checkpoint::open(written(directory.path(), name, tensors)).unwrap()
+        };
+        let a = open(
+            "a",
+            &[
+                ("m.w", "F32", &[2, 3]),
+                ("m.flat", "F32", &[6]),
+                ("m.table", "F32", &[4, 2]),
+                ("m.wide", "F64", &[1]),
+                ("m.more", "F32", &[1]),
+            ],
+        );
+        let b = open(
+            "b",
+            &[
+                ("w", "F32", &[3, 2]),
+                ("flat", "F32", &[2, 3]),
+                ("table", "F32", &[5, 2]),
+                ("wide", "F32", &[1]),
+                ("new", "F32", &[1]),
+            ],
+        );
+        let names = |tensors: &[&TensorEntry]| -> Vec<String> {
+            tensors.iter().map(|tensor| tensor.name.clone()).collect()
+        };
+        assert_eq!(a.pairs(&b, &[]).both.len(), 0);
+        let strip = Rule::StripPrefix("m.".into());
+        let found = a.pairs(&b, std::slice::from_ref(&strip));
+        assert!(found.both.len() == 4 && found.both.iter().all(|pair| pair.differ));
+        assert_eq!(
+            (names(&found.only_first), names(&found.only_second)),
+            (vec!["m.more".into()], vec!["new".into()])
+        );
+        let rules = [
+            strip,
+            Rule::Transpose("w".into()),
+            Rule::Reshape("flat".into()),
+            Rule::ResizeRows { glob: "table".into(), seed: 1 },
+            Rule::Cast("**".into()),
+            Rule::Ignore("{more,new}".into()),
+        ];
+        let found = a.pairs(&b, &rules);
+        let values: Vec<_> = found.both.iter().map(|pair| pair.values).collect();
+        use Compared::{CommonRows, InOrder, Transposed};
+        assert_eq!(values, [Transposed, InOrder, CommonRows, InOrder].map(Some));
+        assert!(found.both.iter().all(|pair| !pair.differ));
+        assert!(found.only_first.is_empty() && found.only_second.is_empty());
+        assert!(found.rules.iter().all(|used| used.touched > 0));
+    }
+}

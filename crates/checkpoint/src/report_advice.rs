@@ -1,0 +1,298 @@
+//! What a [`RestoreReport`] says beside its lists: what to know, what is wrong, and the line that
+//! mends it, in the words of whoever reads it.
+
+use crate::infer::Suggestion;
+use crate::matching::Outcome;
+use crate::report::{RestoreReport, VariableOutcome};
+use crate::report_text::{counted, quoted};
+use crate::rules::{Rule, RuleUse};
+use crate::tensor::FileDType;
+use crate::wording::{Allowance, Wording, rule_text};
+use std::collections::{BTreeMap, BTreeSet};
+use warmstart_graph::{GLOBAL_STEP, Role, Variable};
+
+impl RestoreReport {
+    pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
+        let mut notes = self.damaged.clone();
+        let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut output_suffix = false;
+        let mut initializers = Vec::new();
+        for VariableOutcome { variable, outcome } in &self.variables {
+            let Outcome::Restored { tensor, .. } = outcome else { continue };
+            served.entry(tensor).or_default().push(&variable.name);
+            let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
+            output_suffix |= *tensor != variable.name && bare(tensor) == bare(&variable.name);
+            if let Some(saved) = self.saved.get(tensor)
+                && saved.initializer != variable.initializer
+            {
+                initializers.push((&variable.name, &variable.initializer, &saved.initializer));
+            }
+        }
+        if output_suffix {
+            notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
+        }
+        let shared = served.into_iter().filter(|(_, variables)| variables.len() > 1);
+        notes.extend(shared.map(|(tensor, variables)| {
+            let n = variables.len();
+            format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
+        }));
+        if let Some((name, declared, saved)) = initializers.first() {
+            let more = match initializers.len() - 1 {
+                0 => String::new(),
+                1 => "; so is one more".to_owned(),
+                n => format!("; so are {n} more"),
+            };
+            notes.push(format!(
+                "the restored values win over other initializers: `{name}` is declared with \
+                 {declared}, and began as {saved}{more}"
+            ));
+        }
+        if self.closes() && self.missing().next().is_some() {
+            let fill = words
+                .fill()
+                .map_or_else(String::new, |fill| format!("; {fill} fills those that have nothing"));
+            notes.push(format!("missing variables keep what they have{fill}"));
+        }
+        if self.closes() && self.mismatched().next().is_some() {
+            notes.push("variables of another shape in the file keep what they have".to_owned());
+        }
+        if self.closes() && !self.unexpected.is_empty() {
+            notes.push("unexpected tensors stay in the file".to_owned());
+        }
+        if self.closes() {
+            notes.extend(self.suggestion_lines(words));
+        }
+        notes
+    }
+
+    pub(crate) fn errors(&self, words: &dyn Wording) -> Vec<String> {
+        let mut errors = Vec::new();
+        for RuleUse { rule, touched, problem } in &self.rules {
+            let rule = rule_text(words, rule);
+            match problem {
+                Some(problem) => {
+                    let problem = problem.replace('\n', " ");
+                    errors.push(format!("`{rule}` cannot be applied: {problem}."));
+                }
+                None if *touched == 0 => errors.push(format!("`{rule}` touches no name.")),
+                None => {}
+            }
+        }
+        let ambiguous = self.ambiguous().count();
+        if ambiguous > 0 {
+            let have = counted(ambiguous, "variable has", "variables have");
+            errors.push(format!("{have} several tensors in this checkpoint."));
+        }
+        let dtypes = |v: &&VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
+        let dtypes = self.variables.iter().filter(dtypes).count();
+        let mismatched = self.mismatched().count();
+        if dtypes > 0 || (mismatched > 0 && !self.allow_mismatched_shape) {
+            let have = counted(mismatched, "variable has", "variables have");
+            errors.push(format!("{have} another shape or dtype in this checkpoint."));
+        }
+        let missing = self.missing().count();
+        if missing > 0 && !self.allow_missing {
+            let have = counted(missing, "variable has", "variables have");
+            errors.push(format!("{have} no value in this checkpoint."));
+        }
+        if !self.unexpected.is_empty() && !self.allow_unexpected {
+            let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
+            errors.push(format!("{belong} to no variable."));
+        }
+        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
+            let all = counted(self.variables.len(), "variable", "variables");
+            errors.push(format!("this checkpoint has nothing for any of the {all}."));
+        }
+        if let Some(last) = errors.last_mut() {
+            last.push_str(" Nothing on the device was changed.");
+        }
+        errors
+    }
+
+    pub(crate) fn helps(&self, words: &dyn Wording) -> Vec<String> {
+        if self.closes() {
+            return Vec::new();
+        }
+        let mut helps = self.suggestion_lines(words);
+        if self.rules.iter().any(|used| used.touched == 0 && used.problem.is_none()) {
+            helps.push(
+                "rules about names are applied in order, each to the names that the one before \
+                 leaves; take away what does nothing"
+                    .to_owned(),
+            );
+        }
+        let ambiguous = |v: &VariableOutcome| match &v.outcome {
+            Outcome::Ambiguous { tensors } => tensors.first().cloned(),
+            _ => None,
+        };
+        if let Some(name) = self.variables.iter().find_map(ambiguous)
+            && let Some(rule) = words.rule(&Rule::Ignore(name))
+        {
+            helps.push(format!("`{rule}` before the rename leaves a tensor out"));
+        }
+        let dtypes = |v: &VariableOutcome| match v.outcome {
+            Outcome::DTypeMismatch { dtype, .. } => Some(dtype),
+            _ => None,
+        };
+        let quantized = |dtype: &FileDType| matches!(dtype, FileDType::Quantized(_));
+        if let Some(dtype) = self.variables.iter().filter_map(dtypes).find(quantized) {
+            let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
+            helps.push(format!("{dtype} {help}"));
+        }
+        if self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some())
+            && let Some(rule) = words.rule(&Rule::Cast("**".to_owned()))
+        {
+            helps
+                .push(format!("`{rule}` casts whole numbers and floats to what the variables are"));
+        }
+        helps.extend(self.help_with_shapes(words));
+        // Names that are merely close are of no use beside rules that were tried out.
+        let close = self.variables.iter().filter_map(|v| match &v.outcome {
+            // A slot of one optimizer is never another's, however close its name.
+            _ if matches!(v.variable.role, Role::Slot { .. }) => None,
+            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable.name, close)),
+            _ => None,
+        });
+        let wanted = self.suggestions.is_empty() && !self.allow_missing;
+        for (name, close) in close.take(5).filter(|_| wanted) {
+            let close = quoted(close, ", ");
+            helps.push(format!("close to `{name}` in this checkpoint: {close}"));
+        }
+        helps.extend(self.help_with_missing(words));
+        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
+            helps.push("leave the restore out if no variable is to be restored".to_owned());
+        }
+        if !self.unexpected.is_empty()
+            && !self.allow_unexpected
+            && let Some(allow) = words.allow(&[Allowance::Unexpected])
+        {
+            helps.push(format!("`{allow}` leaves such tensors in the file"));
+        }
+        helps
+    }
+
+    fn help_with_shapes(&self, words: &dyn Wording) -> Option<String> {
+        let shapes = |v: &VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
+        if self.allow_mismatched_shape || !self.variables.iter().any(shapes) {
+            return None;
+        }
+        let mut help =
+            "give the variables the shapes of the file, or train in a new directory".to_owned();
+        if let Some(allow) = words.allow(&[Allowance::MismatchedShape]) {
+            help.push_str(&format!(", or leave them as they are: `{allow}`"));
+        }
+        let rows = |v: &VariableOutcome| match (&v.outcome, v.variable.shape.split_first()) {
+            (Outcome::ShapeMismatch { shape, .. }, Some((_, row))) => {
+                shape.split_first().is_some_and(|(_, file_row)| file_row == row)
+            }
+            _ => false,
+        };
+        if let Some(grown) = self.variables.iter().find(|v| rows(v))
+            && let Some(rule) =
+                words.rule(&Rule::ResizeRows { glob: grown.variable.name.clone(), seed: 0 })
+        {
+            help.push_str(&format!(
+                "; `{rule}` takes the rows that both have, and seed 0 for others"
+            ));
+        }
+        Some(help)
+    }
+
+    fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
+        let missing: Vec<&Variable> = self.missing().collect();
+        let restored = self.restored().count();
+        if missing.is_empty() || self.allow_missing || restored == 0 {
+            return None;
+        }
+        let optimizer = |role: &Role| match role {
+            Role::Slot { optimizer, .. } => Some(optimizer.clone()),
+            _ => None,
+        };
+        let wanted: BTreeSet<String> = missing.iter().filter_map(|v| optimizer(&v.role)).collect();
+        let left: BTreeSet<String> = self
+            .unexpected
+            .iter()
+            .filter_map(|t| optimizer(&self.saved.get(&t.name)?.role))
+            .collect();
+        let (missing_allowed, fill) = (words.allow(&[Allowance::Missing])?, words.fill());
+        // Steps are counted only where there is an optimizer.
+        let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
+        if wanted.is_empty() || !missing.iter().all(slot) {
+            let others = counted(restored, "variable", "variables");
+            let then = fill.map_or_else(String::new, |fill| {
+                format!("; then {fill} fills those without a value")
+            });
+            return Some(format!("`{missing_allowed}` restores the other {others}{then}"));
+        }
+        let join = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+        // One subject or two.
+        let (then, s) = match fill {
+            Some(fill) => (format!(" and then {fill}"), ""),
+            None => (String::new(), "s"),
+        };
+        if left.is_empty() {
+            return Some(format!(
+                "the checkpoint holds weights without the slots of {}, and training would restart \
+                 its moments: `{missing_allowed}`{then} say{s} that this is meant",
+                join(wanted)
+            ));
+        }
+        let both = words.allow(&[Allowance::Missing, Allowance::Unexpected])?;
+        Some(format!(
+            "the checkpoint was trained with {}, and this graph trains with {}: \
+             `{both}`{then} begin{s} with the restored weights and fresh slots",
+            join(left),
+            join(wanted)
+        ))
+    }
+
+    fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
+        let lines = |suggestion: &Suggestion| {
+            let Suggestion { rules, restores, of, notes } = suggestion;
+            let subject = match rules.as_slice() {
+                [rule] => deed(rule),
+                many => format!("these {} rules together", many.len()),
+            };
+            let verb = if rules.len() == 1 { "restores" } else { "restore" };
+            let code: Vec<String> = rules
+                .iter()
+                .map(|rule| format!("\n          {}", rule_text(words, rule)))
+                .collect();
+            let notes: Vec<String> = notes.iter().map(|note| format!("\n      {note}")).collect();
+            format!("{subject} {verb} {restores} of {of}:{}{}", code.concat(), notes.concat())
+        };
+        // What cannot be written is no suggestion.
+        let known = |suggestion: &&Suggestion| {
+            suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
+        };
+        let suggestions: Vec<&Suggestion> = self.suggestions.iter().filter(known).collect();
+        match suggestions.as_slice() {
+            [] => Vec::new(),
+            [one] => vec![lines(one)],
+            many => {
+                let n = many.len();
+                let first = format!(
+                    "there are {n} ways to restore more, and nothing says which of them is meant:"
+                );
+                std::iter::once(first).chain(many.iter().copied().map(lines)).collect()
+            }
+        }
+    }
+}
+
+/// What a rule does, as the subject of a sentence.
+fn deed(rule: &Rule) -> String {
+    match rule {
+        Rule::Rename { from, to } => format!("renaming `{from}` to `{to}`"),
+        Rule::RenameScope { from, to } if from.is_empty() => format!("adding scope `{to}`"),
+        Rule::RenameScope { from, to } if to.is_empty() => format!("taking away scope `{from}`"),
+        Rule::RenameScope { from, to } => format!("renaming scope `{from}` to `{to}`"),
+        Rule::RenameComponent { from, to } => format!("renaming `{from}` to `{to}` everywhere"),
+        Rule::StripPrefix(prefix) => format!("taking away the prefix `{prefix}`"),
+        Rule::AddPrefix(prefix) => format!("adding the prefix `{prefix}`"),
+        Rule::Separator { from, to } => format!("writing `{to}` for `{from}`"),
+        Rule::Transpose(glob) => format!("transposing `{glob}`"),
+        Rule::Cast(glob) => format!("casting `{glob}`"),
+        _ => "this rule".to_owned(),
+    }
+}

@@ -1,0 +1,54 @@
+//! What the reader of a report can say: lines of code, or the flags of a command.
+
+use crate::rules::Rule;
+
+/// Something that a restore is told to put up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Allowance {
+    /// [`RestoreOptions::allow_missing`](crate::RestoreOptions::allow_missing).
+    Missing,
+    /// [`RestoreOptions::allow_unexpected`](crate::RestoreOptions::allow_unexpected).
+    Unexpected,
+    /// [`RestoreOptions::allow_mismatched_shape`](crate::RestoreOptions::allow_mismatched_shape).
+    MismatchedShape,
+}
+
+/// How whoever reads a [`RestoreReport`](crate::RestoreReport) writes what it asks for. What cannot
+/// be written is left out of the advice. [`InCode`] is how programs write it.
+pub trait Wording {
+    /// A rule, to be pasted.
+    fn rule(&self, rule: &Rule) -> Option<String>;
+    /// That all of these are allowed.
+    fn allow(&self, what: &[Allowance]) -> Option<String>;
+    /// What gives a value to variables that have none, as the subject of a sentence.
+    fn fill(&self) -> Option<String>;
+}
+
+/// The methods of [`RestoreOptions`](crate::RestoreOptions), as a report is displayed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InCode;
+
+impl Wording for InCode {
+    fn rule(&self, rule: &Rule) -> Option<String> {
+        Some(rule.to_string())
+    }
+
+    fn allow(&self, what: &[Allowance]) -> Option<String> {
+        let method = |what: &Allowance| match what {
+            Allowance::Missing => ".allow_missing()",
+            Allowance::Unexpected => ".allow_unexpected()",
+            Allowance::MismatchedShape => ".allow_mismatched_shape()",
+        };
+        Some(what.iter().map(method).collect())
+    }
+
+    fn fill(&self) -> Option<String> {
+        Some("`session.initialize_missing(seed)`".to_owned())
+    }
+}
+
+/// A rule that has to be told, even to those who cannot write it.
+pub(crate) fn rule_text(words: &dyn Wording, rule: &Rule) -> String {
+    words.rule(rule).unwrap_or_else(|| rule.to_string())
+}

@@ -1,0 +1,159 @@
+//! Restore rules as TOML: those of a training file's `[warm_start]`, and those of a file of their
+//! own, which `--rules` reads.
+
+use crate::error::Failure;
+use crate::train::Source;
+use serde::Deserialize;
+use std::path::Path;
+use warmstart_checkpoint::{RestoreOptions, Rule};
+
+/// Rules, and how strict a restore is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RulesFile {
+    pub rules: Vec<RuleSetting>,
+    pub allow_missing: bool,
+    pub allow_unexpected: bool,
+    pub allow_mismatched_shape: bool,
+}
+
+impl RulesFile {
+    /// Allows what another one allows, too.
+    pub fn allow(&mut self, other: &RulesFile) {
+        self.allow_missing |= other.allow_missing;
+        self.allow_unexpected |= other.allow_unexpected;
+        self.allow_mismatched_shape |= other.allow_mismatched_shape;
+    }
+
+    /// Options that allow what this allows.
+    pub fn apply(&self, mut options: RestoreOptions) -> RestoreOptions {
+        if self.allow_missing {
+            options = options.allow_missing();
+        }
+        if self.allow_unexpected {
+            options = options.allow_unexpected();
+        }
+        if self.allow_mismatched_shape {
+            options = options.allow_mismatched_shape();
+        }
+        options
+    }
+}
+
+const HELP: &str = "a file of rules has the keys of [warm_start], such as `rules = [{ strip_prefix = \"module.\" }]` and `allow_missing = true`";
+
+/// Reads a file of rules.
+pub fn read(file: &Path) -> Result<RulesFile, Failure> {
+    Source::open(file)?.parse(HELP)
+}
+
+/// One restore rule: a table with one key.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleSetting {
+    Rename(String, String),
+    RenameScope(String, String),
+    RenameComponent(String, String),
+    RenameRegex(String, String),
+    StripPrefix(String),
+    AddPrefix(String),
+    Separator(char, char),
+    AssignmentMap(Vec<(String, String)>),
+    Only(String),
+    Ignore(String),
+    Transpose(String),
+    Cast(String),
+    Reshape(String),
+    ResizeRows(String, u64),
+}
+
+/// A rule as it is written in such a file.
+pub fn toml_of(rule: &Rule) -> Option<String> {
+    let text = |text: &str| toml::Value::from(text).to_string();
+    let pair =
+        |key: &str, from: &str, to: &str| format!("{{ {key} = [{}, {}] }}", text(from), text(to));
+    let one = |key: &str, value: &str| format!("{{ {key} = {} }}", text(value));
+    Some(match rule {
+        Rule::Rename { from, to } => pair("rename", from, to),
+        Rule::RenameScope { from, to } => pair("rename_scope", from, to),
+        Rule::RenameComponent { from, to } => pair("rename_component", from, to),
+        Rule::RenameRegex { pattern, replacement } => pair("rename_regex", pattern, replacement),
+        Rule::StripPrefix(prefix) => one("strip_prefix", prefix),
+        Rule::AddPrefix(prefix) => one("add_prefix", prefix),
+        Rule::Separator { from, to } => pair("separator", &from.to_string(), &to.to_string()),
+        Rule::AssignmentMap(pairs) => {
+            let pairs: Vec<String> =
+                pairs.iter().map(|(from, to)| format!("[{}, {}]", text(from), text(to))).collect();
+            format!("{{ assignment_map = [{}] }}", pairs.join(", "))
+        }
+        Rule::Only(glob) => one("only", glob),
+        Rule::Ignore(glob) => one("ignore", glob),
+        Rule::Transpose(glob) => one("transpose", glob),
+        Rule::Cast(glob) => one("cast", glob),
+        Rule::Reshape(glob) => one("reshape", glob),
+        Rule::ResizeRows { glob, seed } => format!("{{ resize_rows = [{}, {seed}] }}", text(glob)),
+        _ => return None,
+    })
+}
+
+impl From<RuleSetting> for Rule {
+    fn from(rule: RuleSetting) -> Rule {
+        match rule {
+            RuleSetting::Rename(from, to) => Rule::Rename { from, to },
+            RuleSetting::RenameScope(from, to) => Rule::RenameScope { from, to },
+            RuleSetting::RenameComponent(from, to) => Rule::RenameComponent { from, to },
+            RuleSetting::RenameRegex(pattern, replacement) => {
+                Rule::RenameRegex { pattern, replacement }
+            }
+            RuleSetting::StripPrefix(prefix) => Rule::StripPrefix(prefix),
+            RuleSetting::AddPrefix(prefix) => Rule::AddPrefix(prefix),
+            RuleSetting::Separator(from, to) => Rule::Separator { from, to },
+            RuleSetting::AssignmentMap(pairs) => Rule::AssignmentMap(pairs),
+            RuleSetting::Only(glob) => Rule::Only(glob),
+            RuleSetting::Ignore(glob) => Rule::Ignore(glob),
+            RuleSetting::Transpose(glob) => Rule::Transpose(glob),
+            RuleSetting::Cast(glob) => Rule::Cast(glob),
+            RuleSetting::Reshape(glob) => Rule::Reshape(glob),
+            RuleSetting::ResizeRows(glob, seed) => Rule::ResizeRows { glob, seed },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Written {
+        rules: Vec<RuleSetting>,
+    }
+
+    /// What a report suggests can be pasted, whatever is in the names.
+    #[test]
+    fn every_rule_comes_back_from_a_file() {
+        let odd = || "a \"b\"\\ ä\t'c'".to_owned();
+        let plain = || "fc1/**".to_owned();
+        let rules = vec![
+            Rule::Rename { from: odd(), to: plain() },
+            Rule::RenameScope { from: String::new(), to: odd() },
+            Rule::RenameComponent { from: plain(), to: odd() },
+            Rule::RenameRegex { pattern: r"^(\w+)\.\d".to_owned(), replacement: "$1".to_owned() },
+            Rule::StripPrefix(odd()),
+            Rule::AddPrefix(odd()),
+            Rule::Separator { from: '.', to: '\\' },
+            Rule::AssignmentMap(vec![(odd(), plain()), (plain(), odd())]),
+            Rule::Only(odd()),
+            Rule::Ignore(plain()),
+            Rule::Transpose(odd()),
+            Rule::Cast(plain()),
+            Rule::Reshape(odd()),
+            Rule::ResizeRows { glob: odd(), seed: 7 },
+        ];
+        let lines: Vec<String> = rules.iter().map(|rule| toml_of(rule).unwrap()).collect();
+        let text = format!("rules = [\n{}\n]\n", lines.join(",\n"));
+        let written: Written =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{error}{text}"));
+        let back: Vec<Rule> = written.rules.into_iter().map(Rule::from).collect();
+        assert_eq!(back, rules, "{text}");
+    }
+}
