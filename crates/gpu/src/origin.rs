@@ -201,7 +201,7 @@ mod tests {
         };
         assert_eq!(
             grown.to_string(),
-            "10 of 12 rows restored (a.safetensors: table), the others initialized (zeros, seed 3)"
+            "10 of 12 rows restored (runs/a.safetensors: table), the others initialized (zeros, seed 3)"
         );
         let made = Origin::Initialized { initializer: Initializer::GlorotUniform, seed: 7 };
         assert_eq!(made.to_string(), "initialized (glorot_uniform, seed 7)");

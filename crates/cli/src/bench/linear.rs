@@ -4,6 +4,7 @@ use super::compute::{self, Ceilings, Rate};
 use super::{Common, Place, Progress};
 use crate::Answer;
 use crate::error::Failure;
+use crate::text;
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::io::Write;
@@ -47,6 +48,18 @@ const AHEAD: usize = 64;
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let gpu = Gpu::with(&arguments.common.options())?;
+    let most = gpu.limits().max_storage_buffer_binding_size;
+    for &size in &arguments.size {
+        let bytes = 4 * (size as u64).pow(2);
+        if bytes > most {
+            let (bytes, most) = (text::bytes(bytes), text::bytes(most));
+            let message = format!(
+                "a matrix of [{size}, {size}] takes {bytes}, and one binding of this adapter holds \
+                 {most} at most"
+            );
+            return Err(Failure::new(message).help("a smaller --size, or another --adapter"));
+        }
+    }
     let place = Place::of(gpu.summary());
     let json = arguments.common.json;
     if !json {

@@ -28,11 +28,11 @@ impl Kernels {
             let profile = session.profile(plan, feeds)?;
             if run == 0 {
                 let infos = profile.dispatches.into_iter();
-                dispatches = infos.map(|timed| (timed.info, Vec::new())).collect();
+                dispatches = infos.map(|dispatch| (dispatch.info, Vec::new())).collect();
                 continue;
             }
-            for ((_, times), timed) in dispatches.iter_mut().zip(&profile.dispatches) {
-                times.push(timed.time.as_secs_f64());
+            for ((_, times), dispatch) in dispatches.iter_mut().zip(&profile.dispatches) {
+                times.push(dispatch.time.as_secs_f64());
             }
         }
         let spread = |(info, times)| Some((info, Spread::of(times)?));

@@ -157,6 +157,7 @@ fn what_cannot_be_measured_is_told_before_it_begins() {
         (&["restore", "--adapter", "no such adapter"], "no such adapter"),
         (&["save", "--strategy", "staged"], "[possible values: save, naive]"),
         (&["linear", "--size", "0"], "0 is not in 1.."),
+        (&["linear", "--size", "65536"], "a matrix of [65536, 65536] takes 16.0 GiB"),
         (&["linear", "--seconds", "never"], "it is a number of seconds"),
         (&["train", "--sizes", "12"], "a model needs at least two --sizes"),
         (&["train", "--batch", "12"], "--sizes"),

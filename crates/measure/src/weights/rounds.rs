@@ -61,7 +61,8 @@ impl Measured {
     }
 }
 
-/// Runs every arm once in each round, so that what else the machine does hits all of them alike. A
+/// Runs every arm once in each round, so that what else the machine does hits all of them alike, and
+/// in every other round from the last to the first. A
 /// round before the first is for caches and pipelines. `begin` is told which is next, from 0, and says
 /// whether there is time for it; after the first that counts.
 ///
@@ -81,7 +82,12 @@ pub fn rounds(
         if !begin(round) && round > 1 {
             break;
         }
-        for measured in &mut all {
+        // What one arm leaves behind (pages of removed files, freed memory) is what the next finds.
+        let mut order: Vec<&mut Measured> = all.iter_mut().collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for measured in order {
             let sample = workload.run(&measured.arm, devices)?;
             if round > 0 {
                 measured.samples.push(sample);
