@@ -123,3 +123,21 @@ fn twelve_layers_take_less_memory_and_the_gradient_is_that_of_rounded_values() {
     assert!(less.values_least * 4 <= all.values_least * 3, "{kept}\n\n{plain}");
     assert!(less.values * 4 <= all.values * 3, "{kept}\n\n{plain}");
 }
+
+/// The gradient of a maximum asks for it anew; where nothing is marked, it is the one that is there.
+#[test]
+fn a_maximum_is_computed_once() {
+    let gpu = common::gpu();
+    let maxima = |kept: bool| {
+        let graph = Graph::new();
+        let x = graph.variable("x", [8, 16], Initializer::GlorotUniform);
+        let hidden = if kept { graph.root().keep_f16(|_| x.tanh()) } else { x.tanh() };
+        let loss = hidden.reduce_max(&[1]).square().sum_all();
+        let gradient = warmstart_graph::gradients(loss, &[x])[0].unwrap();
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[loss, gradient], &[]).unwrap();
+        let all = plan.dispatches();
+        all.iter().map(|info| info.operations.matches("reduce_max").count()).sum::<usize>()
+    };
+    assert_eq!([maxima(false), maxima(true)], [1, 2]);
+}
