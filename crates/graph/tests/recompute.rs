@@ -178,11 +178,11 @@ fn gradients_are_those_of_rounded_values() {
     }
 }
 
+/// What is made of a tensor.
+type Way<'a> = &'a dyn for<'g> Fn(&'g Graph, Tensor<'g>) -> Tensor<'g>;
+
 /// The gradients of what is made of `x` with respect to it, without marks and with those of each way.
-fn gradients_of<const N: usize>(
-    values: &TensorData,
-    ways: [&dyn for<'g> Fn(&'g Graph, Tensor<'g>) -> Tensor<'g>; N],
-) -> [Vec<f64>; N] {
+fn gradients_of<const N: usize>(values: &TensorData, ways: [Way<'_>; N]) -> [Vec<f64>; N] {
     ways.map(|way| {
         let graph = Graph::new();
         let x = graph.variable("x", values.shape().clone(), Initializer::Ones);
