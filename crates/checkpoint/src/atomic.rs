@@ -29,13 +29,23 @@ pub(crate) fn write(
     replaceable: &dyn Fn(&Path) -> Result<(), CheckpointError>,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<Vec<u8>, CheckpointError>,
 ) -> Result<(), CheckpointError> {
-    let target = &through_symlinks(target)?;
-    let directory = &directory_of(target);
-    if exists(target)? {
-        replaceable(target)?;
+    prepare(storage, target, replaceable, fill)?.publish(replaceable)
+}
+
+/// Writes all that `target` is to hold, durably, and does not give it the name yet.
+pub(crate) fn prepare<'a>(
+    storage: &'a dyn Storage,
+    target: &Path,
+    replaceable: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+    fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<Vec<u8>, CheckpointError>,
+) -> Result<Prepared<'a>, CheckpointError> {
+    let target = through_symlinks(target)?;
+    if exists(&target)? {
+        replaceable(&target)?;
     }
-    remove_leftovers(storage, directory, |name| target.file_name() == Some(name.as_ref()));
-    let (temporary, file) = Temporary::create(storage, target)?;
+    let belongs = |name: &str| target.file_name() == Some(name.as_ref());
+    remove_leftovers(storage, &directory_of(&target), belongs);
+    let (temporary, file) = Temporary::create(storage, &target)?;
     let failed = |error| CheckpointError::storage("write", &temporary.path, error);
     let mut writer = BufWriter::with_capacity(BUFFER, FileWriter(file));
     let filled = fill(&mut |bytes| writer.write_all(bytes).map_err(failed))
@@ -44,12 +54,33 @@ pub(crate) fn write(
     let (FileWriter(mut file), _unwritten) = writer.into_parts();
     write_over(&mut *file, &filled?).map_err(failed)?;
     file.sync().map_err(|e| CheckpointError::storage("sync", &temporary.path, e))?;
-    temporary.publish(target, replaceable)?;
-    // The name is taken: from here on the file is no temporary, and its lock may go.
-    drop(file);
-    storage
-        .sync_directory(directory)
-        .map_err(|error| CheckpointError::NotDurable { file: target.clone(), source: error })
+    Ok(Prepared { file, temporary, target })
+}
+
+/// A file that is whole and durable and lacks nothing but its name. If it never gets one, it goes
+/// when this is dropped.
+pub(crate) struct Prepared<'a> {
+    // Closed before the temporary is removed, and locked until then.
+    file: Box<dyn StorageFile>,
+    temporary: Temporary<'a>,
+    target: PathBuf,
+}
+
+impl Prepared<'_> {
+    /// Gives the file its name, durably.
+    pub fn publish(
+        self,
+        replaceable: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let Prepared { file, temporary, target } = self;
+        let storage = temporary.storage;
+        temporary.publish(&target, replaceable)?;
+        // The name is taken: from here on the file is no temporary, and its lock may go.
+        drop(file);
+        storage
+            .sync_directory(&directory_of(&target))
+            .map_err(|error| CheckpointError::NotDurable { file: target, source: error })
+    }
 }
 
 /// Writes over the first bytes of a file.

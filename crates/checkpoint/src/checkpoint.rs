@@ -1,6 +1,6 @@
 //! Opening a checkpoint.
 
-use crate::directory::open_latest;
+use crate::directory::{Latest, latest_verified, open_latest};
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::format::{self, Format};
@@ -59,6 +59,23 @@ impl Checkpoint {
             files: format::maybe_checkpoints(path),
         };
         format::open_in(path)?.ok_or_else(nothing)
+    }
+
+    /// As [`Checkpoint::open`], but of the checkpoints of a run the newest whose weights are as they
+    /// were saved, too: they are read, and held against their checksums, for whoever uses all of them
+    /// anyway and would otherwise end with damage although an older one is whole. A file, and what
+    /// else a directory may hold, is opened without being read.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] and [`latest_verified`](crate::latest_verified).
+    pub fn open_verified(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
+        let path = path.as_ref();
+        if path.is_dir()
+            && let Some(Latest { path, damaged, .. }) = latest_verified(path)?
+        {
+            return Ok(Checkpoint { damaged, ..format::open(&path)? });
+        }
+        Checkpoint::open(path)
     }
 
     /// What a search has come to, past these damaged ones.

@@ -2,22 +2,24 @@
 //! only a part; in one file or in several (`shards.rs`).
 
 mod options;
+mod replace;
 mod shards;
 
 pub use options::{ConvertOptions, Converted, FloatDType};
 
-use crate::atomic;
+use crate::atomic::{self, Prepared};
 use crate::checkpoint::Checkpoint;
 use crate::checksums;
 use crate::error::CheckpointError;
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
 use crate::rules::{Rule, RuleUse, apply, matcher};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
-use crate::save::{header_error, replaceable};
+use crate::save::header_error;
 use crate::storage::{Disk, Storage};
 use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use half::bf16;
+use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -72,10 +74,15 @@ impl Checkpoint {
     /// variables where names, dtypes, shapes or the number of tensors change.
     ///
     /// Several files ([`ConvertOptions::max_shard_bytes`]) lie beside `file` under names made of its
-    /// own, as the Hugging Face Hub has them, with the index `<file>.index.json`, which is written
-    /// last: an index that is there names files that are whole. One that is to be replaced goes
-    /// before the first of its files does, and `file` itself, which would be opened in place of the
-    /// index, after all is written.
+    /// own, as the Hugging Face Hub has them, with the index `<file>.index.json`. All are written
+    /// under temporary names and made durable before the first gets its own: a read or a write that
+    /// fails changes nothing. Then they are renamed, the index last: one that is there names files
+    /// that are whole. An index that is to be replaced goes before the first of its files does, so
+    /// what fails between two of these renames leaves files without one.
+    ///
+    /// What a folder would be opened by in place of what was written goes after all is written:
+    /// `file` itself where several are, and the index of several where one is
+    /// ([`Converted::removed`]).
     ///
     /// # Errors
     /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
@@ -109,23 +116,26 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
-        let (files, index, left_behind) = match shards {
-            Some(shards) => {
-                self.write_shards(storage, &shards, &metadata, options.keep_existing)?
-            }
+        let replacing = Replacing { storage, keep_existing: options.keep_existing };
+        let (files, index, removed) = match shards {
+            Some(shards) => self.write_shards(&replacing, &shards, &metadata)?,
             None => {
                 let part = part(file.to_owned(), targets.iter().collect(), &metadata)?;
-                if options.keep_existing {
-                    keep(file)?;
-                }
+                let index = index_of(file);
+                replacing.look(file)?;
+                replacing.look(&index)?;
                 // Of several files, one must not be replaced by all.
                 if self.files().any(|own| own != self.file()) {
                     self.refuse_own(file, file)?;
                 }
-                self.write_part(storage, &part)?;
-                (vec![part.file], None, Vec::new())
+                let may_go = |file: &Path| replacing.may_go(file);
+                self.prepare_part(storage, &part, &may_go)?.publish(&may_go)?;
+                // A folder may be opened by this one, which is no longer meant.
+                let removed = replacing.remove_if_there(index)?;
+                (vec![part.file], None, removed)
             }
         };
+        let left_behind = left_behind(storage, file, &files);
         let sources: usize = {
             let mut sources: Vec<_> = targets.iter().map(|t| t.source.name.as_str()).collect();
             sources.sort_unstable();
@@ -138,6 +148,7 @@ impl Checkpoint {
             files,
             index,
             left_behind,
+            removed,
             tensors: targets.len(),
             bytes: targets.iter().map(|target| target.bytes).sum(),
             cast: count(|target| target.cast.is_some()),
@@ -254,9 +265,14 @@ impl Checkpoint {
         metadata
     }
 
-    /// Streams a file.
-    fn write_part(&self, storage: &dyn Storage, part: &Part<'_>) -> Result<(), CheckpointError> {
-        atomic::write(storage, &part.file, &replaceable, &mut |sink| {
+    /// Streams a file, which does not get its name yet.
+    fn prepare_part<'s>(
+        &self,
+        storage: &'s dyn Storage,
+        part: &Part<'_>,
+        may_go: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+    ) -> Result<Prepared<'s>, CheckpointError> {
+        atomic::prepare(storage, &part.file, may_go, &mut |sink| {
             sink(&part.header)?;
             let mut checksums = BTreeMap::new();
             for target in &part.targets {
@@ -346,14 +362,6 @@ fn part<'a>(
     Ok(Part { file, header, targets })
 }
 
-/// Refuses a name that something has.
-fn keep(file: &Path) -> Result<(), CheckpointError> {
-    match file.symlink_metadata() {
-        Ok(_) => Err(CheckpointError::Exists { file: file.to_owned() }),
-        Err(_) => Ok(()),
-    }
-}
-
 fn refused(file: &Path, problem: String) -> CheckpointError {
     CheckpointError::Convert { file: file.to_owned(), problem }
 }
@@ -373,3 +381,7 @@ fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 #[path = "convert_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "convert/shards_tests.rs"]
+mod shards_tests;

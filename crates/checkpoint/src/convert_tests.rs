@@ -1,8 +1,7 @@
 use super::*;
-use crate::faulty::{Fault, Faulty};
 use std::fs;
 
-fn rules(rules: &[Rule]) -> ConvertOptions {
+pub(super) fn rules(rules: &[Rule]) -> ConvertOptions {
     rules.iter().cloned().fold(ConvertOptions::new(), ConvertOptions::rule)
 }
 
@@ -123,7 +122,7 @@ fn many_pieces_make_up_a_tensor() {
 }
 
 /// All tensors, with their bytes.
-fn all(checkpoint: &Checkpoint) -> BTreeMap<String, (FileDType, Shape, Vec<u8>)> {
+pub(super) fn all(checkpoint: &Checkpoint) -> BTreeMap<String, (FileDType, Shape, Vec<u8>)> {
     let one = |tensor: &TensorEntry| {
         let mut value = vec![0; tensor.bytes() as usize];
         let mut reader = checkpoint.reader(&tensor.name).unwrap();
@@ -137,7 +136,7 @@ fn all(checkpoint: &Checkpoint) -> BTreeMap<String, (FileDType, Shape, Vec<u8>)>
 }
 
 /// A matrix of bytes, `u8 [rows, columns]`, `u32 [3, 2]` and a vector.
-fn matrices(directory: &Path, rows: usize, columns: usize) -> PathBuf {
+pub(super) fn matrices(directory: &Path, rows: usize, columns: usize) -> PathBuf {
     let file = directory.join("in.safetensors");
     let (n, m) = (24, 24 + rows * columns);
     let header = format!(
@@ -180,93 +179,5 @@ fn matrices_are_transposed_in_blocks_of_any_shape() {
         let twice = directory.path().join("twice.safetensors");
         copy.convert(&twice, &options).unwrap();
         assert_eq!(all(&Checkpoint::open(&twice).unwrap()), before);
-    }
-}
-
-#[test]
-fn several_files_hold_the_same_bits() {
-    let directory = tempfile::tempdir().unwrap();
-    let source = Checkpoint::open(matrices(directory.path(), 10, 4)).unwrap();
-    let folder = directory.path().join("out");
-    fs::create_dir(&folder).unwrap();
-    let out = folder.join("model.safetensors");
-    let convert =
-        |most: u64| source.convert(&out, &ConvertOptions::new().max_shard_bytes(most)).unwrap();
-    // Whatever fits into one file is one.
-    let converted = convert(67);
-    assert_eq!((&converted.files[..], converted.index), (&[out.clone()][..], None));
-    // 24, 40 and 3 bytes; the single file gives way.
-    let converted = convert(43);
-    let names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
-    assert_eq!(converted.files, names.map(|name| folder.join(name)));
-    let index = folder.join("model.safetensors.index.json");
-    assert_eq!(converted.index.as_ref(), Some(&index));
-    assert!(!out.exists() && converted.left_behind.is_empty());
-    let text: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
-    assert_eq!(text["metadata"]["total_size"], 67);
-    assert_eq!(text["weight_map"]["w"], names[0]);
-    assert_eq!(text["weight_map"]["v"], names[1]);
-    for path in [&index, &folder] {
-        let copy = Checkpoint::open(path).unwrap();
-        assert_eq!((all(&copy), copy.metadata().graph()), (all(&source), Some("{}")));
-        let found = copy.verify();
-        assert!(found.is_whole() && found.checksums);
-    }
-    // A tensor that is larger than a file may be has one for itself.
-    let converted = convert(1);
-    assert_eq!(converted.files.len(), 3);
-    assert_eq!(converted.left_behind, names.map(|name| folder.join(name)));
-    assert_eq!(all(&Checkpoint::open(&folder).unwrap()), all(&source));
-    // What is read is not written over, and what exists may be kept.
-    let copy = Checkpoint::open(&index).unwrap();
-    let options = ConvertOptions::new().max_shard_bytes(1);
-    let error = copy.convert(&out, &options).unwrap_err();
-    assert!(error.to_string().contains("is being read"), "{error}");
-    let error = copy.convert(&converted.files[0], &ConvertOptions::new()).unwrap_err();
-    assert!(error.to_string().contains("is being read"), "{error}");
-    let error = source.convert(&out, &options.keep_existing()).unwrap_err();
-    assert!(matches!(error, CheckpointError::Exists { .. }), "{error}");
-    let error = source.convert(folder.join("model"), &ConvertOptions::new().max_shard_bytes(1));
-    assert!(error.unwrap_err().to_string().contains("such as `model.safetensors`"));
-    assert_eq!(all(&Checkpoint::open(&folder).unwrap()), all(&source));
-}
-
-#[test]
-fn whatever_fails_an_index_names_whole_files_of_one_checkpoint() {
-    let read = tempfile::tempdir().unwrap();
-    let source = Checkpoint::open(matrices(read.path(), 10, 4)).unwrap();
-    let options = ConvertOptions::new().max_shard_bytes(1);
-    let new = all(&source);
-    // Before it there is nothing, another checkpoint in as many files, one in fewer, or one file.
-    for before in [None, Some(1), Some(43), Some(67)] {
-        let mut struck = 0;
-        for operation in 0.. {
-            let directory = tempfile::tempdir().unwrap();
-            let out = directory.path().join("model.safetensors");
-            let mut old = None;
-            if let Some(most) = before {
-                let transposed = rules(&[Rule::Transpose("**".into())]).max_shard_bytes(most);
-                source.convert(&out, &transposed).unwrap();
-                old = Some(all(&Checkpoint::open(directory.path()).unwrap()));
-            }
-            let faulty = Faulty::at(operation, Fault::Error(std::io::ErrorKind::Other));
-            let written = source.convert_on(&faulty, &out, &options);
-            let case = format!("{before:?}, {operation}: {written:?}");
-            match Checkpoint::open(directory.path()) {
-                Ok(found) => {
-                    let found = all(&found);
-                    assert!(found == new || Some(&found) == old.as_ref(), "{case}");
-                    assert!(written.is_err() || found == new, "{case}");
-                }
-                Err(CheckpointError::NoCheckpoint { .. }) => assert!(written.is_err(), "{case}"),
-                Err(error) => panic!("{case}: {error}"),
-            }
-            if !faulty.struck() {
-                assert!(written.is_ok(), "{case}");
-                break;
-            }
-            struck += usize::from(written.is_err());
-        }
-        assert!(struck > 10, "{before:?}: {struck}");
     }
 }

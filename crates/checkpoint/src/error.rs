@@ -312,6 +312,11 @@ impl CheckpointError {
 
 /// What to do about a failed file operation.
 fn advice(error: &io::Error) -> &'static str {
+    // EMFILE and ENFILE, and ERROR_TOO_MANY_OPEN_FILES, which have no kind.
+    let too_many: &[i32] = if cfg!(windows) { &[4] } else { &[24, 23] };
+    if error.raw_os_error().is_some_and(|code| too_many.contains(&code)) {
+        return "This process has too many files open: raise the limit (`ulimit -n`), or convert the checkpoint into fewer files where the limit is higher";
+    }
     match error.kind() {
         io::ErrorKind::NotFound => "Check that its directory exists",
         io::ErrorKind::PermissionDenied => "Check the permissions of the file and its directory",

@@ -17,6 +17,10 @@ pub struct Pairs<'a> {
     pub only_first: Vec<&'a TensorEntry>,
     /// Those of the second that the first has no name for.
     pub only_second: Vec<&'a TensorEntry>,
+    /// Those of the first that rules leave out.
+    pub ignored_first: Vec<&'a TensorEntry>,
+    /// Those of the second that rules leave out.
+    pub ignored_second: Vec<&'a TensorEntry>,
     /// The rules, each with what it touched.
     pub rules: Vec<RuleUse>,
 }
@@ -64,10 +68,10 @@ impl Checkpoint {
         let applied = apply(rules, names, &variables);
         let places: HashMap<&str, usize> =
             other.tensors().iter().enumerate().map(|(at, t)| (t.name.as_str(), at)).collect();
-        let (mut both, mut only_first) = (Vec::new(), Vec::new());
+        let (mut both, mut only_first, mut ignored_first) = (Vec::new(), Vec::new(), Vec::new());
         let mut found = vec![false; other.tensors().len()];
         for (first, names) in self.tensors().iter().zip(&applied.names) {
-            let mut alone = !names.is_empty();
+            let (mut alone, paired) = (!names.is_empty(), both.len());
             for name in names {
                 let Some(&at) = places.get(&**name) else { continue };
                 (alone, found[at]) = (false, true);
@@ -77,12 +81,17 @@ impl Checkpoint {
             }
             if alone {
                 only_first.push(first);
+            } else if both.len() == paired {
+                ignored_first.push(first);
             }
         }
-        let left = other.tensors().iter().zip(&applied.allowed).zip(found);
-        let alone = left.filter(|((_, allowed), found)| !found && !allowed.ignored);
+        let second = || other.tensors().iter().zip(&applied.allowed);
+        let ignored_second =
+            second().filter(|(_, allowed)| allowed.ignored).map(|(tensor, _)| tensor).collect();
+        let alone = second().zip(found).filter(|((_, allowed), found)| !found && !allowed.ignored);
         let only_second = alone.map(|((tensor, _), _)| tensor).collect();
-        Pairs { both, only_first, only_second, rules: applied.uses }
+        let rules = applied.uses;
+        Pairs { both, only_first, only_second, ignored_first, ignored_second, rules }
     }
 }
 
@@ -178,6 +187,10 @@ mod tests {
         assert_eq!(values, [Transposed, InOrder, CommonRows, InOrder].map(Some));
         assert!(found.both.iter().all(|pair| !pair.differ));
         assert!(found.only_first.is_empty() && found.only_second.is_empty());
+        assert_eq!(
+            (names(&found.ignored_first), names(&found.ignored_second)),
+            (vec!["m.more".into()], vec!["new".into()])
+        );
         assert!(found.rules.iter().all(|used| used.touched > 0));
     }
 }

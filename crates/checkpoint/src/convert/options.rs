@@ -67,13 +67,13 @@ impl ConvertOptions {
 
     /// Writes several files, `model-00001-of-00003.safetensors` and so on, if the tensors have more
     /// bytes than this: each file as many tensors as have at most so many together, or one that has
-    /// more alone. 0 takes it back.
+    /// more alone. 0 takes it back. More than 256 files are refused.
     pub fn max_shard_bytes(mut self, bytes: u64) -> ConvertOptions {
         self.max_shard_bytes = bytes;
         self
     }
 
-    /// Refuses to replace a file.
+    /// Refuses to replace or remove a file.
     pub fn keep_existing(mut self) -> ConvertOptions {
         self.keep_existing = true;
         self
@@ -88,9 +88,13 @@ pub struct Converted {
     pub files: Vec<PathBuf>,
     /// What names them, if there are several.
     pub index: Option<PathBuf>,
-    /// Files of an earlier checkpoint in several files of the same name, which the index does not
-    /// name: nobody needs them any more.
+    /// Files of an earlier checkpoint in several files of the same name that are not of this one:
+    /// nobody needs them any more.
     pub left_behind: Vec<PathBuf>,
+    /// What a folder would have been opened by in place of what was written, and was removed: the
+    /// single file of the name where several were written, even if it was the one that was read, or
+    /// the index of several where one was.
+    pub removed: Vec<PathBuf>,
     /// Tensors that were written.
     pub tensors: usize,
     /// Bytes they have.

@@ -1,23 +1,22 @@
 //! A checkpoint written into several safetensors files with an index, as
 //! [`open_sharded`](crate::safetensors::open_sharded) reads them.
 
-use super::{DESCRIPTION, Part, Target, keep, part, refused};
+use super::replace::{DIGITS, EXTENSION, Replacing, index_of};
+use super::{DESCRIPTION, Part, Target, part, refused};
 use crate::atomic;
 use crate::checkpoint::Checkpoint;
-use crate::error::CheckpointError;
+use crate::error::CheckpointError::{self, NotDurable};
 use crate::safetensors::MAX_HEADER;
-use crate::save::{header_error, replaceable};
-use crate::storage::Storage;
+use crate::save::header_error;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const EXTENSION: &str = ".safetensors";
-/// Digits of a file's number.
-const DIGITS: usize = 5;
-
-/// The files that hold the tensors, the index, and files left behind by an earlier conversion.
+/// The files that hold the tensors, the index, and what was removed for them.
 type Written = (Vec<PathBuf>, Option<PathBuf>, Vec<PathBuf>);
+
+/// Readers hold all files open, and systems let a process have 1024, some of them only 256.
+const MAX_FILES: usize = 256;
 
 /// Which tensors go together.
 pub(super) struct Shards<'a> {
@@ -58,8 +57,11 @@ impl<'a> Shards<'a> {
             return Err(refused(file, problem.to_owned()));
         };
         let count = shards.len();
-        if count.to_string().len() > DIGITS {
-            let problem = format!("there would be {count} files: give a larger size for each");
+        if count > MAX_FILES {
+            let problem = format!(
+                "there would be {count} files, more than {MAX_FILES}, which could not all be open \
+                 when they are read: give a larger size for each"
+            );
             return Err(refused(file, problem));
         }
         Ok(Some(Shards { file, stem, shards }))
@@ -71,7 +73,7 @@ impl<'a> Shards<'a> {
     }
 
     fn index(&self) -> PathBuf {
-        self.file.with_file_name(format!("{}{EXTENSION}.index.json", self.stem))
+        index_of(self.file)
     }
 
     fn index_text(&self) -> Result<Vec<u8>, CheckpointError> {
@@ -93,36 +95,15 @@ impl<'a> Shards<'a> {
             _ => Ok(text),
         }
     }
-
-    /// Files of a checkpoint of this name in another number of files.
-    fn left_behind(&self, storage: &dyn Storage, written: &[PathBuf]) -> Vec<PathBuf> {
-        let directory = atomic::directory_of(self.file);
-        let digits = |text: &str| text.len() == DIGITS && text.bytes().all(|b| b.is_ascii_digit());
-        let is_shard = |name: &str| {
-            let rest = name.strip_prefix(self.stem)?.strip_prefix('-')?.strip_suffix(EXTENSION)?;
-            let (number, of) = rest.split_once("-of-")?;
-            (digits(number) && digits(of)).then_some(())
-        };
-        let names = storage.names(&directory).unwrap_or_default();
-        let mut files: Vec<PathBuf> = names
-            .into_iter()
-            .filter(|name| name.to_str().and_then(is_shard).is_some())
-            .map(|name| self.file.with_file_name(name))
-            .filter(|file| !written.contains(file))
-            .collect();
-        files.sort();
-        files
-    }
 }
 
 impl Checkpoint {
-    /// Writes all files, and the index last.
+    /// Writes all files, gives them their names, and the index its own last.
     pub(super) fn write_shards(
         &self,
-        storage: &dyn Storage,
+        replacing: &Replacing<'_>,
         shards: &Shards<'_>,
         metadata: &BTreeMap<String, String>,
-        keep_existing: bool,
     ) -> Result<Written, CheckpointError> {
         // What speaks of all tensors is said once.
         let mut rest = metadata.clone();
@@ -136,40 +117,50 @@ impl Checkpoint {
         let (index, text) = (shards.index(), shards.index_text()?);
         let files: Vec<PathBuf> = parts.iter().map(|part| part.file.clone()).collect();
         for file in files.iter().chain([&index]) {
-            if keep_existing {
-                keep(file)?;
-            }
+            replacing.look(file)?;
             self.refuse_own(shards.file, file)?;
         }
-        if keep_existing {
-            keep(shards.file)?;
-        }
-        let remove = |file: &Path| -> Result<(), CheckpointError> {
-            let directory = atomic::directory_of(file);
-            storage
-                .remove(file)
-                .map_err(|error| CheckpointError::storage("remove", file, error))?;
-            let synced = storage.sync_directory(&directory);
-            synced.map_err(|error| CheckpointError::storage("make durable", &directory, error))
-        };
-        // An old index must not name new files: some of them would be of another checkpoint.
-        if index.is_file() && files.iter().any(|file| file.exists()) {
-            remove(&index)?;
-        }
+        replacing.look(shards.file)?;
+        let storage = replacing.storage;
+        let may_go = |file: &Path| replacing.may_go(file);
+        let index_may_go = |file: &Path| replacing.index_may_go(file);
+        let mut prepared = Vec::with_capacity(parts.len());
         for part in &parts {
-            self.write_part(storage, part)?;
+            prepared.push(self.prepare_part(storage, part, &may_go)?);
         }
-        atomic::write(storage, &index, &replaceable_index, &mut |sink| {
+        let prepared_index = atomic::prepare(storage, &index, &index_may_go, &mut |sink| {
             sink(&text)?;
             Ok(Vec::new())
         })?;
-        // A folder would be opened by this one, which is no longer meant.
-        if shards.file.is_file() {
-            replaceable(shards.file)?;
-            remove(shards.file)?;
+        // All is written; what is left is names. Something may have come meanwhile.
+        replacing.look(shards.file)?;
+        // An old index must not name new files: some of them would be of another checkpoint.
+        if index.is_file() && files.iter().any(|file| file.exists()) {
+            replacing.index_may_go(&index)?;
+            // Where a link leads: the new one comes there too.
+            replacing.remove(&index.canonicalize().unwrap_or_else(|_| index.clone()))?;
         }
-        let left_behind = shards.left_behind(storage, &files);
-        Ok((files, Some(index), left_behind))
+        let mut named = 0;
+        let publish = || {
+            for prepared in prepared {
+                let published = prepared.publish(&may_go);
+                let has_its_name = matches!(published, Ok(()) | Err(NotDurable { .. }));
+                named += usize::from(has_its_name);
+                published?;
+            }
+            prepared_index.publish(&index_may_go)
+        };
+        let published: Result<(), CheckpointError> = publish();
+        if let Err(error) = published {
+            // Nobody had these names before, and without an index they are nothing.
+            if replacing.keep_existing && !index.exists() {
+                files[..named].iter().for_each(|file| drop(storage.remove(file)));
+            }
+            return Err(error);
+        }
+        // A folder would be opened by this one, which is no longer meant.
+        let removed = replacing.remove_if_there(shards.file.to_owned())?;
+        Ok((files, Some(index), removed))
     }
 
     /// Refuses to write over what is being read: if it failed half-way, neither would be whole.
@@ -186,13 +177,5 @@ impl Checkpoint {
             }
             false => Ok(()),
         }
-    }
-}
-
-/// Whether an index may be replaced. It has its name from us, and no other file is named so.
-fn replaceable_index(file: &Path) -> Result<(), CheckpointError> {
-    match file.is_dir() {
-        true => Err(CheckpointError::IsADirectory { path: file.to_owned() }),
-        false => Ok(()),
     }
 }
