@@ -1,6 +1,6 @@
-// C = A B in tiles of 64 x 64 results a workgroup, 4 x 4 an invocation, with the operands' tiles in
-// workgroup memory: what GPUs like. Smaller tiles keep more of a GPU busy with small results; larger
-// ones, with eight rows an invocation, load less.
+// C = A B in tiles of ROWS x COLUMNS results a workgroup, HEIGHT x 4 an invocation, with the operands'
+// tiles in workgroup memory: what GPUs like. Smaller tiles keep more of a GPU busy with small results;
+// larger ones, with eight rows an invocation, load less.
 
 override ROWS: u32 = 64u;
 override COLUMNS: u32 = 64u;

@@ -101,17 +101,18 @@ pub(crate) fn fill_in(
     Ok(())
 }
 
-/// The checksums of a header's tensors, in their order; `None` if the file has none. The header
-/// itself is held against its own. A later format must keep the entry's place and form, so that a
-/// damaged file is never taken for a newer one.
+/// The checksums of a header's tensors, in their order; `None` if the file has none, or is of a later
+/// format, which its reader refuses for that. The header itself is held against its own first: a
+/// later format must keep that one's place and form, so that neither a damaged file is taken for a
+/// newer one, nor a newer one for damaged.
 pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>, CheckpointError> {
     let malformed = |key: &str, problem: String| CheckpointError::Metadata {
         file: file.to_owned(),
         key: key.to_owned(),
         problem,
     };
+    let version = header.metadata.get(VERSION).and_then(|version| version.parse::<u32>().ok());
     let Some(text) = header.metadata.get(CHECKSUMS) else {
-        let version = header.metadata.get(VERSION).and_then(|version| version.parse().ok());
         if version.is_some_and(|v| (FIRST_WITH_CHECKSUMS..=FORMAT_VERSION).contains(&v)) {
             let problem = format!(
                 "files of this format have `{CHECKSUMS}`, and this one has not: its header is \
@@ -122,6 +123,9 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
         return Ok(None);
     };
     check_header(file, &header.start)?;
+    if version.is_some_and(|version| version > FORMAT_VERSION) {
+        return Ok(None);
+    }
     let entry: Entry<'_> = serde_json::from_str(text)
         .map_err(|error| malformed(CHECKSUMS, format!("it is not as written: {error}")))?;
     let of = |name: &str| match &entry.xxh3 {
@@ -202,6 +206,17 @@ mod tests {
         let at = place(&start).unwrap() + BEFORE_DIGITS.len();
         start[at..at + DIGITS].copy_from_slice(header.as_bytes());
         assert_eq!(open(&start, 1).unwrap().unwrap(), [Checksum::Crc32c(0x8a91_36aa)]);
+    }
+
+    #[test]
+    fn a_later_format_is_not_taken_for_damage() {
+        let zeros = r#"{"crc32c":{"header":"00000000"},"other":[]}"#;
+        let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, "99")]);
+        assert!(matches!(open(&start, 1), Err(CheckpointError::HeaderChecksum { .. })));
+        let header = format!("{:08x}", crc32c::crc32c(&start));
+        let at = place(&start).unwrap() + BEFORE_DIGITS.len();
+        start[at..at + DIGITS].copy_from_slice(header.as_bytes());
+        assert_eq!(open(&start, 1).unwrap(), None);
     }
 
     #[test]

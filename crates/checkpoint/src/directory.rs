@@ -193,10 +193,20 @@ impl Search {
 
     /// What there is to say when no checkpoint was whole.
     pub fn nothing<T>(self) -> Result<Option<T>, CheckpointError> {
-        let Search { directory, damaged, .. } = self;
+        let Search { directory, mut damaged, .. } = self;
+        without_older(&mut damaged);
         match damaged.is_empty() {
             true => Ok(None),
             false => Err(CheckpointError::AllDamaged { directory, damaged }),
+        }
+    }
+}
+
+/// Where older ones are damaged too, none is to be named as what to take instead.
+fn without_older(damaged: &mut [Damaged]) {
+    for Damaged { error, .. } in damaged {
+        if let CheckpointError::Checksum { older, .. } = error {
+            *older = None;
         }
     }
 }
@@ -218,7 +228,7 @@ pub fn best(
 /// held against their checksums, and where they are damaged those of the next best.
 ///
 /// # Errors
-/// As [`latest_verified`]; [`CheckpointError::AllDamaged`] if all that have the metric are damaged.
+/// As [`latest_verified`]; [`CheckpointError::BestDamaged`] if all that have the metric are damaged.
 pub fn best_verified(
     directory: impl AsRef<Path>,
     metric: &str,
@@ -244,10 +254,16 @@ fn best_of(
     let values = whole.iter().filter_map(|(&step, (_, value))| Some(((*value)?, step)));
     let mut ranked = better.rank(values);
     let any = !ranked.is_empty();
+    let before = search.damaged.len();
     while let Some((value, step)) = ranked.pop() {
         let Some((path, _)) = whole.remove(&step) else { continue };
         let damage = match verify {
-            true => damage_of(OpenFile::open(&path)?)?,
+            true => match OpenFile::open(&path) {
+                Ok(file) => damage_of(file)?,
+                // Another process's retention has taken it.
+                Err(CheckpointError::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+            },
             false => None,
         };
         match damage {
@@ -255,10 +271,13 @@ fn best_of(
             None => return Ok(Some(Best { step, path, value, damaged: search.damaged })),
         }
     }
-    match any {
-        true => search.nothing(),
-        false => Ok(None),
+    let mut damaged = search.damaged.split_off(before);
+    if !any || damaged.is_empty() {
+        return Ok(None);
     }
+    without_older(&mut damaged);
+    let (directory, metric) = (directory.to_owned(), metric.to_owned());
+    Err(CheckpointError::BestDamaged { directory, metric, damaged })
 }
 
 /// Whether a failure says that the file is not the whole checkpoint that was saved, and not that

@@ -50,6 +50,16 @@ pub enum CheckpointError {
         /// The checkpoints, newest first.
         damaged: Vec<Damaged>,
     },
+    /// The best by a metric was asked for, and all that have recorded it are damaged.
+    #[error("all {} checkpoints in `{}` that have recorded `{metric}` are damaged: {}. Take the newest that is whole instead of the best, or restore one of them from a backup", .damaged.len(), .directory.display(), listed(.damaged))]
+    BestDamaged {
+        /// The directory.
+        directory: PathBuf,
+        /// The metric.
+        metric: String,
+        /// The checkpoints, the best first.
+        damaged: Vec<Damaged>,
+    },
     /// A file operation failed.
     #[error("cannot {operation} `{}`: {source}. {}", .path.display(), advice(.source))]
     Storage {

@@ -99,9 +99,9 @@ fn pair<'a>(first: &'a TensorEntry, second: &'a TensorEntry, allowed: &Allowed) 
     let rows = |tensor: &'a TensorEntry| tensor.shape.split_first().map(|(_, row)| row);
     let values = if allowed.transpose && second.shape.rank() == 2 {
         transposed(&first.shape, &second.shape).then_some(Compared::Transposed)
-    } else if first.shape == second.shape {
-        Some(Compared::InOrder)
-    } else if allowed.reshape && first.shape.checked_elements() == second.shape.checked_elements() {
+    } else if first.shape == second.shape
+        || (allowed.reshape && first.shape.checked_elements() == second.shape.checked_elements())
+    {
         Some(Compared::InOrder)
     } else if allowed.resize_rows.is_some() && rows(first).is_some() && rows(first) == rows(second)
     {

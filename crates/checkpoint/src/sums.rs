@@ -316,9 +316,10 @@ mod tests {
                 at = end;
             }
         };
+        let all = 0..length;
         let cases: &[&[Range<usize>]] = &[
             &[],
-            &[0..length],
+            std::slice::from_ref(&all),
             &[BLOCK + 7..length, 0..BLOCK + 7],
             &[5..9, 2 * BLOCK - 1..2 * BLOCK + 1, length - 1..length],
             &[0..100, 50..BLOCK, 0..2 * BLOCK, 7..8],

@@ -23,7 +23,8 @@ impl Checkpoint {
         let [rows, columns] = tensor.shape[..] else { return None };
         let bits = tensor.dtype.bits();
         let size = usize::try_from(bits / 8).ok().filter(|_| bits.is_multiple_of(8))?;
-        let at_once = (BLOCK / (rows * size).max(1)).clamp(1, columns.max(1));
+        // A matrix without columns may have any number of rows.
+        let at_once = (BLOCK / rows.saturating_mul(size).max(1)).clamp(1, columns.max(1));
         // Of a column that is larger than that, some rows.
         let held = if at_once == 1 { rows.min(BLOCK / size) } else { rows };
         Some(TransposedReader {

@@ -6,7 +6,8 @@ use common::{f32s, session, state, variable};
 use std::fs;
 use std::time::{Duration, SystemTime};
 use warmstart_checkpoint::{
-    Better, Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, list,
+    Better, Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, best, best_verified,
+    latest_verified, list,
 };
 
 fn steps(saver: &Saver) -> Vec<u64> {
@@ -79,6 +80,32 @@ fn the_newest_that_verifies_is_restored_and_the_damaged_are_told() {
     let error = saver.restore_latest(&mut second, &RestoreOptions::new()).unwrap_err();
     assert!(matches!(&error, CheckpointError::AllDamaged { damaged, .. } if damaged.len() == 3));
     assert_eq!(state(&second), before);
+}
+
+#[test]
+fn of_damaged_weights_no_more_is_said_than_is_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let saver = Saver::new(directory.path());
+    let mut session = session(&[variable("a", [2])]);
+    session.initialize_missing(1).unwrap();
+    let first = saver.save(&session, 1, &SaveOptions::new().metric("accuracy", 0.9)).unwrap();
+    let second = saver.save(&session, 2, &SaveOptions::new()).unwrap();
+    let flip = |file: &std::path::Path| {
+        let mut bytes = fs::read(file).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(file, bytes).unwrap();
+    };
+    flip(&first);
+    assert_eq!(best(directory.path(), "accuracy", Better::Higher).unwrap().unwrap().step, 1);
+    let error = best_verified(directory.path(), "accuracy", Better::Higher).unwrap_err();
+    assert!(matches!(&error, CheckpointError::BestDamaged { damaged, .. } if damaged.len() == 1));
+    assert!(error.to_string().contains("that have recorded `accuracy`"), "{error}");
+    assert_eq!(latest_verified(directory.path()).unwrap().unwrap().step, 2);
+    // Of two damaged ones neither is named as what to take in place of the other.
+    flip(&second);
+    let error = latest_verified(directory.path()).unwrap_err();
+    assert!(matches!(&error, CheckpointError::AllDamaged { damaged, .. } if damaged.len() == 2));
+    assert!(!error.to_string().contains("checkpoint before it"), "{error}");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 mod chart;
 mod compute;
+mod folder;
 mod linear;
 mod profile;
 mod restore;
 mod save;
-mod size;
 mod train;
 mod weights;
 

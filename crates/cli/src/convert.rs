@@ -4,6 +4,7 @@ use crate::Answer;
 use crate::error::Failure;
 use crate::flags::{RuleFlags, is_about_variables};
 use crate::latest::open_verified;
+use crate::size;
 use crate::text::{self, counted};
 use clap::ValueEnum;
 use serde_json::json;
@@ -45,7 +46,7 @@ pub struct Arguments {
     dtype: Option<Floats>,
     /// Write NAME-00001-of-00003.safetensors and so on, and NAME.safetensors.index.json, where the
     /// tensors take more than SIZE: 500MB, 2GiB; a tensor that alone takes more has its own file
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_shard_size: Option<u64>,
     /// Replace OUT, and whatever else is to be written, if it exists. Several files also take the
     /// place of a single OUT, even of IN itself, and one file that of an index
@@ -160,54 +161,4 @@ fn check_name(file: &Path) -> Result<(), Failure> {
     let name = file.with_extension("safetensors");
     Err(Failure::new(format!("safetensors is what is written, and `{shown}` is no name of it"))
         .help(format!("call it `{}`", name.display())))
-}
-
-/// A size such as `2GiB`, `500MB` or `1024`.
-fn size(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u64); 10] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-        ("KB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-        ("B", 1),
-        ("", 1),
-    ];
-    let wrong = || "a size is a number and a unit, such as 500MB, 2GiB or 1.5GB".to_owned();
-    let lower = text.to_ascii_lowercase();
-    let of = |(unit, bytes): &(&str, u64)| {
-        lower.strip_suffix(&unit.to_ascii_lowercase()).map(|number| (number.trim(), *bytes))
-    };
-    let (number, unit) = UNITS.iter().find_map(of).ok_or_else(wrong)?;
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let bytes = number * unit as f64;
-    match bytes >= 1.0 && bytes < u64::MAX as f64 {
-        true => Ok(bytes as u64),
-        false => Err("give at least one byte, and fewer than 2^64".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [
-            ("1024", 1024),
-            ("7B", 7),
-            ("500MB", 500_000_000),
-            ("2GiB", 2 << 30),
-            ("1.5 kib", 1536),
-            ("5gb", 5_000_000_000),
-        ] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "MB", "0", "0.1", "-1MB", "2XB", "1e30", "inf", "nan"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
 }

@@ -23,6 +23,7 @@ mod manual;
 mod plan;
 mod predict;
 mod rules;
+mod size;
 mod stats;
 mod text;
 mod train;

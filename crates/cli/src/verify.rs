@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::slice;
-use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, Verification};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, PyTorchError, Verification};
 
 /// Read checkpoints wholly, and hold them against their checksums
 ///
@@ -45,7 +45,14 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
                 }
             }
             // The others are still looked at: one file that is missing says nothing about them.
-            Err(error) => failures.push(error),
+            Err(error) => {
+                values.push(json!({
+                    "file": path.display().to_string(),
+                    "whole": null,
+                    "error": error.to_string(),
+                }));
+                failures.push(error);
+            }
         }
     }
     if arguments.json {
@@ -80,7 +87,14 @@ fn look(path: &Path) -> Result<(PathBuf, Found), CheckpointError> {
 /// Whether an error says that a file is damaged, and not that it is none of ours or cannot be read.
 fn is_damage(error: &CheckpointError) -> bool {
     match error {
-        CheckpointError::HeaderChecksum { .. } | CheckpointError::Metadata { .. } => true,
+        CheckpointError::HeaderChecksum { .. }
+        | CheckpointError::Metadata { .. }
+        | CheckpointError::AllDamaged { .. } => true,
+        // Its bytes may well be those that were written; what they ask for is not done.
+        CheckpointError::Malformed {
+            source: FormatError::PyTorch(PyTorchError::Global { .. } | PyTorchError::Opcode { .. }),
+            ..
+        } => false,
         CheckpointError::Malformed { source, .. } => {
             !matches!(source, FormatError::Recognised { .. })
         }

@@ -94,21 +94,25 @@ impl Candidates {
 }
 
 /// The names that `WGPU_BACKEND` may hold, as `wgpu` knows them.
-const BACKENDS: [&str; 10] =
-    ["vulkan", "vk", "dx12", "d3d12", "metal", "mtl", "opengl", "gles", "gl", "noop"];
+const BACKENDS: [&str; 11] =
+    ["vulkan", "vk", "dx12", "d3d12", "metal", "mtl", "opengl", "gles", "gl", "webgpu", "noop"];
 
 /// What `WGPU_BACKEND` says, if it says something.
 fn backend_variable() -> Option<String> {
-    env::var("WGPU_BACKEND").ok().filter(|value| !value.trim().is_empty())
+    env::var("WGPU_BACKEND").ok().filter(|value| words(value).next().is_some())
+}
+
+/// What lies between commas, unless it is nothing.
+fn words(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
 /// Refuses a `WGPU_BACKEND` with names that nobody knows. `wgpu` passes them over, and then there
 /// seems to be no adapter.
 fn check_backends(value: &str) -> Result<(), GpuError> {
-    let name = |word: &str| word.trim().to_lowercase();
-    match value.split(',').find(|word| !BACKENDS.contains(&name(word).as_str())) {
+    match words(value).find(|word| !BACKENDS.contains(&word.to_lowercase().as_str())) {
         Some(unknown) => Err(GpuError::UnknownBackend {
-            unknown: unknown.trim().to_owned(),
+            unknown: unknown.to_owned(),
             built: wgpu::Instance::enabled_backend_features()
                 .iter_names()
                 .map(|(name, _)| name.to_lowercase())
@@ -217,8 +221,12 @@ mod tests {
 
     #[test]
     fn backends_that_nobody_knows_are_named() {
-        for known in ["vulkan", "VK, gl", "metal,dx12"] {
+        for known in ["vulkan", "VK, gl", "metal,dx12", "vulkan,", " ,vulkan", "WebGPU"] {
             check_backends(known).unwrap();
+        }
+        // As wgpu knows them.
+        for known in BACKENDS {
+            assert!(!wgpu::Backends::from_comma_list(known).is_empty(), "{known}");
         }
         let error = check_backends("vulkan, foo").unwrap_err().to_string();
         assert!(error.contains("`foo`") && error.contains("vulkan"), "{error}");

@@ -117,12 +117,14 @@ impl CacheFolder {
         }
     }
 
-    /// Old drivers' files, and what a killed process left half written.
+    /// Old drivers' files, and what a killed process left half written. Files of other names are
+    /// not ours, and stay.
     fn forget_oldest(&self) {
         let Ok(entries) = fs::read_dir(&self.0) else { return };
         let mut files: Vec<(SystemTime, PathBuf)> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
+                is_ours(entry.file_name().to_str()?).then_some(())?;
                 let metadata = entry.metadata().ok()?;
                 Some((metadata.modified().ok()?, entry.path())).filter(|_| metadata.is_file())
             })
@@ -131,6 +133,17 @@ impl CacheFolder {
         for (_, path) in files.iter().take(files.len().saturating_sub(FILES)) {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// Whether a file of this name is one that [`CacheFolder::write`] makes: a hash in 32 digits, or the
+/// numbers of a process and of a file that it began.
+fn is_ours(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let hash = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    match name.strip_suffix(".tmp").and_then(|stem| stem.split_once('-')) {
+        Some((process, number)) => digits(process) && digits(number),
+        None => name.len() == 32 && name.bytes().all(hash),
     }
 }
 

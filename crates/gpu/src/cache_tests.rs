@@ -58,6 +58,40 @@ fn a_folder_stays_small() {
 }
 
 #[test]
+fn files_of_others_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = folder(&directory);
+    folder.write("first", b"value");
+    let hash = "0123456789abcdef0123456789abcdef";
+    let foreign = [
+        "notes.txt".to_owned(),
+        "weights.safetensors".to_owned(),
+        "a-b.tmp".to_owned(),
+        "12-.tmp".to_owned(),
+        "12.tmp".to_owned(),
+        format!("{hash}0"),
+        hash.to_uppercase(),
+        format!("{}.bak", &hash[4..]),
+    ];
+    let ours = [hash.to_owned(), "12-34.tmp".to_owned()];
+    for name in foreign.iter().chain(&ours) {
+        let file = File::create(folder.0.join(name)).unwrap();
+        // Older than anything that is written below.
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+    for key in 0..2 * FILES {
+        folder.write(&key.to_string(), b"value");
+    }
+    for name in &foreign {
+        assert!(folder.0.join(name).exists(), "{name} is gone");
+    }
+    for name in &ours {
+        assert!(!folder.0.join(name).exists(), "{name} is left");
+    }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), FILES + foreign.len());
+}
+
+#[test]
 fn a_directory_that_cannot_be_written_is_no_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");

@@ -36,8 +36,8 @@ pub struct GpuOptions {
     pub staging_bytes: u64,
     /// How long to wait for one submission before giving up.
     pub timeout: Duration,
-    /// Where compiled pipelines are kept between processes; `None` leaves the choice to
-    /// `WARMSTART_CACHE`, which is `off` or a directory, and without it takes the folder `warmstart`
+    /// Where compiled pipelines, and which kernels were measured as the fastest, are kept between
+    /// processes; `None` leaves the choice to `WARMSTART_CACHE`, which is `off` or a directory, and without it takes the folder `warmstart`
     /// among the user's caches. A directory that cannot be written is as good as none.
     pub cache: Option<CacheChoice>,
     /// Whether kernels of products are chosen by measuring them; `None` leaves the choice to
@@ -289,22 +289,32 @@ impl Gpu {
     /// [`GpuError::Timeout`] after [`GpuOptions::timeout`], [`GpuError::DeviceLost`], or an error
     /// the driver reported meanwhile.
     pub fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
-        self.poll(Some(submission))
+        self.poll(Some(submission), true)
+    }
+
+    /// The same for work that nobody asked for: what the driver reported meanwhile is left to whoever
+    /// waits next.
+    pub(crate) fn wait_alone(&self, submission: wgpu::SubmissionIndex) -> Result<(), GpuError> {
+        self.poll(Some(submission), false)
     }
 
     /// Waits for all that was submitted, and for mappings.
     pub(crate) fn wait_all(&self) -> Result<(), GpuError> {
-        self.poll(None)
+        self.poll(None, true)
     }
 
-    fn poll(&self, submission_index: Option<wgpu::SubmissionIndex>) -> Result<(), GpuError> {
+    fn poll(
+        &self,
+        submission_index: Option<wgpu::SubmissionIndex>,
+        reported: bool,
+    ) -> Result<(), GpuError> {
         self.lost()?;
         let timeout = self.0.timeout;
         let poll = wgpu::PollType::Wait { submission_index, timeout: Some(timeout) };
         // `Device::poll` panics when the device is lost while it waits; that is an error like any
         // other here.
         let polled = catch_unwind(AssertUnwindSafe(|| self.0.device.poll(poll)));
-        self.healthy()?;
+        if reported { self.healthy() } else { self.lost() }?;
         match polled {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(wgpu::PollError::Timeout)) => Err(GpuError::Timeout { after: timeout }),

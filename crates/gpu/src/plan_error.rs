@@ -56,6 +56,16 @@ pub enum CompileError {
         /// What was allowed.
         limit: u64,
     },
+    /// The largest of no batches was asked for.
+    #[error(
+        "there is no batch from {smallest} to {largest}; give a range whose first batch is not above its last"
+    )]
+    NoBatches {
+        /// The smallest batch that was asked about.
+        smallest: usize,
+        /// The largest.
+        largest: usize,
+    },
     /// A kernel needs more buffers than the device allows.
     #[error(
         "{location}: {operation} reads {buffers} buffers at once, and this device allows {limit}; split it into parts"
@@ -97,6 +107,7 @@ impl CompileError {
             | CompileError::TooManyWorkgroups { .. } => true,
             CompileError::Gpu(error) => out_of_memory(error),
             CompileError::Session(error) => match &**error {
+                SessionError::TooLarge { .. } => true,
                 SessionError::Gpu(error) => out_of_memory(error),
                 _ => false,
             },

@@ -112,6 +112,33 @@ struct Layout {
     sizes: Vec<u64>,
 }
 
+/// The bytes that a variable takes in an arena, unless no arena of this many bytes holds it.
+fn room(variable: &Variable, limit: u64) -> Option<u64> {
+    // An empty variable takes room too, so that it has bytes to bind.
+    let room = variable.bytes().max(1).checked_next_multiple_of(ALIGNMENT)?;
+    (room <= limit / ALIGNMENT * ALIGNMENT).then_some(room)
+}
+
+/// The most bytes of an arena.
+fn arena_limit(gpu: &Gpu) -> u64 {
+    let limits = gpu.limits();
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+}
+
+fn too_large(variable: &Variable, limit: u64) -> SessionError {
+    let Variable { name, dtype, shape, location, .. } = variable.clone();
+    SessionError::TooLarge { name, dtype, shape, location, limit }
+}
+
+/// Refuses variables that no arena can hold, as declaring them does.
+pub(crate) fn check_sizes(gpu: &Gpu, variables: &[Variable]) -> Result<(), SessionError> {
+    let limit = arena_limit(gpu);
+    match variables.iter().find(|variable| room(variable, limit).is_none()) {
+        Some(variable) => Err(too_large(variable, limit)),
+        None => Ok(()),
+    }
+}
+
 /// Lays out new variables in arenas of at most `limit` bytes; the error is the index of a variable
 /// that is larger.
 fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
@@ -120,13 +147,7 @@ fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
     let mut open: HashMap<Group, usize> = HashMap::new();
     let mut places = Vec::with_capacity(variables.len());
     for (index, variable) in variables.iter().enumerate() {
-        // An empty variable takes room too, so that it has bytes to bind.
-        let Some(room) = variable.bytes().max(1).checked_next_multiple_of(ALIGNMENT) else {
-            return Err(index);
-        };
-        if room > limit {
-            return Err(index);
-        }
+        let room = room(variable, limit).ok_or(index)?;
         let group = Group::of(&variable.role);
         let arena = match open.get(&group) {
             Some(&arena) if arenas[arena] + room <= limit => arena,
@@ -210,12 +231,9 @@ impl Store {
         if !conflicts.is_empty() {
             return Err(SessionError::Conflict(conflicts));
         }
-        let limits = gpu.limits();
-        let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
-        let Layout { places, sizes } = lay_out(&fresh, limit).map_err(|index| {
-            let Variable { name, dtype, shape, location, .. } = fresh[index].clone();
-            SessionError::TooLarge { name, dtype, shape, location, limit }
-        })?;
+        let limit = arena_limit(gpu);
+        let Layout { places, sizes } =
+            lay_out(&fresh, limit).map_err(|index| too_large(fresh[index], limit))?;
         let mut usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;

@@ -21,7 +21,7 @@ fn rounding_is_the_hosts() {
         })
         .collect();
     values.extend([65_504.0, 65_519.0, 65_520.0, 1e30, f32::INFINITY, -1e-10, 0.0, -0.0]);
-    if values.len() % 2 == 0 {
+    if values.len().is_multiple_of(2) {
         values.push(1.0 / 3.0);
     }
     let count = values.len();
@@ -122,4 +122,22 @@ fn twelve_layers_take_less_memory_and_the_gradient_is_that_of_rounded_values() {
     let (all, less) = (plain.memory(), kept.memory());
     assert!(less.values_least * 4 <= all.values_least * 3, "{kept}\n\n{plain}");
     assert!(less.values * 4 <= all.values * 3, "{kept}\n\n{plain}");
+}
+
+/// The gradient of a maximum asks for it anew; where nothing is marked, it is the one that is there.
+#[test]
+fn a_maximum_is_computed_once() {
+    let gpu = common::gpu();
+    let maxima = |kept: bool| {
+        let graph = Graph::new();
+        let x = graph.variable("x", [8, 16], Initializer::GlorotUniform);
+        let hidden = if kept { graph.root().keep_f16(|_| x.tanh()) } else { x.tanh() };
+        let loss = hidden.reduce_max(&[1]).square().sum_all();
+        let gradient = warmstart_graph::gradients(loss, &[x])[0].unwrap();
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[loss, gradient], &[]).unwrap();
+        let all = plan.dispatches();
+        all.iter().map(|info| info.operations.matches("reduce_max").count()).sum::<usize>()
+    };
+    assert_eq!([maxima(false), maxima(true)], [1, 2]);
 }

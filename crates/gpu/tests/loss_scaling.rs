@@ -152,6 +152,27 @@ fn a_scale_that_is_too_large_comes_down() {
     assert_ne!(weight(7), weight(6), "applied");
 }
 
+/// However many steps were left out, one can divide by the scale, and it grows again.
+#[test]
+fn a_scale_that_came_all_the_way_down_recovers() {
+    let gpu = common::gpu();
+    let scaling = LossScaling::new().growth_interval(1);
+    let bad = |step: usize| (step < 200).then_some(f32::INFINITY);
+    let course = train(&gpu, &Optimizer::sgd(0.1).loss_scaling(scaling), 0..260, bad, None);
+    let of = |step: usize, name: &str| -> Vec<f32> {
+        let (_, bytes) = course[step].1.iter().find(|(own, _)| own == name).unwrap();
+        bytes.chunks(4).map(|x| f32::from_le_bytes(x.try_into().unwrap())).collect()
+    };
+    let mut scale = 65_536.0;
+    for step in 0..course.len() {
+        scale = scaling.evaluate(scale, 0, bad(step).is_none()).0;
+        assert_eq!(of(step, "sgd/loss_scale"), [scale as f32], "step {step}");
+    }
+    assert_eq!(of(199, "sgd/loss_scale"), [f32::MIN_POSITIVE]);
+    assert_ne!(of(259, "fc1/weight"), of(258, "fc1/weight"), "applied");
+    assert!(of(259, "fc1/weight").iter().all(|x| x.is_finite()));
+}
+
 /// Fetches are those of the loss itself, and several updates in one plan keep their scales apart.
 #[test]
 fn two_optimizers_as_in_the_twin() {

@@ -117,3 +117,24 @@ fn feeds_that_no_binding_holds_are_refused_first() {
     let wrong = session.compile(&graph, &[sum + graph.constant(TensorData::from(1i32))], &[]);
     assert!(!wrong.err().unwrap().is_too_large());
 }
+
+/// A variable that no binding holds is refused alike by what only plans and by what compiles.
+#[test]
+fn variables_that_no_binding_holds_are_refused_beforehand() {
+    let gpu = common::gpu();
+    const WIDTH: usize = 1 << 14;
+    let limits = gpu.limits();
+    let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    let rows = limit as usize / 4 / WIDTH + 1;
+    let graph = Graph::new();
+    let table = graph.variable("table", [rows, WIDTH], Initializer::Zeros);
+    let row = graph.placeholder("row", [1], DType::I32);
+    let embedded = table.gather_rows(row);
+    let mut session = Session::new(&gpu);
+    let told = session.plan_memory(&graph, &[embedded], &[]).unwrap_err();
+    let made = session.compile(&graph, &[embedded], &[]).err().unwrap();
+    assert_eq!(told.to_string(), made.to_string());
+    assert!(told.is_too_large() && made.is_too_large(), "{told}");
+    assert!(told.to_string().starts_with("variable `table` "), "{told}");
+    assert!(session.variables().is_empty());
+}

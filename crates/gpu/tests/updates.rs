@@ -78,6 +78,20 @@ fn follow(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) {
     }
 }
 
+/// A beta of 0 keeps nothing of earlier steps; its logarithm is not finite.
+#[test]
+fn adam_without_a_memory_goes_as_the_twin_does() {
+    for (first, second) in [(0.0, 0.99), (0.9, 0.0), (0.0, 0.0), (1e-300, 1e-300)] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [6, 5], DType::F32);
+        let y = graph.placeholder("y", [6, 3], DType::F32);
+        let loss = graph.scope("fc").linear(x, 3).mean_squared_error(y);
+        // Where nothing else is in the divisor, a gradient near 0 makes much of its own roundings.
+        let step = Optimizer::adam(0.05).betas(first, second).epsilon(0.1).minimize(loss);
+        follow(&graph.finish().unwrap(), &[loss.id()], &[step.update.id()]);
+    }
+}
+
 #[test]
 fn two_optimizers_share_a_global_step() {
     // With a number for the first rate, the second update alone reads the global step.

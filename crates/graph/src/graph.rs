@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The name of the variable that counts training steps.
@@ -57,7 +57,8 @@ pub struct GraphDef {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recomputed: Vec<(NodeId, NodeId)>,
     /// Values that the gradient reads as they were rounded to `f16`, each with the node that rounds
-    /// it, see [`Scope::keep_f16`]; ascending.
+    /// it, see [`Scope::keep_f16`]; ascending. Those that a gradient divides by are taken out when it
+    /// is built.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept_f16: Vec<(NodeId, NodeId)>,
 }
@@ -352,6 +353,11 @@ impl Graph {
         if let Err(place) = kept.binary_search_by_key(&value, |&(value, _)| value) {
             kept.insert(place, (value, rounded));
         }
+    }
+
+    /// Notes that the gradient reads these nodes as they are.
+    pub(crate) fn keep_exact(&self, values: &HashSet<NodeId>) {
+        self.inner.borrow_mut().def.kept_f16.retain(|(value, _)| !values.contains(value));
     }
 
     /// The number of mistakes recorded so far.

@@ -3,13 +3,19 @@
 use crate::{Problem, VariableId};
 use serde::{Deserialize, Serialize};
 
+/// The smallest normal `f32`, 2⁻¹²⁶. Devices may take what is smaller for 0, and 1 divided by it is not
+/// finite from 2⁻¹²⁸ down.
+const SMALLEST_SCALE: f64 = f32::MIN_POSITIVE as f64;
+
 /// How the loss is scaled before its gradient is taken, and how that scale follows from the
 /// gradients (Micikevicius et al. 2017, "Mixed precision training", section 3.2). The rule and its
 /// numbers are those of `torch.amp.GradScaler`:
 ///
 /// - The gradients of the scaled loss are divided by the scale before they are used.
 /// - A step whose gradients are not all finite changes no parameter and no slot, and the scale is
-///   multiplied by the backoff factor, 0.5.
+///   multiplied by the backoff factor, 0.5, though it never falls below 2⁻¹²⁶. Here `GradScaler`
+///   differs, whose scale comes down to 0 after enough such steps; no gradient divided by that is a
+///   number, so it stays there.
 /// - After 2,000 steps in a row that were applied, it is multiplied by the growth factor, 2.
 ///
 /// All of it happens on the device, and the scale is a variable like any slot, so a run that goes on
@@ -90,7 +96,7 @@ impl LossScaling {
         let (initial, growth, backoff) =
             (self.initial_scale, self.growth_factor, self.backoff_factor);
         let normal = initial.is_normal() && initial > 0.0;
-        within("initial scale", initial, normal, "finite and above 0")?;
+        within("initial scale", initial, normal, "a normal number above 0")?;
         let grows = growth.is_finite() && growth > 1.0;
         within("growth factor", growth, grows, "finite and above 1")?;
         let backs_off = backoff > 0.0 && backoff < 1.0;
@@ -104,7 +110,7 @@ impl LossScaling {
     pub fn evaluate(&self, scale: f64, good_steps: u32, applied: bool) -> (f64, u32) {
         let good_steps = good_steps.saturating_add(1);
         if !applied {
-            (scale * f64::from(self.backoff_factor), 0)
+            ((scale * f64::from(self.backoff_factor)).max(SMALLEST_SCALE), 0)
         } else if good_steps < self.growth_interval {
             (scale, good_steps)
         } else {

@@ -5,6 +5,7 @@
 //! would make them the originals again, so whatever enters the part reaches the copies through a
 //! [control dependency](Op::ControlDependency) on the first gradient that does.
 
+use crate::ops::{Binary, Unary};
 use crate::{DType, GraphDef, NodeId, Op, Scope, Tensor};
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +16,10 @@ impl<'g> Scope<'g> {
     /// `tf.recompute_grad` and `torch.utils.checkpoint`.
     ///
     /// A part is what is built while `build` runs. What later operations read of it is kept. The
-    /// numbers are the same to the bit as without, those of dropout included (a gradient's own
-    /// gradient adds up the same terms in another order). A part within another adds nothing. Marks
-    /// have an effect on gradients that are built after them.
+    /// numbers are the same to the bit as without, those of dropout included, unless the driver rounds
+    /// copies that are fused otherwise than the originals (a gradient's own gradient adds up the same
+    /// terms in another order). A part within another adds nothing. Marks have an effect on gradients
+    /// that are built after them.
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph, Op, Optimizer};
@@ -47,9 +49,15 @@ impl<'g> Scope<'g> {
 
     /// Builds a part of the model whose values are kept for the gradient as `f16`, in half the memory:
     /// the forward pass computes in `f32` as before, and rounds what the gradient will read on the
-    /// way. The gradient, again in `f32`, is of the rounded values, so it is off by about 2⁻¹² of each;
-    /// values beyond ±65,504 become infinite. Rounding and reading back take a pass over the values
-    /// each. No device feature is needed.
+    /// way. The gradient, again in `f32`, is of the rounded values. Those from 6·10⁻⁵ up are off by at
+    /// most 2⁻¹¹ of each. Smaller ones are off by up to 3·10⁻⁸, and become 0 below that: as if
+    /// [`Tensor::relu`] had not let them through. Values beyond ±65,504 become infinite. Rounding and
+    /// reading back take a pass over the values each. No device feature is needed.
+    ///
+    /// What a gradient divides by is kept as `f32`, wherever the operation is built: what
+    /// [`Tensor::sqrt`] gives, what [`Tensor::log`] and [`Tensor::rsqrt`] read, a divisor, and the base
+    /// of a [`Tensor::pow`] whose exponent is not a constant from 1 up. In [`Scope::recompute`] that
+    /// holds for what such a divisor is computed of, element by element.
     ///
     /// A part is what is built while `build` runs. Random numbers and what follows from them alone,
     /// such as masks of dropout, are kept as they are. Values within [`Scope::recompute`] are computed
@@ -101,6 +109,38 @@ fn is_view(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastTo(_) | Op::Slice { .. })
 }
 
+/// What the gradient of a node divides by. Rounded to 0 it would make the gradient infinite or NaN.
+fn divisor(def: &GraphDef, id: NodeId) -> Option<NodeId> {
+    let node = def.node(id);
+    let from_one_up = |exponent: &NodeId| match &def.node(*exponent).op {
+        Op::Constant(data) => data.to_f64().iter().all(|&x| x >= 1.0),
+        _ => false,
+    };
+    match (&node.op, &node.inputs[..]) {
+        (Op::Unary(Unary::Sqrt), _) => Some(id),
+        (Op::Unary(Unary::Log | Unary::Rsqrt), [x]) => Some(*x),
+        (Op::Binary(Binary::Div), [_, b]) => Some(*b),
+        (Op::Binary(Binary::Pow), [a, b]) if !from_one_up(b) => Some(*a),
+        _ => None,
+    }
+}
+
+/// What must not be rounded for the gradient of a loss, since it divides by it, or by what is computed
+/// again of it.
+fn divisors(def: &GraphDef, loss: NodeId) -> HashSet<NodeId> {
+    let again = |id: NodeId| def.recomputed.iter().any(|&(first, last)| first <= id && id <= last);
+    let mut pending: Vec<NodeId> = (0..=loss.0).filter_map(|at| divisor(def, NodeId(at))).collect();
+    let mut found = HashSet::new();
+    while let Some(id) = pending.pop() {
+        let node = def.node(id);
+        let elementwise = matches!(node.op, Op::Unary(_) | Op::Binary(_));
+        if found.insert(id) && (is_view(&node.op) || elementwise && again(id)) {
+            pending.extend(&node.inputs);
+        }
+    }
+    found
+}
+
 /// What the gradient reads in place of the nodes that it is of.
 pub(crate) struct Recomputed<'g> {
     /// First and last node of each part, ascending.
@@ -118,7 +158,12 @@ pub(crate) struct Recomputed<'g> {
 impl<'g> Recomputed<'g> {
     /// For the gradient of a loss.
     pub fn new(loss: Tensor<'g>) -> Recomputed<'g> {
-        loss.graph().with_def(|def| {
+        let graph = loss.graph();
+        if graph.with_def(|def| !def.kept_f16.is_empty()) {
+            let divisors = graph.with_def(|def| divisors(def, loss.id()));
+            graph.keep_exact(&divisors);
+        }
+        graph.with_def(|def| {
             let parts = def.recomputed.clone();
             let mut recomputed = Recomputed {
                 entered: vec![None; parts.len()],

@@ -121,10 +121,24 @@ fn a_scale_never_becomes_infinite() {
     assert_eq!([scale(0), scale(1), scale(2)], [2.0f64.powi(127); 3]);
 }
 
+/// Steps whose gradients are no numbers, however many, leave a scale that one can divide by.
+#[test]
+fn a_scale_never_becomes_zero() {
+    let steps: Vec<bool> = (0..240).map(|step| step >= 200).collect();
+    let scaling = LossScaling::new().growth_interval(1);
+    let scaled = run(&Optimizer::sgd(0.0).loss_scaling(scaling), &steps);
+    let scale = |step: usize| scaled[step].1["sgd/loss_scale"].elements[0];
+    assert_eq!(scale(140), 2.0f64.powi(16 - 141));
+    assert_eq!([scale(142), scale(199)], [2.0f64.powi(-126); 2]);
+    assert_eq!(scale(239), 2.0f64.powi(40 - 126));
+    assert!(scaled[200..].iter().all(|(values, _)| values[1].elements[0] > 0.0));
+}
+
 #[test]
 fn numbers_without_meaning_are_refused_at_the_callers_line() {
     let cases = [
-        (scaling().initial_scale(0.0), "loss scaling's initial scale is 0, and must be finite"),
+        (scaling().initial_scale(0.0), "initial scale is 0, and must be a normal number above 0"),
+        (scaling().initial_scale(1e-40), "must be a normal number above 0"),
         (scaling().initial_scale(f32::NAN), "loss scaling's initial scale is NaN"),
         (scaling().growth_factor(1.0), "growth factor is 1, and must be finite and above 1"),
         (scaling().backoff_factor(1.0), "backoff factor is 1, and must be between 0 and 1"),

@@ -177,3 +177,100 @@ fn gradients_are_those_of_rounded_values() {
         assert!((values[2].elements[at] - 2.0 * y * factor).abs() < 1e-12, "computed again");
     }
 }
+
+/// What is made of a tensor.
+type Way<'a> = &'a dyn for<'g> Fn(&'g Graph, Tensor<'g>) -> Tensor<'g>;
+
+/// The gradients of what is made of `x` with respect to it, without marks and with those of each way.
+fn gradients_of<const N: usize>(values: &TensorData, ways: [Way<'_>; N]) -> [Vec<f64>; N] {
+    ways.map(|way| {
+        let graph = Graph::new();
+        let x = graph.variable("x", values.shape().clone(), Initializer::Ones);
+        let gradient = gradients(way(&graph, x).sum_all(), &[x])[0].unwrap();
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        reference.assign("x", values);
+        reference.run(&[gradient.id()]).unwrap().remove(0).elements
+    })
+}
+
+/// The largest element is found among those that the gradient reads, rounded or not.
+#[test]
+fn the_gradient_of_a_maximum_knows_its_element() {
+    let values = TensorData::new([2, 3], [0.1f32, 0.7, 0.3, -0.2, -0.9, -0.1]).unwrap();
+    let [plain, outside, again, inside, both] = gradients_of(
+        &values,
+        [
+            &|_, x| (x * 1.0003).reduce_max(&[1]),
+            &|graph, x| {
+                let h = x * 1.0003;
+                graph.root().keep_f16(|_| h.reduce_max(&[1]))
+            },
+            &|graph, x| {
+                graph.root().keep_f16(|scope| {
+                    let h = x * 1.0003;
+                    scope.recompute(|_| h.reduce_max(&[1]))
+                })
+            },
+            &|graph, x| graph.root().keep_f16(|_| x * 1.0003).reduce_max(&[1]),
+            &|graph, x| graph.root().keep_f16(|_| (x * 1.0003).reduce_max(&[1])),
+        ],
+    );
+    let factor = f64::from(1.0003f32);
+    assert_eq!(plain, [0.0, factor, 0.0, 0.0, 0.0, factor]);
+    for found in [outside, again, inside, both] {
+        assert_eq!(found, plain);
+    }
+}
+
+/// As f16, 1e-8 and its root's root would be 0 and a subnormal number.
+#[test]
+fn what_a_gradient_divides_by_is_not_rounded() {
+    type Way = for<'g> fn(Tensor<'g>) -> Tensor<'g>;
+    let small: [(&str, Way); 6] = [
+        ("sqrt", |h| h.sqrt()),
+        ("sqrt of little", |h| (h * h).sqrt()),
+        ("log", |h| h.reshape([4]).log()),
+        ("rsqrt", |h| h.rsqrt() * 1e-3),
+        ("div", |h| h.number(1e-9) / h),
+        ("pow", |h| h.pow(h.number(0.5))),
+    ];
+    let values = TensorData::new([2, 2], [1e-8f32, 2e-8, 1e-7, 1e-8]).unwrap();
+    for (name, way) in small {
+        let [plain, inside, outside, again] = gradients_of(
+            &values,
+            [
+                &|_, x| way(x * 1.0003),
+                &|graph, x| graph.root().keep_f16(|_| way(x * 1.0003)),
+                &|graph, x| way(graph.root().keep_f16(|_| x * 1.0003)),
+                &|graph, x| {
+                    graph.root().keep_f16(|scope| {
+                        let h = x * 1.0003;
+                        scope.recompute(|_| way(h))
+                    })
+                },
+            ],
+        );
+        for found in [inside, outside, again] {
+            for (found, plain) in found.iter().zip(&plain) {
+                assert!(found.is_finite() && plain.is_finite(), "{name}: {found} and not {plain}");
+                // What stands above the line may be rounded.
+                let off = (found / plain - 1.0).abs();
+                assert!(off < 2e-3 || matches!(name, "div" | "sqrt of little"), "{name}: {off}");
+            }
+        }
+    }
+    // Where nothing divides, all is rounded as before, and the listing says what is.
+    let graph = Graph::new();
+    let x = graph.variable("x", [2], Initializer::Ones);
+    let (h, y) = graph.root().keep_f16(|_| {
+        let h = x * 3.0;
+        (h, h.pow(h.number(2.0)).tanh())
+    });
+    let root = graph.root().keep_f16(|_| (y + 1.0).sqrt());
+    let _ = gradients(root.sum_all(), &[x]);
+    let kept = |tensor: Tensor<'_>| {
+        graph.finish().unwrap().kept_f16.iter().any(|(value, _)| *value == tensor.id())
+    };
+    assert!(kept(h) && kept(y) && !kept(root));
+}

@@ -10,6 +10,8 @@ pub struct Repeated<'a> {
     work: Box<dyn FnMut(usize) -> Result<(), MeasureError> + 'a>,
     /// How often it is done in a round.
     times: usize,
+    /// What is done each time consists of so many alike.
+    parts: usize,
     spent: f64,
     samples: Vec<f64>,
 }
@@ -17,7 +19,13 @@ pub struct Repeated<'a> {
 impl<'a> Repeated<'a> {
     /// Work as a function that does it so many times and waits for the last.
     pub fn new(work: impl FnMut(usize) -> Result<(), MeasureError> + 'a) -> Repeated<'a> {
-        Repeated { work: Box::new(work), times: 1, spent: 0.0, samples: Vec::new() }
+        Repeated { work: Box::new(work), times: 1, parts: 1, spent: 0.0, samples: Vec::new() }
+    }
+
+    /// The same, of which each time does so many alike: [`Repeated::seconds`] are those of one.
+    #[must_use]
+    pub fn in_parts(self, parts: usize) -> Repeated<'a> {
+        Repeated { parts: parts.max(1), ..self }
     }
 
     /// How many rounds there were.
@@ -25,9 +33,9 @@ impl<'a> Repeated<'a> {
         self.samples.len()
     }
 
-    /// Seconds for doing it once. None before it was timed.
+    /// Seconds for doing it once, or for one of its parts. None before it was timed.
     pub fn seconds(&self) -> Option<Spread> {
-        Spread::of(self.samples.iter().copied())
+        Spread::of(self.samples.iter().map(|seconds| seconds / self.parts as f64))
     }
 
     /// Seconds for doing it so many times.
@@ -146,5 +154,14 @@ mod tests {
 
         let mut wrong = Repeated::new(|_| Err(MeasureError::NoCold));
         assert!(time_in_turn(&mut [&mut wrong], each, &mut |_| {}).is_err());
+    }
+
+    #[test]
+    fn seconds_are_those_of_a_part() {
+        let mut whole = Repeated::new(|_| Ok(()));
+        whole.samples = vec![8.0, 4.0];
+        assert_eq!(whole.seconds().unwrap().median, 6.0);
+        let seconds = whole.in_parts(4).seconds().unwrap();
+        assert_eq!((seconds.least, seconds.median, seconds.most), (1.0, 1.5, 2.0));
     }
 }

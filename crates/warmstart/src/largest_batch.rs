@@ -59,15 +59,18 @@ impl<T> fmt::Display for LargestBatch<T> {
 /// ```
 ///
 /// # Errors
-/// Any error that has nothing to do with size (see [`CompileError::is_too_large`]), and that of the
-/// smallest batch if not even that one fits.
+/// [`CompileError::NoBatches`] if the range is empty, any error that has nothing to do with size (see
+/// [`CompileError::is_too_large`]), and that of the smallest batch if not even that one fits.
 pub fn largest_batch<T>(
     batches: RangeInclusive<usize>,
     mut make: impl FnMut(usize) -> Result<T, CompileError>,
 ) -> Result<LargestBatch<T>, CompileError> {
-    let (smallest, largest) = batches.into_inner();
+    let (smallest, largest) = (*batches.start(), *batches.end());
+    if batches.is_empty() {
+        return Err(CompileError::NoBatches { smallest, largest });
+    }
     let (mut batch, mut fits) = (smallest, make(smallest)?);
-    if largest <= smallest {
+    if largest == smallest {
         return Ok(LargestBatch { batch, fits, refused: None });
     }
     let mut refused = match make(largest) {
@@ -115,6 +118,14 @@ mod tests {
             alone.to_string(),
             "the largest batch that fits is 7, the largest that was asked for"
         );
+    }
+
+    #[test]
+    fn an_empty_range_is_refused() {
+        let (first, last) = (5, 1);
+        let error = largest_batch(first..=last, Ok).unwrap_err();
+        assert!(!error.is_too_large());
+        assert!(error.to_string().contains("there is no batch from 5 to 1"), "{error}");
     }
 
     #[test]

@@ -250,8 +250,10 @@ impl Training {
     ///
     /// Rules are for a checkpoint of another model that lies in the directory. A run notes them in
     /// the checkpoints that it saves, and does not follow them again when it goes on from one of
-    /// those, so a program keeps its rules from run to run. Where other rules, or none, were noted,
-    /// they are followed; only if the checkpoint does not fit under them and does as it is, it is
+    /// those, so a program keeps its rules from run to run. Where the first of its rules were noted, or
+    /// none, it follows the rest. Where others were noted, it follows all of its own, unless the
+    /// checkpoint fits as it is too: then there is no telling whose it is, and that is
+    /// [an error](TrainingError::OtherRules). Whenever it fits as it is and not under the rules, it is
     /// restored as it is, and [`Run::begun`] says so. What is allowed is allowed of any checkpoint.
     ///
     /// ```
@@ -275,7 +277,8 @@ impl Training {
     /// [`TrainingError::AlreadyRunning`] if another run is under way in the directory,
     /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit, or all are damaged,
     /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
-    /// another seed; then nothing was changed. The other variants if initializing or opening the
+    /// another seed, [`TrainingError::OtherRules`] if it is one that other rules were noted in; then
+    /// nothing was changed. The other variants if initializing or opening the
     /// metrics fails.
     pub fn begin(
         &self,
@@ -309,7 +312,7 @@ impl Training {
                 check_graph_seeds(checkpoint, before, &def)?;
             }
             let mut changes = changes(checkpoint, before.as_ref(), &def, &optimizer);
-            let (plan, note) = self.plan(checkpoint, session);
+            let (plan, note) = self.plan(checkpoint, session)?;
             changes.extend(note);
             tried = Some((seed, changes));
             Ok(plan)
@@ -332,26 +335,44 @@ impl Training {
     }
 
     /// How a checkpoint is restored, and what is to be said about the rules.
-    fn plan(&self, checkpoint: &Checkpoint, session: &Session) -> (RestorePlan, Option<String>) {
-        let rules = self.restore.rules();
-        let own = || checkpoint.plan(session, &self.restore.without_rules());
-        if rules.is_empty() {
-            return (own(), None);
+    fn plan(
+        &self,
+        checkpoint: &Checkpoint,
+        session: &Session,
+    ) -> Result<(RestorePlan, Option<String>), TrainingError> {
+        if self.restore.rules().is_empty() {
+            return Ok((checkpoint.plan(session, &self.restore), None));
         }
-        let lines: Vec<String> = rules.iter().map(ToString::to_string).collect();
-        let lines = lines.join("\n");
-        if checkpoint.metadata().rules() == Some(&lines) {
-            return (own(), None);
+        let given: Vec<String> = self.restore.rules().iter().map(ToString::to_string).collect();
+        let noted: Vec<&str> =
+            checkpoint.metadata().rules().into_iter().flat_map(str::lines).collect();
+        let noted_come_first =
+            given.len() >= noted.len() && given.iter().zip(&noted).all(|(a, b)| a == b);
+        // What was noted has made the values what they are. What follows it has not.
+        let rest = if noted_come_first {
+            &self.restore.rules()[noted.len()..]
+        } else {
+            self.restore.rules()
+        };
+        let as_it_is = checkpoint.plan(session, &self.restore.without_rules());
+        if rest.is_empty() {
+            return Ok((as_it_is, None));
         }
-        let plan = checkpoint.plan(session, &self.restore);
-        let as_it_is = own();
-        match !plan.closes() && as_it_is.closes() {
-            true => {
+        let options = rest.iter().cloned().fold(self.restore.without_rules(), RestoreOptions::rule);
+        let plan = checkpoint.plan(session, &options);
+        match (plan.closes(), as_it_is.closes()) {
+            // Rules that were followed may be among the given, and would undo what they did.
+            (true, true) if !noted_come_first => Err(TrainingError::OtherRules {
+                file: checkpoint.file().to_owned(),
+                noted: noted.join(""),
+                given: given.join(""),
+            }),
+            (false, true) => {
                 let note =
                     "no rule was followed, since the checkpoint fits as it is and not under them";
-                (as_it_is, Some(note.to_owned()))
+                Ok((as_it_is, Some(note.to_owned())))
             }
-            false => (plan, None),
+            _ => Ok((plan, None)),
         }
     }
 

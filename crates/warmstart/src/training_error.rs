@@ -85,6 +85,19 @@ pub enum TrainingError {
         /// Their seed in the graph that is to be trained.
         given: u64,
     },
+    /// The newest checkpoint notes rules that are not the first of those given, and fits with those
+    /// and without.
+    #[error(
+        "checkpoint {} was saved by a run with the rules `{noted}`, and fits both as it is and under the rules `{given}`, so there is no telling whether these were followed already. Nothing was restored: give `{noted}`, with others after them if need be, or no rules, to go on with that run; if it is another model's, write it anew with `warmstart convert`, which leaves the note out", .file.display()
+    )]
+    OtherRules {
+        /// The checkpoint.
+        file: PathBuf,
+        /// The rules it notes, as code.
+        noted: String,
+        /// The rules given to `Training::restore_options`, as code.
+        given: String,
+    },
 }
 
 impl From<SessionError> for TrainingError {

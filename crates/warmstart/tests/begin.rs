@@ -138,6 +138,40 @@ fn rules_are_followed_once() {
 }
 
 #[test]
+fn rules_that_are_added_are_followed_alone_and_others_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let square = || Model { units: 4, optimizer: Optimizer::sgd(1e-30), ..Model::default() };
+    let training = |steps, rules: &RestoreOptions| {
+        in_directory(directory.path()).steps(steps).restore_options(rules.clone())
+    };
+    let head = RestoreOptions::new().transpose("head/weight");
+    let both = head.clone().transpose("hea*/weight");
+    square().train(&training(1, &RestoreOptions::new()));
+    let first = values(directory.path(), 1, "head/weight");
+    let transposed: Vec<f32> = (0..16).map(|at| first[at % 4 * 4 + at / 4]).collect();
+    assert_ne!(first, transposed);
+    square().train(&training(2, &head));
+    assert_eq!(values(directory.path(), 2, "head/weight"), transposed);
+    // One rule more: the one that was followed is not followed again.
+    let text = square().train(&training(3, &both));
+    assert!(text.contains("1 transposed"), "{text}");
+    assert_eq!(values(directory.path(), 3, "head/weight"), first);
+    let text = square().train(&training(4, &both));
+    assert!(!text.contains("transposed"), "{text}");
+    assert_eq!(values(directory.path(), 4, "head/weight"), first);
+    // One less, or another one: it may have been followed, and may not.
+    for other in [head, RestoreOptions::new().transpose("h*/weight")] {
+        let result = square().begin(&training(5, &other)).map(|_| ());
+        let error = result.expect_err("it cannot be told").to_string();
+        assert!(error.contains("step-4.safetensors was saved by a run with the rules"), "{error}");
+        assert!(
+            error.contains(r#"`.transpose("head/weight").transpose("hea*/weight")`"#),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_newest_checkpoint_with_damaged_weights_is_passed_over_and_said() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let training = |steps| in_directory(directory.path()).steps(steps);

@@ -61,10 +61,8 @@ impl<'a> Ceilings<'a> {
     pub fn print(&self, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "\n{}", styled(HEADING, "ceilings of the adapter"))?;
         for (name, repeated, amount, unit) in self.each() {
-            let Some(rates) = repeated.seconds().map(|seconds| rates(amount as f64 / 1e9, seconds))
-            else {
-                continue;
-            };
+            let Some(seconds) = repeated.seconds() else { continue };
+            let rates = seconds.rates(amount as f64 / 1e9);
             let (rate, range) = (short(rates.median), range(rates));
             writeln!(out, "{name:<28} {rate:>8} {unit:<8} {range}")?;
         }
@@ -119,7 +117,7 @@ pub fn print_chart(
     writeln!(out, "\n{}", styled(HEADING, title))?;
     let header = [&["", unit, "range", "of ceiling", "ms"], more].concat();
     let bar = |line: &Rate| {
-        let rates = rates(line.amount, line.seconds);
+        let rates = line.seconds.rates(line.amount);
         let own = [
             line.name.clone(),
             short(rates.median),
@@ -134,15 +132,6 @@ pub fn print_chart(
         writeln!(out, "{line}")?;
     }
     Ok(())
-}
-
-/// How often an amount fits into a second.
-fn rates(amount: f64, seconds: Spread) -> Spread {
-    Spread {
-        least: amount / seconds.most,
-        median: amount / seconds.median,
-        most: amount / seconds.least,
-    }
 }
 
 fn range(rates: Spread) -> String {
@@ -198,11 +187,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_the_inverse_of_times() {
-        let seconds = Spread { least: 0.1, median: 0.2, most: 0.5 };
-        let rates = rates(1.0, seconds);
-        assert_eq!((rates.least, rates.median, rates.most), (2.0, 5.0, 10.0));
-        assert_eq!(range(rates), "2.00-10.0");
+    fn rates_have_three_digits_or_more() {
+        assert_eq!(range(Spread { least: 2.0, median: 5.0, most: 10.0 }), "2.00-10.0");
         assert_eq!([0.5, 12.34, 99.96, 12345.6].map(short), ["0.50", "12.3", "100", "12346"]);
     }
 

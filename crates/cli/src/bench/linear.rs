@@ -9,15 +9,16 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
-use warmstart_gpu::{Gpu, Plan, Session};
-use warmstart_measure::{Repeated, run_and_wait, square_layer, time_in_turn};
+use warmstart_gpu::{Gpu, Plan, Session, Steps};
+use warmstart_measure::{Repeated, square_layer, time_in_turn};
 
 /// Measure how fast a dense layer with ReLU is computed
 ///
-/// Input and weights are [N, N] and on the device, so a run moves nothing from the host; runs are
-/// submitted one after the other and waited for together. GFLOP/s counts the product alone, 2 N³
-/// operations. The ceiling is the time that its arithmetic would take at the rate of multiply-adds
-/// in registers, or its bytes at the rate of a copy, whichever is longer.
+/// Input and weights are [N, N] and on the device, so a run moves nothing from the host; up to 64
+/// runs are in a submission, after which the result of the last is copied for the host. GFLOP/s
+/// counts the product alone, 2 N³ operations. The ceiling is the time that its arithmetic would
+/// take at the rate of multiply-adds in registers, or its bytes at the rate of a copy, whichever is
+/// longer.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,7 +28,7 @@ Examples:
 
 Exit codes: 0 measured, 2 error")]
 pub struct Arguments {
-    /// N, or several, which are measured in turn
+    /// N, or several separated by commas, which are measured in turn
     #[arg(
         long,
         value_name = "N",
@@ -43,7 +44,8 @@ pub struct Arguments {
     common: Common,
 }
 
-/// So many runs are submitted before the device is waited for.
+/// So many runs are in a submission. Only one result is copied out of the device for all of them: the
+/// copy goes over a bus that may be far slower than the layer.
 const AHEAD: usize = 64;
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -79,7 +81,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             let plan: &Plan = plan;
             let work = move |times: usize| {
                 for done in (0..times).step_by(AHEAD) {
-                    run_and_wait(session, plan, &[], AHEAD.min(times - done))?;
+                    let steps = Steps::repeat(AHEAD.min(times - done));
+                    session.run_steps(plan, &steps)?.wait()?;
                 }
                 Ok(())
             };

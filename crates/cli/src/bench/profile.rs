@@ -11,6 +11,8 @@ use warmstart_measure::{Bound, Roof, Spread};
 /// The dispatches of a plan, each with the seconds of several runs.
 pub struct Kernels {
     dispatches: Vec<(DispatchInfo, Spread)>,
+    /// The last of the runs, in Chrome's trace event format.
+    pub trace: String,
 }
 
 /// How often each kernel is timed.
@@ -24,6 +26,7 @@ impl Kernels {
         feeds: &[(&str, Feed<'_>)],
     ) -> Result<Kernels, Failure> {
         let mut dispatches: Vec<(DispatchInfo, Vec<f64>)> = Vec::new();
+        let mut trace = String::new();
         for run in 0..=RUNS {
             let profile = session.profile(plan, feeds)?;
             if run == 0 {
@@ -34,9 +37,12 @@ impl Kernels {
             for ((_, times), dispatch) in dispatches.iter_mut().zip(&profile.dispatches) {
                 times.push(dispatch.time.as_secs_f64());
             }
+            if run == RUNS {
+                trace = profile.chrome_trace();
+            }
         }
         let spread = |(info, times)| Some((info, Spread::of(times)?));
-        Ok(Kernels { dispatches: dispatches.into_iter().filter_map(spread).collect() })
+        Ok(Kernels { dispatches: dispatches.into_iter().filter_map(spread).collect(), trace })
     }
 
     fn total(&self) -> f64 {

@@ -39,7 +39,7 @@ pub struct Arguments {
     /// How to restore; without it, in every way that the adapter has
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STRATEGY")]
     strategy: Vec<Strategy>,
-    /// Into which memory; each kind has a chart of its own
+    /// Into which memory, separated by commas; each kind has a chart of its own
     #[arg(
         long,
         value_enum,

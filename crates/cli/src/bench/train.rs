@@ -5,10 +5,13 @@ use super::profile::Kernels;
 use super::{Common, Place, Progress};
 use crate::Answer;
 use crate::error::Failure;
+use crate::text::{HEADING, styled};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::cell::RefCell;
+use std::fs;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 use warmstart_gpu::{DeviceDataset, Gpu, Plan, RunError, Session, Steps};
 use warmstart_graph::{Graph, Tensor};
@@ -28,7 +31,7 @@ use warmstart_measure::{
 #[command(after_help = "\
 Examples:
   warmstart bench train
-  warmstart bench train --sizes 784,512,256,10 --batch 128 --profile
+  warmstart bench train --sizes 784,512,256,10 --batch 128 --profile --trace step.json
   warmstart bench train --adapter 1 --json >> measurements.jsonl
 
 Exit codes: 0 measured, 2 error")]
@@ -53,6 +56,10 @@ pub struct Arguments {
     /// much of a step the device does nothing
     #[arg(long)]
     profile: bool,
+    /// Write the kernels of one profiled step as a trace, to look at on ui.perfetto.dev; with
+    /// several models, of the last
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    trace: Option<PathBuf>,
     /// About how long each measurement takes; what takes longer is done once or three times
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = compute::seconds)]
     seconds: Duration,
@@ -62,7 +69,7 @@ pub struct Arguments {
 
 /// So many steps are submitted at once where batches are on the device.
 const TOGETHER: usize = 32;
-/// The data set has so many batches.
+/// The data set has so many batches, if they fit.
 const BATCHES: usize = 16;
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -92,11 +99,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let graphs: Vec<Graph> = models.iter().map(|_| Graph::new()).collect();
     let mut trained = Vec::new();
     for (model, graph) in models.iter().zip(&graphs) {
-        trained.push(Trained::new(*model, graph, &gpu)?);
+        trained.push(Trained::new(*model, graph, &gpu, binding(&gpu))?);
     }
     let kernels = compute::kernels(&gpu)?;
     let mut ceilings = Ceilings::new(&kernels);
-    let mut timed: Vec<[Repeated<'_>; 3]> = trained.iter().map(Trained::work).collect();
+    let mut timed: Vec<Vec<Repeated<'_>>> = trained.iter().map(Trained::work).collect();
     let mut work = vec![
         &mut ceilings.multiply_add,
         &mut ceilings.copy_by_kernel,
@@ -120,6 +127,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let step = fastest.fold(f64::INFINITY, f64::min);
         if let (true, Some(roof)) = (arguments.profile, &roof) {
             let kernels = trained.profile()?;
+            if let Some(file) = &arguments.trace {
+                fs::write(file, &kernels.trace).map_err(|error| {
+                    Failure::new(format!("cannot write `{}`: {error}", file.display()))
+                        .help("name a file in a folder that exists and may be written to")
+                })?;
+            }
             if arguments.common.json {
                 kernels.print_json(out, &place, trained.model.name, roof, step)?;
             } else {
@@ -137,30 +150,43 @@ struct Trained<'a> {
     plan: Plan,
     loss: Tensor<'a>,
     batch: (Vec<f32>, Vec<i32>),
-    data: DeviceDataset,
-    rows: Vec<u32>,
+    /// Examples on the device, and rows of them for a submission.
+    data: Option<(DeviceDataset, Vec<u32>)>,
+}
+
+/// The most bytes of a column of a data set.
+fn binding(gpu: &Gpu) -> u64 {
+    let limits = gpu.limits();
+    let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+    most.min(u64::from(u32::MAX))
 }
 
 impl<'a> Trained<'a> {
-    fn new(model: Mlp<'a>, graph: &'a Graph, gpu: &Gpu) -> Result<Trained<'a>, Failure> {
+    /// With a data set of columns of `most` bytes at most.
+    fn new(model: Mlp<'a>, graph: &'a Graph, gpu: &Gpu, most: u64) -> Result<Trained<'a>, Failure> {
         let (session, plan, loss) = model.compile(gpu, graph)?;
-        let examples = BATCHES * model.batch;
+        let (session, batch) = (RefCell::new(session), model.batch());
+        let trained = Trained { model, session, plan, loss, batch, data: None };
+        let each = 4 * model.widths[0] as u64 * model.batch as u64;
+        let examples = (most / each).min(BATCHES as u64) as usize * model.batch;
+        if examples == 0 {
+            return Ok(trained);
+        }
         let (x, labels) = model.examples(examples);
         let columns = [("x", (&x).into()), ("labels", (&labels).into())];
         let data = DeviceDataset::new(gpu, examples, &columns).map_err(MeasureError::from)?;
         // Far from each other, as shuffled rows are.
         let row = |at: usize| (at * 997 % examples) as u32;
         let rows = (0..TOGETHER * model.batch).map(row).collect();
-        let session = RefCell::new(session);
-        Ok(Trained { model, session, plan, loss, batch: model.batch(), data, rows })
+        Ok(Trained { data: Some((data, rows)), ..trained })
     }
 
     fn feeds(&self) -> [(&'static str, warmstart_gpu::Feed<'_>); 2] {
         [("x", (&self.batch.0).into()), ("labels", (&self.batch.1).into())]
     }
 
-    /// A step in three ways, in the order of [`WAYS`].
-    fn work(&self) -> [Repeated<'_>; 3] {
+    /// A step in three ways, in the order of [`WAYS`]; in two if no batch fits into a data set.
+    fn work(&self) -> Vec<Repeated<'_>> {
         let unread = |times| {
             Ok(run_and_wait(&mut self.session.borrow_mut(), &self.plan, &self.feeds(), times)?)
         };
@@ -171,17 +197,19 @@ impl<'a> Trained<'a> {
             }
             Ok(())
         };
-        let together = |times: usize| {
-            let mut session = self.session.borrow_mut();
-            let mut last = None;
-            for done in (0..times).step_by(TOGETHER) {
-                let count = TOGETHER.min(times - done);
-                let rows = &self.rows[..count * self.model.batch];
-                last = Some(session.run_steps(&self.plan, &Steps::rows(&self.data, rows))?);
-            }
-            last.map_or(Ok(()), |outputs| Ok(outputs.wait()?))
-        };
-        [Repeated::new(unread), Repeated::new(read), Repeated::new(together)]
+        let mut ways = vec![Repeated::new(unread), Repeated::new(read)];
+        if let Some((data, rows)) = &self.data {
+            let together = move |submissions: usize| {
+                let mut session = self.session.borrow_mut();
+                let mut last = None;
+                for _ in 0..submissions {
+                    last = Some(session.run_steps(&self.plan, &Steps::rows(data, rows))?);
+                }
+                last.map_or(Ok(()), |outputs| Ok(outputs.wait()?))
+            };
+            ways.push(Repeated::new(together).in_parts(TOGETHER));
+        }
+        ways
     }
 
     fn print(
@@ -190,7 +218,7 @@ impl<'a> Trained<'a> {
         place: &Place,
         json: bool,
         roof: Option<&Roof>,
-        timed: &[Repeated<'_>; 3],
+        timed: &[Repeated<'_>],
     ) -> Result<(), Failure> {
         let dispatches = self.plan.dispatches();
         let least = roof.map(|roof| compute::least_seconds(roof, &dispatches));
@@ -220,6 +248,14 @@ impl<'a> Trained<'a> {
         if !json {
             let title = format!("{}, {} dispatches a step", self.model.name, dispatches.len());
             compute::print_chart(out, &title, "steps/s", &[], &lines)?;
+            if self.data.is_none() {
+                let note = styled(HEADING, "note:");
+                writeln!(
+                    out,
+                    "{note} a batch is too large for a data set on the device, so steps are not \
+                     submitted together"
+                )?;
+            }
         }
         Ok(())
     }
@@ -235,3 +271,31 @@ const WAYS: [(&str, &str); 3] = [
     ("loss read each step", "loss_read_each_step"),
     ("32 steps in a submission", "steps_together"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_batches_as_fit_are_on_the_device() {
+        let gpu = Gpu::new().unwrap();
+        // A batch takes 96 bytes.
+        let model = Mlp { name: "small", widths: &[6, 3], batch: 4 };
+        for (most, examples) in [(95, None), (96, Some(4)), (300, Some(12)), (1 << 20, Some(64))] {
+            let graph = Graph::new();
+            let trained = Trained::new(model, &graph, &gpu, most).unwrap();
+            let found = trained.data.as_ref().map(|(data, _)| data.len());
+            assert_eq!(found, examples, "{most}");
+            let mut ways = trained.work();
+            assert_eq!(ways.len(), if examples.is_some() { 3 } else { 2 });
+            let mut work: Vec<_> = ways.iter_mut().collect();
+            time_in_turn(&mut work, Duration::from_micros(1), &mut |_| {}).unwrap();
+            let mut out = Vec::new();
+            let place = Place::of(gpu.summary());
+            trained.print(&mut out, &place, false, None, &ways).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.contains("note:"), examples.is_none(), "{text}");
+            assert_eq!(text.contains("in a submission"), examples.is_some(), "{text}");
+        }
+    }
+}

@@ -2,8 +2,9 @@
 //! measurements are shown.
 
 use super::chart::{self, Bar};
-use super::{Common, Place, Progress, percent, size};
+use super::{Common, Place, Progress, folder, percent};
 use crate::error::Failure;
+use crate::size;
 use crate::text::{self, HEADING, counted, styled};
 use clap::builder::RangedU64ValueParser;
 use serde_json::{Value, json};
@@ -29,7 +30,8 @@ pub struct Load {
     /// than half a minute
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     rounds: Option<usize>,
-    /// The folder for temporary files, which are removed afterwards
+    /// The folder for temporary files, which are removed afterwards; on Linux also those that
+    /// benchmarks left there that were interrupted
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 }
@@ -74,6 +76,7 @@ impl Load {
         let bytes = each * self.tensors as u64;
         let within = self.dir.clone().unwrap_or_else(std::env::temp_dir);
         within.metadata().map_err(|error| Failure::file("use the folder", &within, &error))?;
+        folder::remove_abandoned(&within);
         // Every tensor has a line in the header, and ours has checksums.
         let file = bytes.saturating_add(self.tensors as u64 * 512 + (1 << 20));
         // The checkpoint, one of each strategy, one of the ceiling, and one that is being written.
@@ -92,9 +95,7 @@ impl Load {
             let tensors = bytes.div_ceil(most / 4 * 4);
             return Err(Failure::new(message).help(format!("--tensors {tensors}, or more")));
         }
-        let directory = tempfile::Builder::new()
-            .prefix("warmstart-bench-")
-            .tempdir_in(&within)
+        let directory = folder::make(&within)
             .map_err(|error| Failure::file("make a folder in", &within, &error))?;
         let (count, rounds) = (self.tensors, self.rounds);
         Ok(Setting { devices, directory, count, each, rounds, reads })

@@ -2,6 +2,7 @@
 
 use crate::{json, warmstart};
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
 use warmstart_gpu::{Gpu, MemoryKind};
 
@@ -100,6 +101,9 @@ fn each_measurement_of_a_restore_is_a_line_of_json() {
         );
         assert_eq!((&line["bytes"], &line["tensors"]), (&307_200.into(), &3.into()));
         assert_eq!((&line["rounds"], &line["cache"]), (&2.into(), &"warm".into()));
+        let number = |field: &str| line[field].as_f64().unwrap();
+        let bytes = number("gigabytes_per_second") * number("seconds") * 1e9;
+        assert!((bytes - 307_200.0).abs() < 1.0, "the rate is that of the median time: {line}");
         for field in ["cpu_seconds", "peak_memory_bytes", "submissions"] {
             assert!(line.get(field).is_some(), "{field}: {line}");
         }
@@ -137,6 +141,10 @@ fn a_save_is_shown_beside_writing() {
     );
     assert_eq!(lines[1]["ceiling"], "write, sync, rename");
 
+    if cfg!(target_os = "linux") {
+        // More than the system ever gives to a process.
+        fs::create_dir(here.path().join("warmstart-bench-4194305-abc")).unwrap();
+    }
     let text = blanked(&bench(here.path(), "save", &["--strategy", "save", "--dir", "."]).with(0));
     assert!(text.starts_with("save of # tensors of # KiB (# KiB)\nadapter\nmachine\nfiles\n"));
     let rows = text.lines().rev().take(2).map(|line| line.split(" #").next().unwrap());
@@ -148,8 +156,8 @@ fn a_save_is_shown_beside_writing() {
 fn what_cannot_be_measured_is_told_before_it_begins() {
     let here = tempfile::tempdir().unwrap();
     for (arguments, expected) in [
-        (&["restore", "--size", "0"][..], "it must be larger than 0"),
-        (&["restore", "--size", "1.5GiB"], "`.5GiB` is no unit: give B, KiB, MiB"),
+        (&["restore", "--size", "0"][..], "give at least one byte"),
+        (&["restore", "--size", "3 apples"], "such as 500MB, 2GiB or 1.5GB"),
         (&["restore", "--tensors", "0"], "0 is not in 1.."),
         (&["restore", "--strategy", "magic"], "[possible values: checkpoint, mapped, staged,"),
         (&["restore", "--size", "100", "--tensors", "64"], "leaves no element of 4 bytes for each"),
@@ -222,7 +230,8 @@ fn training_is_measured_kernel_by_kernel() {
     assert!(lines.next().unwrap().starts_with("matmul"), "{text}");
     assert!(profile.contains("µs at best: the device idles # % of the time"), "{text}");
 
-    let text = bench(here.path(), "train", &[&quick[..], &["--profile", "--json"]].concat());
+    let more = ["--profile", "--json", "--trace", "step.json"];
+    let text = bench(here.path(), "train", &[&quick[..], &more].concat());
     let lines = measurements(&text.with(0), "train");
     let of = |kind: &str| -> Vec<&Value> {
         lines.iter().filter(|line| line["measurement"] == kind).collect()
@@ -238,6 +247,9 @@ fn training_is_measured_kernel_by_kernel() {
         assert!(dispatch["kernel"].is_string() && dispatch["computes"].is_string());
         assert!(["memory", "arithmetic"].contains(&dispatch["bound_by"].as_str().unwrap()));
     }
+    let trace = json(&fs::read_to_string(here.path().join("step.json")).unwrap());
+    let kernels = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(kernels.iter().filter(|event| event["ph"] == "X").count(), of("dispatch").len());
     let idle = of("idle");
     assert!(idle[0]["idle_share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
 }

@@ -25,10 +25,11 @@ fn a_damaged_tensor_is_named_with_its_place() {
     assert_eq!((&value[0]["whole"], &value[0]["checksums"]), (&false.into(), &true.into()));
     assert_eq!(value[0]["damaged"][0]["tensor"], "fc1/weight");
     assert_eq!(value[0]["damaged"][0]["offset"], offset);
-    // A bit in the header is damage, too.
+    // A bit in the header is damage, too, also if there is nothing else in the directory.
     bytes[20] ^= 1;
     fs::write(&file, &bytes).unwrap();
     verify(&["step-1.safetensors"]).with(1);
+    verify(&["."]).with(1);
 }
 
 #[test]
@@ -42,6 +43,11 @@ fn files_of_others_are_read_and_one_that_is_missing_does_not_hide_the_rest() {
     assert_eq!(ran.code, 2);
     assert!(ran.out.starts_with("whole a.safetensors"), "{}", ran.out);
     assert!(ran.error.contains("b.safetensors") && ran.error.contains("`c`"), "{}", ran.error);
+    let more = warmstart(directory.path(), &["verify", "a.safetensors", "c", "--json"]);
+    let value = json(&more.out);
+    assert_eq!((more.code, &value[0]["whole"]), (2, &true.into()));
+    assert_eq!((&value[1]["file"], value[1]["whole"].is_null()), (&"c".into(), true));
+    assert!(value[1]["error"].as_str().is_some_and(|error| error.contains("`c`")), "{value}");
     fs::write(&file, b"\xff\0\0\0\0\0\0\0{").unwrap();
     warmstart(directory.path(), &["verify", "a.safetensors"]).with(1);
     fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n").unwrap();
@@ -57,6 +63,10 @@ fn what_was_never_a_checkpoint_is_not_damaged() {
         let error = warmstart(directory.path(), &["verify", name]).failed();
         assert!(error.contains(name), "{error}");
     }
+    // Its bytes are those that were written; what they ask for is not done.
+    let evil = concat!(env!("CARGO_MANIFEST_DIR"), "/../checkpoint/tests/fixtures/pytorch/evil.pt");
+    let error = warmstart(directory.path(), &["verify", evil]).failed();
+    assert!(error.contains("posix"), "{error}");
     // By its name it was one.
     fs::write(directory.path().join("a.safetensors"), "what one writes down").unwrap();
     warmstart(directory.path(), &["verify", "a.safetensors"]).with(1);

@@ -1,5 +1,5 @@
 //! From a graph to a list of dispatches, without touching a device: simplify, fuse, lower, plan memory.
-//! What touches the device is in `plan.rs`.
+//! What touches the device is in `plan/`.
 
 mod expression;
 mod fuse;

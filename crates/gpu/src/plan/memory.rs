@@ -3,6 +3,7 @@
 use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
 use crate::plan_error::CompileError;
 use crate::session::Session;
+use crate::store::check_sizes;
 use crate::upload::Uploads;
 use warmstart_graph::{DType, Graph, GraphDef, NodeId, Shape, Tensor, Update, Variable};
 
@@ -139,7 +140,8 @@ impl Session {
             used[id.0] = true;
         }
         let variables = def.variables.iter().zip(used).filter(|(_, used)| *used);
-        let variables = variables.map(|(variable, _)| variable.clone()).collect();
+        let variables: Vec<Variable> = variables.map(|(variable, _)| variable.clone()).collect();
+        check_sizes(self.gpu(), &variables)?;
         Ok(Draft { def, program, variables })
     }
 }

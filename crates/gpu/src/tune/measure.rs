@@ -15,49 +15,126 @@ pub(super) struct Trial<'a> {
     pub workgroups: [u32; 3],
 }
 
-/// Larger kernels are not measured: their buffers are there a second time meanwhile.
-const LARGEST: u64 = 512 << 20;
+/// Larger kernels are not measured: their buffers are there a second time meanwhile, and take time to
+/// fill.
+const LARGEST: u64 = 256 << 20;
 
 /// How often a kernel is measured, and for how long each time, unless one run takes longer.
 const TIMES: u32 = 3;
 const AT_LEAST: Duration = Duration::from_millis(1);
 
-/// The time of each kernel, the first being the one whose results count; `None` for those with other
-/// results, and for those that no time was left for. `None` altogether if it would take more memory
-/// than it is worth.
+/// What came of trying a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It gave the same bits as the first one, in this time.
+    Took(Duration),
+    /// It gave other bits, or this device refuses it.
+    Unfit,
+}
+
+/// What came of each kernel, the first being the one whose results count. `None` if that is not known
+/// of all: they would take more memory than it is worth, or more time than is left.
 pub(super) fn measure(
     gpu: &Gpu,
     trials: &[Trial<'_>],
     bindings: &[(u64, Access)],
     left: Duration,
-) -> Result<Option<Vec<Option<Duration>>>, GpuError> {
+) -> Result<Option<Vec<Outcome>>, GpuError> {
     let begun = Instant::now();
-    if bindings.iter().map(|(bytes, _)| bytes).sum::<u64>() > LARGEST {
+    if left.is_zero() || bindings.iter().map(|(bytes, _)| bytes).sum::<u64>() > LARGEST {
         return Ok(None);
     }
+    // All at once, since each is compiled by one thread, and before any is timed.
+    let pipelines = pipelines(gpu, trials)?;
     let buffers = Buffers::new(gpu, bindings)?;
     let mut expected: Option<Vec<u8>> = None;
-    let mut times = Vec::new();
-    for trial in trials {
+    let mut outcomes = Vec::new();
+    let mut fastest = Duration::MAX;
+    for (trial, pipeline) in trials.iter().zip(pipelines) {
         if begun.elapsed() >= left {
-            times.push(None);
-            continue;
+            return Ok(None);
         }
-        let ready = Ready::new(gpu, trial, &buffers)?;
-        buffers.fill_results(gpu)?;
-        ready.run(gpu, 1)?;
-        let results = buffers.results(gpu)?;
-        let same = *expected.get_or_insert_with(|| results.clone()) == results;
-        times.push(if same { Some(ready.time(gpu)?) } else { None });
+        let outcome = match pipeline {
+            Some(pipeline) => {
+                let attempt = attempt(gpu, trial, pipeline, &buffers, &mut expected, fastest);
+                of_this_kernel(attempt)?
+            }
+            None => None,
+        };
+        if let Some(Outcome::Took(time)) = outcome {
+            fastest = fastest.min(time);
+        }
+        // Without the usual kernel there is nothing to compare with.
+        if expected.is_none() {
+            return Ok(None);
+        }
+        outcomes.push(outcome.unwrap_or(Outcome::Unfit));
     }
-    Ok(Some(times))
+    Ok(Some(outcomes))
 }
+
+/// A pipeline for each trial, `None` where this device refuses it.
+fn pipelines(
+    gpu: &Gpu,
+    trials: &[Trial<'_>],
+) -> Result<Vec<Option<Arc<wgpu::ComputePipeline>>>, GpuError> {
+    let kernels: Vec<Kernel<'_>> = trials.iter().map(|trial| trial.kernel).collect();
+    match gpu.pipelines(&kernels) {
+        Ok(pipelines) => Ok(pipelines.into_iter().map(Some).collect()),
+        // Those without a fault are there by now.
+        Err(_) => kernels
+            .iter()
+            .map(|Kernel { label, source, constants }| {
+                of_this_kernel(gpu.pipeline(label, source, constants))
+            })
+            .collect(),
+    }
+}
+
+/// `None` for an error that is one kernel's alone. Those of the device, or of its memory, say nothing
+/// of the kernel.
+fn of_this_kernel<T>(result: Result<T, GpuError>) -> Result<Option<T>, GpuError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(GpuError::Validation { .. } | GpuError::Internal { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Runs a kernel, compares what it gives with what is expected, and times it.
+fn attempt(
+    gpu: &Gpu,
+    trial: &Trial<'_>,
+    pipeline: Arc<wgpu::ComputePipeline>,
+    buffers: &Buffers,
+    expected: &mut Option<Vec<u8>>,
+    fastest: Duration,
+) -> Result<Outcome, GpuError> {
+    let ready = Ready::new(gpu, trial, pipeline, buffers)?;
+    buffers.fill_results(gpu)?;
+    ready.run(gpu, 1)?;
+    let results = buffers.results(gpu)?;
+    if *expected.get_or_insert_with(|| results.clone()) != results {
+        return Ok(Outcome::Unfit);
+    }
+    Ok(Outcome::Took(ready.time(gpu, fastest)?))
+}
+
+/// How many different numbers there are in a buffer. It is a prime, so that no two rows of a matrix
+/// are alike and a kernel that reads the wrong one is found; making them for each place would take
+/// longer than running kernels.
+const NUMBERS: u64 = 65_537;
 
 /// Numbers from -1 to 1.
 fn numbers(bytes: u64, seed: u64) -> Vec<u8> {
     let random = Philox::new(seed, "operands");
     let number = |at| (random.word(at) >> 8) as f32 / (1 << 23) as f32 - 1.0;
-    (0..bytes / 4).map(number).flat_map(f32::to_le_bytes).collect()
+    let words = (bytes / 4) as usize;
+    let some: Vec<u8> =
+        (0..NUMBERS.min(words as u64)).map(number).flat_map(f32::to_le_bytes).collect();
+    let mut all = some.repeat(words.div_ceil(NUMBERS as usize));
+    all.truncate(words * 4);
+    all
 }
 
 /// Buffers like those of a dispatch, with operands of our own.
@@ -110,10 +187,12 @@ impl Buffers {
             }
             gpu.queue().submit([encoder.finish()])
         })?;
-        self.readback.map_async(wgpu::MapMode::Read, .., |_| {
-            // A mapping fails only with the device, and then the wait says so.
-        });
-        gpu.wait(submission)?;
+        gpu.checked(WHAT, |_| {
+            self.readback.map_async(wgpu::MapMode::Read, .., |_| {
+                // A mapping fails only with the device, and then the wait says so.
+            });
+        })?;
+        gpu.wait_alone(submission)?;
         let view = self.readback.get_mapped_range(..).map_err(|error| GpuError::Internal {
             what: WHAT.to_owned(),
             message: error.to_string(),
@@ -135,9 +214,12 @@ struct Ready {
 }
 
 impl Ready {
-    fn new(gpu: &Gpu, trial: &Trial<'_>, buffers: &Buffers) -> Result<Ready, GpuError> {
-        let Kernel { label, source, constants } = trial.kernel;
-        let pipeline = gpu.pipeline(label, source, constants)?;
+    fn new(
+        gpu: &Gpu,
+        trial: &Trial<'_>,
+        pipeline: Arc<wgpu::ComputePipeline>,
+        buffers: &Buffers,
+    ) -> Result<Ready, GpuError> {
         let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
             .zip(&buffers.all)
             .map(|(binding, buffer)| wgpu::BindGroupEntry {
@@ -147,7 +229,7 @@ impl Ready {
             .collect();
         let group = gpu.checked(WHAT, |device| {
             device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(label),
+                label: Some(trial.kernel.label),
                 layout: &pipeline.get_bind_group_layout(0),
                 entries: &entries,
             })
@@ -170,13 +252,17 @@ impl Ready {
             drop(pass);
             gpu.queue().submit([encoder.finish()])
         })?;
-        gpu.wait(submission)?;
+        gpu.wait_alone(submission)?;
         Ok(begun.elapsed())
     }
 
-    /// The time of one run, at its best.
-    fn time(&self, gpu: &Gpu) -> Result<Duration, GpuError> {
+    /// The time of one run, at its best, unless the first is far from the fastest kernel's so far:
+    /// slow kernels would take the time that there is for all.
+    fn time(&self, gpu: &Gpu, fastest: Duration) -> Result<Duration, GpuError> {
         let once = self.run(gpu, 1)?.max(Duration::from_micros(1));
+        if once > fastest.saturating_mul(4).max(AT_LEAST) {
+            return Ok(once);
+        }
         let runs = (AT_LEAST.as_nanos() / once.as_nanos()).clamp(1, 100) as u32;
         let mut best = Duration::MAX;
         for _ in 0..TIMES {

@@ -12,9 +12,10 @@ use crate::compile::matmul::Rung;
 use crate::compile::{Access, Alternative, Dispatch};
 use crate::device::{Gpu, locked};
 use crate::pipelines::Kernel;
-use measure::Trial;
+use measure::{Outcome, Trial};
 use std::collections::HashMap;
 use std::env;
+use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use twox_hash::XxHash3_128;
@@ -25,8 +26,8 @@ pub enum Tune {
     /// Each product gets the kernel that usually is best on such a device.
     Off,
     /// Products that are new to the device and its driver are measured when they are first compiled,
-    /// for half a second in all, and what came out is kept on disk. Software adapters are not
-    /// measured: which kernel is best there is known.
+    /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk. Software
+    /// adapters are not measured: which kernel is best there is known.
     On,
     /// All products are measured anew, however long it takes, on software adapters too.
     Force,
@@ -43,17 +44,23 @@ impl Tune {
     }
 }
 
-/// How long a process measures.
+/// How long a device is measured by one [`Gpu`], compiling the kernels included. It is looked at before
+/// each kernel, so that the last one may take longer; a product that is not done by then counts as
+/// not measured.
 const BUDGET: Duration = Duration::from_millis(500);
 
 /// How many choices are kept on disk; then it begins anew.
 const KEPT: usize = 4096;
 
+/// The release of `wgpu`, which writes the code that drivers compile: what another one has measured
+/// is not followed.
+const WGPU: &str = "30.0.1";
+
 /// What was measured on a device.
 pub(crate) struct Tuner {
     tune: Tune,
     folder: Option<CacheFolder>,
-    /// Adapter, driver and version.
+    /// Adapter, driver and versions.
     key: String,
     state: Mutex<State>,
 }
@@ -71,7 +78,7 @@ impl Tuner {
     pub fn new(tune: Tune, info: &wgpu::AdapterInfo, cache: &CacheChoice) -> Tuner {
         let wgpu::AdapterInfo { name, vendor, device, backend, driver, driver_info, .. } = info;
         let key = format!(
-            "{name}\n{backend:?} {vendor} {device}\n{driver}\n{driver_info}\nwarmstart {}",
+            "{name}\n{backend:?} {vendor} {device}\n{driver}\n{driver_info}\nwgpu {WGPU}\nwarmstart {}",
             env!("CARGO_PKG_VERSION")
         );
         let folder = CacheFolder::new(cache, "kernels");
@@ -101,7 +108,10 @@ impl Tuner {
         // Others wait: two measurements at once would disturb each other.
         let mut state = locked(&self.state);
         let State { choices, spent } = &mut *state;
-        let choices = choices.get_or_insert_with(|| self.read());
+        let choices = choices.get_or_insert_with(|| match self.tune {
+            Tune::On => self.read(),
+            _ => HashMap::new(),
+        });
         let name = name(dispatch, bytes);
         let known = choices.get(&name).copied();
         let fits = |rung: Rung| dispatch.alternatives.iter().find(|other| other.rung == rung);
@@ -124,9 +134,10 @@ impl Tuner {
             .zip(dispatch.bindings.iter().map(|(_, access)| *access))
             .collect();
         let trials: Vec<Trial<'_>> = trials(dispatch).collect();
-        let times = measure::measure(gpu, &trials, &bindings, left);
+        let outcomes = measure::measure(gpu, &trials, &bindings, left);
         *spent += begun.elapsed();
-        let best = fastest(&times.ok()??);
+        // Unless all have run, nothing is known, and nothing is kept.
+        let best = fastest(&outcomes.ok()??);
         let choice = best.map(|at| dispatch.alternatives[at].rung);
         if choices.len() >= KEPT {
             choices.clear();
@@ -136,26 +147,35 @@ impl Tuner {
         choice.and_then(fits)
     }
 
+    /// What is on disk.
     fn read(&self) -> HashMap<String, Option<Rung>> {
-        let stored = match (&self.folder, self.tune) {
-            (Some(folder), Tune::On) => folder.read(&self.key),
-            _ => None,
-        };
+        let stored = self.folder.as_ref().and_then(|folder| folder.read(&self.key));
         stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
+    /// Writes what is known here besides what others have written meanwhile.
     fn write(&self, choices: &HashMap<String, Option<Rung>>) {
-        if let (Some(folder), Ok(bytes)) = (&self.folder, serde_json::to_vec(choices)) {
+        let Some(folder) = &self.folder else { return };
+        let mut all = self.read();
+        all.extend(choices.iter().map(|(name, choice)| (name.clone(), *choice)));
+        let all = if all.len() > KEPT { choices } else { &all };
+        if let Ok(bytes) = serde_json::to_vec(all) {
             folder.write(&self.key, &bytes);
         }
     }
 }
 
-/// What the choice depends on besides the device: the kernel, with all that is fused into it and its
-/// shape, and how large its buffers are.
+/// What the choice depends on besides the device: the kernels, with all that is fused into them and
+/// their shape, and how large their buffers are. All of them: the bits of the one that was chosen were
+/// compared for just these two sources.
 fn name(dispatch: &Dispatch, bytes: &[u64]) -> String {
-    let Dispatch { source, constants, workgroups, .. } = dispatch;
-    let text = format!("{source}\n{constants:?}\n{workgroups:?}\n{bytes:?}");
+    let mut text = format!("{bytes:?}");
+    for Trial { kernel: Kernel { source, constants, .. }, workgroups } in trials(dispatch) {
+        let _ = write!(text, "\n{source}\n{constants:?}\n{workgroups:?}");
+    }
+    for Alternative { rung, .. } in &dispatch.alternatives {
+        let _ = write!(text, "\n{rung:?}");
+    }
     format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()))
 }
 
@@ -170,17 +190,16 @@ fn trials(dispatch: &Dispatch) -> impl Iterator<Item = Trial<'_>> {
     std::iter::once(usual).chain(others)
 }
 
-/// Which of the alternatives is clearly faster than the usual kernel, whose time is the first. Those
-/// without a time gave other bits.
-fn fastest(times: &[Option<Duration>]) -> Option<usize> {
-    let (usual, others) = times.split_first()?;
-    let (at, time) = others
-        .iter()
-        .enumerate()
-        .filter_map(|(at, time)| time.map(|time| (at, time)))
-        .min_by_key(|(_, time)| *time)?;
+/// Which of the alternatives is clearly faster than the usual kernel, which is the first.
+fn fastest(outcomes: &[Outcome]) -> Option<usize> {
+    let (&Outcome::Took(usual), others) = outcomes.split_first()? else { return None };
+    let took = |(at, outcome): (usize, &Outcome)| match *outcome {
+        Outcome::Took(time) => Some((at, time)),
+        Outcome::Unfit => None,
+    };
+    let (at, time) = others.iter().enumerate().filter_map(took).min_by_key(|(_, time)| *time)?;
     // A twentieth is within what two measurements of one kernel differ by.
-    usual.is_some_and(|usual| time < usual * 19 / 20).then_some(at)
+    (time < usual * 19 / 20).then_some(at)
 }
 
 #[cfg(test)]

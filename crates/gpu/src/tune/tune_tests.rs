@@ -51,9 +51,11 @@ fn dispatch(sources: &[String]) -> Dispatch {
 
 #[test]
 fn the_fastest_is_taken_if_it_is_clearly_so() {
-    let times = |micros: &[u64]| -> Vec<Option<Duration>> {
-        micros.iter().map(|&m| (m > 0).then(|| Duration::from_micros(m))).collect()
+    let outcome = |micros| match micros {
+        0 => Outcome::Unfit,
+        micros => Outcome::Took(Duration::from_micros(micros)),
     };
+    let times = |micros: &[u64]| -> Vec<Outcome> { micros.iter().copied().map(outcome).collect() };
     assert_eq!(fastest(&times(&[100, 94, 90])), Some(1));
     assert_eq!(fastest(&times(&[100, 96])), None);
     assert_eq!(fastest(&times(&[100, 0, 120, 50])), Some(2));
@@ -64,7 +66,7 @@ fn the_fastest_is_taken_if_it_is_clearly_so() {
 }
 
 #[test]
-fn a_kernel_with_other_bits_has_no_time() {
+fn a_kernel_with_other_bits_is_unfit() {
     let (_directory, cache) = directory();
     let gpu = gpu(Tune::Off, &cache);
     // The third is off by one rounding, the fourth leaves the last result out.
@@ -77,14 +79,99 @@ fn a_kernel_with_other_bits_has_no_time() {
     let dispatch = dispatch(&sources);
     let bindings = [(1024, Access::Read), (1024, Access::Write)];
     let trials: Vec<Trial<'_>> = trials(&dispatch).collect();
-    let times = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
-    let timed: Vec<bool> = times.iter().map(Option::is_some).collect();
-    assert_eq!(timed, [true, true, false, false]);
-    // Without time, nothing is run; what is too large, neither.
-    let times = measure::measure(&gpu, &trials, &bindings, Duration::ZERO).unwrap().unwrap();
-    assert!(times.iter().all(Option::is_none));
+    let outcomes = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
+    let unfit: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Unfit).collect();
+    assert_eq!(unfit, [false, false, true, true]);
+    // Without time nothing is known of any; of what is too large, neither.
+    for left in [Duration::ZERO, Duration::from_nanos(1)] {
+        assert_eq!(measure::measure(&gpu, &trials, &bindings, left).unwrap(), None);
+    }
     let large = [(1 << 30, Access::Read), (1024, Access::Write)];
-    assert!(measure::measure(&gpu, &trials, &large, Duration::MAX).unwrap().is_none());
+    assert_eq!(measure::measure(&gpu, &trials, &large, Duration::MAX).unwrap(), None);
+}
+
+#[test]
+fn a_kernel_that_the_device_refuses_spoils_no_measurement() {
+    let (_directory, cache) = directory();
+    let gpu = gpu(Tune::Off, &cache);
+    let good = source("a[i] * 3.0");
+    // Two do not compile; one that does binds other buffers.
+    let bad =
+        [source("nothing[i]"), source("f32(missing)"), good.replace("@binding(1)", "@binding(2)")];
+    let bindings = [(1024, Access::Read), (1024, Access::Write)];
+    for bad in bad {
+        let dispatch = dispatch(&[good.clone(), bad.clone(), good.clone()]);
+        let trials: Vec<Trial<'_>> = trials(&dispatch).collect();
+        let outcomes = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
+        let unfit: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Unfit).collect();
+        assert_eq!(unfit, [false, true, false], "{bad}");
+    }
+    // If the usual one is refused, compiling the plan will say so.
+    let dispatch = dispatch(&[source("nothing[i]"), good]);
+    let trials: Vec<Trial<'_>> = trials(&dispatch).collect();
+    assert_eq!(measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap(), None);
+    gpu.healthy().unwrap();
+}
+
+#[test]
+fn measuring_takes_no_error_that_is_anothers() {
+    let (_directory, cache) = directory();
+    let gpu = gpu(Tune::Force, &cache);
+    let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
+    // Outside of any error scope.
+    let _ = gpu.device().create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("mistaken"),
+        source: wgpu::ShaderSource::Wgsl("not a shader".into()),
+    });
+    gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]);
+    assert!(!locked(&gpu.tuner().state).spent.is_zero());
+    assert!(gpu.healthy().is_err(), "the error is gone");
+}
+
+/// What was not measured, or not to the end, is not known to the next process either.
+#[test]
+fn without_time_nothing_is_kept() {
+    let (directory, cache) = directory();
+    let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
+    let kept = || directory.path().join("kernels").exists();
+    for spent in [BUDGET, BUDGET - Duration::from_nanos(1)] {
+        let gpu = gpu(Tune::On, &cache);
+        locked(&gpu.tuner().state).spent = spent;
+        assert!(gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]).is_none());
+        assert_eq!(locked(&gpu.tuner().state).choices, Some(HashMap::new()));
+        assert!(!kept(), "a choice was kept that nobody made");
+    }
+    let gpu = gpu(Tune::On, &cache);
+    gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]);
+    assert!(kept());
+}
+
+#[test]
+fn a_choice_is_that_of_all_kernels_it_was_made_from() {
+    let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
+    let usual = name(&dispatch, &[1024, 1024]);
+    let changed = |change: fn(&mut Alternative)| {
+        let mut dispatch = dispatch.clone();
+        change(&mut dispatch.alternatives[0]);
+        name(&dispatch, &[1024, 1024])
+    };
+    let others = [
+        changed(|other| other.source.push(' ')),
+        changed(|other| other.constants.push(("K", 1.0))),
+        changed(|other| other.workgroups = [8, 1, 1]),
+        changed(|other| other.rung = Rung::Naive),
+        name(&dispatch, &[1024, 1028]),
+    ];
+    assert!(!others.contains(&usual), "{usual} {others:?}");
+    assert_eq!(changed(|_| ()), usual);
+}
+
+/// `WGPU` is a part of what choices are kept under.
+#[test]
+fn choices_are_those_of_this_wgpu() {
+    let lock = include_str!("../../../../Cargo.lock");
+    let version = lock.split_once("name = \"wgpu\"\nversion = \"").unwrap().1;
+    assert_eq!(version.split_once('"').unwrap().0, WGPU, "tune/mod.rs names another wgpu");
 }
 
 #[test]
@@ -106,8 +193,12 @@ fn what_one_process_has_measured_the_next_does_not() {
     }
     assert!(choices.iter().all(|choice| *choice == choices[0]), "{choices:?}");
     let forced = gpu(Tune::Force, &cache);
+    let before = forced.tuner().read();
     forced.tuner().choose(&forced, &dispatch, &[1024, 1024]);
     assert!(!spent(&forced).is_zero(), "a forced measurement was read from disk");
+    let after = forced.tuner().read();
+    assert_eq!(before.len(), 2);
+    assert!(before.keys().all(|name| after.contains_key(name)), "{before:?} {after:?}");
     // A choice that is not there any more is made anew.
     let tuner = gpu(Tune::On, &cache);
     let choice = HashMap::from([(
@@ -155,6 +246,40 @@ fn alternatives_are_those_that_the_device_can_run() {
     assert!(!others.contains(&usual) && !others.contains(&Rung::Naive), "{usual:?} {others:?}");
     assert!(others.contains(&Rung::Tile { rows: 128, columns: 64 }), "{others:?}");
     assert!(!others.iter().any(|rung| matches!(rung, Rung::Subgroup { .. })), "{others:?}");
+}
+
+/// An operand that is read as pairs by the product, and one by one by what is fused into it, is bound
+/// twice: kernels that bind it once are no alternatives.
+#[test]
+fn alternatives_bind_what_the_dispatch_binds() {
+    let (_directory, cache) = directory();
+    let target = Target {
+        is_cpu: true,
+        subgroup_size: Some(8),
+        has_int64: true,
+        alternatives: true,
+        ..Target::of(&gpu(Tune::Off, &cache))
+    };
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [64, 64], DType::F32);
+    let weight = graph.variable("weight", [64, 64], warmstart_graph::Initializer::Zeros);
+    let product = x.matmul(weight);
+    let sum = product + x;
+    let def = graph.finish().unwrap();
+    let mut counts = Vec::new();
+    for (fetch, operands) in [(product, 2), (sum, 3)] {
+        let program = crate::compile::compile(&def, &[fetch.id()], &[], target).unwrap();
+        let [crate::compile::Step::Dispatch(dispatch)] = &program.steps[..] else {
+            panic!("{} steps", program.steps.len())
+        };
+        assert_eq!(dispatch.bindings.len(), operands + 1);
+        for other in &dispatch.alternatives {
+            let declared = other.source.matches("@group(0) @binding(").count();
+            assert_eq!(declared, dispatch.bindings.len(), "{:?}", other.rung);
+        }
+        counts.push(dispatch.alternatives.len());
+    }
+    assert!(0 < counts[1] && counts[1] < counts[0], "{counts:?}");
 }
 
 /// A step of training gives the same bits whether kernels are measured or not.

@@ -9,14 +9,16 @@ pub mod matmul;
 pub mod random;
 pub mod reduce;
 pub mod softmax;
+pub mod unary;
 pub mod update;
 pub mod views;
 
 use crate::reference::Value;
 use crate::{DType, Node, Problem, Shape, Tensor, TensorData, VariableId};
-pub use elementwise::{Binary, Unary};
+pub use elementwise::Binary;
 pub use reduce::Reduction;
 use serde::{Deserialize, Serialize};
+pub use unary::Unary;
 pub use update::{OptimizerUpdate, Rule};
 
 /// What a node computes from its inputs.
@@ -294,8 +296,8 @@ impl Op {
             Op::MatMul { transpose_a, transpose_b } => {
                 matmul::gradient(*transpose_a, *transpose_b, inputs, gradient)
             }
-            Op::Reduce { reduction, axes, .. } => {
-                vec![Some(reduction.gradient(axes, output, inputs[0], gradient))]
+            Op::Reduce { reduction, axes, keep_dims } => {
+                vec![Some(reduction.gradient(axes, *keep_dims, inputs[0], gradient))]
             }
             Op::Softmax => vec![Some(softmax::gradient(output, gradient))],
             Op::LogSoftmax => vec![Some(softmax::log_gradient(output, gradient))],

@@ -27,7 +27,7 @@ impl Reduction {
     pub(super) fn gradient<'g>(
         self,
         axes: &[usize],
-        y: Tensor<'g>,
+        keep_dims: bool,
         x: Tensor<'g>,
         dy: Tensor<'g>,
     ) -> Tensor<'g> {
@@ -36,6 +36,9 @@ impl Reduction {
         match self {
             Reduction::Sum => dy.broadcast_to(x.shape()),
             Reduction::Max => {
+                // Of the x that is at hand. The output may be the largest of another one, rounded or
+                // not, that no element equals; where it is not, the compiler makes the two one.
+                let y = x.reduce(self, axes, keep_dims);
                 let largest = x.equal(y.reshape(&kept));
                 let ties = largest.sum(axes).reshape(&kept);
                 dy * largest / ties

@@ -27,8 +27,7 @@ impl Measured {
 
     /// Gigabytes (10⁹ bytes) a second.
     pub fn rates(&self) -> Option<Spread> {
-        let rate = |sample: &Sample| self.bytes as f64 / sample.seconds / 1e9;
-        Spread::of(self.samples.iter().map(rate))
+        Some(self.seconds()?.rates(self.bytes as f64 / 1e9))
     }
 
     /// Processor time, of the median round.
@@ -39,9 +38,12 @@ impl Measured {
     }
 
     /// The most resident memory of any round, above what was resident before and, where variables
-    /// were made in the measured section, above theirs.
+    /// were made in the measured section and are in memory of the host, above theirs.
     pub fn peak_bytes(&self) -> Option<u64> {
-        let own = if self.arm.memory == Memory::Fresh { self.bytes } else { 0 };
+        // What is not mapped on this adapter is in memory of its own.
+        let on_host = self.path == MemoryKind::Mappable
+            || matches!(self.arm.work, Work::Plain(_) | Work::Memcpy);
+        let own = if self.arm.memory == Memory::Fresh && on_host { self.bytes } else { 0 };
         let peaks: Option<Vec<u64>> = self.samples.iter().map(|sample| sample.peak_bytes).collect();
         peaks?.into_iter().max().map(|peak| peak.saturating_sub(own))
     }
@@ -62,9 +64,9 @@ impl Measured {
 }
 
 /// Runs every arm once in each round, so that what else the machine does hits all of them alike, and
-/// in every other round from the last to the first. A
-/// round before the first is for caches and pipelines. `begin` is told which is next, from 0, and says
-/// whether there is time for it; after the first that counts.
+/// in every other round from the last to the first. A round before the first is for caches and
+/// pipelines. `begin` is told which is next, from 0, and says whether there is time for it; after the
+/// first that counts.
 ///
 /// # Errors
 /// The first of any arm.
@@ -182,6 +184,27 @@ mod tests {
         assert_eq!(rates[5..], [Some(4.0), Some(1.0), Some(1.0), Some(0.5)]);
         let discrete = Measured { path: MemoryKind::Staged, ..all[7].clone() };
         assert_eq!(ceiling(&all, &discrete, |rates| rates.median).unwrap().rate, 2.5);
+    }
+
+    #[test]
+    fn memory_of_variables_is_left_out_where_it_is_the_hosts() {
+        let peak = |work, memory, path| {
+            let mut one = Measured { path, ..measured(work, memory, 1.0) };
+            one.samples[1].peak_bytes = Some(0);
+            one.samples[0].peak_bytes = Some(0);
+            one.samples[2].peak_bytes = Some(1_000_000_007);
+            one.peak_bytes().unwrap()
+        };
+        let (with, without) = (1_000_000_007, 7);
+        let staged = Work::Restore(Way::Read, MemoryKind::Staged);
+        for work in [Work::Checkpoint, Work::Naive, staged] {
+            assert_eq!(peak(work, Memory::Fresh, MemoryKind::Mappable), without);
+            assert_eq!(peak(work, Memory::Fresh, MemoryKind::Staged), with);
+            assert_eq!(peak(work, Memory::Touched, MemoryKind::Mappable), with);
+        }
+        for work in [Work::Plain(Way::Read), Work::Memcpy] {
+            assert_eq!(peak(work, Memory::Fresh, MemoryKind::Staged), without);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod companions;
 mod product;
 mod update;
 
-use super::expression::{Bindings, Function, Index, scalar_type, stored_type};
+use super::expression::{Bindings, Bound, Function, Index, scalar_type, stored_type};
 use super::fuse::{Fused, is_view};
 use super::simplify::Live;
 use super::{Access, Alternative, Dispatch, Place, Step, Target};
@@ -125,6 +125,13 @@ impl Kernel {
         let mut sections = self.sections.clone();
         sections.push(("bindings", self.bindings.wgsl()));
         shaders::fill(&self.template, &sections)
+    }
+
+    /// Whether it can take the place of another with what that one binds.
+    fn binds_as(&self, other: &Kernel) -> bool {
+        let (own, others) = (&self.bindings.list, &other.bindings.list);
+        let same = |(a, b): (&Bound, &Bound)| a.place == b.place && a.access == b.access;
+        own.len() == others.len() && own.iter().zip(others).all(same)
     }
 }
 

@@ -57,6 +57,9 @@ impl Lowering<'_> {
         if self.target.alternatives {
             for rung in Rung::others(&product, self.target) {
                 let (other, workgroups) = self.product_kernel(root, id, &product, bases, rung);
+                if !other.binds_as(&kernel) {
+                    continue;
+                }
                 kernel.alternatives.push(Alternative {
                     rung,
                     kernel: other.name,
@@ -71,7 +74,8 @@ impl Lowering<'_> {
         self.push(root, kernel, workgroups, product.operations() + sums)
     }
 
-    /// A product's kernel of some rung. All bind the same, in the same order.
+    /// A product's kernel of some rung. Most bind the same, in the same order; but an operand that is
+    /// also added, say, is bound twice where the product reads it as pairs, and once elsewhere.
     fn product_kernel(
         &self,
         root: usize,

@@ -88,7 +88,9 @@ impl Lowering<'_> {
         let parts = [shaders::FUNCTIONS, shaders::LOSS_SCALE, shaders::OPTIMIZER_SCALARS];
         let mut kernel = Kernel::new("optimizer_scalars", &parts);
         if let Rule::Adam { beta1, beta2, .. } = update.rule {
-            kernel.constants.extend([("LOG_BETA1", beta1.ln()), ("LOG_BETA2", beta2.ln())]);
+            // The logarithm of 0 is not finite, and constants must be; of this, too, e^x is 0.
+            let log = |beta: f64| beta.ln().max(-1e4);
+            kernel.constants.extend([("LOG_BETA1", log(beta1)), ("LOG_BETA2", log(beta2))]);
         }
         // Optimizers that share a global step raise it by one together. None of them reads it after
         // that: where there are several updates, learning rates are values of their own.
