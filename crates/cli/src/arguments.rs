@@ -23,9 +23,9 @@ const STYLES: Styles = Styles::styled()
 ///
 /// A path is a safetensors file or an index of several, one of the files or the prefix of a
 /// TensorFlow checkpoint, a file of PyTorch (`.pt`, `.pth`), NumPy (`.npy`, `.npz`) or GGUF, or a
-/// directory, which opens the newest whole checkpoint in it. Weights stay in the file unless a
-/// question is about their values, and then pass through in small pieces. `warmstart man` prints a
-/// manual page.
+/// directory, which opens the newest checkpoint in it that is whole by its header. Weights stay in
+/// the file unless a question is about their values, and then pass through in small pieces.
+/// `warmstart man` prints a manual page.
 #[derive(Parser)]
 #[command(name = "warmstart", version, styles = STYLES, after_help = EXIT_CODES)]
 #[command(max_term_width = 100, propagate_version = true)]

@@ -3,18 +3,20 @@
 use crate::Answer;
 use crate::error::Failure;
 use crate::flags::{RuleFlags, is_about_variables};
+use crate::latest::open_verified;
 use crate::size;
 use crate::text::{self, counted};
 use clap::ValueEnum;
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, ConvertOptions, FloatDType};
+use warmstart_checkpoint::{ConvertOptions, FloatDType};
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
 ///
 /// Writes safetensors with checksums: one file, which is whole or not there, or several and their
-/// index, which is written last. Memory is that of a piece of one tensor; of a matrix that is
+/// index. Several are all written under other names, then renamed, the index last, so that until
+/// then both old and new need space. Memory is that of a piece of one tensor; of a matrix that is
 /// transposed, 64 MiB at most. Graph and optimizer come along only if all tensors keep names, dtypes
 /// and shapes.
 ///
@@ -31,9 +33,9 @@ Examples:
       --transpose '**/weight'
   warmstart convert large.gguf out/model.safetensors --max-shard-size 2GiB
 
-Exit codes: 0 written, 2 error; then OUT is as it was")]
+Exit codes: 0 written, 2 error; then OUT is as it was, unless several files with --force fail while they are being renamed, all written by then: what is left of the old has no index")]
 pub struct Arguments {
-    /// A file, or a directory, which opens its newest whole checkpoint
+    /// A file, or a directory, of which the newest checkpoint is taken whose weights are whole
     #[arg(value_name = "IN")]
     input: PathBuf,
     /// The file to write, NAME.safetensors
@@ -46,7 +48,8 @@ pub struct Arguments {
     /// tensors take more than SIZE: 500MB, 2GiB; a tensor that alone takes more has its own file
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_shard_size: Option<u64>,
-    /// Replace OUT, and whatever else is to be written, if it exists
+    /// Replace OUT, and whatever else is to be written, if it exists. Several files also take the
+    /// place of a single OUT, even of IN itself, and one file that of an index
     #[arg(long)]
     force: bool,
     /// Print JSON
@@ -87,7 +90,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     if !arguments.force {
         options = options.keep_existing();
     }
-    let checkpoint = Checkpoint::open(&arguments.input)?;
+    let checkpoint = open_verified(&arguments.input)?;
     let written = checkpoint.convert(file, &options)?;
     let paths = |files: &[PathBuf]| -> Vec<String> {
         files.iter().map(|file| file.display().to_string()).collect()
@@ -105,6 +108,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "left_out": written.left_out,
             "description_left_out": written.description_left_out,
             "left_behind": paths(&written.left_behind),
+            "removed": paths(&written.removed),
         });
         text::print_json(out, &value)?;
         return Ok(Answer::Yes);
@@ -131,6 +135,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             out,
             "note: without graph and optimizer, which speak of the tensors as they were"
         )?;
+    }
+    if !written.removed.is_empty() {
+        let removed = paths(&written.removed).join(", ");
+        writeln!(out, "note: removed, since this takes its place: {removed}")?;
     }
     if !written.left_behind.is_empty() {
         let left = paths(&written.left_behind).join(", ");

@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::flags::flag_of;
 use crate::graph::variable_of;
 use crate::plan::print_flags;
-use crate::rules::{self, toml_of};
+use crate::rules::{self, RulesFile, toml_of};
 use crate::text::{self, GOOD, HEADING, counted, styled};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -20,8 +20,9 @@ use warmstart_checkpoint::{
 ///
 /// Compares names, shapes and dtypes, and with --values every element. Where names differ, rules
 /// that make those of A the names of B are suggested, as flags of `plan` and `convert`, and for a
-/// file that --rules takes: under it A is compared as a restore would take it into B. What rides
-/// beside the tensors, such as the step, is not compared.
+/// file that --rules takes: under it A is compared as a restore would take it into B. What the file
+/// allows, such as `allow_unexpected = true`, is listed and is no difference. What rides beside the
+/// tensors, such as the step, is not compared.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,9 +32,9 @@ Examples:
 
 A file of rules says `rules = [{ strip_prefix = \"module.\" }, { transpose = \"**/weight\" }]`. The relative difference is that of two elements divided by the larger of them. NaN equals NaN.
 
-Exit codes: 0 the same, 1 different, 2 error")]
+Exit codes: 0 the same, 1 different, 2 error, or --rules leave nothing to compare")]
 pub struct Arguments {
-    /// A file, or a directory, which opens its newest whole checkpoint
+    /// A file, or a directory, which opens its newest checkpoint that is whole by its header
     a: PathBuf,
     /// The same
     b: PathBuf,
@@ -51,18 +52,18 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let a = Checkpoint::open(&arguments.a)?;
     let b = Checkpoint::open(&arguments.b)?;
-    let rules = match &arguments.rules {
-        Some(file) => rules::read(file)?.rules.into_iter().map(Rule::from).collect(),
-        None => Vec::new(),
-    };
-    let Pairs { both, only_first: only_a, only_second: only_b, rules: uses, .. } =
-        a.pairs(&b, &rules);
-    check(&uses)?;
+    let file = arguments.rules.as_deref().map(rules::read).transpose()?;
+    let file = file.unwrap_or_default();
+    let rules: Vec<Rule> = file.rules.iter().cloned().map(Rule::from).collect();
+    let pairs = a.pairs(&b, &rules);
+    check(&pairs.rules)?;
+    let under = Under::of(&pairs, &file);
+    let Pairs { both, only_first: only_a, only_second: only_b, rules: uses, .. } = &pairs;
     let kinds: Vec<_> =
         both.iter().filter(|pair| pair.differ).map(|pair| (pair.first, pair.second)).collect();
     let mut values = Vec::new();
     if arguments.values {
-        for pair in &both {
+        for pair in both {
             if let Some(how) = pair.values {
                 let difference = compare((&a, pair.first), (&b, pair.second), how)?;
                 values.push((pair.second.name.as_str(), difference));
@@ -72,10 +73,18 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let suggestions =
         if only_a.is_empty() || only_b.is_empty() { Vec::new() } else { inferred(&a, &b, &rules) };
     let unequal = values.iter().filter(|(_, difference)| !difference.is_none()).count();
-    let same = only_a.is_empty() && only_b.is_empty() && kinds.is_empty() && unequal == 0;
+    let differing = only_a.len() + only_b.len() + kinds.len();
+    let same = differing == under.allowed && unequal == 0;
+    if same && under.compared == 0 && arguments.rules.is_some() {
+        return Err(Failure::new("the rules leave no tensor to compare, so nothing can be said")
+            .help("ignore or allow less, or compare without --rules"));
+    }
     if arguments.json {
         let listed =
             |tensors: &[&TensorEntry]| tensors.iter().map(|t| json_of(t)).collect::<Vec<_>>();
+        let named = |tensors: &[&TensorEntry]| {
+            tensors.iter().map(|tensor| tensor.name.clone()).collect::<Vec<_>>()
+        };
         let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
         let suggestions = suggestions.iter().map(|suggestion| {
@@ -88,10 +97,14 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "a": a.file().display().to_string(),
             "b": b.file().display().to_string(),
             "same": same,
-            "only_a": listed(&only_a),
-            "only_b": listed(&only_b),
+            "only_a": listed(only_a),
+            "only_b": listed(only_b),
             "different_kind": kinds.collect::<Vec<_>>(),
             "values": arguments.values.then(|| values.collect::<Vec<_>>()),
+            "allowed": under.allowed,
+            "ignored_a": named(&pairs.ignored_first),
+            "ignored_b": named(&pairs.ignored_second),
+            "rows_not_compared": under.rows,
             "under": uses.iter().filter_map(|used| toml_of(&used.rule)).collect::<Vec<_>>(),
             "rules": suggestions.collect::<Vec<_>>(),
         });
@@ -103,7 +116,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let tensors = counted(checkpoint.tensors().len(), "tensor");
         writeln!(out, "{letter}  {}: {tensors}{step}", checkpoint.file().display())?;
     }
-    for (title, tensors) in [("only in a", &only_a), ("only in b", &only_b)] {
+    for (title, tensors, allowed) in
+        [("only in a", only_a, file.allow_unexpected), ("only in b", only_b, file.allow_missing)]
+    {
+        let title = &if allowed { format!("{title}, which is allowed") } else { title.to_owned() };
         let lines =
             tensors.iter().map(|t| vec![t.name.clone(), t.dtype.to_string(), t.shape.to_string()]);
         section(out, title, &["name", "dtype", "shape"], &[], lines.collect())?;
@@ -126,17 +142,67 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             print_file(out, suggestion)?;
         }
     }
+    under.print(&pairs, out)?;
     if same {
+        let how = match arguments.rules {
+            Some(_) => "the same under these rules:",
+            None => "the same:",
+        };
         let what = match arguments.values {
             true => "names, dtypes, shapes and values",
             false => "names, dtypes and shapes; --values compares the values too",
         };
-        writeln!(out, "{} {what}", styled(GOOD, "the same:"))?;
+        writeln!(out, "{} {what}", styled(GOOD, how))?;
     } else if !values.is_empty() {
         let equal = values.len() - unequal;
         writeln!(out, "\n{} of equal values", counted(equal, "tensor"))?;
     }
     Ok(same.into())
+}
+
+/// What rules leave out of the comparison.
+struct Under {
+    /// Pairs of tensors that were compared.
+    compared: usize,
+    /// Tensors and pairs that differ and may.
+    allowed: usize,
+    /// Rows that only one of two tables has.
+    rows: usize,
+}
+
+impl Under {
+    fn of(pairs: &Pairs<'_>, file: &RulesFile) -> Under {
+        let other_shape = pairs.both.iter().filter(|pair| pair.values.is_none()).count();
+        let other_shape = if file.allow_mismatched_shape { other_shape } else { 0 };
+        let only_a = if file.allow_unexpected { pairs.only_first.len() } else { 0 };
+        let only_b = if file.allow_missing { pairs.only_second.len() } else { 0 };
+        let tables = pairs.both.iter().filter(|pair| pair.values == Some(Compared::CommonRows));
+        let rows = |tensor: &TensorEntry| tensor.shape.first().copied().unwrap_or(0);
+        Under {
+            compared: pairs.both.len() - other_shape,
+            allowed: other_shape + only_a + only_b,
+            rows: tables.map(|pair| rows(pair.first).abs_diff(rows(pair.second))).sum(),
+        }
+    }
+
+    /// Nothing that was not compared is passed over in silence.
+    fn print(&self, pairs: &Pairs<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+        let (of_a, of_b) = (pairs.ignored_first.len(), pairs.ignored_second.len());
+        let mut parts = Vec::new();
+        if of_a + of_b > 0 {
+            parts.push(format!("ignored: {} of a, {of_b} of b", counted(of_a, "tensor")));
+        }
+        if self.rows > 0 {
+            parts.push(format!("not compared: {} that one alone has", counted(self.rows, "row")));
+        }
+        if self.allowed > 0 {
+            parts.push(format!("allowed to differ: {}", counted(self.allowed, "tensor")));
+        }
+        match parts.is_empty() {
+            true => Ok(()),
+            false => Ok(writeln!(out, "\n{}", parts.join("\n"))?),
+        }
+    }
 }
 
 /// Refuses rules that do nothing, or nothing that can be done.

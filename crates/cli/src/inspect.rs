@@ -24,7 +24,7 @@ Examples:
 
 Statistics are those of the finite elements; NaN and infinities are counted beside them.")]
 pub struct Arguments {
-    /// A file, or a directory, which opens its newest whole checkpoint
+    /// A file, or a directory, which opens its newest checkpoint that is whole by its header
     path: PathBuf,
     /// Only tensors whose names match; `*` stays within one part of a path, `**` does not
     #[arg(long, value_name = "GLOB", value_parser = glob)]

@@ -123,6 +123,16 @@ fn newest(directory: &Path, no_verify: bool) -> Result<Option<Latest>, Checkpoin
     if no_verify { latest(directory) } else { latest_verified(directory) }
 }
 
+/// Opens a file, or of a directory the newest checkpoint whose weights are whole. Those that were
+/// passed over are named on the standard error.
+pub fn open_verified(path: &Path) -> Result<Checkpoint, CheckpointError> {
+    let checkpoint = Checkpoint::open_verified(path)?;
+    for damaged in checkpoint.damaged() {
+        eprintln!("passed over: {}", damaged.error);
+    }
+    Ok(checkpoint)
+}
+
 /// The names of all metrics, but of checkpoints that cannot be opened.
 fn metrics(directory: &Path) -> Result<Vec<String>, Failure> {
     let files = list(directory)?.into_iter();

@@ -5,6 +5,7 @@ use crate::data::{self, CsvOptions, Help, ReadOptions, Table, listed, nearest};
 use crate::description::{Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
+use crate::latest::open_verified;
 use crate::text::{self, counted};
 use crate::train::{PREDICTION, PROBABILITIES, largest};
 use csv::Writer;
@@ -12,7 +13,7 @@ use serde_json::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart::checkpoint::{Checkpoint, RestoreOptions};
+use warmstart::checkpoint::RestoreOptions;
 use warmstart::gpu::{Gpu, Session};
 use warmstart::graph::{Graph, Tensor};
 
@@ -29,7 +30,7 @@ Examples:
 
 Exit codes: 0 predicted, 2 error")]
 pub struct Arguments {
-    /// A checkpoint, or the directory of a run, whose newest is used
+    /// A checkpoint, or the directory of a run, of which the newest is used whose weights are whole
     checkpoint: PathBuf,
     /// Rows to predict for: CSV or IDX, also compressed, `.npy`, `.npz` or safetensors
     #[arg(long, value_name = "FILE")]
@@ -64,7 +65,7 @@ const HELP: Help = Help {
 };
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
-    let checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    let checkpoint = open_verified(&arguments.checkpoint)?;
     let description = Description::of(&checkpoint)?;
     let graph = checkpoint.graph()?;
     let output = find_output(arguments, &graph)?;

@@ -22,7 +22,7 @@ Examples:
 Exit codes: 0 all are whole, 1 at least one is damaged, 2 at least one could not be read, or is
 no checkpoint")]
 pub struct Arguments {
-    /// Files, or directories, of which the newest whole checkpoint is read
+    /// Files, or directories, of which the newest checkpoint is read that is whole by its header
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Print JSON

@@ -264,7 +264,7 @@ fn more_files_than_can_be_open_are_refused() {
     assert_eq!(Checkpoint::open(folder.path()).unwrap().tensors().len(), 256);
 }
 
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 #[test]
 fn too_many_open_files_have_advice_of_their_own() {
     let error = std::io::Error::from(rustix::io::Errno::MFILE);

@@ -109,3 +109,43 @@ fn a_large_one_becomes_several_files() {
     assert!(run(&one).with(0).starts_with("wrote one.safetensors: 8 tensors, "));
     run(&["diff", ".", "one.safetensors", "--values"]).with(0);
 }
+
+#[test]
+fn what_is_taken_the_place_of_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    run(&["convert", ".", "m.safetensors"]).with(0);
+    let several = ["convert", "m.safetensors", "m.safetensors", "--max-shard-size", "100B"];
+    assert!(run(&several).failed().contains("`m.safetensors` exists"));
+    let out = run(&[&several[..], &["--force"]].concat()).with(0);
+    assert!(out.contains("note: removed, since this takes its place: m.safetensors\n"), "{out}");
+    let index = "m.safetensors.index.json";
+    run(&["diff", "step-1.safetensors", index, "--values"]).with(0);
+    let one = ["convert", index, "m.safetensors"];
+    let error = run(&one).failed();
+    assert!(error.contains("`m.safetensors.index.json` exists; nothing was written"), "{error}");
+    let value = json(&run(&[&one[..], &["--force", "--json"]].concat()).with(0));
+    assert_eq!(value["removed"], serde_json::json!([index]));
+    assert!(value["left_behind"].as_array().unwrap().len() > 1, "{value}");
+    run(&["diff", "step-1.safetensors", "m.safetensors", "--values"]).with(0);
+}
+
+#[test]
+fn a_directory_opens_by_what_is_whole_in_its_weights() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let newest = trained(directory.path(), 2, 8, 0.5);
+    let mut bytes = fs::read(&newest).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let ran = warmstart(directory.path(), &["convert", ".", "out.safetensors"]);
+    assert!(ran.error.starts_with("passed over: "), "{}", ran.error);
+    ran.with(0);
+    let diff = ["diff", "step-1.safetensors", "out.safetensors", "--values"];
+    warmstart(directory.path(), &diff).with(0);
+    // By its header, the newer one is whole.
+    let value = json(&warmstart(directory.path(), &["inspect", ".", "--json"]).with(0));
+    assert_eq!(value["step"], 2, "{value}");
+}

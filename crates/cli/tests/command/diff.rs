@@ -124,8 +124,17 @@ fn under_rules_one_is_the_other() {
         \x20 { resize_rows = [\"table\", 0] },\n  { cast = \"n\" },\n  { ignore = \"old\" },\n]\n";
     std::fs::write(&rules, text).unwrap();
     let diff = ["diff", "a", "b", "--values", "--rules", "rules.toml"];
-    assert!(run(&diff).with(0).contains("the same"));
+    let out = run(&diff).with(0);
+    for text in [
+        "the same under these rules: names, dtypes, shapes and values",
+        "ignored: 1 tensor of a, 0 of b",
+        "not compared: 1 row that",
+    ] {
+        assert!(out.contains(text), "{text}\n{out}");
+    }
     let value = json(&run(&[&diff[..], &["--json"]].concat()).with(0));
+    assert_eq!(value["ignored_a"], serde_json::json!(["module.old"]));
+    assert_eq!((&value["rows_not_compared"], &value["allowed"]), (&1.into(), &0.into()));
     assert_eq!(
         (&value["same"], &value["under"][1]),
         (&true.into(), &"{ transpose = \"w\" }".into())
@@ -165,4 +174,48 @@ fn what_is_suggested_as_a_file_is_one() {
     std::fs::write(directory.path().join("rules.toml"), format!("{file}\n]\n")).unwrap();
     let diff = ["diff", "a", "b", "--values", "--rules", "rules.toml"];
     warmstart(directory.path(), &diff).with(0);
+}
+
+#[test]
+fn what_a_file_of_rules_allows_is_no_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    let rules = directory.path().join("rules.toml");
+    let one =
+        |name: &'static str, values: &[f32]| (name, "F32", vec![values.len()], floats(values));
+    for (file, tensors) in [
+        ("a", [one("w", &[1.0]), one("head", &[1.0, 2.0]), one("old", &[1.0])]),
+        ("b", [one("w", &[1.0]), one("head", &[1.0]), one("new", &[1.0])]),
+    ] {
+        let tensors = tensors
+            .each_ref()
+            .map(|(n, dtype, shape, data)| (*n, *dtype, &shape[..], data.clone()));
+        foreign(&directory.path().join(file), &tensors);
+    }
+    let diff = |text: &str, more: &[&str]| {
+        std::fs::write(&rules, text).unwrap();
+        run(&[&["diff", "a", "b", "--values", "--rules", "rules.toml"], more].concat())
+    };
+    let all = "allow_missing = true\nallow_unexpected = true\nallow_mismatched_shape = true\n";
+    let out = diff(all, &[]).with(0);
+    for text in [
+        "only in a, which is allowed",
+        "only in b, which is allowed",
+        "allowed to differ: 3 tensors",
+        "the same under these rules",
+    ] {
+        assert!(out.contains(text), "{text}\n{out}");
+    }
+    let value = json(&diff(all, &["--json"]).with(0));
+    assert_eq!((&value["same"], &value["allowed"]), (&true.into(), &3.into()));
+    // Each of them alone is not all.
+    for line in all.lines() {
+        let value = json(&diff(&all.replace(line, ""), &["--json"]).with(1));
+        assert_eq!((&value["same"], &value["allowed"]), (&false.into(), &2.into()), "{line}");
+    }
+    // Of nothing, nothing is said.
+    let error = diff("rules = [{ ignore = \"**\" }]", &[]).failed();
+    assert!(error.contains("leave no tensor to compare"), "{error}");
+    let error = diff(&format!("rules = [{{ ignore = \"w\" }}]\n{all}"), &[]).failed();
+    assert!(error.contains("leave no tensor to compare"), "{error}");
 }
