@@ -19,7 +19,7 @@ fn run(program: &str) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} failed: {errors}");
     let printed = String::from_utf8(output.stdout).expect("programs print UTF-8");
-    let directory = Regex::new(r"[^\s`]*[/\\]\.tmp\w+").expect("a regular expression");
+    let directory = Regex::new(r"[^\s`(]*[/\\]\.tmp\w+").expect("a regular expression");
     directory.replace_all(&printed, "runs").replace('\\', "/").replace("\r\n", "\n")
 }
 
