@@ -160,7 +160,7 @@ restore runs/momentum.safetensors → 14 variables
   unexpected  5   sgd's slot momentum for 4 variables
                   sgd's own slot step
 help: the checkpoint was trained with sgd, and this graph trains with adam: `.allow_missing().allow_unexpected()` and then `session.initialize_missing(seed)` begin with the restored weights and fresh slots
- fc1/weight         f32    [4, 8]    128  restored (momentum.safetensors: fc1/weight, step 500)
+ fc1/weight         f32    [4, 8]    128  restored (runs/momentum.safetensors: fc1/weight, step 500)
  fc1/weight/adam/m  f32    [4, 8]    128  initialized (zeros, seed 7)
 "#;
     pretrained: r#"
