@@ -4,6 +4,10 @@
 //! and `//}` are defaults, which [`fill`] replaces with what the compiler generates; every file is
 //! also valid as it stands, and a test has naga say so.
 
+mod elements;
+
+pub use elements::{ENABLE_F16, Elements};
+
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
         $($(#[$doc])* pub const $name: &str = include_str!($file);)*
@@ -80,15 +84,6 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
 ];
 
-/// The section of [`MATMUL_SUBGROUP`] that reads two neighbours of an operand, `a` or `b`, that is
-/// bound as `array<u64>`.
-pub fn read_pair(operand: &str) -> String {
-    format!(
-        "fn {operand}_pair(i: u32) -> vec2<f32> {{\n    let pair = {operand}[i >> 1u];\n    \
-            return bitcast<vec2<f32>>(vec2<u32>(u32(pair), u32(pair >> 32u)));\n}}\n"
-    )
-}
-
 /// Replaces the parts of a template that are named; the others keep their defaults.
 ///
 /// ```
@@ -122,18 +117,50 @@ mod tests {
     #[test]
     fn every_shader_is_valid() {
         for (name, parts) in ALL {
-            let source = fill(&parts.concat(), &[]);
-            let module = naga::front::wgsl::parse_str(&source)
-                .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
-            naga::valid::Validator::new(
-                naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::default() | naga::valid::Capabilities::SUBGROUP,
-            )
+            check(name, &fill(&parts.concat(), &[]));
+        }
+    }
+
+    /// Operands of all kinds, as far as a kernel takes them.
+    #[test]
+    fn every_product_is_valid_with_operands_of_all_kinds() {
+        use Elements::{F16, F16Pairs, F16Words, F32, F32Pairs};
+        for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
+            let in_pairs = if *name == "matmul_subgroup" { &[F32Pairs, F16Pairs][..] } else { &[] };
+            let kinds = [&[F32, F16, F16Words], in_pairs].concat();
+            for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
+                let bindings = format!(
+                    "@group(0) @binding(0) var<storage, read> a: array<{}>;\n\
+                    @group(0) @binding(1) var<storage, read> b: array<{}>;\n\
+                    @group(0) @binding(2) var<storage, read_write> result: array<f32>;\n",
+                    a.stored(),
+                    b.stored()
+                );
+                let read = [(a, "a"), (b, "b")].map(|(kind, operand)| kind.sections(operand));
+                let read = read.into_iter().flatten();
+                let mut sections: Vec<_> =
+                    read.filter_map(|(section, text)| Some((section, text?))).collect();
+                sections.push(("bindings", bindings));
+                let source = [ENABLE_F16, &fill(&parts.concat(), &sections)].concat();
+                check(&format!("{name} of {a:?} and {b:?}"), &source);
+            }
+        }
+    }
+
+    fn check(name: &str, source: &str) {
+        use naga::valid::Capabilities;
+        let module = naga::front::wgsl::parse_str(source)
+            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
+        let capabilities = Capabilities::default()
+            | Capabilities::SUBGROUP
+            | Capabilities::SHADER_FLOAT16
+            | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+            | Capabilities::SHADER_INT64;
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())
             .validate(&module)
-            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
-        }
+            .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
     }
 
     #[test]

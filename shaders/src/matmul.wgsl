@@ -19,6 +19,23 @@ override COLUMN_SUMS: bool = false;
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;
 //}
 
+// Operands stored as f16 stay so until they are multiplied.
+//{a_element
+alias ANumber = f32;
+
+fn a_element(i: u32) -> ANumber {
+    return a[i];
+}
+//}
+
+//{b_element
+alias BNumber = f32;
+
+fn b_element(i: u32) -> BNumber {
+    return b[i];
+}
+//}
+
 //{epilogue
 fn epilogue(anchor: f32, i: u32) -> f32 {
     return anchor;

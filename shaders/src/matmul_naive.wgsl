@@ -9,14 +9,14 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     }
     var total = 0.0;
     for (var k = 0u; k < K; k++) {
-        total += a[id.z * A_BATCH + row * A_ROW + k * A_COLUMN]
-            * b[id.z * B_BATCH + k * B_ROW + column * B_COLUMN];
+        let x = f32(a_element(id.z * A_BATCH + row * A_ROW + k * A_COLUMN));
+        total += x * f32(b_element(id.z * B_BATCH + k * B_ROW + column * B_COLUMN));
     }
     store(id.z, row, column, total);
     if (COLUMN_SUMS && row == 0u) {
         var sum = 0.0;
         for (var k = 0u; k < K; k++) {
-            sum += b[k * B_ROW + column * B_COLUMN];
+            sum += f32(b_element(k * B_ROW + column * B_COLUMN));
         }
         store_column_sum(column, sum);
     }

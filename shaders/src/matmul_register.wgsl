@@ -10,6 +10,10 @@ fn b_column(batch: u32, column: u32) -> u32 {
     return batch * B_BATCH + min(column, N - 1u) * B_COLUMN;
 }
 
+fn b_four(x: u32, y: u32, z: u32, w: u32) -> vec4<f32> {
+    return vec4<f32>(vec4(b_element(x), b_element(y), b_element(z), b_element(w)));
+}
+
 fn store_row(batch: u32, row: u32, column: u32, low: vec4<f32>, high: vec4<f32>) {
     store(batch, row, column, low.x);
     store(batch, row, column + 1u, low.y);
@@ -34,7 +38,7 @@ fn main(
         let at = b_column(batch, column + local.x);
         var sum = 0.0;
         for (var k = 0u; k < K; k++) {
-            sum += b[at + k * B_ROW];
+            sum += f32(b_element(at + k * B_ROW));
         }
         store_column_sum(column + local.x, sum);
     }
@@ -75,31 +79,31 @@ fn main(
     var high7 = vec4<f32>();
     for (var k = 0u; k < K; k++) {
         let at = k * B_ROW;
-        let low = vec4<f32>(b[b0 + at], b[b1 + at], b[b2 + at], b[b3 + at]);
-        let high = vec4<f32>(b[b4 + at], b[b5 + at], b[b6 + at], b[b7 + at]);
+        let low = b_four(b0 + at, b1 + at, b2 + at, b3 + at);
+        let high = b_four(b4 + at, b5 + at, b6 + at, b7 + at);
         let a_at = k * A_COLUMN;
-        var x = a[a0 + a_at];
+        var x = f32(a_element(a0 + a_at));
         low0 += x * low;
         high0 += x * high;
-        x = a[a1 + a_at];
+        x = f32(a_element(a1 + a_at));
         low1 += x * low;
         high1 += x * high;
-        x = a[a2 + a_at];
+        x = f32(a_element(a2 + a_at));
         low2 += x * low;
         high2 += x * high;
-        x = a[a3 + a_at];
+        x = f32(a_element(a3 + a_at));
         low3 += x * low;
         high3 += x * high;
-        x = a[a4 + a_at];
+        x = f32(a_element(a4 + a_at));
         low4 += x * low;
         high4 += x * high;
-        x = a[a5 + a_at];
+        x = f32(a_element(a5 + a_at));
         low5 += x * low;
         high5 += x * high;
-        x = a[a6 + a_at];
+        x = f32(a_element(a6 + a_at));
         low6 += x * low;
         high6 += x * high;
-        x = a[a7 + a_at];
+        x = f32(a_element(a7 + a_at));
         low7 += x * low;
         high7 += x * high;
     }

@@ -13,13 +13,13 @@
 
 //{a_pair
 fn a_pair(i: u32) -> vec2<f32> {
-    return vec2<f32>(a[i], a[i + 1u]);
+    return vec2<f32>(vec2(a_element(i), a_element(i + 1u)));
 }
 //}
 
 //{b_pair
 fn b_pair(i: u32) -> vec2<f32> {
-    return vec2<f32>(b[i], b[i + 1u]);
+    return vec2<f32>(vec2(b_element(i), b_element(i + 1u)));
 }
 //}
 

@@ -17,21 +17,21 @@ override A_SIZE: u32 = A_WIDTH * DEPTH;
 override B_SIZE: u32 = B_WIDTH * DEPTH;
 
 // Depth-major, so that each invocation reads four neighbours at once.
-var<workgroup> a_tile: array<vec4<f32>, A_SIZE>;
-var<workgroup> b_tile: array<vec4<f32>, B_SIZE>;
+var<workgroup> a_tile: array<vec4<ANumber>, A_SIZE>;
+var<workgroup> b_tile: array<vec4<BNumber>, B_SIZE>;
 
-fn a_at(batch: u32, row: u32, k: u32) -> f32 {
+fn a_at(batch: u32, row: u32, k: u32) -> ANumber {
     if (row < M && k < K) {
-        return a[batch * A_BATCH + row * A_ROW + k * A_COLUMN];
+        return a_element(batch * A_BATCH + row * A_ROW + k * A_COLUMN);
     }
-    return 0.0;
+    return ANumber();
 }
 
-fn b_at(batch: u32, k: u32, column: u32) -> f32 {
+fn b_at(batch: u32, k: u32, column: u32) -> BNumber {
     if (k < K && column < N) {
-        return b[batch * B_BATCH + k * B_ROW + column * B_COLUMN];
+        return b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN);
     }
-    return 0.0;
+    return BNumber();
 }
 
 fn store_row(batch: u32, row: u32, column: u32, totals: vec4<f32>) {
@@ -65,7 +65,7 @@ fn main(
         for (var at = local; at < A_SIZE; at += THREADS) {
             let k = start + at / A_WIDTH;
             let four = row + at % A_WIDTH * 4u;
-            a_tile[at] = vec4<f32>(
+            a_tile[at] = vec4<ANumber>(
                 a_at(batch, four, k),
                 a_at(batch, four + 1u, k),
                 a_at(batch, four + 2u, k),
@@ -75,7 +75,7 @@ fn main(
         for (var at = local; at < B_SIZE; at += THREADS) {
             let k = start + at / B_WIDTH;
             let four = column + at % B_WIDTH * 4u;
-            b_tile[at] = vec4<f32>(
+            b_tile[at] = vec4<BNumber>(
                 b_at(batch, k, four),
                 b_at(batch, k, four + 1u),
                 b_at(batch, k, four + 2u),
@@ -84,14 +84,14 @@ fn main(
         }
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
-            let x = a_tile[d * A_WIDTH + own_row / 4u];
-            let y = b_tile[d * B_WIDTH + own_column];
+            let x = vec4<f32>(a_tile[d * A_WIDTH + own_row / 4u]);
+            let y = vec4<f32>(b_tile[d * B_WIDTH + own_column]);
             total0 += x.x * y;
             total1 += x.y * y;
             total2 += x.z * y;
             total3 += x.w * y;
             if (HEIGHT == 8u) {
-                let next = a_tile[d * A_WIDTH + own_row / 4u + 1u];
+                let next = vec4<f32>(a_tile[d * A_WIDTH + own_row / 4u + 1u]);
                 total4 += next.x * y;
                 total5 += next.y * y;
                 total6 += next.z * y;

@@ -119,6 +119,10 @@ fn twelve_layers_take_less_memory_and_the_gradient_is_that_of_rounded_values() {
         assert!((loss - plain).abs() < 1e-3, "{losses:?} {plain_losses:?}");
     }
     assert!(losses[4] < losses[0], "it trains");
+    // Only rounding takes kernels, of what a layer of `relu` gives, and one of `silu` reads and gives.
+    let all = kept.dispatches();
+    let casts = all.iter().filter(|info| info.operations.contains("cast"));
+    assert_eq!(casts.count(), 6 + 2 * 6, "{kept}");
     let (all, less) = (plain.memory(), kept.memory());
     assert!(less.values_least * 4 <= all.values_least * 3, "{kept}\n\n{plain}");
     assert!(less.values * 4 <= all.values * 3, "{kept}\n\n{plain}");

@@ -3,237 +3,21 @@
 #[path = "../../graph/tests/cases/mod.rs"]
 mod cases;
 mod common;
+#[path = "common/product.rs"]
+mod product;
 
 use cases::Random;
-use warmstart_gpu::{Gpu, Session};
+use product::{Kernel, Product, run_kernel};
+use warmstart_gpu::Session;
 use warmstart_graph::{DType, Graph, Tensor};
-use warmstart_shaders as shaders;
-
-/// Extents at the edges of tiles of 8, 16, 32 and 64.
-const EXTENTS: [usize; 17] = [1, 2, 3, 7, 8, 9, 16, 17, 18, 31, 32, 34, 64, 65, 66, 100, 129];
-
-/// A kernel to try.
-#[derive(Clone, Copy, Debug)]
-struct Kernel {
-    source: &'static str,
-    /// Rows and columns of a workgroup.
-    rows: usize,
-    columns: usize,
-    /// Whether it reads each operand as pairs of elements.
-    pairs: [bool; 2],
-    /// Its own constants.
-    constants: &'static [(&'static str, f64)],
-}
-
-/// A product to try: `c[batch, m, n]`, either operand perhaps stored transposed.
-#[derive(Clone, Copy, Debug)]
-struct Product {
-    batch: usize,
-    m: usize,
-    n: usize,
-    k: usize,
-    transpose_a: bool,
-    transpose_b: bool,
-    /// Whether one matrix serves all batches.
-    shared_b: bool,
-}
-
-impl Product {
-    fn draw(random: &mut Random) -> Product {
-        let mut extent = || EXTENTS[random.below(EXTENTS.len())];
-        let (m, n, k) = (extent(), extent(), extent());
-        let mut coin = || random.below(2) == 1;
-        let (transpose_a, transpose_b, shared_b) = (coin(), coin(), coin());
-        Product { batch: 1 + random.below(3), m, n, k, transpose_a, transpose_b, shared_b }
-    }
-
-    fn b_batches(&self) -> usize {
-        if self.shared_b { 1 } else { self.batch }
-    }
-
-    fn numbers(random: &mut Random, count: usize) -> Vec<f32> {
-        (0..count).map(|_| random.number(-1.0, 1.0)).collect()
-    }
-
-    fn operands(&self, random: &mut Random) -> (Vec<f32>, Vec<f32>) {
-        let a = Product::numbers(random, self.batch * self.m * self.k);
-        (a, Product::numbers(random, self.b_batches() * self.k * self.n))
-    }
-
-    /// Row and column strides of the operands.
-    fn strides(&self) -> [usize; 4] {
-        let Product { m, n, k, .. } = *self;
-        let (a_row, a_column) = if self.transpose_a { (1, m) } else { (k, 1) };
-        let (b_row, b_column) = if self.transpose_b { (1, k) } else { (n, 1) };
-        [a_row, a_column, b_row, b_column]
-    }
-
-    /// Whether each operand's elements can be read as pairs along the axis that is contiguous.
-    fn can_pair(&self) -> [bool; 2] {
-        let [a_row, a_column, b_row, b_column] = self.strides();
-        let b_batch = if self.shared_b { 0 } else { self.k * self.n };
-        [(a_row.max(a_column), self.m * self.k), (b_row.max(b_column), b_batch)]
-            .map(|(stride, batch)| stride % 2 == 0 && batch % 2 == 0)
-    }
-
-    /// `relu(a b + bias)` in `f64`.
-    fn expected(&self, a: &[f32], b: &[f32], bias: &[f32]) -> Vec<f64> {
-        let Product { batch, m, n, k, .. } = *self;
-        let [a_row, a_column, b_row, b_column] = self.strides();
-        let b_step = if self.shared_b { 0 } else { k * n };
-        let mut c = Vec::with_capacity(batch * m * n);
-        for i in 0..batch * m * n {
-            let (which, row, column) = (i / (m * n), i / n % m, i % n);
-            let products = (0..k).map(|at| {
-                let x = a[which * m * k + row * a_row + at * a_column];
-                let y = b[which * b_step + at * b_row + column * b_column];
-                f64::from(x) * f64::from(y)
-            });
-            c.push((products.sum::<f64>() + f64::from(bias[column])).max(0.0));
-        }
-        c
-    }
-
-    /// Each column of `b` added up, in `f64`.
-    fn column_sums(&self, b: &[f32]) -> Vec<f64> {
-        let [.., b_row, b_column] = self.strides();
-        let sum = |column| (0..self.k).map(|at| f64::from(b[at * b_row + column * b_column])).sum();
-        (0..self.n).map(sum).collect()
-    }
-
-    /// The first element that is off by more than the rounding of a sum of `k` products below 1:
-    /// at most k + 1 roundings of numbers below k + 1, which random signs keep far below that.
-    fn check(&self, what: &str, found: &[f32], expected: &[f64]) {
-        let allowed = 1e-5 * (self.k as f64).sqrt();
-        assert_eq!(found.len(), expected.len(), "{what} {self:?}");
-        for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-            let off = (f64::from(*found) - expected).abs();
-            assert!(off <= allowed, "{what} {self:?}: element {at} is {found}, not {expected}");
-        }
-    }
-}
-
-/// Runs a kernel directly, since a session picks the one that suits the adapter: its result, and
-/// the sums of the columns of `b`, which it makes if there is one batch.
-fn run_kernel(
-    gpu: &Gpu,
-    kernel: Kernel,
-    product: &Product,
-    [a, b, bias]: [&[f32]; 3],
-) -> [Vec<f32>; 2] {
-    let Kernel { source, rows, columns, pairs, constants: own } = kernel;
-    let [a_element, b_element] = pairs.map(|paired| if paired { "u64" } else { "f32" });
-    let bindings = format!(
-        "@group(0) @binding(0) var<storage, read> a: array<{a_element}>;\n\
-        @group(0) @binding(1) var<storage, read> b: array<{b_element}>;\n\
-        @group(0) @binding(2) var<storage, read_write> result: array<f32>;\n\
-        @group(0) @binding(3) var<storage, read> bias: array<f32>;\n\
-        @group(0) @binding(4) var<storage, read_write> sums: array<f32>;\n"
-    );
-    let epilogue =
-        "fn epilogue(anchor: f32, i: u32) -> f32 {\n    return relu(anchor + bias[i % N]);\n}\n";
-    let store = "fn store_column_sum(column: u32, total: f32) {\n    sums[column] = total;\n}\n";
-    let mut sections = vec![
-        ("bindings", bindings),
-        ("epilogue", epilogue.to_owned()),
-        ("store_column_sum", store.to_owned()),
-    ];
-    let names = [("a", "a_pair"), ("b", "b_pair")];
-    for ((operand, section), _) in names.into_iter().zip(pairs).filter(|(_, paired)| *paired) {
-        sections.push((section, shaders::read_pair(operand)));
-    }
-    let source = shaders::fill(&[shaders::FUNCTIONS, shaders::MATMUL, source].concat(), &sections);
-    let Product { batch, m, n, k, .. } = *product;
-    let [a_row, a_column, b_row, b_column] = product.strides();
-    let b_batch = if product.shared_b { 0 } else { k * n };
-    let constants = [
-        ("M", m),
-        ("N", n),
-        ("K", k),
-        ("A_ROW", a_row),
-        ("A_COLUMN", a_column),
-        ("A_BATCH", m * k),
-        ("B_ROW", b_row),
-        ("B_COLUMN", b_column),
-        ("B_BATCH", b_batch),
-        ("COLUMN_SUMS", usize::from(batch == 1)),
-    ]
-    .map(|(name, value)| (name, value as f64));
-    let constants = [&constants[..], own].concat();
-    let pipeline = gpu.pipeline("a product", &source, &constants).unwrap();
-    let (device, queue) = (gpu.device(), gpu.queue());
-    // What lies behind the result must stay as it is.
-    let guard = vec![-7.0f32; 64];
-    let result = [&vec![f32::NAN; batch * m * n][..], &guard].concat();
-    let sums = [&vec![f32::NAN; n][..], &guard].concat();
-    let buffers = [a, b, &result, bias, &sums].map(|elements| {
-        let bytes: &[u8] = bytemuck::cast_slice(elements);
-        let usage = wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::COPY_DST
-            | wgpu::BufferUsages::COPY_SRC;
-        let size = bytes.len() as u64;
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage,
-            mapped_at_creation: false,
-        });
-        queue.write_buffer(&buffer, 0, bytes);
-        buffer
-    });
-    let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
-        .iter()
-        .enumerate()
-        .map(|(at, buffer)| wgpu::BindGroupEntry {
-            binding: at as u32,
-            resource: buffer.as_entire_binding(),
-        })
-        .collect();
-    let layout = pipeline.get_bind_group_layout(0);
-    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout: &layout,
-        entries: &entries,
-    });
-    let readbacks = [&buffers[2], &buffers[4]].map(|buffer| {
-        device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: buffer.size(),
-            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        })
-    });
-    let mut encoder = device.create_command_encoder(&Default::default());
-    {
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &bind_group, &[]);
-        let groups = [n.div_ceil(columns), m.div_ceil(rows), batch].map(|groups| groups as u32);
-        pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
-    }
-    for (buffer, readback) in [&buffers[2], &buffers[4]].into_iter().zip(&readbacks) {
-        encoder.copy_buffer_to_buffer(buffer, 0, readback, 0, readback.size());
-    }
-    let submission = queue.submit([encoder.finish()]);
-    for readback in &readbacks {
-        readback.map_async(wgpu::MapMode::Read, .., |outcome| outcome.unwrap());
-    }
-    gpu.wait(submission).unwrap();
-    gpu.healthy().unwrap();
-    [(&readbacks[0], batch * m * n), (&readbacks[1], n)].map(|(readback, count)| {
-        let bytes = readback.get_mapped_range(..).unwrap().to_vec();
-        let mut found: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
-        assert_eq!(found.split_off(count), guard, "{product:?} wrote past its result");
-        found
-    })
-}
+use warmstart_shaders::{self as shaders, Elements};
 
 #[test]
 fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
     let gpu = common::gpu();
     let kernel = |source, rows, columns, constants| {
-        let pairs = [false, false];
-        Kernel { source, rows, columns, pairs, constants }
+        let operands = [Elements::F32; 2];
+        Kernel { source, rows, columns, operands, constants }
     };
     let subgroup = kernel(shaders::MATMUL_SUBGROUP, 32, 32, &[]);
     let wide = kernel(shaders::MATMUL_SUBGROUP, 32, 64, &[("WIDE", 1.0)]);
@@ -254,6 +38,8 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
             shared_b: transpose_b,
         })
     };
+    let in_pairs =
+        |pairs: [bool; 2]| pairs.map(|can| if can { Elements::F32Pairs } else { Elements::F32 });
     let mut random = Random(3);
     // The largest in each of the four layouts, and some of any shape.
     let mut products = in_layouts(129, 129, 129).to_vec();
@@ -278,13 +64,14 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
         }
         let pairs = product.can_pair();
         if has_pairs && pairs != [false, false] {
-            kernels.push(("matmul_subgroup in pairs", Kernel { pairs, ..subgroup }));
+            let operands = in_pairs(pairs);
+            kernels.push(("matmul_subgroup in pairs", Kernel { operands, ..subgroup }));
         }
         // They are for large products, and take long to compile.
         if has_subgroup && at < 6 {
-            let pairs = pairs.map(|can| can && has_pairs);
-            kernels.push(("matmul_subgroup, wide", Kernel { pairs, ..wide }));
-            kernels.push(("matmul_subgroup, tall and wide", Kernel { pairs, ..large }));
+            let operands = in_pairs(pairs.map(|can| can && has_pairs));
+            kernels.push(("matmul_subgroup, wide", Kernel { operands, ..wide }));
+            kernels.push(("matmul_subgroup, tall and wide", Kernel { operands, ..large }));
         }
         let (a, b) = product.operands(&mut random);
         let bias = Product::numbers(&mut random, product.n);

@@ -6,7 +6,8 @@ use std::fmt;
 /// The element type of a tensor.
 ///
 /// Arithmetic is done in `f32`; `i32` and `u32` hold indices, labels and counters. `f16` is a
-/// storage type: it can be declared, moved and cast to, and is read into `f32` arithmetic.
+/// storage type: it can be declared, moved and cast to, and is read into `f32` arithmetic, which
+/// products do by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {

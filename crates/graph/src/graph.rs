@@ -83,6 +83,8 @@ struct Inner {
     /// not in their own: set while gradients and optimizers are built, so that they point at the
     /// user's line too.
     origin: Option<(Location, Option<String>)>,
+    /// Whether products that are built now round their operands to `f16`.
+    computes_f16: bool,
 }
 
 /// A graph being built.
@@ -358,6 +360,16 @@ impl Graph {
     /// Notes that the gradient reads these nodes as they are.
     pub(crate) fn keep_exact(&self, values: &HashSet<NodeId>) {
         self.inner.borrow_mut().def.kept_f16.retain(|(value, _)| !values.contains(value));
+    }
+
+    /// Sets whether products that are built from here on round their operands to `f16`, and tells
+    /// whether they did.
+    pub(crate) fn set_computes_f16(&self, computes: bool) -> bool {
+        std::mem::replace(&mut self.inner.borrow_mut().computes_f16, computes)
+    }
+
+    pub(crate) fn computes_f16(&self) -> bool {
+        self.inner.borrow().computes_f16
     }
 
     /// The number of mistakes recorded so far.

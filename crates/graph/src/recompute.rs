@@ -51,8 +51,9 @@ impl<'g> Scope<'g> {
     /// the forward pass computes in `f32` as before, and rounds what the gradient will read on the
     /// way. The gradient, again in `f32`, is of the rounded values. Those from 6·10⁻⁵ up are off by at
     /// most 2⁻¹¹ of each. Smaller ones are off by up to 3·10⁻⁸, and become 0 below that: as if
-    /// [`Tensor::relu`] had not let them through. Values beyond ±65,504 become infinite. Rounding and
-    /// reading back take a pass over the values each. No device feature is needed.
+    /// [`Tensor::relu`] had not let them through. Values beyond ±65,504 become infinite. Rounding takes a
+    /// pass over the values; whatever reads them, products too, reads them as they are stored. No
+    /// device feature is needed.
     ///
     /// What a gradient divides by is kept as `f32`, wherever the operation is built: what
     /// [`Tensor::sqrt`] gives, what [`Tensor::log`] and [`Tensor::rsqrt`] read, a divisor, and the base

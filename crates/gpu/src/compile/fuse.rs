@@ -46,6 +46,17 @@ pub(crate) fn is_view(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastTo(_) | Op::Slice { .. })
 }
 
+/// Whether it is what is stored as `f16`, as `f32`: loading does that.
+fn widens(live: &Live, id: usize) -> bool {
+    let node = live.node(id);
+    node.op == Op::Cast(DType::F32) && live.node(node.inputs[0].0).dtype == DType::F16
+}
+
+/// Whether it is computed wherever it is read, since that costs nothing.
+fn is_free(live: &Live, id: usize) -> bool {
+    is_view(&live.node(id).op) || widens(live, id)
+}
+
 /// A function of elements, as an expression.
 fn is_map(op: &Op) -> bool {
     is_view(op)
@@ -72,9 +83,10 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
 }
 
 /// The operand of a product as it lies in memory: the node that holds it, and whether the matrices
-/// there are transposed.
-pub(crate) fn operand(live: &Live, mut id: usize) -> (usize, warmstart_graph::Shape, bool) {
+/// there are transposed. `f16` are held as they are.
+pub(crate) fn operand(live: &Live, id: usize) -> (usize, warmstart_graph::Shape, bool) {
     let mut transposed = false;
+    let mut id = narrow(live, id);
     while let Op::Transpose(permutation) = &live.node(id).op {
         let rank = permutation.len();
         let swaps_last = permutation[..rank - 2].is_sorted()
@@ -84,16 +96,21 @@ pub(crate) fn operand(live: &Live, mut id: usize) -> (usize, warmstart_graph::Sh
             break;
         }
         transposed = !transposed;
-        id = live.node(id).inputs[0].0;
+        id = narrow(live, live.node(id).inputs[0].0);
     }
     let layout = live.node(id).shape.clone();
     // A reshape of something that lies in memory is the same memory.
     let mut base = id;
     while let Op::Reshape(_) = &live.node(base).op {
-        base = live.node(base).inputs[0].0;
+        base = narrow(live, live.node(base).inputs[0].0);
     }
     let held = live.is_leaf(base) || !is_view(&live.node(base).op);
     (if held { base } else { id }, layout, transposed)
+}
+
+/// What is stored as `f16` instead of what it is as `f32`.
+fn narrow(live: &Live, id: usize) -> usize {
+    if widens(live, id) { live.node(id).inputs[0].0 } else { id }
 }
 
 /// Decides for every node. `apart` are nodes that must have a kernel of their own.
@@ -136,7 +153,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         }
         let node = live.node(id);
         let own = std::mem::take(&mut demands[id]);
-        if is_view(&node.op) && !forced[id] {
+        if is_free(live, id) && !forced[id] {
             // Computed wherever it is read.
             for demand in own {
                 pass_on(live, id, demand, &mut demands);

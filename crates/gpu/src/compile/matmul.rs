@@ -5,7 +5,8 @@
 
 use super::Target;
 use serde::{Deserialize, Serialize};
-use warmstart_shaders as shaders;
+use warmstart_graph::DType;
+use warmstart_shaders::{self as shaders, Elements};
 
 /// A product as its kernel sees it. Strides are in elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +25,8 @@ pub(crate) struct Operand {
     pub column: usize,
     /// 0 if one matrix serves all batches.
     pub batch: usize,
+    /// What its elements are stored as.
+    pub dtype: DType,
 }
 
 impl Operand {
@@ -31,6 +34,25 @@ impl Operand {
     /// begin at even places.
     fn has_pairs(&self) -> bool {
         self.row.max(self.column).is_multiple_of(2) && self.batch.is_multiple_of(2)
+    }
+
+    /// How a kernel reads it that takes elements one by one.
+    pub fn elements(&self, target: Target) -> Elements {
+        match self.dtype {
+            DType::F16 if target.has_f16 => Elements::F16,
+            DType::F16 => Elements::F16Words,
+            _ => Elements::F32,
+        }
+    }
+
+    /// How a kernel reads it that takes elements in pairs where it can.
+    fn pairs(&self, target: Target) -> Elements {
+        match self.dtype {
+            _ if !self.has_pairs() => self.elements(target),
+            DType::F16 => Elements::F16Pairs,
+            _ if target.has_int64 => Elements::F32Pairs,
+            _ => Elements::F32,
+        }
     }
 }
 
@@ -97,8 +119,8 @@ pub(crate) struct Choice {
     pub source: &'static str,
     pub workgroups: [u32; 3],
     pub constants: Vec<(&'static str, f64)>,
-    /// Whether it reads each operand as pairs of elements.
-    pub pairs: [bool; 2],
+    /// How it reads its operands.
+    pub operands: [Elements; 2],
 }
 
 impl Rung {
@@ -187,8 +209,10 @@ impl Rung {
         };
         let (rows, columns) = self.tile();
         let workgroups = [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32];
-        let can_pair = matches!(self, Rung::Subgroup { .. }) && target.has_int64 && k > 0;
-        let pairs = [a, b].map(|operand| can_pair && operand.has_pairs());
-        Choice { kernel, source, workgroups, constants, pairs }
+        let operands = [a, b].map(|operand| match self {
+            Rung::Subgroup { .. } if k > 0 => operand.pairs(target),
+            _ => operand.elements(target),
+        });
+        Choice { kernel, source, workgroups, constants, operands }
     }
 }

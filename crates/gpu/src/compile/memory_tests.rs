@@ -9,6 +9,7 @@ const TARGET: Target = Target {
     is_cpu: true,
     subgroup_size: Some(8),
     has_int64: true,
+    has_f16: true,
     storage_buffers: 16,
     binding_bytes: 1 << 31,
     workgroups: 65535,

@@ -29,6 +29,8 @@ pub(crate) struct Target {
     pub subgroup_size: Option<u32>,
     /// Whether shaders may read integers of 64 bits.
     pub has_int64: bool,
+    /// Whether shaders may have `f16`.
+    pub has_f16: bool,
     pub storage_buffers: usize,
     pub binding_bytes: u64,
     pub workgroups: u32,
@@ -43,6 +45,7 @@ impl Target {
             is_cpu: gpu.is_cpu(),
             subgroup_size: gpu.subgroup_size(),
             has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
+            has_f16: gpu.features().contains(wgpu::Features::SHADER_F16),
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,

@@ -138,6 +138,10 @@ impl Live {
         match &node.op {
             Op::StopGradient | Op::Reshape(_) | Op::BroadcastTo(_) => same(input(0)),
             Op::Transpose(permutation) if permutation.is_sorted() => same(input(0)),
+            // What was rounded already.
+            Op::Cast(DType::F16) if self.nodes[input(0)].op == Op::Cast(DType::F32) => {
+                same(self.nodes[input(0)].inputs[0].0)
+            }
             Op::Slice { .. } | Op::Pad { .. } => same(input(0)),
             Op::Concat { .. } if node.inputs.len() == 1 => same(input(0)),
             Op::Binary(Mul) if self.uniform(input(0)) == Some(1.0) => same(input(1)),

@@ -245,4 +245,6 @@ impl fmt::Display for Plan {
 }
 
 #[cfg(test)]
+mod half_tests;
+#[cfg(test)]
 mod product_tests;

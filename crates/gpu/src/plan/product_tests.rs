@@ -7,17 +7,17 @@ use warmstart_graph::Optimizer;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
 
-fn numbers(count: usize, seed: u64) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let random = Philox::new(seed, "numbers");
     (0..count as u64).map(|at| (random.word(at) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
-fn gpu() -> Gpu {
+pub(super) fn gpu() -> Gpu {
     Gpu::with(&GpuOptions { tune: Some(Tune::Off), ..Default::default() }).unwrap()
 }
 
 /// This device, and a GPU. Kernels for GPUs run anywhere.
-fn targets(gpu: &Gpu) -> [Target; 2] {
+pub(super) fn targets(gpu: &Gpu) -> [Target; 2] {
     let target = Target::of(gpu);
     [target, Target { is_cpu: false, ..target }]
 }

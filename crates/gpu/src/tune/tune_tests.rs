@@ -223,7 +223,8 @@ fn on_leaves_software_adapters_alone_and_off_everything() {
 
 #[test]
 fn alternatives_are_those_that_the_device_can_run() {
-    let operand = crate::compile::matmul::Operand { row: 64, column: 1, batch: 0 };
+    let operand =
+        crate::compile::matmul::Operand { row: 64, column: 1, batch: 0, dtype: DType::F32 };
     let product = crate::compile::matmul::Product {
         batch: 1,
         m: 1 << 14,
@@ -236,6 +237,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         is_cpu: false,
         subgroup_size: Some(8),
         has_int64: true,
+        has_f16: true,
         storage_buffers: 8,
         binding_bytes: 1 << 30,
         workgroups: 1 << 9,

@@ -239,7 +239,8 @@ impl<'g> Tensor<'g> {
 
     /// The same numbers in another dtype: floats to integers go towards zero; between `i32` and
     /// `u32` the bits stay, so that −1 becomes 4294967295. From `f32` to `f16`, to the nearest; what
-    /// is `f16` is only stored so, and goes back to `f32` before anything is computed with it.
+    /// is `f16` is only stored so, and goes back to `f32` before anything but a product is computed
+    /// with it, which costs nothing.
     #[track_caller]
     #[must_use]
     pub fn cast(self, dtype: DType) -> Tensor<'g> {

@@ -124,7 +124,10 @@ impl Kernel {
     fn source(&self) -> String {
         let mut sections = self.sections.clone();
         sections.push(("bindings", self.bindings.wgsl()));
-        shaders::fill(&self.template, &sections)
+        let source = shaders::fill(&self.template, &sections);
+        // A device may know how to store `f16` and not how to compute with it: only what has it asks.
+        let has_f16 = self.bindings.list.iter().any(|bound| bound.element == "f16");
+        if has_f16 { [shaders::ENABLE_F16, &source].concat() } else { source }
     }
 
     /// Whether it can take the place of another with what that one binds.

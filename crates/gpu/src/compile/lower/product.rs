@@ -9,7 +9,7 @@ use crate::compile::fuse::operand;
 use crate::compile::matmul::{Operand, Product, Rung};
 use crate::compile::{Access, Alternative, Place};
 use warmstart_graph::Shape;
-use warmstart_shaders as shaders;
+use warmstart_shaders::{self as shaders, Elements};
 
 impl Lowering<'_> {
     pub(super) fn product(
@@ -30,7 +30,8 @@ impl Lowering<'_> {
             let step = if repeated { 0 } else { rows * columns };
             let (row, column) = if transposed != transpose { (1, columns) } else { (columns, 1) };
             let inner = if transposed != transpose { rows } else { columns };
-            (base, Operand { row, column, batch: step }, inner)
+            let dtype = self.live.node(base).dtype;
+            (base, Operand { row, column, batch: step, dtype }, inner)
         };
         let (a_base, a, k) = read(0, transpose_a);
         let (b_base, b, _) = read(1, transpose_b);
@@ -88,7 +89,7 @@ impl Lowering<'_> {
         let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
         let mut kernel = Kernel::new(choice.kernel, &parts);
         kernel.constants = choice.constants;
-        self.bind_operands(&mut kernel, bases, choice.pairs);
+        self.bind_operands(&mut kernel, bases, choice.operands);
         self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
         if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
@@ -100,14 +101,12 @@ impl Lowering<'_> {
         (kernel, choice.workgroups)
     }
 
-    fn bind_operands(&self, kernel: &mut Kernel, bases: [usize; 2], pairs: [bool; 2]) {
-        let operands = [("a", "a_pair"), ("b", "b_pair")];
-        for (((name, pair), base), paired) in operands.into_iter().zip(bases).zip(pairs) {
-            let element = if paired { "u64" } else { "f32" };
-            kernel.bindings.bind(name, Place::of(self.live, base), Access::Read, element);
-            if paired {
-                kernel.sections.push((pair, shaders::read_pair(name)));
-            }
+    fn bind_operands(&self, kernel: &mut Kernel, bases: [usize; 2], operands: [Elements; 2]) {
+        for ((name, base), elements) in ["a", "b"].into_iter().zip(bases).zip(operands) {
+            let place = Place::of(self.live, base);
+            kernel.bindings.bind(name, place, Access::Read, elements.stored());
+            let sections = elements.sections(name).into_iter();
+            kernel.sections.extend(sections.filter_map(|(section, text)| Some((section, text?))));
         }
     }
 
@@ -128,15 +127,20 @@ impl Lowering<'_> {
             ("COUNT", k as f64),
             ("MAXIMUM", 0.0),
         ]);
-        self.bind_operands(&mut kernel, bases, [false, false]);
+        let operands = [a, b].map(|operand| operand.elements(self.target));
+        self.bind_operands(&mut kernel, bases, operands);
         self.bind_result(&mut kernel, root);
         let at = |operand: Operand, line: String| {
             format!("i / {}u * {}u + {line}", m * n, operand.batch)
         };
         let left = at(a, format!("i / {n}u % {m}u * {}u + k * {}u", a.row, a.column));
         let right = at(b, format!("k * {}u + i % {n}u * {}u", b.row, b.column));
-        let value =
-            format!("fn value(i: u32, k: u32) -> f32 {{\n    return a[{left}] * b[{right}];\n}}\n");
+        let value = format!(
+            "{}{}fn value(i: u32, k: u32) -> f32 {{\n    \
+                return f32(a_element({left})) * f32(b_element({right}));\n}}\n",
+            operands[0].element_function("a"),
+            operands[1].element_function("b"),
+        );
         kernel.sections.push(("value", value));
         self.epilogue(&mut kernel, root, id);
         let workgroups = if product.is_along_k() {
@@ -182,7 +186,7 @@ impl Lowering<'_> {
         let mut kernel = Kernel::new(choice.kernel, &parts);
         kernel.label = Some("matmul of slices".to_owned());
         kernel.constants = choice.constants;
-        self.bind_operands(&mut kernel, bases, choice.pairs);
+        self.bind_operands(&mut kernel, bases, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         self.push(root, kernel, choice.workgroups, product.operations())?;
 

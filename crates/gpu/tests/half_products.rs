@@ -1,0 +1,91 @@
+//! Every product kernel with operands stored as `f16`, on devices that have it and as on others.
+
+#[path = "../../graph/tests/cases/mod.rs"]
+mod cases;
+mod common;
+#[path = "common/product.rs"]
+mod product;
+
+use cases::Random;
+use half::f16;
+use product::{Kernel, Product, run_kernel};
+use warmstart_shaders::{self as shaders, Elements};
+
+/// Numbers that are `f16`, of very different sizes, subnormal ones and zeros included.
+fn halves(random: &mut Random, count: usize) -> Vec<f32> {
+    let number = |random: &mut Random| match random.below(8) {
+        0 => 0.0,
+        1 => random.number(-6e-5, 6e-5),
+        _ => random.number(-1.0, 1.0),
+    };
+    (0..count).map(|_| f16::from_f32(number(random)).to_f32()).collect()
+}
+
+/// What a kernel may read operands as: both `f16`, in pairs where that is possible, or one of them.
+fn kinds(has_f16: bool, pairs: Option<[bool; 2]>, round: usize) -> Vec<[Elements; 2]> {
+    use Elements::{F16, F16Pairs, F16Words, F32};
+    if let Some([a, b]) = pairs {
+        return vec![[if a { F16Pairs } else { F16Words }, if b { F16Pairs } else { F16Words }]];
+    }
+    let mixed = [[F32, F16Words], [F16Words, F32], [F16, F32], [F32, F16]];
+    let mut kinds = vec![[F16Words, F16Words], mixed[round % if has_f16 { 4 } else { 2 }]];
+    kinds.extend(has_f16.then_some([F16, F16]));
+    kinds
+}
+
+#[test]
+fn every_product_kernel_reads_f16() {
+    let gpu = common::gpu();
+    let has_f16 = gpu.features().contains(wgpu::Features::SHADER_F16);
+    let has_subgroup = gpu.subgroup_size() == Some(8);
+    let small = &[("ROWS", 32.0), ("COLUMNS", 32.0)];
+    let tall = &[("ROWS", 128.0), ("COLUMNS", 64.0), ("HEIGHT", 8.0)];
+    let wide = &[("TALL", 1.0), ("WIDE", 1.0)];
+    let mut kernels: Vec<(_, _, _, &'static [(&'static str, f64)])> = vec![
+        (shaders::MATMUL_NAIVE, 8, 8, &[]),
+        (shaders::MATMUL_REGISTER, 64, 8, &[]),
+        (shaders::MATMUL_TILE, 64, 64, &[]),
+        (shaders::MATMUL_TILE, 32, 32, small),
+        (shaders::MATMUL_TILE, 128, 64, tall),
+    ];
+    if has_subgroup {
+        kernels.push((shaders::MATMUL_SUBGROUP, 32, 32, &[]));
+        kernels.push((shaders::MATMUL_SUBGROUP, 64, 64, wide));
+    }
+    let mut random = Random(11);
+    let products = [
+        (1, 1, 1, false, false),
+        (67, 37, 101, false, true),
+        (129, 66, 64, true, false),
+        (34, 98, 66, false, false),
+        (13, 70, 130, true, true),
+    ];
+    for (round, (m, n, k, transpose_a, transpose_b)) in products.into_iter().enumerate() {
+        let (batch, shared_b) = (1 + m % 2, m % 3 == 0);
+        let product = Product { batch, m, n, k, transpose_a, transpose_b, shared_b };
+        let a = halves(&mut random, batch * m * k);
+        let b = halves(&mut random, product.b_batches() * k * n);
+        let bias = Product::numbers(&mut random, n);
+        let expected = product.expected(&a, &b, &bias);
+        let mut first: Option<Vec<u32>> = None;
+        for (source, rows, columns, constants) in &kernels {
+            let (source, rows, columns) = (*source, *rows, *columns);
+            let pairs = (source == shaders::MATMUL_SUBGROUP).then(|| product.can_pair());
+            for operands in kinds(has_f16, pairs, round) {
+                let kernel = Kernel { source, rows, columns, operands, constants };
+                let what = format!("{rows} x {columns} of {operands:?}");
+                let [found, sums] = run_kernel(&gpu, kernel, &product, [&a, &b, &bias]);
+                product.check(&what, &found, &expected);
+                if batch == 1 {
+                    product.check(&what, &sums, &product.column_sums(&b));
+                }
+                // As with `f32`, but that products are exact: fusing them with the sum changes nothing.
+                if gpu.is_cpu() && k >= 64 {
+                    let bits: Vec<u32> = found.iter().map(|x| x.to_bits()).collect();
+                    let same = *first.get_or_insert_with(|| bits.clone()) == bits;
+                    assert!(same, "{what} {product:?}: other bits");
+                }
+            }
+        }
+    }
+}
