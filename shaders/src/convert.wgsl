@@ -20,11 +20,11 @@ const I64 = 13u;
 const U64 = 14u;
 
 override source_dtype: u32 = 11u;
-// One of F16, I32, U32, F32.
+// One of F16, BF16, I32, U32, F32.
 override variable_dtype: u32 = 11u;
 // 1: the source is the transposed matrix.
 override transpose: u32 = 0u;
-// Transposed into f16, where two elements share a word: a dispatch writes only the elements of even
+// Transposed into f16 or bf16, where two elements share a word: a dispatch writes only the elements of even
 // (0) or odd (1) index, so that no two invocations write one word.
 override parity: u32 = 0u;
 
@@ -223,6 +223,10 @@ fn converted(element: u32, index: u32) -> u32 {
             if source_dtype == F16 { return short(element); }
             return half_of_float(float(element));
         }
+        case BF16: {
+            if source_dtype == BF16 { return short(element); }
+            return bfloat_of_float(float(element));
+        }
         case F32: { return float(element); }
         default: {
             let bits = integer(element);
@@ -232,13 +236,18 @@ fn converted(element: u32, index: u32) -> u32 {
     }
 }
 
+// Whether two elements of the variable share a word.
+fn shares_words() -> bool {
+    return variable_dtype == F16 || variable_dtype == BF16;
+}
+
 // Elements in their order: an invocation writes whole words.
 fn straight(group: u32, local: u32) {
     let elements = piece[ELEMENTS];
     let first = piece[FIRST];
     for (var turn = 0u; turn < 8u; turn++) {
         let unit = group * 512u + turn * 64u + local;
-        if variable_dtype != F16 {
+        if !shares_words() {
             if unit < elements { variable[first + unit] = converted(unit, first + unit); }
             continue;
         }
@@ -268,7 +277,7 @@ fn transposed(group: u32, local: u32) {
         let column = piece[COLUMN] + y + turn;
         let index = column * piece[SOURCE_WIDTH] + row;
         let place = row * piece[COLUMNS] + column;
-        if variable_dtype != F16 {
+        if !shares_words() {
             variable[place] = converted(element, index);
         } else if place % 2u == parity {
             let shift = parity * 16u;

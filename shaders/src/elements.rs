@@ -14,6 +14,10 @@ pub enum Elements {
     F16Words,
     /// `f16`, two neighbours at once: they begin at even places.
     F16Pairs,
+    /// `bf16`, one by one, out of the words that two of them share.
+    Bf16Words,
+    /// `bf16`, two neighbours at once: they begin at even places.
+    Bf16Pairs,
 }
 
 impl Elements {
@@ -24,7 +28,9 @@ impl Elements {
             Elements::F32 => "f32",
             Elements::F32Pairs => "u64",
             Elements::F16 => "f16",
-            Elements::F16Words | Elements::F16Pairs => "u32",
+            Elements::F16Words | Elements::F16Pairs | Elements::Bf16Words | Elements::Bf16Pairs => {
+                "u32"
+            }
         }
     }
 
@@ -44,7 +50,8 @@ impl Elements {
             Elements::F32 => ("f32", format!("{operand}[i]")),
             Elements::F16 => ("f16", format!("{operand}[i]")),
             Elements::F16Words => ("f32", format!("unpack2x16float({operand}[i / 2u])[i % 2u]")),
-            Elements::F32Pairs | Elements::F16Pairs => return String::new(),
+            Elements::Bf16Words => ("f32", bfloat(operand, "i")),
+            Elements::F32Pairs | Elements::F16Pairs | Elements::Bf16Pairs => return String::new(),
         };
         format!(
             "alias {number} = {kind};\n\nfn {operand}_element(i: u32) -> {number} {{\n    \
@@ -61,10 +68,21 @@ impl Elements {
                 return bitcast<vec2<f32>>(vec2<u32>(u32(pair), u32(pair >> 32u)));"
             ),
             Elements::F16Pairs => format!("return unpack2x16float({operand}[i >> 1u]);"),
-            Elements::F32 | Elements::F16 | Elements::F16Words => return None,
+            Elements::Bf16Pairs => format!(
+                "let pair = {operand}[i >> 1u];\n    \
+                return bitcast<vec2<f32>>(vec2<u32>(pair << 16u, pair & 0xffff0000u));"
+            ),
+            Elements::F32 | Elements::F16 | Elements::F16Words | Elements::Bf16Words => {
+                return None;
+            }
         };
         Some(format!("fn {operand}_pair(i: u32) -> vec2<f32> {{\n    {body}\n}}\n"))
     }
+}
+
+/// The `bf16` at a place of a buffer of words, as an `f32` in WGSL: it is the upper half of one.
+pub fn bfloat(buffer: &str, at: &str) -> String {
+    format!("bitcast<f32>(({buffer}[{at} / 2u] >> (16u * ({at} % 2u))) << 16u)")
 }
 
 /// What a kernel begins with that has `f16` in it.

@@ -1,4 +1,4 @@
-// f16 without the device's feature. `pack2x16float` may round either way.
+// f16 without the device's feature, and bf16. `pack2x16float` may round either way.
 
 // The nearest f16 to the f32 of these bits, ties to even, as bits.
 fn half_of_float(bits: u32) -> u32 {
@@ -21,4 +21,10 @@ fn half_of_float(bits: u32) -> u32 {
     let tie = 1u << (shift - 1u);
     let up = rest > tie || (rest == tie && (kept & 1u) == 1u);
     return sign | (kept + select(0u, 1u, up));
+}
+
+// The nearest bf16, ties to even, as bits: the upper half of an f32.
+fn bfloat_of_float(bits: u32) -> u32 {
+    if (bits & 0x7fffffffu) > 0x7f800000u { return (bits >> 16u) | 0x40u; }
+    return (bits + 0x7fffu + ((bits >> 16u) & 1u)) >> 16u;
 }

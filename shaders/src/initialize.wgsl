@@ -7,6 +7,8 @@
 override KIND: u32 = 2u;
 // Elements are f16, two to a word.
 override HALF: bool = false;
+// Whether those are bf16.
+override BFLOAT: bool = false;
 
 struct Parameters {
     elements: u32,
@@ -112,6 +114,7 @@ fn element_bits(element: u32, word: u32) -> u32 {
     } else {
         value = normal_value(word);
     }
+    if BFLOAT { return bfloat_of_float(bitcast<u32>(value)); }
     if HALF { return half_of_float(bitcast<u32>(value)); }
     return bitcast<u32>(value);
 }

@@ -6,7 +6,7 @@
 
 mod elements;
 
-pub use elements::{ENABLE_F16, Elements};
+pub use elements::{ENABLE_F16, Elements, bfloat};
 
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
@@ -21,7 +21,7 @@ shaders! {
     LANES = "lanes.wgsl";
     /// First values of variables. Needs [`HALF`].
     INITIALIZE = "initialize.wgsl";
-    /// Rounding to `f16` on any device.
+    /// Rounding to `f16` and `bf16` on any device.
     HALF = "half.wgsl";
     /// How many elements of variables are NaN or infinite.
     NON_FINITE = "non_finite.wgsl";
@@ -124,10 +124,11 @@ mod tests {
     /// Operands of all kinds, as far as a kernel takes them.
     #[test]
     fn every_product_is_valid_with_operands_of_all_kinds() {
-        use Elements::{F16, F16Pairs, F16Words, F32, F32Pairs};
+        use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Pairs};
         for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
-            let in_pairs = if *name == "matmul_subgroup" { &[F32Pairs, F16Pairs][..] } else { &[] };
-            let kinds = [&[F32, F16, F16Words], in_pairs].concat();
+            let in_pairs =
+                if *name == "matmul_subgroup" { &[F32Pairs, F16Pairs, Bf16Pairs][..] } else { &[] };
+            let kinds = [&[F32, F16, F16Words, Bf16Words], in_pairs].concat();
             for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
                 let bindings = format!(
                     "@group(0) @binding(0) var<storage, read> a: array<{}>;\n\

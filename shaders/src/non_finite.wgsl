@@ -9,8 +9,10 @@ struct Chunk {
     elements: u32,
     // Whose count it adds to.
     variable: u32,
-    // 1 if elements are f16, two to a word.
+    // 1 if there are two elements to a word.
     half: u32,
+    // The bits of their exponent.
+    exponent: u32,
 }
 
 @group(0) @binding(0) var<storage, read> chunks: array<Chunk>;
@@ -27,12 +29,11 @@ fn main(
     // The last row of groups may reach beyond the chunks.
     if at >= arrayLength(&chunks) { return; }
     let chunk = chunks[at];
-    let exponent = select(0x7f800000u, 0x7c00u, chunk.half == 1u);
     var found = 0u;
     for (var element = local; element < chunk.elements; element += 64u) {
         let word = arena[chunk.first + (element >> chunk.half)];
         let bits = word >> (16u * (element & chunk.half));
-        if (bits & exponent) == exponent { found += 1u; }
+        if (bits & chunk.exponent) == chunk.exponent { found += 1u; }
     }
     if found > 0u { atomicAdd(&counts[chunk.variable], found); }
 }

@@ -18,7 +18,6 @@ use crate::save::header_error;
 use crate::storage::{Disk, Storage};
 use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
-use half::bf16;
 use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
 use std::collections::{BTreeMap, HashMap};
@@ -368,14 +367,13 @@ fn refused(file: &Path, problem: String) -> CheckpointError {
 
 fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {
     let conversion = Conversion { from, transpose: false };
-    let dtype = if to == FloatDType::F16 { DType::F16 } else { DType::F32 };
+    let dtype = match to {
+        FloatDType::F32 => DType::F32,
+        FloatDType::F16 => DType::F16,
+        FloatDType::Bf16 => DType::Bf16,
+    };
     let cast = conversion.evaluate(bytes, dtype, 0);
-    let cast = cast.expect("floats are cast to floats, and every float has a nearest one");
-    if to != FloatDType::Bf16 {
-        return cast;
-    }
-    let floats = cast.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    floats.flat_map(|float| bf16::from_f32(float).to_le_bytes()).collect()
+    cast.expect("floats are cast to floats, and every float has a nearest one")
 }
 
 #[cfg(test)]

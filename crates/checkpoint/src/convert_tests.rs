@@ -1,4 +1,5 @@
 use super::*;
+use half::bf16;
 use std::fs;
 
 pub(super) fn rules(rules: &[Rule]) -> ConvertOptions {

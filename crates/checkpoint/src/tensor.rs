@@ -145,6 +145,7 @@ impl FileDType {
         match self {
             FileDType::F32 => Some(DType::F32),
             FileDType::F16 => Some(DType::F16),
+            FileDType::Bf16 => Some(DType::Bf16),
             FileDType::I32 => Some(DType::I32),
             FileDType::U32 => Some(DType::U32),
             _ => None,
@@ -179,6 +180,7 @@ impl From<DType> for FileDType {
         match dtype {
             DType::F32 => FileDType::F32,
             DType::F16 => FileDType::F16,
+            DType::Bf16 => FileDType::Bf16,
             DType::I32 => FileDType::I32,
             DType::U32 => FileDType::U32,
         }

@@ -68,7 +68,7 @@ fn cases() -> impl Strategy<Value = Vec<Case>> {
         Just(Kind::GrownAndCast),
         Just(Kind::Ignored),
     ];
-    let dtype = prop_oneof![3 => Just(DType::F32), 1 => Just(DType::F16)];
+    let dtype = prop_oneof![3 => Just(DType::F32), 1 => Just(DType::F16), 1 => Just(DType::Bf16)];
     let extent = || prop_oneof![4 => 1usize..40, 1 => Just(0), 1 => 60usize..140];
     let case = (extent(), extent(), kind, dtype, any::<u32>());
     let case = case.prop_map(|(rows, columns, kind, dtype, seed)| Case {
@@ -84,6 +84,7 @@ fn cases() -> impl Strategy<Value = Vec<Case>> {
 fn own(dtype: DType) -> safetensors::Dtype {
     match dtype {
         DType::F16 => safetensors::Dtype::F16,
+        DType::Bf16 => safetensors::Dtype::BF16,
         _ => safetensors::Dtype::F32,
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{bytes, f32s, glorot, of_dtype, session, variable};
-use half::f16;
+use half::{bf16, f16};
 use safetensors::SafeTensors;
 use std::fs;
 use warmstart_checkpoint::{
@@ -15,6 +15,7 @@ use warmstart_graph::{DType, GraphDef, Shape, TensorData};
 fn the_safetensors_crate_reads_every_bit() {
     let mut session = session(&[
         of_dtype("half", DType::F16, [3]),
+        of_dtype("short", DType::Bf16, [3]),
         variable("weights/b", [2, 2]),
         of_dtype("labels", DType::I32, [2]),
         variable("weights/a", Shape::scalar()),
@@ -25,6 +26,7 @@ fn the_safetensors_crate_reads_every_bit() {
     let odd = [f32::from_bits(0x7fc0_1234), -0.0, f32::NEG_INFINITY, 1e-42];
     let values = [
         ("half", TensorData::new([3], vec![f16::NAN, f16::MIN, f16::from_f32(0.1)]).unwrap()),
+        ("short", TensorData::new([3], vec![bf16::NAN, bf16::MIN, bf16::from_f32(0.1)]).unwrap()),
         ("weights/b", TensorData::new([2, 2], odd).unwrap()),
         ("labels", TensorData::new([2], vec![i32::MIN, -1]).unwrap()),
         ("weights/a", TensorData::from(2.5f32)),
@@ -51,7 +53,8 @@ fn the_safetensors_crate_reads_every_bit() {
     assert_eq!(metadata["warmstart.seed"], "7");
     assert_eq!(metadata["note"], "a \"quoted\"\nline é");
     let theirs = SafeTensors::deserialize(&written).unwrap();
-    assert_eq!(theirs.len(), 7);
+    assert_eq!(theirs.len(), 8);
+    assert_eq!(theirs.tensor("short").unwrap().dtype(), safetensors::Dtype::BF16);
     for (name, view) in theirs.tensors() {
         assert_eq!(view.data(), bytes(&session, &name), "{name}");
         let info = session.variable(&name).unwrap();
@@ -79,6 +82,42 @@ fn the_safetensors_crate_reads_every_bit() {
     let variables = metadata.variables().unwrap().unwrap();
     let declared: Vec<_> = session.variables().iter().map(|info| info.variable.clone()).collect();
     assert_eq!(variables, declared);
+}
+
+#[test]
+fn a_variable_of_bf16_takes_bf16_as_it_is_and_f32_by_a_cast() {
+    let directory = tempfile::tempdir().unwrap();
+    let values = [0.1f32, -1e38, 3.0, 1e-40, f32::NEG_INFINITY];
+    let rounded = values.map(bf16::from_f32);
+    let mut full = session(&[variable("w", [5])]);
+    full.assign("w", &f32s(&values)).unwrap();
+    let mut short = session(&[of_dtype("w", DType::Bf16, [5])]);
+    short.assign("w", &TensorData::new([5], rounded.to_vec()).unwrap()).unwrap();
+    let [full_file, short_file] =
+        ["full", "short"].map(|name| directory.path().join(format!("{name}.safetensors")));
+    save(&full, &full_file, &SaveOptions::new()).unwrap();
+    save(&short, &short_file, &SaveOptions::new()).unwrap();
+    let none = RestoreOptions::new;
+    for (file, options, closes) in [
+        (&short_file, none(), true),
+        (&full_file, none(), false),
+        (&full_file, none().cast("w"), true),
+    ] {
+        let mut session = session(&[of_dtype("w", DType::Bf16, [5])]);
+        let plan = Checkpoint::open(file).unwrap().plan(&session, &options);
+        assert_eq!(plan.closes(), closes, "{plan}");
+        if closes {
+            plan.restore(&mut session).unwrap();
+            let expected: Vec<u8> = rounded.iter().flat_map(|x| x.to_le_bytes()).collect();
+            assert_eq!(bytes(&session, "w"), expected);
+        }
+    }
+    // And back, which loses nothing.
+    let mut full = session(&[variable("w", [5])]);
+    let checkpoint = Checkpoint::open(&short_file).unwrap();
+    checkpoint.plan(&full, &none().cast("w")).restore(&mut full).unwrap();
+    let wide: Vec<f32> = rounded.iter().map(|x| x.to_f32()).collect();
+    assert_eq!(full.read("w").unwrap().as_f32(), Some(&wide[..]));
 }
 
 #[test]

@@ -131,6 +131,8 @@ impl SourceDType {
         match to {
             DType::F16 if self == SourceDType::F16 => Some(bits(bytes) as u32),
             DType::F16 => Some(u32::from(f16::from_f32(self.float(bytes)).to_bits())),
+            DType::Bf16 if self == SourceDType::Bf16 => Some(bits(bytes) as u32),
+            DType::Bf16 => Some(u32::from(bf16::from_f32(self.float(bytes)).to_bits())),
             DType::F32 => Some(self.float(bytes).to_bits()),
             DType::I32 => i32::try_from(self.integer(bytes)?).ok().map(|value| value as u32),
             DType::U32 => u32::try_from(self.integer(bytes)?).ok(),
@@ -149,6 +151,7 @@ impl From<DType> for SourceDType {
         match dtype {
             DType::F32 => SourceDType::F32,
             DType::F16 => SourceDType::F16,
+            DType::Bf16 => SourceDType::Bf16,
             DType::I32 => SourceDType::I32,
             DType::U32 => SourceDType::U32,
         }
@@ -182,7 +185,7 @@ fn float_of_double(value: f64) -> f32 {
 
 /// How the bytes of a source become those of a variable.
 ///
-/// Casts between floats round to the nearest, ties to even; to `f16` they go by way of `f32`, so
+/// Casts between floats round to the nearest, ties to even; to `f16` and `bf16` they go by way of `f32`, so
 /// that an `f64` may be rounded twice. Subnormal numbers, infinities and NaNs survive wherever the
 /// variable's dtype has them; an overflow becomes infinity. Integers and booleans become the
 /// nearest float, or the same integer: one that the variable's dtype cannot hold fails the restore.

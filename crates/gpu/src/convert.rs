@@ -103,7 +103,7 @@ impl Piece<'_> {
             return self.width().div_ceil(64) * height.div_ceil(16);
         }
         let words = match self.of.target.variable.dtype {
-            DType::F16 => self.elements.div_ceil(2),
+            DType::F16 | DType::Bf16 => self.elements.div_ceil(2),
             DType::F32 | DType::I32 | DType::U32 => self.elements,
         };
         words.div_ceil(512)
@@ -153,7 +153,7 @@ fn batches<'a>(
     batches
 }
 
-/// The kernels of one kind of conversion. Two elements of a transposed `f16` share a word, so that
+/// The kernels of one kind of conversion. Two elements of a transposed `f16` or `bf16` share a word, so that
 /// one dispatch writes the even ones and another the odd ones.
 fn pipelines(
     gpu: &Gpu,
@@ -161,7 +161,7 @@ fn pipelines(
     to: DType,
 ) -> Result<Vec<Arc<wgpu::ComputePipeline>>, GpuError> {
     let Conversion { from, transpose } = conversion;
-    let parities = if transpose && to == DType::F16 { 2 } else { 1 };
+    let parities = if transpose && to.is_half() { 2 } else { 1 };
     let label = format!("convert {from} to {to}");
     (0..parities)
         .map(|parity| {

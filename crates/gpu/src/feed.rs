@@ -1,6 +1,6 @@
 //! What is fed to a placeholder.
 
-use half::f16;
+use half::{bf16, f16};
 use warmstart_graph::{DType, TensorData};
 
 /// The elements fed to a placeholder, row-major: made from a slice, a `Vec`, an array or a
@@ -18,6 +18,8 @@ pub enum Feed<'a> {
     F32(&'a [f32]),
     /// `f16` elements.
     F16(&'a [f16]),
+    /// `bf16` elements.
+    Bf16(&'a [bf16]),
     /// `i32` elements.
     I32(&'a [i32]),
     /// `u32` elements.
@@ -29,6 +31,7 @@ impl<'a> Feed<'a> {
         match self {
             Feed::F32(_) => DType::F32,
             Feed::F16(_) => DType::F16,
+            Feed::Bf16(_) => DType::Bf16,
             Feed::I32(_) => DType::I32,
             Feed::U32(_) => DType::U32,
         }
@@ -38,6 +41,7 @@ impl<'a> Feed<'a> {
         match *self {
             Feed::F32(elements) => bytemuck::cast_slice(elements),
             Feed::F16(elements) => bytemuck::cast_slice(elements),
+            Feed::Bf16(elements) => bytemuck::cast_slice(elements),
             Feed::I32(elements) => bytemuck::cast_slice(elements),
             Feed::U32(elements) => bytemuck::cast_slice(elements),
         }
@@ -63,7 +67,7 @@ macro_rules! feed_from {
         }
     )*};
 }
-feed_from!(f32 => F32, f16 => F16, i32 => I32, u32 => U32);
+feed_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32);
 
 impl<'a> From<&'a TensorData> for Feed<'a> {
     fn from(data: &'a TensorData) -> Feed<'a> {
@@ -71,6 +75,7 @@ impl<'a> From<&'a TensorData> for Feed<'a> {
         match data.elements() {
             Elements::F32(elements) => Feed::F32(elements),
             Elements::F16(elements) => Feed::F16(elements),
+            Elements::Bf16(elements) => Feed::Bf16(elements),
             Elements::I32(elements) => Feed::I32(elements),
             Elements::U32(elements) => Feed::U32(elements),
         }

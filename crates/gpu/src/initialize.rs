@@ -157,7 +157,7 @@ const ELEMENTS_PER_GROUP: u32 = 256;
 pub(crate) struct Job<'a> {
     entry: &'a Entry,
     /// The kernel's constants.
-    constants: [(&'static str, f64); 2],
+    constants: [(&'static str, f64); 3],
     parameters: Parameters,
 }
 
@@ -168,8 +168,12 @@ impl<'a> Job<'a> {
         let (kind, parameters) = Parameters::of(recipe)?;
         // A variable is at most one binding: fewer than 2^32 elements.
         let elements = variable.shape.elements() as u32;
-        let half = f64::from(u8::from(variable.dtype == DType::F16));
-        let constants = [("KIND", f64::from(kind)), ("HALF", half)];
+        let flag = |is: bool| f64::from(u8::from(is));
+        let constants = [
+            ("KIND", f64::from(kind)),
+            ("HALF", flag(variable.dtype.is_half())),
+            ("BFLOAT", flag(variable.dtype == DType::Bf16)),
+        ];
         Some(Job { entry, constants, parameters: Parameters { elements, ..parameters } })
     }
 

@@ -52,7 +52,7 @@ impl Session {
 }
 
 /// Elements that a workgroup looks at: enough to be worth launching. Even, so that a chunk of
-/// `f16` begins with a word.
+/// halves begins with a word.
 const CHUNK: usize = 16 << 10;
 
 /// A part of a variable, as `non_finite.wgsl` declares it.
@@ -63,24 +63,27 @@ struct Chunk {
     elements: u32,
     variable: u32,
     half: u32,
+    exponent: u32,
 }
 
 /// The parts of a variable that has floats. An arena is at most one binding, so that words and
 /// elements fit `u32`.
 fn chunks(variable: usize, entry: &Entry) -> impl Iterator<Item = Chunk> {
-    let half = match entry.info.dtype() {
-        DType::F32 => Some(0),
-        DType::F16 => Some(1),
+    let float = match entry.info.dtype() {
+        DType::F32 => Some((0, 0x7f80_0000)),
+        DType::F16 => Some((1, 0x7c00)),
+        DType::Bf16 => Some((1, 0x7f80)),
         DType::I32 | DType::U32 => None,
     };
     let elements = entry.info.shape().elements();
     let word = entry.slice.offset / 4;
-    half.into_iter().flat_map(move |half| {
+    float.into_iter().flat_map(move |(half, exponent)| {
         (0..elements).step_by(CHUNK).map(move |start| Chunk {
             first: word as u32 + (start >> half) as u32,
             elements: CHUNK.min(elements - start) as u32,
             variable: variable as u32,
             half,
+            exponent,
         })
     })
 }

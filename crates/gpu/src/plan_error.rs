@@ -28,11 +28,13 @@ pub enum CompileError {
     ForeignTensor,
     /// A value of sixteen-bit elements was asked for.
     #[error(
-        "{location}: a tensor of f16 cannot be fetched; fetch it as f32, with `.cast(DType::F32)`"
+        "{location}: a tensor of {dtype} cannot be fetched; fetch it as f32, with `.cast(DType::F32)`"
     )]
-    FetchF16 {
+    FetchHalf {
         /// Where the tensor was built.
         location: Location,
+        /// Its dtype.
+        dtype: DType,
     },
     /// A value is larger than what the device lets a kernel see.
     #[error(

@@ -15,7 +15,7 @@ use warmstart_gpu::{
 use warmstart_graph::random::{Philox, PhiloxRng};
 use warmstart_graph::{DType, Initializer, Shape, Variable};
 
-const DTYPES: [DType; 4] = [DType::F32, DType::F16, DType::I32, DType::U32];
+const DTYPES: [DType; 5] = [DType::F32, DType::F16, DType::Bf16, DType::I32, DType::U32];
 
 /// Bytes in memory, behind some others, so that they begin at an odd place. Remembers which were
 /// asked for.
@@ -299,7 +299,7 @@ fn the_rows_after_the_leading_ones_are_initialized() {
         let gpu = gpu_with(memory, staging);
         let uniform = Initializer::Uniform { low: -1.0, high: 1.0 };
         // Odd rows of halves end in the middle of a word.
-        let variables: Vec<Variable> = [DType::F16, DType::F32]
+        let variables: Vec<Variable> = [DType::F16, DType::Bf16, DType::F32]
             .into_iter()
             .flat_map(|dtype| ["plain", "cast", "turned", "none", "all"].map(|name| (dtype, name)))
             .map(|(dtype, name)| {
@@ -484,7 +484,7 @@ proptest! {
 
     #[test]
     fn any_matrix(
-        from in 0usize..15, to in 0usize..4, rows in 0usize..200, columns in 0usize..200,
+        from in 0usize..15, to in 0usize..5, rows in 0usize..200, columns in 0usize..200,
         transpose: bool, way in 0usize..3, seed: u64,
     ) {
         let (from, to) = (SourceDType::ALL[from], DTYPES[to]);

@@ -1,4 +1,4 @@
-//! Every product kernel with operands stored as `f16`, on devices that have it and as on others.
+//! Every product kernel with operands stored as `f16`, on devices that have it and as on others, or as `bf16`.
 
 #[path = "../../graph/tests/cases/mod.rs"]
 mod cases;
@@ -7,34 +7,41 @@ mod common;
 mod product;
 
 use cases::Random;
-use half::f16;
+use half::{bf16, f16};
 use product::{Kernel, Product, run_kernel};
 use warmstart_shaders::{self as shaders, Elements};
 
-/// Numbers that are `f16`, of very different sizes, subnormal ones and zeros included.
-fn halves(random: &mut Random, count: usize) -> Vec<f32> {
+/// Numbers that are `f16`, of very different sizes, subnormal ones and zeros included; if so asked
+/// those that are `bf16` too.
+fn halves(random: &mut Random, count: usize, short: bool) -> Vec<f32> {
     let number = |random: &mut Random| match random.below(8) {
         0 => 0.0,
         1 => random.number(-6e-5, 6e-5),
         _ => random.number(-1.0, 1.0),
     };
-    (0..count).map(|_| f16::from_f32(number(random)).to_f32()).collect()
+    let round = |x| if short { bf16::from_f32(x).to_f32() } else { x };
+    (0..count).map(|_| round(f16::from_f32(number(random)).to_f32())).collect()
 }
 
-/// What a kernel may read operands as: both `f16`, in pairs where that is possible, or one of them.
+/// What a kernel may read operands as: both alike, in pairs where that is possible, or one of them.
 fn kinds(has_f16: bool, pairs: Option<[bool; 2]>, round: usize) -> Vec<[Elements; 2]> {
-    use Elements::{F16, F16Pairs, F16Words, F32};
-    if let Some([a, b]) = pairs {
-        return vec![[if a { F16Pairs } else { F16Words }, if b { F16Pairs } else { F16Words }]];
+    use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32};
+    let is_short = round % 2 == 1;
+    if let Some(pairs) = pairs {
+        let all = |paired, single| pairs.map(|pair| if pair { paired } else { single });
+        let mut kinds = vec![all(F16Pairs, F16Words)];
+        kinds.extend(is_short.then(|| all(Bf16Pairs, Bf16Words)));
+        return kinds;
     }
     let mixed = [[F32, F16Words], [F16Words, F32], [F16, F32], [F32, F16]];
     let mut kinds = vec![[F16Words, F16Words], mixed[round % if has_f16 { 4 } else { 2 }]];
     kinds.extend(has_f16.then_some([F16, F16]));
+    kinds.extend(is_short.then_some([Bf16Words, Bf16Words]));
     kinds
 }
 
 #[test]
-fn every_product_kernel_reads_f16() {
+fn every_product_kernel_reads_halves() {
     let gpu = common::gpu();
     let has_f16 = gpu.features().contains(wgpu::Features::SHADER_F16);
     let has_subgroup = gpu.subgroup_size() == Some(8);
@@ -63,8 +70,8 @@ fn every_product_kernel_reads_f16() {
     for (round, (m, n, k, transpose_a, transpose_b)) in products.into_iter().enumerate() {
         let (batch, shared_b) = (1 + m % 2, m % 3 == 0);
         let product = Product { batch, m, n, k, transpose_a, transpose_b, shared_b };
-        let a = halves(&mut random, batch * m * k);
-        let b = halves(&mut random, product.b_batches() * k * n);
+        let a = halves(&mut random, batch * m * k, round % 2 == 1);
+        let b = halves(&mut random, product.b_batches() * k * n, round % 2 == 1);
         let bias = Product::numbers(&mut random, n);
         let expected = product.expected(&a, &b, &bias);
         let mut first: Option<Vec<u32>> = None;

@@ -57,7 +57,7 @@ fn the_device_and_its_twin_agree_in_every_bit() {
     let mut variables: Vec<Variable> = Vec::new();
     for (index, initializer) in initializers().into_iter().enumerate() {
         for size in [0usize, 1, 2, 3, 4, 5, 7, 64, 255, 257, 1009, 65_537] {
-            for dtype in [DType::F32, DType::F16] {
+            for dtype in [DType::F32, DType::F16, DType::Bf16] {
                 let name = format!("{index} {initializer} {dtype} {size}");
                 let mut variable = variable(&name, [size], initializer.clone());
                 variable.dtype = dtype;
@@ -78,7 +78,8 @@ fn the_device_and_its_twin_agree_in_every_bit() {
     ] {
         let whole = variable(name, shape, initializer);
         let half = Variable { name: format!("{name} f16"), dtype: DType::F16, ..whole.clone() };
-        variables.extend([whole, half]);
+        let short = Variable { name: format!("{name} bf16"), dtype: DType::Bf16, ..whole.clone() };
+        variables.extend([whole, half, short]);
     }
     for dtype in [DType::I32, DType::U32] {
         for (name, initializer) in [("0", I::Zeros), ("1", I::Ones), ("7", I::Constant(7.0))] {

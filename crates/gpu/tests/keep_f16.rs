@@ -2,7 +2,7 @@
 
 mod common;
 
-use half::f16;
+use half::{bf16, f16};
 use warmstart_gpu::{Plan, Session};
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{
@@ -21,27 +21,36 @@ fn rounding_is_the_hosts() {
         })
         .collect();
     values.extend([65_504.0, 65_519.0, 65_520.0, 1e30, f32::INFINITY, -1e-10, 0.0, -0.0]);
-    if values.len().is_multiple_of(2) {
-        values.push(1.0 / 3.0);
-    }
+    // And the same places of bf16.
+    values.extend((0..0x7f80u16).step_by(61).flat_map(|bits| {
+        let (low, high) = (bf16::from_bits(bits).to_f32(), bf16::from_bits(bits + 1).to_f32());
+        let middle = f32::from_bits(low.to_bits() + 0x8000);
+        [low, high, middle, -middle, middle.next_up(), middle.next_down()]
+    }));
+    values.extend([f32::MAX, f32::MIN, f32::NEG_INFINITY]);
+    assert!(!values.len().is_multiple_of(2));
     let count = values.len();
-    let graph = Graph::new();
-    let x = graph.placeholder("x", [count], DType::F32);
-    let rounded = x.cast(DType::F16);
-    let turned = rounded.reshape([count, 1]).transpose(&[1, 0]).cast(DType::F32);
-    let held = graph.root().state_of("held", [count], DType::F16, Initializer::Zeros);
-    let update = rounded.assign_to(held);
-    let mut session = Session::new(&common::gpu());
-    let plan = session.compile(&graph, &[turned], &[update]).unwrap();
-    session.initialize_missing(1).unwrap();
-    let outputs = session.run(&plan, &[("x", (&values).into())]).unwrap();
-    let found = outputs.tensor(turned).unwrap();
-    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    let expected: Vec<f16> = values.iter().map(|&x| f16::from_f32(x)).collect();
-    let wide: Vec<f32> = expected.iter().map(|x| x.to_f32()).collect();
-    assert_eq!(bits(found.as_f32().unwrap()), bits(&wide));
-    let expected: Vec<u8> = expected.iter().flat_map(|x| x.to_le_bytes()).collect();
-    assert_eq!(common::bytes_of(&session, "held"), expected);
+    for (dtype, round) in [
+        (DType::F16, (|x| f16::from_f32(x).to_bits()) as fn(f32) -> u16),
+        (DType::Bf16, |x| bf16::from_f32(x).to_bits()),
+    ] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [count], DType::F32);
+        let rounded = x.cast(dtype);
+        let turned = rounded.reshape([count, 1]).transpose(&[1, 0]).cast(DType::F32);
+        let held = graph.root().state_of("held", [count], dtype, Initializer::Zeros);
+        let update = rounded.assign_to(held);
+        let mut session = Session::new(&common::gpu());
+        let plan = session.compile(&graph, &[turned], &[update]).unwrap();
+        session.initialize_missing(1).unwrap();
+        let outputs = session.run(&plan, &[("x", (&values).into())]).unwrap();
+        let found = outputs.tensor(turned).unwrap();
+        let expected: Vec<u8> = values.iter().flat_map(|&x| round(x).to_le_bytes()).collect();
+        assert_eq!(common::bytes_of(&session, "held"), expected);
+        let expected = TensorData::from_le_bytes([count], dtype, &expected).unwrap().to_f64();
+        let found: Vec<u64> = found.to_f64().iter().map(|x| x.to_bits()).collect();
+        assert_eq!(found, expected.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+    }
 }
 
 const BATCH: usize = 256;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{gpu, variable};
-use half::f16;
+use half::{bf16, f16};
 use warmstart_gpu::{NonFinite, Session, SessionError};
 use warmstart_graph::{Elements, Initializer, TensorData};
 
@@ -48,11 +48,14 @@ fn finite_extremes_are_finite() {
     holding(&mut session, "f32", extremes.to_vec());
     let bits = [0u16, 0x8000, 0x7bff, 0xfbff, 1];
     holding(&mut session, "f16", bits.map(f16::from_bits).to_vec());
+    // The first has the bits of an infinite f16.
+    let bits = [0x7c00u16, 0xfc01, 0x7f7f, 0xff7f, 1];
+    holding(&mut session, "bf16", bits.map(bf16::from_bits).to_vec());
     // The bits of NaN are a number like any other where numbers are whole.
     holding(&mut session, "u32", vec![u32::MAX, f32::NAN.to_bits()]);
     holding(&mut session, "i32", vec![-1i32]);
     holding(&mut session, "empty", Vec::<f32>::new());
-    assert_eq!(session.non_finite(&["f32", "f16", "u32", "i32", "empty"]).unwrap(), []);
+    assert_eq!(session.non_finite(&["f32", "f16", "bf16", "u32", "i32", "empty"]).unwrap(), []);
     assert_eq!(session.non_finite(&["u32", "empty"]).unwrap(), []);
     assert_eq!(session.non_finite(&[]).unwrap(), []);
 }
@@ -66,7 +69,11 @@ fn halves_of_a_word_are_told_apart() {
             let mut values = vec![f16::MAX; size];
             values[at] = f16::NEG_INFINITY;
             holding(&mut session, "a", values);
-            assert_eq!(session.non_finite(&["a"]).unwrap(), [found("a", 1, size)], "{size} {at}");
+            let mut values = vec![bf16::MAX; size];
+            values[at] = bf16::NAN;
+            holding(&mut session, "b", values);
+            let expected = [found("a", 1, size), found("b", 1, size)];
+            assert_eq!(session.non_finite(&["a", "b"]).unwrap(), expected, "{size} {at}");
         }
     }
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{bytes_of, gpu};
-use half::f16;
+use half::{bf16, f16};
 use warmstart_gpu::{
     Column, DeviceDataset, DeviceDatasetError, Feed, Gpu, Plan, RunError, Session, Steps,
 };
@@ -207,8 +207,10 @@ fn rows_of_every_dtype_and_width_are_gathered() {
         let c = graph.placeholder("c", shape, DType::U32).cast(DType::F32);
         let d = graph.placeholder("d", shape, DType::F32) * 1.5;
         let e = graph.placeholder("e", shape, DType::F32) * 2.0;
+        let f = graph.placeholder("f", shape, DType::Bf16).cast(DType::F32);
         let mut session = Session::new(&gpu);
-        let plan = session.compile(&graph, &[a, b, c, d, e], &[]).unwrap();
+        let plan = session.compile(&graph, &[a, b, c, d, e, f], &[]).unwrap();
+        let shorts: Vec<bf16> = (0..count).map(|at| bf16::from_f32(at as f32 - 9.5)).collect();
         let halves: Vec<f16> = (0..count).map(|at| f16::from_f32(at as f32 - 7.5)).collect();
         let signed: Vec<i32> = (0..count as i32).map(|at| 50 - at).collect();
         let unsigned: Vec<u32> = (0..count as u32).collect();
@@ -220,6 +222,7 @@ fn rows_of_every_dtype_and_width_are_gathered() {
             ("c", (&unsigned).into()),
             ("d", (&floats).into()),
             ("e", Column::Bytes { bytes: &bytes, scale: 0.25 }),
+            ("f", (&shorts).into()),
         ];
         let data = DeviceDataset::new(&gpu, ROWS, &columns).unwrap();
         let outputs = session.run_steps(&plan, &Steps::rows(&data, &picked)).unwrap();
@@ -232,6 +235,7 @@ fn rows_of_every_dtype_and_width_are_gathered() {
             assert_eq!(found.as_f32(), Some(&expected[..]), "{tensor} of width {width}");
         };
         holds(a, values(&|at| halves[at].to_f32()));
+        holds(f, values(&|at| shorts[at].to_f32()));
         holds(b, values(&|at| signed[at] as f32));
         holds(c, values(&|at| unsigned[at] as f32));
         holds(d, values(&|at| floats[at] * 1.5));

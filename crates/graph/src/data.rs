@@ -1,7 +1,7 @@
 //! Tensor values on the host.
 
 use crate::{DType, Shape};
-use half::f16;
+use half::{bf16, f16};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,6 +20,8 @@ pub enum Elements {
     F32(Vec<f32>),
     /// `f16` elements.
     F16(Vec<f16>),
+    /// `bf16` elements.
+    Bf16(Vec<bf16>),
     /// `i32` elements.
     I32(Vec<i32>),
     /// `u32` elements.
@@ -32,6 +34,7 @@ impl Elements {
         match self {
             Elements::F32(v) => v.len(),
             Elements::F16(v) => v.len(),
+            Elements::Bf16(v) => v.len(),
             Elements::I32(v) => v.len(),
             Elements::U32(v) => v.len(),
         }
@@ -47,6 +50,7 @@ impl Elements {
         match self {
             Elements::F32(_) => DType::F32,
             Elements::F16(_) => DType::F16,
+            Elements::Bf16(_) => DType::Bf16,
             Elements::I32(_) => DType::I32,
             Elements::U32(_) => DType::U32,
         }
@@ -77,7 +81,7 @@ macro_rules! elements_from {
         }
     )*};
 }
-elements_from!(f32 => F32, f16 => F16, i32 => I32, u32 => U32);
+elements_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32);
 
 impl TensorData {
     /// A tensor of the given shape and elements, or `None` if their numbers differ.
@@ -110,6 +114,9 @@ impl TensorData {
             DType::I32 => Elements::I32(chunks.map(|b| i32::from_le_bytes(quads(b))).collect()),
             DType::U32 => Elements::U32(chunks.map(|b| u32::from_le_bytes(quads(b))).collect()),
             DType::F16 => Elements::F16(chunks.map(|b| f16::from_le_bytes([b[0], b[1]])).collect()),
+            DType::Bf16 => {
+                Elements::Bf16(chunks.map(|b| bf16::from_le_bytes([b[0], b[1]])).collect())
+            }
         };
         TensorData::new(shape, elements)
     }
@@ -119,6 +126,7 @@ impl TensorData {
         match &self.elements {
             Elements::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Elements::F16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Elements::Bf16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Elements::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Elements::U32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
         }
@@ -168,6 +176,7 @@ impl TensorData {
         match &self.elements {
             Elements::F32(v) => v.iter().map(|&x| x.into()).collect(),
             Elements::F16(v) => v.iter().map(|&x| x.into()).collect(),
+            Elements::Bf16(v) => v.iter().map(|&x| x.into()).collect(),
             Elements::I32(v) => v.iter().map(|&x| x.into()).collect(),
             Elements::U32(v) => v.iter().map(|&x| x.into()).collect(),
         }
@@ -227,6 +236,9 @@ mod tests {
     fn dtypes_round_trip_through_bytes() {
         let data = TensorData::new([2], vec![f16::from_f32(0.5), f16::NAN]).unwrap();
         let back = TensorData::from_le_bytes([2], DType::F16, &data.to_le_bytes()).unwrap();
+        assert_eq!(back.to_le_bytes(), data.to_le_bytes());
+        let data = TensorData::new([3], [bf16::from_f32(0.5), bf16::NAN, bf16::MAX]).unwrap();
+        let back = TensorData::from_le_bytes([3], DType::Bf16, &data.to_le_bytes()).unwrap();
         assert_eq!(back.to_le_bytes(), data.to_le_bytes());
         assert!(TensorData::from_le_bytes([2], DType::F32, &[0; 7]).is_none());
     }

@@ -5,9 +5,9 @@ use std::fmt;
 
 /// The element type of a tensor.
 ///
-/// Arithmetic is done in `f32`; `i32` and `u32` hold indices, labels and counters. `f16` is a
-/// storage type: it can be declared, moved and cast to, and is read into `f32` arithmetic, which
-/// products do by themselves.
+/// Arithmetic is done in `f32`; `i32` and `u32` hold indices, labels and counters. `f16` and `bf16`
+/// are storage types: they can be declared, moved and cast to, and are read into `f32` arithmetic,
+/// which products do by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
@@ -15,6 +15,8 @@ pub enum DType {
     F32,
     /// 16-bit IEEE 754 float, for storage.
     F16,
+    /// The upper half of a 32-bit float, for storage: its range, and eight bits of precision.
+    Bf16,
     /// 32-bit signed integer.
     I32,
     /// 32-bit unsigned integer.
@@ -25,21 +27,27 @@ impl DType {
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {
-            DType::F16 => 2,
+            DType::F16 | DType::Bf16 => 2,
             DType::F32 | DType::I32 | DType::U32 => 4,
         }
     }
 
     /// Whether the type is a float, that is, whether gradients flow through it.
     pub const fn is_float(self) -> bool {
-        matches!(self, DType::F32 | DType::F16)
+        matches!(self, DType::F32 | DType::F16 | DType::Bf16)
     }
 
-    /// The name used in messages and files: `f32`, `f16`, `i32`, `u32`.
+    /// Whether the type is for storage alone: a float of 16 bits.
+    pub const fn is_half(self) -> bool {
+        matches!(self, DType::F16 | DType::Bf16)
+    }
+
+    /// The name used in messages and files: `f32`, `f16`, `bf16`, `i32`, `u32`.
     pub const fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
             DType::F16 => "f16",
+            DType::Bf16 => "bf16",
             DType::I32 => "i32",
             DType::U32 => "u32",
         }

@@ -5,7 +5,7 @@ use crate::orthogonal::orthonormalize;
 use crate::quantile::{normal, truncation};
 use crate::random::Philox;
 use crate::{DType, Elements, Initializer, Shape, TensorData, Variable};
-use half::f16;
+use half::{bf16, f16};
 use thiserror::Error;
 
 crate::debug_as_display!(InitializeError);
@@ -142,6 +142,10 @@ fn constant_bits(value: f64, dtype: DType) -> Option<u32> {
             let narrow = half::f16::from_f64(value);
             (narrow.is_finite() || !value.is_finite()).then_some(narrow.to_bits().into())
         }
+        DType::Bf16 => {
+            let narrow = bf16::from_f64(value);
+            (narrow.is_finite() || !value.is_finite()).then_some(narrow.to_bits().into())
+        }
         DType::I32 => (whole && (-2147483648.0..=2147483647.0).contains(&value))
             .then_some((value as i32).cast_unsigned()),
         DType::U32 => (whole && (0.0..=4294967295.0).contains(&value)).then_some(value as u32),
@@ -154,7 +158,7 @@ fn constant_bits(value: f64, dtype: DType) -> Option<u32> {
 pub enum Recipe {
     /// The same bits in every element.
     Fill {
-        /// The bits; those of an `f16` are in the lower half.
+        /// The bits; those of an `f16` or `bf16` are in the lower half.
         bits: u32,
     },
     /// The given bits on the diagonal of a matrix, zero elsewhere.
@@ -367,6 +371,7 @@ fn from_bits(shape: &Shape, dtype: DType, bits: impl Fn(usize) -> u32) -> Tensor
     let elements = match dtype {
         DType::F32 => Elements::F32(bits.map(f32::from_bits).collect()),
         DType::F16 => Elements::F16(bits.map(|b| f16::from_bits(b as u16)).collect()),
+        DType::Bf16 => Elements::Bf16(bits.map(|b| bf16::from_bits(b as u16)).collect()),
         DType::I32 => Elements::I32(bits.map(u32::cast_signed).collect()),
         DType::U32 => Elements::U32(bits.collect()),
     };
@@ -377,6 +382,7 @@ fn from_bits(shape: &Shape, dtype: DType, bits: impl Fn(usize) -> u32) -> Tensor
 fn narrow(shape: &Shape, dtype: DType, values: impl Iterator<Item = f32>) -> TensorData {
     let elements = match dtype {
         DType::F16 => Elements::F16(values.map(f16::from_f32).collect()),
+        DType::Bf16 => Elements::Bf16(values.map(bf16::from_f32).collect()),
         _ => Elements::F32(values.collect()),
     };
     TensorData::new(shape, elements).expect("one element was made for each of the shape")

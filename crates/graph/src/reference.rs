@@ -275,5 +275,9 @@ pub fn to_tensor_data(value: &Value, dtype: DType) -> Option<TensorData> {
             let halves = elements.map(|&x| half::f16::from_f64(x)).collect::<Vec<_>>();
             TensorData::new(&value.shape, halves)
         }
+        DType::Bf16 => {
+            let halves = elements.map(|&x| half::bf16::from_f64(x)).collect::<Vec<_>>();
+            TensorData::new(&value.shape, halves)
+        }
     }
 }

@@ -152,7 +152,12 @@ fn plain_recipes_are_exact() {
     assert_eq!(values([2], Initializer::Values(vec![1.5, -2.0])), [1.5, -2.0]);
     assert_eq!(values([2], Initializer::Uniform { low: 3.0, high: 3.0 }), [3.0; 2]);
     assert_eq!(values([2], Initializer::Normal { mean: 3.0, stddev: 0.0 }), [3.0; 2]);
-    for (dtype, constant) in [(DType::I32, -7.0), (DType::U32, 4294967295.0), (DType::F16, 0.5)] {
+    for (dtype, constant) in [
+        (DType::I32, -7.0),
+        (DType::U32, 4294967295.0),
+        (DType::F16, 0.5),
+        (DType::Bf16, -2f64.powi(127)),
+    ] {
         let mut v = variable([2], Initializer::Constant(constant));
         v.dtype = dtype;
         assert_eq!(initial_value(&v, 0).unwrap().to_f64(), [constant; 2]);
@@ -223,9 +228,13 @@ fn what_does_not_fit_is_an_error_that_says_so() {
     assert!(matches!(error(&[2], DType::F32, orthogonal), E::NotMatrix { .. }));
     let integer = error(&[2], DType::I32, Initializer::GlorotUniform);
     assert!(matches!(integer, E::NeedsFloat { .. }));
-    for (dtype, value) in
-        [(DType::I32, 0.5), (DType::U32, -1.0), (DType::F32, 1e39), (DType::F16, 1e5)]
-    {
+    for (dtype, value) in [
+        (DType::I32, 0.5),
+        (DType::U32, -1.0),
+        (DType::F32, 1e39),
+        (DType::F16, 1e5),
+        (DType::Bf16, 3.4e38),
+    ] {
         let error = error(&[1], dtype, Initializer::Constant(value));
         assert!(matches!(error, E::NotRepresentable { .. }), "{error}");
     }

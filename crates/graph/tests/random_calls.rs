@@ -40,7 +40,7 @@ fn call() -> impl Strategy<Value = Call> {
         .prop_map(|(what, on, numbers, more, real)| Call { what, on, numbers, more, real })
 }
 
-const DTYPES: [DType; 4] = [DType::F32, DType::I32, DType::U32, DType::F16];
+const DTYPES: [DType; 5] = [DType::F32, DType::I32, DType::U32, DType::F16, DType::Bf16];
 
 fn make<'g>(
     graph: &'g Graph,
@@ -56,7 +56,7 @@ fn make<'g>(
     let (numbers, more, real) = (&call.numbers[..], &call.more[..], call.real);
     let first = numbers.first().copied().unwrap_or(0);
     let second = more.first().copied().unwrap_or(1);
-    let dtype = DTYPES[call.on[2] % 4];
+    let dtype = DTYPES[call.on[2] % DTYPES.len()];
     let name = ["a", "b", "c/d", "", "e:0", "global_step", "f"][call.on[1] % 7];
     Some(match call.what {
         0 => graph.placeholder(name, numbers, dtype),

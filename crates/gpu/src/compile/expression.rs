@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use warmstart_graph::ops::{Binary, Unary};
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Op, Shape};
+use warmstart_shaders as shaders;
 
 /// What a kernel reads and writes, each with its name in the shader; the position is the binding.
 #[derive(Default)]
@@ -62,7 +63,7 @@ impl Bindings {
 /// The WGSL type that elements of a dtype have in arithmetic.
 pub(crate) fn scalar_type(dtype: DType) -> &'static str {
     match dtype {
-        DType::F32 | DType::F16 => "f32",
+        DType::F32 | DType::F16 | DType::Bf16 => "f32",
         DType::I32 => "i32",
         DType::U32 => "u32",
     }
@@ -71,7 +72,7 @@ pub(crate) fn scalar_type(dtype: DType) -> &'static str {
 /// The WGSL type that a buffer of a dtype is an array of.
 pub(crate) fn stored_type(dtype: DType) -> &'static str {
     match dtype {
-        DType::F16 => "u32",
+        DType::F16 | DType::Bf16 => "u32",
         other => scalar_type(other),
     }
 }
@@ -239,6 +240,7 @@ impl<'a> Function<'a> {
         let buffer = self.bindings.read(place, stored_type(node.dtype));
         match node.dtype {
             DType::F16 => format!("unpack2x16float({buffer}[{at} / 2u])[{at} % 2u]"),
+            DType::Bf16 => shaders::bfloat(&buffer, &at),
             _ => format!("{buffer}[{at}]"),
         }
     }
@@ -411,7 +413,7 @@ pub(crate) fn literal(dtype: DType, value: f64) -> String {
         DType::I32 if value <= f64::from(i32::MIN) => "bitcast<i32>(0x80000000u)".to_owned(),
         DType::I32 => format!("i32({value:.0})"),
         DType::U32 => format!("{value:.0}u"),
-        DType::F32 | DType::F16 => {
+        DType::F32 | DType::F16 | DType::Bf16 => {
             let value = value as f32;
             if value.is_normal() || value.to_bits() == 0 {
                 format!("f32({value:e})")

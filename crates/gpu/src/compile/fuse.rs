@@ -46,10 +46,10 @@ pub(crate) fn is_view(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastTo(_) | Op::Slice { .. })
 }
 
-/// Whether it is what is stored as `f16`, as `f32`: loading does that.
+/// Whether it is what is stored in 16 bits, as `f32`: loading does that.
 fn widens(live: &Live, id: usize) -> bool {
     let node = live.node(id);
-    node.op == Op::Cast(DType::F32) && live.node(node.inputs[0].0).dtype == DType::F16
+    node.op == Op::Cast(DType::F32) && live.node(node.inputs[0].0).dtype.is_half()
 }
 
 /// Whether it is computed wherever it is read, since that costs nothing.
@@ -83,7 +83,7 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
 }
 
 /// The operand of a product as it lies in memory: the node that holds it, and whether the matrices
-/// there are transposed. `f16` are held as they are.
+/// there are transposed. Floats of 16 bits are held as they are.
 pub(crate) fn operand(live: &Live, id: usize) -> (usize, warmstart_graph::Shape, bool) {
     let mut transposed = false;
     let mut id = narrow(live, id);
@@ -108,7 +108,7 @@ pub(crate) fn operand(live: &Live, id: usize) -> (usize, warmstart_graph::Shape,
     (if held { base } else { id }, layout, transposed)
 }
 
-/// What is stored as `f16` instead of what it is as `f32`.
+/// What is stored in 16 bits instead of what it is as `f32`.
 fn narrow(live: &Live, id: usize) -> usize {
     if widens(live, id) { live.node(id).inputs[0].0 } else { id }
 }
@@ -122,7 +122,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     }
     for id in 0..count {
         // Inside a reader's kernel it would not be rounded.
-        forced[id] |= live.node(id).op == Op::Cast(DType::F16);
+        forced[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
         for (at, input) in live.inputs(id).enumerate() {
             let op = &live.node(id).op;
             if is_map(op) || live.is_leaf(id) {

@@ -41,6 +41,7 @@ impl Operand {
         match self.dtype {
             DType::F16 if target.has_f16 => Elements::F16,
             DType::F16 => Elements::F16Words,
+            DType::Bf16 => Elements::Bf16Words,
             _ => Elements::F32,
         }
     }
@@ -50,6 +51,7 @@ impl Operand {
         match self.dtype {
             _ if !self.has_pairs() => self.elements(target),
             DType::F16 => Elements::F16Pairs,
+            DType::Bf16 => Elements::Bf16Pairs,
             _ if target.has_int64 => Elements::F32Pairs,
             _ => Elements::F32,
         }

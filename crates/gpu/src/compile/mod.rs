@@ -191,8 +191,9 @@ pub(crate) fn compile(
     let live = simplify::simplify(def, fetches, updates);
     for (id, fetch) in live.fetches.iter().zip(fetches) {
         let node = live.node(*id);
-        if node.dtype == DType::F16 {
-            return Err(CompileError::FetchF16 { location: def.node(*fetch).location.clone() });
+        if node.dtype.is_half() {
+            let location = def.node(*fetch).location.clone();
+            return Err(CompileError::FetchHalf { location, dtype: node.dtype });
         }
     }
     // A kernel that would read more buffers than the device allows is cut in two, until all fit.

@@ -139,7 +139,7 @@ impl Live {
             Op::StopGradient | Op::Reshape(_) | Op::BroadcastTo(_) => same(input(0)),
             Op::Transpose(permutation) if permutation.is_sorted() => same(input(0)),
             // What was rounded already.
-            Op::Cast(DType::F16) if self.nodes[input(0)].op == Op::Cast(DType::F32) => {
+            Op::Cast(to) if to.is_half() && self.nodes[input(0)].op == Op::Cast(DType::F32) => {
                 same(self.nodes[input(0)].inputs[0].0)
             }
             Op::Slice { .. } | Op::Pad { .. } => same(input(0)),
@@ -162,8 +162,8 @@ impl Live {
     /// The value of a function of constants, computed in `f64` and rounded once.
     fn folded(&self, node: &Node) -> Option<TensorData> {
         let foldable = matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast(_));
-        // What is stored as f16 is not written into code.
-        if !foldable || node.dtype == DType::F16 {
+        // What is stored in 16 bits is not written into code.
+        if !foldable || node.dtype.is_half() {
             return None;
         }
         let scalar = Shape::scalar();
@@ -179,7 +179,7 @@ impl Live {
         let dtypes: Vec<DType> = node.inputs.iter().map(|id| self.nodes[id.0].dtype).collect();
         let value = node.op.evaluate(&inputs, &dtypes, &scalar)?.elements[0];
         Some(match node.dtype {
-            DType::F32 | DType::F16 => TensorData::from(value as f32),
+            DType::F32 | DType::F16 | DType::Bf16 => TensorData::from(value as f32),
             DType::I32 => TensorData::from(value as i32),
             DType::U32 => TensorData::from(value as u32),
         })

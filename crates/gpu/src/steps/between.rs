@@ -204,7 +204,7 @@ impl Source {
         let quads = width.is_multiple_of(4);
         let (count, wide) = if quads { (elements / 4, width / 4) } else { (elements, width) };
         match column.stored {
-            Stored::Elements(DType::F16) => {
+            Stored::Elements(DType::F16 | DType::Bf16) => {
                 self.declare(&from, "u32", true, false);
                 self.declare(&to, "u32", false, false);
                 let row = row(width);

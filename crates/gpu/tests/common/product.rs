@@ -2,7 +2,7 @@
 #![allow(dead_code)] // Each test binary uses its own part.
 
 use crate::cases::Random;
-use half::f16;
+use half::{bf16, f16};
 use warmstart_gpu::Gpu;
 use warmstart_shaders::{self as shaders, Elements};
 
@@ -165,13 +165,17 @@ pub fn run_kernel(
     let guard = vec![-7.0f32; 64];
     let result = [&vec![f32::NAN; batch * m * n][..], &guard].concat();
     let sums = [&vec![f32::NAN; n][..], &guard].concat();
-    let [a, b] = [(a, operands[0]), (b, operands[1])].map(|(values, elements)| match elements {
-        Elements::F32 | Elements::F32Pairs => bytemuck::cast_slice(values).to_vec(),
+    let [a, b] = [(a, operands[0]), (b, operands[1])].map(|(values, elements)| {
+        let round: fn(f32) -> u16 = match elements {
+            Elements::F32 | Elements::F32Pairs => return bytemuck::cast_slice(values).to_vec(),
+            Elements::F16 | Elements::F16Words | Elements::F16Pairs => {
+                |x| f16::from_f32(x).to_bits()
+            }
+            Elements::Bf16Words | Elements::Bf16Pairs => |x| bf16::from_f32(x).to_bits(),
+        };
+        let halves: Vec<u16> = values.iter().map(|&x| round(x)).collect();
         // Padded to a word.
-        Elements::F16 | Elements::F16Words | Elements::F16Pairs => {
-            let halves: Vec<u16> = values.iter().map(|&x| f16::from_f32(x).to_bits()).collect();
-            [bytemuck::cast_slice(&halves), &[0xff; 2][..(values.len() % 2) * 2]].concat()
-        }
+        [bytemuck::cast_slice(&halves), &[0xff; 2][..(values.len() % 2) * 2]].concat()
     });
     let [result, bias, sums] = [&result[..], bias, &sums].map(bytemuck::cast_slice);
     let buffers = [&a[..], &b[..], result, bias, sums].map(|bytes: &[u8]| {

@@ -50,7 +50,7 @@ impl Binary {
             || matches!(a.dtype, DType::I32 | DType::U32)
                 && !matches!(self, Binary::Div | Binary::Pow);
         if !arithmetic {
-            let expected = if a.dtype == DType::F16 { "f32" } else { "f32 operands" };
+            let expected = if a.dtype.is_half() { "f32" } else { "f32 operands" };
             return Err(Problem::DType { expected: expected.to_owned(), found: a.dtype });
         }
         if a.dtype != b.dtype {
@@ -165,20 +165,21 @@ pub(super) fn select_gradient<'g>(
 }
 
 pub(super) fn infer_cast(to: DType, x: &Node) -> Result<(Shape, DType), Problem> {
-    if to == DType::F16 {
+    if to.is_half() {
         needs_f32(x)?;
     }
     Ok((x.shape.clone(), to))
 }
 
-/// Conversion as WGSL has it: to `f16` to the nearest, ties to even; floats to integers towards zero,
+/// Conversion as WGSL has it: to `f16` and `bf16` to the nearest, ties to even; floats to integers towards zero,
 /// and to the nearest representable if out of range; between integers the bits stay.
 pub(super) fn cast(from: DType, to: DType, x: f64) -> f64 {
     match (from, to) {
         (_, DType::F32) => x,
         (_, DType::F16) => half::f16::from_f32(x as f32).to_f64(),
-        (DType::F32 | DType::F16, DType::I32) => f64::from(x as i32),
-        (DType::F32 | DType::F16, DType::U32) => f64::from(x as u32),
+        (_, DType::Bf16) => half::bf16::from_f32(x as f32).to_f64(),
+        (DType::F32 | DType::F16 | DType::Bf16, DType::I32) => f64::from(x as i32),
+        (DType::F32 | DType::F16 | DType::Bf16, DType::U32) => f64::from(x as u32),
         (DType::I32 | DType::U32, DType::I32) => f64::from(x as i64 as i32),
         (DType::I32 | DType::U32, DType::U32) => f64::from(x as i64 as u32),
     }
@@ -238,8 +239,8 @@ impl<'g> Tensor<'g> {
     }
 
     /// The same numbers in another dtype: floats to integers go towards zero; between `i32` and
-    /// `u32` the bits stay, so that −1 becomes 4294967295. From `f32` to `f16`, to the nearest; what
-    /// is `f16` is only stored so, and goes back to `f32` before anything but a product is computed
+    /// `u32` the bits stay, so that −1 becomes 4294967295. From `f32` to `f16` or
+    /// `bf16`, to the nearest; what is either is only stored so, and goes back to `f32` before anything but a product is computed
     /// with it, which costs nothing.
     #[track_caller]
     #[must_use]

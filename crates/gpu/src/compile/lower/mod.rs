@@ -141,7 +141,7 @@ impl Kernel {
 /// The kernel of one expression for each element, and how many invocations it needs.
 fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     let parts = [shaders::FUNCTIONS, shaders::HALF, shaders::ELEMENTWISE];
-    if dtype != DType::F16 {
+    if !dtype.is_half() {
         let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
         kernel.constants.push(("ELEMENTS", elements as f64));
         return (kernel, elements as u64);
@@ -150,10 +150,11 @@ fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     let mut kernel = Kernel::new("elementwise", &parts);
     let words = elements.div_ceil(2);
     kernel.constants.push(("ELEMENTS", words as f64));
+    let round = if dtype == DType::F16 { "half_of_float" } else { "bfloat_of_float" };
     let write = format!(
-        "fn write(i: u32) {{\n    var word = half_of_float(bitcast<u32>(value(2u * i)));\n    \
+        "fn write(i: u32) {{\n    var word = {round}(bitcast<u32>(value(2u * i)));\n    \
             if (2u * i + 1u < {elements}u) {{\n        \
-            word |= half_of_float(bitcast<u32>(value(2u * i + 1u))) << 16u;\n    }}\n    \
+            word |= {round}(bitcast<u32>(value(2u * i + 1u))) << 16u;\n    }}\n    \
             result[i] = word;\n}}\n"
     );
     kernel.sections.push(("write", write));
