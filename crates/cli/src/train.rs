@@ -191,7 +191,7 @@ impl Job {
             }
             _ => {}
         }
-        let train = session.compile(&graph, &[network.loss], &[network.update]);
+        let train = memory::compile(&mut session, &self.settings, &graph, &network);
         let train = train.map_err(|error| {
             memory::refused(error, &self.source, &self.settings, &optimizer, &self.shape, &session)
         })?;

@@ -63,6 +63,7 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
         ("batch", training.batch.map(|batch| batch as u64)),
         ("log_every", Some(training.log_every)),
         ("validate_every", training.validate_every),
+        ("memory_limit", training.memory_limit),
     ] {
         if value == Some(0) {
             return wrong(&["training", key], "give at least 1");

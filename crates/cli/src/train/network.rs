@@ -5,7 +5,9 @@ use super::settings::{
     Activation, Loss, OptimizerName, OptimizerSettings, ScheduleKind, ScheduleSettings, Settings,
     WeightInitializer,
 };
-use warmstart::graph::{DType, Graph, Initializer, Optimizer, Schedule, Scope, Tensor, Update};
+use warmstart::graph::{
+    DType, Graph, Initializer, LossScaling, Optimizer, Schedule, Scope, Tensor, Update,
+};
 
 /// Rows that the model is given at once when it is not trained.
 const ROWS_AT_ONCE: usize = 256;
@@ -51,12 +53,12 @@ impl<'g> Network<'g> {
         graph.set_seed(settings.seed);
         let builder = Builder { graph, settings, shape };
         let input = graph.placeholder(BATCH_INPUT, [shape.batch, shape.inputs], DType::F32);
-        let trained = builder.layers(input, settings.model.dropout);
+        let trained = builder.layers(input, true);
         let loss = builder.loss(trained);
         let update = optimizer.minimize(loss).update;
 
         let input = graph.placeholder("input", [ROWS_AT_ONCE, shape.inputs], DType::F32);
-        let output = builder.layers(input, 0.0);
+        let output = builder.layers(input, false);
         let output = match &shape.target_scale {
             None => {
                 output.softmax().named(PROBABILITIES);
@@ -92,18 +94,42 @@ impl<'g> Builder<'g, '_> {
         (variable("offset", &scale.offset), variable("scale", &scale.scale))
     }
 
-    fn layers(&self, input: Tensor<'g>, dropout: f32) -> Tensor<'g> {
+    /// To train, or to predict: then nothing is dropped, and all is `f32`.
+    fn layers(&self, input: Tensor<'g>, trains: bool) -> Tensor<'g> {
         let model = &self.settings.model;
+        let dropout = if trains { model.dropout } else { 0.0 };
         let (offset, scale) = self.scaling("input", &self.shape.scale);
         let mut hidden = (input - offset) / scale;
         for (at, &units) in model.hidden.iter().enumerate() {
             let name = format!("fc{}", at + 1);
-            hidden = activate(self.linear(&name, hidden, units), model.activation);
-            if dropout > 0.0 {
-                hidden = hidden.dropout(&name, dropout);
-            }
+            let layer = || {
+                let hidden = activate(self.linear(&name, hidden, units), model.activation);
+                if dropout > 0.0 { hidden.dropout(&name, dropout) } else { hidden }
+            };
+            hidden = if trains { self.hidden(layer) } else { layer() };
         }
-        self.linear(&format!("fc{}", model.hidden.len() + 1), hidden, self.shape.outputs)
+        let name = format!("fc{}", model.hidden.len() + 1);
+        let last = || self.linear(&name, hidden, self.shape.outputs);
+        if trains { self.computed(last) } else { last() }
+    }
+
+    /// A hidden layer of the part that trains.
+    fn hidden(&self, layer: impl FnOnce() -> Tensor<'g>) -> Tensor<'g> {
+        let (training, root) = (&self.settings.training, self.graph.root());
+        self.computed(|| match (training.keep_f16, training.recompute) {
+            (false, false) => layer(),
+            (true, false) => root.keep_f16(|_| layer()),
+            (false, true) => root.recompute(|_| layer()),
+            (true, true) => root.keep_f16(|scope| scope.recompute(|_| layer())),
+        })
+    }
+
+    /// Any layer of the part that trains.
+    fn computed(&self, layer: impl FnOnce() -> Tensor<'g>) -> Tensor<'g> {
+        match self.settings.training.compute_f16 {
+            true => self.graph.root().compute_f16(|_| layer()),
+            false => layer(),
+        }
     }
 
     fn linear(&self, name: &str, input: Tensor<'g>, units: usize) -> Tensor<'g> {
@@ -159,6 +185,7 @@ pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
         weight_decay,
         no_decay,
         clip_global_norm,
+        loss_scaling,
     } = &settings.optimizer;
     let rate = schedule(&settings.schedule, *learning_rate, steps);
     let mut optimizer = match name {
@@ -183,6 +210,9 @@ pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
     }
     if let Some(limit) = clip_global_norm {
         optimizer = optimizer.clip_global_norm(*limit);
+    }
+    if loss_scaling.unwrap_or(settings.training.compute_f16) {
+        optimizer = optimizer.loss_scaling(LossScaling::new());
     }
     let no_decay: Vec<&str> = no_decay.iter().map(String::as_str).collect();
     optimizer.no_decay(&no_decay)

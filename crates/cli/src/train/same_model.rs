@@ -136,6 +136,7 @@ mod tests {
         for trains in [
             "[model]\ndropout = 0.5\ninitializer = \"orthogonal\"\n",
             "[training]\nlabel_smoothing = 0.1\n",
+            "[training]\ncompute_f16 = true\nkeep_f16 = true\nrecompute = true\n",
             "[optimizer]\nname = \"sgd\"\nlearning_rate = 0.5\nclip_global_norm = 1.0\n",
             "[schedule]\nkind = \"cosine\"\n",
         ] {

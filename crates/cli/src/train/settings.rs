@@ -135,6 +135,11 @@ pub struct TrainingSettings {
     pub label_smoothing: f32,
     pub log_every: u64,
     pub validate_every: Option<u64>,
+    pub compute_f16: bool,
+    pub keep_f16: bool,
+    pub recompute: bool,
+    /// In MiB.
+    pub memory_limit: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -158,6 +163,8 @@ pub struct OptimizerSettings {
     pub weight_decay: Option<f32>,
     pub no_decay: Vec<String>,
     pub clip_global_norm: Option<f32>,
+    /// As `compute_f16` under [training], if not said.
+    pub loss_scaling: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -242,6 +249,10 @@ impl Default for TrainingSettings {
             label_smoothing: 0.0,
             log_every: 10,
             validate_every: None,
+            compute_f16: false,
+            keep_f16: false,
+            recompute: false,
+            memory_limit: None,
         }
     }
 }
@@ -258,6 +269,7 @@ impl Default for OptimizerSettings {
             weight_decay: None,
             no_decay: Vec::new(),
             clip_global_norm: None,
+            loss_scaling: None,
         }
     }
 }

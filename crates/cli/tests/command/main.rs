@@ -15,6 +15,7 @@ mod python;
 mod readme;
 mod train;
 mod train_again;
+mod train_precision;
 mod train_wrong;
 mod verify;
 

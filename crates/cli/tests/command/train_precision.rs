@@ -1,0 +1,92 @@
+//! Training with less memory: in `f16`, with layers computed again, and within a limit.
+
+use crate::train::{flowers, write};
+use crate::{Ran, json, warmstart};
+use std::path::Path;
+
+/// Trains on flowers for so many steps, in the directory of that name.
+fn train(at: &Path, name: &str, steps: u32, keys: &str) -> Ran {
+    let optimizer = match keys.contains("[optimizer]") {
+        true => "",
+        false => "[optimizer]\nlearning_rate = 0.01\n",
+    };
+    let text = format!(
+        "directory = \"{name}\"\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [16, 16]\n\
+         activation = \"silu\"\ndropout = 0.1\n[training]\nbatch = 16\nsteps = {steps}\n{keys}{optimizer}"
+    );
+    write(at, "run.toml", &text);
+    warmstart(at, &["train", "run.toml", "--quiet", "--json"])
+}
+
+#[test]
+fn less_memory_learns_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(300, 0));
+    let loss = |name: &str, keys: &str| {
+        let value = json(&train(at, name, 200, keys).with(0));
+        let metrics = &value["metrics"];
+        assert!(metrics["validation/accuracy"].as_f64().unwrap() >= 0.95, "{name}: {value}");
+        metrics["validation/loss"].as_f64().unwrap()
+    };
+    let plain = loss("plain", "");
+    let again = loss("again", "recompute = true\n");
+    assert!((again - plain).abs() < 1e-3, "{again} {plain}");
+    for (name, keys) in [
+        ("computed", "compute_f16 = true\n"),
+        ("kept", "keep_f16 = true\n"),
+        ("all", "compute_f16 = true\nkeep_f16 = true\nrecompute = true\n"),
+    ] {
+        let rounded = loss(name, keys);
+        assert!((rounded - plain).abs() < 0.05, "{name}: {rounded}, and {plain} in f32");
+        assert_ne!(rounded, plain, "{name}: nothing was rounded");
+    }
+}
+
+/// What training in `f16` keeps beside the weights is in the checkpoint, and a run goes on with it.
+#[test]
+fn loss_scaling_comes_with_f16_unless_said_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let scales = |name: &str, steps: u32, keys: &str| {
+        let value = json(&train(at, name, steps, keys).with(0));
+        assert_eq!(value["step"], steps);
+        let file = value["checkpoint"].as_str().unwrap();
+        warmstart(at, &["inspect", file, "--json"]).with(0).contains("loss_scale")
+    };
+    assert!(!scales("plain", 2, ""));
+    assert!(!scales("without", 2, "compute_f16 = true\n[optimizer]\nloss_scaling = false\n"));
+    for steps in [2, 4] {
+        assert!(scales("computed", steps, "compute_f16 = true\n"));
+    }
+}
+
+#[test]
+fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(3000, 0));
+    let run = |batch: u32, limit: u32| {
+        let text = format!(
+            "[data]\nfile = \"flowers.csv\"\nvalidation = 0\n[model]\nhidden = [256, 256]\n\
+             [training]\nsteps = 1\nmemory_limit = {limit}\nbatch = {batch}\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    let error = run(3000, 4).failed_late();
+    let part =
+        "`training.batch`: batches of 3000 rows do not fit: the plan and its variables take ";
+    assert!(error.contains(part) && error.contains("and may take 4194304"), "{error}");
+    let (_, help) = error.split_once("give at most ").unwrap();
+    let (largest, what) = help.split_once(", ").unwrap();
+    assert!(what.starts_with("the largest that fits `memory_limit`"), "{error}");
+    let largest: u32 = largest.parse().unwrap();
+    assert!((1..3000).contains(&largest), "{largest}");
+    run(largest + 1, 4).failed_late();
+    assert!(!at.join("runs").exists(), "nothing was begun");
+    run(largest, 4).with(0);
+    let error = run(10, 0).failed();
+    assert!(error.contains("`training.memory_limit`: give at least 1"), "{error}");
+}
