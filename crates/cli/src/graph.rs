@@ -6,8 +6,8 @@ use crate::error::Failure;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError, TensorEntry};
-use warmstart_graph::{Graph, GraphDef, Initializer, Role, Variable};
+use warmstart_checkpoint::{Checkpoint, CheckpointError};
+use warmstart_graph::{Graph, GraphDef, Variable};
 
 /// Print the graph that was saved in a checkpoint
 ///
@@ -108,17 +108,7 @@ impl Model {
     pub fn variables(&self) -> Result<Vec<Variable>, Failure> {
         match self {
             Model::Graph(graph) => Ok(graph.variables.clone()),
-            Model::Checkpoint(checkpoint) => match checkpoint.metadata().variables()? {
-                Some(variables) => Ok(variables),
-                None => Ok(checkpoint.tensors().iter().filter_map(variable_of).collect()),
-            },
+            Model::Checkpoint(checkpoint) => Ok(checkpoint.variables()?),
         }
     }
-}
-
-/// A tensor as a variable, if one can have its dtype.
-pub fn variable_of(tensor: &TensorEntry) -> Option<Variable> {
-    let dtype = tensor.dtype.variable()?;
-    let (name, shape) = (tensor.name.as_str(), tensor.shape.clone());
-    Some(Variable::new(name, shape, dtype, Initializer::Zeros, Role::Trainable))
 }
