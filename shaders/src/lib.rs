@@ -52,9 +52,13 @@ shaders! {
     MATMUL_NAIVE = "matmul_naive.wgsl";
     /// Matrix product with a tile of results in registers, for software adapters.
     MATMUL_REGISTER = "matmul_register.wgsl";
-    /// Matrix product whose lanes hand each other what they load, for software adapters with
+    /// Operands of products whose lanes hand each other what they load, for software adapters with
     /// subgroups of eight.
+    MATMUL_LANES = "matmul_lanes.wgsl";
+    /// Large matrix product. Needs [`MATMUL_LANES`].
     MATMUL_SUBGROUP = "matmul_subgroup.wgsl";
+    /// Small matrix product. Needs [`MATMUL_LANES`].
+    MATMUL_SMALL = "matmul_small.wgsl";
     /// Matrix product with tiles in workgroup memory, for GPUs.
     MATMUL_TILE = "matmul_tile.wgsl";
 }
@@ -76,17 +80,35 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("optimizer_scalars", &[FUNCTIONS, LOSS_SCALE, OPTIMIZER_SCALARS]),
     ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
     ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
-    ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_SUBGROUP]),
+    ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SUBGROUP]),
+    ("matmul_small", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SMALL]),
     ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
 ];
 
-/// The section of [`MATMUL_SUBGROUP`] that reads two neighbours of an operand, `a` or `b`, that is
+/// The section of [`MATMUL_LANES`] that reads two neighbours of an operand, `a` or `b`, that is
 /// bound as `array<u64>`.
 pub fn read_pair(operand: &str) -> String {
     format!(
         "fn {operand}_pair(i: u32) -> vec2<f32> {{\n    let pair = {operand}[i >> 1u];\n    \
             return bitcast<vec2<f32>>(vec2<u32>(u32(pair), u32(pair >> 32u)));\n}}\n"
     )
+}
+
+/// What the section `shape` of [`MATMUL`] reads from a buffer that is bound as `shape`, in this order:
+/// what else are constants. It is no uniform buffer, since software Vulkan compiles a kernel anew for
+/// each value that a uniform buffer has in the condition of a loop.
+pub const MATMUL_SHAPE: [&str; 9] =
+    ["M", "N", "K", "A_ROW", "A_COLUMN", "A_BATCH", "B_ROW", "B_COLUMN", "B_BATCH"];
+
+/// The section `shape` of [`MATMUL`] for a kernel that products of several shapes share.
+pub fn read_shape() -> String {
+    let mut declared = String::new();
+    let mut read = "\nfn read_shape() {\n".to_owned();
+    for (word, name) in MATMUL_SHAPE.iter().enumerate() {
+        declared.push_str(&format!("var<private> {name}: u32;\n"));
+        read.push_str(&format!("    {name} = shape[{word}];\n"));
+    }
+    declared + &read + "}\n"
 }
 
 /// Replaces the parts of a template that are named; the others keep their defaults.

@@ -21,6 +21,10 @@ struct Kernel {
     columns: usize,
     /// Whether it reads each operand as pairs of elements.
     pairs: [bool; 2],
+    /// Whether it is one of those whose lanes hand each other what they load.
+    lanes: bool,
+    /// Whether it reads the product's shape, rather than being compiled for it.
+    shared: bool,
     /// Its own constants.
     constants: &'static [(&'static str, f64)],
 }
@@ -121,7 +125,7 @@ fn run_kernel(
     product: &Product,
     [a, b, bias]: [&[f32]; 3],
 ) -> [Vec<f32>; 2] {
-    let Kernel { source, rows, columns, pairs, constants: own } = kernel;
+    let Kernel { source, rows, columns, pairs, lanes, shared, constants: own } = kernel;
     let [a_element, b_element] = pairs.map(|paired| if paired { "u64" } else { "f32" });
     let bindings = format!(
         "@group(0) @binding(0) var<storage, read> a: array<{a_element}>;\n\
@@ -130,8 +134,10 @@ fn run_kernel(
         @group(0) @binding(3) var<storage, read> bias: array<f32>;\n\
         @group(0) @binding(4) var<storage, read_write> sums: array<f32>;\n"
     );
-    let epilogue =
-        "fn epilogue(anchor: f32, i: u32) -> f32 {\n    return relu(anchor + bias[i % N]);\n}\n";
+    let shape_binding = "@group(0) @binding(5) var<storage, read> shape: array<u32>;\n";
+    let bindings = if shared { bindings + shape_binding } else { bindings };
+    let epilogue = "fn epilogue(anchor: f32, i: u32, row: u32, column: u32) -> f32 {\n    \
+        return relu(anchor + select(bias[column], bias[i % N], row % 2u == 0u));\n}\n";
     let store = "fn store_column_sum(column: u32, total: f32) {\n    sums[column] = total;\n}\n";
     let mut sections = vec![
         ("bindings", bindings),
@@ -142,11 +148,16 @@ fn run_kernel(
     for ((operand, section), _) in names.into_iter().zip(pairs).filter(|(_, paired)| *paired) {
         sections.push((section, shaders::read_pair(operand)));
     }
-    let source = shaders::fill(&[shaders::FUNCTIONS, shaders::MATMUL, source].concat(), &sections);
+    if shared {
+        sections.push(("shape", shaders::read_shape()));
+    }
+    let operands = if lanes { shaders::MATMUL_LANES } else { "" };
+    let parts = [shaders::FUNCTIONS, shaders::MATMUL, operands, source];
+    let source = shaders::fill(&parts.concat(), &sections);
     let Product { batch, m, n, k, .. } = *product;
     let [a_row, a_column, b_row, b_column] = product.strides();
     let b_batch = if product.shared_b { 0 } else { k * n };
-    let constants = [
+    let shape = [
         ("M", m),
         ("N", n),
         ("K", k),
@@ -156,17 +167,26 @@ fn run_kernel(
         ("B_ROW", b_row),
         ("B_COLUMN", b_column),
         ("B_BATCH", b_batch),
-        ("COLUMN_SUMS", usize::from(batch == 1)),
-    ]
-    .map(|(name, value)| (name, value as f64));
-    let constants = [&constants[..], own].concat();
+    ];
+    assert_eq!(shape.map(|(name, _)| name), shaders::MATMUL_SHAPE);
+    let mut constants = vec![("COLUMN_SUMS", f64::from(u8::from(batch == 1)))];
+    if !shared {
+        constants.extend(shape.map(|(name, value)| (name, value as f64)));
+    }
+    if lanes {
+        let known =
+            [("A_ALONG_K", a_column == 1), ("B_ALONG_N", b_column == 1), ("ODD", k % 2 == 1)];
+        constants.extend(known.map(|(name, known)| (name, f64::from(u8::from(known)))));
+    }
+    constants.extend(own);
+    let shape = shape.map(|(_, value)| f32::from_bits(value as u32));
     let pipeline = gpu.pipeline("a product", &source, &constants).unwrap();
     let (device, queue) = (gpu.device(), gpu.queue());
     // What lies behind the result must stay as it is.
     let guard = vec![-7.0f32; 64];
     let result = [&vec![f32::NAN; batch * m * n][..], &guard].concat();
     let sums = [&vec![f32::NAN; n][..], &guard].concat();
-    let buffers = [a, b, &result, bias, &sums].map(|elements| {
+    let buffers = [a, b, &result, bias, &sums, &shape].map(|elements| {
         let bytes: &[u8] = bytemuck::cast_slice(elements);
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_DST
@@ -184,6 +204,7 @@ fn run_kernel(
     let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
         .iter()
         .enumerate()
+        .take(if shared { 6 } else { 5 })
         .map(|(at, buffer)| wgpu::BindGroupEntry {
             binding: at as u32,
             resource: buffer.as_entire_binding(),
@@ -232,12 +253,13 @@ fn run_kernel(
 fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
     let gpu = common::gpu();
     let kernel = |source, rows, columns, constants| {
-        let pairs = [false, false];
-        Kernel { source, rows, columns, pairs, constants }
+        let (pairs, lanes, shared) = ([false, false], false, false);
+        Kernel { source, rows, columns, pairs, lanes, shared, constants }
     };
-    let subgroup = kernel(shaders::MATMUL_SUBGROUP, 32, 32, &[]);
-    let wide = kernel(shaders::MATMUL_SUBGROUP, 32, 64, &[("WIDE", 1.0)]);
-    let large = kernel(shaders::MATMUL_SUBGROUP, 64, 64, &[("TALL", 1.0), ("WIDE", 1.0)]);
+    let lanes = |kernel: Kernel| Kernel { lanes: true, ..kernel };
+    let few = lanes(kernel(shaders::MATMUL_SMALL, 32, 32, &[]));
+    let wide = lanes(kernel(shaders::MATMUL_SUBGROUP, 32, 64, &[]));
+    let large = lanes(kernel(shaders::MATMUL_SUBGROUP, 64, 64, &[("TALL", 1.0)]));
     let small = &[("ROWS", 32.0), ("COLUMNS", 32.0)];
     let tall = &[("ROWS", 128.0), ("COLUMNS", 64.0), ("HEIGHT", 8.0)];
     let has_subgroup = gpu.subgroup_size() == Some(8);
@@ -274,11 +296,20 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
         }
         // Its lanes are those of a subgroup.
         if has_subgroup && at < all_kernels {
-            kernels.push(("matmul_subgroup", subgroup));
+            kernels.push(("matmul_small", few));
         }
         let pairs = product.can_pair();
         if has_pairs && pairs != [false, false] {
-            kernels.push(("matmul_subgroup in pairs", Kernel { pairs, ..subgroup }));
+            // Half of it left out, where no more is asked for.
+            let constants: &[(&str, f64)] = match (product.m > 16, product.n > 16) {
+                (true, true) => &[],
+                (true, false) => &[("MANY_COLUMNS", 0.0)],
+                (false, true) => &[("MANY_ROWS", 0.0)],
+                (false, false) => &[("MANY_ROWS", 0.0), ("MANY_COLUMNS", 0.0)],
+            };
+            kernels.push(("matmul_small in pairs", Kernel { pairs, constants, ..few }));
+            let shared = true;
+            kernels.push(("matmul_small of any shape", Kernel { pairs, shared, ..few }));
         }
         // They are for large products, and take long to compile.
         if has_subgroup && at < 6 {
