@@ -8,6 +8,7 @@ use crate::metadata::{GRAPH, Metadata};
 use crate::options::RestoreOptions;
 use crate::plan::RestorePlan;
 use crate::safetensors::FormatError;
+use crate::slots::roles_by_name;
 use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
 use crate::tensorflow::BundleError;
@@ -15,7 +16,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use warmstart_gpu::Session;
-use warmstart_graph::{Graph, Variable};
+use warmstart_graph::{Graph, Initializer, Role, Variable};
 
 /// An open checkpoint. Its header is read and checked; its weights stay in the file until a
 /// [`RestorePlan`] moves them.
@@ -162,6 +163,41 @@ impl Checkpoint {
     /// The step at which it was saved, if it says so.
     pub fn step(&self) -> Option<u64> {
         self.file.metadata.step()
+    }
+
+    /// The variables whose values it holds. A checkpoint of another program declares none: its tensors
+    /// are taken for them, as far as variables can have their dtypes. What belongs to an optimizer is
+    /// told by its name there, each program's way, and the rest is taken for trained; initializers are
+    /// zeros.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Metadata`] if what it says about its variables is malformed.
+    ///
+    /// ```
+    /// # use warmstart_checkpoint::Checkpoint;
+    /// # use warmstart_graph::Role;
+    /// # let directory = tempfile::tempdir()?;
+    /// # let file = directory.path().join("model.safetensors");
+    /// # let header = r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w/Adam":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+    /// # std::fs::write(&file, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat())?;
+    /// let variables = Checkpoint::open(&file)?.variables()?;
+    /// assert_eq!(variables[0].role, Role::Trainable);
+    /// assert!(matches!(&variables[1].role, Role::Slot { slot, .. } if slot == "m"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn variables(&self) -> Result<Vec<Variable>, CheckpointError> {
+        if let Some(variables) = self.metadata().variables()? {
+            return Ok(variables);
+        }
+        let tensors = self.tensors();
+        let roles = roles_by_name(tensors.iter().map(|t| (t.name.as_str(), &t.shape)));
+        let variable = |(tensor, role): (&TensorEntry, Option<Role>)| {
+            let dtype = tensor.dtype.variable()?;
+            let role = role.unwrap_or(Role::Trainable);
+            let shape = tensor.shape.clone();
+            Some(Variable::new(tensor.name.as_str(), shape, dtype, Initializer::Zeros, role))
+        };
+        Ok(tensors.iter().zip(roles).filter_map(variable).collect())
     }
 
     /// The graph that was saved with the weights: the model can be compiled and run from the

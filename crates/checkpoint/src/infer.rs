@@ -157,6 +157,8 @@ fn lacks(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod program_tests;
+#[cfg(test)]
 mod property_tests;
 #[cfg(test)]
 #[path = "infer_tests.rs"]

@@ -98,6 +98,7 @@ mod save;
 mod saver;
 mod sealed;
 mod slices;
+mod slots;
 mod storage;
 mod strides;
 mod summed;

@@ -6,12 +6,13 @@ use crate::infer::infer;
 use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
 use crate::report::{RestoreReport, Saved, VariableOutcome};
+use crate::slots::roles_by_name;
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use warmstart_graph::Variable;
+use warmstart_graph::{Role, Variable};
 
 /// A checkpoint matched with variables: what [`RestorePlan::restore`] will do. Prints as its
 /// [`RestoreReport`], whose methods it has.
@@ -84,9 +85,17 @@ impl fmt::Display for RestorePlan {
 /// What the checkpoint says about the variables it holds. Only a report speaks of it: a checkpoint
 /// whose description of its variables is malformed restores all the same.
 fn saved(file: &OpenFile) -> BTreeMap<String, Saved> {
-    let variables = file.metadata.variables().ok().flatten().unwrap_or_default();
-    let saved = |v: Variable| (v.name, Saved { initializer: v.initializer, role: v.role });
-    variables.into_iter().map(saved).collect()
+    if let Some(variables) = file.metadata.variables().ok().flatten() {
+        let saved =
+            |v: Variable| (v.name, Saved { initializer: Some(v.initializer), role: v.role });
+        return variables.into_iter().map(saved).collect();
+    }
+    let names = || file.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape));
+    let roles = names().zip(roles_by_name(names()));
+    let saved = |((name, _), role): ((&str, _), Option<Role>)| {
+        Some((name.to_owned(), Saved { initializer: None, role: role? }))
+    };
+    roles.filter_map(saved).collect()
 }
 
 #[cfg(test)]

@@ -38,10 +38,12 @@ pub struct RestoreReport {
     pub(crate) damaged: Vec<String>,
 }
 
-/// What a checkpoint of ours says about a tensor, beyond dtype and shape.
+/// What a checkpoint says about a tensor, beyond dtype and shape: ours in its metadata, those of
+/// other programs by its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
-    pub initializer: Initializer,
+    /// Only ours say it.
+    pub initializer: Option<Initializer>,
     pub role: Role,
 }
 

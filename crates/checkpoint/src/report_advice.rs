@@ -6,6 +6,7 @@ use crate::matching::Outcome;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_text::{counted, quoted};
 use crate::rules::{Rule, RuleUse};
+use crate::slots::{UNNAMED, canonical};
 use crate::tensor::FileDType;
 use crate::wording::{Allowance, Wording, rule_text};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +23,10 @@ impl RestoreReport {
             served.entry(tensor).or_default().push(&variable.name);
             let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
             output_suffix |= *tensor != variable.name && bare(tensor) == bare(&variable.name);
-            if let Some(saved) = self.saved.get(tensor)
-                && saved.initializer != variable.initializer
+            if let Some(saved) = self.saved.get(tensor).and_then(|saved| saved.initializer.as_ref())
+                && *saved != variable.initializer
             {
-                initializers.push((&variable.name, &variable.initializer, &saved.initializer));
+                initializers.push((&variable.name, &variable.initializer, saved));
             }
         }
         if output_suffix {
@@ -250,11 +251,21 @@ impl RestoreReport {
             ));
         }
         let both = words.allow(&[Allowance::Missing, Allowance::Unexpected])?;
+        let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
+            names.iter().map(|name| canonical(name, "").0).collect()
+        };
+        let trained = if kinds(&left) == kinds(&wanted) {
+            format!("has slots of {} under other names than this graph", join(left))
+        } else {
+            // PyTorch's do not say of which optimizer they are.
+            let left: BTreeSet<String> =
+                left.into_iter().filter(|name| canonical(name, "").0 != UNNAMED).collect();
+            let with = if left.is_empty() { "another optimizer".to_owned() } else { join(left) };
+            format!("was trained with {with}, and this graph trains with {}", join(wanted))
+        };
         Some(format!(
-            "the checkpoint was trained with {}, and this graph trains with {}: \
-             `{both}`{then} begin{s} with the restored weights and fresh slots",
-            join(left),
-            join(wanted)
+            "the checkpoint {trained}: `{both}`{then} begin{s} with the restored weights and fresh \
+             slots"
         ))
     }
 

@@ -11,7 +11,7 @@ use warmstart_checkpoint::{
     BundleError, Checkpoint, CheckpointError, FileDType, FileKind, Format, FormatError,
     RestoreOptions,
 };
-use warmstart_graph::DType;
+use warmstart_graph::{DType, Initializer, Role, Variable};
 
 fn tensorflow(name: &str) -> PathBuf {
     fixture("tensorflow").join(name)
@@ -331,4 +331,50 @@ fn files_beside_a_bundle_are_named() {
     let renamed = directory.path().join("renamed");
     fs::rename(directory.path().join("model.ckpt.index"), &renamed).unwrap();
     assert_eq!(refused(&renamed).0, FormatError::TensorFlow(BundleError::IndexName));
+}
+
+/// What a plan says of optimizers, which no file of TensorFlow or PyTorch says but by names.
+#[test]
+fn slots_of_other_programs_are_told_as_such() {
+    let model = |optimizer: &str, slots: &[&str]| {
+        let declared = |name: &str, shape: &[usize], role| {
+            Variable::new(name, shape, DType::F32, Initializer::Zeros, role)
+        };
+        let mut all = Vec::new();
+        for (owner, shape) in [("dense/kernel", &[4, 3][..]), ("dense/bias", &[3])] {
+            all.push(declared(owner, shape, Role::Trainable));
+            for slot in slots {
+                let role = Role::Slot {
+                    variable: Some(owner.to_owned()),
+                    optimizer: optimizer.to_owned(),
+                    slot: (*slot).to_owned(),
+                };
+                all.push(declared(&format!("{owner}/{optimizer}/{slot}"), shape, role));
+            }
+        }
+        all
+    };
+    let checkpoint = Checkpoint::open(tensorflow("tf1_adam")).unwrap();
+    let report = |variables: &[Variable], options| {
+        let report = checkpoint.plan_for(variables, &options).to_string();
+        report.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let sgd = report(&model("sgd", &["momentum"]), RestoreOptions::new());
+    for part in [
+        "sgd's slot momentum for 2 variables",
+        "Adam's own slots beta1_power, beta2_power",
+        "Adam's slots m, v for 2 variables",
+        "the checkpoint was trained with Adam, and this graph trains with sgd",
+    ] {
+        assert!(sgd.contains(part), "{part:?} is not in {sgd}");
+    }
+    let adam = report(&model("adam", &["m", "v"]), RestoreOptions::new());
+    let part = "has slots of Adam under other names than this graph";
+    assert!(adam.contains(part), "{adam}");
+    // With the rules that it suggests nothing is missing.
+    let rules = checkpoint.plan_for(&model("adam", &["m", "v"]), &RestoreOptions::new());
+    let [one] = rules.suggestions() else { panic!("{rules}") };
+    let options = one.rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
+    let plan = checkpoint.plan_for(&model("adam", &["m", "v"]), &options.allow_unexpected());
+    assert!(plan.closes() && plan.restored().count() == 6, "{plan}");
 }

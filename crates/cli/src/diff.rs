@@ -4,7 +4,6 @@ use crate::Answer;
 use crate::elements::Elements;
 use crate::error::Failure;
 use crate::flags::flag_of;
-use crate::graph::variable_of;
 use crate::latest::choice;
 use crate::plan::print_flags;
 use crate::rules::{self, RulesFile, toml_of};
@@ -146,10 +145,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let header = ["name", "elements", "of", "largest difference", "relative"];
     section(out, "of other values", &header, &[1, 2, 3, 4], rows)?;
     if !suggestions.is_empty() {
-        writeln!(
-            out,
-            "\nRules that make names of a those of b, for `plan`, `convert` and --rules:"
-        )?;
+        let casts = |one: &Suggestion| one.rules.iter().any(|rule| matches!(rule, Rule::Cast(_)));
+        let convert = match suggestions.iter().any(casts) {
+            false => "`plan`, `convert` and --rules",
+            true => "`plan` and --rules (`convert` has --dtype in place of casts)",
+        };
+        writeln!(out, "\nRules that make names of a those of b, for {convert}:")?;
         print_flags(out, &suggestions)?;
         for suggestion in &suggestions {
             print_file(out, suggestion)?;
@@ -238,7 +239,8 @@ fn check(uses: &[RuleUse]) -> Result<(), Failure> {
 
 /// Rules to add under which `a` could be restored into what `b` holds.
 fn inferred(a: &Checkpoint, b: &Checkpoint, rules: &[Rule]) -> Vec<Suggestion> {
-    let variables: Vec<_> = b.tensors().iter().filter_map(variable_of).collect();
+    // What only makes a suggestion is no reason to fail.
+    let variables = b.variables().unwrap_or_default();
     let options = rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
     a.plan_for(&variables, &options).suggestions().to_vec()
 }

@@ -9,8 +9,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError, Pair, Rule, TensorEntry};
-use warmstart_graph::{Graph, GraphDef, Initializer, Role, Variable};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, Pair, Rule};
+use warmstart_graph::{Graph, GraphDef, Variable};
 
 /// Print the graph that was saved in a checkpoint
 ///
@@ -111,10 +111,7 @@ impl Model {
     pub fn variables(&self) -> Result<Vec<Variable>, Failure> {
         match self {
             Model::Graph(graph) => Ok(graph.variables.clone()),
-            Model::Checkpoint(checkpoint) => match checkpoint.metadata().variables()? {
-                Some(variables) => Ok(variables),
-                None => Ok(checkpoint.tensors().iter().filter_map(variable_of).collect()),
-            },
+            Model::Checkpoint(checkpoint) => Ok(checkpoint.variables()?),
         }
     }
 }
@@ -153,11 +150,4 @@ impl Model {
         }
         Ok(strange)
     }
-}
-
-/// A tensor as a variable, if one can have its dtype.
-pub fn variable_of(tensor: &TensorEntry) -> Option<Variable> {
-    let dtype = tensor.dtype.variable()?;
-    let (name, shape) = (tensor.name.as_str(), tensor.shape.clone());
-    Some(Variable::new(name, shape, dtype, Initializer::Zeros, Role::Trainable))
 }

@@ -95,9 +95,14 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 
 /// Suggestions, to be pasted.
 pub fn print_flags(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<(), Failure> {
-    for suggestion in suggestions {
+    let ways = suggestions.len();
+    for (way, suggestion) in (1..).zip(suggestions) {
         let Suggestion { rules, restores, of, .. } = suggestion;
-        let what = format!("As flags, for {restores} of {}:", counted(*of, "variable"));
+        let which = match ways {
+            1 => String::new(),
+            _ => format!(" (way {way} of {ways}; nothing says which is meant)"),
+        };
+        let what = format!("As flags, for {restores} of {}{which}:", counted(*of, "variable"));
         let flags = flags_of(rules).join(" ");
         writeln!(out, "\n{}\n  {flags}", styled(HEADING, &what))?;
     }

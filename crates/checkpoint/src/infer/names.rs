@@ -259,6 +259,11 @@ pub(super) fn edits(from: &Name, to: &Name) -> (f64, Vec<Rule>) {
             next_i += usize::from(steps[at] != Step::New);
             next_j += usize::from(steps[at] != Step::Gone);
             at += 1;
+            let at_end = next_i == from.len() && next_j == to.len();
+            if at_end && next_i == i + 1 && next_j > j + 1 {
+                // `Adam_1` to `adam/v`, behind any name.
+                component(&mut rules, from.part(i), &to.text[to.parts[j].0..]);
+            }
             scope(&mut rules, from, next_i, to, next_j);
             pattern(&mut rules, from, i..next_i, to, j..next_j);
         }
@@ -303,16 +308,17 @@ fn scope(rules: &mut Vec<Rule>, from: &Name, i: usize, to: &Name, j: usize) {
 fn pattern(rules: &mut Vec<Rule>, from: &Name, i: Range<usize>, to: &Name, j: Range<usize>) {
     let at_end = i.end == from.len();
     let whole = at_end && i.start == 0;
-    if i.is_empty() || j.is_empty() || whole || at_end != (j.end == to.len()) {
+    if i.is_empty() || j.is_empty() || at_end != (j.end == to.len()) {
         return;
     }
     let old = &from.text[from.parts[i.start].0..from.prefix(i.end).len()];
     let new = &to.text[to.parts[j.start].0..to.prefix(j.end).len()];
     let numbers = digits(old);
-    if numbers != digits(new) || (numbers.is_empty() && i.len().min(j.len()) < 2) {
+    let short = i.len().min(j.len()) < 2;
+    if numbers != digits(new) || (numbers.is_empty() && (short || whole)) {
         return;
     }
-    let mut pattern = String::new();
+    let mut pattern = String::from(if whole { "^" } else { "" });
     for (run, number) in runs(old) {
         if number { pattern.push_str(NUMBER) } else { pattern.push_str(&regex::escape(run)) }
     }

@@ -350,7 +350,8 @@ impl<'a> Problem<'a> {
         )
     }
 
-    /// Whether a pair's names are alike, or nothing else has its shape.
+    /// Whether a pair's names are alike, or nothing else has its shape. A single number fits anything
+    /// and says nothing; nor does what would have to be cast.
     pub fn credible(&self, (item, target): (usize, usize)) -> bool {
         let (item, target) = (&self.items[item], &self.targets[target]);
         let items = self.items.iter().filter(|other| !other.used && other.class == item.class);
@@ -358,8 +359,13 @@ impl<'a> Problem<'a> {
             .targets
             .iter()
             .filter(|other| other.was == Was::Missing && other.class == target.class);
+        let tensor = &self.given.tensors[item.tensor];
+        let says = || {
+            tensor.shape.checked_elements().is_none_or(|elements| elements > 1)
+                && tensor.dtype.variable() == Some(self.given.variables[target.variable].dtype)
+        };
         name_likeness(&item.name, &target.name) >= ALIKE
-            || (items.count() == 1 && targets.count() == 1)
+            || (says() && items.count() == 1 && targets.count() == 1)
     }
 }
 

@@ -2,6 +2,7 @@
 //! slot.
 
 use crate::report::Saved;
+use crate::slots::{canonical, is_optimizer};
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
 use warmstart_graph::{Role, Variable};
@@ -29,10 +30,6 @@ const SLOTS: [&str; 19] = [
     "vhat",
 ];
 
-/// Parts of names under which optimizers keep theirs.
-const OPTIMIZERS: [&str; 10] =
-    ["adadelta", "adagrad", "adam", "adamw", "ftrl", "lamb", "lion", "optimizer", "rmsprop", "sgd"];
-
 /// What a value is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
@@ -47,7 +44,8 @@ impl Kind {
     pub fn of_role(role: &Role) -> Kind {
         match role {
             Role::Slot { variable, optimizer, slot } => {
-                Kind::Slot(optimizer.clone(), slot.clone(), variable.is_some())
+                let (optimizer, slot) = canonical(optimizer, slot);
+                Kind::Slot(optimizer, slot, variable.is_some())
             }
             _ => Kind::Weight,
         }
@@ -91,11 +89,7 @@ impl SlotNames {
         let mut parts = tensor.name.rsplit(['/', '.']);
         let last = parts.next().unwrap_or_default();
         let last = last.strip_suffix(":0").unwrap_or(last);
-        let above = parts.next().unwrap_or_default().to_ascii_lowercase();
-        if SLOTS.contains(&last) || OPTIMIZERS.contains(&above.as_str()) {
-            Kind::UnknownSlot
-        } else {
-            Kind::Weight
-        }
+        let above = parts.next().unwrap_or_default();
+        if SLOTS.contains(&last) || is_optimizer(above) { Kind::UnknownSlot } else { Kind::Weight }
     }
 }

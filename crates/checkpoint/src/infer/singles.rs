@@ -28,7 +28,10 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned) -> Vec<Vec<Rule>> 
     let mut open: Option<Vec<(usize, Rule)>> = None;
     for (variables, tensors) in groups {
         let (Some(first), Some(only)) = (variables.first(), tensors.first()) else { continue };
-        if variables.len() == 1 && tensors.len() == 1 {
+        // A single number fits anything, and its shape says nothing.
+        let shape = &trials.variables[first.0].shape;
+        let says = shape.checked_elements().is_none_or(|elements| elements > 1);
+        if variables.len() == 1 && tensors.len() == 1 && says {
             renames.push((first.0, rename(only, first)));
             continue;
         }

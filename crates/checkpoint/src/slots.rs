@@ -1,0 +1,320 @@
+//! Which tensors of other programs' checkpoints are optimizers' slots. Such checkpoints say it by
+//! names only, each program in its own way.
+
+use crate::rules::SEPARATORS;
+use std::collections::HashMap;
+use warmstart_graph::{Role, Shape};
+
+/// Parts of names under which programs keep what belongs to an optimizer.
+const OPTIMIZERS: [&str; 18] = [
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "amsgrad",
+    "ftrl",
+    "lamb",
+    "lion",
+    "nadam",
+    "opt_state",
+    "optim",
+    "optimizer",
+    "optimizer_state_dict",
+    "optimizer_states",
+    "rmsprop",
+    "sgd",
+];
+
+/// The optimizer of slots that do not say of which they are.
+pub(crate) const UNNAMED: &str = "optimizer";
+
+/// TensorFlow 1's slots, each a part behind its variable's name: with the optimizer, and what is in
+/// it (`get_slot_names` of `tf.compat.v1.train`'s optimizers).
+const TENSORFLOW_1: [(&str, &str, &str); 11] = [
+    ("Adadelta", "Adadelta", "accum"),
+    ("Adadelta_1", "Adadelta", "accum_update"),
+    ("Adagrad", "Adagrad", "accumulator"),
+    ("Adam", "Adam", "m"),
+    ("Adam_1", "Adam", "v"),
+    ("Adam_2", "Adam", "vhat"),
+    ("Ftrl", "Ftrl", "accum"),
+    ("Ftrl_1", "Ftrl", "linear"),
+    ("Momentum", "Momentum", "momentum"),
+    ("RMSProp", "RMSProp", "rms"),
+    ("RMSProp_1", "RMSProp", "momentum"),
+];
+
+/// What slots are called by Keras, TensorFlow 2 and optax. (PyTorch's stand behind a number.)
+const SLOTS: [&str; 18] = [
+    "accumulated_delta_var",
+    "accumulated_grad",
+    "accumulator",
+    "average_gradient",
+    "c",
+    "linear",
+    "m",
+    "momentum",
+    "mu",
+    "norm",
+    "nu",
+    "r",
+    "rms",
+    "trace",
+    "u",
+    "v",
+    "velocity",
+    "vhat",
+];
+
+/// A tensor of a checkpoint: its name and its shape.
+type Named<'a> = (&'a str, &'a Shape);
+
+/// The role of each tensor as far as names tell: that of a slot where the variable that it belongs to
+/// is in the same checkpoint too, or where PyTorch's way of numbering shows; state for an optimizer's
+/// own numbers. Everything else is nothing.
+pub(crate) fn roles_by_name<'a>(
+    tensors: impl Iterator<Item = Named<'a>> + Clone,
+) -> Vec<Option<Role>> {
+    let names = Names::of(tensors.clone());
+    let slots: Vec<Option<Role>> = tensors.clone().map(|(name, _)| names.slot(name)).collect();
+    let adam = slots
+        .iter()
+        .flatten()
+        .any(|role| matches!(role, Role::Slot { optimizer, .. } if optimizer == TENSORFLOW_1[3].1));
+    let own = |(role, (name, shape)): (Option<Role>, Named<'_>)| match bare(name) {
+        _ if role.is_some() || shape.rank() > 0 => role,
+        power @ ("beta1_power" | "beta2_power") if adam => Some(Role::Slot {
+            variable: None,
+            optimizer: "Adam".to_owned(),
+            slot: power.to_owned(),
+        }),
+        name => {
+            let scope = name.split(SEPARATORS).next().unwrap_or_default();
+            (is_optimizer(scope) && scope != name).then_some(Role::State)
+        }
+    };
+    slots.into_iter().zip(tensors).map(own).collect()
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_suffix(":0").unwrap_or(name)
+}
+
+/// Whether a part of a name says that what stands below it is an optimizer's.
+pub(crate) fn is_optimizer(part: &str) -> bool {
+    OPTIMIZERS.iter().any(|optimizer| optimizer.eq_ignore_ascii_case(word(part)))
+}
+
+/// Without a number: Keras calls a second one `adam_1`.
+fn word(part: &str) -> &str {
+    part.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_')
+}
+
+/// The names of a checkpoint, to look owners of slots up in.
+struct Names<'a> {
+    /// Each with whether it stands in an optimizer's scope.
+    all: HashMap<&'a str, bool>,
+    /// Keras 3 writes `sequential_fc1_kernel` for `sequential/fc1/kernel`. Nothing for two names that
+    /// look the same in this way.
+    flat: HashMap<String, Option<&'a str>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(tensors: impl Iterator<Item = Named<'a>>) -> Names<'a> {
+        let mut names = Names { all: HashMap::new(), flat: HashMap::new() };
+        for (name, _) in tensors {
+            let name = bare(name);
+            let scoped = name.split(SEPARATORS).next().is_some_and(is_optimizer);
+            names.all.insert(name, scoped);
+            if !scoped {
+                names
+                    .flat
+                    .entry(name.replace(SEPARATORS, "_"))
+                    .and_modify(|one| *one = None)
+                    .or_insert(Some(name));
+            }
+        }
+        names
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.all.get(name) == Some(&false)
+    }
+
+    fn slot(&self, name: &str) -> Option<Role> {
+        let name = bare(name);
+        self.behind_owner(name)
+            .or_else(|| self.before_owner(name))
+            .or_else(|| self.flattened(name))
+            .or_else(|| numbered(name))
+    }
+
+    /// `fc1/kernel/Adam_1` of TensorFlow 1; `fc1/kernel/optimizer/m` of TensorFlow 2; ours,
+    /// `fc1/kernel/adam/m`.
+    fn behind_owner(&self, name: &str) -> Option<Role> {
+        let (above, last) = name.rsplit_once(SEPARATORS)?;
+        if self.has(above) {
+            let known = TENSORFLOW_1.iter().find(|(part, ..)| *part == last);
+            return known.map(|(_, optimizer, slot)| role(above, optimizer, slot));
+        }
+        let (owner, optimizer) = above.rsplit_once(SEPARATORS)?;
+        (self.has(owner) && is_optimizer(optimizer)).then(|| role(owner, optimizer, last))
+    }
+
+    /// `Adam/m/fc1/kernel` of Keras 2, `opt_state/0/mu/fc1/kernel` of optax.
+    fn before_owner(&self, name: &str) -> Option<Role> {
+        let (optimizer, mut rest) = name.split_once(SEPARATORS)?;
+        if !is_optimizer(optimizer) {
+            return None;
+        }
+        while let Some((slot, owner)) = rest.split_once(SEPARATORS) {
+            if SLOTS.contains(&slot) && self.has(owner) {
+                return Some(role(owner, optimizer, slot));
+            }
+            rest = owner;
+        }
+        None
+    }
+
+    /// `adam/sequential_fc1_kernel_momentum` of Keras 3.
+    fn flattened(&self, name: &str) -> Option<Role> {
+        let (optimizer, flat) = name.rsplit_once(SEPARATORS)?;
+        if !is_optimizer(optimizer.rsplit(SEPARATORS).next()?) {
+            return None;
+        }
+        let (owner, slot) = SLOTS.iter().find_map(|slot| {
+            let owner = flat.strip_suffix(slot)?.strip_suffix('_')?;
+            Some(((*self.flat.get(owner)?)?, *slot))
+        })?;
+        Some(role(owner, optimizer, slot))
+    }
+}
+
+/// `optimizer.state.0.exp_avg` of PyTorch, which numbers variables in the order of its optimizer.
+fn numbered(name: &str) -> Option<Role> {
+    let (above, slot) = name.rsplit_once(SEPARATORS)?;
+    let (state, number) = above.rsplit_once(SEPARATORS)?;
+    let (optimizer, state) = state.rsplit_once(SEPARATORS).unwrap_or(("optimizer", state));
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (state == "state" && is_number).then(|| role(above, optimizer, slot))
+}
+
+fn role(variable: &str, optimizer: &str, slot: &str) -> Role {
+    Role::Slot {
+        variable: Some(variable.to_owned()),
+        optimizer: optimizer.to_owned(),
+        slot: slot.to_owned(),
+    }
+}
+
+/// What an optimizer's slot is, whatever it is called: programs have their own words for Adam's two
+/// averages.
+pub(crate) fn canonical(optimizer: &str, slot: &str) -> (String, String) {
+    let word = word(optimizer).to_ascii_lowercase();
+    let slot = slot.to_ascii_lowercase();
+    let averages = matches!(word.as_str(), "adam" | "adamw" | "adamax" | "nadam" | "lamb");
+    let slot = match slot.as_str() {
+        "momentum" if averages => "m",
+        "velocity" if averages => "v",
+        other => other,
+    };
+    let which = if word.starts_with("opt") { UNNAMED.to_owned() } else { word };
+    (which, slot.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each role as `owner optimizer slot`.
+    fn roles(names: &[&str]) -> Vec<Option<String>> {
+        let (scalar, vector) = (Shape::from([0; 0]), Shape::from([3]));
+        let scalars = ["iteration", "learning_rate", "power", "counter", "step"];
+        let shape = |name: &&str| match scalars.iter().any(|end| name.ends_with(end)) {
+            true => &scalar,
+            false => &vector,
+        };
+        roles_by_name(names.iter().map(|name| (*name, shape(name))))
+            .into_iter()
+            .map(|role| {
+                Some(match role? {
+                    Role::Slot { variable, optimizer, slot } => {
+                        format!("{} {optimizer} {slot}", variable.unwrap_or_default())
+                    }
+                    other => format!("{other:?}"),
+                })
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    fn check(names: &[(&str, &str)]) {
+        let (all, expected): (Vec<&str>, Vec<&str>) = names.iter().copied().unzip();
+        for ((name, expected), found) in all.iter().zip(expected).zip(roles(&all)) {
+            assert_eq!(found.as_deref().unwrap_or(""), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn of_each_program() {
+        check(&[
+            ("beta1_power", " Adam beta1_power"),
+            ("dense/kernel", ""),
+            ("dense/kernel/Adam", "dense/kernel Adam m"),
+            ("dense/kernel/Adam_1", "dense/kernel Adam v"),
+            ("global_step", ""),
+        ]);
+        check(&[
+            ("fc1/kernel:0", ""),
+            ("fc1/kernel/optimizer/m", "fc1/kernel optimizer m"),
+            ("Adam/m/fc1/kernel", "fc1/kernel Adam m"),
+            ("learning_rate", ""),
+        ]);
+        check(&[
+            ("save_counter", ""),
+            ("adam/iteration", "State"),
+            ("adam/learning_rate", "State"),
+            ("adam/sequential_fc1_kernel_momentum", "sequential/fc1/kernel adam momentum"),
+            ("adam/sequential_fc1_kernel_velocity", "sequential/fc1/kernel adam velocity"),
+            ("sequential/fc1/kernel", ""),
+        ]);
+        check(&[
+            ("model.fc1.weight", ""),
+            ("optimizer.state.0.exp_avg", "optimizer.state.0 optimizer exp_avg"),
+            ("optimizer.state.0.step", "optimizer.state.0 optimizer step"),
+            ("state.11.momentum_buffer", "state.11 optimizer momentum_buffer"),
+        ]);
+        check(&[
+            ("params/fc1/kernel", ""),
+            ("opt_state/0/mu/params/fc1/kernel", "params/fc1/kernel opt_state mu"),
+        ]);
+        check(&[("w", ""), ("w/adam/m", "w adam m")]);
+    }
+
+    #[test]
+    fn what_belongs_to_no_tensor_of_the_checkpoint_is_no_slot() {
+        check(&[
+            // No variable of this name; or two that would be written the same.
+            ("Adam/m/fc1/kernel", ""),
+            ("encoder/momentum", ""),
+            ("a/b_c", ""),
+            ("a_b/c", ""),
+            ("adam/a_b_c_momentum", ""),
+            ("fc/kernel", ""),
+            ("fc/kernel/beta1_power", ""),
+            ("counter", ""),
+            ("adam", ""),
+        ]);
+    }
+
+    #[test]
+    fn averages_are_the_same_by_any_name() {
+        assert_eq!(canonical("Adam", "m"), canonical("adam_1", "momentum"));
+        assert_eq!(canonical("adam", "v"), canonical("Adam", "velocity"));
+        assert_ne!(canonical("adam", "m"), canonical("adam", "v"));
+        assert_ne!(canonical("adam", "m"), canonical("adamw", "m"));
+        assert_ne!(canonical("SGD", "momentum"), canonical("sgd", "m"));
+    }
+}
