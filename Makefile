@@ -68,9 +68,9 @@ bench-peers: ## run the same work in warmstart, meganeura, burn and PyTorch; wri
 	cd benches/peers && for program in $(PEERS); do cargo build --release -p peers-$$program || exit; done
 	cd benches/peers && target/release/peers-runner $(ARGS)
 
-bench-peers-build: ## measure build time and size of each arm of bench-peers, from nothing (an hour)
+bench-peers-build: ## measure build time and size of each arm of bench-peers, or of ARGS="warmstart", from nothing
 	@scripts/set-up.sh
-	benches/peers/build-costs.sh
+	benches/peers/build-costs.sh $(ARGS)
 
 fmt: ## format all Rust files
 	@scripts/set-up.sh --lint

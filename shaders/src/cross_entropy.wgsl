@@ -52,14 +52,15 @@ fn main(
     let global_row = (group.x + group.y * groups.x) * ROWS + local.y;
     let row = min(global_row, TOTAL_ROWS - 1u);
     let start = row * WIDTH;
+    let width = rolled(WIDTH, groups.x);
     var own = from_bits(0xff800000u);
-    for (var k = local.x; k < WIDTH; k += LANES) {
+    for (var k = local.x; k < width; k += LANES) {
         own = larger(own, logits(start + k));
     }
     let largest = max_over_lanes(own, local.x, local.y);
     own = 0.0;
     var sum = 0.0;
-    for (var k = local.x; k < WIDTH; k += LANES) {
+    for (var k = local.x; k < width; k += LANES) {
         let x = logits(start + k);
         own += exp(x - largest);
         sum += x;
@@ -77,7 +78,7 @@ fn main(
     }
     if (GRADIENT) {
         let factor = upstream(row);
-        for (var k = local.x; k < WIDTH; k += LANES) {
+        for (var k = local.x; k < width; k += LANES) {
             let hit = select(0.0, 1.0 - SMOOTHING, i32(k) == label);
             let probability = exp(logits(start + k) - largest) / total;
             let anchor = (probability - hit - SMOOTHING / f32(WIDTH)) * factor;

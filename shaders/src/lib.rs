@@ -56,9 +56,13 @@ shaders! {
     MATMUL_NAIVE = "matmul_naive.wgsl";
     /// Matrix product with a tile of results in registers, for software adapters.
     MATMUL_REGISTER = "matmul_register.wgsl";
-    /// Matrix product whose lanes hand each other what they load, for software adapters with
+    /// Operands of products whose lanes hand each other what they load, for software adapters with
     /// subgroups of eight.
+    MATMUL_LANES = "matmul_lanes.wgsl";
+    /// Large matrix product. Needs [`MATMUL_LANES`].
     MATMUL_SUBGROUP = "matmul_subgroup.wgsl";
+    /// Small matrix product. Needs [`MATMUL_LANES`].
+    MATMUL_SMALL = "matmul_small.wgsl";
     /// Matrix product with tiles in workgroup memory, for GPUs.
     MATMUL_TILE = "matmul_tile.wgsl";
 }
@@ -80,9 +84,27 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("optimizer_scalars", &[FUNCTIONS, LOSS_SCALE, OPTIMIZER_SCALARS]),
     ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
     ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
-    ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_SUBGROUP]),
+    ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SUBGROUP]),
+    ("matmul_small", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SMALL]),
     ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
 ];
+
+/// What the section `shape` of [`MATMUL`] reads from a buffer that is bound as `shape`, in this order:
+/// what else are constants. It is no uniform buffer, since software Vulkan compiles a kernel anew for
+/// each value that a uniform buffer has in the condition of a loop.
+pub const MATMUL_SHAPE: [&str; 9] =
+    ["M", "N", "K", "A_ROW", "A_COLUMN", "A_BATCH", "B_ROW", "B_COLUMN", "B_BATCH"];
+
+/// The section `shape` of [`MATMUL`] for a kernel that products of several shapes share.
+pub fn read_shape() -> String {
+    let mut declared = String::new();
+    let mut read = "\nfn read_shape() {\n".to_owned();
+    for (word, name) in MATMUL_SHAPE.iter().enumerate() {
+        declared.push_str(&format!("var<private> {name}: u32;\n"));
+        read.push_str(&format!("    {name} = shape[{word}];\n"));
+    }
+    declared + &read + "}\n"
+}
 
 /// Replaces the parts of a template that are named; the others keep their defaults.
 ///
@@ -126,8 +148,11 @@ mod tests {
     fn every_product_is_valid_with_operands_of_all_kinds() {
         use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Pairs};
         for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
-            let in_pairs =
-                if *name == "matmul_subgroup" { &[F32Pairs, F16Pairs, Bf16Pairs][..] } else { &[] };
+            let in_pairs = if parts.contains(&MATMUL_LANES) {
+                &[F32Pairs, F16Pairs, Bf16Pairs][..]
+            } else {
+                &[]
+            };
             let kinds = [&[F32, F16, F16Words, Bf16Words], in_pairs].concat();
             for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
                 let bindings = format!(

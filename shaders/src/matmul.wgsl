@@ -1,6 +1,7 @@
 // What all products share: C = A B of M x K and K x N, batch by batch. Operands are read through
 // strides, so that transposition costs no copy.
 
+//{shape
 override M: u32 = 1u;
 override N: u32 = 1u;
 override K: u32 = 1u;
@@ -10,6 +11,11 @@ override A_BATCH: u32 = 0u;
 override B_ROW: u32 = 1u;
 override B_COLUMN: u32 = 1u;
 override B_BATCH: u32 = 0u;
+
+// Where products of several shapes share a kernel, it reads these first.
+fn read_shape() {
+}
+//}
 // Whether B, of one batch, is also added up over K: the gradient of a bias.
 override COLUMN_SUMS: bool = false;
 
@@ -37,7 +43,8 @@ fn b_element(i: u32) -> BNumber {
 //}
 
 //{epilogue
-fn epilogue(anchor: f32, i: u32) -> f32 {
+// What is stored at `i`, or at `row` and `column` of one matrix.
+fn epilogue(anchor: f32, i: u32, row: u32, column: u32) -> f32 {
     return anchor;
 }
 //}
@@ -51,6 +58,6 @@ fn store_column_sum(column: u32, total: f32) {
 fn store(batch: u32, row: u32, column: u32, total: f32) {
     if (row < M && column < N) {
         let i = (batch * M + row) * N + column;
-        result[i] = epilogue(total, i);
+        result[i] = epilogue(total, i, row, column);
     }
 }

@@ -1,31 +1,7 @@
-// C = A B on software adapters that run eight invocations as one vector. There a load costs about as
-// much as eighty multiplications, and workgroup memory no less: it is a loop over the lanes, each of
-// which writes its element into the vector in memory and waits for it to come back. So each lane loads
-// something else, two neighbours at a time, and hands it to the others, and the more results a
-// subgroup computes the better: 32 x 32, where each lane has four columns of 32 rows, or twice as many
-// rows or columns. That takes longer to compile, and so is for large products.
-//
-// Lanes hand each other what they have by `subgroupShuffle` with a constant index, which is one
-// instruction; `subgroupBroadcast` is a loop that looks for a lane that is active.
-//
-// Operands lie contiguous along one of their axes, and pairs are along that one: either along K, two
-// products of one result, or across it, one product for each of two rows or columns.
+// C = A B on software adapters with subgroups of eight, for large products: what counts is how few loads
+// there are. Each subgroup computes 32 x 64 results, each lane eight columns of 32 rows, or 64 x 64.
 
-//{a_pair
-fn a_pair(i: u32) -> vec2<f32> {
-    return vec2<f32>(vec2(a_element(i), a_element(i + 1u)));
-}
-//}
-
-//{b_pair
-fn b_pair(i: u32) -> vec2<f32> {
-    return vec2<f32>(vec2(b_element(i), b_element(i + 1u)));
-}
-//}
-
-// Whether a subgroup computes 64 columns.
-override WIDE: bool = false;
-// Whether it computes 64 rows.
+// Whether a subgroup computes 64 rows.
 override TALL: bool = false;
 
 // Four columns of each of eight rows, then four columns more.
@@ -39,83 +15,22 @@ struct Columns {
     right1: vec4<f32>,
 }
 
-// Sixteen rows or columns at two places along K: where it is k, one of a lane's two and the other,
-// then the same where it is k + 1.
-alias Sixteen = vec4<f32>;
-
-// A pair that begins at the last place along K has nothing in its second half.
-fn along(pair: vec2<f32>, k: u32) -> vec2<f32> {
-    return vec2<f32>(pair.x, select(pair.y, 0.0, (K % 2u == 1u) & (k + 1u == K)));
-}
-
-fn across(pair: vec2<f32>, k: u32) -> vec2<f32> {
-    return select(pair, vec2<f32>(), (K % 2u == 1u) & (k == K));
-}
-
-// Reads past the edge are of the last row or column: their results are not stored.
-fn a_sixteen(batch: u32, row: u32, lane: u32, k: u32) -> Sixteen {
-    let at = batch * A_BATCH;
-    if (A_COLUMN == 1u) {
-        let low = along(a_pair(at + min(row + lane, M - 1u) * A_ROW + k), k);
-        let high = along(a_pair(at + min(row + 8u + lane, M - 1u) * A_ROW + k), k);
-        return vec4<f32>(low.x, high.x, low.y, high.y);
-    }
-    let own = at + min(row + 2u * lane, M - 1u);
-    let first = a_pair(own + k * A_COLUMN);
-    let second = across(a_pair(own + (k + 1u) * A_COLUMN), k + 1u);
-    return vec4<f32>(first, second);
-}
-
-fn b_sixteen(batch: u32, column: u32, lane: u32, k: u32) -> Sixteen {
-    let at = batch * B_BATCH;
-    if (B_COLUMN == 1u) {
-        let own = at + min(column + 2u * lane, N - 1u);
-        let first = b_pair(own + k * B_ROW);
-        let second = across(b_pair(own + (k + 1u) * B_ROW), k + 1u);
-        return vec4<f32>(first, second);
-    }
-    let low = along(b_pair(at + min(column + lane, N - 1u) * B_COLUMN + k), k);
-    let high = along(b_pair(at + min(column + 8u + lane, N - 1u) * B_COLUMN + k), k);
-    return vec4<f32>(low.x, high.x, low.y, high.y);
-}
-
-// What the eight lanes have.
-fn spread(x: f32) -> mat2x4<f32> {
-    return mat2x4<f32>(
-        subgroupShuffle(x, 0u),
-        subgroupShuffle(x, 1u),
-        subgroupShuffle(x, 2u),
-        subgroupShuffle(x, 3u),
-        subgroupShuffle(x, 4u),
-        subgroupShuffle(x, 5u),
-        subgroupShuffle(x, 6u),
-        subgroupShuffle(x, 7u),
-    );
-}
-
 fn b_columns(batch: u32, column: u32, lane: u32, k: u32) -> Columns {
     let first = b_sixteen(batch, column, lane, k);
-    var second = vec4<f32>();
-    if (N > 16u) {
-        second = b_sixteen(batch, column + 16u, lane, k);
-    }
+    let second = b_sixteen(batch, column + 16u, lane, k);
     var columns = Columns();
     columns.left0 = vec4<f32>(first.xy, second.xy);
     columns.left1 = vec4<f32>(first.zw, second.zw);
-    if (WIDE) {
-        let third = b_sixteen(batch, column + 32u, lane, k);
-        let fourth = b_sixteen(batch, column + 48u, lane, k);
-        columns.right0 = vec4<f32>(third.xy, fourth.xy);
-        columns.right1 = vec4<f32>(third.zw, fourth.zw);
-    }
+    let third = b_sixteen(batch, column + 32u, lane, k);
+    let fourth = b_sixteen(batch, column + 48u, lane, k);
+    columns.right0 = vec4<f32>(third.xy, fourth.xy);
+    columns.right1 = vec4<f32>(third.zw, fourth.zw);
     return columns;
 }
 
 fn add_row(rows: ptr<function, Rows>, row: u32, first: f32, second: f32, y: Columns) {
     (*rows)[row] = ((*rows)[row] + first * y.left0) + second * y.left1;
-    if (WIDE) {
-        (*rows)[8u + row] = ((*rows)[8u + row] + first * y.right0) + second * y.right1;
-    }
+    (*rows)[8u + row] = ((*rows)[8u + row] + first * y.right0) + second * y.right1;
 }
 
 fn add(rows: ptr<function, Rows>, first: f32, second: f32, y: Columns) {
@@ -142,7 +57,7 @@ fn next_row(rows: Rows) -> Rows {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let batch = group.z;
     let row = group.y * select(32u, 64u, TALL);
-    let column = group.x * select(32u, 64u, WIDE);
+    let column = group.x * 64u;
     var rows0 = Rows();
     var rows1 = Rows();
     var rows2 = Rows();
@@ -158,11 +73,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         let first = a_sixteen(batch, row, lane, k);
         add(&rows0, first.x, first.z, y);
         add(&rows1, first.y, first.w, y);
-        if (M > 16u) {
-            let second = a_sixteen(batch, row + 16u, lane, k);
-            add(&rows2, second.x, second.z, y);
-            add(&rows3, second.y, second.w, y);
-        }
+        let second = a_sixteen(batch, row + 16u, lane, k);
+        add(&rows2, second.x, second.z, y);
+        add(&rows3, second.y, second.w, y);
         if (TALL) {
             let third = a_sixteen(batch, row + 32u, lane, k);
             add(&rows4, third.x, third.z, y);
@@ -177,12 +90,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
         }
     }
     // Which columns the lane has, and how far apart its rows lie.
-    let own = select(column + lane, column + 2u * lane, B_COLUMN == 1u);
-    let next = select(8u, 1u, B_COLUMN == 1u);
+    let own = select(column + lane, column + 2u * lane, B_ALONG_N);
+    let next = select(8u, 1u, B_ALONG_N);
     let columns = own + vec4<u32>(0u, next, 16u, 16u + next);
-    let step = select(2u, 1u, A_COLUMN == 1u);
-    let half = select(1u, 8u, A_COLUMN == 1u);
-    // Stores take long to compile, so there is one, or two, and what is to be stored moves past it.
+    let step = select(2u, 1u, A_ALONG_K);
+    let half = select(1u, 8u, A_ALONG_K);
+    // Stores take long to compile, so there are two, and what is to be stored moves past it.
     // How often each loop goes round is not known when the kernel is compiled, or it would be
     // unrolled: fewer rows or columns are left at the edge.
     for (var stored = 0u; stored < min(select(4u, 8u, TALL), M - row); stored++) {
@@ -194,10 +107,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
             for (var i = 0u; i < min(4u, N - column); i++) {
                 store(batch, at + j * step, place.x, left.x);
                 left = left.yzwx;
-                if (WIDE) {
-                    store(batch, at + j * step, place.x + 32u, right.x);
-                    right = right.yzwx;
-                }
+                store(batch, at + j * step, place.x + 32u, right.x);
+                right = right.yzwx;
                 place = place.yzwx;
             }
             rows0 = next_row(rows0);
@@ -217,7 +128,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
             if (columns[i] < N) {
                 store_column_sum(columns[i], left_sums[i]);
             }
-            if (WIDE && columns[i] + 32u < N) {
+            if (columns[i] + 32u < N) {
                 store_column_sum(columns[i] + 32u, right_sums[i]);
             }
         }

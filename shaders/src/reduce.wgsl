@@ -38,8 +38,9 @@ fn main(
     let inside = row < RESULTS;
     // Rows past the end do the last row's work: all invocations must meet at the barriers.
     let i = min(row, RESULTS - 1u);
+    let count = rolled(COUNT, groups.x);
     var total = select(0.0, from_bits(0xff800000u), MAXIMUM);
-    for (var k = local.x; k < COUNT; k += LANES) {
+    for (var k = local.x; k < count; k += LANES) {
         let next = value(i, k);
         if (MAXIMUM) {
             total = larger(total, next);

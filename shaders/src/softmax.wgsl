@@ -28,19 +28,20 @@ fn main(
 ) {
     let row = (group.x + group.y * groups.x) * ROWS + local.y;
     let start = min(row, TOTAL_ROWS - 1u) * WIDTH;
+    let width = rolled(WIDTH, groups.x);
     var own = from_bits(0xff800000u);
-    for (var k = local.x; k < WIDTH; k += LANES) {
+    for (var k = local.x; k < width; k += LANES) {
         own = larger(own, value(start + k));
     }
     let largest = max_over_lanes(own, local.x, local.y);
     own = 0.0;
-    for (var k = local.x; k < WIDTH; k += LANES) {
+    for (var k = local.x; k < width; k += LANES) {
         own += exp(value(start + k) - largest);
     }
     let total = sum_over_lanes(own, local.x, local.y);
     let log_total = log(total);
     if (row < TOTAL_ROWS) {
-        for (var k = local.x; k < WIDTH; k += LANES) {
+        for (var k = local.x; k < width; k += LANES) {
             let x = value(start + k) - largest;
             let anchor = select(exp(x) / total, x - log_total, LOGARITHM);
             result[start + k] = epilogue(anchor, start + k);

@@ -5,7 +5,7 @@ use crate::error::{GpuError, SessionError};
 use crate::origin::Origin;
 use crate::pipelines::Kernel;
 use crate::session::{Session, write};
-use crate::store::Entry;
+use crate::store::{Entry, VariableSlice};
 use bytemuck::{Pod, Zeroable};
 use std::sync::Arc;
 use warmstart_graph::{
@@ -100,6 +100,9 @@ fn misfit(entry: &Entry, source: InitializeError) -> SessionError {
     SessionError::Initializer { name, location, source }
 }
 
+/// The kernel's `KIND` that fills with one element.
+const FILL: u32 = 0;
+
 /// The parameters of the kernel, as `initialize.wgsl` declares them.
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
@@ -123,7 +126,7 @@ impl Parameters {
         let none = Parameters::default();
         Some(match recipe {
             Recipe::Host(_) => return None,
-            Recipe::Fill { bits } => (0, Parameters { bits: *bits, ..none }),
+            Recipe::Fill { bits } => (FILL, Parameters { bits: *bits, ..none }),
             // A matrix of more columns than a word counts is larger than any binding.
             Recipe::Identity { columns, bits } => {
                 (1, Parameters { columns: *columns as u32, bits: *bits, ..none })
@@ -177,6 +180,11 @@ impl<'a> Job<'a> {
         Some(Job { entry, constants, parameters: Parameters { elements, ..parameters } })
     }
 
+    /// Whether all bits of all elements are zero.
+    fn is_zero(&self) -> bool {
+        self.constants[0].1 == f64::from(FILL) && self.parameters.bits == 0
+    }
+
     /// How the device makes the value that a variable has now; nothing if it cannot.
     pub fn again(entry: &'a Entry) -> Option<Job<'a>> {
         let Origin::Initialized { initializer, seed } = &entry.info.origin else { return None };
@@ -203,7 +211,11 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
 }
 
 /// All that the device needs to make values: what is left is to have it do so.
-pub(crate) struct Prepared(Vec<Dispatch>);
+#[derive(Default)]
+pub(crate) struct Prepared {
+    zeros: Vec<VariableSlice>,
+    dispatches: Vec<Dispatch>,
+}
 
 struct Dispatch {
     pipeline: Arc<wgpu::ComputePipeline>,
@@ -215,19 +227,22 @@ const WHAT: &str = "initializing variables";
 
 impl Prepared {
     pub fn new(gpu: &Gpu, jobs: &[Job<'_>]) -> Result<Prepared, GpuError> {
+        // Biases and all that optimizers keep: no kernel to compile, and one less to launch for each.
+        let (zeros, jobs): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| job.is_zero());
+        let zeros = zeros.into_iter().map(|job: &Job<'_>| job.entry.slice.clone()).collect();
         if jobs.is_empty() {
-            return Ok(Prepared(Vec::new()));
+            return Ok(Prepared { zeros, ..Default::default() });
         }
         let source = [HALF, INITIALIZE].concat();
-        let kernel = |job| {
-            let Job { constants, .. }: &Job<'_> = job;
-            Kernel { label: "initialize", source: &source, constants }
-        };
-        let pipelines = gpu.pipelines(&jobs.iter().map(kernel).collect::<Vec<_>>())?;
+        let kernels: Vec<Kernel<'_>> = jobs
+            .iter()
+            .map(|Job { constants, .. }| Kernel { label: "initialize", source: &source, constants })
+            .collect();
+        let pipelines = gpu.pipelines(&kernels)?;
         let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
         let size = size_of::<Parameters>();
         let mut uniforms = vec![0u8; jobs.len() * stride];
-        for (place, Job { parameters, .. }) in uniforms.chunks_exact_mut(stride).zip(jobs) {
+        for (place, Job { parameters, .. }) in uniforms.chunks_exact_mut(stride).zip(&jobs) {
             place[..size].copy_from_slice(bytemuck::bytes_of(parameters));
         }
         let upload = |label, bytes: &[u8], usage| {
@@ -265,15 +280,18 @@ impl Prepared {
             let each = jobs.iter().zip(pipelines).enumerate();
             each.map(|(index, (job, pipeline))| dispatch(device, index, job, pipeline)).collect()
         })
-        .map(Prepared)
+        .map(|dispatches| Prepared { zeros, dispatches })
     }
 
     /// Has the device make the values, after whatever writes are queued.
     pub fn submit(&self, gpu: &Gpu) -> Result<wgpu::SubmissionIndex, GpuError> {
         gpu.checked(WHAT, |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
+            for zero in &self.zeros {
+                encoder.clear_buffer(&zero.buffer, zero.offset, Some(zero.padded()));
+            }
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for Dispatch { pipeline, group, workgroups: (x, y) } in &self.0 {
+            for Dispatch { pipeline, group, workgroups: (x, y) } in &self.dispatches {
                 pass.set_pipeline(pipeline);
                 pass.set_bind_group(0, group, &[]);
                 pass.dispatch_workgroups(*x, *y, 1);

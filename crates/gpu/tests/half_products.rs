@@ -47,7 +47,7 @@ fn every_product_kernel_reads_halves() {
     let has_subgroup = gpu.subgroup_size() == Some(8);
     let small = &[("ROWS", 32.0), ("COLUMNS", 32.0)];
     let tall = &[("ROWS", 128.0), ("COLUMNS", 64.0), ("HEIGHT", 8.0)];
-    let wide = &[("TALL", 1.0), ("WIDE", 1.0)];
+    let large = &[("TALL", 1.0)];
     let mut kernels: Vec<(_, _, _, &'static [(&'static str, f64)])> = vec![
         (shaders::MATMUL_NAIVE, 8, 8, &[]),
         (shaders::MATMUL_REGISTER, 64, 8, &[]),
@@ -56,8 +56,8 @@ fn every_product_kernel_reads_halves() {
         (shaders::MATMUL_TILE, 128, 64, tall),
     ];
     if has_subgroup {
-        kernels.push((shaders::MATMUL_SUBGROUP, 32, 32, &[]));
-        kernels.push((shaders::MATMUL_SUBGROUP, 64, 64, wide));
+        kernels.push((shaders::MATMUL_SMALL, 32, 32, &[]));
+        kernels.push((shaders::MATMUL_SUBGROUP, 64, 64, large));
     }
     let mut random = Random(11);
     let products = [
@@ -77,9 +77,11 @@ fn every_product_kernel_reads_halves() {
         let mut first: Option<Vec<u32>> = None;
         for (source, rows, columns, constants) in &kernels {
             let (source, rows, columns) = (*source, *rows, *columns);
-            let pairs = (source == shaders::MATMUL_SUBGROUP).then(|| product.can_pair());
+            let lanes = [shaders::MATMUL_SMALL, shaders::MATMUL_SUBGROUP].contains(&source);
+            let pairs = lanes.then(|| product.can_pair());
+            let shared = source == shaders::MATMUL_SMALL && round > 1;
             for operands in kinds(has_f16, pairs, round) {
-                let kernel = Kernel { source, rows, columns, operands, constants };
+                let kernel = Kernel { source, rows, columns, operands, lanes, shared, constants };
                 let what = format!("{rows} x {columns} of {operands:?}");
                 let [found, sums] = run_kernel(&gpu, kernel, &product, [&a, &b, &bias]);
                 product.check(&what, &found, &expected);

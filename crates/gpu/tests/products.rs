@@ -16,12 +16,13 @@ use warmstart_shaders::{self as shaders, Elements};
 fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
     let gpu = common::gpu();
     let kernel = |source, rows, columns, constants| {
-        let operands = [Elements::F32; 2];
-        Kernel { source, rows, columns, operands, constants }
+        let (operands, lanes, shared) = ([Elements::F32; 2], false, false);
+        Kernel { source, rows, columns, operands, lanes, shared, constants }
     };
-    let subgroup = kernel(shaders::MATMUL_SUBGROUP, 32, 32, &[]);
-    let wide = kernel(shaders::MATMUL_SUBGROUP, 32, 64, &[("WIDE", 1.0)]);
-    let large = kernel(shaders::MATMUL_SUBGROUP, 64, 64, &[("TALL", 1.0), ("WIDE", 1.0)]);
+    let lanes = |kernel: Kernel| Kernel { lanes: true, ..kernel };
+    let few = lanes(kernel(shaders::MATMUL_SMALL, 32, 32, &[]));
+    let wide = lanes(kernel(shaders::MATMUL_SUBGROUP, 32, 64, &[]));
+    let large = lanes(kernel(shaders::MATMUL_SUBGROUP, 64, 64, &[("TALL", 1.0)]));
     let small = &[("ROWS", 32.0), ("COLUMNS", 32.0)];
     let tall = &[("ROWS", 128.0), ("COLUMNS", 64.0), ("HEIGHT", 8.0)];
     let has_subgroup = gpu.subgroup_size() == Some(8);
@@ -60,12 +61,21 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
         }
         // Its lanes are those of a subgroup.
         if has_subgroup && at < all_kernels {
-            kernels.push(("matmul_subgroup", subgroup));
+            kernels.push(("matmul_small", few));
         }
         let pairs = product.can_pair();
         if has_pairs && pairs != [false, false] {
+            // Half of it left out, where no more is asked for.
+            let constants: &[(&str, f64)] = match (product.m > 16, product.n > 16) {
+                (true, true) => &[],
+                (true, false) => &[("MANY_COLUMNS", 0.0)],
+                (false, true) => &[("MANY_ROWS", 0.0)],
+                (false, false) => &[("MANY_ROWS", 0.0), ("MANY_COLUMNS", 0.0)],
+            };
             let operands = in_pairs(pairs);
-            kernels.push(("matmul_subgroup in pairs", Kernel { operands, ..subgroup }));
+            kernels.push(("matmul_small in pairs", Kernel { operands, constants, ..few }));
+            let shared = true;
+            kernels.push(("matmul_small of any shape", Kernel { operands, shared, ..few }));
         }
         // They are for large products, and take long to compile.
         if has_subgroup && at < 6 {

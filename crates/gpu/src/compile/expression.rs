@@ -91,6 +91,12 @@ impl Index {
         Index { shape: shape.clone(), flat: Some(offset.to_owned()), coordinates: None }
     }
 
+    /// The element of a matrix at a row-major offset whose coordinates are known too.
+    pub fn both(shape: &Shape, offset: &str, coordinates: [&str; 2]) -> Index {
+        let coordinates = coordinates.map(str::to_owned).to_vec();
+        Index { coordinates: Some(coordinates), ..Index::flat(shape, offset) }
+    }
+
     /// The element at coordinates.
     pub fn at(shape: &Shape, coordinates: Vec<String>) -> Index {
         Index { shape: shape.clone(), flat: None, coordinates: Some(coordinates) }

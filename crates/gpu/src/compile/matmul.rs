@@ -118,9 +118,11 @@ pub(crate) enum Rung {
 /// A kernel with its workgroups.
 pub(crate) struct Choice {
     pub kernel: &'static str,
-    pub source: &'static str,
+    pub parts: [&'static str; 4],
     pub workgroups: [u32; 3],
     pub constants: Vec<(&'static str, f64)>,
+    /// What a kernel that is compiled for no one shape reads, as [`shaders::MATMUL_SHAPE`] has it.
+    pub shape: Option<Vec<u32>>,
     /// How it reads its operands.
     pub operands: [Elements; 2],
 }
@@ -163,7 +165,7 @@ impl Rung {
             .chain([Rung::Register, Rung::Naive])
             .filter(|rung| *rung != usual)
             .filter(|rung| {
-                let workgroups = rung.kernel(product, target).workgroups;
+                let workgroups = rung.kernel(product, false, target).workgroups;
                 workgroups.iter().all(|&groups| groups <= target.workgroups)
             })
             .collect()
@@ -181,40 +183,56 @@ impl Rung {
         }
     }
 
-    /// The kernel for a product.
-    pub fn kernel(self, product: &Product, target: Target) -> Choice {
+    /// The kernel for a product. One that is `common` is likely to be that of other products too.
+    pub fn kernel(self, product: &Product, common: bool, target: Target) -> Choice {
         let Product { batch, m, n, k, a, b } = *product;
-        let mut constants = vec![
-            ("M", m as f64),
-            ("N", n as f64),
-            ("K", k as f64),
-            ("A_ROW", a.row as f64),
-            ("A_COLUMN", a.column as f64),
-            ("A_BATCH", a.batch as f64),
-            ("B_ROW", b.row as f64),
-            ("B_COLUMN", b.column as f64),
-            ("B_BATCH", b.batch as f64),
-        ];
-        let (kernel, source) = match self {
-            Rung::Naive => ("matmul_naive", shaders::MATMUL_NAIVE),
-            Rung::Register => ("matmul_register", shaders::MATMUL_REGISTER),
+        let shape = [m, n, k, a.row, a.column, a.batch, b.row, b.column, b.batch];
+        // A software adapter takes longer to compile a kernel than for thousands of small products,
+        // and no less time for these if it is compiled for their shape. Kernels to measure bind
+        // operands alone.
+        let shared = self == Rung::Subgroup { tall: false, wide: false } && !target.alternatives;
+        let mut constants: Vec<(&'static str, f64)> = Vec::new();
+        if !shared {
+            constants.extend(shaders::MATMUL_SHAPE.into_iter().zip(shape.map(|x| x as f64)));
+        }
+        let (kernel, operands, source) = match self {
+            Rung::Naive => ("matmul_naive", "", shaders::MATMUL_NAIVE),
+            Rung::Register => ("matmul_register", "", shaders::MATMUL_REGISTER),
             Rung::Subgroup { tall, wide } => {
-                constants.extend([("TALL", tall.into()), ("WIDE", wide.into())]);
-                ("matmul_subgroup", shaders::MATMUL_SUBGROUP)
+                constants.extend([
+                    ("A_ALONG_K", (a.column == 1).into()),
+                    ("B_ALONG_N", (b.column == 1).into()),
+                    ("ODD", (k % 2 == 1).into()),
+                ]);
+                if wide {
+                    constants.push(("TALL", tall.into()));
+                    ("matmul_subgroup", shaders::MATMUL_LANES, shaders::MATMUL_SUBGROUP)
+                } else {
+                    // Half a tile too much is computed in less time than another kernel is compiled.
+                    let many = common && product.operations() < 1 << 20;
+                    constants.extend([
+                        ("MANY_ROWS", (many || m > 16).into()),
+                        ("MANY_COLUMNS", (many || n > 16).into()),
+                    ]);
+                    ("matmul_small", shaders::MATMUL_LANES, shaders::MATMUL_SMALL)
+                }
             }
             Rung::Tile { rows, columns } => {
                 let height = if rows == 128 { 8.0 } else { 4.0 };
                 let tile = [("ROWS", rows.into()), ("COLUMNS", columns.into()), ("HEIGHT", height)];
                 constants.extend(tile);
-                ("matmul_tile", shaders::MATMUL_TILE)
+                ("matmul_tile", "", shaders::MATMUL_TILE)
             }
         };
         let (rows, columns) = self.tile();
         let workgroups = [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32];
-        let operands = [a, b].map(|operand| match self {
+        let elements = [a, b].map(|operand| match self {
             Rung::Subgroup { .. } if k > 0 => operand.pairs(target),
             _ => operand.elements(target),
         });
-        Choice { kernel, source, workgroups, constants, operands }
+        // Each is smaller than its operand, which is one binding: fewer than 2^32 bytes.
+        let shape = shared.then(|| shape.map(|x| x as u32).to_vec());
+        let parts = [shaders::FUNCTIONS, shaders::MATMUL, operands, source];
+        Choice { kernel, parts, workgroups, constants, shape, operands: elements }
     }
 }

@@ -18,6 +18,10 @@ pub struct Kernel {
     pub columns: usize,
     /// How it reads its operands.
     pub operands: [Elements; 2],
+    /// Whether it is one of those whose lanes hand each other what they load.
+    pub lanes: bool,
+    /// Whether it reads the product's shape, rather than being compiled for it.
+    pub shared: bool,
     /// Its own constants.
     pub constants: &'static [(&'static str, f64)],
 }
@@ -118,7 +122,7 @@ pub fn run_kernel(
     product: &Product,
     [a, b, bias]: [&[f32]; 3],
 ) -> [Vec<f32>; 2] {
-    let Kernel { source, rows, columns, operands, constants: own } = kernel;
+    let Kernel { source, rows, columns, operands, lanes, shared, constants: own } = kernel;
     let [a_stored, b_stored] = operands.map(Elements::stored);
     let bindings = format!(
         "@group(0) @binding(0) var<storage, read> a: array<{a_stored}>;\n\
@@ -127,8 +131,10 @@ pub fn run_kernel(
         @group(0) @binding(3) var<storage, read> bias: array<f32>;\n\
         @group(0) @binding(4) var<storage, read_write> sums: array<f32>;\n"
     );
-    let epilogue =
-        "fn epilogue(anchor: f32, i: u32) -> f32 {\n    return relu(anchor + bias[i % N]);\n}\n";
+    let shape_binding = "@group(0) @binding(5) var<storage, read> shape: array<u32>;\n";
+    let bindings = if shared { bindings + shape_binding } else { bindings };
+    let epilogue = "fn epilogue(anchor: f32, i: u32, row: u32, column: u32) -> f32 {\n    \
+        return relu(anchor + select(bias[column], bias[i % N], row % 2u == 0u));\n}\n";
     let store = "fn store_column_sum(column: u32, total: f32) {\n    sums[column] = total;\n}\n";
     let mut sections = vec![
         ("bindings", bindings),
@@ -139,13 +145,18 @@ pub fn run_kernel(
         let read = elements.sections(name).into_iter();
         sections.extend(read.filter_map(|(section, text)| Some((section, text?))));
     }
-    let source = shaders::fill(&[shaders::FUNCTIONS, shaders::MATMUL, source].concat(), &sections);
+    if shared {
+        sections.push(("shape", shaders::read_shape()));
+    }
+    let operand_reads = if lanes { shaders::MATMUL_LANES } else { "" };
+    let parts = [shaders::FUNCTIONS, shaders::MATMUL, operand_reads, source];
+    let source = shaders::fill(&parts.concat(), &sections);
     let enable = if operands.contains(&Elements::F16) { shaders::ENABLE_F16 } else { "" };
     let source = [enable, &source].concat();
     let Product { batch, m, n, k, .. } = *product;
     let [a_row, a_column, b_row, b_column] = product.strides();
     let b_batch = if product.shared_b { 0 } else { k * n };
-    let constants = [
+    let shape = [
         ("M", m),
         ("N", n),
         ("K", k),
@@ -155,10 +166,19 @@ pub fn run_kernel(
         ("B_ROW", b_row),
         ("B_COLUMN", b_column),
         ("B_BATCH", b_batch),
-        ("COLUMN_SUMS", usize::from(batch == 1)),
-    ]
-    .map(|(name, value)| (name, value as f64));
-    let constants = [&constants[..], own].concat();
+    ];
+    assert_eq!(shape.map(|(name, _)| name), shaders::MATMUL_SHAPE);
+    let mut constants = vec![("COLUMN_SUMS", f64::from(u8::from(batch == 1)))];
+    if !shared {
+        constants.extend(shape.map(|(name, value)| (name, value as f64)));
+    }
+    if lanes {
+        let known =
+            [("A_ALONG_K", a_column == 1), ("B_ALONG_N", b_column == 1), ("ODD", k % 2 == 1)];
+        constants.extend(known.map(|(name, known)| (name, f64::from(u8::from(known)))));
+    }
+    constants.extend(own);
+    let shape = shape.map(|(_, value)| value as u32);
     let pipeline = gpu.pipeline("a product", &source, &constants).unwrap();
     let (device, queue) = (gpu.device(), gpu.queue());
     // What lies behind the result must stay as it is.
@@ -178,23 +198,25 @@ pub fn run_kernel(
         [bytemuck::cast_slice(&halves), &[0xff; 2][..(values.len() % 2) * 2]].concat()
     });
     let [result, bias, sums] = [&result[..], bias, &sums].map(bytemuck::cast_slice);
-    let buffers = [&a[..], &b[..], result, bias, sums].map(|bytes: &[u8]| {
-        let usage = wgpu::BufferUsages::STORAGE
-            | wgpu::BufferUsages::COPY_DST
-            | wgpu::BufferUsages::COPY_SRC;
-        let size = bytes.len() as u64;
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size,
-            usage,
-            mapped_at_creation: false,
+    let buffers =
+        [&a[..], &b[..], result, bias, sums, bytemuck::cast_slice(&shape)].map(|bytes: &[u8]| {
+            let usage = wgpu::BufferUsages::STORAGE
+                | wgpu::BufferUsages::COPY_DST
+                | wgpu::BufferUsages::COPY_SRC;
+            let size = bytes.len() as u64;
+            let buffer = device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size,
+                usage,
+                mapped_at_creation: false,
+            });
+            queue.write_buffer(&buffer, 0, bytes);
+            buffer
         });
-        queue.write_buffer(&buffer, 0, bytes);
-        buffer
-    });
     let entries: Vec<wgpu::BindGroupEntry<'_>> = buffers
         .iter()
         .enumerate()
+        .take(if shared { 6 } else { 5 })
         .map(|(at, buffer)| wgpu::BindGroupEntry {
             binding: at as u32,
             resource: buffer.as_entire_binding(),

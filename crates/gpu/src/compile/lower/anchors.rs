@@ -17,9 +17,13 @@ impl Lowering<'_> {
         width: usize,
     ) -> Result<[u32; 3], Refused> {
         // A lane for every eight elements, unless there are rows enough to keep a device busy.
-        let wanted = (width / 8).max(1).next_power_of_two().min(256);
+        let mut wanted = (width / 8).max(1).next_power_of_two().min(256);
+        // Barriers take a software adapter longer to compile than few elements to add up.
+        if self.target.is_cpu && rows.saturating_mul(width) <= 1024 {
+            wanted = 1;
+        }
         let lanes = if rows >= 16_384 { wanted.min(8) } else { wanted };
-        let together = (64 / lanes).max(1);
+        let together = (64 / lanes).max(1).min(rows.max(1).next_power_of_two());
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
         self.spread(root, (rows as u64).div_ceil(together as u64))

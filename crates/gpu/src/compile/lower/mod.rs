@@ -213,11 +213,22 @@ impl Lowering<'_> {
     /// The expression after the anchor.
     fn epilogue(&self, kernel: &mut Kernel, root: usize, anchor: usize) {
         let index = Index::flat(&self.live.node(root).shape, "i");
+        self.epilogue_at(kernel, root, anchor, "anchor: f32, i: u32", &index);
+    }
+
+    fn epilogue_at(
+        &self,
+        kernel: &mut Kernel,
+        root: usize,
+        anchor: usize,
+        parameters: &str,
+        index: &Index,
+    ) {
         let function =
             Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor));
         let result = scalar_type(self.live.node(root).dtype);
-        let signature = format!("fn epilogue(anchor: f32, i: u32) -> {result}");
-        kernel.sections.push(("epilogue", function.write(&signature, root, &index)));
+        let signature = format!("fn epilogue({parameters}) -> {result}");
+        kernel.sections.push(("epilogue", function.write(&signature, root, index)));
     }
 
     fn bind_result(&self, kernel: &mut Kernel, root: usize) {

@@ -5,6 +5,7 @@
 //! a long sum.
 
 use super::{Kernel, Lowering, Refused};
+use crate::compile::expression::Index;
 use crate::compile::fuse::operand;
 use crate::compile::matmul::{Operand, Product, Rung};
 use crate::compile::{Access, Alternative, Place};
@@ -78,27 +79,51 @@ impl Lowering<'_> {
     /// A product's kernel of some rung. Most bind the same, in the same order; but an operand that is
     /// also added, say, is bound twice where the product reads it as pairs, and once elsewhere.
     fn product_kernel(
-        &self,
+        &mut self,
         root: usize,
         id: usize,
         product: &Product,
         bases: [usize; 2],
         rung: Rung,
     ) -> (Kernel, [u32; 3]) {
-        let choice = rung.kernel(product, self.target);
-        let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
-        let mut kernel = Kernel::new(choice.kernel, &parts);
+        // Without an epilogue, it is the kernel of all layers' weight gradients.
+        let choice = rung.kernel(product, root == id, self.target);
+        let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;
         self.bind_operands(&mut kernel, bases, choice.operands);
         self.bind_result(&mut kernel, root);
-        self.epilogue(&mut kernel, root, id);
+        self.product_epilogue(&mut kernel, root, id, product);
         if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
             kernel.constants.push(("COLUMN_SUMS", 1.0));
             let store = "fn store_column_sum(column: u32, total: f32) {\n    \
                 column_sums[column] = total;\n}\n";
             kernel.sections.push(("store_column_sum", store.to_owned()));
         }
+        self.bind_shape(&mut kernel, choice.shape);
         (kernel, choice.workgroups)
+    }
+
+    /// What is made of each result. Where results are a matrix, it goes by row and column, so that the
+    /// text has nothing of the shape and products of other shapes have the same kernel.
+    fn product_epilogue(&self, kernel: &mut Kernel, root: usize, id: usize, product: &Product) {
+        let shape = &self.live.node(root).shape;
+        let index = match shape[..] {
+            [rows, columns] if [1, rows, columns] == [product.batch, product.m, product.n] => {
+                Index::both(shape, "i", ["row", "column"])
+            }
+            _ => Index::flat(shape, "i"),
+        };
+        let signature = "anchor: f32, i: u32, row: u32, column: u32";
+        self.epilogue_at(kernel, root, id, signature, &index);
+    }
+
+    /// Binds the shape of a product whose kernel is compiled for no one shape.
+    fn bind_shape(&mut self, kernel: &mut Kernel, shape: Option<Vec<u32>>) {
+        let Some(words) = shape else { return };
+        self.lowered.tables.push(words);
+        let table = Place::Table(self.lowered.tables.len() - 1);
+        kernel.bindings.bind("shape", table, Access::Read, "u32");
+        kernel.sections.push(("shape", shaders::read_shape()));
     }
 
     fn bind_operands(&self, kernel: &mut Kernel, bases: [usize; 2], operands: [Elements; 2]) {
@@ -176,18 +201,18 @@ impl Lowering<'_> {
         let slice = |operand: Operand, step: usize| Operand { batch: k * step, ..operand };
         let (a, b) = (slice(product.a, product.a.column), slice(product.b, product.b.row));
         let part = Product { batch: slices, k, a, b, ..*product };
-        let choice = Rung::usual(&part, self.target).kernel(&part, self.target);
+        let choice = Rung::usual(&part, self.target).kernel(&part, true, self.target);
         if choice.workgroups.iter().any(|&groups| groups > self.target.workgroups) {
             return Err(Refused::TooManyWorkgroups { root });
         }
         let results = product.m * product.n;
         let sums = self.scratch((slices * results * 4) as u64);
-        let parts = [shaders::FUNCTIONS, shaders::MATMUL, choice.source];
-        let mut kernel = Kernel::new(choice.kernel, &parts);
+        let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.label = Some("matmul of slices".to_owned());
         kernel.constants = choice.constants;
         self.bind_operands(&mut kernel, bases, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
+        self.bind_shape(&mut kernel, choice.shape);
         self.push(root, kernel, choice.workgroups, product.operations())?;
 
         let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
