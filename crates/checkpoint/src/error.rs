@@ -43,7 +43,7 @@ pub enum CheckpointError {
         names: Vec<PathBuf>,
     },
     /// The directory holds checkpoints, and each of them is damaged.
-    #[error("all {} checkpoints in `{}` are damaged: {}. Restore one of them from a backup, or name another directory", .damaged.len(), .directory.display(), listed(.damaged))]
+    #[error("{} in `{}` {} damaged: {}. Restore one of them from a backup, or name another directory", all(.damaged), .directory.display(), are(.damaged), listed(.damaged))]
     AllDamaged {
         /// The directory.
         directory: PathBuf,
@@ -51,7 +51,7 @@ pub enum CheckpointError {
         damaged: Vec<Damaged>,
     },
     /// The best by a metric was asked for, and all that have recorded it are damaged.
-    #[error("all {} checkpoints in `{}` that have recorded `{metric}` are damaged: {}. Take the newest that is whole instead of the best, or restore one of them from a backup", .damaged.len(), .directory.display(), listed(.damaged))]
+    #[error("{} in `{}` that {} recorded `{metric}` {} damaged: {}. Take the newest that is whole instead of the best, or restore one of them from a backup", all(.damaged), .directory.display(), if .damaged.len() == 1 { "has" } else { "have" }, are(.damaged), listed(.damaged))]
     BestDamaged {
         /// The directory.
         directory: PathBuf,
@@ -351,6 +351,17 @@ fn instead_of_directory(directory: &Path, files: &[PathBuf]) -> String {
             format!(" of a name that is looked for ({names}): name the file, {}", quoted(&paths))
         }
     }
+}
+
+fn all(damaged: &[Damaged]) -> String {
+    match damaged.len() {
+        1 => "the only checkpoint".to_owned(),
+        n => format!("all {n} checkpoints"),
+    }
+}
+
+fn are(damaged: &[Damaged]) -> &'static str {
+    if damaged.len() == 1 { "is" } else { "are" }
 }
 
 fn listed(damaged: &[Damaged]) -> String {

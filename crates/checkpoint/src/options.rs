@@ -1,6 +1,7 @@
 //! What the user says about a restore: rules, and how strict it is.
 
 use crate::rules::Rule;
+use std::collections::BTreeSet;
 
 /// How a checkpoint may differ from the variables. By default it may not: every variable needs a
 /// tensor and every tensor a variable, of one name, shape and dtype.
@@ -29,6 +30,7 @@ pub struct RestoreOptions {
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
     pub(crate) skip_checksums: bool,
+    pub(crate) left_out: BTreeSet<String>,
 }
 
 /// How strict a restore is.
@@ -48,6 +50,13 @@ impl RestoreOptions {
     /// Tensors that belong to no variable stay in the file.
     pub fn allow_unexpected(mut self) -> RestoreOptions {
         self.allow_unexpected = true;
+        self
+    }
+
+    /// A tensor of exactly this name in the file may belong to no variable: it is not unexpected, and
+    /// no rule has to speak of it.
+    pub fn leave_out(mut self, tensor: impl Into<String>) -> RestoreOptions {
+        self.left_out.insert(tensor.into());
         self
     }
 

@@ -33,8 +33,9 @@ impl RestorePlan {
         let variables: Vec<&Variable> = variables.collect();
         let Matching { mut outcomes, unexpected, rules } =
             Matching::new(&file.tensors, &variables, &options.rules);
-        let unexpected: Vec<&TensorEntry> =
-            unexpected.into_iter().map(|index| &file.tensors[index]).collect();
+        let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
+        let spoken_of = |tensor: &&TensorEntry| !options.left_out.contains(&tensor.name);
+        let unexpected: Vec<&TensorEntry> = unexpected.filter(spoken_of).collect();
         let mut search = CloseNames::among(&unexpected);
         for (variable, outcome) in variables.iter().zip(&mut outcomes) {
             if let Outcome::Missing { close } = outcome {

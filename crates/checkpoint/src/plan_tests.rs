@@ -272,6 +272,7 @@ fn what_a_value_may_be_like_is_asked_for() {
     let cast = RestoreOptions::new().cast("**");
     let plan = tensors.plan_for(&variables, &cast);
     assert_eq!(plan.mismatched().count(), 2);
+    let plan_of_two = plan;
     let flat = [variables[0].clone(), variable("flat", &[6])];
     assert!(tensors.plan_for(&flat, &cast.clone().allow_mismatched_shape()).closes());
     let asked = cast.reshape("flat").resize_rows("table", 7);
@@ -283,6 +284,11 @@ fn what_a_value_may_be_like_is_asked_for() {
     // Fewer rows, and rows of another length.
     let fewer = tensors.plan_for(&[variable("table", &[3, 2])], &asked.clone().ignore("flat"));
     assert!(report(&fewer).contains("the first 3 of 5 rows"), "{fewer}");
+    // Advice makes all shapes fit, or is none.
+    let advice = |plan: &RestorePlan| report(plan).contains("takes the rows that both have");
+    let table = [variable("table", &[8, 2]), variable("flat", &[6])];
+    assert!(advice(&tensors.plan_for(&table, &RestoreOptions::new().cast("**"))));
+    assert!(!advice(&plan_of_two), "{plan_of_two}");
     let wider = tensors.plan_for(&[variable("table", &[8, 3])], &asked.ignore("flat"));
     assert_eq!(wider.mismatched().count(), 1);
 }
@@ -325,4 +331,17 @@ fn leaving_out_every_variable_beside_leftovers_is_no_restore() {
     let plan = checkpoint.plan_for(&[variable("model/w", &[2])], &options);
     assert!(!plan.closes(), "{plan}");
     assert!(report(&plan).contains("has nothing for any of the 1 variable"), "{plan}");
+}
+
+#[test]
+fn what_is_left_out_is_not_unexpected() {
+    let tensors = of_dtype("I64", &[("w", &[2]), ("steps", &[])]);
+    let cast = RestoreOptions::new().cast("**");
+    let variables = [variable("w", &[2])];
+    assert_eq!(tensors.plan_for(&variables, &cast).unexpected().len(), 1);
+    let plan = tensors.plan_for(&variables, &cast.clone().leave_out("steps"));
+    assert!(plan.closes(), "{plan}");
+    // It says nothing about variables.
+    let plan = tensors.plan_for(&variables, &cast.leave_out("w").leave_out("steps"));
+    assert_eq!(plan.restored().count(), 1);
 }

@@ -43,9 +43,12 @@ impl RestoreReport {
                 1 => "; so is one more".to_owned(),
                 n => format!("; so are {n} more"),
             };
+            let (declared, saved) = (declared.to_string(), saved.to_string());
+            // Values that are given are too many to show, so two sets of them read the same.
+            let began = if declared == saved { "other values" } else { &saved };
             notes.push(format!(
                 "the restored values win over other initializers: `{name}` is declared with \
-                 {declared}, and began as {saved}{more}"
+                 {declared}, and began as {began}{more}"
             ));
         }
         if self.closes() && self.missing().next().is_some() {
@@ -188,12 +191,21 @@ impl RestoreReport {
             }
             _ => false,
         };
-        if let Some(grown) = self.variables.iter().find(|v| rows(v))
-            && let Some(rule) =
-                words.rule(&Rule::ResizeRows { glob: grown.variable.name.clone(), seed: 0 })
+        // Where shapes differ otherwise too, it would not make them fit.
+        let differ: Vec<&VariableOutcome> = self.variables.iter().filter(|v| shapes(v)).collect();
+        let rule = |v: &&VariableOutcome| {
+            let glob = v.variable.name.clone();
+            rows(v).then(|| words.rule(&Rule::ResizeRows { glob, seed: 0 }))?
+        };
+        const SHOWN: usize = 4;
+        if differ.len() <= SHOWN
+            && let Some(rules) = differ.iter().map(rule).collect::<Option<Vec<String>>>()
         {
+            let take = if rules.len() == 1 { "takes" } else { "take" };
+            let rules = rules.iter().map(|rule| format!("`{rule}`")).collect::<Vec<_>>();
             help.push_str(&format!(
-                "; `{rule}` takes the rows that both have, and seed 0 for others"
+                "; {} {take} the rows that both have, and seed 0 for others",
+                rules.join(" and ")
             ));
         }
         Some(help)

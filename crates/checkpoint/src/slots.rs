@@ -31,8 +31,8 @@ const OPTIMIZERS: [&str; 18] = [
 pub(crate) const UNNAMED: &str = "optimizer";
 
 /// TensorFlow 1's slots, each a part behind its variable's name: with the optimizer, and what is in
-/// it (`get_slot_names` of `tf.compat.v1.train`'s optimizers).
-const TENSORFLOW_1: [(&str, &str, &str); 11] = [
+/// it (`get_slot_names` of `tf.compat.v1.train`'s optimizers; the last two are BERT's).
+const TENSORFLOW_1: [(&str, &str, &str); 13] = [
     ("Adadelta", "Adadelta", "accum"),
     ("Adadelta_1", "Adadelta", "accum_update"),
     ("Adagrad", "Adagrad", "accumulator"),
@@ -44,6 +44,8 @@ const TENSORFLOW_1: [(&str, &str, &str); 11] = [
     ("Momentum", "Momentum", "momentum"),
     ("RMSProp", "RMSProp", "rms"),
     ("RMSProp_1", "RMSProp", "momentum"),
+    ("adam_m", "Adam", "m"),
+    ("adam_v", "Adam", "v"),
 ];
 
 /// What slots are called by Keras, TensorFlow 2 and optax. (PyTorch's stand behind a number.)
@@ -67,6 +69,25 @@ const SLOTS: [&str; 18] = [
     "velocity",
     "vhat",
 ];
+
+/// What PyTorch's are called, where it keeps them by their variables' names.
+const PYTORCH: [&str; 12] = [
+    "acc_delta",
+    "exp_avg",
+    "exp_avg_sq",
+    "exp_inf",
+    "grad_avg",
+    "max_exp_avg_sq",
+    "momentum_buffer",
+    "mu_product",
+    "prev",
+    "square_avg",
+    "step",
+    "sum",
+];
+
+/// Where a training program in PyTorch keeps its model beside its optimizer.
+const MODELS: [&str; 5] = ["", "model.", "module.", "state_dict.", "model_state_dict."];
 
 /// A tensor of a checkpoint: its name and its shape.
 type Named<'a> = (&'a str, &'a Shape);
@@ -149,6 +170,8 @@ impl<'a> Names<'a> {
             .or_else(|| self.before_owner(name))
             .or_else(|| self.flattened(name))
             .or_else(|| numbered(name))
+            .or_else(|| self.of_state(name))
+            .or_else(|| self.suffixed(name))
     }
 
     /// `fc1/kernel/Adam_1` of TensorFlow 1; `fc1/kernel/optimizer/m` of TensorFlow 2; ours,
@@ -163,11 +186,17 @@ impl<'a> Names<'a> {
         (self.has(owner) && is_optimizer(optimizer)).then(|| role(owner, optimizer, last))
     }
 
-    /// `Adam/m/fc1/kernel` of Keras 2, `opt_state/0/mu/fc1/kernel` of optax.
+    /// `Adam/m/fc1/kernel` and `Adam/fc1/kernel/m` of Keras 2, `opt_state/0/mu/fc1/kernel` of optax.
     fn before_owner(&self, name: &str) -> Option<Role> {
         let (optimizer, mut rest) = name.split_once(SEPARATORS)?;
         if !is_optimizer(optimizer) {
             return None;
+        }
+        if let Some((owner, slot)) = rest.rsplit_once(SEPARATORS)
+            && SLOTS.contains(&slot)
+            && self.has(owner)
+        {
+            return Some(role(owner, optimizer, slot));
         }
         while let Some((slot, owner)) = rest.split_once(SEPARATORS) {
             if SLOTS.contains(&slot) && self.has(owner) {
@@ -176,6 +205,24 @@ impl<'a> Names<'a> {
             rest = owner;
         }
         None
+    }
+
+    /// `optimizer.state.fc1.weight.exp_avg` of PyTorch's distributed checkpoints.
+    fn of_state(&self, name: &str) -> Option<Role> {
+        let (above, slot) = name.rsplit_once('.')?;
+        let (optimizer, owner) = match above.split_once(".state.") {
+            Some((optimizer, owner)) => (optimizer, owner),
+            None => ("optimizer", above.strip_prefix("state.")?),
+        };
+        let mut models = MODELS.iter().map(|model| format!("{model}{owner}"));
+        let owner = models.find(|owner| self.has(owner) && PYTORCH.contains(&slot))?;
+        Some(role(&owner, optimizer, slot))
+    }
+
+    /// `w_slot_vc` of Mesh TensorFlow, which trained T5.
+    fn suffixed(&self, name: &str) -> Option<Role> {
+        let (owner, slot) = name.rsplit_once("_slot_")?;
+        self.has(owner).then(|| role(owner, "Adafactor", slot))
     }
 
     /// `adam/sequential_fc1_kernel_momentum` of Keras 3.
@@ -285,6 +332,23 @@ mod tests {
             ("optimizer.state.0.exp_avg", "optimizer.state.0 optimizer exp_avg"),
             ("optimizer.state.0.step", "optimizer.state.0 optimizer step"),
             ("state.11.momentum_buffer", "state.11 optimizer momentum_buffer"),
+        ]);
+        check(&[
+            ("model.fc1.weight", ""),
+            ("optim.state.fc1.weight.exp_avg", "model.fc1.weight optim exp_avg"),
+            (
+                "optimizer_states.0.state.3.step",
+                "optimizer_states.0.state.3 optimizer_states.0 step",
+            ),
+            ("state.fc1.weight.step", "model.fc1.weight optimizer step"),
+            ("state.fc1.weight.of", ""),
+            ("state.fc2.weight.step", ""),
+        ]);
+        check(&[
+            ("bert/pooler/kernel", ""),
+            ("bert/pooler/kernel/adam_m", "bert/pooler/kernel Adam m"),
+            ("Adam/bert/pooler/kernel/v", "bert/pooler/kernel Adam v"),
+            ("bert/pooler/kernel_slot_vr", "bert/pooler/kernel Adafactor vr"),
         ]);
         check(&[
             ("params/fc1/kernel", ""),

@@ -48,7 +48,6 @@ pub enum Command {
     Predict(predict::Arguments),
     Bench(bench::Arguments),
     Completions(manual::CompletionsArguments),
-    /// Print a manual page, for `man -l -`
     #[command(hide = true)]
-    Man,
+    Man(manual::ManArguments),
 }

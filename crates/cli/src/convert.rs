@@ -2,7 +2,7 @@
 
 use crate::Answer;
 use crate::error::Failure;
-use crate::flags::{RuleFlags, is_about_variables};
+use crate::flags::{RuleFlags, flag_of, is_about_variables};
 use crate::latest::open_verified;
 use crate::size;
 use crate::text::{self, counted};
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{ConvertOptions, FloatDType};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, ConvertOptions, FloatDType, Rule};
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
 ///
@@ -91,7 +91,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         options = options.keep_existing();
     }
     let checkpoint = open_verified(&arguments.input)?;
-    let written = checkpoint.convert(file, &options)?;
+    let written = checkpoint.convert(file, &options).map_err(|error| {
+        let failed = matches!(error, CheckpointError::Convert { .. });
+        let failure = Failure::from(error);
+        match held_by_no_safetensors(&checkpoint).filter(|_| failed) {
+            Some(rule) => {
+                failure.help(format!("`{rule}` leaves out all that safetensors cannot hold"))
+            }
+            None => failure,
+        }
+    })?;
     let paths = |files: &[PathBuf]| -> Vec<String> {
         files.iter().map(|file| file.display().to_string()).collect()
     };
@@ -145,6 +154,19 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         writeln!(out, "note: of an earlier conversion, and no longer part of it: {left}")?;
     }
     Ok(Answer::Yes)
+}
+
+/// The rule that leaves out what has a dtype that safetensors does not, if there is such.
+fn held_by_no_safetensors(checkpoint: &Checkpoint) -> Option<String> {
+    let tensors = checkpoint.tensors().iter();
+    let names = tensors.filter(|tensor| tensor.dtype.safetensors_name().is_none());
+    let names: Vec<String> = names.map(|tensor| globset::escape(&tensor.name)).collect();
+    let glob = match names.as_slice() {
+        [] => return None,
+        [one] => one.clone(),
+        several => format!("{{{}}}", several.join(",")),
+    };
+    flag_of(&Rule::Ignore(glob))
 }
 
 /// Refuses names by which nobody would look for safetensors.

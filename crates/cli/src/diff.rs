@@ -4,6 +4,7 @@ use crate::Answer;
 use crate::elements::Elements;
 use crate::error::Failure;
 use crate::flags::flag_of;
+use crate::latest::choice;
 use crate::plan::print_flags;
 use crate::rules::{self, RulesFile, toml_of};
 use crate::text::{self, GOOD, HEADING, counted, styled};
@@ -95,6 +96,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let value = json!({
             "a": a.file().display().to_string(),
             "b": b.file().display().to_string(),
+            "choice_a": choice(&arguments.a, &a),
+            "choice_b": choice(&arguments.b, &b),
             "same": same,
             "only_a": listed(only_a),
             "only_b": listed(only_b),
@@ -114,6 +117,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let step = checkpoint.step().map_or_else(String::new, |step| format!(", step {step}"));
         let tensors = counted(checkpoint.tensors().len(), "tensor");
         writeln!(out, "{letter}  {}: {tensors}{step}", checkpoint.file().display())?;
+    }
+    let mut opened = vec![(&arguments.a, &a), (&arguments.b, &b)];
+    opened.dedup_by_key(|(path, _)| *path);
+    for (path, checkpoint) in opened {
+        let damaged = checkpoint.damaged().iter();
+        let damaged =
+            damaged.map(|one| format!("a newer checkpoint was passed over: {}", one.error));
+        for note in choice(path, checkpoint).into_iter().chain(damaged) {
+            writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
+        }
     }
     for (title, tensors, allowed) in
         [("only in a", only_a, file.allow_unexpected), ("only in b", only_b, file.allow_missing)]

@@ -1,13 +1,14 @@
 //! Errors as they are shown: what failed, the chain of causes, and what to do.
 
+use crate::data::{listed, nearest};
 use crate::wording::{Flags, Nothing};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::error::Error;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart::TrainingError;
-use warmstart::checkpoint::{CheckpointError, Wording};
+use warmstart::checkpoint::{CheckpointError, Wording, list};
 
 /// Why a question could not be answered.
 #[derive(Debug)]
@@ -35,9 +36,12 @@ impl Failure {
     /// A file that could not be opened, read or written.
     pub fn file(what: &str, file: &Path, error: &io::Error) -> Failure {
         let help = match error.kind() {
-            io::ErrorKind::NotFound => "check the path",
-            io::ErrorKind::PermissionDenied => "check its permissions, and those of its folder",
-            _ => "check the disk and the path",
+            io::ErrorKind::NotFound if what == "write" => "name a folder that exists".to_owned(),
+            io::ErrorKind::NotFound => near(file).unwrap_or_else(|| "check the path".to_owned()),
+            io::ErrorKind::PermissionDenied => {
+                "check its permissions, and those of its folder".to_owned()
+            }
+            _ => "check the disk and the path".to_owned(),
         };
         Failure::new(format!("cannot {what} `{}`: {error}", file.display())).help(help)
     }
@@ -147,6 +151,17 @@ impl From<CheckpointError> for Failure {
                     false => failure.help("nothing was written"),
                 }
             }
+            CheckpointError::NotFound { path } => {
+                Failure::new(format!("there is no checkpoint `{}`", path.display()))
+                    .help(instead_of(path))
+            }
+            CheckpointError::NoCheckpoint { directory, files } if files.is_empty() => {
+                let failure =
+                    Failure::new(format!("the directory `{}` holds no checkpoint", directory.display()));
+                failure.help(within(directory).unwrap_or_else(|| {
+                    "those of a run are named `step-<n>.safetensors`, others `model.safetensors` or `<name>.safetensors.index.json`; name a file".to_owned()
+                }))
+            }
             CheckpointError::IsADirectory { path } => {
                 let path = path.display();
                 Failure::new(format!("`{path}` is a directory; nothing was written"))
@@ -159,6 +174,49 @@ impl From<CheckpointError> for Failure {
             error => Failure::of(error),
         }
     }
+}
+
+/// What may have been meant by the path of a file that is not there.
+fn instead_of(path: &Path) -> String {
+    // A checkpoint in several files goes by the name that it would have in one.
+    let index = path.with_added_extension("index.json");
+    if index.is_file() {
+        return format!("it is in several files: name their index, `{}`", index.display());
+    }
+    near(path).unwrap_or_else(|| "check the path; a directory opens its newest checkpoint".into())
+}
+
+/// The folders of a folder that hold checkpoints of runs, if there are some.
+pub fn within(directory: &Path) -> Option<String> {
+    const LOOKED_AT: usize = 1000;
+    let entries = directory.read_dir().ok()?.flatten().take(LOOKED_AT);
+    let holds = |folder: &PathBuf| list(folder).is_ok_and(|files| !files.is_empty());
+    let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).filter(holds);
+    let mut folders: Vec<String> = folders.map(|path| path.display().to_string()).collect();
+    folders.sort();
+    match folders.as_slice() {
+        [] => None,
+        [one] => Some(format!("did you mean `{one}`?")),
+        several => Some(format!("name one of the runs in it: {}", listed(several))),
+    }
+}
+
+/// The file of the same folder whose name a mistyped one was probably meant to be. What names end with
+/// is the same for many, so it tells nothing.
+fn near(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = folder.unwrap_or(Path::new(".")).read_dir().ok()?.flatten();
+    let names: Vec<PathBuf> = entries.map(|entry| entry.file_name().into()).collect();
+    if let Some(other) = names.iter().find(|name| name.file_stem() == path.file_stem()) {
+        return Some(format!("did you mean `{}`?", path.with_file_name(other).display()));
+    }
+    let alike = names.iter().filter(|name| name.extension() == path.extension());
+    let stems = alike.filter_map(|name| name.file_stem()?.to_str());
+    let mut near = path.with_file_name(nearest(path.file_stem()?.to_str()?, stems)?);
+    if let Some(extension) = path.extension() {
+        near.add_extension(extension);
+    }
+    Some(format!("did you mean `{}`?", near.display()))
 }
 
 /// Only writing the output fails so; files have errors of their own.

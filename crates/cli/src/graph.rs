@@ -1,12 +1,15 @@
 //! `warmstart graph`: the model in a checkpoint; and how a graph is found, for `plan` too.
 
 use crate::Answer;
+use crate::data::listed;
 use crate::drawing;
 use crate::error::Failure;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, Pair, Rule};
 use warmstart_graph::{Graph, GraphDef, Variable};
 
 /// Print the graph that was saved in a checkpoint
@@ -110,5 +113,41 @@ impl Model {
             Model::Graph(graph) => Ok(graph.variables.clone()),
             Model::Checkpoint(checkpoint) => Ok(checkpoint.variables()?),
         }
+    }
+}
+
+/// What a checkpoint of another program and one that stands for its model both hold, and what no
+/// variable of that model can be.
+pub struct Strange {
+    /// Tensors of the checkpoint.
+    pub tensors: Vec<String>,
+    dtypes: BTreeSet<String>,
+}
+
+impl fmt::Display for Strange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dtypes: Vec<&str> = self.dtypes.iter().map(String::as_str).collect();
+        let (names, dtypes) = (listed(&self.tensors), dtypes.join(", "));
+        write!(f, "left out on both sides, since no variable can be {dtypes}: {names}")
+    }
+}
+
+impl Model {
+    /// Tensors that `checkpoint` holds, under these rules, of the names, dtypes and shapes of those
+    /// that [`Model::variables`] could not take for variables.
+    pub fn strange(&self, checkpoint: &Checkpoint, rules: &[Rule]) -> Result<Strange, Failure> {
+        let mut strange = Strange { tensors: Vec::new(), dtypes: BTreeSet::new() };
+        let Model::Checkpoint(model) = self else { return Ok(strange) };
+        if model.metadata().variables()?.is_some() {
+            return Ok(strange);
+        }
+        for Pair { first, second, .. } in checkpoint.pairs(model, rules).both {
+            let alike = (first.dtype, &first.shape) == (second.dtype, &second.shape);
+            if alike && second.dtype.variable().is_none() {
+                strange.tensors.push(first.name.clone());
+                strange.dtypes.insert(first.dtype.to_string());
+            }
+        }
+        Ok(strange)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Answer;
 use crate::error::Failure;
+use crate::latest::choice;
 use crate::stats::Stats;
 use crate::text::{self, HEADING, counted, styled};
 use globset::{GlobBuilder, GlobMatcher};
@@ -44,6 +45,7 @@ fn glob(text: &str) -> Result<GlobMatcher, String> {
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let checkpoint = Checkpoint::open(&arguments.path)?;
+    let choice = choice(&arguments.path, &checkpoint);
     let shown = |tensor: &&TensorEntry| match &arguments.tensor {
         Some(glob) => glob.is_match(&tensor.name),
         None => true,
@@ -67,10 +69,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             .collect();
         let mut value = json_of_all(&checkpoint);
         value["tensors"] = Value::Array(tensors?);
+        value["choice"] = json!(choice);
         text::print_json(out, &value)?;
         return Ok(Answer::Yes);
     }
-    head(out, &checkpoint)?;
+    head(out, &checkpoint, choice)?;
     let mut rows = Vec::with_capacity(tensors.len());
     for tensor in &tensors {
         let mut row = vec![
@@ -105,10 +108,17 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 }
 
 /// What there is to say beside the tensors, line by line.
-fn head(out: &mut dyn Write, checkpoint: &Checkpoint) -> Result<(), Failure> {
+fn head(
+    out: &mut dyn Write,
+    checkpoint: &Checkpoint,
+    choice: Option<String>,
+) -> Result<(), Failure> {
     let metadata = checkpoint.metadata();
     writeln!(out, "{}", styled(HEADING, &checkpoint.file().display().to_string()))?;
     let mut line = |label: &str, text: String| writeln!(out, "  {label:<10} {text}");
+    if let Some(choice) = choice {
+        line("note", choice)?;
+    }
     for damaged in checkpoint.damaged() {
         line("note", format!("a newer checkpoint was passed over: {}", damaged.error))?;
     }
@@ -123,7 +133,7 @@ fn head(out: &mut dyn Write, checkpoint: &Checkpoint) -> Result<(), Failure> {
         line("saved", time)?;
     }
     let metrics: Vec<String> =
-        metadata.metrics().map(|(name, value)| format!("{name} {value}")).collect();
+        metadata.metrics().map(|(name, value)| format!("{name} {}", text::short(value))).collect();
     if !metrics.is_empty() {
         line("metrics", metrics.join(", "))?;
     }
@@ -143,7 +153,8 @@ fn head(out: &mut dyn Write, checkpoint: &Checkpoint) -> Result<(), Failure> {
         None => "",
     };
     let number = counted(tensors.len(), "tensor");
-    line("holds", format!("{number}, {elements} elements, {}{checksums}", text::bytes(bytes)))?;
+    let elements = counted(usize::try_from(elements).unwrap_or(usize::MAX), "element");
+    line("holds", format!("{number}, {elements}, {}{checksums}", text::bytes(bytes)))?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Answer;
 use crate::data::listed;
-use crate::error::Failure;
+use crate::error::{Failure, within};
 use crate::text;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
                 };
                 eprintln!("no checkpoint in `{directory}` has the metric `{metric}`; {known}");
             }
-            None => eprintln!("`{directory}` holds no checkpoint named `step-<n>.safetensors`"),
+            None => eprintln!("{}", instead(&arguments.directory)),
         }
         if arguments.json {
             writeln!(out, "null")?;
@@ -131,6 +131,53 @@ pub fn open_verified(path: &Path) -> Result<Checkpoint, CheckpointError> {
         eprintln!("passed over: {}", damaged.error);
     }
     Ok(checkpoint)
+}
+
+/// What is said of a directory without checkpoints of a run: what there is, and what to do.
+fn instead(directory: &Path) -> String {
+    let shown = directory.display();
+    let nothing = format!("`{shown}` holds no checkpoint named `step-<n>.safetensors`");
+    match Checkpoint::open(directory) {
+        Ok(other) => {
+            let (file, format) = (other.file().display(), other.format());
+            format!(
+                "{nothing}, but one of another kind: `{file}` ({format}), which is what other subcommands open by `{shown}`"
+            )
+        }
+        // This says what there is, and what to name.
+        Err(CheckpointError::NoCheckpoint { files, .. }) if files.is_empty() => {
+            within(directory).map_or_else(|| nothing.clone(), |help| format!("{nothing}; {help}"))
+        }
+        Err(error @ (CheckpointError::NoCheckpoint { .. } | CheckpointError::Several { .. })) => {
+            error.to_string()
+        }
+        Err(error) => format!("{nothing}; what it holds cannot be opened: {error}"),
+    }
+}
+
+/// How the checkpoint was chosen that a directory of a run was opened by; `None` where there was no
+/// choice.
+pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
+    if !path.is_dir() {
+        return None;
+    }
+    let files = list(path).ok()?;
+    let at = files.iter().position(|file| file.path == checkpoint.file())?;
+    let (file, directory) = (checkpoint.file().display(), path.display());
+    let which = match files.len() {
+        // Nobody could have meant another.
+        1 => return None,
+        n if at + 1 == n => format!("the newest of {n} checkpoints in `{directory}`"),
+        n => format!("the newest of {n} checkpoints in `{directory}` whose header is whole"),
+    };
+    let older = match at {
+        0 => String::new(),
+        1 => "; an older one was passed over".to_owned(),
+        n => format!("; {n} older ones were passed over"),
+    };
+    Some(format!(
+        "`{file}` is {which}{older}. Headers alone decided: `warmstart latest {directory}` reads the weights too"
+    ))
 }
 
 /// The names of all metrics, but of checkpoints that cannot be opened.

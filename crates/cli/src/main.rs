@@ -20,6 +20,7 @@ mod inference;
 mod inspect;
 mod latest;
 mod manual;
+mod output;
 mod plan;
 mod predict;
 mod rules;
@@ -29,6 +30,7 @@ mod text;
 mod train;
 mod verify;
 mod wording;
+mod wrapping;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
@@ -52,6 +54,7 @@ impl From<bool> for Answer {
 }
 
 fn main() -> ExitCode {
+    wrapping::install();
     // clap itself ends with 2 where the arguments are wrong.
     let arguments = Arguments::parse();
     // Colours are taken out again where the output is no terminal, and where NO_COLOR asks.
@@ -84,6 +87,6 @@ fn run(command: Command, out: &mut dyn Write) -> Result<Answer, Failure> {
         Command::Predict(arguments) => predict::run(&arguments, out),
         Command::Bench(arguments) => bench::run(&arguments, out),
         Command::Completions(arguments) => manual::completions(&arguments, out),
-        Command::Man => manual::man(out),
+        Command::Man(arguments) => manual::man(&arguments, out),
     }
 }

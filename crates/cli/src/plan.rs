@@ -3,7 +3,8 @@
 use crate::Answer;
 use crate::error::Failure;
 use crate::flags::{RuleFlags, Strictness, flag_of};
-use crate::graph;
+use crate::graph::{self, Model};
+use crate::latest::choice;
 use crate::text::{self, HEADING, counted, styled};
 use crate::wording::Flags;
 use serde_json::json;
@@ -44,21 +45,48 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let checkpoint = Checkpoint::open(&arguments.path)?;
-    let variables = graph::open(&arguments.graph)?.variables()?;
+    let model = graph::open(&arguments.graph)?;
+    let variables = model.variables()?;
     if variables.is_empty() {
         let path = arguments.graph.display();
-        return Err(Failure::new(format!("`{path}` declares no variables"))
-            .help("give --graph a checkpoint of the model, or its graph as JSON"));
+        let why = match &model {
+            Model::Checkpoint(model) if !model.tensors().is_empty() => {
+                format!(
+                    "`{path}` holds no tensor of a dtype that variables have: f32, f16, i32 or u32"
+                )
+            }
+            _ => format!("`{path}` declares no variables"),
+        };
+        return Err(
+            Failure::new(why).help("give --graph a checkpoint of the model, or its graph as JSON")
+        );
     }
     let options = arguments.strictness.options(&arguments.rules)?;
+    let strange = model.strange(&checkpoint, options.rules())?;
+    let options = strange.tensors.iter().fold(options, |options, name| options.leave_out(name));
+    let mut notes: Vec<String> = choice(&arguments.path, &checkpoint).into_iter().collect();
+    if let Model::Checkpoint(model) = &model {
+        notes.extend(choice(&arguments.graph, model));
+        let damaged = model.damaged().iter();
+        notes.extend(damaged.map(|one| format!("a newer model was passed over: {}", one.error)));
+    }
+    notes.dedup();
+    if !strange.tensors.is_empty() {
+        notes.push(strange.to_string());
+    }
     let plan = checkpoint.plan_for(&variables, &options);
     if arguments.json {
         let mut value = plan.to_json();
+        value["left_out"] = json!(strange.tensors);
+        value["notes"] = json!(notes);
         for (at, suggestion) in plan.suggestions().iter().enumerate() {
             value["suggestions"][at]["flags"] = json!(flags_of(&suggestion.rules));
         }
         text::print_json(out, &value)?;
     } else {
+        for note in notes {
+            writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
+        }
         text::print_report(out, &plan.worded(&Flags).to_string())?;
         print_flags(out, plan.suggestions())?;
     }

@@ -6,8 +6,9 @@ use crate::description::{Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
 use crate::latest::open_verified;
+use crate::output;
 use crate::text::{self, counted};
-use crate::train::{PREDICTION, PROBABILITIES, largest};
+use crate::train::{LOGITS, PREDICTION, PROBABILITIES, largest};
 use csv::Writer;
 use serde_json::json;
 use std::fs::File;
@@ -65,6 +66,9 @@ const HELP: Help = Help {
 };
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
+    if let Some(file) = &arguments.out {
+        output::check(file)?;
+    }
     let checkpoint = open_verified(&arguments.checkpoint)?;
     let description = Description::of(&checkpoint)?;
     let graph = checkpoint.graph()?;
@@ -95,7 +99,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     checkpoint.plan(&session, &options).restore(&mut session)?;
     let values = inference.run(&mut session, &rows)?;
 
-    let lines = Lines { output, width: inference.outputs };
+    let of = description.as_ref().map_or(&[][..], |description| description.output.names());
+    let lines = Lines { output, asked: arguments.output.as_deref(), of, width: inference.outputs };
     match &arguments.out {
         None => lines.write(&values, out)?,
         Some(file) => {
@@ -179,6 +184,10 @@ fn inputs(
 /// Predictions as CSV.
 struct Lines<'a> {
     output: Option<&'a Output>,
+    /// The tensor that was asked for.
+    asked: Option<&'a str>,
+    /// What the model tells apart or predicts.
+    of: &'a [String],
     width: usize,
 }
 
@@ -187,7 +196,19 @@ impl Lines<'_> {
         match self.output {
             Some(Output::Classes(classes)) => [&["class".to_owned()], &classes[..]].concat(),
             Some(Output::Values(names)) => names.clone(),
-            None => (1..=self.width).map(|at| format!("output {at}")).collect(),
+            None => self.columns(self.asked.unwrap_or("output")),
+        }
+    }
+
+    /// The columns of a tensor, by what they are about, or else by their numbers.
+    fn columns(&self, tensor: &str) -> Vec<String> {
+        let ours = [LOGITS, PROBABILITIES, PREDICTION].contains(&tensor);
+        if ours && self.of.len() == self.width {
+            return self.of.iter().map(|name| format!("{tensor} {name}")).collect();
+        }
+        match self.width {
+            1 => vec![tensor.to_owned()],
+            width => (1..=width).map(|at| format!("{tensor} {at}")).collect(),
         }
     }
 

@@ -14,7 +14,7 @@ mod summary;
 mod target;
 mod warm_start;
 
-pub use network::{PREDICTION, PROBABILITIES};
+pub use network::{LOGITS, PREDICTION, PROBABILITIES};
 pub use score::largest;
 pub use source::Source;
 
@@ -176,9 +176,8 @@ impl Job {
         let graph = Graph::new();
         let optimizer = network::optimizer(&self.settings, self.steps);
         // Whoever looks at the model later knows this file, and not the source of this command.
-        let network = graph.at_line(self.source.line("model"), || {
-            Network::build(&graph, &self.settings, &optimizer, &self.shape)
-        });
+        let line = |table: &str| self.source.line(table);
+        let network = Network::build(&graph, &self.settings, &optimizer, &self.shape, &line);
         let newest = self.check_newest(&graph)?;
         let resumes = newest.is_some();
         let gpu = Gpu::new()?;

@@ -218,7 +218,7 @@ impl Optimizer {
         // The caller's function may look at the graph, which is not borrowed here.
         trainable.retain(|(_, variable)| chosen(variable));
         let reads: Vec<Tensor<'g>> =
-            trainable.iter().map(|(id, _)| graph.add(Op::Variable(*id), &[], "")).collect();
+            trainable.iter().map(|(id, _)| graph.add(Op::Variable(*id), &[], &self.name)).collect();
         let scaling = self.loss_scaling.and_then(|scaling| self.loss_scale(graph, scaling));
         // The optimizer's name was refused, which is said once.
         let refused = self.loss_scaling.is_some() && scaling.is_none();
@@ -235,6 +235,16 @@ impl Optimizer {
         }
 
         let global_step = graph.global_step();
+        let minimized = Minimized { loss, trained, scaling, refused, mistakes };
+        // What follows is of no layer, wherever the gradients come from.
+        graph.in_scope(Location::caller(), &self.name, || self.update(minimized, global_step))
+    }
+
+    /// The learning rate, the clipping and the update, from gradients.
+    fn update<'g>(&self, minimized: Minimized<'g>, global_step: Tensor<'g>) -> TrainStep<'g> {
+        let Minimized { loss, trained, scaling, refused, mistakes } = minimized;
+        let graph = loss.graph();
+        let loss_scale = scaling.as_ref().map(|&(_, scale)| scale);
         let learning_rate = self.learning_rate.build(global_step);
         let all: Vec<Tensor<'g>> = trained.iter().map(|(_, _, gradient)| *gradient).collect();
         let unscale = loss_scale.map(|scale| 1.0 / scale);
@@ -331,8 +341,19 @@ impl Optimizer {
             optimizer: self.name.clone(),
             slot: slot.to_owned(),
         };
-        graph.declare(declare(role), false, "")
+        graph.declare(declare(role), false, &self.name)
     }
+}
+
+/// A loss with its gradients.
+struct Minimized<'g> {
+    loss: Tensor<'g>,
+    trained: Vec<(VariableId, Variable, Tensor<'g>)>,
+    scaling: Option<(LossScale, Tensor<'g>)>,
+    /// Whether the optimizer's name was.
+    refused: bool,
+    /// How many mistakes the graph had before.
+    mistakes: usize,
 }
 
 fn variable_of(tensor: Tensor<'_>) -> Option<VariableId> {

@@ -1,18 +1,32 @@
 //! Graphs as text and as Graphviz DOT.
 
 use crate::ops::Op;
-use crate::{GraphDef, Node, NodeId, VariableId};
+use crate::{Elements, GraphDef, Node, NodeId, VariableId};
 use std::fmt;
 use std::fmt::Write as _;
 
 impl fmt::Display for GraphDef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} nodes, {} variables", self.nodes.len(), self.variables.len())?;
+        let first = self.nodes.first().map(|node| &node.location);
+        // What is the same everywhere is said once.
+        let place = first.filter(|place| self.nodes.iter().all(|node| node.location == **place));
+        let of = place.map_or_else(String::new, |place| format!(", all built at {place}"));
+        writeln!(f, "{} nodes, {} variables{of}", self.nodes.len(), self.variables.len())?;
+        let written = self.written();
         for (at, node) in self.nodes.iter().enumerate() {
-            let result = format!("%{at} = {}", self.expression(node));
+            let writes = match node.op {
+                // What an assignment writes it says.
+                Op::OptimizerUpdate(_) => written.get(&NodeId(at)).map(|nodes| ranges(nodes)),
+                _ => None,
+            };
+            let expression = self.expression(node);
+            let result = format!("%{at} = {expression}{}", writes.unwrap_or_default());
             let kind = format!("{} {}", node.dtype, node.shape);
             let scope = if node.scope.is_empty() { "-" } else { &node.scope };
-            writeln!(f, "  {result:<44} {kind:<20} {scope:<16} {}", node.location)?;
+            match place {
+                Some(_) => writeln!(f, "  {result:<44} {kind:<20} {scope}")?,
+                None => writeln!(f, "  {result:<44} {kind:<20} {scope:<16} {}", node.location)?,
+            }
         }
         for (name, id) in &self.names {
             writeln!(f, "  {name} is %{}", id.0)?;
@@ -62,7 +76,11 @@ impl GraphDef {
             Op::Variable(id) => text = format!("variable {}", self.variable_name(*id)),
             Op::Assign(id) => text = format!("{} <- {}", self.variable_name(*id), inputs.join("")),
             Op::Constant(data) if data.elements().len() == 1 => {
-                text = format!("constant {}", data.to_f64()[0]);
+                text = match data.elements() {
+                    // As few digits as tell it from its neighbours.
+                    Elements::F32(values) => format!("constant {}", values[0]),
+                    _ => format!("constant {}", data.to_f64()[0]),
+                };
             }
             Op::Constant(_) => text = "constant".to_owned(),
             Op::Reduce { axes, .. } => {
@@ -93,6 +111,7 @@ impl GraphDef {
         let mut dot = String::from(
             "digraph {\n  rankdir=TB;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n",
         );
+        let written = self.written();
         for (at, node) in self.nodes.iter().enumerate() {
             let title = match &node.op {
                 Op::Placeholder { name, .. } => format!("placeholder {name}"),
@@ -111,8 +130,31 @@ impl GraphDef {
             for input in &node.inputs {
                 let _ = writeln!(dot, "  n{} -> n{at};", input.0);
             }
+            for variable in written.get(&NodeId(at)).into_iter().flatten() {
+                let _ = writeln!(dot, "  n{} -> n{at} [dir=both];", variable.0);
+            }
         }
         dot.push_str("}\n");
         dot
+    }
+}
+
+/// What a node writes, as the end of its expression: ` writing %1, %4 to %7`.
+fn ranges(nodes: &[NodeId]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for node in nodes {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == node.0 => *last = node.0,
+            _ => ranges.push((node.0, node.0)),
+        }
+    }
+    let one = |&(first, last): &(usize, usize)| match last - first {
+        0 => format!("%{first}"),
+        1 => format!("%{first}, %{last}"),
+        _ => format!("%{first} to %{last}"),
+    };
+    match ranges.iter().map(one).collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        some => format!(" writing {some}"),
     }
 }

@@ -357,7 +357,7 @@ refused!(
 refused!(
     factor_below_zero,
     "schedule",
-    "",
+    "sgd",
     |g| Optimizer::sgd(Schedule::step(0.1, 2, -0.5))
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
     Problem::Range { .. }

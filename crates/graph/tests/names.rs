@@ -58,7 +58,7 @@ fn names_are_taken_once() {
     taken(&named, "name", "tensor", first);
     at(&dropout, first + 10, "dropout", "fc");
     taken(&dropout, "d", "dropout", first + 9);
-    at(&optimizer, first + 12, "variable", "");
+    at(&optimizer, first + 12, "variable", "sgd");
     let (optimizer_name, name) = ("sgd".to_owned(), "sgd/step".to_owned());
     let problem =
         Problem::DuplicateSlot { optimizer: optimizer_name, name, first: here(first + 11) };

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use warmstart_graph::reference::{Reference, Value};
 use warmstart_graph::{
-    DType, Graph, GraphDef, Initializer, Op, Optimizer, Problem, Schedule, Shape, gradients,
+    DType, Graph, GraphDef, Initializer, Location, NodeId, Op, Optimizer, Problem, Schedule, Shape,
+    gradients,
 };
 
 /// A training graph with most kinds of nodes.
@@ -149,9 +150,54 @@ fn a_graph_draws() {
   n1 -> n2;
   n3 [label="assign\nf32 [0]", style="rounded,filled", fillcolor="#f8e0d8"];
   n2 -> n3;
+  n1 -> n3 [dir=both];
 }
 "##;
     assert_eq!(graph.finish().unwrap().to_dot(), expected);
+}
+
+#[test]
+fn an_optimizer_has_a_scope_of_its_own_and_says_what_it_writes() {
+    let graph = Graph::new();
+    let line = Location { file: "model.rs".to_owned(), line: 7 };
+    graph.at_line(line, || {
+        let x = graph.placeholder("x", [4, 2], DType::F32);
+        let loss = graph.scope("body").scope("fc").linear(x, 1).square().mean_all();
+        let optimizer = Optimizer::sgd(Schedule::cosine(0.1, 0.0, 9)).momentum(0.9);
+        optimizer.clip_global_norm(1.0).minimize(loss)
+    });
+    let def = graph.finish().unwrap();
+    let update = NodeId(def.nodes.len() - 1);
+    assert!(def.node(update).op.is_update());
+    assert_eq!(def.node(update).scope, "sgd");
+    let written = def.written();
+    let name = |id: &NodeId| match def.node(*id).op {
+        Op::Variable(variable) => def.variable(variable).name.clone(),
+        _ => panic!("{}", def.describe(*id)),
+    };
+    let mut names: Vec<String> = written[&update].iter().map(name).collect();
+    names.sort();
+    let all: std::collections::BTreeSet<String> =
+        def.variables.iter().map(|variable| variable.name.clone()).collect();
+    assert_eq!(names, all.into_iter().collect::<Vec<_>>());
+    assert_eq!(names.len(), 6);
+    // Only the step that optimizers share is outside; the gradients are of their layers.
+    let outside = |id: &&NodeId| def.node(**id).scope != "sgd";
+    let outside: Vec<String> = written[&update].iter().filter(outside).map(name).collect();
+    assert_eq!(outside, ["global_step"]);
+    let scopes = |wanted: &str| -> Vec<&str> {
+        let found = def.nodes.iter().filter(|node| node.op.name() == wanted);
+        found.map(|node| node.scope.as_str()).collect()
+    };
+    assert_eq!((scopes("global_norm"), scopes("cos")), (vec!["sgd"], vec!["sgd"]));
+    assert_eq!(scopes("matmul"), ["body/fc"; 3]);
+    // The line that all have in common is told once, and what is written at the end.
+    let text = def.to_string();
+    let nodes = def.nodes.len();
+    assert!(text.starts_with(&format!("{nodes} nodes, 6 variables, all built at model.rs:7\n")));
+    assert_eq!(text.matches("model.rs").count(), 1, "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.contains(") writing %") && last.contains(" to %"), "{text}");
 }
 
 /// Does everything with a graph from outside that could panic.

@@ -16,7 +16,8 @@ use warmstart_measure::{Arm, Memory, Way, Work, threads};
 /// A checkpoint is written to a temporary folder and restored in several ways. The ceiling is the
 /// faster of two ways to read the same file into the same kind of memory with as many threads and
 /// no device: pread, and a copy out of a mapping of the file. Where bytes go through staging
-/// buffers, it is the copy out of those, if that is slower. Before each round it is made sure that
+/// buffers, it is the copy out of those, if that is slower. What the shares are of is marked as
+/// the ceiling; the other lines of the machine are to compare with. Before each round it is made sure that
 /// the file is in the system's cache, or with --cold that no page of it is. CPU s is the processor
 /// time of all threads; MiB the peak of resident memory above the variables' own, in which pages of
 /// a mapped file count.
@@ -150,11 +151,11 @@ fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool)
         MemoryKind::Mappable if fresh => Memory::Fresh,
         _ => Memory::Touched,
     };
-    let ceiling = |name, work, memory, cold| Shown::ceiling(Arm { name, work, memory, cold });
+    let machine = |name, work, memory, cold| Shown::machine(Arm { name, work, memory, cold });
     let mut shown = vec![
-        ceiling("memcpy", Work::Memcpy, plain, false),
-        ceiling("pread", Work::Plain(Way::Read), plain, cold),
-        ceiling("mmap + copy", Work::Plain(Way::Map), plain, cold),
+        machine("memcpy", Work::Memcpy, plain, false).called("memory, by memcpy"),
+        machine("pread", Work::Plain(Way::Read), plain, cold).called("file, by pread"),
+        machine("mmap + copy", Work::Plain(Way::Map), plain, cold).called("file, by mmap + copy"),
     ];
     let stages = |&strategy: &Strategy| match strategy {
         Strategy::Staged => true,
@@ -162,7 +163,8 @@ fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool)
         Strategy::Mapped | Strategy::Naive => false,
     };
     if strategies.iter().any(stages) {
-        shown.push(ceiling("staging copy", Work::StagingCopy, Memory::Touched, false));
+        let copy = machine("staging copy", Work::StagingCopy, Memory::Touched, false);
+        shown.push(copy.called("staging, by the device"));
     }
     shown.extend(strategies.iter().map(|strategy| {
         let arm = |name, work, memory| Arm { name, work, memory, cold };

@@ -44,7 +44,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let setting = arguments.load.prepare(&arguments.common.options(), false)?;
     let wanted = |strategy| arguments.strategy.is_empty() || arguments.strategy.contains(&strategy);
     let arm = |name, work| Arm { name, work, memory: Memory::Initialized, cold: false };
-    let mut shown = vec![Shown::ceiling(arm("write, sync, rename", Work::Write))];
+    let mut shown = vec![Shown::machine(arm("write, sync, rename", Work::Write))];
     if wanted(Strategy::Save) {
         shown.push(Shown::own(arm("save", Work::Save)));
     }

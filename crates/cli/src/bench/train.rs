@@ -5,6 +5,7 @@ use super::profile::Kernels;
 use super::{Common, Place, Progress};
 use crate::Answer;
 use crate::error::Failure;
+use crate::output;
 use crate::text::{HEADING, styled};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
@@ -87,6 +88,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             vec![Mlp { name: &name, widths: sizes, batch }]
         }
     };
+    if let Some(file) = &arguments.trace {
+        output::check(file)?;
+    }
     let gpu = Gpu::with(&arguments.common.options())?;
     if arguments.profile && !gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
         return Err(RunError::NoTimestamps.into());
@@ -128,10 +132,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         if let (true, Some(roof)) = (arguments.profile, &roof) {
             let kernels = trained.profile()?;
             if let Some(file) = &arguments.trace {
-                fs::write(file, &kernels.trace).map_err(|error| {
-                    Failure::new(format!("cannot write `{}`: {error}", file.display()))
-                        .help("name a file in a folder that exists and may be written to")
-                })?;
+                fs::write(file, &kernels.trace)
+                    .map_err(|error| Failure::file("write", file, &error))?;
             }
             if arguments.common.json {
                 kernels.print_json(out, &place, trained.model.name, roof, step)?;

@@ -121,7 +121,8 @@ fn enough(needed: u64, there: Option<u64>, place: &str, option: &str) -> Result<
 /// What an arm is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    Ceiling,
+    /// What the machine does without us, of which the ceilings are.
+    Machine,
     Strategy,
     Control,
 }
@@ -129,7 +130,7 @@ enum Role {
 impl Role {
     fn name(self) -> &'static str {
         match self {
-            Role::Ceiling => "ceiling",
+            Role::Machine => "ceiling",
             Role::Strategy => "strategy",
             Role::Control => "control",
         }
@@ -140,22 +141,33 @@ impl Role {
 pub struct Shown {
     arm: Arm,
     role: Role,
+    /// What people read who have not read the code.
+    name: &'static str,
 }
 
 impl Shown {
+    fn new(arm: Arm, role: Role) -> Shown {
+        Shown { arm, role, name: arm.name }
+    }
+
     /// What the machine does without us.
-    pub fn ceiling(arm: Arm) -> Shown {
-        Shown { arm, role: Role::Ceiling }
+    pub fn machine(arm: Arm) -> Shown {
+        Shown::new(arm, Role::Machine)
+    }
+
+    /// The same, under a name that says what is done.
+    pub fn called(self, name: &'static str) -> Shown {
+        Shown { name, ..self }
     }
 
     /// What is to be measured.
     pub fn own(arm: Arm) -> Shown {
-        Shown { arm, role: Role::Strategy }
+        Shown::new(arm, Role::Strategy)
     }
 
     /// The simple way.
     pub fn control(arm: Arm) -> Shown {
-        Shown { arm, role: Role::Control }
+        Shown::new(arm, Role::Control)
     }
 }
 
@@ -229,7 +241,7 @@ impl Setting {
         for section in sections {
             let find = |shown: &Shown| {
                 let measured = all.iter().find(|measured| same(&measured.arm, &shown.arm));
-                Some(Line { measured: measured?, name: shown.arm.name, role: shown.role })
+                Some(Line { measured: measured?, name: shown.name, role: shown.role })
             };
             let lines: Vec<Line> = section.shown.iter().filter_map(find).collect();
             if !common.json {
@@ -287,12 +299,15 @@ impl Line<'_> {
         Some(rates.median / ceiling(all, self.measured, |rates| rates.median)?.rate)
     }
 
-    fn bar(&self, all: &[Measured]) -> Bar {
+    /// A line for people; `is_ceiling` says whether shares of others are of it.
+    fn bar(&self, all: &[Measured], is_ceiling: bool) -> Bar {
         let rates = self.measured.rates();
         let dash = || "-".to_owned();
         let name = match self.role {
             Role::Strategy => self.name.to_owned(),
-            Role::Ceiling | Role::Control => format!("{}: {}", self.role.name(), self.name),
+            Role::Machine if is_ceiling => format!("ceiling: {}", self.name),
+            Role::Machine => format!("machine: {}", self.name),
+            Role::Control => format!("control: {}", self.name),
         };
         let number = |value: Option<f64>| value.map_or_else(dash, |value| format!("{value:.2}"));
         let cells = vec![
@@ -316,9 +331,27 @@ fn print(
 ) -> Result<(), Failure> {
     writeln!(out, "\n{}", styled(HEADING, title))?;
     let header = ["", "GB/s", "range", "of ceiling", "CPU s", "MiB", "submits"];
-    let bars: Vec<Bar> = lines.iter().map(|line| line.bar(all)).collect();
+    // What shares are of, with the lines whose shares they are.
+    let mut ceilings: Vec<(&Line<'_>, Vec<&str>)> = Vec::new();
+    for line in lines {
+        let Some(of) = ceiling(all, line.measured, |rates| rates.median) else { continue };
+        let is = |other: &&Line<'_>| same(&other.measured.arm, &of.of.arm);
+        let Some(of) = lines.iter().find(is) else { continue };
+        match ceilings.iter_mut().find(|(known, _)| std::ptr::eq(*known, of)) {
+            Some((_, names)) => names.push(line.name),
+            None => ceilings.push((of, vec![line.name])),
+        }
+    }
+    let is_ceiling = |line: &Line<'_>| ceilings.iter().any(|(of, _)| std::ptr::eq(*of, line));
+    let bars: Vec<Bar> = lines.iter().map(|line| line.bar(all, is_ceiling(line))).collect();
     for line in chart::chart(&header, 4, &bars, chart::width()) {
         writeln!(out, "{line}")?;
+    }
+    if ceilings.len() > 1 {
+        let of =
+            |(of, names): &(&Line<'_>, Vec<&str>)| format!("{}: {}", names.join(", "), of.name);
+        let of: Vec<String> = ceilings.iter().map(of).collect();
+        writeln!(out, "{} of ceiling: {}", styled(HEADING, "note:"), of.join("; "))?;
     }
     if lines.iter().filter_map(|line| line.share(all)).any(|share| share > 1.1) {
         let note = styled(HEADING, "note:");

@@ -33,6 +33,8 @@ pub struct Line {
     pub points: Vec<[f64; 2]>,
     /// Whether it ends at a node.
     pub head: bool,
+    /// Whether it begins at a node that is written from its other end.
+    pub tail: bool,
 }
 
 /// Where the value of a node enters or leaves a scope.
@@ -81,6 +83,11 @@ fn lay_out_scope(scopes: &Scopes, sizes: &[(f64, f64)], scope: usize, sides: &Si
     }
     let edges: BTreeSet<Edge> =
         ends.iter().map(|&(source, target, (from, _))| (source, target, from)).collect();
+    let written: BTreeSet<Edge> = ends
+        .iter()
+        .filter(|(_, _, edge)| scopes.is_written(*edge))
+        .map(|&(source, target, (from, _))| (source, target, from))
+        .collect();
     let ranks = ranks(&items, own, &edges);
 
     // Which way lines leave decides how the children are laid out.
@@ -111,7 +118,7 @@ fn lay_out_scope(scopes: &Scopes, sizes: &[(f64, f64)], scope: usize, sides: &Si
         Item::Port(_) => (LANE, 0.0),
     };
     let sizes = items.iter().map(size).collect();
-    Level { items, ranks, sizes, children }.draw(scope, scopes.name(scope), &edges)
+    Level { items, ranks, sizes, children }.draw(scope, scopes.name(scope), &edges, &written)
 }
 
 /// The layer of each item: below all that it is computed from, as far as there is no circle, and
@@ -185,7 +192,13 @@ impl Level {
         child.ports.get(&port).map_or(0.0, |place| place - child.width / 2.0)
     }
 
-    fn draw(mut self, scope: usize, name: &str, edges: &BTreeSet<Edge>) -> Laid {
+    fn draw(
+        mut self,
+        scope: usize,
+        name: &str,
+        edges: &BTreeSet<Edge>,
+        written: &BTreeSet<Edge>,
+    ) -> Laid {
         let count = self.ranks.iter().max().map_or(0, |last| last + 1);
         let mut layers = Layers { layers: vec![Vec::new(); count], ..Layers::default() };
         for ((item, &(width, _)), &rank) in self.items.iter().zip(&self.sizes).zip(&self.ranks) {
@@ -209,8 +222,9 @@ impl Level {
                 let to = if at + 2 == way.len() { enters } else { 0.0 };
                 layers.links.push([(pair[0], from), (pair[1], to)]);
             }
-            let head = matches!(self.items[target], Item::Inside(Inside::Node(_)));
-            ways.push((way, leaves, enters, down, head));
+            let is_node = |item: usize| matches!(self.items[item], Item::Inside(Inside::Node(_)));
+            let back = written.contains(&(source, target, value)) && is_node(source);
+            ways.push((way, leaves, enters, down, (is_node(target), back)));
         }
         let (middles, inner) = layers.place();
         let title = if scope == 0 { 0.0 } else { 16.0 + 7.5 * name.chars().count() as f64 };
@@ -244,7 +258,7 @@ impl Level {
             let rank = self.ranks[item];
             tops[rank] + (heights[rank] - self.sizes[item].1) / 2.0
         };
-        for (way, leaves, enters, down, head) in ways {
+        for (way, leaves, enters, down, (head, tail)) in ways {
             let (above, below) = (way[0], way[way.len() - 1]);
             let mut points = vec![[x(above) + leaves, top_of(above) + self.sizes[above].1]];
             for &cell in &way[1..way.len() - 1] {
@@ -256,7 +270,7 @@ impl Level {
             if !down {
                 points.reverse();
             }
-            laid.lines.push(Line { points, head });
+            laid.lines.push(Line { points, head, tail });
         }
         for (at, item) in self.items.iter().enumerate() {
             let corner = [x(at) - self.sizes[at].0 / 2.0, top_of(at)];

@@ -47,8 +47,8 @@ impl Label {
     }
 }
 
-/// The graph as SVG. Inputs are above what is computed from them, scopes are boxes, and each box
-/// says its node's number, expression and line when it is pointed at.
+/// The graph as SVG. Inputs are above what is computed from them, scopes are boxes, lines with two
+/// heads lead to what reads a variable and writes it, and each box says its node's number, expression and line when it is pointed at.
 pub fn svg(graph: &GraphDef) -> String {
     let labels: Vec<Label> = (0..graph.nodes.len()).map(|at| Label::of(graph, at)).collect();
     let sizes: Vec<(f64, f64)> = labels.iter().map(Label::size).collect();
@@ -59,7 +59,7 @@ pub fn svg(graph: &GraphDef) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
          viewBox=\"0 0 {width:.0} {height:.0}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <defs><marker id=\"head\" viewBox=\"0 0 8 8\" refX=\"8\" refY=\"4\" markerWidth=\"7\" \
-         markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"#555\"/></marker></defs>\n\
+         markerHeight=\"7\" orient=\"auto-start-reverse\"><path d=\"M0 0L8 4L0 8z\" fill=\"#555\"/></marker></defs>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n<g transform=\"translate({MARGIN} {MARGIN})\">\n"
     );
     boxes(&mut svg, &scopes, &laid);
@@ -103,7 +103,8 @@ fn path(svg: &mut String, line: &Line) {
         (from_x, from_y) = (x, y);
     }
     let head = if line.head { " marker-end=\"url(#head)\"" } else { "" };
-    let _ = writeln!(svg, "<path d=\"{way}\" fill=\"none\" stroke=\"#555\"{head}/>");
+    let tail = if line.tail { " marker-start=\"url(#head)\"" } else { "" };
+    let _ = writeln!(svg, "<path d=\"{way}\" fill=\"none\" stroke=\"#555\"{tail}{head}/>");
 }
 
 fn node(

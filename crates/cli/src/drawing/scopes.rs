@@ -1,6 +1,6 @@
 //! Which nodes and scopes lie in which scope, and which edges concern it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use warmstart_graph::GraphDef;
 
 /// The scopes of a graph; 0 is the top, and a scope comes after the one it lies in.
@@ -8,6 +8,8 @@ pub struct Scopes {
     all: Vec<Scope>,
     /// The scope of each node.
     of_node: Vec<usize>,
+    /// Edges from a variable to what reads and writes it.
+    written: HashSet<(usize, usize)>,
 }
 
 struct Scope {
@@ -33,7 +35,11 @@ pub enum Inside {
 
 impl Scopes {
     pub fn of(graph: &GraphDef) -> Scopes {
-        let mut scopes = Scopes { all: vec![Scope::new("", vec![0])], of_node: Vec::new() };
+        let mut scopes = Scopes {
+            all: vec![Scope::new("", vec![0])],
+            of_node: Vec::new(),
+            written: HashSet::new(),
+        };
         let mut known: HashMap<(usize, String), usize> = HashMap::new();
         for (at, node) in graph.nodes.iter().enumerate() {
             let mut scope = 0;
@@ -55,6 +61,12 @@ impl Scopes {
                 scopes.add_edge(input.0, to);
             }
         }
+        for (to, variables) in graph.written() {
+            for from in variables {
+                scopes.add_edge(from.0, to.0);
+                scopes.written.insert((from.0, to.0));
+            }
+        }
         scopes
     }
 
@@ -69,6 +81,11 @@ impl Scopes {
         for &scope in concerned {
             self.all[scope].edges.push((from, to));
         }
+    }
+
+    /// Whether an edge leads from a variable to what writes it, too.
+    pub fn is_written(&self, edge: (usize, usize)) -> bool {
+        self.written.contains(&edge)
     }
 
     pub fn name(&self, scope: usize) -> &str {

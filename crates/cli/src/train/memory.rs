@@ -23,7 +23,8 @@ pub fn refused(
     let largest = largest_batch(1..=shape.batch, |batch| {
         let graph = Graph::new();
         let shape = Shape { batch, ..shape.clone() };
-        let network = Network::build(&graph, settings, optimizer, &shape);
+        let line = |table: &str| source.line(table);
+        let network = Network::build(&graph, settings, optimizer, &shape, &line);
         session.plan_memory(&graph, &[network.loss], &[network.update])
     });
     let batch = shape.batch;

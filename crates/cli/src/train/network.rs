@@ -5,7 +5,9 @@ use super::settings::{
     Activation, Loss, OptimizerName, OptimizerSettings, ScheduleKind, ScheduleSettings, Settings,
     WeightInitializer,
 };
-use warmstart::graph::{DType, Graph, Initializer, Optimizer, Schedule, Scope, Tensor, Update};
+use warmstart::graph::{
+    DType, Graph, Initializer, Location, Optimizer, Schedule, Scope, Tensor, Update,
+};
 
 /// Rows that the model is given at once when it is not trained.
 const ROWS_AT_ONCE: usize = 256;
@@ -37,6 +39,7 @@ pub const BATCH_INPUT: &str = "batch/input";
 pub const BATCH_TARGET: &str = "batch/target";
 
 /// Names of what the model gives.
+pub const LOGITS: &str = "logits";
 pub const PROBABILITIES: &str = "probabilities";
 pub const PREDICTION: &str = "prediction";
 
@@ -47,26 +50,31 @@ impl<'g> Network<'g> {
         settings: &Settings,
         optimizer: &Optimizer,
         shape: &Shape,
+        line: &dyn Fn(&str) -> Location,
     ) -> Network<'g> {
         graph.set_seed(settings.seed);
-        let builder = Builder { graph, settings, shape };
-        let input = graph.placeholder(BATCH_INPUT, [shape.batch, shape.inputs], DType::F32);
-        let trained = builder.layers(input, settings.model.dropout);
-        let loss = builder.loss(trained);
-        let update = optimizer.minimize(loss).update;
-
-        let input = graph.placeholder("input", [ROWS_AT_ONCE, shape.inputs], DType::F32);
+        let builder = Builder { graph, settings, shape, line };
+        let input = builder.input("input", ROWS_AT_ONCE);
         let output = builder.layers(input, 0.0);
         let output = match &shape.target_scale {
             None => {
-                output.softmax().named(PROBABILITIES);
-                output.named("logits")
+                graph.at_line(line("model"), || output.softmax()).named(PROBABILITIES);
+                output.named(LOGITS)
             }
             Some(scale) => {
-                let (offset, scale) = builder.scaling("output", scale);
-                (output * scale + offset).named(PREDICTION)
+                let scaled = graph.at_line(line("data"), || {
+                    let (offset, scale) = builder.scaling("output", scale);
+                    output * scale + offset
+                });
+                scaled.named(PREDICTION)
             }
         };
+
+        // Last, so that another optimizer moves no other node.
+        let input = builder.input(BATCH_INPUT, shape.batch);
+        let trained = builder.layers(input, settings.model.dropout);
+        let loss = graph.at_line(line("training"), || builder.loss(trained));
+        let update = graph.at_line(line("optimizer"), || optimizer.minimize(loss).update);
         Network { loss: loss.named("loss"), update, output }
     }
 }
@@ -75,6 +83,8 @@ struct Builder<'g, 'a> {
     graph: &'g Graph,
     settings: &'a Settings,
     shape: &'a Shape,
+    /// The line of a table of the file that all this is built from.
+    line: &'a dyn Fn(&str) -> Location,
 }
 
 impl<'g> Builder<'g, '_> {
@@ -92,10 +102,22 @@ impl<'g> Builder<'g, '_> {
         (variable("offset", &scale.offset), variable("scale", &scale.scale))
     }
 
+    /// So many rows as they are in the file.
+    fn input(&self, name: &str, rows: usize) -> Tensor<'g> {
+        let shape = [rows, self.shape.inputs];
+        self.graph.at_line((self.line)("data"), || self.graph.placeholder(name, shape, DType::F32))
+    }
+
     fn layers(&self, input: Tensor<'g>, dropout: f32) -> Tensor<'g> {
+        let scaled = self.graph.at_line((self.line)("data"), || {
+            let (offset, scale) = self.scaling("input", &self.shape.scale);
+            (input - offset) / scale
+        });
+        self.graph.at_line((self.line)("model"), || self.perceptron(scaled, dropout))
+    }
+
+    fn perceptron(&self, mut hidden: Tensor<'g>, dropout: f32) -> Tensor<'g> {
         let model = &self.settings.model;
-        let (offset, scale) = self.scaling("input", &self.shape.scale);
-        let mut hidden = (input - offset) / scale;
         for (at, &units) in model.hidden.iter().enumerate() {
             let name = format!("fc{}", at + 1);
             hidden = activate(self.linear(&name, hidden, units), model.activation);

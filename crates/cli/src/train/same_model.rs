@@ -107,7 +107,7 @@ mod tests {
     use super::super::scaling::Scale;
     use super::super::settings::{Scaling, Settings};
     use super::*;
-    use warmstart::graph::Graph;
+    use warmstart::graph::{Graph, Location};
 
     fn model(keys: &str) -> GraphDef {
         let text = format!("[data]\nfile = \"a.csv\"\n{keys}");
@@ -115,7 +115,8 @@ mod tests {
         let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
         let shape = Shape { inputs: 2, outputs: 3, batch: 2, scale, target_scale: None };
         let graph = Graph::new();
-        Network::build(&graph, &settings, &network::optimizer(&settings, 10), &shape);
+        let line = |_: &str| Location::caller();
+        Network::build(&graph, &settings, &network::optimizer(&settings, 10), &shape, &line);
         graph.finish().unwrap()
     }
 

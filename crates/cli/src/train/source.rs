@@ -18,9 +18,15 @@ pub struct Source {
 
 impl Source {
     pub fn open(file: &Path) -> Result<Source, Failure> {
-        let text =
-            std::fs::read_to_string(file).map_err(|error| Failure::file("read", file, &error))?;
-        Ok(Source { file: file.to_owned(), text })
+        let bytes = std::fs::read(file).map_err(|error| Failure::file("read", file, &error))?;
+        match String::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => Ok(Source { file: file.to_owned(), text }),
+            _ => {
+                let name = file.display();
+                let message = format!("`{name}` is no text, and what is read here is TOML");
+                Err(Failure::new(message).help(format!("{}; {HELP}", data_belongs(file))))
+            }
+        }
     }
 
     /// The settings, checked by themselves; the data may still contradict them.
@@ -80,6 +86,9 @@ impl Source {
     fn malformed(&self, error: &Error, help: &str) -> Failure {
         let file = self.file.display();
         let (message, label, help) = explained(error.message(), help);
+        // Whoever names the data itself is told where its name belongs.
+        let is_toml = self.file.extension().is_none_or(|extension| extension == "toml");
+        let help = if is_toml { help } else { format!("{}; {help}", data_belongs(&self.file)) };
         let failure = Failure::new(format!("`{file}`: {message}")).help(help);
         match error.span() {
             // A key that is missing from the top is missing everywhere.
@@ -92,6 +101,10 @@ impl Source {
 }
 
 const HELP: &str = "`warmstart train --example` prints a file with every key and what it means";
+
+fn data_belongs(file: &Path) -> String {
+    format!("data is named in a TOML file, as `file = \"{}\"` under [data]", file.display())
+}
 
 fn dotted(keys: &[&str]) -> String {
     format!("`{}`", keys.join("."))
@@ -107,7 +120,16 @@ fn explained(said: &str, help: &str) -> (String, String, String) {
         (format!("`{word}` is none of the choices here"), "no such choice")
     } else {
         let first = said.lines().next().unwrap_or_default();
-        return (first.to_owned(), "here".to_owned(), help.to_owned());
+        let here = |what: String, help: String| (what, "here".to_owned(), help);
+        if first.starts_with("missing field") {
+            return here(format!("the key `{word}` is missing"), help.to_owned());
+        }
+        if first.starts_with("invalid boolean") {
+            let what = "this is no number, and neither `true` nor `false`";
+            return here(what.to_owned(), "text stands in quotes".to_owned());
+        }
+        return another_kind(first, help)
+            .unwrap_or_else(|| (first.to_owned(), "here".to_owned(), help.to_owned()));
     };
     let known: Vec<&str> = quoted.collect();
     let help = match nearest(&word, known.iter().copied()) {
@@ -117,9 +139,104 @@ fn explained(said: &str, help: &str) -> (String, String, String) {
     (what, label.to_owned(), help)
 }
 
+/// What serde says of a value that is text where a number is meant, and the like.
+fn another_kind(said: &str, help: &str) -> Option<(String, String, String)> {
+    let (problem, found) = said.split_once(": ")?;
+    let (found, expected) = found.rsplit_once(", expected ")?;
+    let meant = match expected {
+        "a boolean" => "`true` or `false`",
+        "a string" | "path string" | "a path" => "text in quotes",
+        "a sequence" => "a list",
+        number if number.starts_with('f') => "a number",
+        whole if whole.starts_with(['u', 'i']) => "a whole number",
+        other => other,
+    };
+    if problem == "invalid value" && expected.starts_with(['u', 'i']) {
+        let whole = found.strip_prefix("integer ")?;
+        let wrong = if whole.starts_with("`-") { "below 0" } else { "too large" };
+        return Some((format!("{whole} is {wrong}"), wrong.to_owned(), help.to_owned()));
+    }
+    if problem != "invalid type" {
+        return None;
+    }
+    let value = |kind: &str| found.strip_prefix(kind).map(|value| value.trim_matches('`'));
+    let (shown, kind) = if let Some(text) = value("string ") {
+        (text, "text")
+    } else if let Some(whole) = value("integer ") {
+        (whole, "a whole number")
+    } else if let Some(number) = value("floating point ") {
+        (number, "a number with a point")
+    } else if let Some(truth) = value("boolean ") {
+        (truth, "a truth value")
+    } else {
+        let is = if found == "map" { "a table" } else { "a list" };
+        return Some((
+            format!("{is} stands where {meant} is meant"),
+            is.to_owned(),
+            help.to_owned(),
+        ));
+    };
+    let plain = shown.trim_matches('"');
+    let help = match expected {
+        "a boolean" if ["true", "false"].contains(&plain) => {
+            format!("write {plain} without quotes")
+        }
+        "a string" | "path string" | "a path" => format!("write \"{plain}\" in quotes"),
+        "a sequence" => format!("write [{shown}]"),
+        _ if kind == "text" && plain.parse::<f64>().is_ok() => {
+            format!("write {plain} without quotes")
+        }
+        _ => help.to_owned(),
+    };
+    Some((format!("`{shown}` is {kind}, and {meant} is meant"), kind.to_owned(), help))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_of_another_kind_is_shown() {
+        for (text, message, help) in [
+            (
+                "[training]\nsteps = \"90\"",
+                "`\"90\"` is text, and a whole number is meant",
+                "write 90 without quotes",
+            ),
+            (
+                "[training]\nsteps = 1.5",
+                "`1.5` is a number with a point, and a whole number is meant",
+                HELP,
+            ),
+            ("[training]\nhuber_delta = \"big\"", "`\"big\"` is text, and a number is meant", HELP),
+            ("[model]\ndropout = true", "`true` is a truth value, and a number is meant", HELP),
+            (
+                "[checkpoints]\nbackground = \"true\"",
+                "`\"true\"` is text, and `true` or `false` is meant",
+                "write true without quotes",
+            ),
+            ("[model]\nhidden = 64", "`64` is a whole number, and a list is meant", "write [64]"),
+            ("[training]\nsteps = -5", "`-5` is below 0", HELP),
+            ("[schedule]\nwarm_up = 99999999999", "`99999999999` is too large", HELP),
+            (
+                "[model]\ninitializer = f.csv",
+                "this is no number, and neither `true` nor `false`",
+                "text stands in quotes",
+            ),
+            ("seed = [1]", "a list stands where a whole number is meant", HELP),
+        ] {
+            let source = source(&format!("{text}\n[data]\nfile = \"a.csv\"\n"));
+            let failure = source.settings().err().unwrap();
+            assert_eq!(failure.to_string(), format!("`runs/a.toml`: {message}"));
+            let said = miette::Diagnostic::help(&failure).unwrap().to_string();
+            assert_eq!(said, help);
+        }
+        let named = another_kind("invalid type: integer `5`, expected path string", HELP).unwrap();
+        assert_eq!(
+            (named.0.as_str(), named.2.as_str()),
+            ("`5` is a whole number, and text in quotes is meant", "write \"5\" in quotes")
+        );
+    }
 
     fn source(text: &str) -> Source {
         Source { file: PathBuf::from("runs/a.toml"), text: text.to_owned() }

@@ -1,6 +1,7 @@
 //! Runs the command as people do, and looks at what it prints and how it ends.
 
 mod bench;
+mod blanks;
 mod convert;
 mod devices;
 mod diff;

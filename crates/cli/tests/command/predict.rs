@@ -27,11 +27,11 @@ fn any_named_tensor_of_any_graph_is_computed() {
         warmstart(at, &[&arguments, more].concat())
     };
     let out = predict(&["--output", "weighted"]).with(0);
-    assert_eq!(out, "output 1\n6\n15\n24\n");
+    assert_eq!(out, "weighted\n6\n15\n24\n");
     let out = predict(&["--output", "weighted", "-o", "out.csv", "--json"]).with(0);
     let value = json(&out);
-    assert_eq!((&value["rows"], &value["columns"][0]), (&3.into(), &"output 1".into()));
-    assert_eq!(std::fs::read_to_string(at.join("out.csv")).unwrap(), "output 1\n6\n15\n24\n");
+    assert_eq!((&value["rows"], &value["columns"][0]), (&3.into(), &"weighted".into()));
+    assert_eq!(std::fs::read_to_string(at.join("out.csv")).unwrap(), "weighted\n6\n15\n24\n");
     assert_eq!(predict(&["--output", "weighted", "--json"]).code, 2);
     #[cfg(unix)]
     predict(&["--output", "weighted", "-o", "/dev/null"]).with(0);

@@ -25,7 +25,7 @@ fn idx(directory: &Path, name: &str, extents: &[u32], bytes: &[u8]) {
 }
 
 /// Pictures of 8 by 8 dots, of four classes: which quarter is bright. The other dots are noise.
-fn quarters(directory: &Path, rows: usize, name: &str) {
+pub fn quarters(directory: &Path, rows: usize, name: &str) {
     let class = |row: usize| row % 4;
     let dot = |row: usize, at: usize| {
         let (y, x) = (at / 8, at % 8);

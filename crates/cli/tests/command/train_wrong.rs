@@ -34,8 +34,8 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
             "[data]\nfile = \"data.csv\"\n[modle]\n",
             &["there is no key `modle`", "did you mean `model`?"],
         ),
-        ("[model]\nhidden = [3]\n", &["missing field `data`", "warmstart train --example"]),
-        ("[data]\n", &["missing field `file`", "run.toml:1:1"]),
+        ("[model]\nhidden = [3]\n", &["the key `data` is missing", "warmstart train --example"]),
+        ("[data]\n", &["the key `file` is missing", "run.toml:1:1"]),
         ("[data\n", &["run.toml:1:6"]),
         (
             "[data]\nfile = \"data.csv\"\n[model]\ndropout = 1.0\n",

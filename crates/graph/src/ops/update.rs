@@ -160,6 +160,32 @@ impl Rule {
     }
 }
 
+impl GraphDef {
+    /// The variables that nodes write, by those nodes: each as the last node before that stands for
+    /// it, in the order of the graph. Writing reads them first, and they are no inputs.
+    pub fn written(&self) -> BTreeMap<NodeId, Vec<NodeId>> {
+        let mut last: BTreeMap<VariableId, NodeId> = BTreeMap::new();
+        let mut all = BTreeMap::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let mut written: Vec<NodeId> = match &node.op {
+                Op::Variable(variable) => {
+                    last.insert(*variable, NodeId(at));
+                    continue;
+                }
+                Op::Assign(variable) => last.get(variable).copied().into_iter().collect(),
+                Op::OptimizerUpdate(update) => {
+                    update.written().filter_map(|variable| last.get(&variable).copied()).collect()
+                }
+                _ => continue,
+            };
+            written.sort_unstable();
+            written.dedup();
+            all.insert(NodeId(at), written);
+        }
+        all
+    }
+}
+
 impl OptimizerUpdate {
     /// How many of its inputs come before the gradients, all of them `f32` scalars.
     pub fn scalars(&self) -> usize {
