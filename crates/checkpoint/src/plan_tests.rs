@@ -335,7 +335,7 @@ fn leaving_out_every_variable_beside_leftovers_is_no_restore() {
 
 #[test]
 fn what_is_left_out_is_not_unexpected() {
-    let tensors = of_dtype("I64", &[("w", &[2]), ("steps", &[])]);
+    let tensors = of_dtype("I32", &[("w", &[2]), ("steps", &[])]);
     let cast = RestoreOptions::new().cast("**");
     let variables = [variable("w", &[2])];
     assert_eq!(tensors.plan_for(&variables, &cast).unexpected().len(), 1);
