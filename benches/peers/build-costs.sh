@@ -7,10 +7,13 @@ set -eu
 cd "$(dirname "$0")"
 arms=${*:-warmstart meganeura burn}
 for arm in $arms; do
-    [ -f "$arm/Cargo.toml" ] || {
+    case $arm in
+    warmstart | meganeura | burn) ;;
+    *)
         echo "there is no arm \`$arm\`: name some of warmstart, meganeura and burn" >&2
         exit 1
-    }
+        ;;
+    esac
 done
 
 cargo fetch

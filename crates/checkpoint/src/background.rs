@@ -5,7 +5,7 @@ use crate::error::CheckpointError;
 use crate::save::SaveOptions;
 use crate::saver::{PlannedSave, Saver};
 use crate::storage::{Disk, Storage};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -161,7 +161,7 @@ impl Drop for BackgroundSaver {
     fn drop(&mut self) {
         if let Err(error) = self.wait() {
             // Nobody is left to return it to, and a checkpoint that is not there must not go unsaid.
-            eprintln!("warmstart: {error}");
+            let _ = writeln!(io::stderr(), "warmstart: {error}");
         }
     }
 }

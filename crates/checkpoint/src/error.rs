@@ -43,7 +43,7 @@ pub enum CheckpointError {
         names: Vec<PathBuf>,
     },
     /// The directory holds checkpoints, and each of them is damaged.
-    #[error("{} in `{}` {} damaged: {}. Restore one of them from a backup, or name another directory", all(.damaged), .directory.display(), are(.damaged), listed(.damaged))]
+    #[error("{} in `{}` {} damaged: {}. Restore {} from a backup, or name another directory", all(.damaged), .directory.display(), are(.damaged), listed(.damaged), one_of(.damaged))]
     AllDamaged {
         /// The directory.
         directory: PathBuf,
@@ -51,7 +51,7 @@ pub enum CheckpointError {
         damaged: Vec<Damaged>,
     },
     /// The best by a metric was asked for, and all that have recorded it are damaged.
-    #[error("{} in `{}` that {} recorded `{metric}` {} damaged: {}. Take the newest that is whole instead of the best, or restore one of them from a backup", all(.damaged), .directory.display(), if .damaged.len() == 1 { "has" } else { "have" }, are(.damaged), listed(.damaged))]
+    #[error("{} in `{}` that {} recorded `{metric}` {} damaged: {}. Take the newest that is whole instead of the best, or restore {} from a backup", all(.damaged), .directory.display(), if .damaged.len() == 1 { "has" } else { "have" }, are(.damaged), listed(.damaged), one_of(.damaged))]
     BestDamaged {
         /// The directory.
         directory: PathBuf,
@@ -362,6 +362,10 @@ fn all(damaged: &[Damaged]) -> String {
 
 fn are(damaged: &[Damaged]) -> &'static str {
     if damaged.len() == 1 { "is" } else { "are" }
+}
+
+fn one_of(damaged: &[Damaged]) -> &'static str {
+    if damaged.len() == 1 { "it" } else { "one of them" }
 }
 
 fn listed(damaged: &[Damaged]) -> String {

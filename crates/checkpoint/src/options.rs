@@ -53,8 +53,21 @@ impl RestoreOptions {
         self
     }
 
-    /// A tensor of exactly this name in the file may belong to no variable: it is not unexpected, and
-    /// no rule has to speak of it.
+    /// Leaves one tensor of the file alone: nothing is restored from it, and it is not unexpected.
+    ///
+    /// `tensor` is its exact name in the file, before any rule has renamed it; no glob. Rules do not
+    /// see it. A name that the file does not hold is accepted, so that one set of options fits files
+    /// with and without it.
+    ///
+    /// ```
+    /// use warmstart_checkpoint::RestoreOptions;
+    ///
+    /// // A counter that the model has no variable for.
+    /// let options = RestoreOptions::new()
+    ///     .strip_prefix("module.")
+    ///     .leave_out("module.num_batches_tracked");
+    /// assert_eq!(options.rules().len(), 1, "it is no rule");
+    /// ```
     pub fn leave_out(mut self, tensor: impl Into<String>) -> RestoreOptions {
         self.left_out.insert(tensor.into());
         self

@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     if opened.is_empty() {
         // This says what to install.
         if let Err(error) = Gpu::new() {
-            eprintln!("{error}");
+            text::say(format_args!("{error}"));
         }
     }
     Ok(any.into())

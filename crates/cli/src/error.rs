@@ -37,7 +37,11 @@ impl Failure {
     pub fn file(what: &str, file: &Path, error: &io::Error) -> Failure {
         let help = match error.kind() {
             io::ErrorKind::NotFound if what == "write" => "name a folder that exists".to_owned(),
-            io::ErrorKind::NotFound => near(file).unwrap_or_else(|| "check the path".to_owned()),
+            io::ErrorKind::NotFound => {
+                let is_toml = file.extension().is_some_and(|extension| extension == "toml");
+                let kinds = if is_toml { &["toml"][..] } else { &DATA };
+                near(file, kinds).unwrap_or_else(|| "check the path".to_owned())
+            }
             io::ErrorKind::PermissionDenied => {
                 "check its permissions, and those of its folder".to_owned()
             }
@@ -183,7 +187,8 @@ fn instead_of(path: &Path) -> String {
     if index.is_file() {
         return format!("it is in several files: name their index, `{}`", index.display());
     }
-    near(path).unwrap_or_else(|| "check the path; a directory opens its newest checkpoint".into())
+    near(path, &CHECKPOINTS)
+        .unwrap_or_else(|| "check the path; a directory opens its newest checkpoint".into())
 }
 
 /// The folders of a folder that hold checkpoints of runs, if there are some.
@@ -201,12 +206,27 @@ pub fn within(directory: &Path) -> Option<String> {
     }
 }
 
-/// The file of the same folder whose name a mistyped one was probably meant to be. What names end with
-/// is the same for many, so it tells nothing.
-fn near(path: &Path) -> Option<String> {
+/// What names of data end with.
+pub const DATA: [&str; 10] =
+    ["csv", "tsv", "npy", "npz", "gz", "idx", "ubyte", "idx1-ubyte", "idx3-ubyte", "safetensors"];
+
+/// What names of checkpoints end with.
+const CHECKPOINTS: [&str; 9] =
+    ["safetensors", "json", "index", "pt", "pth", "bin", "npz", "npy", "gguf"];
+
+/// The file of the same folder whose name a mistyped one was probably meant to be, if it ends with
+/// the same or with one of these. What names end with is the same for many, so it tells nothing else.
+fn near(path: &Path, kinds: &[&str]) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = folder.unwrap_or(Path::new(".")).read_dir().ok()?.flatten();
-    let names: Vec<PathBuf> = entries.map(|entry| entry.file_name().into()).collect();
+    let files = entries.filter(|entry| entry.path().is_file());
+    let mut names: Vec<PathBuf> = files.map(|entry| entry.file_name().into()).collect();
+    names.retain(|name| {
+        let kind = name.extension().and_then(|extension| extension.to_str());
+        name.extension() == path.extension() || kind.is_some_and(|kind| kinds.contains(&kind))
+    });
+    // Folders list their files in any order.
+    names.sort();
     if let Some(other) = names.iter().find(|name| name.file_stem() == path.file_stem()) {
         return Some(format!("did you mean `{}`?", path.with_file_name(other).display()));
     }
@@ -250,6 +270,41 @@ mod tests {
         Silent(#[source] Box<Layer>),
         #[error("innermost")]
         Innermost,
+    }
+
+    #[test]
+    fn files_that_cannot_be_meant_are_not_suggested() {
+        let here = tempfile::tempdir().unwrap();
+        let at = |name: &str| here.path().join(name);
+        for name in ["iris.toml", "model.png", "flowers.csv.bak"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        for folder in ["sub.d", "sub.csv"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        for (missing, kinds) in [
+            ("iris.csv", &DATA[..]),
+            ("sub", &DATA),
+            ("sub.csb", &DATA),
+            ("flowers.csv", &DATA),
+            ("model.safetensors", &CHECKPOINTS),
+        ] {
+            assert_eq!(near(&at(missing), kinds), None, "{missing}");
+        }
+        for name in ["iris.tsv", "iris.npy", "iriss.csv", "model.pt"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        for (missing, kinds, meant) in [
+            // The first of two by name.
+            ("iris.csv", &DATA[..], "iris.npy"),
+            ("iris", &DATA, "iris.npy"),
+            ("irisz.csv", &DATA, "iriss.csv"),
+            ("model.safetensors", &CHECKPOINTS, "model.pt"),
+            ("irys.toml", &["toml"], "iris.toml"),
+        ] {
+            let expected = format!("did you mean `{}`?", at(meant).display());
+            assert_eq!(near(&at(missing), kinds), Some(expected), "{missing}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::Answer;
 use crate::data::listed;
 use crate::error::{Failure, within};
+use crate::flags::quoted;
 use crate::text;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -90,9 +91,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
                     known if known.is_empty() => "they have none".to_owned(),
                     known => format!("there are {}", listed(&known)),
                 };
-                eprintln!("no checkpoint in `{directory}` has the metric `{metric}`; {known}");
+                text::say(format_args!(
+                    "no checkpoint in `{directory}` has the metric `{metric}`; {known}"
+                ));
             }
-            None => eprintln!("{}", instead(&arguments.directory)),
+            None => text::say(format_args!("{}", instead(&arguments.directory))),
         }
         if arguments.json {
             writeln!(out, "null")?;
@@ -112,7 +115,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         text::print_json(out, &value)?;
     } else {
         for damaged in &found.damaged {
-            eprintln!("passed over: {}", damaged.error);
+            text::say(format_args!("passed over: {}", damaged.error));
         }
         writeln!(out, "{}", found.path.display())?;
     }
@@ -128,7 +131,7 @@ fn newest(directory: &Path, no_verify: bool) -> Result<Option<Latest>, Checkpoin
 pub fn open_verified(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let checkpoint = Checkpoint::open_verified(path)?;
     for damaged in checkpoint.damaged() {
-        eprintln!("passed over: {}", damaged.error);
+        text::say(format_args!("passed over: {}", damaged.error));
     }
     Ok(checkpoint)
 }
@@ -175,8 +178,9 @@ pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
         1 => "; an older one was passed over".to_owned(),
         n => format!("; {n} older ones were passed over"),
     };
+    let word = quoted(&directory.to_string());
     Some(format!(
-        "`{file}` is {which}{older}. Headers alone decided: `warmstart latest {directory}` reads the weights too"
+        "`{file}` is {which}{older}. Headers alone decided: `warmstart latest {word}` reads the weights too"
     ))
 }
 

@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         // Whoever read the output has seen enough, as `head` has.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{:?}", miette::Report::new(failure));
+            text::say(format_args!("{:?}", miette::Report::new(failure)));
             ExitCode::from(2)
         }
     }

@@ -9,11 +9,15 @@ use std::path::Path;
 /// not is not made.
 pub fn check(file: &Path) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::file("write", file, &error);
-    if file.exists() {
+    if file.is_dir() || file.file_name().is_none() {
+        return Err(cannot(io::ErrorKind::IsADirectory.into()));
+    }
+    if file.is_file() {
         return OpenOptions::new().append(true).open(file).map(drop).map_err(cannot);
     }
-    if file.file_name().is_none() {
-        return Err(cannot(io::ErrorKind::IsADirectory.into()));
+    // Whoever reads a named pipe would be told of its end already, were it opened and closed.
+    if file.exists() {
+        return Ok(());
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map(drop).map_err(cannot)
@@ -42,5 +46,16 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(here.path()).unwrap().count(), 1);
+    }
+
+    /// Opened to be written, it would wait for a reader, and a reader would see its end.
+    #[test]
+    #[cfg(unix)]
+    fn a_named_pipe_is_not_opened() {
+        let here = tempfile::tempdir().unwrap();
+        let pipe = here.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        check(&pipe).unwrap();
     }
 }

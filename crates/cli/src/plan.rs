@@ -11,6 +11,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{Checkpoint, Rule, Suggestion};
+use warmstart_graph::DType;
 
 /// Say whether a checkpoint fits a model, and which rules would make it fit
 ///
@@ -51,9 +52,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let path = arguments.graph.display();
         let why = match &model {
             Model::Checkpoint(model) if !model.tensors().is_empty() => {
-                format!(
-                    "`{path}` holds no tensor of a dtype that variables have: f32, f16, i32 or u32"
-                )
+                let dtypes = DType::ALL.map(DType::name).join(", ");
+                format!("`{path}` holds no tensor of a dtype that variables have: {dtypes}")
             }
             _ => format!("`{path}` declares no variables"),
         };

@@ -2,7 +2,7 @@
 //! own, which `--rules` reads.
 
 use crate::error::Failure;
-use crate::train::Source;
+use crate::train::{Kind, Source};
 use serde::Deserialize;
 use std::path::Path;
 use warmstart_checkpoint::{RestoreOptions, Rule};
@@ -40,11 +40,9 @@ impl RulesFile {
     }
 }
 
-const HELP: &str = "a file of rules has the keys of [warm_start], such as `rules = [{ strip_prefix = \"module.\" }]` and `allow_missing = true`";
-
 /// Reads a file of rules.
 pub fn read(file: &Path) -> Result<RulesFile, Failure> {
-    Source::open(file)?.parse(HELP)
+    Source::open(file, Kind::Rules)?.parse()
 }
 
 /// One restore rule: a table with one key.

@@ -2,6 +2,7 @@
 
 mod check;
 mod examples;
+mod explained;
 mod memory;
 mod network;
 pub mod part;
@@ -16,7 +17,7 @@ mod warm_start;
 
 pub use network::{LOGITS, PREDICTION, PROBABILITIES};
 pub use score::largest;
-pub use source::Source;
+pub use source::{Kind, Source};
 
 use crate::Answer;
 use crate::description::{self, Description, Output};
@@ -76,7 +77,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         write!(out, "{EXAMPLE}")?;
         return Ok(Answer::Yes);
     };
-    let source = Source::open(file)?;
+    let source = Source::open(file, Kind::Training)?;
     let settings = source.settings()?;
     let data = Data::read(&source, &settings)?;
     let job = Job::new(source, settings, data)?;

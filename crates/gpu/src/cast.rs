@@ -185,11 +185,11 @@ fn float_of_double(value: f64) -> f32 {
 
 /// How the bytes of a source become those of a variable.
 ///
-/// Casts between floats round to the nearest, ties to even; to `f16` and `bf16` they go by way of `f32`, so
-/// that an `f64` may be rounded twice. Subnormal numbers, infinities and NaNs survive wherever the
-/// variable's dtype has them; an overflow becomes infinity. Integers and booleans become the
-/// nearest float, or the same integer: one that the variable's dtype cannot hold fails the restore.
-/// Floats do not become integers.
+/// Casts between floats round to the nearest, ties to even; to `f16` and `bf16` they go by way of
+/// `f32`, so that an `f64` may be rounded twice. Subnormal numbers, infinities and NaNs survive
+/// wherever the variable's dtype has them; an overflow becomes infinity. Integers and booleans become
+/// the nearest float, or the same integer: one that the variable's dtype cannot hold fails the
+/// restore. Floats do not become integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conversion {
     /// The element type of the source.

@@ -24,6 +24,9 @@ pub enum DType {
 }
 
 impl DType {
+    /// All of them.
+    pub const ALL: [DType; 5] = [DType::F32, DType::F16, DType::Bf16, DType::I32, DType::U32];
+
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {

@@ -17,10 +17,10 @@ use warmstart_measure::{Arm, Memory, Way, Work, threads};
 /// faster of two ways to read the same file into the same kind of memory with as many threads and
 /// no device: pread, and a copy out of a mapping of the file. Where bytes go through staging
 /// buffers, it is the copy out of those, if that is slower. What the shares are of is marked as
-/// the ceiling; the other lines of the machine are to compare with. Before each round it is made sure that
-/// the file is in the system's cache, or with --cold that no page of it is. CPU s is the processor
-/// time of all threads; MiB the peak of resident memory above the variables' own, in which pages of
-/// a mapped file count.
+/// the ceiling; the other lines of the machine are to compare with. Before each round it is made
+/// sure that the file is in the system's cache, or with --cold that no page of it is. CPU s is the
+/// processor time of all threads; MiB the peak of resident memory above the variables' own, in which
+/// pages of a mapped file count.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

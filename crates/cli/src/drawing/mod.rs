@@ -48,7 +48,8 @@ impl Label {
 }
 
 /// The graph as SVG. Inputs are above what is computed from them, scopes are boxes, lines with two
-/// heads lead to what reads a variable and writes it, and each box says its node's number, expression and line when it is pointed at.
+/// heads lead to what reads a variable and writes it, and each box says its node's number,
+/// expression and line when it is pointed at.
 pub fn svg(graph: &GraphDef) -> String {
     let labels: Vec<Label> = (0..graph.nodes.len()).map(|at| Label::of(graph, at)).collect();
     let sizes: Vec<(f64, f64)> = labels.iter().map(Label::size).collect();

@@ -1,9 +1,9 @@
 //! The text of a training file, or of one with rules: read, understood, and shown where it is
 //! wrong.
 
+use super::explained::{Explained, explained};
 use super::settings::Settings;
-use crate::data::nearest;
-use crate::error::Failure;
+use crate::error::{DATA, Failure};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -13,32 +13,64 @@ use warmstart::graph::Location;
 /// A file that a person wrote.
 pub struct Source {
     pub file: PathBuf,
+    kind: Kind,
     text: String,
 }
 
+/// What a file is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Training,
+    Rules,
+}
+
+impl Kind {
+    /// What is said where the text cannot be understood.
+    fn help(self) -> &'static str {
+        match self {
+            Kind::Training => HELP,
+            Kind::Rules => {
+                "a file of rules has the keys of [warm_start], such as `rules = [{ strip_prefix = \"module.\" }]` and `allow_missing = true`"
+            }
+        }
+    }
+}
+
 impl Source {
-    pub fn open(file: &Path) -> Result<Source, Failure> {
+    pub fn open(file: &Path, kind: Kind) -> Result<Source, Failure> {
         let bytes = std::fs::read(file).map_err(|error| Failure::file("read", file, &error))?;
+        Source::of(file, kind, bytes)
+    }
+
+    fn of(file: &Path, kind: Kind, bytes: Vec<u8>) -> Result<Source, Failure> {
+        let name = file.display();
+        if bytes.contains(&0) || has_name_of_data(file) && str::from_utf8(&bytes).is_err() {
+            let message = format!("`{name}` is no text, and what is read here is TOML");
+            let is_data = has_name_of_data(file) || begins_as_data(&bytes);
+            return Err(Failure::new(message).help(help(file, kind, is_data)));
+        }
         match String::from_utf8(bytes) {
-            Ok(text) if !text.contains('\0') => Ok(Source { file: file.to_owned(), text }),
-            _ => {
-                let name = file.display();
-                let message = format!("`{name}` is no text, and what is read here is TOML");
-                Err(Failure::new(message).help(format!("{}; {HELP}", data_belongs(file))))
+            Ok(text) => Ok(Source { file: file.to_owned(), kind, text }),
+            Err(error) => {
+                let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+                let line = 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
+                let message =
+                    format!("`{name}`, line {line}: the byte {:#04x} is no UTF-8", bytes[at]);
+                Err(Failure::new(message).help("save the file as UTF-8, which TOML is written in"))
             }
         }
     }
 
     /// The settings, checked by themselves; the data may still contradict them.
     pub fn settings(&self) -> Result<Settings, Failure> {
-        let settings: Settings = self.parse(HELP)?;
+        let settings: Settings = self.parse()?;
         super::check::check(self, &settings)?;
         Ok(settings)
     }
 
-    /// What the text says; `help` is said where it cannot be understood.
-    pub fn parse<T: DeserializeOwned>(&self, help: &str) -> Result<T, Failure> {
-        toml::from_str(&self.text).map_err(|error| self.malformed(&error, help))
+    /// What the text says.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        toml::from_str(&self.text).map_err(|error| self.malformed(&error))
     }
 
     /// A path in the file is relative to the file.
@@ -83,14 +115,16 @@ impl Source {
         Some(value.span())
     }
 
-    fn malformed(&self, error: &Error, help: &str) -> Failure {
+    fn malformed(&self, error: &Error) -> Failure {
         let file = self.file.display();
-        let (message, label, help) = explained(error.message(), help);
+        let place = error.span().filter(|place| self.text.get(place.clone()).is_some());
+        let written = place.clone().map_or("", |place| &self.text[place]);
         // Whoever names the data itself is told where its name belongs.
-        let is_toml = self.file.extension().is_none_or(|extension| extension == "toml");
-        let help = if is_toml { help } else { format!("{}; {help}", data_belongs(&self.file)) };
+        let plain = !self.text.contains(['=', '[', '#']) && !self.text.trim().is_empty();
+        let help = help(&self.file, self.kind, has_name_of_data(&self.file) || plain);
+        let Explained { message, label, help } = explained(error.message(), written, &help);
         let failure = Failure::new(format!("`{file}`: {message}")).help(help);
-        match error.span() {
+        match place {
             // A key that is missing from the top is missing everywhere.
             Some(place) if place != (0..self.text.len()) => {
                 failure.at(&self.file, &self.text, place, &label)
@@ -102,93 +136,32 @@ impl Source {
 
 const HELP: &str = "`warmstart train --example` prints a file with every key and what it means";
 
-fn data_belongs(file: &Path) -> String {
-    format!("data is named in a TOML file, as `file = \"{}\"` under [data]", file.display())
+/// What is said of a file that cannot be understood; where a training file was meant, and this is
+/// the data, where data belongs.
+fn help(file: &Path, kind: Kind, is_data: bool) -> String {
+    let help = kind.help();
+    if kind != Kind::Training || !is_data {
+        return help.to_owned();
+    }
+    let file = file.display();
+    format!("data is named in a TOML file, as `file = \"{file}\"` under [data]; {help}")
+}
+
+fn has_name_of_data(file: &Path) -> bool {
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| DATA.contains(&extension.to_ascii_lowercase().as_str()))
+}
+
+/// Whether these are the first bytes of a binary format that data is read from.
+fn begins_as_data(bytes: &[u8]) -> bool {
+    // gzip, NumPy's array and archive, and IDX of bytes.
+    [&b"\x1f\x8b"[..], b"\x93NUMPY", b"PK\x03\x04", &[0, 0, 8]]
+        .iter()
+        .any(|begins| bytes.starts_with(begins))
 }
 
 fn dotted(keys: &[&str]) -> String {
     format!("`{}`", keys.join("."))
-}
-
-/// What serde says, in our words: message, label and help.
-fn explained(said: &str, help: &str) -> (String, String, String) {
-    let mut quoted = said.split('`').skip(1).step_by(2);
-    let word = quoted.next().unwrap_or_default().to_owned();
-    let (what, label) = if said.starts_with("unknown field") {
-        (format!("there is no key `{word}` here"), "no such key")
-    } else if said.starts_with("unknown variant") {
-        (format!("`{word}` is none of the choices here"), "no such choice")
-    } else {
-        let first = said.lines().next().unwrap_or_default();
-        let here = |what: String, help: String| (what, "here".to_owned(), help);
-        if first.starts_with("missing field") {
-            return here(format!("the key `{word}` is missing"), help.to_owned());
-        }
-        if first.starts_with("invalid boolean") {
-            let what = "this is no number, and neither `true` nor `false`";
-            return here(what.to_owned(), "text stands in quotes".to_owned());
-        }
-        return another_kind(first, help)
-            .unwrap_or_else(|| (first.to_owned(), "here".to_owned(), help.to_owned()));
-    };
-    let known: Vec<&str> = quoted.collect();
-    let help = match nearest(&word, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? {help}"),
-        None => format!("there are {}; {help}", known.join(", ")),
-    };
-    (what, label.to_owned(), help)
-}
-
-/// What serde says of a value that is text where a number is meant, and the like.
-fn another_kind(said: &str, help: &str) -> Option<(String, String, String)> {
-    let (problem, found) = said.split_once(": ")?;
-    let (found, expected) = found.rsplit_once(", expected ")?;
-    let meant = match expected {
-        "a boolean" => "`true` or `false`",
-        "a string" | "path string" | "a path" => "text in quotes",
-        "a sequence" => "a list",
-        number if number.starts_with('f') => "a number",
-        whole if whole.starts_with(['u', 'i']) => "a whole number",
-        other => other,
-    };
-    if problem == "invalid value" && expected.starts_with(['u', 'i']) {
-        let whole = found.strip_prefix("integer ")?;
-        let wrong = if whole.starts_with("`-") { "below 0" } else { "too large" };
-        return Some((format!("{whole} is {wrong}"), wrong.to_owned(), help.to_owned()));
-    }
-    if problem != "invalid type" {
-        return None;
-    }
-    let value = |kind: &str| found.strip_prefix(kind).map(|value| value.trim_matches('`'));
-    let (shown, kind) = if let Some(text) = value("string ") {
-        (text, "text")
-    } else if let Some(whole) = value("integer ") {
-        (whole, "a whole number")
-    } else if let Some(number) = value("floating point ") {
-        (number, "a number with a point")
-    } else if let Some(truth) = value("boolean ") {
-        (truth, "a truth value")
-    } else {
-        let is = if found == "map" { "a table" } else { "a list" };
-        return Some((
-            format!("{is} stands where {meant} is meant"),
-            is.to_owned(),
-            help.to_owned(),
-        ));
-    };
-    let plain = shown.trim_matches('"');
-    let help = match expected {
-        "a boolean" if ["true", "false"].contains(&plain) => {
-            format!("write {plain} without quotes")
-        }
-        "a string" | "path string" | "a path" => format!("write \"{plain}\" in quotes"),
-        "a sequence" => format!("write [{shown}]"),
-        _ if kind == "text" && plain.parse::<f64>().is_ok() => {
-            format!("write {plain} without quotes")
-        }
-        _ => help.to_owned(),
-    };
-    Some((format!("`{shown}` is {kind}, and {meant} is meant"), kind.to_owned(), help))
 }
 
 #[cfg(test)]
@@ -224,6 +197,100 @@ mod tests {
                 "text stands in quotes",
             ),
             ("seed = [1]", "a list stands where a whole number is meant", HELP),
+            (
+                "optimizer = \"adam\"",
+                "`\"adam\"` is text, and a table `[optimizer]` is meant",
+                "write a line `[optimizer]`, and below it its keys, such as `name = \"adam\"`",
+            ),
+            (
+                "model = 3",
+                "`3` is a whole number, and a table `[model]` is meant",
+                "write a line `[model]`, and below it its keys, such as `hidden = [64]`",
+            ),
+            (
+                "[[model]]\nhidden = [3]",
+                "`[[model]]` is a list of tables, and one table is meant",
+                "write `[model]`",
+            ),
+            ("seed = 99999999999999999999", "`99999999999999999999` is too large", HELP),
+            ("seed = -99999999999999999999", "`-99999999999999999999` is below 0", HELP),
+            (
+                "seed = 9999999999999999999999999999999999999999",
+                "`9999999999999999999999999999999999999999` is too large",
+                HELP,
+            ),
+            ("[model]\nhidden = \"64\"", "`\"64\"` is text, and a list is meant", "write [64]"),
+            (
+                "[model]\nhidden = \"64, 32\"",
+                "`\"64, 32\"` is text, and a list is meant",
+                "write [64, 32]",
+            ),
+            ("[model]\nhidden = { a = 1 }", "a table stands where a list is meant", HELP),
+            (
+                "seed = 2020-01-01",
+                "`2020-01-01` is a date or a time, and a whole number is meant",
+                HELP,
+            ),
+            (
+                "directory = 2020-01-01",
+                "`2020-01-01` is a date or a time, and text in quotes is meant",
+                "write \"2020-01-01\" in quotes",
+            ),
+            (
+                "directory = 5",
+                "`5` is a whole number, and text in quotes is meant",
+                "write \"5\" in quotes",
+            ),
+            (
+                "[optimizer]\nname = 5",
+                "`5` is a whole number, and one of the choices is meant",
+                &format!("choices are words in quotes; {HELP}"),
+            ),
+            (
+                "[model]\ninitializer = 07:30:00",
+                "`07:30:00` is a date or a time, and one of the choices is meant",
+                &format!("choices are words in quotes; {HELP}"),
+            ),
+            (
+                "[schedule]\nkind = [\"cosine\"]",
+                "a list stands where one of the choices is meant",
+                &format!("choices are words in quotes; {HELP}"),
+            ),
+            (
+                "[training]\nsteps = 1e3",
+                "`1e3` is a number with an exponent, and a whole number is meant",
+                "write all its digits, without exponent",
+            ),
+            (
+                "[training]\nsteps = inf",
+                "`inf` is no finite number, and a whole number is meant",
+                HELP,
+            ),
+            (
+                "[optimizer]\nbetas = 0.9",
+                "`0.9` is a number with a point, and a list of 2 values is meant",
+                HELP,
+            ),
+            (
+                "[optimizer]\nbetas = [0.9]",
+                "`[0.9]` is not a list of 2 values, which is meant",
+                HELP,
+            ),
+            (
+                "[warm_start]\ncheckpoint = \"a\"\nrules = [{ separator = [\"::\", \"/\"] }]",
+                "`\"::\"` is not one character",
+                "give a single one in quotes, such as `\";\"`",
+            ),
+            (
+                "[warm_start]\ncheckpoint = \"a\"\nrules = [{ rename = \"a\" }]",
+                "`\"a\"` is not what is meant",
+                HELP,
+            ),
+            (
+                "[warm_start]\ncheckpoint = \"a\"\nrules = [{}]",
+                "`{}` does not hold one key, and one in each pair of braces is meant",
+                HELP,
+            ),
         ] {
             let source = source(&format!("{text}\n[data]\nfile = \"a.csv\"\n"));
             let failure = source.settings().err().unwrap();
@@ -231,15 +298,51 @@ mod tests {
             let said = miette::Diagnostic::help(&failure).unwrap().to_string();
             assert_eq!(said, help);
         }
-        let named = another_kind("invalid type: integer `5`, expected path string", HELP).unwrap();
-        assert_eq!(
-            (named.0.as_str(), named.2.as_str()),
-            ("`5` is a whole number, and text in quotes is meant", "write \"5\" in quotes")
-        );
     }
 
     fn source(text: &str) -> Source {
-        Source { file: PathBuf::from("runs/a.toml"), text: text.to_owned() }
+        Source { file: PathBuf::from("runs/a.toml"), kind: Kind::Training, text: text.to_owned() }
+    }
+
+    #[test]
+    fn only_data_in_place_of_a_training_file_is_told_where_it_belongs() {
+        let said = |name: &str, kind, bytes: &[u8]| {
+            let source = Source::of(Path::new(name), kind, bytes.to_owned());
+            let failure = source.and_then(|source| source.settings()).err().unwrap();
+            let help = miette::Diagnostic::help(&failure).unwrap().to_string();
+            (failure.to_string(), help.contains("data is named in a TOML file"))
+        };
+        let no_text = |name: &str| format!("`{name}` is no text, and what is read here is TOML");
+        use Kind::{Rules, Training};
+        for (name, kind, bytes, message, belongs) in [
+            ("a.npy", Training, &b"\x93NUMPY\x01\0"[..], no_text("a.npy"), true),
+            ("images", Training, &[0, 0, 8, 3], no_text("images"), true),
+            ("images", Rules, &[0, 0, 8, 3], no_text("images"), false),
+            ("a.png", Training, b"\x89PNG\r\n\0", no_text("a.png"), false),
+            ("rules.txt", Rules, b"\0\xff", no_text("rules.txt"), false),
+            (
+                "a.toml",
+                Training,
+                b"# one\ndirectory = \"Z\xfcrich\"\n",
+                "`a.toml`, line 2: the byte 0xfc is no UTF-8".to_owned(),
+                false,
+            ),
+        ] {
+            assert_eq!(said(name, kind, bytes), (message, belongs), "{name}");
+        }
+        for (name, text, belongs) in [
+            ("a.csv", "a = 1", true),
+            ("a.txt", "1,2,x\n3,4,y\n", true),
+            ("a.txt", "[modle]\nhidden = [3]\n", false),
+            ("a.toml", "", false),
+        ] {
+            assert_eq!(said(name, Training, text.as_bytes()).1, belongs, "{name} {text}");
+        }
+        let rules = Source::of(Path::new("rules.txt"), Rules, b"rulse = []".to_vec()).unwrap();
+        let failure = rules.parse::<crate::rules::RulesFile>().unwrap_err();
+        let help = miette::Diagnostic::help(&failure).unwrap().to_string();
+        assert!(help.contains("did you mean `rules`? a file of rules has the keys"), "{help}");
+        assert!(!help.contains("data"), "{help}");
     }
 
     const EXAMPLE: &str = include_str!("example.toml");

@@ -171,8 +171,8 @@ pub(super) fn infer_cast(to: DType, x: &Node) -> Result<(Shape, DType), Problem>
     Ok((x.shape.clone(), to))
 }
 
-/// Conversion as WGSL has it: to `f16` and `bf16` to the nearest, ties to even; floats to integers towards zero,
-/// and to the nearest representable if out of range; between integers the bits stay.
+/// Conversion as WGSL has it: to `f16` and `bf16` to the nearest, ties to even; floats to integers
+/// towards zero, and to the nearest representable if out of range; between integers the bits stay.
 pub(super) fn cast(from: DType, to: DType, x: f64) -> f64 {
     match (from, to) {
         (_, DType::F32) => x,

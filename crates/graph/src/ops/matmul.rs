@@ -110,10 +110,9 @@ pub(super) fn evaluate(
 impl<'g> Tensor<'g> {
     /// The matrix product over the last two dimensions; the dimensions before them broadcast.
     ///
-    /// Operands may be stored as `f16` or `bf16`: they are multiplied and added up as `f32`, which is also what
-    /// the product is. Products of two such numbers of one
-    /// kind are exact. Within [`Scope::compute_f16`] operands
-    /// are rounded to `f16` first.
+    /// Operands may be stored as `f16` or `bf16`: they are multiplied and added up as `f32`, which is
+    /// also what the product is. Products of two such numbers of one kind are exact. Within
+    /// [`Scope::compute_f16`] operands are rounded to `f16` first.
     ///
     /// ```
     /// use warmstart_graph::{Graph, DType};

@@ -1,0 +1,185 @@
+//! What TOML's reader says is wrong with a value, in the words of people who write such files.
+
+use crate::data::nearest;
+
+/// What to say of a mistake.
+pub struct Explained {
+    pub message: String,
+    /// What stands at the place that is shown.
+    pub label: String,
+    pub help: String,
+}
+
+impl Explained {
+    fn here(message: impl Into<String>, help: &str) -> Explained {
+        Explained { message: message.into(), label: "here".to_owned(), help: help.to_owned() }
+    }
+}
+
+/// Tables of a training file, by what they are read into, each with a line that may stand in it.
+const TABLES: [(&str, &str, &str); 7] = [
+    ("DataSettings", "data", "file = \"data.csv\""),
+    ("ModelSettings", "model", "hidden = [64]"),
+    ("TrainingSettings", "training", "steps = 1000"),
+    ("OptimizerSettings", "optimizer", "name = \"adam\""),
+    ("ScheduleSettings", "schedule", "kind = \"cosine\""),
+    ("CheckpointSettings", "checkpoints", "save_every = 100"),
+    ("WarmStart", "warm_start", "checkpoint = \"model.safetensors\""),
+];
+
+/// What serde says, in our words. `written` is the text at the place that it says it of.
+pub fn explained(said: &str, written: &str, help: &str) -> Explained {
+    let mut quoted = said.split('`').skip(1).step_by(2);
+    let word = quoted.next().unwrap_or_default().to_owned();
+    let (message, label) = if said.starts_with("unknown field") {
+        (format!("there is no key `{word}` here"), "no such key")
+    } else if said.starts_with("unknown variant") {
+        (format!("`{word}` is none of the choices here"), "no such choice")
+    } else {
+        let first = said.lines().next().unwrap_or_default();
+        if first.starts_with("missing field") {
+            return Explained::here(format!("the key `{word}` is missing"), help);
+        }
+        if first.starts_with("invalid boolean") {
+            let message = "this is no number, and neither `true` nor `false`";
+            return Explained::here(message, "text stands in quotes");
+        }
+        // A table or a long list is not repeated.
+        let written = written.lines().next().unwrap_or_default().trim();
+        return another_kind(first, written, help)
+            .or_else(|| another_form(first, written, help))
+            .unwrap_or_else(|| Explained::here(first, help));
+    };
+    let known: Vec<&str> = quoted.collect();
+    let help = match nearest(&word, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`? {help}"),
+        None => format!("there are {}; {help}", known.join(", ")),
+    };
+    Explained { message, label: label.to_owned(), help }
+}
+
+/// What kind of value is written.
+fn kind_of(written: &str) -> &'static str {
+    let digits = written.trim_start_matches(['+', '-']);
+    let is_date = digits.len() > 4
+        && digits.starts_with(|c: char| c.is_ascii_digit())
+        && digits[1..].contains(['-', ':'])
+        && digits.parse::<f64>().is_err();
+    match written.chars().next() {
+        Some('"' | '\'') => "text",
+        Some('[') => "a list",
+        Some('{') => "a table",
+        _ if is_date => "a date or a time",
+        _ if ["true", "false"].contains(&written) => "a truth value",
+        _ if ["inf", "nan"].contains(&digits) => "no finite number",
+        _ if digits.starts_with("0x") => "a whole number",
+        _ if digits.contains('.') => "a number with a point",
+        _ if digits.contains(['e', 'E']) => "a number with an exponent",
+        _ if digits.starts_with(|c: char| c.is_ascii_digit()) => "a whole number",
+        _ => "a table",
+    }
+}
+
+/// What serde says of a value that is text where a number is meant, and the like.
+fn another_kind(said: &str, written: &str, help: &str) -> Option<Explained> {
+    let (problem, found) = said.split_once(": ")?;
+    let (found, expected) = found.rsplit_once(", expected ")?;
+    let is_whole = expected.starts_with(['u', 'i']);
+    if is_whole && found.starts_with("integer ") {
+        let wrong = if written.starts_with('-') { "below 0" } else { "too large" };
+        let message = format!("`{written}` is {wrong}");
+        return Some(Explained { message, label: wrong.to_owned(), help: help.to_owned() });
+    }
+    if problem == "invalid value" && expected == "a character" {
+        return Some(Explained::here(
+            format!("`{written}` is not one character"),
+            "give a single one in quotes, such as `\";\"`",
+        ));
+    }
+    if problem != "invalid type" {
+        return None;
+    }
+    let table = expected.strip_prefix("struct ").map(|name| {
+        TABLES.iter().find(|(known, ..)| *known == name).map(|(_, table, line)| (table, line))
+    });
+    if written.starts_with("[[") {
+        let name = written.trim_matches(['[', ']']);
+        return Some(Explained::here(
+            format!("`[[{name}]]` is a list of tables, and one table is meant"),
+            &format!("write `[{name}]`"),
+        ));
+    }
+    let of_table = table.flatten().map(|(table, _)| format!("a table `[{table}]`"));
+    let meant = match (&of_table, expected) {
+        (Some(table), _) => table,
+        (None, "a boolean") => "`true` or `false`",
+        (None, "a string" | "path string" | "a path") => "text in quotes",
+        (None, "a character") => "one character in quotes",
+        (None, "a sequence") => "a list",
+        (None, "an array of length 2") => "a list of 2 values",
+        (None, number) if number.starts_with('f') => "a number",
+        (None, _) if is_whole => "a whole number",
+        (None, other) if other.starts_with("struct ") => "a table",
+        (None, other) => other,
+    };
+    let kind = kind_of(written);
+    let plain = written.trim_matches(['"', '\'']);
+    let is_number = |text: &str| text.trim().parse::<f64>().is_ok();
+    let help = match expected {
+        _ if let Some(Some((table, line))) = table => {
+            format!("write a line `[{table}]`, and below it its keys, such as `{line}`")
+        }
+        "a boolean" if ["true", "false"].contains(&plain) => {
+            format!("write {plain} without quotes")
+        }
+        "a string" | "path string" | "a path" | "a character"
+            if !["a list", "a table"].contains(&kind) =>
+        {
+            format!("write \"{plain}\" in quotes")
+        }
+        "a sequence" if kind == "text" && plain.split(',').all(is_number) => {
+            format!("write [{plain}]")
+        }
+        "a sequence" if kind != "a table" => format!("write [{written}]"),
+        _ if kind == "text" && is_number(plain) => format!("write {plain} without quotes"),
+        _ if is_whole && kind == "a number with an exponent" => {
+            "write all its digits, without exponent".to_owned()
+        }
+        _ => help.to_owned(),
+    };
+    let message = match kind {
+        "a list" | "a table" => format!("{kind} stands where {meant} is meant"),
+        _ => format!("`{written}` is {kind}, and {meant} is meant"),
+    };
+    Some(Explained { message, label: kind.to_owned(), help })
+}
+
+/// What TOML's reader says that names no two kinds.
+fn another_form(said: &str, written: &str, help: &str) -> Option<Explained> {
+    let meant = if said == "wanted string or table" {
+        let kind = kind_of(written);
+        let message = match kind {
+            "a list" | "a table" => format!("{kind} stands where one of the choices is meant"),
+            _ => format!("`{written}` is {kind}, and one of the choices is meant"),
+        };
+        let help = format!("choices are words in quotes; {help}");
+        return Some(Explained { message, label: kind.to_owned(), help });
+    } else if said == "integer number overflowed" && written.contains(|c: char| c.is_ascii_digit())
+    {
+        "is too large"
+    } else if said.starts_with("a column's name") {
+        let message = format!("`{written}` is not what is meant: {said}");
+        return Some(Explained::here(message, help));
+    } else if said == "expected tuple with length 2"
+        || said.ends_with("expected an array of length 2")
+    {
+        "is not a list of 2 values, which is meant"
+    } else if said.starts_with("expected table, found ") {
+        "is not what is meant"
+    } else if said.starts_with("wanted exactly 1 element") {
+        "does not hold one key, and one in each pair of braces is meant"
+    } else {
+        return None;
+    };
+    Some(Explained::here(format!("`{written}` {meant}"), help))
+}
