@@ -5,6 +5,7 @@
 //! attempt: the kernel may have dropped the pages, and syncing again would report success.
 
 use crate::error::CheckpointError;
+use crate::format::folder_of;
 use crate::storage::{Storage, StorageFile};
 use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
@@ -135,7 +136,15 @@ impl<'a> Temporary<'a> {
             match storage.create_new(&path) {
                 Ok(file) => return Ok((Temporary { storage, path, published: false }, file)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => {}
-                Err(error) => return Err(CheckpointError::storage("create", &path, error)),
+                // Nobody knows the temporary name; what is missing is the folder of both.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(CheckpointError::storage(
+                        "create a file in",
+                        folder_of(target),
+                        error,
+                    ));
+                }
+                Err(error) => return Err(CheckpointError::storage("create", target, error)),
             }
         }
     }

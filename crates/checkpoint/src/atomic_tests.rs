@@ -113,7 +113,7 @@ fn a_killed_writers_leftover_goes_and_a_living_writers_file_stays() {
 #[test]
 fn temporaries_are_told_by_their_names() {
     let own = Temporary::create(&Disk, &tempfile::tempdir().unwrap().path().join("gone/x"));
-    assert!(matches!(own, Err(CheckpointError::Storage { operation: "create", .. })));
+    assert!(matches!(own, Err(CheckpointError::Storage { operation: "create a file in", .. })));
     assert_eq!(target_of_temporary(".step-5.safetensors.7-31.partial"), Some("step-5.safetensors"));
     for name in ["step-5.7-31.partial", ".x.partial", ".x.7-.partial", "..7-31.partial", ".x.7-31"]
     {

@@ -85,7 +85,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
-    /// or if files would be replaced that are being read; [`CheckpointError::ConvertRule`] if a rule
+    /// or if files would be replaced that are being read; [`CheckpointError::ConvertDType`] if
+    /// safetensors cannot hold a tensor; [`CheckpointError::ConvertRule`] if a rule
     /// touches nothing, is malformed, or needs variables to be about; [`CheckpointError::Exists`] if
     /// [`ConvertOptions::keep_existing`] asks for it; those of
     /// [`TensorReader::read`](crate::TensorReader::read) and of [`save`](crate::save).
@@ -210,11 +211,8 @@ impl Checkpoint {
             };
             let dtype = cast.map_or(source.dtype, |(_, to)| to.file());
             if !names.is_empty() && dtype.safetensors_name().is_none() {
-                let problem = format!(
-                    "safetensors files cannot hold tensor `{}`, which is {dtype}: leave it out",
-                    source.name
-                );
-                return Err(refused(file, problem));
+                let (file, tensor) = (file.to_owned(), source.name.clone());
+                return Err(CheckpointError::ConvertDType { file, tensor, dtype });
             }
             for name in names {
                 if name == METADATA_KEY {

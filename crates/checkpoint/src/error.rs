@@ -4,6 +4,7 @@ use crate::report::RestoreReport;
 use crate::rules::Rule;
 use crate::safetensors::FormatError;
 use crate::sums::Checksum;
+use crate::tensor::FileDType;
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::{Origin, SessionError};
@@ -61,7 +62,7 @@ pub enum CheckpointError {
         damaged: Vec<Damaged>,
     },
     /// A file operation failed.
-    #[error("cannot {operation} `{}`: {source}. {}", .path.display(), advice(.source))]
+    #[error("cannot {operation} `{}`: {source}. {}", .path.display(), advice(.operation, .source))]
     Storage {
         /// What was being done, as a verb.
         operation: &'static str,
@@ -255,6 +256,16 @@ pub enum CheckpointError {
         /// Why.
         problem: String,
     },
+    /// A tensor has a dtype that no safetensors file can hold.
+    #[error("cannot convert into `{}`: safetensors files cannot hold tensor `{tensor}`, which is {dtype}: leave it out. Nothing was written", .file.display())]
+    ConvertDType {
+        /// The file that would have been written.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        dtype: FileDType,
+    },
     /// A rule cannot be followed where a checkpoint is written anew.
     #[error("cannot convert into `{}`: `{rule}` {problem}. Nothing was written", .file.display())]
     ConvertRule {
@@ -311,19 +322,25 @@ impl CheckpointError {
 }
 
 /// What to do about a failed file operation.
-fn advice(error: &io::Error) -> &'static str {
+fn advice(operation: &str, error: &io::Error) -> &'static str {
     // EMFILE and ENFILE, and ERROR_TOO_MANY_OPEN_FILES, which have no kind.
     let too_many: &[i32] = if cfg!(windows) { &[4] } else { &[24, 23] };
     if error.raw_os_error().is_some_and(|code| too_many.contains(&code)) {
         return "This process has too many files open: raise the limit (`ulimit -n`), or convert the checkpoint into fewer files where the limit is higher";
     }
     match error.kind() {
+        io::ErrorKind::NotFound if operation == "create a file in" => {
+            "Make this directory, or choose another"
+        }
         io::ErrorKind::NotFound => "Check that its directory exists",
         io::ErrorKind::PermissionDenied => "Check the permissions of the file and its directory",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free space there, or choose another directory"
         }
         io::ErrorKind::ReadOnlyFilesystem => "Choose a directory that can be written",
+        io::ErrorKind::NotADirectory if operation.starts_with("list") => {
+            "It is a file: name the folder that it is in"
+        }
         io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
             "A file has this name: choose another directory"
         }

@@ -84,6 +84,10 @@ impl OpenFile {
         })?;
         let header = Header::read(&*file.file, length).map_err(|error| match error {
             HeaderError::Io(error) => CheckpointError::storage("read", path, error),
+            // That it is text says less than what TensorFlow calls files of this name.
+            HeaderError::Format(
+                source @ FormatError::Recognised { kind: FileKind::Text | FileKind::Picture },
+            ) => malformed(by_name().unwrap_or(source)),
             HeaderError::Format(source @ FormatError::Recognised { .. }) => malformed(source),
             HeaderError::Format(source) => malformed(by_name().unwrap_or(source)),
         })?;

@@ -53,11 +53,12 @@ impl RestoreOptions {
         self
     }
 
-    /// Leaves one tensor of the file alone: nothing is restored from it, and it is not unexpected.
+    /// One tensor of the file may belong to no variable: it is not refused as unexpected, as
+    /// [`allow_unexpected`](RestoreOptions::allow_unexpected) does for all of them.
     ///
-    /// `tensor` is its exact name in the file, before any rule has renamed it; no glob. Rules do not
-    /// see it. A name that the file does not hold is accepted, so that one set of options fits files
-    /// with and without it.
+    /// `tensor` is its exact name in the file, before any rule has renamed it, and no glob. A name
+    /// that the file does not hold is accepted, so that one set of options fits files with and
+    /// without it.
     ///
     /// ```
     /// use warmstart_checkpoint::RestoreOptions;

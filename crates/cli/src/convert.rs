@@ -7,10 +7,13 @@ use crate::latest::open_verified;
 use crate::size;
 use crate::text::{self, counted};
 use clap::ValueEnum;
+use globset::GlobBuilder;
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError, ConvertOptions, FloatDType, Rule};
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Rule, TensorEntry,
+};
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
 ///
@@ -92,12 +95,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     }
     let checkpoint = open_verified(&arguments.input)?;
     let written = checkpoint.convert(file, &options).map_err(|error| {
-        let failed = matches!(error, CheckpointError::Convert { .. });
+        let failed = matches!(error, CheckpointError::ConvertDType { .. });
         let failure = Failure::from(error);
         match held_by_no_safetensors(&checkpoint).filter(|_| failed) {
-            Some(rule) => {
-                failure.help(format!("`{rule}` leaves out all that safetensors cannot hold"))
-            }
+            Some(help) => failure.help(help),
             None => failure,
         }
     })?;
@@ -156,17 +157,42 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     Ok(Answer::Yes)
 }
 
-/// The rule that leaves out what has a dtype that safetensors does not, if there is such.
+/// How to leave out what has a dtype that safetensors does not, if there is such: by a glob that
+/// matches nothing else, or a name at a time.
 fn held_by_no_safetensors(checkpoint: &Checkpoint) -> Option<String> {
-    let tensors = checkpoint.tensors().iter();
-    let names = tensors.filter(|tensor| tensor.dtype.safetensors_name().is_none());
-    let names: Vec<String> = names.map(|tensor| globset::escape(&tensor.name)).collect();
-    let glob = match names.as_slice() {
-        [] => return None,
-        [one] => one.clone(),
-        several => format!("{{{}}}", several.join(",")),
-    };
-    flag_of(&Rule::Ignore(glob))
+    const SHOWN: usize = 4;
+    let tensors = checkpoint.tensors();
+    let strange = |tensor: &&TensorEntry| tensor.dtype.safetensors_name().is_none();
+    let names: Vec<&str> =
+        tensors.iter().filter(strange).map(|tensor| tensor.name.as_str()).collect();
+    let ignore = |glob: String| flag_of(&Rule::Ignore(glob));
+    let (first, rest) = names.split_first()?;
+    let part = |separator: char| Some(globset::escape(first.rsplit_once(separator)?.1));
+    let scope = first.split_once('/').map(|(scope, _)| format!("{}/**", globset::escape(scope)));
+    let globs = [
+        part('/').map(|name| format!("**/{name}")),
+        part('.').map(|name| format!("**.{name}")),
+        scope,
+    ];
+    let all = globs.into_iter().flatten().find(|glob| {
+        let glob = GlobBuilder::new(glob).literal_separator(true).build();
+        glob.is_ok_and(|glob| {
+            let glob = glob.compile_matcher();
+            tensors.iter().all(|tensor| glob.is_match(&tensor.name) == strange(&tensor))
+        })
+    });
+    if let Some(flag) = all.filter(|_| !rest.is_empty()).and_then(ignore) {
+        return Some(format!("`{flag}` leaves out all that safetensors cannot hold"));
+    }
+    let flags: Vec<String> =
+        names.iter().take(SHOWN).filter_map(|name| ignore(globset::escape(name))).collect();
+    let flags = flags.join(" ");
+    Some(match names.len().saturating_sub(SHOWN) {
+        0 => format!("`{flags}` leaves out all that safetensors cannot hold"),
+        more => format!(
+            "`{flags}` leaves out the first of what safetensors cannot hold; there are {more} more, and `--ignore` takes globs"
+        ),
+    })
 }
 
 /// Refuses names by which nobody would look for safetensors.

@@ -126,7 +126,33 @@ impl Description {
     }
 }
 
+/// The first place at which two lists of as many names differ, as `1 was `a`, and is `b` here`.
+fn first_other(before: &[String], now: &[String]) -> Option<String> {
+    if before.len() != now.len() {
+        return None;
+    }
+    let (at, (was, is)) = before.iter().zip(now).enumerate().find(|(_, (was, is))| was != is)?;
+    Some(format!("{} was `{was}` there, and is `{is}` here", at + 1))
+}
+
+impl Columns {
+    /// Where columns of as many inputs first have another name, if both have names.
+    pub fn differs(&self, now: &Columns) -> Option<String> {
+        first_other(self.names.as_ref()?, now.names.as_ref()?)
+    }
+}
+
 impl Output {
+    /// Where as many classes or values first have another name.
+    pub fn differs(&self, now: &Output) -> Option<String> {
+        let differs = first_other(self.names(), now.names())?;
+        match (self, now) {
+            (Output::Classes(_), Output::Classes(_)) => Some(format!("class {differs}")),
+            (Output::Values(_), Output::Values(_)) => Some(format!("target {differs}")),
+            _ => None,
+        }
+    }
+
     /// Names of what the model gives.
     pub fn names(&self) -> &[String] {
         match self {

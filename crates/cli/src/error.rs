@@ -162,6 +162,13 @@ impl From<CheckpointError> for Failure {
             CheckpointError::NoCheckpoint { directory, files } if files.is_empty() => {
                 let failure =
                     Failure::new(format!("the directory `{}` holds no checkpoint", directory.display()));
+                let variables = directory.join("variables");
+                if variables.join("variables.index").is_file() {
+                    return failure.help(format!(
+                        "it is a TensorFlow SavedModel, whose weights lie in `{}`: name that",
+                        variables.display()
+                    ));
+                }
                 failure.help(within(directory).unwrap_or_else(|| {
                     "those of a run are named `step-<n>.safetensors`, others `model.safetensors` or `<name>.safetensors.index.json`; name a file".to_owned()
                 }))

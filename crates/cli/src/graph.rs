@@ -9,7 +9,9 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError, Pair, Rule};
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, Pair, RestoreOptions, RestoreReport, Rule, TensorEntry,
+};
 use warmstart_graph::{Graph, GraphDef, Variable};
 
 /// Print the graph that was saved in a checkpoint
@@ -116,19 +118,45 @@ impl Model {
     }
 }
 
-/// What a checkpoint of another program and one that stands for its model both hold, and what no
-/// variable of that model can be.
+/// Tensors of a checkpoint that no variable can be, and that are left out for that.
 pub struct Strange {
-    /// Tensors of the checkpoint.
+    /// Their names in the checkpoint.
     pub tensors: Vec<String>,
     dtypes: BTreeSet<String>,
+    /// Where they are left out, if not in the checkpoint alone.
+    on: &'static str,
 }
 
 impl fmt::Display for Strange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dtypes: Vec<&str> = self.dtypes.iter().map(String::as_str).collect();
-        let (names, dtypes) = (listed(&self.tensors), dtypes.join(", "));
-        write!(f, "left out on both sides, since no variable can be {dtypes}: {names}")
+        let (names, dtypes, on) = (listed(&self.tensors), dtypes.join(", "), self.on);
+        write!(f, "left out{on}, since no variable can be {dtypes}: {names}.")?;
+        let Some(first) = self.tensors.first() else { return Ok(()) };
+        let each = if self.tensors.len() > 1 { " and so on" } else { "" };
+        write!(
+            f,
+            " In code, a restore needs `.leave_out({first:?})`{each}, or `.allow_unexpected()`"
+        )
+    }
+}
+
+impl Strange {
+    /// Those that belong to no variable by a report, which a model would be refused for.
+    pub fn unexpected(report: &RestoreReport) -> Strange {
+        let tensors = report.unexpected().iter();
+        let strange: Vec<&TensorEntry> =
+            tensors.filter(|tensor| tensor.dtype.variable().is_none()).collect();
+        Strange {
+            tensors: strange.iter().map(|tensor| tensor.name.clone()).collect(),
+            dtypes: strange.iter().map(|tensor| tensor.dtype.to_string()).collect(),
+            on: "",
+        }
+    }
+
+    /// The same options without these tensors.
+    pub fn leave_out(&self, options: RestoreOptions) -> RestoreOptions {
+        self.tensors.iter().fold(options, |options, name| options.leave_out(name))
     }
 }
 
@@ -136,7 +164,8 @@ impl Model {
     /// Tensors that `checkpoint` holds, under these rules, of the names, dtypes and shapes of those
     /// that [`Model::variables`] could not take for variables.
     pub fn strange(&self, checkpoint: &Checkpoint, rules: &[Rule]) -> Result<Strange, Failure> {
-        let mut strange = Strange { tensors: Vec::new(), dtypes: BTreeSet::new() };
+        let (tensors, dtypes) = (Vec::new(), BTreeSet::new());
+        let mut strange = Strange { tensors, dtypes, on: " on both sides" };
         let Model::Checkpoint(model) = self else { return Ok(strange) };
         if model.metadata().variables()?.is_some() {
             return Ok(strange);

@@ -62,6 +62,15 @@ struct Found {
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let directory = &arguments.directory;
+    if directory.is_file() {
+        let (file, folder) = (directory.display(), directory.parent());
+        let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+        let folder = quoted(&folder.unwrap_or(Path::new(".")).display().to_string());
+        return Err(Failure::new(format!(
+            "`{file}` is a file, and `latest` chooses among those of a folder"
+        ))
+        .help(format!("name the folder, as `warmstart latest {folder}`")));
+    }
     let found = match &arguments.best {
         None => newest(directory, arguments.no_verify)?.map(|found| Found {
             step: found.step,

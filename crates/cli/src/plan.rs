@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     }
     let options = arguments.strictness.options(&arguments.rules)?;
     let strange = model.strange(&checkpoint, options.rules())?;
-    let options = strange.tensors.iter().fold(options, |options, name| options.leave_out(name));
+    let options = strange.leave_out(options);
     let mut notes: Vec<String> = choice(&arguments.path, &checkpoint).into_iter().collect();
     if let Model::Checkpoint(model) = &model {
         notes.extend(choice(&arguments.graph, model));

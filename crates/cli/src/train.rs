@@ -31,10 +31,10 @@ use score::Scores;
 use settings::{Scaling, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart::checkpoint::{Checkpoint, latest, list};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, latest, list};
 use warmstart::gpu::{Feed, Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
-use warmstart::{Batches, Run, Training};
+use warmstart::{Batches, Run, Training, TrainingError};
 
 /// Train a model on a file of data, as a TOML file says; run again, it goes on
 ///
@@ -185,12 +185,14 @@ impl Job {
         let mut session = Session::new(&gpu);
         // First, so that the model's variables are all there are when weights are restored.
         let inference = Inference::compile(&mut session, &graph, network.output)?;
-        match &self.settings.warm_start {
+        let warm = match &self.settings.warm_start {
             Some(settings) if !resumes => {
-                warm_start::warm_start(&self.source, settings, &mut session, out)?;
+                let last = format!("fc{}", self.settings.model.hidden.len() + 1);
+                let model = (&self.data.description, last.as_str());
+                warm_start::warm_start(&self.source, settings, &mut session, model, out)?
             }
-            _ => {}
-        }
+            _ => Vec::new(),
+        };
         let train = memory::compile(&mut session, &self.settings, &graph, &network);
         let train = train.map_err(|error| {
             memory::refused(error, &self.source, &self.settings, &optimizer, &self.shape, &session)
@@ -199,6 +201,7 @@ impl Job {
         writeln!(out, "{}", gpu.summary())?;
         summary::begun(out, run.begun())?;
         let mut notes = newest.unwrap_or_default();
+        notes.extend(warm);
         for note in &notes {
             writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
         }
@@ -279,7 +282,19 @@ impl Job {
         if quiet {
             training = training.quiet();
         }
-        Ok(training.begin(session, graph, optimizer)?)
+        training.begin(session, graph, optimizer).map_err(|error| {
+            let of_other_variables =
+                matches!(&error, TrainingError::Checkpoint(CheckpointError::Mismatch(_)));
+            let failure = Failure::from(error);
+            let newest = latest(&self.directory).ok().flatten().filter(|_| of_other_variables);
+            match newest {
+                Some(newest) => failure.help(format!(
+                    "a run goes on with the optimizer it began with: use that again, or give another `directory`; to begin it with these weights, `checkpoint = {:?}` under [warm_start]",
+                    newest.path.display().to_string()
+                )),
+                None => failure,
+            }
+        })
     }
 
     /// What is to be known if the run goes on from a checkpoint, which must be of the same seed, data

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::slice;
-use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, PyTorchError, Verification};
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, FileKind, FormatError, PyTorchError, Verification,
+};
 
 /// Read checkpoints wholly, and hold them against their checksums
 ///
@@ -95,6 +97,11 @@ fn is_damage(error: &CheckpointError) -> bool {
             source: FormatError::PyTorch(PyTorchError::Global { .. } | PyTorchError::Opcode { .. }),
             ..
         } => false,
+        // A checkpoint may have been written over with such.
+        CheckpointError::Malformed {
+            source: FormatError::Recognised { kind: FileKind::Text | FileKind::Picture },
+            ..
+        } => true,
         CheckpointError::Malformed { source, .. } => {
             !matches!(source, FormatError::Recognised { .. })
         }
@@ -105,12 +112,17 @@ fn is_damage(error: &CheckpointError) -> bool {
 /// Whether a file that makes no sense is to be taken for a checkpoint that has been damaged: if not
 /// even its first bytes do, only if its name says that it is one.
 fn was_checkpoint(path: &Path, error: &CheckpointError) -> bool {
-    use FormatError::{Empty, HeaderBeyondEnd, HeaderTooLarge, TooShort};
+    use FileKind::{Picture, Text};
+    use FormatError::{Empty, HeaderBeyondEnd, HeaderTooLarge, Recognised, TooShort};
     const NAMES: [&str; 7] = ["safetensors", "pt", "pth", "npy", "npz", "gguf", "index"];
     let nothing = matches!(
         error,
         CheckpointError::Malformed {
-            source: Empty | TooShort { .. } | HeaderTooLarge { .. } | HeaderBeyondEnd { .. },
+            source: Empty
+                | TooShort { .. }
+                | HeaderTooLarge { .. }
+                | HeaderBeyondEnd { .. }
+                | Recognised { kind: Text | Picture },
             ..
         }
     );

@@ -4,9 +4,10 @@
 //! learning rate between two runs is ordinary. So a change is no error; but it is said, since a
 //! change that nobody meant looks like training that has gone wrong.
 
+use crate::graph_changes::first_difference;
 use serde_json::Value;
 use warmstart_checkpoint::Checkpoint;
-use warmstart_graph::{GraphDef, Location, Node, NodeId, Op};
+use warmstart_graph::GraphDef;
 
 /// A sentence for the optimizer and one for the graph, if they are not as in the checkpoint.
 /// `graph` is the checkpoint's graph and `optimizer` the run's optimizer as JSON.
@@ -71,51 +72,10 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// The first node that is not as it was, if there is one; lines that have moved are no difference.
-fn first_difference(before: &GraphDef, now: &GraphDef, skip_updates: bool) -> Option<String> {
-    let lines: Vec<&Location> =
-        now.nodes.iter().filter(|node| node.op.is_update()).map(|node| &node.location).collect();
-    let places = 0..before.nodes.len().max(now.nodes.len());
-    for (at, id) in places.map(|at| (at, NodeId(at))) {
-        let difference = match (before.nodes.get(at), now.nodes.get(at)) {
-            (Some(old), Some(new)) if same(before, old, now, new) => continue,
-            (_, Some(new)) if skip_updates && lines.contains(&&new.location) => continue,
-            (Some(old), Some(new)) if old.op.name() != new.op.name() => {
-                format!("{} was `{}`", now.describe(id), old.op.name())
-            }
-            (Some(old), Some(new)) if (&old.shape, old.dtype) != (&new.shape, new.dtype) => {
-                let (old, was) = (format!("{} {}", new.dtype, new.shape), old);
-                format!("{} is {old}, and was {} {}", now.describe(id), was.dtype, was.shape)
-            }
-            (Some(_), Some(_)) => format!("{} has other operands or settings", now.describe(id)),
-            (None, Some(_)) => format!("{} is new", now.describe(id)),
-            (Some(_), None) if skip_updates => return None,
-            (Some(_), None) => format!("{} is gone", before.describe(id)),
-            (None, None) => return None,
-        };
-        return Some(format!("the graph differs from the checkpoint's: {difference}"));
-    }
-    None
-}
-
-fn same(before: &GraphDef, old: &Node, now: &GraphDef, new: &Node) -> bool {
-    let op = match (&old.op, &new.op) {
-        // Indices follow the order of declaration, which means nothing.
-        (Op::Variable(old), Op::Variable(new)) | (Op::Assign(old), Op::Assign(new)) => {
-            let name = |def: &GraphDef, at: usize| def.variables.get(at).map(|v| v.name.clone());
-            name(before, old.0) == name(now, new.0)
-        }
-        // NaN is the same constant as before.
-        (Op::Constant(old), Op::Constant(new)) => old.to_le_bytes() == new.to_le_bytes(),
-        (old, new) => old == new,
-    };
-    op && old.inputs == new.inputs && old.shape == new.shape && old.dtype == new.dtype
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmstart_graph::{DType, Graph, LossScaling, Optimizer, Schedule, Tensor};
+    use warmstart_graph::{LossScaling, Optimizer, Schedule};
 
     fn settings(before: &Optimizer, now: &Optimizer) -> Vec<String> {
         let value = |optimizer: &Optimizer| {
@@ -154,34 +114,5 @@ mod tests {
         assert!(told(Optimizer::adam(0.1)).is_empty());
         let scaled = told(Optimizer::adam(0.1).loss_scaling(LossScaling::new()));
         assert!(scaled[0].starts_with("loss_scaling none, now "), "{scaled:?}");
-    }
-
-    fn graph(rate: f32, layer: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> GraphDef {
-        let graph = Graph::new();
-        let input = graph.placeholder("input", [4, 2], DType::F32);
-        let hidden = layer(graph.scope("fc1").linear(input, 3));
-        let loss = graph.scope("fc2").linear(hidden, 1).square().mean_all();
-        Optimizer::sgd(rate).minimize(loss);
-        graph.finish().expect("it fits together")
-    }
-
-    #[test]
-    fn the_first_operation_that_differs_is_named_with_its_line() {
-        let before = graph(0.1, |x| x.relu());
-        // The same operation at another line.
-        assert_eq!(first_difference(&before, &graph(0.1, |x| x.relu()), false), None);
-        let told = first_difference(&before, &graph(0.1, |x| x.tanh()), false).expect("it differs");
-        assert!(told.contains("`tanh` in scope `fc1` at "), "{told}");
-        assert!(told.contains("changes.rs:") && told.ends_with(" was `relu`"), "{told}");
-        let told = first_difference(&before, &graph(0.1, |x| x.relu().relu()), false);
-        assert!(told.is_some());
-    }
-
-    #[test]
-    fn an_optimizer_that_was_told_of_is_not_told_of_again() {
-        let (before, now) = (graph(0.1, |x| x.relu()), graph(0.2, |x| x.relu()));
-        assert!(first_difference(&before, &now, false).is_some());
-        assert_eq!(first_difference(&before, &now, true), None);
-        assert!(first_difference(&before, &graph(0.2, |x| x.tanh()), true).is_some());
     }
 }

@@ -57,6 +57,7 @@
 mod batches;
 mod changes;
 mod dataset;
+mod graph_changes;
 mod largest_batch;
 mod loss_watch;
 pub mod metrics;

@@ -1,6 +1,6 @@
 //! The ways in which a file can fail to be safetensors.
 
-use super::recognise::FileKind;
+use super::recognise::{FileKind, KINDS};
 use crate::archive::ArchiveError;
 use crate::gguf::GgufError;
 use crate::numpy::NumPyError;
@@ -34,8 +34,8 @@ pub enum FormatError {
     },
     /// The header would be longer than the format allows.
     #[error(
-        "offset 0: a header of {length} bytes is announced, but the format allows 100000000: \
-         this is probably not a safetensors file"
+        "this is no checkpoint of a kind that is read: as safetensors, its header would have {length} \
+         bytes, and the format allows 100000000; {KINDS}"
     )]
     HeaderTooLarge {
         /// The length in the file.

@@ -51,7 +51,17 @@ pub enum FileKind {
     ShardIndex,
     /// Some other JSON.
     Json,
+    /// Some other text.
+    Text,
+    /// A picture.
+    Picture,
+    /// The name of a model in ONNX's format: a program with its weights.
+    Onnx,
 }
+
+/// What checkpoints are read from, for whoever has something else.
+pub(super) const KINDS: &str = "checkpoints are read from safetensors, PyTorch's `.pt` and `.bin`, TensorFlow's \
+     `.index`, NumPy's `.npy` and `.npz`, and GGUF; name one of these";
 
 impl FileKind {
     /// What to do to get at the weights.
@@ -95,6 +105,11 @@ impl FileKind {
             }
             ShardIndex => "open it by its own name, `<name>.safetensors.index.json`",
             Json => "name the `.safetensors` file beside it",
+            Text | Picture => KINDS,
+            Onnx => {
+                "in Python, read it with `onnx.load` and write its initializers with \
+                 `safetensors.numpy.save_file`"
+            }
         }
     }
 }
@@ -133,6 +148,9 @@ impl fmt::Display for FileKind {
             }
             ShardIndex => "the index of a checkpoint in several files",
             Json => "a JSON text",
+            Text => "a text, and no checkpoint",
+            Picture => "a picture, and no checkpoint",
+            Onnx => "an ONNX model, a program with its weights",
         })
     }
 }
@@ -158,6 +176,7 @@ impl FileKind {
             return match name.rsplit_once('.') {
                 Some((_, "index")) => Some(FileKind::TensorFlowTable),
                 Some((_, "meta")) => Some(FileKind::TensorFlowMeta),
+                Some((_, "onnx")) => Some(FileKind::Onnx),
                 None if name == "checkpoint" => Some(FileKind::TensorFlowState),
                 _ => None,
             };
@@ -207,9 +226,30 @@ pub(super) fn recognise(start: &[u8], source: &dyn ReadAt, file_length: u64) -> 
         Some(FileKind::Json)
     } else if ends_as_table() {
         Some(FileKind::TensorFlowTable)
+    } else if [&b"\x89PNG\r\n\x1a\n"[..], b"\xff\xd8\xff", b"GIF87a", b"GIF89a"]
+        .iter()
+        .any(|begins| start.starts_with(begins))
+    {
+        Some(FileKind::Picture)
+    } else if is_text(start) {
+        Some(FileKind::Text)
     } else {
         None
     }
+}
+
+/// Whether these bytes are words. A header's length has zeros among its eight bytes.
+fn is_text(start: &[u8]) -> bool {
+    let text = match str::from_utf8(start) {
+        Ok(text) => text,
+        // A character may be cut off at the end of what was looked at.
+        Err(error) if error.error_len().is_none() => {
+            str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    let control = |c: char| c.is_control() && !c.is_ascii_whitespace() && c != '\x1b';
+    text.len() >= 3 && !text.contains(control)
 }
 
 /// Which program's archive it is, by the name of the first file in it.

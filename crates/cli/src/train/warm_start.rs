@@ -2,7 +2,9 @@
 
 use super::settings::WarmStart;
 use super::source::Source;
+use crate::description::Description;
 use crate::error::Failure;
+use crate::graph::Strange;
 use crate::rules::{RulesFile, toml_of};
 use crate::text::{self, HEADING, counted, styled};
 use crate::wording::Keys;
@@ -12,19 +14,44 @@ use warmstart::gpu::Session;
 use warmstart::graph::Role;
 
 /// Restores what the checkpoint holds for the variables of a session, which are those of the model
-/// alone. Prints the report.
+/// alone, `last` the scope of its last layer. Prints the report, and gives what is to be known beside
+/// it.
 pub fn warm_start(
     source: &Source,
     settings: &WarmStart,
     session: &mut Session,
+    (description, last): (&Description, &str),
     out: &mut dyn Write,
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     let path = source.path(&settings.checkpoint);
     let checkpoint = Checkpoint::open(&path)?;
-    let plan = plan(&checkpoint, settings, session)?;
+    let (plan, strange) = plan(&checkpoint, settings, session)?;
+    let mut notes = Vec::new();
+    if !strange.tensors.is_empty() {
+        notes.push(strange.to_string());
+    }
     if plan.closes() {
         let report = plan.restore(session)?;
-        return Ok(text::print_report(out, &report.worded(&Keys).to_string())?);
+        text::print_report(out, &report.worded(&Keys).to_string())?;
+        let file = checkpoint.file().display();
+        let restored = |scope: &str| {
+            let name = format!("{scope}/weight");
+            report.restored().any(|variable| variable.name == name)
+        };
+        if let Some(before) = Description::of(&checkpoint)? {
+            let inputs = before.inputs.differs(&description.inputs).filter(|_| restored("fc1"));
+            notes.extend(inputs.map(|differs| {
+                format!("input {differs}: the weights of `{file}` are taken by place, not by name")
+            }));
+            let outputs = before.output.differs(&description.output).filter(|_| restored(last));
+            notes.extend(outputs.map(|differs| {
+                format!("{differs}: the weights of `{file}` are taken by place, not by name")
+            }));
+        }
+        return Ok(notes);
+    }
+    for note in notes {
+        writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
     }
     text::print_report(out, &plan.worded(&Keys).to_string())?;
     for suggestion in plan.suggestions() {
@@ -46,7 +73,7 @@ fn plan(
     checkpoint: &Checkpoint,
     settings: &WarmStart,
     session: &Session,
-) -> Result<RestorePlan, Failure> {
+) -> Result<(RestorePlan, Strange), Failure> {
     let rules = settings.rules.iter().cloned().map(Rule::from);
     let allowed = RulesFile {
         allow_missing: settings.allow_missing,
@@ -55,6 +82,8 @@ fn plan(
         ..RulesFile::default()
     };
     let mut options = allowed.apply(rules.fold(RestoreOptions::new(), RestoreOptions::rule));
+    let strange = Strange::unexpected(&checkpoint.plan(session, &options));
+    options = strange.leave_out(options);
     let strict = checkpoint.plan(session, &options);
     // What weights do not come with is no reason to refuse them: a scaling that only models trained
     // here have, and the slots and the step that a new run begins anew.
@@ -64,7 +93,7 @@ fn plan(
     if only_of_training(checkpoint, &strict)? {
         options = options.allow_unexpected();
     }
-    Ok(checkpoint.plan(session, &options))
+    Ok((checkpoint.plan(session, &options), strange))
 }
 
 /// Whether all that no variable takes are slots and steps of a training.

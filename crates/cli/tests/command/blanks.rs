@@ -12,7 +12,11 @@ pub fn blanked(command: &str, text: &str) -> Vec<String> {
         "devices" => devices(lines),
         "train" => lines.map(|line| after(&line, &SCORES)).collect(),
         "predict" => predictions(lines),
-        "bench" => lines.filter_map(|line| measured(&line, words[1])).collect(),
+        "bench" => {
+            let lines: Vec<String> = lines.collect();
+            ceilings_are_marked(&lines);
+            lines.iter().filter_map(|line| measured(line, words[1])).collect()
+        }
         "completions" => lines.map(|line| without_texts(&line)).collect(),
         "man" => lines.map(|line| line.replace(env!("CARGO_PKG_VERSION"), "<version>")).collect(),
         _ => lines.collect(),
@@ -141,6 +145,38 @@ fn predictions(lines: impl Iterator<Item = String>) -> Vec<String> {
     lines.enumerate().map(blank).collect()
 }
 
+/// Holds a note that says which ceilings there are against the lines that are marked so; and what
+/// JSON names as a ceiling against what was measured. Which those are, the machine decides.
+fn ceilings_are_marked(lines: &[String]) {
+    let marked: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("ceiling: ")?.split("  ").next())
+        .map(str::trim)
+        .collect();
+    let note = lines.iter().find_map(|line| line.strip_prefix("note: of ceiling: "));
+    assert_eq!(note.is_some(), marked.len() > 1, "{lines:?}");
+    let named = note.into_iter().flat_map(|note| note.split("; "));
+    let mut named: Vec<&str> = named.filter_map(|one| Some(one.split_once(": ")?.1)).collect();
+    if note.is_some() {
+        named.sort_unstable();
+        let mut marked = marked.clone();
+        marked.sort_unstable();
+        assert_eq!(named, marked, "{lines:?}");
+    }
+    let values: Vec<serde_json::Value> =
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for value in &values {
+        let Some(ceiling) = value.get("ceiling").and_then(|ceiling| ceiling.as_str()) else {
+            continue;
+        };
+        let of = |other: &&serde_json::Value| other["strategy"] == ceiling;
+        let of = values.iter().find(of).unwrap_or_else(|| panic!("no line of {ceiling}"));
+        assert_eq!(of["role"], "ceiling", "{value}");
+        let (rate, fastest) = (&of["gigabytes_per_second"], &value["ceiling_gigabytes_per_second"]);
+        assert_eq!(rate, fastest, "{value}");
+    }
+}
+
 /// A line of a benchmark: without notes, which a busy machine has, and without the width of columns.
 fn measured(line: &str, what: &str) -> Option<String> {
     if line.starts_with("note: ") {
@@ -151,7 +187,8 @@ fn measured(line: &str, what: &str) -> Option<String> {
             ["processor", "system", "version", "backend", "adapter_type", "adapter", "driver"];
         let field = |(key, value): (String, serde_json::Value)| match value {
             // Which of two is the faster, the machine decides.
-            _ if key == "ceiling" || varies.contains(&key.as_str()) => format!("{key} <text>"),
+            serde_json::Value::String(_) if key == "ceiling" => "ceiling <text>".to_owned(),
+            _ if varies.contains(&key.as_str()) => format!("{key} <text>"),
             // What a system does not tell.
             _ if ["load_average", "peak_memory_bytes", "cpu_seconds"].contains(&key.as_str()) => {
                 format!("{key} #")

@@ -1,5 +1,6 @@
 use crate::{floats, foreign, json, trained, warmstart};
 use std::fs;
+use std::path::Path;
 
 #[test]
 fn names_and_dtypes_change_and_the_model_fits() {
@@ -148,4 +149,30 @@ fn a_directory_opens_by_what_is_whole_in_its_weights() {
     // By its header, the newer one is whole.
     let value = json(&warmstart(directory.path(), &["inspect", ".", "--json"]).with(0));
     assert_eq!(value["step"], 2, "{value}");
+}
+
+#[test]
+fn what_to_leave_out_is_said_only_where_it_helps() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../checkpoint/tests/fixtures/tensorflow/tf1_dtypes");
+    let fixture = fixture.to_str().unwrap();
+    let convert = |more: &[&str]| {
+        let arguments = ["convert", fixture, "out.safetensors"];
+        warmstart(directory.path(), &[&arguments, more].concat())
+    };
+    let error = convert(&[]).failed();
+    let flags = "--ignore str_scalar --ignore str_vec";
+    assert!(error.contains(&format!("`{flags}` leaves out all that safetensors")), "{error}");
+    let flags: Vec<&str> = flags.split(' ').collect();
+    convert(&flags).with(0);
+    let clash = [&flags[..], &["--force", "--rename", "f64=f16"]].concat();
+    let error = convert(&clash).failed();
+    assert!(error.contains("two tensors would get the name `f16`"), "{error}");
+    assert!(!error.contains("leaves out"), "{error}");
+    // A folder that is not there is named, and no temporary file.
+    let into = ["convert", "out.safetensors", "nodir/x.safetensors"];
+    let error = warmstart(directory.path(), &into).failed();
+    assert!(error.contains("cannot create a file in `nodir`"), "{error}");
+    assert!(error.contains("Make this directory") && !error.contains("partial"), "{error}");
 }

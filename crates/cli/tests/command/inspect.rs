@@ -89,6 +89,36 @@ fn what_cannot_be_opened_is_named() {
     assert!(error.contains("nothing.safetensors") && error.contains("check the path"), "{error}");
     std::fs::write(directory.path().join("page"), "<!DOCTYPE html><html></html>").unwrap();
     assert!(inspect("page").contains("HTML page"));
+    for (name, bytes, what) in [
+        ("read.me", &b"Weights of a model\nthat is not here\n"[..], "a text, and no checkpoint"),
+        ("a.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a picture, and no checkpoint"),
+        ("model.onnx", b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\xff\xff", "an ONNX model"),
+        ("noise", b"\x01\xfe\x03\xfc\x05\xfa\x07\xf8\x09", "no checkpoint of a kind that is read"),
+    ] {
+        std::fs::write(directory.path().join(name), bytes).unwrap();
+        let error = inspect(name);
+        assert!(error.contains(what), "{error}");
+        assert!(!error.contains("write it again") && !error.contains("announced"), "{error}");
+        let kinds = error.contains("checkpoints are read from safetensors, PyTorch's `.pt`");
+        assert!(kinds || name == "model.onnx", "{error}");
+    }
+    let variables = directory.path().join("saved_model/variables");
+    std::fs::create_dir_all(&variables).unwrap();
+    std::fs::write(variables.join("variables.index"), "").unwrap();
+    let error = inspect("saved_model");
+    assert!(error.contains("SavedModel, whose weights lie in `saved_model/variables`"), "{error}");
     let ran = warmstart(directory.path(), &["inspect", "a", "--tensor", "["]);
     assert!(ran.code == 2 && ran.error.contains("--tensor"), "{}", ran.error);
+}
+
+/// The reader of the standard error may go, as `head` does.
+#[test]
+#[cfg(unix)]
+fn an_error_that_nobody_reads_is_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_warmstart"));
+    command.args(["inspect", "nothing.safetensors"]).current_dir(directory.path());
+    assert_eq!(command.stderr(writer).status().unwrap().code(), Some(2));
 }

@@ -62,3 +62,18 @@ fn weights_are_read_unless_they_are_not_to_be() {
     std::fs::remove_file(run.join("step-1.safetensors")).unwrap();
     assert!(latest(&[]).failed().contains("damaged"));
 }
+
+#[test]
+fn a_file_is_no_folder_of_a_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("my runs");
+    std::fs::create_dir(&run).unwrap();
+    trained(&run, 1, 7, 0.5);
+    trained(&run, 2, 7, 0.5);
+    let latest = ["latest", "my runs/step-1.safetensors"];
+    let error = warmstart(directory.path(), &latest).failed();
+    assert!(error.contains("is a file, and `latest` chooses among those of a folder"), "{error}");
+    assert!(error.contains("as `warmstart latest 'my runs'`"), "{error}");
+    let out = warmstart(directory.path(), &["plan", "my runs", "--graph", "my runs"]).with(0);
+    assert!(out.contains("`warmstart latest 'my runs'` reads the weights too"), "{out}");
+}

@@ -94,3 +94,12 @@ fn reports_name_flags_and_no_methods() {
     let by_file = warmstart(directory.path(), &[&plan[..], &["--rules", "rules.toml"]].concat());
     assert_eq!(by_file.with(0), out);
 }
+
+#[test]
+fn a_model_without_variables_is_told_which_dtypes_they_have() {
+    let directory = tempfile::tempdir().unwrap();
+    foreign(&directory.path().join("n.safetensors"), &[("n", "I64", &[1], vec![0; 8])]);
+    let plan = ["plan", "n.safetensors", "--graph", "n.safetensors"];
+    let error = warmstart(directory.path(), &plan).failed();
+    assert!(error.contains("that variables have: f32, f16, bf16, i32, u32"), "{error}");
+}

@@ -1,7 +1,7 @@
 //! Runs that are there already, and how long a run is.
 
 use crate::train::{flowers, write};
-use crate::{json, warmstart};
+use crate::{floats, foreign, json, warmstart};
 
 #[test]
 fn a_model_that_predicts_otherwise_is_another_run() {
@@ -131,4 +131,88 @@ fn a_run_goes_on_past_a_newest_checkpoint_with_flipped_bits() {
     // What it computes again is what was lost, but for the time.
     let value = |bytes: &[u8]| bytes[bytes.len() - 200..].to_vec();
     assert_eq!(value(&std::fs::read(&newest).unwrap()), value(&whole));
+}
+
+#[test]
+fn another_optimizer_is_another_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |optimizer: &str| {
+        let text = format!(
+            "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [8]\n[training]\nbatch = 8\n\
+             steps = 2\n[optimizer]\nname = \"{optimizer}\"\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    run("adam").with(0);
+    let error = run("sgd").failed_late();
+    for part in [
+        "a run goes on with the optimizer it began with: use that again",
+        "give another `directory`",
+        "`checkpoint = \"runs/run/step-2.safetensors\"` under [warm_start]",
+    ] {
+        assert!(error.contains(part), "{part}\n{error}");
+    }
+}
+
+#[test]
+fn weights_that_get_other_inputs_or_classes_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let data = |file: &str, header: &str, classes: [&str; 2]| {
+        let rows: String =
+            (0..40).map(|row| format!("{},{},{}\n", row % 7, row % 5, classes[row % 2])).collect();
+        write(at, file, &format!("{header}\n{rows}"));
+    };
+    let run = |name: &str, file: &str, warm: &str| {
+        let text = format!(
+            "directory = \"{name}\"\n[data]\nfile = \"{file}\"\ntarget = \"kind\"\n\
+             [model]\nhidden = [4]\n[training]\nsteps = 1\nbatch = 8\n{warm}"
+        );
+        write(at, "run.toml", &text);
+        json(&warmstart(at, &["train", "run.toml", "--quiet", "--json"]).with(0))
+    };
+    data("first.csv", "width,height,kind", ["x", "y"]);
+    run("first", "first.csv", "");
+    let warm = "[warm_start]\ncheckpoint = \"first\"\n";
+    let notes = |file: &str, more: &str| -> Vec<String> {
+        let value = run(&format!("{file}{}", more.len()), file, &format!("{warm}{more}"));
+        let notes = value["notes"].as_array().unwrap().iter();
+        notes.map(|note| note.as_str().unwrap().to_owned()).collect()
+    };
+    assert!(notes("first.csv", "").is_empty());
+    data("turned.csv", "height,width,kind", ["x", "y"]);
+    let told = notes("turned.csv", "");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let expected = "input 1 was `width` there, and is `height` here: the weights of `first/";
+    assert!(told[0].starts_with(expected), "{told:?}");
+    data("classes.csv", "width,height,kind", ["x", "z"]);
+    let told = notes("classes.csv", "");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("class 2 was `y` there, and is `z` here: "), "{told:?}");
+    // Weights that are not taken go to no other class.
+    let more = "allow_missing = true\nrules = [{ ignore = \"fc2/**\" }]\n";
+    assert!(notes("classes.csv", more).is_empty());
+}
+
+#[test]
+fn what_no_variable_can_be_does_not_keep_weights_from_a_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let tensors = [
+        ("fc1/weight", "F32", &[3, 4][..], floats(&[0.5; 12])),
+        ("num_batches_tracked", "I64", &[1], vec![7; 8]),
+    ];
+    foreign(&at.join("theirs.safetensors"), &tensors);
+    let text = "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n[training]\nbatch = 8\n\
+                steps = 1\n[warm_start]\ncheckpoint = \"theirs.safetensors\"\nallow_missing = true\n";
+    write(at, "run.toml", text);
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    assert!(out.contains("restored    1 "), "{out}");
+    let note = "note: left out, since no variable can be i64: `num_batches_tracked`. In code, a \
+                restore needs `.leave_out(\"num_batches_tracked\")`, or `.allow_unexpected()`";
+    assert!(out.contains(note), "{out}");
 }

@@ -1,0 +1,288 @@
+//! Where the graph of a run that goes on differs from the one in its checkpoint.
+//!
+//! Nodes are held against each other by what they compute: the order in which two graphs were built,
+//! and with it every index, may differ where nothing else does.
+
+use std::collections::{BTreeSet, HashMap};
+use warmstart_graph::{DType, GraphDef, Location, Node, NodeId, Op, Shape, VariableId};
+
+/// The first node that is not as it was, if there is one; lines that have moved are no difference.
+/// `skip_updates` leaves out what was built on the lines of optimizers.
+pub(crate) fn first_difference(
+    before: &GraphDef,
+    now: &GraphDef,
+    skip_updates: bool,
+) -> Option<String> {
+    let mut values = Values::default();
+    let names = Names::of(before, now);
+    let old = values.of(before, &names);
+    let known = values.count;
+    let new = values.of(now, &names);
+    let difference = first_new(before, now, (&old, &new), known, skip_updates)
+        .or_else(|| first_gone(before, (&old, &new), skip_updates))?;
+    Some(format!("the graph differs from the checkpoint's: {difference}"))
+}
+
+/// The first node whose value the graph before did not have, though it had those of its inputs.
+fn first_new(
+    before: &GraphDef,
+    now: &GraphDef,
+    (old, new): (&[usize], &[usize]),
+    known: usize,
+    skip_updates: bool,
+) -> Option<String> {
+    let updates = lines_of_updates(now);
+    let differs = |(at, node): &(usize, &Node)| {
+        let is_skipped = skip_updates && updates.contains(&&node.location);
+        let inputs_are_known = node.inputs.iter().all(|input| new[input.0] < known);
+        new[*at] >= known && inputs_are_known && !is_skipped
+    };
+    let (at, node) = now.nodes.iter().enumerate().find(differs)?;
+    let what = now.describe(NodeId(at));
+    let inputs: Vec<usize> = node.inputs.iter().map(|input| new[input.0]).collect();
+    // What was computed from the same, and is no more.
+    let here: BTreeSet<usize> = new.iter().copied().collect();
+    let gone = || before.nodes.iter().enumerate().filter(|(at, _)| !here.contains(&old[*at]));
+    let of_the_same =
+        |other: &&Node| other.inputs.iter().map(|input| old[input.0]).eq(inputs.iter().copied());
+    let others: Vec<&Node> = gone().map(|(_, other)| other).filter(of_the_same).collect();
+    let alike = others.iter().find(|other| other.op.name() == node.op.name());
+    if let Some(was) = alike {
+        if (&was.shape, was.dtype) != (&node.shape, node.dtype) {
+            let is = format!("{} {}", node.dtype, node.shape);
+            return Some(format!("{what} is {is}, and was {} {}", was.dtype, was.shape));
+        }
+        return Some(format!("{what} has other operands or settings"));
+    }
+    let was = others.iter().find(|other| !other.inputs.is_empty() && other.scope == node.scope);
+    if let Some(was) = was {
+        return Some(format!("{what} was `{}`", was.op.name()));
+    }
+    let same_place = |other: &&Node| {
+        (other.op.name(), &other.scope, &other.shape, other.dtype)
+            == (node.op.name(), &node.scope, &node.shape, node.dtype)
+    };
+    if !node.inputs.is_empty() && gone().map(|(_, other)| other).any(|other| same_place(&other)) {
+        return Some(format!("{what} has other operands or settings"));
+    }
+    Some(format!("{what} is new"))
+}
+
+/// The last node of those that were computed before and are not now: the others led to it.
+fn first_gone(
+    before: &GraphDef,
+    (old, new): (&[usize], &[usize]),
+    skip_updates: bool,
+) -> Option<String> {
+    let updates = lines_of_updates(before);
+    let here: BTreeSet<usize> = new.iter().copied().collect();
+    let gone = |(at, node): &(usize, &Node)| {
+        !here.contains(&old[*at]) && !(skip_updates && updates.contains(&&node.location))
+    };
+    let (at, _) = before.nodes.iter().enumerate().rev().find(gone)?;
+    Some(format!("{} is gone", before.describe(NodeId(at))))
+}
+
+fn lines_of_updates(def: &GraphDef) -> Vec<&Location> {
+    def.nodes.iter().filter(|node| node.op.is_update()).map(|node| &node.location).collect()
+}
+
+/// Numbers for the names of variables: their indices follow the order of declaration, which means
+/// nothing.
+struct Names<'a>(HashMap<&'a str, usize>);
+
+impl<'a> Names<'a> {
+    fn of(before: &'a GraphDef, now: &'a GraphDef) -> Names<'a> {
+        let both = before.variables.iter().chain(&now.variables);
+        let names: BTreeSet<&str> = both.map(|variable| variable.name.as_str()).collect();
+        Names(names.into_iter().enumerate().map(|(number, name)| (name, number)).collect())
+    }
+
+    /// An operation with these numbers for its indices.
+    fn canonical(&self, def: &GraphDef, op: &Op) -> Op {
+        let numbered = |id: VariableId| {
+            let name = def.variables.get(id.0).map(|variable| variable.name.as_str());
+            VariableId(name.and_then(|name| self.0.get(name)).map_or(usize::MAX, |number| *number))
+        };
+        let mut op = op.clone();
+        match &mut op {
+            Op::Variable(id) | Op::Assign(id) => *id = numbered(*id),
+            Op::OptimizerUpdate(update) => {
+                for parameter in &mut update.parameters {
+                    parameter.variable = numbered(parameter.variable);
+                    parameter.slots.iter_mut().for_each(|slot| *slot = numbered(*slot));
+                }
+                update.step = numbered(update.step);
+                update.global_step = numbered(update.global_step);
+                if let Some(scale) = &mut update.loss_scale {
+                    scale.scale = numbered(scale.scale);
+                    scale.good_steps = numbered(scale.good_steps);
+                }
+            }
+            _ => {}
+        }
+        op
+    }
+}
+
+/// What nodes of one key have computed so far: operations with their numbers.
+type Computed = HashMap<(&'static str, Shape, DType, Vec<usize>), Vec<(Op, usize)>>;
+
+/// Numbers for values: two nodes have the same if they compute the same from the same.
+#[derive(Default)]
+struct Values {
+    computed: Computed,
+    count: usize,
+}
+
+impl Values {
+    /// The number of each node. Nodes come after their inputs.
+    fn of(&mut self, def: &GraphDef, names: &Names) -> Vec<usize> {
+        let mut numbers: Vec<usize> = Vec::with_capacity(def.nodes.len());
+        for node in &def.nodes {
+            let mut inputs: Vec<usize> = node.inputs.iter().map(|input| numbers[input.0]).collect();
+            // Sums and products are the same in either order.
+            if ["add", "mul", "global_norm"].contains(&node.op.name()) {
+                inputs.sort_unstable();
+            }
+            let mut op = names.canonical(def, &node.op);
+            // So are parameters, each with its gradient.
+            if let Op::OptimizerUpdate(update) = &mut op
+                && let Some(first) = inputs.len().checked_sub(update.parameters.len())
+            {
+                let gradients = inputs.split_off(first);
+                let mut each: Vec<_> = update.parameters.drain(..).zip(gradients).collect();
+                each.sort_by_key(|(parameter, _)| parameter.variable.0);
+                let (parameters, gradients): (Vec<_>, Vec<_>) = each.into_iter().unzip();
+                update.parameters = parameters;
+                inputs.extend(gradients);
+            }
+            let key = (node.op.name(), node.shape.clone(), node.dtype, inputs);
+            let alike = self.computed.entry(key).or_default();
+            let number = match alike.iter().find(|(other, _)| same(other, &op)) {
+                Some((_, number)) => *number,
+                None => {
+                    alike.push((op, self.count));
+                    self.count += 1;
+                    self.count - 1
+                }
+            };
+            numbers.push(number);
+        }
+        numbers
+    }
+}
+
+fn same(one: &Op, other: &Op) -> bool {
+    match (one, other) {
+        // NaN is the same constant as before.
+        (Op::Constant(one), Op::Constant(other)) => one.to_le_bytes() == other.to_le_bytes(),
+        (one, other) => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warmstart_graph::{Graph, Optimizer, Tensor};
+
+    fn graph(rate: f32, layer: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> GraphDef {
+        let graph = Graph::new();
+        let input = graph.placeholder("input", [4, 2], DType::F32);
+        let hidden = layer(graph.scope("fc1").linear(input, 3));
+        let loss = graph.scope("fc2").linear(hidden, 1).square().mean_all();
+        Optimizer::sgd(rate).minimize(loss);
+        graph.finish().expect("it fits together")
+    }
+
+    #[test]
+    fn the_first_operation_that_differs_is_named_with_its_line() {
+        let before = graph(0.1, |x| x.relu());
+        // The same operation at another line.
+        assert_eq!(first_difference(&before, &graph(0.1, |x| x.relu()), false), None);
+        let told = first_difference(&before, &graph(0.1, |x| x.tanh()), false).expect("it differs");
+        assert!(told.contains("`tanh` in scope `fc1` at "), "{told}");
+        assert!(told.contains("changes.rs:") && told.ends_with(" was `relu`"), "{told}");
+        let told = first_difference(&before, &graph(0.1, |x| x.relu().relu()), false);
+        assert!(told.is_some());
+    }
+
+    #[test]
+    fn an_optimizer_that_was_told_of_is_not_told_of_again() {
+        let (before, now) = (graph(0.1, |x| x.relu()), graph(0.2, |x| x.relu()));
+        assert!(first_difference(&before, &now, false).is_some());
+        assert_eq!(first_difference(&before, &now, true), None);
+        assert!(first_difference(&before, &graph(0.2, |x| x.tanh()), true).is_some());
+    }
+
+    /// The same graph with its nodes in another order: each time, the last that can come next.
+    fn reordered(def: &GraphDef) -> GraphDef {
+        let mut order: Vec<usize> = Vec::new();
+        while order.len() < def.nodes.len() {
+            let can = |at: &usize| {
+                let inputs = &def.nodes[*at].inputs;
+                !order.contains(at) && inputs.iter().all(|input| order.contains(&input.0))
+            };
+            order.push((0..def.nodes.len()).rev().find(can).expect("inputs come first"));
+        }
+        let place = |id: NodeId| {
+            let found = order.iter().position(|&at| at == id.0);
+            NodeId(found.expect("each node has a place"))
+        };
+        let variables = def.variables.len();
+        let turned = |id: &mut VariableId| *id = VariableId(variables - 1 - id.0);
+        let mut turned_def = def.clone();
+        turned_def.variables.reverse();
+        turned_def.names.values_mut().for_each(|id| *id = place(*id));
+        turned_def.nodes = order.iter().map(|&at| def.nodes[at].clone()).collect();
+        for node in &mut turned_def.nodes {
+            node.inputs.iter_mut().for_each(|id| *id = place(*id));
+            match &mut node.op {
+                Op::Variable(id) | Op::Assign(id) => turned(id),
+                Op::OptimizerUpdate(update) => {
+                    for parameter in &mut update.parameters {
+                        turned(&mut parameter.variable);
+                        parameter.slots.iter_mut().for_each(turned);
+                    }
+                    turned(&mut update.step);
+                    turned(&mut update.global_step);
+                }
+                _ => {}
+            }
+        }
+        turned_def
+    }
+
+    #[test]
+    fn the_order_of_nodes_is_no_difference() {
+        let plain = graph(0.1, |x| x.relu());
+        let other = reordered(&plain);
+        assert_ne!(plain.nodes, other.nodes);
+        assert_eq!(first_difference(&plain, &other, false), None);
+        assert_eq!(first_difference(&other, &plain, false), None);
+        // A real change is found in any order.
+        let changed = graph(0.1, |x| x.tanh());
+        let told = first_difference(&other, &changed, false).expect("it differs");
+        assert_eq!(first_difference(&plain, &changed, false).as_ref(), Some(&told));
+        assert!(told.ends_with(" was `relu`"), "{told}");
+        let less = first_difference(&graph(0.1, |x| x.relu().tanh()), &other, false);
+        assert!(less.is_some());
+    }
+
+    #[test]
+    fn what_is_no_longer_computed_is_told() {
+        let with = |fetched: bool| {
+            let graph = Graph::new();
+            let input = graph.placeholder("input", [4, 2], DType::F32);
+            let output = graph.scope("fc1").linear(input, 3);
+            if fetched {
+                let _ = output.softmax();
+            }
+            graph.finish().expect("it fits together")
+        };
+        let told = first_difference(&with(true), &with(false), false).expect("it differs");
+        assert!(told.contains("softmax") && told.ends_with(" is gone"), "{told}");
+        let told = first_difference(&with(false), &with(true), false).expect("it differs");
+        assert!(told.contains("softmax") && told.ends_with(" is new"), "{told}");
+    }
+}
