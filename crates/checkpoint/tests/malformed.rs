@@ -22,7 +22,10 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("empty_object_with_data", &["has 26 bytes", "last tensor ends at file offset 10"]),
     ("extra_field", &[]),
     ("float_shape", &["tensor `a`", "floating point `4.0`"]),
-    ("header_len_100MB_plus", &["the format allows 100000000", "not a safetensors file"]),
+    (
+        "header_len_100MB_plus",
+        &["the format allows 100000000", "no checkpoint of a kind that is read"],
+    ),
     ("header_len_gt_file", &["header of", "the file has 79 bytes"]),
     ("header_len_max", &["18446744073709551615", "the format allows"]),
     ("header_len_zero", &["header is malformed", "EOF while parsing"]),
@@ -107,6 +110,8 @@ fn files_of_other_kinds_are_named() {
             "pickle",
             "author",
         ),
+        (b"Read me first\nthen ask", FileKind::Text, "a text", "read from safetensors, PyTorch"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", FileKind::Picture, "a picture", "read from safetensors"),
         (b"{\"hidden_size\": 768}", FileKind::Json, "JSON text", ".safetensors"),
     ];
     for (bytes, kind, what, help) in kinds {

@@ -77,7 +77,8 @@ fn first_gone(
     let updates = lines_of_updates(before);
     let here: BTreeSet<usize> = new.iter().copied().collect();
     let gone = |(at, node): &(usize, &Node)| {
-        !here.contains(&old[*at]) && !(skip_updates && updates.contains(&&node.location))
+        let is_skipped = skip_updates && updates.contains(&&node.location);
+        !here.contains(&old[*at]) && !is_skipped
     };
     let (at, _) = before.nodes.iter().enumerate().rev().find(gone)?;
     Some(format!("{} is gone", before.describe(NodeId(at))))

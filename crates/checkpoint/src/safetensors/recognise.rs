@@ -249,7 +249,7 @@ fn is_text(start: &[u8]) -> bool {
         Err(_) => return false,
     };
     let control = |c: char| c.is_control() && !c.is_ascii_whitespace() && c != '\x1b';
-    text.len() >= 3 && !text.contains(control)
+    text.len() >= 8 && !text.contains(control)
 }
 
 /// Which program's archive it is, by the name of the first file in it.

@@ -60,7 +60,9 @@ fn weights_are_read_unless_they_are_not_to_be() {
     }
     assert_eq!(json(&latest(&["--json"]).with(0))["verified"], true);
     std::fs::remove_file(run.join("step-1.safetensors")).unwrap();
-    assert!(latest(&[]).failed().contains("damaged"));
+    let error = latest(&[]).failed();
+    assert!(error.contains("the only checkpoint in `run` is damaged"), "{error}");
+    assert!(error.contains("Restore it from a backup"), "{error}");
 }
 
 #[test]
