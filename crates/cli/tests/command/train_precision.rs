@@ -122,6 +122,13 @@ fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
     run(largest + 1, 4).failed_late();
     assert!(!at.join("runs").exists(), "nothing was begun");
     run(largest, 4).with(0);
+    // No batch is the reason where the weights alone are too much.
+    let error = run(1, 1).failed_late();
+    assert!(error.contains("`training.memory_limit`: batches of 1 rows do not fit"), "{error}");
+    assert!(
+        error.contains("not even a batch of one row fits: give a higher `memory_limit`"),
+        "{error}"
+    );
     let error = run(10, 0).failed();
     assert!(error.contains("`training.memory_limit`: give at least 1"), "{error}");
 }
