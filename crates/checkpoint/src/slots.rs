@@ -67,7 +67,7 @@ const TENSORFLOW_1: [(&str, &str, &str); 13] = [
     ("adam_v", "Adam", "v"),
 ];
 
-/// What slots are called by Keras, TensorFlow 2 and optax. (PyTorch's stand behind a number.)
+/// What slots are called by Keras, TensorFlow 2 and optax, in an optimizer's scope.
 const SLOTS: [&str; 18] = [
     "accumulated_delta_var",
     "accumulated_grad",
@@ -122,7 +122,7 @@ pub(crate) fn roles_by_name<'a>(
     let adam = slots
         .iter()
         .flatten()
-        .any(|role| matches!(role, Role::Slot { optimizer, .. } if optimizer == TENSORFLOW_1[3].1));
+        .any(|role| matches!(role, Role::Slot { optimizer, .. } if optimizer == "Adam"));
     let own = |(role, (name, shape)): (Option<Role>, Named<'_>)| match bare(name) {
         _ if role.is_some() || shape.rank() > 0 => role,
         power @ ("beta1_power" | "beta2_power") if adam => Some(Role::Slot {
@@ -231,7 +231,7 @@ impl<'a> Names<'a> {
         let (above, slot) = name.rsplit_once('.')?;
         let (optimizer, owner) = match above.split_once(".state.") {
             Some((optimizer, owner)) => (optimizer, owner),
-            None => ("optimizer", above.strip_prefix("state.")?),
+            None => (UNNAMED, above.strip_prefix("state.")?),
         };
         let mut models = MODELS.iter().map(|model| format!("{model}{owner}"));
         let owner = models.find(|owner| self.has(owner) && PYTORCH.contains(&slot))?;
