@@ -12,7 +12,7 @@ pub enum Elements {
     F16,
     /// `f16`, one by one, out of the words that two of them share.
     F16Words,
-    /// `f16`, two neighbours at once: they begin at even places.
+    /// `f16`, two neighbours at once, on a device that has it: they begin at even places.
     F16Pairs,
     /// `bf16`, one by one, out of the words that two of them share.
     Bf16Words,
@@ -49,7 +49,7 @@ impl Elements {
         let (kind, element) = match self {
             Elements::F32 => ("f32", format!("{operand}[i]")),
             Elements::F16 => ("f16", format!("{operand}[i]")),
-            Elements::F16Words => ("f32", format!("unpack2x16float({operand}[i / 2u])[i % 2u]")),
+            Elements::F16Words => ("f32", half(operand, "i")),
             Elements::Bf16Words => ("f32", bfloat(operand, "i")),
             Elements::F32Pairs | Elements::F16Pairs | Elements::Bf16Pairs => return String::new(),
         };
@@ -83,6 +83,11 @@ impl Elements {
 /// The `bf16` at a place of a buffer of words, as an `f32` in WGSL: it is the upper half of one.
 pub fn bfloat(buffer: &str, at: &str) -> String {
     format!("bitcast<f32>(({buffer}[{at} / 2u] >> (16u * ({at} % 2u))) << 16u)")
+}
+
+/// The `f16` at a place of a buffer of words, as an `f32` in WGSL. Needs [`FUNCTIONS`](crate::FUNCTIONS).
+pub fn half(buffer: &str, at: &str) -> String {
+    format!("float_of_half({buffer}[{at} / 2u] >> (16u * ({at} % 2u)))")
 }
 
 /// What a kernel begins with that has `f16` in it.

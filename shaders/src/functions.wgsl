@@ -17,6 +17,18 @@ fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
+// The f32 that the f16 in the lower half of a word is. By integers, since `unpack2x16float` may take
+// subnormal numbers for zero.
+fn float_of_half(word: u32) -> f32 {
+    let magnitude = word & 0x7fffu;
+    // Exponents differ by 112, and those of infinities and NaN by twice as much.
+    let normal = (magnitude << 13u) + select(0x38000000u, 0x70000000u, magnitude >= 0x7c00u);
+    // Units of 2^-24.
+    let subnormal = bitcast<u32>(f32(magnitude) * 5.9604644775390625e-8);
+    let bits = select(normal, subnormal, magnitude < 0x400u);
+    return bitcast<f32>(((word & 0x8000u) << 16u) | bits);
+}
+
 // e^x - 1. Taylor's series below 1/2, where the difference would cancel.
 fn expm1(x: f32) -> f32 {
     if (abs(x) > 0.5) {

@@ -6,7 +6,7 @@
 
 mod elements;
 
-pub use elements::{ENABLE_F16, Elements, bfloat};
+pub use elements::{ENABLE_F16, Elements, bfloat, half};
 
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
@@ -23,6 +23,8 @@ shaders! {
     INITIALIZE = "initialize.wgsl";
     /// Rounding to `f16` and `bf16` on any device.
     HALF = "half.wgsl";
+    /// All `f16` as the `f32` that the device makes of them.
+    WIDEN = "widen.wgsl";
     /// How many elements of variables are NaN or infinite.
     NON_FINITE = "non_finite.wgsl";
     /// Bytes of a checkpoint into variables of another dtype, transposed or not. Needs [`HALF`].
@@ -70,6 +72,7 @@ shaders! {
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
     ("initialize", &[HALF, INITIALIZE]),
+    ("widen", &[WIDEN]),
     ("non_finite", &[NON_FINITE]),
     ("convert", &[HALF, CONVERT]),
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),

@@ -6,6 +6,7 @@
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 
 mod arbitrary;
+mod doubts;
 mod names;
 mod problem;
 mod renaming;
@@ -130,8 +131,7 @@ fn rounds(trials: &mut Trials<'_>) -> Vec<Trial> {
         let best = |all: &[Trial]| all.iter().map(Trial::gain).max().unwrap_or(0);
         let before = best(&all);
         for set in sets {
-            let rules = [&so_far[..], &set[..]].concat();
-            all.extend(trials.complete(rules));
+            all.extend(completed(trials, &so_far, set));
         }
         let after = best(&all);
         let more = found.unfinished || problem.thinned;
@@ -144,6 +144,31 @@ fn rounds(trials: &mut Trials<'_>) -> Vec<Trial> {
         }
     }
     all
+}
+
+/// What becomes of a set of rules: if something speaks against it, of the set without its last rules, or
+/// without one of them.
+fn completed(trials: &mut Trials<'_>, so_far: &[Rule], set: Vec<Rule>) -> Vec<Trial> {
+    let mut of = |rules: Vec<Rule>| trials.complete([so_far, &rules].concat());
+    let whole = of(set.clone());
+    if !whole.is_empty() {
+        return whole;
+    }
+    for left_out in (0..set.len()).rev() {
+        let mut fewer = set.clone();
+        fewer.remove(left_out);
+        let found = of(fewer);
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    for length in (1..set.len().saturating_sub(1)).rev() {
+        let found = of(set[..length].to_vec());
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
 }
 
 /// Whether a variable is missing or mismatched.

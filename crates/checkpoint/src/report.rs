@@ -127,7 +127,8 @@ impl RestoreReport {
     }
 
     /// The report as JSON: `file`, `step`, `closes`, `bytes`, `counts`, `rules`, `variables`,
-    /// `unexpected`, `suggestions`.
+    /// `unexpected`, `suggestions`. A suggestion with `alternatives` is one of several ways, of which
+    /// nothing says which is meant.
     ///
     /// ```
     /// # use warmstart_checkpoint::{Checkpoint, RestoreOptions};
@@ -148,10 +149,14 @@ impl RestoreReport {
             let bytes = tensor.bytes();
             json!({ "name": name, "dtype": dtype.name(), "shape": shape, "bytes": bytes })
         });
+        let others = self.suggestions.len().saturating_sub(1);
         let suggestions = self.suggestions.iter().map(|suggestion| {
             let rules: Vec<String> = suggestion.rules.iter().map(ToString::to_string).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
-            json!({ "rules": rules, "restores": restores, "of": of, "notes": notes })
+            json!({
+                "rules": rules, "restores": restores, "of": of, "notes": notes,
+                "alternatives": others,
+            })
         });
         json!({
             "file": self.file.display().to_string(),

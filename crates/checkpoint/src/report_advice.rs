@@ -251,6 +251,20 @@ impl RestoreReport {
             ));
         }
         let both = words.allow(&[Allowance::Missing, Allowance::Unexpected])?;
+        let some = self.variables.iter().any(|v| {
+            matches!(v.outcome, Outcome::Restored { .. })
+                && optimizer(&v.variable.role).is_some_and(|name| wanted.contains(&name))
+        });
+        if some {
+            let names: Vec<&String> = missing.iter().map(|variable| &variable.name).collect();
+            return Some(format!(
+                "a part of the slots of {} is restored: `{both}`{then} begin{s} the others anew \
+                 beside them ({}); a count of steps then begins at 0, and Adam takes its averages \
+                 for new ones",
+                join(wanted),
+                quoted(&names, ", ")
+            ));
+        }
         let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
             names.iter().map(|name| canonical(name, "").0).collect()
         };

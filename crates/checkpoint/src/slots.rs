@@ -30,6 +30,25 @@ const OPTIMIZERS: [&str; 18] = [
 /// The optimizer of slots that do not say of which they are.
 pub(crate) const UNNAMED: &str = "optimizer";
 
+/// Scopes of such.
+const UNNAMED_SCOPES: [&str; 5] =
+    ["opt_state", "optim", "optimizer", "optimizer_state_dict", "optimizer_states"];
+
+/// Slots of TensorFlow 2, Keras and PyTorch that are called as nothing else is.
+const UNMISTAKABLE: [&str; 11] = [
+    "acc_grad",
+    "accumulator",
+    "exp_avg",
+    "exp_avg_sq",
+    "exp_inf",
+    "max_exp_avg_sq",
+    "momentum",
+    "momentum_buffer",
+    "square_avg",
+    "velocity",
+    "vhat",
+];
+
 /// TensorFlow 1's slots, each a part behind its variable's name: with the optimizer, and what is in
 /// it (`get_slot_names` of `tf.compat.v1.train`'s optimizers; the last two are BERT's).
 const TENSORFLOW_1: [(&str, &str, &str); 13] = [
@@ -48,7 +67,7 @@ const TENSORFLOW_1: [(&str, &str, &str); 13] = [
     ("adam_v", "Adam", "v"),
 ];
 
-/// What slots are called by Keras, TensorFlow 2 and optax. (PyTorch's stand behind a number.)
+/// What slots are called by Keras, TensorFlow 2 and optax, in an optimizer's scope.
 const SLOTS: [&str; 18] = [
     "accumulated_delta_var",
     "accumulated_grad",
@@ -103,7 +122,7 @@ pub(crate) fn roles_by_name<'a>(
     let adam = slots
         .iter()
         .flatten()
-        .any(|role| matches!(role, Role::Slot { optimizer, .. } if optimizer == TENSORFLOW_1[3].1));
+        .any(|role| matches!(role, Role::Slot { optimizer, .. } if optimizer == "Adam"));
     let own = |(role, (name, shape)): (Option<Role>, Named<'_>)| match bare(name) {
         _ if role.is_some() || shape.rank() > 0 => role,
         power @ ("beta1_power" | "beta2_power") if adam => Some(Role::Slot {
@@ -212,7 +231,7 @@ impl<'a> Names<'a> {
         let (above, slot) = name.rsplit_once('.')?;
         let (optimizer, owner) = match above.split_once(".state.") {
             Some((optimizer, owner)) => (optimizer, owner),
-            None => ("optimizer", above.strip_prefix("state.")?),
+            None => (UNNAMED, above.strip_prefix("state.")?),
         };
         let mut models = MODELS.iter().map(|model| format!("{model}{owner}"));
         let owner = models.find(|owner| self.has(owner) && PYTORCH.contains(&slot))?;
@@ -243,8 +262,15 @@ impl<'a> Names<'a> {
 fn numbered(name: &str) -> Option<Role> {
     let (above, slot) = name.rsplit_once(SEPARATORS)?;
     let (state, number) = above.rsplit_once(SEPARATORS)?;
-    let (optimizer, state) = state.rsplit_once(SEPARATORS).unwrap_or(("optimizer", state));
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let optimizer = match state.rsplit_once(SEPARATORS) {
+        // An optimizer's state by itself: only what is in it says so.
+        None => PYTORCH.contains(&slot).then_some((UNNAMED, state)),
+        Some(scoped) => {
+            scoped.0.split(SEPARATORS).next().is_some_and(is_optimizer).then_some(scoped)
+        }
+    };
+    let (optimizer, state) = optimizer?;
     (state == "state" && is_number).then(|| role(above, optimizer, slot))
 }
 
@@ -259,16 +285,21 @@ fn role(variable: &str, optimizer: &str, slot: &str) -> Role {
 /// What an optimizer's slot is, whatever it is called: programs have their own words for Adam's two
 /// averages.
 pub(crate) fn canonical(optimizer: &str, slot: &str) -> (String, String) {
-    let word = word(optimizer).to_ascii_lowercase();
-    let slot = slot.to_ascii_lowercase();
+    let (word, slot) = (optimizer.to_ascii_lowercase(), slot.to_ascii_lowercase());
     let averages = matches!(word.as_str(), "adam" | "adamw" | "adamax" | "nadam" | "lamb");
     let slot = match slot.as_str() {
         "momentum" if averages => "m",
         "velocity" if averages => "v",
         other => other,
     };
-    let which = if word.starts_with("opt") { UNNAMED.to_owned() } else { word };
-    (which, slot.to_owned())
+    // PyTorch Lightning numbers them: `optimizer_states.0`.
+    let unnamed = word.split('.').next().is_some_and(|first| UNNAMED_SCOPES.contains(&first));
+    (if unnamed { UNNAMED.to_owned() } else { word }, slot.to_owned())
+}
+
+/// Whether a last part of a name is that of a slot, wherever it stands.
+pub(crate) fn is_slot(part: &str) -> bool {
+    UNMISTAKABLE.contains(&part) || TENSORFLOW_1.iter().any(|(name, ..)| *name == part)
 }
 
 #[cfg(test)]
@@ -368,6 +399,9 @@ mod tests {
             ("adam/a_b_c_momentum", ""),
             ("fc/kernel", ""),
             ("fc/kernel/beta1_power", ""),
+            // Layers that are called so, and a state of something else.
+            ("encoder.state.0.weight", ""),
+            ("state.0.weight", ""),
             ("counter", ""),
             ("adam", ""),
         ]);
@@ -375,10 +409,15 @@ mod tests {
 
     #[test]
     fn averages_are_the_same_by_any_name() {
-        assert_eq!(canonical("Adam", "m"), canonical("adam_1", "momentum"));
+        assert_eq!(canonical("Adam", "m"), canonical("adam", "momentum"));
+        assert_eq!(canonical("optim", "step"), canonical("optimizer_states.0", "step"));
         assert_eq!(canonical("adam", "v"), canonical("Adam", "velocity"));
         assert_ne!(canonical("adam", "m"), canonical("adam", "v"));
-        assert_ne!(canonical("adam", "m"), canonical("adamw", "m"));
+        // Two optimizers of one program are two.
+        for other in ["adamw", "adam1", "opt_adam"] {
+            assert_ne!(canonical("adam", "m"), canonical(other, "m"));
+        }
+        assert_ne!(canonical("opt_adam", "m"), canonical("opt_adamw", "m"));
         assert_ne!(canonical("SGD", "momentum"), canonical("sgd", "m"));
     }
 }

@@ -99,7 +99,7 @@ fn of_damaged_weights_no_more_is_said_than_is_so() {
     assert_eq!(best(directory.path(), "accuracy", Better::Higher).unwrap().unwrap().step, 1);
     let error = best_verified(directory.path(), "accuracy", Better::Higher).unwrap_err();
     assert!(matches!(&error, CheckpointError::BestDamaged { damaged, .. } if damaged.len() == 1));
-    assert!(error.to_string().contains("that have recorded `accuracy`"), "{error}");
+    assert!(error.to_string().contains("recorded `accuracy`"), "{error}");
     assert_eq!(latest_verified(directory.path()).unwrap().unwrap().step, 2);
     // Of two damaged ones neither is named as what to take in place of the other.
     flip(&second);

@@ -87,11 +87,15 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         };
         let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
+        let ways = suggestions.len();
         let suggestions = suggestions.iter().map(|suggestion| {
             let flags: Vec<String> = suggestion.rules.iter().filter_map(flag_of).collect();
             let file: Vec<String> = suggestion.rules.iter().filter_map(toml_of).collect();
-            let Suggestion { restores, of, .. } = suggestion;
-            json!({ "restores": restores, "of": of, "flags": flags, "toml": file })
+            let Suggestion { restores, of, notes, .. } = suggestion;
+            json!({
+                "restores": restores, "of": of, "flags": flags, "toml": file, "notes": notes,
+                "alternatives": ways - 1,
+            })
         });
         let value = json!({
             "a": a.file().display().to_string(),
@@ -154,6 +158,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         print_flags(out, &suggestions)?;
         for suggestion in &suggestions {
             print_file(out, suggestion)?;
+            for note in &suggestion.notes {
+                writeln!(out, "  note: {note}")?;
+            }
         }
     }
     under.print(&pairs, out)?;

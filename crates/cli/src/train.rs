@@ -31,7 +31,7 @@ use score::Scores;
 use settings::{Scaling, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart::checkpoint::{Checkpoint, CheckpointError, latest, list};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, RestoreOptions, latest, list};
 use warmstart::gpu::{Feed, Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
 use warmstart::{Batches, Run, Training, TrainingError};
@@ -102,6 +102,15 @@ struct Job {
     steps: u64,
     every: Every,
     keep_best: usize,
+}
+
+/// A checkpoint that a run goes on from.
+#[derive(Default)]
+struct Newest {
+    /// What is to be known about it.
+    notes: Vec<String>,
+    /// How it may differ from the variables of the run.
+    restore: RestoreOptions,
 }
 
 /// Steps between what is done now and then.
@@ -197,10 +206,10 @@ impl Job {
         let train = train.map_err(|error| {
             memory::refused(error, &self.source, &self.settings, &optimizer, &self.shape, &session)
         })?;
-        let mut run = self.begin(quiet, (&mut session, &graph, &optimizer))?;
+        let Newest { mut notes, restore } = newest.unwrap_or_default();
+        let mut run = self.begin(quiet, restore, (&mut session, &graph, &optimizer))?;
         writeln!(out, "{}", gpu.summary())?;
         summary::begun(out, run.begun())?;
-        let mut notes = newest.unwrap_or_default();
         notes.extend(warm);
         for note in &notes {
             writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
@@ -257,6 +266,7 @@ impl Job {
     fn begin(
         &self,
         quiet: bool,
+        restore: RestoreOptions,
         (session, graph, optimizer): (&mut Session, &Graph, &Optimizer),
     ) -> Result<Run, Failure> {
         let checkpoints = &self.settings.checkpoints;
@@ -268,6 +278,7 @@ impl Job {
             .keep(checkpoints.keep)
             .keep_every_steps(checkpoints.keep_every)
             .log_every(self.settings.training.log_every)
+            .restore_options(restore)
             .extra(description::KEY, description);
         if let Some(validation) = &self.data.validation {
             let (names, (best, better)) = score::metrics(validation);
@@ -299,7 +310,7 @@ impl Job {
 
     /// What is to be known if the run goes on from a checkpoint, which must be of the same seed, data
     /// and model.
-    fn check_newest(&self, graph: &Graph) -> Result<Option<Vec<String>>, Failure> {
+    fn check_newest(&self, graph: &Graph) -> Result<Option<Newest>, Failure> {
         let directory = &self.directory;
         if !directory.is_dir() || list(directory)?.is_empty() {
             return Ok(None);
@@ -314,11 +325,16 @@ impl Job {
                 "a run goes on with its own seed, `seed = {seed}`; for another run give another `directory`"
             )));
         }
-        let Some(before) = Description::of(&checkpoint)? else { return Ok(Some(Vec::new())) };
+        let Some(before) = Description::of(&checkpoint)? else {
+            return Ok(Some(Newest::default()));
+        };
         let what = match (&before, &self.data.description) {
             (before, now) if before == now => {
                 self.check_model(&checkpoint, graph)?;
-                return self.kept(&checkpoint, graph).map(Some);
+                let mut notes = self.kept(&checkpoint, graph)?;
+                let (restore, note) = self.tolerated(&checkpoint, graph)?;
+                notes.extend(note);
+                return Ok(Some(Newest { notes, restore }));
             }
             (before, now) if before.output != now.output => "other classes or targets",
             (before, now) if before.inputs != now.inputs => "other inputs",
@@ -339,6 +355,45 @@ impl Job {
             )
         };
         Ok(kept.into_iter().map(note).collect())
+    }
+
+    /// How the checkpoint may differ, and a note if it does: loss scaling comes and goes with a key,
+    /// and what it keeps is nothing that a model would miss.
+    fn tolerated(
+        &self,
+        checkpoint: &Checkpoint,
+        graph: &Graph,
+    ) -> Result<(RestoreOptions, Option<String>), Failure> {
+        let (strict, now) = (RestoreOptions::new(), graph.finish()?);
+        let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
+        let Some(before) = before else { return Ok((strict, None)) };
+        let plan = checkpoint.plan_for(&now.variables, &strict);
+        let missing: Vec<&str> = plan.missing().map(|variable| &*variable.name).collect();
+        let unexpected: Vec<&str> = plan.unexpected().iter().map(|tensor| &*tensor.name).collect();
+        let (came, went) = (same_model::loss_scaling(&now), same_model::loss_scaling(&before));
+        let all_of = |names: &[&str], known: &[&str]| {
+            !names.is_empty() && names.iter().all(|name| known.contains(name))
+        };
+        let key = match self.settings.optimizer.loss_scaling {
+            Some(_) => "optimizer.loss_scaling",
+            None => "training.compute_f16",
+        };
+        let named = |names: &[&str]| format!("`{}`", names.join("` and `"));
+        Ok(if unexpected.is_empty() && all_of(&missing, &came) {
+            let note = format!(
+                "loss scaling is on since `{key}` changed: {} begin at their initial values",
+                named(&missing)
+            );
+            (strict.allow_missing(), Some(note))
+        } else if missing.is_empty() && all_of(&unexpected, &went) {
+            let note = format!(
+                "loss scaling is off since `{key}` changed: {} of the checkpoint are left out",
+                named(&unexpected)
+            );
+            (strict.allow_unexpected(), Some(note))
+        } else {
+            (strict, None)
+        })
     }
 
     /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no

@@ -8,7 +8,7 @@ use crate::pipelines::Pipelines;
 use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// How bytes get into the memory of variables.
@@ -78,6 +78,7 @@ struct Inner {
     pipelines: Pipelines,
     driver_cache: Option<DriverCache>,
     tuner: Tuner,
+    widens_f16: OnceLock<bool>,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -189,6 +190,11 @@ impl Gpu {
     /// Which kernels are best here.
     pub(crate) fn tuner(&self) -> &Tuner {
         &self.0.tuner
+    }
+
+    /// Whether `f16` become the right `f32` here, once that was tried.
+    pub(crate) fn tried_f16(&self) -> &OnceLock<bool> {
+        &self.0.widens_f16
     }
 
     /// How long to wait for the device.
@@ -408,6 +414,7 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         health,
         pipelines: Pipelines::default(),
         driver_cache,
+        widens_f16: OnceLock::new(),
         tuner: Tuner::new(options.tune.unwrap_or_else(Tune::from_env), &info, &cache),
         device,
         queue,

@@ -36,6 +36,7 @@ mod trace;
 mod transfer;
 mod tune;
 mod upload;
+mod widening;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use cache::CacheChoice;

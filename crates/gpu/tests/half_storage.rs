@@ -2,7 +2,7 @@
 
 mod common;
 
-use half::bf16;
+use half::{bf16, f16};
 use warmstart_gpu::{CompileError, RunError, Session};
 use warmstart_graph::reference::{Reference, Value};
 use warmstart_graph::{DType, Graph, Initializer, NodeId, Optimizer, Tensor, TensorData};
@@ -122,4 +122,36 @@ fn they_are_fetched_by_a_cast_and_fed_as_they_are() {
     assert_eq!(found.as_f32(), Some(&values.map(bf16::to_f32)[..]));
     let error = session.run(&plan, &[("x", (&[0.0f32; 3]).into())]).map(|_| ()).unwrap_err();
     assert!(matches!(&error, RunError::FeedDType { found: DType::F32, .. }), "{error}");
+}
+
+/// Subnormal ones included, which a driver could take for zero.
+#[test]
+fn every_f16_is_read_as_it_is() {
+    let gpu = common::gpu();
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [1 << 16], DType::F16);
+    let wide = x.cast(DType::F32);
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &[wide], &[]).unwrap();
+    let values: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    let found = session.run(&plan, &[("x", (&values).into())]).unwrap().tensor(wide).unwrap();
+    for (value, found) in values.iter().zip(found.as_f32().unwrap()) {
+        let (expected, found) = (value.to_f32(), *found);
+        let same = expected.to_bits() == found.to_bits() || (expected.is_nan() && found.is_nan());
+        assert!(same, "{:#06x}: {found}, not {expected}", value.to_bits());
+    }
+}
+
+/// What is read more often than once is read as it is stored, too.
+#[test]
+fn widening_for_a_softmax_is_no_kernel() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [6, 10], DType::F16);
+    let labels = graph.placeholder("labels", [6], DType::I32);
+    let wide = x.cast(DType::F32);
+    let loss = wide.softmax_cross_entropy(labels);
+    let results = [wide.softmax(), wide.transpose(&[1, 0]).log_softmax(), loss];
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &results, &[]).unwrap();
+    assert!(plan.dispatches().iter().all(|info| !info.operations.contains("cast")), "{plan}");
 }

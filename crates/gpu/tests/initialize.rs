@@ -122,9 +122,14 @@ fn every_rounding_to_half_precision_is_to_nearest() {
         let variable = variable(&name, [3001], I::Uniform { low: -high, high });
         variables.push(Variable { dtype: DType::F16, ..variable });
     }
+    // As the host makes them; a little more than half way to the next bf16.
+    let above_tie = variable("above a tie", [3], I::Constant(1.0 + 2f64.powi(-8) + 2f64.powi(-22)));
+    variables.push(Variable { dtype: DType::Bf16, ..above_tie });
     session.declare(&variables).unwrap();
     session.initialize_missing(1).unwrap();
     assert_twins(&session, 1);
+    let rounded = session.read("above a tie").unwrap();
+    assert_eq!(rounded.to_f64(), [1.0 + 2f64.powi(-7); 3]);
 }
 
 #[test]

@@ -143,7 +143,8 @@ fn constant_bits(value: f64, dtype: DType) -> Option<u32> {
             (narrow.is_finite() || !value.is_finite()).then_some(narrow.to_bits().into())
         }
         DType::Bf16 => {
-            let narrow = bf16::from_f64(value);
+            // `bf16::from_f64` takes what is a little more than half way for a tie.
+            let narrow = bf16::from_f32(value as f32);
             (narrow.is_finite() || !value.is_finite()).then_some(narrow.to_bits().into())
         }
         DType::I32 => (whole && (-2147483648.0..=2147483647.0).contains(&value))

@@ -167,6 +167,18 @@ fn plain_recipes_are_exact() {
 }
 
 #[test]
+fn constants_are_rounded_to_the_nearest() {
+    let tie = 1.0 + 2f64.powi(-8);
+    for (constant, nearest) in
+        [(tie, 1.0), (tie + 2f64.powi(-22), 1.0 + 2f64.powi(-7)), (tie - 2f64.powi(-22), 1.0)]
+    {
+        let mut v = variable([2], Initializer::Constant(constant));
+        v.dtype = DType::Bf16;
+        assert_eq!(initial_value(&v, 0).unwrap().to_f64(), [nearest; 2], "{constant}");
+    }
+}
+
+#[test]
 fn a_value_depends_on_seed_name_and_index_alone() {
     let normal = Initializer::Normal { mean: 0.0, stddev: 1.0 };
     let short = values([10], normal.clone());

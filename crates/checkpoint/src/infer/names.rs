@@ -8,12 +8,27 @@ use std::ops::Range;
 const MOST_PARTS: usize = 24;
 const LONGEST: usize = 512;
 
-/// Words that frameworks use for one thing: weights, and the parameters of a normalization.
-const SYNONYMS: [&[&str]; 4] = [
+/// Words that frameworks and libraries use for one thing: weights, the parameters of a normalization, and
+/// the parts of transformers.
+const SYNONYMS: [&[&str]; 18] = [
     &["weight", "kernel", "gamma", "scale", "w", "weights", "embedding", "embeddings"],
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
     &["running_var", "moving_variance", "var", "variance"],
+    &["q", "wq", "query", "q_proj", "q_lin", "to_q", "query_proj"],
+    &["k", "wk", "key", "k_proj", "k_lin", "to_k", "key_proj"],
+    &["v", "wv", "value", "v_proj", "v_lin", "to_v", "value_proj"],
+    &["o", "wo", "o_proj", "out_proj", "out_lin", "to_out", "c_proj"],
+    &["w1", "gate_proj"],
+    &["w2", "down_proj"],
+    &["w3", "up_proj"],
+    &["attention_norm", "input_layernorm", "ln_1", "norm1"],
+    &["ffn_norm", "post_attention_layernorm", "ln_2", "norm2"],
+    &["tok_embeddings", "embed_tokens", "wte", "word_embeddings", "token_embedding"],
+    &["wpe", "embed_positions", "position_embeddings", "position_embedding"],
+    &["lm_head", "output", "decoder"],
+    &["ln_f", "final_layer_norm", "norm"],
+    &["layers", "layer", "h", "blocks", "block"],
 ];
 
 /// Names less alike than this are unlike.

@@ -154,3 +154,50 @@ fn a_number_does_not_fit_for_being_one() {
     let (all, _) = inferred(&with(FileDType::F32, "learning_rates"), &model, &BTreeMap::new());
     assert_eq!(code(&all[0]), r#".rename("learning_rates", "learning_rate")"#);
 }
+
+#[test]
+fn square_matrices_of_another_program_are_told_although_nothing_is_transposed() {
+    let file = tensors(&[("fc1.weight", &[8, 8]), ("fc1.bias", &[8])]);
+    let model = variables(&[("fc1/kernel", &[8, 8]), ("fc1/bias", &[8])]);
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert!(all[0].notes[0].starts_with("`fc1/kernel` is square"), "{all:#?}");
+    // A matrix that is not square shows how they lie.
+    let file = tensors(&[("fc1.weight", &[8, 8]), ("fc2.weight", &[8, 3])]);
+    let model = variables(&[("fc1/kernel", &[8, 8]), ("fc2/kernel", &[8, 3])]);
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert_eq!((all.len(), &all[0].notes[..]), (1, &[][..]), "{all:#?}");
+}
+
+#[test]
+fn any_characters_may_stand_in_names() {
+    let odd = ["a#b/w", "a1b/w", "#/w", "1_/w", "_1/w", "18446744073709551616/w", "é2/w", "/w"];
+    let file: Vec<Named<'_>> = odd.iter().map(|name| (*name, &[4, 4][..])).collect();
+    let model: Vec<String> = odd.iter().map(|name| name.replace("/w", "_x/kernel")).collect();
+    let model: Vec<Named<'_>> = model.iter().map(|name| (name.as_str(), &[4, 4][..])).collect();
+    // Whatever is suggested does what it says, as `inferred` makes sure.
+    inferred(&tensors(&file), &variables(&model), &BTreeMap::new());
+}
+
+#[test]
+fn models_that_have_little_in_common_get_no_rules() {
+    let mut file: Vec<(String, Vec<usize>)> = Vec::new();
+    let mut model = Vec::new();
+    for layer in 0..6 {
+        for (at, part) in ["query", "key", "value", "LayerNorm", "dense"].into_iter().enumerate() {
+            file.push((format!("bert.layer.{layer}.{part}.weight"), vec![8 + at, 64 + layer]));
+            model.push((format!("resnet/stage{layer}/conv_{at}/kernel"), vec![3, 3, 8, 8 + at]));
+        }
+    }
+    // A few shapes are the same all the same.
+    file.push(("pooler.weight".to_owned(), vec![7]));
+    model.push(("resnet/head/gamma".to_owned(), vec![7]));
+    let named = |all: &[(String, Vec<usize>)], of: fn(&str, &[usize]) -> TensorEntry| {
+        all.iter().map(|(name, shape)| of(name, shape)).collect::<Vec<_>>()
+    };
+    let file = named(&file, super::tests::tensor);
+    let model: Vec<Variable> =
+        model.iter().map(|(name, shape)| super::tests::variable(name, shape)).collect();
+    for suggestion in inferred(&file, &model, &BTreeMap::new()).0 {
+        assert!(suggestion.rules.len() < 4, "{suggestion:?}");
+    }
+}

@@ -2,33 +2,10 @@
 //! slot.
 
 use crate::report::Saved;
-use crate::slots::{canonical, is_optimizer};
+use crate::slots::{canonical, is_optimizer, is_slot};
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
 use warmstart_graph::{Role, Variable};
-
-/// Last parts of names that optimizers of TensorFlow, Keras and PyTorch give their slots.
-const SLOTS: [&str; 19] = [
-    "Adagrad",
-    "Adam",
-    "Adam_1",
-    "Ftrl",
-    "Ftrl_1",
-    "Momentum",
-    "RMSProp",
-    "RMSProp_1",
-    "acc_grad",
-    "accumulator",
-    "exp_avg",
-    "exp_avg_sq",
-    "exp_inf",
-    "max_exp_avg_sq",
-    "momentum",
-    "momentum_buffer",
-    "square_avg",
-    "velocity",
-    "vhat",
-];
 
 /// What a value is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +67,6 @@ impl SlotNames {
         let last = parts.next().unwrap_or_default();
         let last = last.strip_suffix(":0").unwrap_or(last);
         let above = parts.next().unwrap_or_default();
-        if SLOTS.contains(&last) || is_optimizer(above) { Kind::UnknownSlot } else { Kind::Weight }
+        if is_slot(last) || is_optimizer(above) { Kind::UnknownSlot } else { Kind::Weight }
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn effort(rules: &[Rule]) -> usize {
         Rule::Separator { .. } => 1,
         Rule::StripPrefix(prefix) | Rule::AddPrefix(prefix) => 1 + parts(prefix),
         Rule::RenameScope { from, to } => 2 * (parts(from) + parts(to)),
-        Rule::RenameComponent { .. } => 5,
+        Rule::RenameComponent { to, .. } => 4 + parts(to),
         Rule::RenameRegex { .. } => 20,
         Rule::Rename { .. } => 30,
         Rule::Cast(_) => 1,

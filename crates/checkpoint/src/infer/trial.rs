@@ -1,6 +1,7 @@
 //! Trying rules out: a whole plan says what they restore, and only that is suggested.
 
 use super::arbitrary::{Entry, is_arbitrary};
+use super::doubts::{self, Verdict};
 use super::lacks;
 use super::names::{Name, digits, name_likeness, parts_alike, parts_same};
 use super::roles::Kind;
@@ -59,6 +60,8 @@ pub(super) struct Trial {
     /// For each variable that the rules restore, its tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
+    /// How many of the notes say that something else may be meant.
+    pub doubts: usize,
 }
 
 impl Trial {
@@ -151,13 +154,67 @@ impl<'a> Trials<'a> {
                 _ => {}
             }
         }
-        let trial =
-            Trial { rules, name_rules: names, restored: pairs.len(), mismatched, pairs, notes };
-        (trial.gain() > 0
+        let mut trial = Trial {
+            rules,
+            name_rules: names,
+            restored: pairs.len(),
+            mismatched,
+            pairs,
+            notes,
+            doubts: 0,
+        };
+        let sound = trial.gain() > 0
+            && !self.strained(&trial)
             && self.slots_follow(&outcomes, &trial)
             && !self.crosses(&trial)
-            && !self.arbitrary(&trial, &outcomes, &unexpected))
-        .then_some(trial)
+            && !self.arbitrary(&trial, &outcomes, &unexpected);
+        if !sound {
+            return None;
+        }
+        match self.verdict(&trial, &outcomes, &unexpected) {
+            Verdict::Against => None,
+            Verdict::For(doubts) => {
+                trial.doubts = doubts.len();
+                trial.notes.splice(0..0, doubts);
+                Some(trial)
+            }
+        }
+    }
+
+    /// Whether there are many rules for few of the variables: models that have little to do with each
+    /// other have some shapes and words in common.
+    fn strained(&self, trial: &Trial) -> bool {
+        const MANY: usize = 4;
+        let (rules, wanted) =
+            (trial.name_rules.len(), self.outcomes.iter().filter(|o| lacks(o)).count());
+        rules >= MANY && trial.restored < 2 * rules && 4 * trial.restored < wanted
+    }
+
+    /// What names say of it, after all.
+    fn verdict(&self, trial: &Trial, outcomes: &[Outcome], unexpected: &[usize]) -> Verdict {
+        let tensor = |index: usize| {
+            let TensorEntry { name, shape, .. } = &self.tensors[index];
+            doubts::Entry { name, shape, kind: &self.tensor_kinds[index] }
+        };
+        let variable = |index: usize| {
+            let Variable { name, shape, .. } = self.variables[index];
+            doubts::Entry { name, shape, kind: &self.variable_kinds[index] }
+        };
+        let missing = (0..outcomes.len()).filter(|&index| lacks(&outcomes[index]));
+        let by_name: HashMap<&str, usize> =
+            self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
+        let known = self.outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
+            Outcome::Restored { tensor: name, .. } => {
+                Some((tensor(*by_name.get(name.as_str())?), variable(index)))
+            }
+            _ => None,
+        });
+        doubts::judge(
+            trial.pairs.iter().map(|(&v, &t)| (tensor(t), variable(v))),
+            known,
+            unexpected.iter().map(|&index| tensor(index)),
+            missing.map(variable),
+        )
     }
 
     fn arbitrary(&self, trial: &Trial, outcomes: &[Outcome], unexpected: &[usize]) -> bool {
@@ -324,6 +381,7 @@ pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
     }
     let fewest = distinct.iter().map(|trial| trial.rules.len()).min().unwrap_or(0);
     distinct.retain(|trial| trial.rules.len() == fewest);
+    distinct.sort_by_key(|trial| trial.doubts);
     distinct.truncate(ALTERNATIVES);
     distinct
 }

@@ -1,5 +1,6 @@
 //! Rules about values: which matrices are stored transposed, and what has to be cast.
 
+use super::names::bare;
 use super::trial::Trials;
 use crate::matching::{Change, Outcome, transposed};
 use crate::rules::{Allowed, Rule, SEPARATORS, matcher};
@@ -59,11 +60,25 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
             values.notes.extend(note(&left, false));
         }
         values.rules.push(Rule::Transpose(glob));
+    } else if straight.is_empty() && renamed(trials, outcomes) {
+        // PyTorch's `weight` lies the other way round than Keras' `kernel`.
+        values.notes.extend(note(&square, false));
     }
     if cast {
         values.rules.push(Rule::Cast("**".to_owned()));
     }
     values
+}
+
+/// Whether a variable comes from a tensor that is called otherwise at its end.
+fn renamed(trials: &Trials<'_>, outcomes: &[Outcome]) -> bool {
+    let end = |name: &str| name.rsplit(SEPARATORS).next().map(|end| bare(end).to_owned());
+    trials.variables.iter().zip(outcomes).any(|(variable, outcome)| match outcome {
+        Outcome::Restored { tensor, .. } => {
+            variable.shape.rank() == 2 && end(tensor) != end(&variable.name)
+        }
+        _ => false,
+    })
 }
 
 fn same(variable: &Variable, shape: &Shape) -> bool {

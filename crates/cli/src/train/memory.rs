@@ -8,7 +8,8 @@ use warmstart::gpu::{CompileError, Plan, PlanMemory, Session};
 use warmstart::graph::{Graph, Optimizer};
 use warmstart::largest_batch;
 
-/// What training would take, if that is no more than the file allows.
+/// What a training step would take, variables included, if that is no more than the file allows.
+/// Predicting, and saving in the background, take room of their own.
 fn planned(
     session: &Session,
     settings: &Settings,
@@ -22,7 +23,7 @@ fn planned(
     }
 }
 
-/// Compiles a network for training, unless that would take more than the file allows.
+/// Compiles a network for training, unless a step would take more than the file allows.
 pub fn compile(
     session: &mut Session,
     settings: &Settings,
@@ -55,18 +56,57 @@ pub fn refused(
         planned(session, settings, &graph, &network)
     });
     let batch = shape.batch;
-    let message = format!("batches of {batch} rows do not fit: {error}");
-    let failure = source.failure(&["training", "batch"], message, "too large");
-    let what = match &error {
-        CompileError::OverLimit { .. } => "`memory_limit`",
-        _ => "this device",
+    let is_limit = matches!(error, CompileError::OverLimit { .. });
+    let what = if is_limit { "`memory_limit`" } else { "this device" };
+    let (key, label) = match largest {
+        Err(_) if is_limit => ("memory_limit", "too little"),
+        _ => ("batch", "too large"),
     };
+    let message = format!("batches of {batch} rows do not fit: {error}");
+    let failure = source.failure(&["training", key], message, label);
     match largest {
         Ok(largest) if largest.batch < batch => {
             failure.help(format!("give at most {}, the largest that fits {what}", largest.batch))
         }
         // Memory has run out, of which only its user knows how much there is.
         Ok(_) => failure.help("try a smaller batch, or end what else uses this device"),
+        Err(_) if is_limit => failure.help(
+            "not even a batch of one row fits: give a higher `memory_limit`, `keep_f16` or `recompute`, or smaller layers",
+        ),
         Err(_) => failure.help("not even a batch of one row fits: give smaller layers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::network;
+    use super::super::scaling::Scale;
+    use super::super::settings::Scaling;
+    use super::*;
+    use warmstart::gpu::Gpu;
+    use warmstart::graph::Location;
+
+    #[test]
+    fn keys_that_save_memory_do() {
+        let session = Session::new(&Gpu::new().unwrap());
+        let values = |keys: &str| {
+            let text = format!(
+                "[data]\nfile = \"a.csv\"\n[model]\nhidden = [64, 64, 64, 64, 64, 64]\n\
+                 activation = \"silu\"\n[training]\n{keys}"
+            );
+            let settings: Settings = toml::from_str(&text).unwrap();
+            let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
+            let shape = Shape { inputs: 2, outputs: 3, batch: 512, scale, target_scale: None };
+            let (graph, line) = (Graph::new(), |_: &str| Location::caller());
+            let optimizer = network::optimizer(&settings, 10);
+            let network = Network::build(&graph, &settings, &optimizer, &shape, &line);
+            planned(&session, &settings, &graph, &network).unwrap().values
+        };
+        let plain = values("");
+        let (again, kept) = (values("recompute = true"), values("keep_f16 = true"));
+        assert!(again * 4 < plain * 3, "{again} of {plain}");
+        assert!(kept * 4 < plain * 3, "{kept} of {plain}");
+        let both = values("recompute = true\nkeep_f16 = true");
+        assert!(both < again && both < kept, "{both} of {again} and {kept}");
     }
 }

@@ -74,6 +74,16 @@ pub fn kept(before: &[Variable], now: &[Variable]) -> Vec<(&'static str, &'stati
     keys
 }
 
+/// The variables that the optimizers of a graph keep for loss scaling.
+pub fn loss_scaling(def: &GraphDef) -> Vec<&str> {
+    let kept = def.nodes.iter().filter_map(|node| match &node.op {
+        Op::OptimizerUpdate(update) => update.loss_scale.as_ref(),
+        _ => None,
+    });
+    let variables = kept.flat_map(|scaling| [scaling.scale, scaling.good_steps]);
+    variables.map(|variable| def.variable(variable).name.as_str()).collect()
+}
+
 fn same((before, old): (&GraphDef, &Node), (now, new): (&GraphDef, &Node)) -> bool {
     let op = match (&old.op, &new.op) {
         // Indices follow the order of declaration.

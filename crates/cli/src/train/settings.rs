@@ -138,7 +138,7 @@ pub struct TrainingSettings {
     pub compute_f16: bool,
     pub keep_f16: bool,
     pub recompute: bool,
-    /// In MiB.
+    /// What a training step may take, in MiB.
     pub memory_limit: Option<u64>,
 }
 

@@ -62,6 +62,41 @@ fn loss_scaling_comes_with_f16_unless_said_otherwise() {
     }
 }
 
+/// Whether a run trains in `f16` may change while it goes on; nothing else may be missing then.
+#[test]
+fn loss_scaling_may_come_and_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let notes = |steps: u32, keys: &str, is_scaled: bool| {
+        let value = json(&train(at, "run", steps, keys).with(0));
+        assert_eq!(value["step"], steps);
+        let file = value["checkpoint"].as_str().unwrap();
+        let inspected = warmstart(at, &["inspect", file, "--json"]).with(0);
+        for slot in ["adam/loss_scale", "adam/good_steps"] {
+            assert_eq!(inspected.contains(slot), is_scaled, "{steps}: {inspected}");
+        }
+        value["notes"].as_array().unwrap().clone()
+    };
+    let came = "loss scaling is on since `training.compute_f16` changed: \
+                `adam/loss_scale` and `adam/good_steps` begin at their initial values";
+    let went = "loss scaling is off since `training.compute_f16` changed: \
+                `adam/loss_scale` and `adam/good_steps` of the checkpoint are left out";
+    let without = "compute_f16 = true\n[optimizer]\nlearning_rate = 0.01\nloss_scaling = false\n";
+    assert!(notes(2, "", false).is_empty());
+    assert_eq!(notes(4, "compute_f16 = true\n", true), [came]);
+    assert!(notes(6, "compute_f16 = true\n", true).is_empty());
+    assert_eq!(notes(8, "", false), [went]);
+    assert_eq!(notes(10, "compute_f16 = true\n", true), [came]);
+    let said = went.replace("training.compute_f16", "optimizer.loss_scaling");
+    assert_eq!(notes(12, without, false), [said]);
+    // Adam's moments are not what comes and goes.
+    let other = "compute_f16 = true\n[optimizer]\nname = \"sgd\"\nlearning_rate = 0.01\n";
+    let error = train(at, "run", 14, other).failed();
+    assert!(error.contains("adam's slots m, v"), "{error}");
+    assert_eq!(notes(14, without, false).len(), 0);
+}
+
 #[test]
 fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
     let directory = tempfile::tempdir().unwrap();
@@ -87,6 +122,13 @@ fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
     run(largest + 1, 4).failed_late();
     assert!(!at.join("runs").exists(), "nothing was begun");
     run(largest, 4).with(0);
+    // No batch is the reason where the weights alone are too much.
+    let error = run(1, 1).failed_late();
+    assert!(error.contains("`training.memory_limit`: batches of 1 rows do not fit"), "{error}");
+    assert!(
+        error.contains("not even a batch of one row fits: give a higher `memory_limit`"),
+        "{error}"
+    );
     let error = run(10, 0).failed();
     assert!(error.contains("`training.memory_limit`: give at least 1"), "{error}");
 }

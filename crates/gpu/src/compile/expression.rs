@@ -245,7 +245,7 @@ impl<'a> Function<'a> {
         let at = self.offset(index);
         let buffer = self.bindings.read(place, stored_type(node.dtype));
         match node.dtype {
-            DType::F16 => format!("unpack2x16float({buffer}[{at} / 2u])[{at} % 2u]"),
+            DType::F16 => shaders::half(&buffer, &at),
             DType::Bf16 => shaders::bfloat(&buffer, &at),
             _ => format!("{buffer}[{at}]"),
         }

@@ -135,7 +135,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
                 Reads::Memory => forced[input] = true,
                 Reads::Often => {
                     let mut base = input;
-                    while is_view(&live.node(base).op) {
+                    while is_free(live, base) {
                         base = live.node(base).inputs[0].0;
                     }
                     forced[base] = true;

@@ -50,7 +50,8 @@ impl Operand {
     fn pairs(&self, target: Target) -> Elements {
         match self.dtype {
             _ if !self.has_pairs() => self.elements(target),
-            DType::F16 => Elements::F16Pairs,
+            DType::F16 if target.has_f16 => Elements::F16Pairs,
+            DType::F16 => Elements::F16Words,
             DType::Bf16 => Elements::Bf16Pairs,
             _ if target.has_int64 => Elements::F32Pairs,
             _ => Elements::F32,

@@ -29,7 +29,7 @@ pub(crate) struct Target {
     pub subgroup_size: Option<u32>,
     /// Whether shaders may read integers of 64 bits.
     pub has_int64: bool,
-    /// Whether shaders may have `f16`.
+    /// Whether shaders may have `f16`. A plan uses them only if they become the right `f32`.
     pub has_f16: bool,
     pub storage_buffers: usize,
     pub binding_bytes: u64,

@@ -91,8 +91,8 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<PlanMemory, CompileError> {
-        // To tell it, no kernels to choose from are needed.
-        let target = Target { alternatives: false, ..Target::of(self.gpu()) };
+        // To tell it, neither kernels to choose from are needed nor the fastest.
+        let target = Target { alternatives: false, has_f16: false, ..Target::of(self.gpu()) };
         let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
         let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
         let constants =
@@ -130,6 +130,9 @@ impl Session {
         if foreign.into_iter().any(|other| !std::ptr::eq(other, graph)) {
             return Err(CompileError::ForeignTensor);
         }
+        let is_f16 = || def.nodes.iter().any(|node| node.dtype == DType::F16);
+        let has_f16 = target.has_f16 && is_f16() && self.gpu().widens_f16();
+        let target = Target { has_f16, ..target };
         let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
         let program = compile::compile(&def, &fetches, &updates, target)?;

@@ -111,8 +111,9 @@ impl<'g> Tensor<'g> {
     /// The matrix product over the last two dimensions; the dimensions before them broadcast.
     ///
     /// Operands may be stored as `f16` or `bf16`: they are multiplied and added up as `f32`, which is
-    /// also what the product is. Products of two such numbers of one kind are exact. Within
-    /// [`Scope::compute_f16`] operands are rounded to `f16` first.
+    /// also what the product is. Products of two `f16` numbers are exact; so are those of two `bf16`,
+    /// unless they are beyond the range of `f32`. Within [`Scope::compute_f16`] operands of `f32` are
+    /// rounded to `f16` first.
     ///
     /// ```
     /// use warmstart_graph::{Graph, DType};
@@ -161,7 +162,8 @@ impl<'g> Scope<'g> {
     /// Operands are rounded to the nearest, once for all products that read them, and take half the
     /// memory and half the time to be read. A product of two `f16` is exact in `f32`, so this rounding
     /// is all that differs from products of `f32`, and a product gives the same bits whether the device
-    /// has `f16` of its own (`SHADER_F16`) or not. What this saves pays for large products only: those
+    /// has `f16` of its own (`SHADER_F16`) or not. Operands stored as `bf16` are taken as they are, and
+    /// the gradients of products with them stay products of `f32`. What this saves pays for large products only: those
     /// of small models take longer, since rounding is a pass over the values of its own.
     ///
     /// Numbers from 6·10⁻⁵ to 65,504 are off by at most 2⁻¹¹ of each; smaller ones by up to 3·10⁻⁸,
