@@ -173,7 +173,10 @@ fn refusals_name_the_file_and_touch_nothing() {
     assert!(matches!(error, CheckpointError::IsADirectory { .. }), "{error}");
 
     let message = save(&session, path("gone/a"), &SaveOptions::new()).unwrap_err().to_string();
-    assert!(message.contains("cannot create") && message.contains("Make this directory"), "{message}");
+    assert!(
+        message.contains("cannot create") && message.contains("Make this directory"),
+        "{message}"
+    );
 
     let saver = Saver::new(path("notes.txt/run"));
     let message = saver.save(&session, 1, &SaveOptions::new()).unwrap_err().to_string();

@@ -83,25 +83,24 @@ pub(super) fn judge<'a>(
     tensors: impl Iterator<Item = Entry<'a>>,
     variables: impl Iterator<Item = Entry<'a>>,
 ) -> Verdict {
-    let mut groups: BTreeMap<Patterns, Vec<Pair<'a>>> = BTreeMap::new();
+    // Within one shape: where shapes differ, they say which layer is which.
+    let mut groups: BTreeMap<(Patterns, u64), Vec<Pair<'a>>> = BTreeMap::new();
     let new = pairs.map(|pair| (pair, false));
     for ((tensor, variable), known) in new.chain(known.map(|pair| (pair, true))) {
         let ((old, from), (new, to)) = (numbered(tensor.name), numbered(variable.name));
-        groups.entry((old, new)).or_default().push(Pair { tensor, variable, from, to, known });
+        let key = ((old, new), class(tensor.shape, tensor.kind));
+        groups.entry(key).or_default().push(Pair { tensor, variable, from, to, known });
     }
     groups.retain(|_, pairs| pairs.iter().any(|pair| !pair.known));
     let left = (Left::of(tensors), Left::of(variables));
     let mut by_order = Vec::new();
-    for (patterns, pairs) in &mut groups {
+    for ((patterns, class), pairs) in &mut groups {
         pairs.sort_by(|a, b| a.from.cmp(&b.from));
         let (from, to) = (varying(pairs, |pair| &pair.from), varying(pairs, |pair| &pair.to));
         // What is left on both sides under the same names belongs into the same order: counting may begin
         // elsewhere, `layers.0` to `layers.2` for `layer1` to `layer3`.
-        let left_out = |pair: &Pair<'_>| {
-            let class = class(pair.tensor.shape, pair.tensor.kind);
-            left.0.has(class, &patterns.0) && left.1.has(class, &patterns.1)
-        };
-        if pairs.iter().any(left_out) || (from != to && !pairs.is_sorted_by(|a, b| a.to < b.to)) {
+        let left_out = left.0.has(*class, &patterns.0) && left.1.has(*class, &patterns.1);
+        if left_out || (from != to && !pairs.is_sorted_by(|a, b| a.to < b.to)) {
             return Verdict::Against;
         }
         if let ([first, second, ..], true) = (pairs.as_slice(), from != to) {
@@ -112,15 +111,10 @@ pub(super) fn judge<'a>(
         }
     }
     let mut classes: BTreeMap<u64, Vec<(&Patterns, &Pair<'a>)>> = BTreeMap::new();
-    for (patterns, pairs) in &groups {
+    for ((patterns, class), pairs) in &groups {
         // One layer's part stands for those of all layers.
-        let mut seen = BTreeSet::new();
-        for pair in pairs.iter().filter(|pair| !pair.known) {
-            let class = class(pair.tensor.shape, pair.tensor.kind);
-            if seen.insert(class) {
-                classes.entry(class).or_default().push((patterns, pair));
-            }
-        }
+        let first = pairs.iter().find(|pair| !pair.known);
+        classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>)> = Vec::new();
     for (class, all) in &classes {
