@@ -29,6 +29,21 @@ fn float_of_half(word: u32) -> f32 {
     return bitcast<f32>(((word & 0x8000u) << 16u) | bits);
 }
 
+// By the bits too: a compiler may take x != x for false.
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// NaN wins, so that it is seen: max() and min() may drop it, as may a comparison, which compilers
+// make one of them.
+fn larger(a: f32, b: f32) -> f32 {
+    return select(max(a, b), a + b, is_nan(a) || is_nan(b));
+}
+
+fn smaller(a: f32, b: f32) -> f32 {
+    return select(min(a, b), a + b, is_nan(a) || is_nan(b));
+}
+
 // e^x - 1. Taylor's series below 1/2, where the difference would cancel.
 fn expm1(x: f32) -> f32 {
     if (abs(x) > 0.5) {
@@ -108,15 +123,18 @@ fn gelu_tanh(x: f32) -> f32 {
     return 0.5 * x * (1.0 + tangent_hyperbolic(0.79788456 * (x + 0.044715 * x * x * x)));
 }
 
-// a^b for a >= 0. WGSL's pow is exp2(b log2 a), which is NaN for 0^0.
+// a^b. WGSL's pow is exp2(b log2 a), which is NaN for 0^0 and for all negative a.
 fn power(a: f32, b: f32) -> f32 {
     if (b == 0.0) {
         return 1.0;
     }
-    if (a < 0.0) {
-        return not_a_number();
+    let size = pow(abs(a), b);
+    if (a >= 0.0) {
+        return size;
     }
-    return pow(a, b);
+    let half = 0.5 * b;
+    let odd = floor(half) != half;
+    return select(not_a_number(), select(size, -size, odd), floor(b) == b);
 }
 
 // Sine and cosine: WGSL promises an absolute error of only 2^-11. Reduction to a quarter turn in

@@ -64,8 +64,9 @@ fn main() -> ExitCode {
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        // Whoever read the output has seen enough, as `head` has.
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as `head` has. No answer was found, so this is
+        // none: it is how a shell tells of a program that was stopped by a pipe without a reader.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::from(141),
         Err(failure) => {
             text::say(format_args!("{:?}", miette::Report::new(failure)));
             ExitCode::from(2)

@@ -113,7 +113,7 @@ impl Gpu {
             match open(adapter, options) {
                 Ok(gpu) => return Ok(gpu),
                 Err(message) => {
-                    let adapter = AdapterSummary::of(0, adapter).to_string();
+                    let adapter = AdapterSummary::of(adapter.0, &adapter.1).to_string();
                     if candidates.by_name {
                         return Err(GpuError::RequestDevice { adapter, message });
                     }
@@ -127,8 +127,7 @@ impl Gpu {
     /// All adapters, best first. The index of each is what [`AdapterChoice::Index`] takes.
     pub fn adapters() -> Vec<AdapterSummary> {
         let ranked = rank(&GpuOptions::default());
-        let summaries = ranked.iter().enumerate();
-        summaries.map(|(index, adapter)| AdapterSummary::of(index, adapter)).collect()
+        ranked.iter().map(|(index, adapter)| AdapterSummary::of(*index, adapter)).collect()
     }
 
     /// The adapter in use.
@@ -372,7 +371,7 @@ fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
     .or_worse_values_from(has)
 }
 
-fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
+fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Result<Gpu, String> {
     let info = adapter.get_info();
     let features = adapter.features() & wanted_features(&info);
     let limits = wanted_limits(&adapter.limits());
@@ -407,7 +406,7 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         limits: device.limits(),
         features: device.features(),
         subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
-        summary: AdapterSummary::of(0, adapter),
+        summary: AdapterSummary::of(*index, adapter),
         memory,
         staging_bytes: options.staging_bytes,
         timeout: options.timeout,

@@ -197,16 +197,21 @@ impl<'a> Job<'a> {
 
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
-    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let (mut jobs, mut made) = (Vec::new(), Vec::new());
     for entry in entries.iter().filter(|entry| entry.slice.bytes > 0) {
         let variable = &entry.info.variable;
         let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
         match Job::new(entry, &recipe) {
             Some(job) => jobs.push(job),
-            None => write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?,
+            None => made.push((entry, recipe.evaluate(&variable.shape, variable.dtype))),
         }
     }
-    Prepared::new(gpu, &jobs)?.submit(gpu)?;
+    // All that can fail comes first: values that are written are there, whatever comes after.
+    let prepared = Prepared::new(gpu, &jobs)?;
+    for (entry, values) in &made {
+        write(gpu, &entry.slice, values)?;
+    }
+    prepared.submit(gpu)?;
     Ok(())
 }
 

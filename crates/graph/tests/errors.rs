@@ -362,6 +362,21 @@ refused!(
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
     Problem::Range { .. }
 );
+refused!(
+    learning_rate_that_is_no_number,
+    "schedule",
+    "sgd",
+    |g| Optimizer::sgd(Schedule::cosine(f32::NAN, 0.0, 5).warm_up(3))
+        .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::Range { .. }
+);
+refused!(
+    nesterov_without_momentum,
+    "minimize",
+    "",
+    |g| Optimizer::sgd(0.1).nesterov().minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::Range { value: 0.0, .. }
+);
 refused!(assignment_to_an_expression, "assign", "", |g| float(g, "x", []).assign_to(g.constant(1.0f32)), Problem::NotAVariable { operation } if operation == "constant");
 refused!(shape_of_an_assignment, "assign", "", |g| float(g, "x", [3]).assign_to(g.variable("v", [2], Initializer::Ones)), Problem::Shape { expected, found, .. } if expected[..] == [2] && found[..] == [3]);
 refused!(
