@@ -33,7 +33,7 @@ fn rolled(count: u32, groups: u32) -> u32 {
 
 // NaN wins, so that it is seen.
 fn larger(a: f32, b: f32) -> f32 {
-    return select(a, b, b > a || b != b);
+    return select(a, b, b > a || is_nan(b));
 }
 
 fn max_over_lanes(own: f32, lane: u32, row: u32) -> f32 {

@@ -6,6 +6,7 @@ mod backup;
 mod cache;
 mod cast;
 mod compile;
+mod compute_once;
 mod convert;
 mod dataset;
 mod device;
