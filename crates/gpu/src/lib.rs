@@ -56,7 +56,7 @@ pub use plan_error::{CompileError, RunError, UninitializedRead};
 pub use profile::{Profile, TimedDispatch};
 pub use session::Session;
 pub use snapshot::Snapshot;
-pub use steps::{StepOutputs, StepScalars, Steps};
+pub use steps::{StepOutputs, StepScalars, Steps, UnreadOutputs};
 pub use store::VariableInfo;
 pub use table::VariableTable;
 pub use transfer::Restored;
