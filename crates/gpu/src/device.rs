@@ -351,13 +351,21 @@ fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
     wanted
 }
 
+/// Kernels count elements and bytes of a binding by `u32`, those that `wgpu` writes for Metal included,
+/// which alone allows larger ones.
+const LARGEST_BINDING: u64 = (1 << 32) - 256;
+
 /// The limits to ask for: `wgpu`'s defaults, raised to what the adapter has where the library
 /// makes use of more, and lowered where the adapter has less.
 fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
+    let defaults = wgpu::Limits::defaults();
+    // Some drivers allow a kernel more buffers than a bind group may hold.
+    let buffers =
+        has.max_storage_buffers_per_shader_stage.min(defaults.max_bindings_per_bind_group);
     wgpu::Limits {
         max_buffer_size: has.max_buffer_size,
-        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
-        max_storage_buffers_per_shader_stage: has.max_storage_buffers_per_shader_stage,
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size.min(LARGEST_BINDING),
+        max_storage_buffers_per_shader_stage: buffers,
         max_buffers_and_acceleration_structures_per_shader_stage: has
             .max_buffers_and_acceleration_structures_per_shader_stage,
         max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
@@ -366,7 +374,7 @@ fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
         max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
         max_compute_workgroup_size_z: has.max_compute_workgroup_size_z,
         max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
-        ..wgpu::Limits::defaults()
+        ..defaults
     }
     .or_worse_values_from(has)
 }
