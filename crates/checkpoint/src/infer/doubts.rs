@@ -64,6 +64,11 @@ fn numbered(name: &str) -> (String, Vec<u64>) {
     (pattern, numbers)
 }
 
+/// A name without its numbers.
+pub(super) fn pattern(name: &str) -> String {
+    numbered(name).0
+}
+
 struct Pair<'a> {
     tensor: Entry<'a>,
     variable: Entry<'a>,

@@ -11,7 +11,7 @@ const LONGEST: usize = 512;
 /// Words that frameworks and libraries use for one thing: weights, the parameters of a normalization, and
 /// the parts of transformers.
 const SYNONYMS: [&[&str]; 18] = [
-    &["weight", "kernel", "gamma", "scale", "w", "weights", "embedding", "embeddings"],
+    &["weight", "kernel", "gamma", "scale", "w", "g", "weights", "embedding", "embeddings"],
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
     &["running_var", "moving_variance", "var", "variance"],
@@ -166,9 +166,19 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     } else if long.starts_with(short) {
         // An abbreviation: `q` of `query`, `enc` of `encoder`.
         distance.max(0.65)
+    } else if abbreviates(short, long) {
+        distance.max(0.6)
     } else {
         distance
     }
+}
+
+/// Whether one is the other with letters left out: `fw` of `forward`, `attn` of `attention`.
+fn abbreviates(short: &str, long: &str) -> bool {
+    let mut letters = long.chars();
+    short.len() >= 2
+        && short.chars().next() == long.chars().next()
+        && short.chars().all(|letter| letters.any(|other| other == letter))
 }
 
 /// One step from a name to another.
