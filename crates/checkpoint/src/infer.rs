@@ -50,6 +50,9 @@ pub struct Suggestion {
 const BUDGET: usize = 40_000_000;
 const EACH: usize = 64;
 
+/// Names that searches look at in all, and as many again where layers are renumbered.
+const NAMES: usize = 400_000;
+
 /// Searches this often for more, each time after the rules found so far.
 const ROUNDS: usize = 4;
 
@@ -97,6 +100,7 @@ fn infer_within(
         tensor_kinds: &tensor_kinds,
         variable_kinds: &variable_kinds,
         renumbers: false,
+        names: NAMES,
         passes: 0,
         most: budget / pass.max(1),
     };
@@ -130,7 +134,7 @@ fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
     starts.extend(best.map(|trial| trial.name_rules.clone()));
     starts.dedup();
     let mut all = Vec::new();
-    trials.renumbers = true;
+    (trials.renumbers, trials.names) = (true, NAMES);
     for mut start in starts {
         let unnumbered = start.len();
         // Layers may be counted within layers.
@@ -191,7 +195,7 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
             variable_kinds: trials.variable_kinds,
         };
         let problem = Problem::new(&given);
-        let found = search::search(&problem);
+        let found = search::search(&problem, &mut trials.names);
         let mut sets = found.sets;
         if so_far == start {
             sets.push(Vec::new());

@@ -57,12 +57,18 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
              (PyTorch's kernels have out and in first, TensorFlow's in and out last); it is left as it is"
         )
     });
-    let factors = pairs().find(|(from, to, _)| has(from, FACTORS) && !has(to, FACTORS));
+    let factors = pairs().find(|(from, to, _)| has(from, FACTORS) != has(to, FACTORS));
     let factors = factors.map(|(from, to, _)| {
         format!(
-            "`{from}` is taken for `{to}`, but by its name it is a factor of a weight that is computed from \
-             several (PyTorch's weight or spectral normalization): remove that from the model before it is \
-             saved"
+            "`{from}` is taken for `{to}`, but one of them is by its name a factor of a weight that is \
+             computed from several (PyTorch's weight or spectral normalization): remove that from the model \
+             before it is saved"
+        )
+    });
+    let scales = pairs().find(|(from, to, _)| has(from, SCALES) != has(to, SCALES));
+    let scales = scales.map(|(from, to, _)| {
+        format!(
+            "`{from}` is taken for `{to}`, but one of them is by its name of a quantization, and no weight"
         )
     });
     let codes = trial.pairs.iter().find_map(|(&variable, &tensor)| {
@@ -76,11 +82,15 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
             )
         })
     });
-    [gates, rotary, heads, kernel, factors, codes].into_iter().flatten().collect()
+    [gates, rotary, heads, kernel, factors, scales, codes].into_iter().flatten().collect()
 }
 
 /// What PyTorch keeps in place of a weight that is normalized.
 const FACTORS: &[&str] = &["original0", "original1", "weight_g", "weight_orig", "weight_v"];
+
+/// What goes with quantized weights.
+const SCALES: &[&str] =
+    &["absmax", "qzeros", "scales", "weight_scale", "zero_point", "zero_points"];
 
 const FUSED_BY_HEAD: &[&str] = &["query_key_value"];
 

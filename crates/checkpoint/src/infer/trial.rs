@@ -30,6 +30,8 @@ pub(super) struct Trials<'a> {
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,
+    /// Names that searches may still look at.
+    pub names: usize,
     /// Plans made so far, and as many as there may be.
     pub passes: usize,
     pub most: usize,
@@ -193,9 +195,10 @@ impl<'a> Trials<'a> {
     /// other have some shapes and words in common.
     fn strained(&self, trial: &Trial) -> bool {
         const MANY: usize = 4;
-        let (rules, wanted) =
-            (trial.name_rules.len(), self.outcomes.iter().filter(|o| lacks(o)).count());
-        rules >= MANY && trial.restored < 2 * rules && 4 * trial.restored < wanted
+        let (rules, pairs) = (trial.name_rules.len(), trial.pairs.len());
+        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        let few = (rules >= MANY && pairs < 2 * rules) || pairs < rules;
+        few && 4 * pairs < wanted
     }
 
     /// What names say of it, after all.
@@ -244,10 +247,15 @@ impl<'a> Trials<'a> {
         const SHAPES: usize = 4;
         const EACH: usize = 12;
         type Pair = (Name, Name);
-        let mut by_shape: BTreeMap<(&[usize], &str), Vec<Pair>> = BTreeMap::new();
+        let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();
         for (&variable, &tensor) in &trial.pairs {
             let tensor = &self.tensors[tensor];
-            let key = (&tensor.shape[..], tensor.dtype.name());
+            let mut shape = tensor.shape.to_vec();
+            if shape.len() == 2 {
+                // It may be transposed.
+                shape.sort_unstable();
+            }
+            let key = (shape, tensor.dtype.name());
             if by_shape.len() >= SHAPES && !by_shape.contains_key(&key) {
                 continue;
             }
