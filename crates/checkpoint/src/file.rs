@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// A file that holds tensors.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub(crate) struct OpenFile {
     /// What it was opened as: the one file, or that which names the others.
     pub path: PathBuf,
     pub format: Format,
-    pub tensors: Vec<TensorEntry>,
-    pub metadata: Metadata,
+    pub tensors: Arc<Vec<TensorEntry>>,
+    pub metadata: Arc<Metadata>,
     /// The tensors' checksums, in their order, where it has them.
     pub checksums: Vec<Option<Checksum>>,
     /// Stretches of the files that have one checksum for all that is in them.
@@ -119,14 +119,14 @@ impl OpenFile {
         checksums: Vec<Option<Checksum>>,
         metadata: BTreeMap<String, String>,
     ) -> Result<OpenFile, CheckpointError> {
-        let metadata = Metadata::read(path, metadata)?;
+        let metadata = Arc::new(Metadata::read(path, metadata)?);
         let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
         let index = tensors.iter().enumerate().map(index).collect();
         let all_summed = checksums.iter().all(Option::is_some);
         Ok(OpenFile {
             path: path.to_owned(),
             format,
-            tensors,
+            tensors: Arc::new(tensors),
             metadata,
             checksums,
             sealed: Vec::new(),
@@ -150,11 +150,6 @@ impl OpenFile {
         if let Some(&index) = self.index.get(name) {
             self.index.entry(alias).or_insert(index);
         }
-    }
-
-    /// Whether damage to a tensor would be noticed.
-    pub fn is_summed(&self, tensor: &TensorEntry) -> bool {
-        tensor.sealed.is_some() || tensor.slices.is_some() || self.checksum(&tensor.name).is_some()
     }
 
     /// The stretch with one checksum that a tensor lies in.

@@ -96,6 +96,7 @@ mod retention;
 mod rules;
 mod safetensors;
 mod save;
+mod saved;
 mod saver;
 mod sealed;
 mod slices;

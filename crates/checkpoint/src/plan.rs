@@ -5,14 +5,13 @@ use crate::file::OpenFile;
 use crate::infer::infer;
 use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
-use crate::report::{RestoreReport, Saved, VariableOutcome};
-use crate::slots::roles_by_name;
+use crate::report::{RestoreReport, VariableOutcome};
+use crate::saved::SavedVariables;
 use crate::tensor::TensorEntry;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use warmstart_graph::{Role, Variable};
+use warmstart_graph::Variable;
 
 /// A checkpoint matched with variables: what [`RestorePlan::restore`] will do. Prints as its
 /// [`RestoreReport`], whose methods it has.
@@ -42,8 +41,12 @@ impl RestorePlan {
                 *close = search.find(variable);
             }
         }
-        let saved = saved(file);
-        let suggestions = infer(&file.tensors, &variables, &options.rules, &outcomes, &saved);
+        let saved = SavedVariables::new(&file.metadata, &file.tensors);
+        let restored = |outcome: &Outcome| matches!(outcome, Outcome::Restored { .. });
+        let suggestions = match outcomes.iter().all(restored) {
+            true => Vec::new(),
+            false => infer(&file.tensors, &variables, &options.rules, &outcomes, &saved),
+        };
         let variables = variables.into_iter().cloned().zip(outcomes);
         let report = RestoreReport {
             file: file.path.clone(),
@@ -80,22 +83,6 @@ impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.report.fmt(f)
     }
-}
-
-/// What the checkpoint says about the variables it holds. Only a report speaks of it: a checkpoint
-/// whose description of its variables is malformed restores all the same.
-fn saved(file: &OpenFile) -> BTreeMap<String, Saved> {
-    if let Some(variables) = file.metadata.variables().ok().flatten() {
-        let saved =
-            |v: Variable| (v.name, Saved { initializer: Some(v.initializer), role: v.role });
-        return variables.into_iter().map(saved).collect();
-    }
-    let names = || file.tensors.iter().map(|tensor| (tensor.name.as_str(), &tensor.shape));
-    let roles = names().zip(roles_by_name(names()));
-    let saved = |((name, _), role): ((&str, _), Option<Role>)| {
-        Some((name.to_owned(), Saved { initializer: None, role: role? }))
-    };
-    roles.filter_map(saved).collect()
 }
 
 #[cfg(test)]

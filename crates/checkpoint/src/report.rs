@@ -3,11 +3,13 @@
 use crate::infer::Suggestion;
 use crate::matching::{Change, Outcome};
 use crate::rules::RuleUse;
+pub(crate) use crate::saved::Saved;
+use crate::saved::SavedVariables;
 use crate::tensor::TensorEntry;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use warmstart_graph::{Initializer, Role, Variable};
+use std::sync::Arc;
+use warmstart_graph::Variable;
 
 /// A variable and what a checkpoint has for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,25 +28,17 @@ pub struct RestoreReport {
     pub(crate) file: PathBuf,
     pub(crate) step: Option<u64>,
     pub(crate) rules: Vec<RuleUse>,
-    pub(crate) variables: Vec<VariableOutcome>,
+    /// Shared by all copies of the report.
+    pub(crate) variables: Arc<[VariableOutcome]>,
     pub(crate) unexpected: Vec<TensorEntry>,
     pub(crate) suggestions: Vec<Suggestion>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
-    /// What the checkpoint says about the variables that it holds, by the names of the tensors.
-    pub(crate) saved: BTreeMap<String, Saved>,
+    /// What the checkpoint says about the variables that it holds.
+    pub(crate) saved: SavedVariables,
     /// Newer checkpoints that were passed over, with why.
     pub(crate) damaged: Vec<String>,
-}
-
-/// What a checkpoint says about a tensor, beyond dtype and shape: ours in its metadata, those of
-/// other programs by its name.
-#[derive(Clone, Debug)]
-pub(crate) struct Saved {
-    /// Only ours say it.
-    pub initializer: Option<Initializer>,
-    pub role: Role,
 }
 
 impl RestoreReport {

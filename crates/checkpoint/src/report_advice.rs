@@ -18,7 +18,7 @@ impl RestoreReport {
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut output_suffix = false;
         let mut initializers = Vec::new();
-        for VariableOutcome { variable, outcome } in &self.variables {
+        for VariableOutcome { variable, outcome } in self.variables.iter() {
             let Outcome::Restored { tensor, .. } = outcome else { continue };
             served.entry(tensor).or_default().push(&variable.name);
             let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();

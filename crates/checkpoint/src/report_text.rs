@@ -49,7 +49,7 @@ impl RestoreReport {
         let mut dtypes = Vec::new();
         let mut ambiguous = Vec::new();
         for VariableOutcome { variable: Variable { name, dtype, shape, .. }, outcome } in
-            &self.variables
+            self.variables.iter()
         {
             let line = |file_dtype: &FileDType, file_shape: &Shape| {
                 let what = format!("{dtype} {shape}, but {file_dtype} {file_shape} in the file");
@@ -100,7 +100,7 @@ impl RestoreReport {
             Some(_) => vec![(human_bytes(self.bytes()), String::new())],
         };
         let mut resized = Vec::new();
-        for VariableOutcome { variable, outcome } in &self.variables {
+        for VariableOutcome { variable, outcome } in self.variables.iter() {
             let Outcome::Restored { changes, .. } = outcome else { continue };
             for change in changes {
                 match change {

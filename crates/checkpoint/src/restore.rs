@@ -69,7 +69,7 @@ impl RestorePlan {
             let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
             return Err(known.unwrap_or_else(|| CheckpointError::session(&self.report.file, error)));
         }
-        for VariableOutcome { variable, outcome } in &self.report.variables {
+        for VariableOutcome { variable, outcome } in self.report.variables.iter() {
             let file = self.report.file.clone();
             let why = match outcome {
                 Outcome::Missing { close } => {
@@ -91,8 +91,10 @@ impl RestorePlan {
         tensor: &'a TensorEntry,
         failure: &'a Mutex<Option<CheckpointError>>,
     ) -> TensorSource<'a> {
-        let sums = !self.skip_checksums && self.file.is_summed(tensor);
-        let summed = sums.then(|| Summed::new(&self.file, tensor));
+        let summed = match self.skip_checksums {
+            true => None,
+            false => Summed::where_known(&self.file, tensor),
+        };
         TensorSource { file: &self.file, tensor, summed, failure }
     }
 

@@ -58,6 +58,12 @@ impl<'a> Summed<'a> {
         Summed::expecting(file, tensor, expected)
     }
 
+    /// The same, unless damage to the tensor would not be noticed.
+    pub fn where_known(file: &'a OpenFile, tensor: &'a TensorEntry) -> Option<Summed<'a>> {
+        let summed = Summed::new(file, tensor);
+        (summed.expected.is_some() || tensor.slices.is_some()).then_some(summed)
+    }
+
     fn expecting(
         file: &'a OpenFile,
         tensor: &'a TensorEntry,

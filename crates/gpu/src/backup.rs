@@ -3,6 +3,7 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::huge_pages;
 use crate::initialize::{Job, Prepared};
 use crate::store::{ALIGNMENT, Entry, VariableSlice};
 
@@ -95,7 +96,10 @@ impl Backup {
         let what = "a copy of the variables that a restore replaces";
         let buffers: Vec<wgpu::Buffer> = sizes
             .into_iter()
-            .map(|size| gpu.buffer(what, size, usage))
+            .map(|size| {
+                let huge = huge_pages::buffer(gpu, what, size, usage);
+                huge.map_or_else(|| gpu.buffer(what, size, usage), Ok)
+            })
             .collect::<Result<_, _>>()?;
         let copies = runs
             .into_iter()

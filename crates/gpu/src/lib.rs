@@ -15,6 +15,8 @@ mod driver_cache;
 mod error;
 mod feed;
 mod fill;
+#[cfg_attr(not(target_os = "linux"), path = "no_huge_pages.rs")]
+mod huge_pages;
 mod initialize;
 mod mapped;
 mod non_finite;

@@ -1,4 +1,5 @@
-//! Host memory that is device memory. Unsafe code of this crate is here and in `driver_cache.rs` only.
+//! Host memory that is device memory. Unsafe code of this crate is here, in `huge_pages.rs` and in
+//! `driver_cache.rs` only.
 
 use crate::device::Gpu;
 use crate::error::GpuError;
@@ -37,8 +38,8 @@ impl Mapping {
     }
 }
 
-/// Mapped memory that is written and, unless the adapter is the CPU, never read. (`wgpu::WriteOnly` of a slice is the same, but does
-/// not go from thread to thread.)
+/// Mapped memory that is written and, unless the adapter is the CPU, never read. (`wgpu::WriteOnly`
+/// of a slice is the same, but does not go from thread to thread.)
 pub(crate) struct MappedBytes<'a>(&'a mut [u8]);
 
 impl<'a> MappedBytes<'a> {
@@ -71,10 +72,10 @@ impl<'a> MappedBytes<'a> {
 
     /// Reads from a source until the memory is full.
     pub fn read_from(self, gpu: &Gpu, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
-        match gpu.summary().device_type {
+        match gpu.is_cpu() {
             // Its memory is the host's.
-            wgpu::DeviceType::Cpu => source.read_at_cached(offset, self.0),
-            _ => source.read_at(offset, self.0),
+            true => source.read_at_cached(offset, self.0),
+            false => source.read_at(offset, self.0),
         }
     }
 }

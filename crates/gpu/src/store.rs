@@ -3,6 +3,7 @@
 
 use crate::device::{Gpu, MemoryKind};
 use crate::error::{Conflict, GpuError, SessionError};
+use crate::huge_pages;
 use crate::origin::{Missing, Origin};
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -164,8 +165,8 @@ fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
 }
 
 /// Makes the arenas. `wgpu` fills mapped memory with zeros, and the system makes it page by page as
-/// that happens: together far slower than filling it with weights later. So each arena is mapped
-/// when it is made, in a thread of its own.
+/// that happens: together far slower than filling it with weights later. So where they cannot be
+/// had of huge pages, each is mapped when it is made, in a thread of its own.
 fn allocate(
     gpu: &Gpu,
     sizes: &[u64],
@@ -175,10 +176,13 @@ fn allocate(
     if gpu.memory() == MemoryKind::Staged {
         return sizes.iter().map(|&bytes| gpu.buffer(what, bytes, usage)).collect();
     }
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let huge = sizes.iter().map(|&bytes| huge_pages::buffer(gpu, what, bytes, usage));
+    if let Some(made) = huge.collect() {
+        return Ok(made);
+    }
     let next = AtomicUsize::new(0);
     let made: Vec<OnceLock<_>> = sizes.iter().map(|_| OnceLock::new()).collect();
-    let work = || {
+    on_all_cores(sizes.len(), || {
         while let Some(index) =
             Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < sizes.len())
         {
@@ -189,15 +193,20 @@ fn allocate(
                 Ok(buffer)
             }));
         }
-    };
-    thread::scope(|scope| {
-        // A system short of threads does with the ones it has: this one always works.
-        let others = 1..cores.min(sizes.len());
-        let _others: Vec<_> =
-            others.map_while(|_| thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
-        work();
     });
     made.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
+/// Does the same on as many threads as there are cores, or tasks, until all are done.
+pub(crate) fn on_all_cores(tasks: usize, work: impl Fn() + Sync) {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    thread::scope(|scope| {
+        // A system short of threads does with the ones it has: this one always works.
+        let others = 1..cores.min(tasks);
+        let _others: Vec<_> =
+            others.map_while(|_| thread::Builder::new().spawn_scoped(scope, &work).ok()).collect();
+        work();
+    });
 }
 
 impl Store {

@@ -6,6 +6,7 @@ use super::{LENGTH, MAX_HEADER, METADATA_KEY};
 use crate::read_at::{Filled, ReadAt};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::{fmt, io};
 use warmstart_graph::Shape;
@@ -98,21 +99,27 @@ fn fill(source: &dyn ReadAt, into: &mut [u8], offset: u64) -> io::Result<()> {
     }
 }
 
+/// A string of the text itself, where it has no escapes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(transparent)]
+struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// A tensor as the header's JSON describes it, unchecked.
 #[derive(Debug, serde::Deserialize)]
-struct Description {
-    dtype: String,
+struct Description<'a> {
+    #[serde(borrow)]
+    dtype: Word<'a>,
     shape: Vec<usize>,
     data_offsets: (u64, u64),
 }
 
 /// What the JSON holds, and where reading it stopped.
 #[derive(Default)]
-struct Parsed {
-    tensors: Vec<(String, Description)>,
+struct Parsed<'a> {
+    tensors: Vec<(Word<'a>, Description<'a>)>,
     metadata: Option<BTreeMap<String, String>>,
     /// The tensor whose description is being read.
-    current: Option<String>,
+    current: Option<Word<'a>>,
     /// A failure with a variant of its own; serde's error only carries its position.
     duplicate: Option<Duplicate>,
 }
@@ -122,7 +129,7 @@ enum Duplicate {
     Metadata(String),
 }
 
-fn parse(text: &str) -> Result<Parsed, FormatError> {
+fn parse(text: &str) -> Result<Parsed<'_>, FormatError> {
     let mut parsed = Parsed::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let result = HeaderSeed(&mut parsed).deserialize(&mut json).and_then(|()| {
@@ -140,21 +147,22 @@ fn parse(text: &str) -> Result<Parsed, FormatError> {
             let full = error.to_string();
             // The offset says it better than serde_json's line and column of an invisible text.
             let message = full.split(" at line ").next().unwrap_or(&full).to_owned();
-            FormatError::Header { offset, tensor: parsed.current, message }
+            let tensor = parsed.current.map(|Word(name)| name.into_owned());
+            FormatError::Header { offset, tensor, message }
         }
     })
 }
 
-struct HeaderSeed<'a>(&'a mut Parsed);
+struct HeaderSeed<'a, 'de>(&'a mut Parsed<'de>);
 
-impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
+impl<'de> DeserializeSeed<'de> for HeaderSeed<'_, 'de> {
     type Value = ();
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for HeaderSeed<'_> {
+impl<'de> Visitor<'de> for HeaderSeed<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -164,15 +172,16 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let parsed = self.0;
         let mut names = HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
+        while let Some(name) = map.next_key::<Word<'de>>()? {
             if !names.insert(name.clone()) {
-                parsed.duplicate = Some(match name.as_str() {
-                    METADATA_KEY => Duplicate::Metadata(name),
-                    _ => Duplicate::Tensor(name),
+                let Word(name) = name;
+                parsed.duplicate = Some(match &*name {
+                    METADATA_KEY => Duplicate::Metadata(name.into_owned()),
+                    _ => Duplicate::Tensor(name.into_owned()),
                 });
                 return Err(A::Error::custom("a name comes twice"));
             }
-            if name == METADATA_KEY {
+            if name.0 == METADATA_KEY {
                 map.next_value_seed(MetadataSeed(parsed))?;
             } else {
                 parsed.current = Some(name.clone());
@@ -185,16 +194,16 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
     }
 }
 
-struct MetadataSeed<'a>(&'a mut Parsed);
+struct MetadataSeed<'a, 'de>(&'a mut Parsed<'de>);
 
-impl<'de> DeserializeSeed<'de> for MetadataSeed<'_> {
+impl<'de> DeserializeSeed<'de> for MetadataSeed<'_, 'de> {
     type Value = ();
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_option(self)
     }
 }
 
-impl<'de> Visitor<'de> for MetadataSeed<'_> {
+impl<'de> Visitor<'de> for MetadataSeed<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,14 +239,15 @@ impl<'de> Visitor<'de> for MetadataSeed<'_> {
 }
 
 /// Checks that the tensors fill the file's data exactly, without holes and overlaps.
-fn check(parsed: Parsed, data: u64, file_length: u64) -> Result<Header, FormatError> {
+fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, FormatError> {
     let Parsed { mut tensors, metadata, .. } = parsed;
     tensors.sort_by_key(|(_, description)| description.data_offsets);
     let mut entries: Vec<TensorEntry> = Vec::with_capacity(tensors.len());
     let mut filled = 0u64;
-    for (name, Description { dtype, shape, data_offsets: (begin, end) }) in tensors {
+    for (Word(name), Description { dtype, shape, data_offsets: (begin, end) }) in tensors {
+        let (name, Word(dtype)) = (name.into_owned(), dtype);
         let Some(known) = FileDType::from_safetensors_name(&dtype) else {
-            return Err(FormatError::UnknownDType { tensor: name, dtype });
+            return Err(FormatError::UnknownDType { tensor: name, dtype: dtype.into_owned() });
         };
         let (dtype, shape) = (known, Shape::from(shape));
         if end < begin {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Deserializer};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::{fmt, io};
 
 #[derive(Deserialize)]
@@ -100,10 +101,11 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
                 from.insert(key.to_owned(), shard.to_owned());
             }
         }
-        open.tensors.iter_mut().for_each(|tensor| tensor.file = files.len());
+        let mut own = Arc::unwrap_or_clone(std::mem::take(&mut open.tensors));
+        own.iter_mut().for_each(|tensor| tensor.file = files.len());
         all_summed &= open.all_summed;
         files.append(&mut open.files);
-        tensors.append(&mut open.tensors);
+        tensors.append(&mut own);
         checksums.append(&mut open.checksums);
     }
     let mut open =

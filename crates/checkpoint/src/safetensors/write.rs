@@ -3,6 +3,7 @@
 use super::{LENGTH, METADATA_KEY};
 use crate::tensor::FileDType;
 use serde::ser::{Error as _, Serialize, SerializeMap, Serializer};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use warmstart_graph::Shape;
 
@@ -25,7 +26,7 @@ pub(crate) fn make_header(
     tensors: &mut [Planned<'_>],
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    tensors.sort_by(|a, b| b.dtype.rank().cmp(&a.dtype.rank()).then(a.name.cmp(b.name)));
+    tensors.sort_by_cached_key(|tensor| (Reverse(tensor.dtype.rank()), tensor.name));
     let mut json = serde_json::to_vec(&HeaderText { tensors, metadata })?;
     let start = (LENGTH as usize + json.len()).next_multiple_of(ALIGNMENT);
     json.resize(start - LENGTH as usize, b' ');

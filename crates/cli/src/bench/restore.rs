@@ -157,6 +157,10 @@ fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool)
         machine("pread", Work::Plain(Way::Read), plain, cold).called("file, by pread"),
         machine("mmap + copy", Work::Plain(Way::Map), plain, cold).called("file, by mmap + copy"),
     ];
+    if plain == Memory::Fresh {
+        let huge = machine("pread", Work::Plain(Way::Read), Memory::Huge, cold);
+        shown.push(huge.called("the same by pread, huge pages"));
+    }
     let stages = |&strategy: &Strategy| match strategy {
         Strategy::Staged => true,
         Strategy::Checkpoint => own == MemoryKind::Staged,

@@ -373,6 +373,7 @@ fn memory_word(memory: Memory) -> &'static str {
     match memory {
         Memory::Touched => "touched",
         Memory::Fresh => "fresh",
+        Memory::Huge => "huge pages",
         Memory::Initialized => "initialized",
         Memory::Live => "live",
     }

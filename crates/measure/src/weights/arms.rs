@@ -10,6 +10,8 @@ pub enum Memory {
     Touched,
     /// Allocated within the measured section, by the system's zeroed pages.
     Fresh,
+    /// The same, after asking the system for huge pages.
+    Huge,
     /// Variables with values that their initializers can make again.
     Initialized,
     /// Variables with values from elsewhere, which a restore first copies aside.
@@ -55,7 +57,7 @@ pub struct Arm {
 
 /// Every arm that there is figures of in `benches/RESULTS.md`, ceilings first.
 pub fn all_arms() -> Vec<Arm> {
-    use Memory::{Fresh, Initialized, Live, Touched};
+    use Memory::{Fresh, Huge, Initialized, Live, Touched};
     use MemoryKind::{Mappable, Staged};
     use Work::{Checkpoint, Memcpy, Naive, Plain, Restore, Save, StagingCopy, Write};
     let warm = [
@@ -63,8 +65,10 @@ pub fn all_arms() -> Vec<Arm> {
         ("memcpy", Memcpy, Fresh),
         ("pread", Plain(Way::Read), Touched),
         ("pread", Plain(Way::Read), Fresh),
+        ("pread", Plain(Way::Read), Huge),
         ("mmap + copy", Plain(Way::Map), Touched),
         ("mmap + copy", Plain(Way::Map), Fresh),
+        ("mmap + copy", Plain(Way::Map), Huge),
         ("pread, xxh3", Plain(Way::Summed), Touched),
         ("pread, xxh3", Plain(Way::Summed), Fresh),
         ("staging copy", StagingCopy, Touched),

@@ -43,7 +43,8 @@ impl Measured {
         // What is not mapped on this adapter is in memory of its own.
         let on_host = self.path == MemoryKind::Mappable
             || matches!(self.arm.work, Work::Plain(_) | Work::Memcpy);
-        let own = if self.arm.memory == Memory::Fresh && on_host { self.bytes } else { 0 };
+        let made = matches!(self.arm.memory, Memory::Fresh | Memory::Huge);
+        let own = if made && on_host { self.bytes } else { 0 };
         let peaks: Option<Vec<u64>> = self.samples.iter().map(|sample| sample.peak_bytes).collect();
         peaks?.into_iter().max().map(|peak| peak.saturating_sub(own))
     }
@@ -112,7 +113,7 @@ pub struct Ceiling<'a> {
 /// their most); `None` if there is none, or the arm is one itself.
 ///
 /// It is the fastest way to read the same file into the same kind of memory by as many threads
-/// without a device; the copy out of staging buffers where they are used and it is slower; of a
+/// without a device (new memory: in pages of either size); the copy out of staging buffers where they are used and it is slower; of a
 /// save, writing as much.
 pub fn ceiling<'a>(
     all: &'a [Measured],
@@ -134,12 +135,14 @@ pub fn ceiling<'a>(
     };
     // Where variables are in memory of the device's own, the system makes no pages for them.
     let memory = match arm.memory {
-        Memory::Fresh if measured.path == MemoryKind::Mappable => Memory::Fresh,
-        _ => Memory::Touched,
+        Memory::Fresh if measured.path == MemoryKind::Mappable => {
+            &[Memory::Fresh, Memory::Huge][..]
+        }
+        _ => &[Memory::Touched],
     };
     let reads = fastest(&|other| {
         let plain = matches!(other.work, Work::Plain(Way::Read | Way::Map));
-        plain && other.memory == memory && other.cold == arm.cold
+        plain && memory.contains(&other.memory) && other.cold == arm.cold
     });
     if !measured.is_staged() {
         return reads;
@@ -182,6 +185,11 @@ mod tests {
         let none = [None; 5];
         assert_eq!(rates[..5], none);
         assert_eq!(rates[5..], [Some(4.0), Some(1.0), Some(1.0), Some(0.5)]);
+        // What is possible in huge pages counts, however memory is made.
+        let huge = measured(Work::Plain(Way::Read), Memory::Huge, 0.5);
+        let with_huge = [&all[..], &[huge]].concat();
+        let rate = |one| ceiling(&with_huge, one, |rates| rates.median).unwrap().rate;
+        assert_eq!((rate(&all[5]), rate(&all[6])), (4.0, 2.0));
         let discrete = Measured { path: MemoryKind::Staged, ..all[7].clone() };
         assert_eq!(ceiling(&all, &discrete, |rates| rates.median).unwrap().rate, 2.5);
     }

@@ -217,7 +217,7 @@ impl Workload {
             }
             _ => source.read_at(offset, into),
         };
-        if arm.memory != Memory::Fresh {
+        if !matches!(arm.memory, Memory::Fresh | Memory::Huge) {
             return measure(|| {
                 fill(&mut self.touched, &self.pieces, &self.path, read)?;
                 Ok(None)
@@ -226,6 +226,11 @@ impl Workload {
         let mut kept = None;
         measure(|| {
             let fresh = kept.insert(memory(self.bytes)?);
+            #[cfg(target_os = "linux")]
+            if arm.memory == Memory::Huge {
+                // A system without huge pages refuses, and has only the others.
+                let _ = fresh.advise(memmap2::Advice::HugePage);
+            }
             fill(fresh, &self.pieces, &self.path, read)?;
             Ok(None)
         })
