@@ -5,6 +5,7 @@
 //! about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 
+mod alike;
 mod arbitrary;
 mod choose;
 mod doubts;
@@ -99,6 +100,7 @@ fn infer_within(
         saved,
         tensor_kinds: &tensor_kinds,
         variable_kinds: &variable_kinds,
+        compared: Default::default(),
         renumbers: false,
         names: NAMES,
         passes: 0,
