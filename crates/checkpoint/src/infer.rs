@@ -116,7 +116,9 @@ fn infer_within(
         all.extend(renumbered);
     }
     let suggestions = choose(&trials, all);
+    let alone = suggestions.len() == 1;
     let suggestion = |mut trial: Trial| {
+        trial.notes.extend(trial.tie.take().filter(|_| alone));
         trial.notes.extend(known::notes(&trials, &trial));
         Suggestion {
             rules: trials.in_usual_order(trial.rules),

@@ -22,7 +22,12 @@ pub(super) struct Entry<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
     /// Names speak for it, but for what these notes say.
-    For(Vec<String>),
+    For {
+        /// What something else may be meant for.
+        notes: Vec<String>,
+        /// That something which is left would do as well.
+        tie: Option<String>,
+    },
     /// Names speak against it.
     Against,
 }
@@ -130,20 +135,22 @@ pub(super) fn judge<'a>(
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>)> = Vec::new();
-    let mut open = Vec::new();
+    let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
     for (class, all) in &classes {
         let all = &all[..all.len().min(COMPARED)];
         for (at, (patterns, pair)) in all.iter().enumerate() {
             if left.overlooks(compared, *class, patterns) {
                 return Verdict::Against;
             }
-            open.extend(left.tie(compared, *class, patterns).map(|other| {
+            let tie = left.tie(compared, *class, patterns).map(|other| {
                 format!(
                     "`{}` is taken for `{}`, though `{other}`, which is left, has the same shape and is as \
                      like by its name",
                     pair.tensor.name, pair.variable.name
                 )
-            }));
+            });
+            let scope = patterns.1.rsplit_once('/').map_or("", |(scope, _)| scope);
+            ties.entry(scope).or_default().push(tie);
             for (other_patterns, other) in &all[..at] {
                 if patterns.0 != other_patterns.0
                     && patterns.1 != other_patterns.1
@@ -156,7 +163,6 @@ pub(super) fn judge<'a>(
     }
     let mut notes = Vec::new();
     notes.extend(first_of(by_order, "so it is with"));
-    notes.extend(first_of(open, "so it is with"));
     notes.extend(first_of(
         exchangeable.iter().map(|(a, b)| {
             format!(
@@ -167,7 +173,11 @@ pub(super) fn judge<'a>(
         }),
         "so may",
     ));
-    Verdict::For(notes)
+    // A scope is as good as another only if all that it holds is.
+    let ties =
+        ties.into_values().filter_map(|ties| ties.into_iter().collect::<Option<Vec<String>>>());
+    let tie = first_of(ties.flatten(), "so it is with");
+    Verdict::For { notes, tie }
 }
 
 /// The first note, and how many there are more.

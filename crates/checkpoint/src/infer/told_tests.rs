@@ -1,9 +1,12 @@
 //! What shapes do not show and names do: extents of 1, what libraries store otherwise, and halves of
 //! optimizers.
 
+use super::alike::Comparisons;
+use super::doubts::{Entry, Verdict, judge};
 use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
 use super::*;
 use crate::tensor::FileDType;
+use warmstart_graph::Shape;
 
 #[test]
 fn extents_of_one_come_and_go() {
@@ -196,9 +199,22 @@ fn transposed_matrices_are_not_crossed_either() {
 
 #[test]
 fn what_is_left_and_as_like_is_told() {
-    let file: [Named<'_>; 2] = [("student.fc.w", &[3, 4]), ("teacher.fc.w", &[3, 4])];
-    let told = "`student.fc.w` is taken for `net.fc.w`, though `teacher.fc.w`, which is left, has the same \
-                shape and is as like by its name";
-    let all = notes(&file, &[("net.fc.w", &[3, 4])]);
-    assert!(all.iter().any(|note| note == told), "{all:#?}");
+    let (shape, kind) = (Shape::from([8, 8]), Kind::Weight);
+    let entry = |name: &'static str| Entry { name, shape: &shape, kind: &kind };
+    let pairs = [("b.0.attn.proj.w", "l.0.attn.query.w"), ("b.0.attn.proj.x", "l.0.attn.query.x")];
+    let tie = |left: &[&'static str]| {
+        let pairs = pairs.map(|(tensor, variable)| (entry(tensor), entry(variable)));
+        let left = left.iter().map(|name| entry(name));
+        let none = Comparisons::default();
+        match judge(&none, pairs.into_iter(), std::iter::empty(), std::iter::empty(), left) {
+            Verdict::For { tie, .. } => tie,
+            Verdict::Against => panic!("names do not speak against it"),
+        }
+    };
+    let told = "`b.0.attn.proj.w` is taken for `l.0.attn.query.w`, though `l.0.attn.key.w`, which is left, \
+                has the same shape and is as like by its name; so it is with one more pair of names";
+    assert_eq!(tie(&["l.0.attn.key.w", "l.0.attn.key.x"]).as_deref(), Some(told));
+    // A scope is no better for a part of what is asked for.
+    assert_eq!(tie(&["l.0.attn.key.w"]), None);
+    assert_eq!(tie(&[]), None);
 }

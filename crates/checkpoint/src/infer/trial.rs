@@ -59,6 +59,8 @@ pub(super) struct Trial {
     /// For each variable that the rules give a tensor, or another one, that tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
+    /// That something which is left would do as well: told if there is no other suggestion.
+    pub tie: Option<String>,
     /// How many of the notes say that something else may be meant.
     pub doubts: usize,
 }
@@ -171,8 +173,16 @@ impl<'a> Trials<'a> {
                 "`{variable}`, which would fit as it is, gets `{new}` in place of `{old}`{more}"
             ));
         }
-        let mut trial =
-            Trial { rules, name_rules: names, restored, mismatched, pairs, notes, doubts: 0 };
+        let mut trial = Trial {
+            rules,
+            name_rules: names,
+            restored,
+            mismatched,
+            pairs,
+            notes,
+            tie: None,
+            doubts: 0,
+        };
         let sound = trial.gain() > 0
             && !self.strained(&trial)
             && self.slots_follow(&outcomes, &trial)
@@ -184,7 +194,8 @@ impl<'a> Trials<'a> {
         trial.notes.extend(slot_rules::half(self, &trial, &outcomes));
         match self.verdict(&trial, &outcomes, &unexpected) {
             Verdict::Against => None,
-            Verdict::For(doubts) => {
+            Verdict::For { notes: doubts, tie } => {
+                trial.tie = tie;
                 trial.doubts = doubts.len();
                 trial.notes.splice(0..0, doubts);
                 Some(trial)
