@@ -5,6 +5,7 @@
 //! about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 
+mod alike;
 mod arbitrary;
 mod choose;
 mod doubts;
@@ -99,6 +100,7 @@ fn infer_within(
         saved,
         tensor_kinds: &tensor_kinds,
         variable_kinds: &variable_kinds,
+        compared: Default::default(),
         renumbers: false,
         names: NAMES,
         passes: 0,
@@ -114,7 +116,9 @@ fn infer_within(
         all.extend(renumbered);
     }
     let suggestions = choose(&trials, all);
+    let alone = suggestions.len() == 1;
     let suggestion = |mut trial: Trial| {
+        trial.notes.extend(trial.tie.take().filter(|_| alone));
         trial.notes.extend(known::notes(&trials, &trial));
         Suggestion {
             rules: trials.in_usual_order(trial.rules),

@@ -2,7 +2,8 @@
 //! would come out of order, tensors left over that are clearly meant, and tensors that could as well be
 //! exchanged.
 
-use super::names::{Name, bare, parts_alike, parts_same};
+use super::alike::Comparisons;
+use super::names::bare;
 use super::problem::class;
 use super::roles::Kind;
 use crate::rules::SEPARATORS;
@@ -21,7 +22,12 @@ pub(super) struct Entry<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) enum Verdict {
     /// Names speak for it, but for what these notes say.
-    For(Vec<String>),
+    For {
+        /// What something else may be meant for.
+        notes: Vec<String>,
+        /// That something which is left would do as well.
+        tie: Option<String>,
+    },
     /// Names speak against it.
     Against,
 }
@@ -85,6 +91,7 @@ type Patterns = (String, String);
 
 /// Looks at pairs of tensors and variables, those that are known, and what is left of both.
 pub(super) fn judge<'a>(
+    compared: &Comparisons,
     pairs: impl Iterator<Item = (Entry<'a>, Entry<'a>)>,
     known: impl Iterator<Item = (Entry<'a>, Entry<'a>)>,
     tensors: impl Iterator<Item = Entry<'a>>,
@@ -128,24 +135,26 @@ pub(super) fn judge<'a>(
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>)> = Vec::new();
-    let mut open = Vec::new();
+    let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
     for (class, all) in &classes {
         let all = &all[..all.len().min(COMPARED)];
         for (at, (patterns, pair)) in all.iter().enumerate() {
-            if left.overlooks(*class, patterns) {
+            if left.overlooks(compared, *class, patterns) {
                 return Verdict::Against;
             }
-            open.extend(left.tie(*class, patterns).map(|other| {
+            let tie = left.tie(compared, *class, patterns).map(|other| {
                 format!(
                     "`{}` is taken for `{}`, though `{other}`, which is left, has the same shape and is as \
                      like by its name",
                     pair.tensor.name, pair.variable.name
                 )
-            }));
+            });
+            let scope = patterns.1.rsplit_once('/').map_or("", |(scope, _)| scope);
+            ties.entry(scope).or_default().push(tie);
             for (other_patterns, other) in &all[..at] {
                 if patterns.0 != other_patterns.0
                     && patterns.1 != other_patterns.1
-                    && !says_which(patterns, other_patterns)
+                    && !says_which(compared, patterns, other_patterns)
                 {
                     exchangeable.push((other, pair));
                 }
@@ -154,7 +163,6 @@ pub(super) fn judge<'a>(
     }
     let mut notes = Vec::new();
     notes.extend(first_of(by_order, "so it is with"));
-    notes.extend(first_of(open, "so it is with"));
     notes.extend(first_of(
         exchangeable.iter().map(|(a, b)| {
             format!(
@@ -165,7 +173,11 @@ pub(super) fn judge<'a>(
         }),
         "so may",
     ));
-    Verdict::For(notes)
+    // A scope is as good as another only if all that it holds is.
+    let ties =
+        ties.into_values().filter_map(|ties| ties.into_iter().collect::<Option<Vec<String>>>());
+    let tie = first_of(ties.flatten(), "so it is with");
+    Verdict::For { notes, tie }
 }
 
 /// The first note, and how many there are more.
@@ -193,13 +205,11 @@ fn varying<'p>(pairs: &'p [Pair<'_>], of: impl Fn(&'p Pair<'_>) -> &'p Vec<u64>)
 }
 
 /// Whether two pairs are more alike by name as they are than exchanged.
-fn says_which(one: &Patterns, other: &Patterns) -> bool {
-    let name = |text: &String| Name::new(text.clone());
-    let (from, to) = ([name(&one.0), name(&other.0)], [name(&one.1), name(&other.1)]);
-    let alike = |i: usize, j: usize| parts_alike(&from[i], &to[j]);
-    let same = |i: usize, j: usize| parts_same(&from[i], &to[j]);
-    alike(0, 0) + alike(1, 1) > alike(0, 1) + alike(1, 0) + SPEAKS
-        || same(0, 0) + same(1, 1) > same(0, 1) + same(1, 0)
+fn says_which(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool {
+    let [as_they_are, exchanged] = [[&one.1, &other.1], [&other.1, &one.1]]
+        .map(|to| (compared.of(&one.0, to[0]), compared.of(&other.0, to[1])));
+    as_they_are.0.parts + as_they_are.1.parts > exchanged.0.parts + exchanged.1.parts + SPEAKS
+        || as_they_are.0.same + as_they_are.1.same > exchanged.0.same + exchanged.1.same
 }
 
 /// Tensors or variables that are left: the patterns of their names, by what they fit.
@@ -209,7 +219,7 @@ impl<'a> Left<'a> {
     fn of(entries: impl Iterator<Item = Entry<'a>>) -> Left<'a> {
         let mut left = Left(HashMap::new());
         for Entry { name, shape, kind } in entries {
-            left.0.entry(class(shape, kind)).or_default().insert(numbered(name).0, name);
+            left.0.entry(class(shape, kind)).or_default().entry(numbered(name).0).or_insert(name);
         }
         left
     }
@@ -219,38 +229,37 @@ impl<'a> Left<'a> {
     }
 
     /// Some patterns of what fits, each with one of the names.
-    fn some(&self, class: u64) -> impl Iterator<Item = (Name, &'a str)> {
+    fn some(&self, class: u64) -> impl Iterator<Item = (&str, &'a str)> {
         let some = self.0.get(&class).into_iter().flatten().take(COMPARED);
-        some.map(|(pattern, name)| (Name::new(pattern.clone()), *name))
+        some.map(|(pattern, name)| (pattern.as_str(), *name))
     }
 }
 
 trait Overlooks<'a> {
     /// Whether something is left that is clearly more like one of the two than the other is.
-    fn overlooks(&self, class: u64, patterns: &Patterns) -> bool;
+    fn overlooks(&self, compared: &Comparisons, class: u64, patterns: &Patterns) -> bool;
     /// What is left of the variables, or else of the tensors, and is as like.
-    fn tie(&self, class: u64, patterns: &Patterns) -> Option<&'a str>;
+    fn tie(&self, compared: &Comparisons, class: u64, patterns: &Patterns) -> Option<&'a str>;
 }
 
 impl<'a> Overlooks<'a> for (Left<'a>, Left<'a>) {
-    fn tie(&self, class: u64, (old, new): &Patterns) -> Option<&'a str> {
-        let (old, new) = (Name::new(old.clone()), Name::new(new.clone()));
-        let (alike, same) = (parts_alike(&old, &new) - TIE, parts_same(&old, &new));
-        let tie = |other: &Name, to: &Name, this: &Name| {
-            other.text != this.text
-                && parts_alike(other, to) >= alike
-                && parts_same(other, to) >= same
-        };
-        let variable = self.1.some(class).find(|(other, _)| tie(other, &old, &new));
-        let found =
-            variable.or_else(|| self.0.some(class).find(|(other, _)| tie(other, &new, &old)));
-        found.map(|(_, name)| name)
+    fn overlooks(&self, compared: &Comparisons, class: u64, (old, new): &Patterns) -> bool {
+        let alike = compared.of(old, new).parts + CLEARLY;
+        self.0.some(class).any(|(other, _)| compared.of(other, new).parts > alike)
+            || self.1.some(class).any(|(other, _)| compared.of(old, other).parts > alike)
     }
 
-    fn overlooks(&self, class: u64, (old, new): &Patterns) -> bool {
-        let (old, new) = (Name::new(old.clone()), Name::new(new.clone()));
-        let alike = parts_alike(&old, &new) + CLEARLY;
-        self.0.some(class).any(|(other, _)| parts_alike(&other, &new) > alike)
-            || self.1.some(class).any(|(other, _)| parts_alike(&old, &other) > alike)
+    fn tie(&self, compared: &Comparisons, class: u64, (old, new): &Patterns) -> Option<&'a str> {
+        let this = compared.of(old, new);
+        let as_like = |from: &str, to: &str| {
+            let other = compared.of(from, to);
+            other.parts >= this.parts - TIE && other.same >= this.same
+        };
+        let mut variables = self.1.some(class).filter(|(other, _)| other != new);
+        let mut tensors = self.0.some(class).filter(|(other, _)| other != old);
+        let found = variables
+            .find(|(other, _)| as_like(old, other))
+            .or_else(|| tensors.find(|(other, _)| as_like(other, new)));
+        found.map(|(_, name)| name)
     }
 }

@@ -1,9 +1,12 @@
 //! What shapes do not show and names do: extents of 1, what libraries store otherwise, and halves of
 //! optimizers.
 
+use super::alike::Comparisons;
+use super::doubts::{Entry, Verdict, judge};
 use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
 use super::*;
 use crate::tensor::FileDType;
+use warmstart_graph::Shape;
 
 #[test]
 fn extents_of_one_come_and_go() {
@@ -133,4 +136,85 @@ fn half_of_an_optimizer_is_told() {
         assert_eq!(one.notes.iter().any(|note| note == told), slots, "{one:#?}");
     }
     assert!(!all.is_empty());
+}
+
+/// What is suggested gives each variable the tensor at its place in the list, as far as it gives any.
+#[track_caller]
+fn right(named: &[(&str, &str, &[usize], &[usize])], restores: usize) {
+    let file: Vec<TensorEntry> =
+        named.iter().map(|(name, _, shape, _)| tensor(name, shape)).collect();
+    let model: Vec<Variable> = named
+        .iter()
+        .filter(|(_, name, ..)| !name.is_empty())
+        .map(|(_, name, _, shape)| variable(name, shape))
+        .collect();
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    let [one] = all.as_slice() else { panic!("{all:#?}") };
+    assert_eq!(one.restores, restores, "{}", code(one));
+    let variables: Vec<&Variable> = model.iter().collect();
+    let found = crate::matching::Matching::new(&file, &variables, &one.rules).outcomes;
+    for (variable, outcome) in model.iter().zip(&found) {
+        let Outcome::Restored { tensor, .. } = outcome else { continue };
+        let own = named.iter().find(|(_, name, ..)| *name == variable.name).unwrap().0;
+        assert_eq!(tensor, own, "{}: {}", variable.name, code(one));
+    }
+}
+
+#[test]
+fn words_for_different_things_are_not_taken_for_each_other() {
+    let (square, low): (&[usize], &[usize]) = (&[8, 8], &[2, 8]);
+    let layers = [
+        ("base.attn.q_proj.base_layer.weight", "attn.q_proj.weight", square, square),
+        ("base.attn.v_proj.base_layer.weight", "attn.v_proj.weight", square, square),
+        ("base.attn.k_proj.weight", "attn.k_proj.weight", square, square),
+        ("base.attn.q_proj.lora_A.weight", "", low, low),
+        ("base.attn.v_proj.lora_A.weight", "", low, low),
+    ];
+    right(&layers, 3);
+}
+
+#[test]
+fn transposed_matrices_are_not_crossed_either() {
+    let sizes = [32, 16, 8, 4];
+    let mut named: Vec<(String, String, Vec<usize>, Vec<usize>)> = Vec::new();
+    for n in 0..3 {
+        let (wide, narrow) = (sizes[n], sizes[n + 1]);
+        for (side, short, from, to, at) in
+            [("encoder", "enc", wide, narrow, n), ("decoder", "dec", narrow, wide, 2 - n)]
+        {
+            let (old, new) = (format!("{side}.{}", 2 * at), format!("{short}/fc{}", at + 1));
+            named.push((
+                format!("{old}.weight"),
+                format!("{new}/kernel"),
+                vec![to, from],
+                vec![from, to],
+            ));
+            named.push((format!("{old}.bias"), format!("{new}/bias"), vec![to], vec![to]));
+        }
+    }
+    let named: Vec<(&str, &str, &[usize], &[usize])> =
+        named.iter().map(|(a, b, from, to)| (a.as_str(), b.as_str(), &from[..], &to[..])).collect();
+    right(&named, 12);
+}
+
+#[test]
+fn what_is_left_and_as_like_is_told() {
+    let (shape, kind) = (Shape::from([8, 8]), Kind::Weight);
+    let entry = |name: &'static str| Entry { name, shape: &shape, kind: &kind };
+    let pairs = [("b.0.attn.proj.w", "l.0.attn.query.w"), ("b.0.attn.proj.x", "l.0.attn.query.x")];
+    let tie = |left: &[&'static str]| {
+        let pairs = pairs.map(|(tensor, variable)| (entry(tensor), entry(variable)));
+        let left = left.iter().map(|name| entry(name));
+        let none = Comparisons::default();
+        match judge(&none, pairs.into_iter(), std::iter::empty(), std::iter::empty(), left) {
+            Verdict::For { tie, .. } => tie,
+            Verdict::Against => panic!("names do not speak against it"),
+        }
+    };
+    let told = "`b.0.attn.proj.w` is taken for `l.0.attn.query.w`, though `l.0.attn.key.w`, which is left, \
+                has the same shape and is as like by its name; so it is with one more pair of names";
+    assert_eq!(tie(&["l.0.attn.key.w", "l.0.attn.key.x"]).as_deref(), Some(told));
+    // A scope is no better for a part of what is asked for.
+    assert_eq!(tie(&["l.0.attn.key.w"]), None);
+    assert_eq!(tie(&[]), None);
 }

@@ -1,9 +1,9 @@
 //! Trying rules out: a whole plan says what they restore, and only that is suggested.
 
+use super::alike::Comparisons;
 use super::arbitrary::{Entry, is_arbitrary};
 use super::doubts::{self, Verdict, pattern};
 use super::lacks;
-use super::names::{Name, name_likeness, parts_alike, parts_same};
 use super::roles::Kind;
 use super::{singles, slot_rules, values};
 use crate::matching::{Matching, Outcome};
@@ -27,6 +27,7 @@ pub(super) struct Trials<'a> {
     pub saved: &'a BTreeMap<String, Saved>,
     pub tensor_kinds: &'a [Kind],
     pub variable_kinds: &'a [Kind],
+    pub compared: Comparisons,
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,
@@ -58,6 +59,8 @@ pub(super) struct Trial {
     /// For each variable that the rules give a tensor, or another one, that tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
+    /// That something which is left would do as well: told if there is no other suggestion.
+    pub tie: Option<String>,
     /// How many of the notes say that something else may be meant.
     pub doubts: usize,
 }
@@ -170,8 +173,16 @@ impl<'a> Trials<'a> {
                 "`{variable}`, which would fit as it is, gets `{new}` in place of `{old}`{more}"
             ));
         }
-        let mut trial =
-            Trial { rules, name_rules: names, restored, mismatched, pairs, notes, doubts: 0 };
+        let mut trial = Trial {
+            rules,
+            name_rules: names,
+            restored,
+            mismatched,
+            pairs,
+            notes,
+            tie: None,
+            doubts: 0,
+        };
         let sound = trial.gain() > 0
             && !self.strained(&trial)
             && self.slots_follow(&outcomes, &trial)
@@ -183,7 +194,8 @@ impl<'a> Trials<'a> {
         trial.notes.extend(slot_rules::half(self, &trial, &outcomes));
         match self.verdict(&trial, &outcomes, &unexpected) {
             Verdict::Against => None,
-            Verdict::For(doubts) => {
+            Verdict::For { notes: doubts, tie } => {
+                trial.tie = tie;
                 trial.doubts = doubts.len();
                 trial.notes.splice(0..0, doubts);
                 Some(trial)
@@ -221,6 +233,7 @@ impl<'a> Trials<'a> {
             _ => None,
         });
         doubts::judge(
+            &self.compared,
             trial.pairs.iter().map(|(&v, &t)| (tensor(t), variable(v))),
             known,
             unexpected.iter().map(|&index| tensor(index)),
@@ -246,7 +259,7 @@ impl<'a> Trials<'a> {
     fn crosses(&self, trial: &Trial) -> bool {
         const SHAPES: usize = 4;
         const EACH: usize = 12;
-        type Pair = (Name, Name);
+        type Pair = (String, String);
         let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();
         for (&variable, &tensor) in &trial.pairs {
             let tensor = &self.tensors[tensor];
@@ -261,17 +274,16 @@ impl<'a> Trials<'a> {
             }
             let pairs = by_shape.entry(key).or_default();
             // Where only order says which layer is which, their numbers say nothing.
-            let name = |text: &String| {
-                Name::new(if self.renumbers { pattern(text) } else { text.clone() })
-            };
+            let name = |text: &String| if self.renumbers { pattern(text) } else { text.clone() };
             if pairs.len() < EACH {
                 pairs.push((name(&self.variables[variable].name), name(&tensor.name)));
             }
         }
         by_shape.values().any(|pairs| {
-            let alike = |v: usize, t: usize| parts_alike(&pairs[t].1, &pairs[v].0);
-            let share = |v: usize, t: usize| name_likeness(&pairs[t].1, &pairs[v].0);
-            let same = |v: usize, t: usize| parts_same(&pairs[t].1, &pairs[v].0);
+            let compared = |v: usize, t: usize| self.compared.of(&pairs[t].1, &pairs[v].0);
+            let alike = |v: usize, t: usize| compared(v, t).parts;
+            let share = |v: usize, t: usize| compared(v, t).share;
+            let same = |v: usize, t: usize| compared(v, t).same;
             let crossed = |i: usize, j: usize| {
                 let more = alike(i, j) + alike(j, i) - alike(i, i) - alike(j, j);
                 // `encoder` and `decoder` have most letters in common, and yet are not the same.
