@@ -222,8 +222,10 @@ impl fmt::Display for Worded<'_> {
                 write!(f, "\n{:indent$}   … and {} more", "", lines.len() - LISTED)?;
             }
         }
+        // They have lines of their own making.
+        let plain = |text: &str| text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
         let prefixed = |prefix: &'static str, lines: Vec<String>| {
-            lines.into_iter().map(move |line| format!("\n{prefix}: {line}"))
+            lines.into_iter().map(move |line| format!("\n{prefix}: {}", plain(&line)))
         };
         prefixed("note", report.notes(*words))
             .chain(prefixed("error", report.errors(*words)))
