@@ -6,6 +6,11 @@
 # rustup's place, for shells that have not read its profile yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+# Apple's make 3.81 looks in its own PATH, not this one, for commands that it starts without a shell.
+ifeq ($(shell uname),Darwin)
+SHELL := /bin/bash
+endif
+
 # A private folder keeps the Vulkan loader from remarking that there is none.
 ifndef XDG_RUNTIME_DIR
 export XDG_RUNTIME_DIR := $(CURDIR)/target/runtime
@@ -29,7 +34,7 @@ help: ## list these targets
 demo: ## train the digit classifier for STEPS steps; run again, it resumes and does what is left
 	@scripts/set-up.sh
 	cargo run --release -p warmstart-examples --bin digits -- $(STEPS) $(ARGS)
-	@echo "To train until step $$((2 * $(STEPS))): make demo STEPS=$$((2 * $(STEPS)))"
+	@echo "To train until step $$((2 * $(STEPS))): make demo STEPS=$$((2 * $(STEPS)))$(if $(ARGS), ARGS='$(ARGS)')"
 
 examples: ## run every example program and documentation example; a table says which passed
 	@scripts/set-up.sh

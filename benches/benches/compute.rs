@@ -5,15 +5,16 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
 use std::error::Error;
 use std::time::{Duration, Instant};
-use warmstart_benches::{LARGE, SMALL, announce, describe, run_and_wait, square_layer};
+use warmstart_benches::{
+    LARGE, SMALL, announce, compute_and_wait, describe, run_and_wait, square_layer,
+};
 use warmstart_gpu::{DeviceDataset, Gpu, Outputs, Session, StepOutputs, Steps};
 use warmstart_graph::Graph;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// One run of linear + ReLU of square matrices, forward, then wait. Weights and input are on the
-/// device; the result is copied into a readback buffer there, which the host does not read.
-/// Elements are floating-point operations of the product, 2 n³.
+/// One run of linear + ReLU of square matrices, forward, then wait. Weights, input and result are on
+/// the device. Elements are floating-point operations of the product, 2 n³.
 fn linear(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
     announce("linear", gpu);
     let mut group = criterion.benchmark_group("linear");
@@ -21,10 +22,10 @@ fn linear(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
     for size in [256, 512, 1024, 2048] {
         let (mut session, plan) = square_layer(gpu, size)?;
         describe(&format!("linear+relu {size}"), &plan);
-        run_and_wait(&mut session, &plan, &[], 1)?;
+        compute_and_wait(&mut session, &plan, 1, 1)?;
         group.throughput(Throughput::Elements(2 * (size as u64).pow(3)));
         group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-            bencher.iter(|| run_and_wait(&mut session, &plan, &[], 1).expect("the device works"));
+            bencher.iter(|| compute_and_wait(&mut session, &plan, 1, 1).expect("the device works"));
         });
     }
     group.finish();
@@ -119,12 +120,8 @@ fn steps(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
     for together in [1, LAYERS] {
         group.bench_function(BenchmarkId::new("linear+relu 1024", together), |bencher| {
             bencher.iter(|| {
-                let mut last = None;
-                for _ in 0..LAYERS / together {
-                    let steps = Steps::repeat(together);
-                    last = Some(layer.run_steps(&layer_plan, &steps).expect("the device works"));
-                }
-                last.map(|outputs| outputs.wait())
+                compute_and_wait(&mut layer, &layer_plan, LAYERS, together)
+                    .expect("the device works")
             });
         });
     }

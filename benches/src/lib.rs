@@ -2,7 +2,9 @@
 //!
 //! The benchmarks are in `benches/`, the numbers of one machine in `RESULTS.md`.
 
-pub use warmstart_measure::{LARGE, Mlp, SMALL, drain, run_and_wait, square_layer};
+pub use warmstart_measure::{
+    LARGE, Mlp, SMALL, compute_and_wait, drain, run_and_wait, square_layer,
+};
 
 use warmstart_gpu::{Gpu, Plan};
 use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};

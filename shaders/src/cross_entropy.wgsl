@@ -61,15 +61,16 @@ fn main(
     own = 0.0;
     var sum = 0.0;
     for (var k = local.x; k < width; k += LANES) {
-        let x = logits(start + k);
-        own += exp(x - largest);
-        sum += x;
+        let below = logits(start + k) - largest;
+        own += exp(below);
+        sum += below;
     }
     let total = sum_over_lanes(own, local.x, local.y);
-    // With smoothing, the target also asks for the mean of all logits.
+    // With smoothing, the target also asks for the mean of all logits. As elsewhere, what they are
+    // below the largest, since large numbers would swallow a small loss.
     var mean = 0.0;
     if (SMOOTHING != 0.0) {
-        mean = sum_over_lanes(sum, local.x, local.y) / f32(WIDTH);
+        mean = sum_over_lanes(sum, local.x, local.y) / f32(max(WIDTH, 1u));
     }
     let label = labels(row);
     let known = label >= 0 && label < i32(WIDTH);
@@ -81,13 +82,13 @@ fn main(
         for (var k = local.x; k < width; k += LANES) {
             let hit = select(0.0, 1.0 - SMOOTHING, i32(k) == label);
             let probability = exp(logits(start + k) - largest) / total;
-            let anchor = (probability - hit - SMOOTHING / f32(WIDTH)) * factor;
+            let anchor = (probability - hit - SMOOTHING / f32(max(WIDTH, 1u))) * factor;
             store_gradient(start + k, select(not_a_number(), anchor, known));
         }
     }
     if (LOSS && local.x == 0u) {
-        let at_label = logits(start + select(0u, u32(label), known));
-        let anchor = log(total) + largest - (1.0 - SMOOTHING) * at_label - SMOOTHING * mean;
+        let at_label = logits(start + select(0u, u32(label), known)) - largest;
+        let anchor = log(total) - (1.0 - SMOOTHING) * at_label - SMOOTHING * mean;
         result[row] = epilogue(select(not_a_number(), anchor, known), row);
     }
 }

@@ -17,6 +17,10 @@ fn is_finite(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
 }
 
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
 // The f32 that the f16 in the lower half of a word is. By integers, since `unpack2x16float` may take
 // subnormal numbers for zero.
 fn float_of_half(word: u32) -> f32 {
@@ -27,6 +31,16 @@ fn float_of_half(word: u32) -> f32 {
     let subnormal = bitcast<u32>(f32(magnitude) * 5.9604644775390625e-8);
     let bits = select(normal, subnormal, magnitude < 0x400u);
     return bitcast<f32>(((word & 0x8000u) << 16u) | bits);
+}
+
+// NaN wins, so that it is seen: max() and min() may drop it, as may a comparison, which compilers
+// make one of them.
+fn larger(a: f32, b: f32) -> f32 {
+    return select(max(a, b), a + b, is_nan(a) || is_nan(b));
+}
+
+fn smaller(a: f32, b: f32) -> f32 {
+    return select(min(a, b), a + b, is_nan(a) || is_nan(b));
 }
 
 // e^x - 1. Taylor's series below 1/2, where the difference would cancel.
@@ -45,9 +59,10 @@ fn expm1(x: f32) -> f32 {
     return sum * x;
 }
 
-// A comparison, not max(), which may turn NaN into 0 and hide it.
+// Not max(), which may turn NaN into 0 and hide it; and what compares floats, a compiler may take for
+// it. By their bits, the numbers from -0 to minus infinity are the least integers.
 fn relu(x: f32) -> f32 {
-    return select(x, 0.0, x <= 0.0);
+    return select(x, 0.0, bitcast<i32>(x) <= bitcast<i32>(0xff800000u));
 }
 
 fn leaky_relu(x: f32, alpha: f32) -> f32 {
@@ -108,15 +123,18 @@ fn gelu_tanh(x: f32) -> f32 {
     return 0.5 * x * (1.0 + tangent_hyperbolic(0.79788456 * (x + 0.044715 * x * x * x)));
 }
 
-// a^b for a >= 0. WGSL's pow is exp2(b log2 a), which is NaN for 0^0.
+// a^b. WGSL's pow is exp2(b log2 a), which is NaN for 0^0 and for all negative a.
 fn power(a: f32, b: f32) -> f32 {
     if (b == 0.0) {
         return 1.0;
     }
-    if (a < 0.0) {
-        return not_a_number();
+    let size = pow(abs(a), b);
+    if (a >= 0.0) {
+        return size;
     }
-    return pow(a, b);
+    let half = 0.5 * b;
+    let odd = floor(half) != half;
+    return select(not_a_number(), select(size, -size, odd), floor(b) == b);
 }
 
 // Sine and cosine: WGSL promises an absolute error of only 2^-11. Reduction to a quarter turn in
@@ -156,36 +174,6 @@ fn sine(x: f32) -> f32 {
 fn cosine(x: f32) -> f32 {
     let turned = quarter_turns(x);
     return rotate(i32(turned.x) + 1, turned.y);
-}
-
-// The high half of a product of two words, by halves: WGSL has no 64-bit integers.
-fn multiply_high(a: u32, b: u32) -> u32 {
-    let a_low = a & 0xffffu;
-    let a_high = a >> 16u;
-    let b_low = b & 0xffffu;
-    let b_high = b >> 16u;
-    let low = a_low * b_low;
-    let middle = a_high * b_low + (low >> 16u);
-    let other = a_low * b_high + (middle & 0xffffu);
-    return a_high * b_high + (middle >> 16u) + (other >> 16u);
-}
-
-// Philox 4x32-10: Salmon, Moraes, Dror and Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
-fn philox(start: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
-    var counter = start;
-    var key = seed;
-    for (var round = 0u; round < 10u; round++) {
-        let high_0 = multiply_high(counter.x, 0xD2511F53u);
-        let high_1 = multiply_high(counter.z, 0xCD9E8D57u);
-        counter = vec4<u32>(
-            high_1 ^ counter.y ^ key.x,
-            counter.z * 0xCD9E8D57u,
-            high_0 ^ counter.w ^ key.y,
-            counter.x * 0xD2511F53u,
-        );
-        key += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
-    }
-    return counter;
 }
 
 // A uniform number in [0, 1) with 24 bits, for one element of a stream at one step.

@@ -41,32 +41,6 @@ const NORMAL = 3u;
 @group(0) @binding(1) var<storage, read> table: array<u32>;
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
 
-fn multiply_high(a: u32, b: u32) -> u32 {
-    let a_low = a & 0xffffu;
-    let a_high = a >> 16u;
-    let b_low = b & 0xffffu;
-    let b_high = b >> 16u;
-    let first = a_high * b_low + ((a_low * b_low) >> 16u);
-    let second = a_low * b_high + (first & 0xffffu);
-    return a_high * b_high + (first >> 16u) + (second >> 16u);
-}
-
-// Philox 4x32-10: Salmon et al. 2011.
-fn philox(block: u32) -> vec4<u32> {
-    var counter = vec4<u32>(block, 0u, parameters.stream_low, parameters.stream_high);
-    var key = vec2<u32>(parameters.seed_low, parameters.seed_high);
-    for (var round = 0u; round < 10u; round++) {
-        counter = vec4<u32>(
-            multiply_high(0xCD9E8D57u, counter.z) ^ counter.y ^ key.x,
-            0xCD9E8D57u * counter.z,
-            multiply_high(0xD2511F53u, counter.x) ^ counter.w ^ key.y,
-            0xD2511F53u * counter.x,
-        );
-        key += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
-    }
-    return counter;
-}
-
 // Product, then sum, each rounded. A compiler may fuse the two into one rounding; the exclusive
 // or with a zero it cannot foresee keeps them apart.
 fn apply(sign: u32, magnitude: u32) -> f32 {
@@ -129,7 +103,10 @@ fn main(
     // The last row of groups may reach beyond the variable; `block * 4` must not wrap around.
     if block > (parameters.elements - 1u) / 4u { return; }
     var words = vec4<u32>(0u);
-    if KIND >= UNIFORM { words = philox(block); }
+    if KIND >= UNIFORM {
+        let counter = vec4<u32>(block, 0u, parameters.stream_low, parameters.stream_high);
+        words = philox(counter, vec2<u32>(parameters.seed_low, parameters.seed_high));
+    }
     let first = block * 4u;
     let made = vec4<u32>(
         element_bits(first, words.x),

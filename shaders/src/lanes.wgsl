@@ -31,11 +31,6 @@ fn rolled(count: u32, groups: u32) -> u32 {
     return select(count, 0u, groups == 0u);
 }
 
-// NaN wins, so that it is seen.
-fn larger(a: f32, b: f32) -> f32 {
-    return select(a, b, b > a || b != b);
-}
-
 fn max_over_lanes(own: f32, lane: u32, row: u32) -> f32 {
     if (LANES == 1u) {
         return own;

@@ -15,11 +15,11 @@ macro_rules! shaders {
 }
 
 shaders! {
-    /// Functions of one element, for generated expressions.
-    FUNCTIONS = "functions.wgsl";
+    /// Random words by counter and key.
+    PHILOX = "philox.wgsl";
     /// Sums and maxima over the lanes of a row.
     LANES = "lanes.wgsl";
-    /// First values of variables. Needs [`HALF`].
+    /// First values of variables. Needs [`PHILOX`] and [`HALF`].
     INITIALIZE = "initialize.wgsl";
     /// Rounding to `f16` and `bf16` on any device.
     HALF = "half.wgsl";
@@ -69,9 +69,32 @@ shaders! {
     MATMUL_TILE = "matmul_tile.wgsl";
 }
 
+/// Functions of one element, for generated expressions, with [`PHILOX`].
+pub const FUNCTIONS: &str = concat!(include_str!("philox.wgsl"), include_str!("functions.wgsl"));
+
+/// The section `stored` of [`OPTIMIZER`] for software adapters: two elements as an integer of 64 bits,
+/// since each load or store of a component there is a loop over the lanes. That is so for what all
+/// lanes load alike too, so that a workgroup is no more than runs as one vector.
+pub const OPTIMIZER_PAIRS: &str = "\
+alias Stored = u64;
+alias Numbers = vec2<f32>;
+
+const TOGETHER = 2u;
+const LANES = 8u;
+
+fn numbers(stored: Stored) -> Numbers {
+    return bitcast<vec2<f32>>(vec2<u32>(u32(stored), u32(stored >> 32u)));
+}
+
+fn stored(numbers: Numbers) -> Stored {
+    let bits = bitcast<vec2<u32>>(numbers);
+    return u64(bits.x) | (u64(bits.y) << 32u);
+}
+";
+
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
-    ("initialize", &[HALF, INITIALIZE]),
+    ("initialize", &[PHILOX, HALF, INITIALIZE]),
     ("widen", &[WIDEN]),
     ("non_finite", &[NON_FINITE]),
     ("convert", &[HALF, CONVERT]),

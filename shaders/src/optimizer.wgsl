@@ -1,5 +1,7 @@
 // The update of all parameters of an optimizer. A workgroup works on one block: a run of elements
-// of one parameter, its gradient and its slots, at offsets into the buffers that hold them all.
+// of one parameter, its gradient and its slots, at offsets into the buffers that hold them all. The
+// offsets are multiples of 64 elements, and so is the room that each has: its last vector may reach
+// past its end.
 //
 // SGD: torch.optim.SGD. Adam: Kingma and Ba 2014; AdamW: Loshchilov and Hutter 2017.
 
@@ -36,14 +38,31 @@ struct Scalars {
     applied: f32,
 }
 
+//{stored
+// As many elements as are loaded and stored at once.
+alias Stored = vec4<f32>;
+alias Numbers = vec4<f32>;
+
+const TOGETHER = 4u;
+const LANES = 64u;
+
+fn numbers(stored: Stored) -> Numbers {
+    return stored;
+}
+
+fn stored(numbers: Numbers) -> Stored {
+    return numbers;
+}
+//}
+
 @group(0) @binding(0) var<storage, read> blocks: array<Block>;
 @group(0) @binding(1) var<storage, read> scalars: Scalars;
-@group(0) @binding(2) var<storage, read> gradients: array<f32>;
-@group(0) @binding(3) var<storage, read_write> parameters: array<f32>;
-@group(0) @binding(4) var<storage, read_write> slots0: array<f32>;
-@group(0) @binding(5) var<storage, read_write> slots1: array<f32>;
+@group(0) @binding(2) var<storage, read> gradients: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> parameters: array<Stored>;
+@group(0) @binding(4) var<storage, read_write> slots0: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> slots1: array<Stored>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -63,9 +82,12 @@ fn main(
     let factor = scalars.gradient_factor;
     let correction1 = scalars.correction1;
     let correction2 = scalars.correction2;
-    for (var k = local.x; k < block.length; k += 64u) {
-        var parameter = parameters[block.parameter + k];
-        var gradient = gradients[block.gradient + k] * factor;
+    for (var k = local.x; k * TOGETHER < block.length; k += LANES) {
+        let place = block.parameter / TOGETHER + k;
+        let place0 = block.slot0 / TOGETHER + k;
+        let place1 = block.slot1 / TOGETHER + k;
+        var parameter = numbers(parameters[place]);
+        var gradient = numbers(gradients[block.gradient / TOGETHER + k]) * factor;
         if (ADAM && DECOUPLED) {
             parameter -= rate * decay * parameter;
         } else {
@@ -73,16 +95,16 @@ fn main(
         }
         var direction = gradient;
         if (ADAM) {
-            let m = BETA1 * slots0[block.slot0 + k] + REST1 * gradient;
-            let v = BETA2 * slots1[block.slot1 + k] + REST2 * gradient * gradient;
-            slots0[block.slot0 + k] = m;
-            slots1[block.slot1 + k] = v;
+            let m = BETA1 * numbers(slots0[place0]) + REST1 * gradient;
+            let v = BETA2 * numbers(slots1[place1]) + REST2 * gradient * gradient;
+            slots0[place0] = stored(m);
+            slots1[place1] = stored(v);
             direction = (m / correction1) / (sqrt(v / correction2) + EPSILON);
         } else if (MOMENTUM != 0.0) {
-            let velocity = MOMENTUM * slots0[block.slot0 + k] + gradient;
-            slots0[block.slot0 + k] = velocity;
+            let velocity = MOMENTUM * numbers(slots0[place0]) + gradient;
+            slots0[place0] = stored(velocity);
             direction = select(velocity, gradient + MOMENTUM * velocity, NESTEROV);
         }
-        parameters[block.parameter + k] = parameter - rate * direction;
+        parameters[place] = stored(parameter - rate * direction);
     }
 }

@@ -6,25 +6,30 @@
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 
 mod arbitrary;
+mod choose;
 mod doubts;
+mod known;
 mod names;
+mod numbering;
 mod problem;
 mod renaming;
 mod roles;
 mod sample;
 mod search;
 mod singles;
+mod slot_rules;
 mod trial;
 mod values;
 
 use crate::matching::Outcome;
 use crate::report::Saved;
-use crate::rules::Rule;
+use crate::rules::{Rule, SEPARATORS};
 use crate::tensor::TensorEntry;
+use choose::choose;
 use problem::{Given, Problem};
 use roles::{Kind, SlotNames};
 use std::collections::BTreeMap;
-use trial::{Trial, Trials, choose};
+use trial::{Trial, Trials};
 use warmstart_graph::Variable;
 
 /// Rules that would restore more variables. They were tried out by planning again.
@@ -44,6 +49,9 @@ pub struct Suggestion {
 /// all trials: a file of a million names is not searched for what it might have meant.
 const BUDGET: usize = 40_000_000;
 const EACH: usize = 64;
+
+/// Names that searches look at in all, and as many again where layers are renumbered.
+const NAMES: usize = 400_000;
 
 /// Searches this often for more, each time after the rules found so far.
 const ROUNDS: usize = 4;
@@ -79,8 +87,8 @@ fn infer_within(
     if pass > budget / 4 {
         return (Vec::new(), 0);
     }
-    let slots = SlotNames::of(variables);
-    let tensor_kinds: Vec<Kind> = tensors.iter().map(|tensor| slots.kind(tensor, saved)).collect();
+    let ends = SlotNames::of(variables);
+    let tensor_kinds: Vec<Kind> = tensors.iter().map(|tensor| ends.kind(tensor, saved)).collect();
     let variable_kinds: Vec<Kind> =
         variables.iter().map(|variable| Kind::of_role(&variable.role)).collect();
     let mut trials = Trials {
@@ -91,25 +99,89 @@ fn infer_within(
         saved,
         tensor_kinds: &tensor_kinds,
         variable_kinds: &variable_kinds,
+        renumbers: false,
+        names: NAMES,
         passes: 0,
         most: budget / pass.max(1),
     };
-    let all = rounds(&mut trials);
+    let slots = slot_rules::slot_rules(&trials);
+    let mut all = rounds(&mut trials, slots.clone());
+    if !slots.is_empty() && !all.iter().any(|trial| trial.restored == wanted) {
+        all.extend(rounds(&mut trials, Vec::new()));
+    }
+    if !all.iter().any(|trial| trial.restored == wanted) {
+        let renumbered = renumbered(&mut trials, &all);
+        all.extend(renumbered);
+    }
     let suggestions = choose(&trials, all);
-    let suggestion = |trial: Trial| Suggestion {
-        rules: trials.in_usual_order(trial.rules),
-        restores: trial.restored,
-        of: wanted,
-        notes: trial.notes,
+    let suggestion = |mut trial: Trial| {
+        trial.notes.extend(known::notes(&trials, &trial));
+        Suggestion {
+            rules: trials.in_usual_order(trial.rules),
+            restores: trial.restored,
+            of: wanted,
+            notes: trial.notes,
+        }
     };
     let suggestions = suggestions.into_iter().map(suggestion).collect();
     (suggestions, trials.passes)
 }
 
-/// Searches, tries out what it finds, and goes on from the best of it while there is more.
-fn rounds(trials: &mut Trials<'_>) -> Vec<Trial> {
+/// What comes of renaming layers by their order first, and searching for the rest.
+fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
+    let best = before.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()));
+    let mut starts = vec![separator(trials)];
+    starts.extend(best.map(|trial| trial.name_rules.clone()));
+    starts.dedup();
+    let mut all = Vec::new();
+    (trials.renumbers, trials.names) = (true, NAMES);
+    for mut start in starts {
+        let unnumbered = start.len();
+        // Layers may be counted within layers.
+        for _ in 0..ROUNDS {
+            let Some(planned) = trials.plan(&start) else { break };
+            let rules = numbering::numbering(trials, &planned);
+            if rules.is_empty() {
+                break;
+            }
+            start.extend(rules);
+        }
+        if start.len() > unnumbered {
+            all.extend(rounds(trials, start));
+        }
+    }
+    trials.renumbers = false;
+    all
+}
+
+/// The rule for separators, if all names have one on one side and the other on the other.
+fn separator(trials: &Trials<'_>) -> Vec<Rule> {
+    let only = |names: &mut dyn Iterator<Item = &String>| {
+        let mut found = SEPARATORS.map(|_| false);
+        for name in names {
+            for (found, separator) in found.iter_mut().zip(SEPARATORS) {
+                *found |= name.contains(separator);
+            }
+        }
+        match found {
+            [true, false] => Some(SEPARATORS[0]),
+            [false, true] => Some(SEPARATORS[1]),
+            _ => None,
+        }
+    };
+    let from = only(&mut trials.tensors.iter().map(|tensor| &tensor.name));
+    let to = only(&mut trials.variables.iter().map(|variable| &variable.name));
+    match (from, to) {
+        (Some(from), Some(to)) if from != to => vec![Rule::Separator { from, to }],
+        _ => Vec::new(),
+    }
+}
+
+/// Searches after some rules, tries out what it finds, and goes on from the best of it while there is
+/// more.
+fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
     let mut all: Vec<Trial> = Vec::new();
-    let mut so_far: Vec<Rule> = Vec::new();
+    let mut so_far = start.clone();
     for _ in 0..ROUNDS {
         let Some(state) = trials.plan(&so_far) else { break };
         let given = Given {
@@ -123,9 +195,9 @@ fn rounds(trials: &mut Trials<'_>) -> Vec<Trial> {
             variable_kinds: trials.variable_kinds,
         };
         let problem = Problem::new(&given);
-        let found = search::search(&problem);
+        let found = search::search(&problem, &mut trials.names);
         let mut sets = found.sets;
-        if so_far.is_empty() {
+        if so_far == start {
             sets.push(Vec::new());
         }
         let best = |all: &[Trial]| all.iter().map(Trial::gain).max().unwrap_or(0);
@@ -182,9 +254,13 @@ fn lacks(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod numbering_tests;
+#[cfg(test)]
 mod program_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
 #[path = "infer_tests.rs"]
 mod tests;
+#[cfg(test)]
+mod told_tests;

@@ -91,6 +91,7 @@ mod read_at;
 mod reader;
 mod report;
 mod report_advice;
+mod report_shapes;
 mod report_text;
 mod restore;
 mod retention;

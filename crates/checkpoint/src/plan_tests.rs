@@ -381,3 +381,28 @@ fn control_characters_are_shown_as_they_are_written() {
     assert!(text.contains(r"x\nnote: all checksums verified \u{1b}[2K  f32 [2]"), "{text}");
     assert!(!text.contains('\u{1b}') && !text.contains("\nnote"), "{text}");
 }
+
+#[test]
+fn kernels_of_another_order_are_told() {
+    let file = checkpoint(&[("conv/kernel", &[64, 3, 7, 7]), ("a/kernel", &[8, 4, 1, 1])]);
+    let variables = [variable("conv/kernel", &[7, 7, 3, 64]), variable("a/kernel", &[1, 1, 4, 8])];
+    let text = report(&file.plan_for(&variables, &RestoreOptions::new()));
+    let told = "help: `conv/kernel` is [7, 7, 3, 64], and [64, 3, 7, 7] in the file (and so is one \
+                more): the same extents in another order, which no rule mends. PyTorch's kernels are \
+                out, in, height, width, TensorFlow's height, width, in, out: turn them before they are \
+                saved, with `numpy.transpose(kernel, (2, 3, 1, 0))`";
+    assert!(text.contains(told), "{text}");
+    let allowed = RestoreOptions::new().allow_mismatched_shape();
+    let text = report(&file.plan_for(&variables, &allowed));
+    assert!(!text.contains("another order"), "{text}");
+
+    // Where names differ, too.
+    let file = checkpoint(&[("0.weight", &[64, 3, 7, 7])]);
+    let text = report(&file.plan_for(&variables[..1], &RestoreOptions::new()));
+    let told = "help: `conv/kernel` asks for [7, 7, 3, 64], and [64, 3, 7, 7] is left in the file: the \
+                same extents";
+    assert!(text.contains(told), "{text}");
+    let file = checkpoint(&[("0.weight", &[64, 3, 7, 8])]);
+    let text = report(&file.plan_for(&variables[..1], &RestoreOptions::new()));
+    assert!(!text.contains("another order"), "{text}");
+}

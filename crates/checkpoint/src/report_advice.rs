@@ -153,6 +153,7 @@ impl RestoreReport {
                 .push(format!("`{rule}` casts whole numbers and floats to what the variables are"));
         }
         helps.extend(self.help_with_shapes(words));
+        helps.extend(self.help_with_order());
         // Names that are merely close are of no use beside rules that were tried out.
         let close = self.variables.iter().filter_map(|v| match &v.outcome {
             // A slot of one optimizer is never another's, however close its name.
@@ -176,42 +177,6 @@ impl RestoreReport {
             helps.push(format!("`{allow}` leaves such tensors in the file"));
         }
         helps
-    }
-
-    fn help_with_shapes(&self, words: &dyn Wording) -> Option<String> {
-        let shapes = |v: &VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
-        if self.allow_mismatched_shape || !self.variables.iter().any(shapes) {
-            return None;
-        }
-        let mut help =
-            "give the variables the shapes of the file, or train in a new directory".to_owned();
-        if let Some(allow) = words.allow(&[Allowance::MismatchedShape]) {
-            help.push_str(&format!(", or leave them as they are: `{allow}`"));
-        }
-        let rows = |v: &VariableOutcome| match (&v.outcome, v.variable.shape.split_first()) {
-            (Outcome::ShapeMismatch { shape, .. }, Some((_, row))) => {
-                shape.split_first().is_some_and(|(_, file_row)| file_row == row)
-            }
-            _ => false,
-        };
-        // Where shapes differ otherwise too, it would not make them fit.
-        let differ: Vec<&VariableOutcome> = self.variables.iter().filter(|v| shapes(v)).collect();
-        let rule = |v: &&VariableOutcome| {
-            let glob = Glob::escape(&v.variable.name);
-            rows(v).then(|| words.rule(&Rule::ResizeRows { glob, seed: 0 }))?
-        };
-        const SHOWN: usize = 4;
-        if differ.len() <= SHOWN
-            && let Some(rules) = differ.iter().map(rule).collect::<Option<Vec<String>>>()
-        {
-            let take = if rules.len() == 1 { "takes" } else { "take" };
-            let rules = rules.iter().map(|rule| format!("`{rule}`")).collect::<Vec<_>>();
-            help.push_str(&format!(
-                "; {} {take} the rows that both have, and seed 0 for others",
-                rules.join(" and ")
-            ));
-        }
-        Some(help)
     }
 
     fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
@@ -333,6 +298,7 @@ fn deed(rule: &Rule) -> String {
         Rule::Separator { from, to } => format!("writing `{to}` for `{from}`"),
         Rule::Transpose(glob) => format!("transposing `{glob}`"),
         Rule::Cast(glob) => format!("casting `{glob}`"),
+        Rule::Reshape(glob) => format!("reshaping `{glob}`"),
         _ => "this rule".to_owned(),
     };
     printable(&deed).into_owned()

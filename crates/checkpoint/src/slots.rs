@@ -34,21 +34,6 @@ pub(crate) const UNNAMED: &str = "optimizer";
 const UNNAMED_SCOPES: [&str; 5] =
     ["opt_state", "optim", "optimizer", "optimizer_state_dict", "optimizer_states"];
 
-/// Slots of TensorFlow 2, Keras and PyTorch that are called as nothing else is.
-const UNMISTAKABLE: [&str; 11] = [
-    "acc_grad",
-    "accumulator",
-    "exp_avg",
-    "exp_avg_sq",
-    "exp_inf",
-    "max_exp_avg_sq",
-    "momentum",
-    "momentum_buffer",
-    "square_avg",
-    "velocity",
-    "vhat",
-];
-
 /// TensorFlow 1's slots, each a part behind its variable's name: with the optimizer, and what is in
 /// it (`get_slot_names` of `tf.compat.v1.train`'s optimizers; the last two are BERT's).
 const TENSORFLOW_1: [(&str, &str, &str); 13] = [
@@ -67,43 +52,56 @@ const TENSORFLOW_1: [(&str, &str, &str); 13] = [
     ("adam_v", "Adam", "v"),
 ];
 
-/// What slots are called by Keras, TensorFlow 2 and optax, in an optimizer's scope.
-const SLOTS: [&str; 18] = [
-    "accumulated_delta_var",
-    "accumulated_grad",
-    "accumulator",
-    "average_gradient",
-    "c",
-    "linear",
-    "m",
-    "momentum",
-    "mu",
-    "norm",
-    "nu",
-    "r",
-    "rms",
-    "trace",
-    "u",
-    "v",
-    "velocity",
-    "vhat",
+/// What slots are called by whom, and whether nothing else is called so.
+const SLOTS: [(&str, Whose, bool); 33] = [
+    ("acc_delta", Whose::PyTorch, false),
+    ("accum_grad", Whose::Scoped, true),
+    ("accum_var", Whose::Scoped, true),
+    ("accumulated_delta_var", Whose::Scoped, false),
+    ("accumulated_grad", Whose::Scoped, false),
+    ("accumulator", Whose::Scoped, true),
+    ("average_gradient", Whose::Scoped, false),
+    ("c", Whose::Scoped, false),
+    ("exp_avg", Whose::PyTorch, true),
+    ("exp_avg_sq", Whose::PyTorch, true),
+    ("exp_inf", Whose::PyTorch, true),
+    ("grad_avg", Whose::PyTorch, false),
+    ("linear", Whose::Scoped, false),
+    ("m", Whose::Scoped, false),
+    ("max_exp_avg_sq", Whose::PyTorch, true),
+    ("momentum", Whose::Scoped, true),
+    ("momentum_buffer", Whose::PyTorch, true),
+    ("mu", Whose::Scoped, false),
+    ("mu_product", Whose::PyTorch, false),
+    ("norm", Whose::Scoped, false),
+    ("nu", Whose::Scoped, false),
+    ("prev", Whose::PyTorch, false),
+    ("r", Whose::Scoped, false),
+    ("rms", Whose::Scoped, false),
+    ("square_avg", Whose::PyTorch, true),
+    ("step", Whose::PyTorch, false),
+    ("sum", Whose::PyTorch, false),
+    ("trace", Whose::Scoped, false),
+    ("u", Whose::Scoped, false),
+    ("v", Whose::Scoped, false),
+    ("velocity", Whose::Scoped, true),
+    ("velocity_hat", Whose::Scoped, true),
+    ("vhat", Whose::Scoped, true),
 ];
 
-/// What PyTorch's are called, where it keeps them by their variables' names.
-const PYTORCH: [&str; 12] = [
-    "acc_delta",
-    "exp_avg",
-    "exp_avg_sq",
-    "exp_inf",
-    "grad_avg",
-    "max_exp_avg_sq",
-    "momentum_buffer",
-    "mu_product",
-    "prev",
-    "square_avg",
-    "step",
-    "sum",
-];
+/// Who calls a slot so.
+#[derive(Clone, Copy, PartialEq)]
+enum Whose {
+    /// Keras, TensorFlow 2 and optax, in an optimizer's scope.
+    Scoped,
+    /// PyTorch, by its variable's name or number.
+    PyTorch,
+}
+
+/// Whether a slot is called so.
+fn calls(whose: Whose, word: &str) -> bool {
+    SLOTS.iter().any(|(slot, of, _)| *slot == word && *of == whose)
+}
 
 /// Where a training program in PyTorch keeps its model beside its optimizer.
 const MODELS: [&str; 5] = ["", "model.", "module.", "state_dict.", "model_state_dict."];
@@ -212,7 +210,7 @@ impl<'a> Names<'a> {
             return None;
         }
         if let Some((owner, slot)) = rest.rsplit_once(SEPARATORS)
-            && SLOTS.contains(&slot)
+            && calls(Whose::Scoped, slot)
             && self.has(owner)
         {
             return Some(role(owner, optimizer, slot));
@@ -222,7 +220,7 @@ impl<'a> Names<'a> {
         const PARTS: usize = 8;
         for _ in 0..PARTS {
             let (slot, owner) = rest.split_once(SEPARATORS)?;
-            if SLOTS.contains(&slot) && self.has(owner) {
+            if calls(Whose::Scoped, slot) && self.has(owner) {
                 return Some(role(owner, optimizer, slot));
             }
             rest = owner;
@@ -238,7 +236,7 @@ impl<'a> Names<'a> {
             None => (UNNAMED, above.strip_prefix("state.")?),
         };
         let mut models = MODELS.iter().map(|model| format!("{model}{owner}"));
-        let owner = models.find(|owner| self.has(owner) && PYTORCH.contains(&slot))?;
+        let owner = models.find(|owner| self.has(owner) && calls(Whose::PyTorch, slot))?;
         Some(role(&owner, optimizer, slot))
     }
 
@@ -254,8 +252,9 @@ impl<'a> Names<'a> {
         if !is_optimizer(optimizer.rsplit(SEPARATORS).next()?) {
             return None;
         }
-        let (owner, slot) = SLOTS.iter().find_map(|slot| {
-            let owner = flat.strip_suffix(slot)?.strip_suffix('_')?;
+        let (owner, slot) = SLOTS.iter().find_map(|(slot, whose, _)| {
+            let flat = flat.strip_suffix(slot).filter(|_| *whose == Whose::Scoped)?;
+            let owner = flat.strip_suffix('_')?;
             Some(((*self.flat.get(owner)?)?, *slot))
         })?;
         Some(role(owner, optimizer, slot))
@@ -269,7 +268,7 @@ fn numbered(name: &str) -> Option<Role> {
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let optimizer = match state.rsplit_once(SEPARATORS) {
         // An optimizer's state by itself: only what is in it says so.
-        None => PYTORCH.contains(&slot).then_some((UNNAMED, state)),
+        None => calls(Whose::PyTorch, slot).then_some((UNNAMED, state)),
         Some(scoped) => {
             scoped.0.split(SEPARATORS).next().is_some_and(is_optimizer).then_some(scoped)
         }
@@ -294,6 +293,7 @@ pub(crate) fn canonical(optimizer: &str, slot: &str) -> (String, String) {
     let slot = match slot.as_str() {
         "momentum" if averages => "m",
         "velocity" if averages => "v",
+        "velocity_hat" if averages => "vhat",
         other => other,
     };
     // PyTorch Lightning numbers them: `optimizer_states.0`.
@@ -303,132 +303,10 @@ pub(crate) fn canonical(optimizer: &str, slot: &str) -> (String, String) {
 
 /// Whether a last part of a name is that of a slot, wherever it stands.
 pub(crate) fn is_slot(part: &str) -> bool {
-    UNMISTAKABLE.contains(&part) || TENSORFLOW_1.iter().any(|(name, ..)| *name == part)
+    SLOTS.iter().any(|(slot, _, unmistakable)| *unmistakable && *slot == part)
+        || TENSORFLOW_1.iter().any(|(name, ..)| *name == part)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Each role as `owner optimizer slot`.
-    fn roles(names: &[&str]) -> Vec<Option<String>> {
-        let (scalar, vector) = (Shape::from([0; 0]), Shape::from([3]));
-        let scalars = ["iteration", "learning_rate", "power", "counter", "step"];
-        let shape = |name: &&str| match scalars.iter().any(|end| name.ends_with(end)) {
-            true => &scalar,
-            false => &vector,
-        };
-        roles_by_name(names.iter().map(|name| (*name, shape(name))))
-            .into_iter()
-            .map(|role| {
-                Some(match role? {
-                    Role::Slot { variable, optimizer, slot } => {
-                        format!("{} {optimizer} {slot}", variable.unwrap_or_default())
-                    }
-                    other => format!("{other:?}"),
-                })
-            })
-            .collect()
-    }
-
-    #[track_caller]
-    fn check(names: &[(&str, &str)]) {
-        let (all, expected): (Vec<&str>, Vec<&str>) = names.iter().copied().unzip();
-        for ((name, expected), found) in all.iter().zip(expected).zip(roles(&all)) {
-            assert_eq!(found.as_deref().unwrap_or(""), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn of_each_program() {
-        check(&[
-            ("beta1_power", " Adam beta1_power"),
-            ("dense/kernel", ""),
-            ("dense/kernel/Adam", "dense/kernel Adam m"),
-            ("dense/kernel/Adam_1", "dense/kernel Adam v"),
-            ("global_step", ""),
-        ]);
-        check(&[
-            ("fc1/kernel:0", ""),
-            ("fc1/kernel/optimizer/m", "fc1/kernel optimizer m"),
-            ("Adam/m/fc1/kernel", "fc1/kernel Adam m"),
-            ("learning_rate", ""),
-        ]);
-        check(&[
-            ("save_counter", ""),
-            ("adam/iteration", "State"),
-            ("adam/learning_rate", "State"),
-            ("adam/sequential_fc1_kernel_momentum", "sequential/fc1/kernel adam momentum"),
-            ("adam/sequential_fc1_kernel_velocity", "sequential/fc1/kernel adam velocity"),
-            ("sequential/fc1/kernel", ""),
-        ]);
-        check(&[
-            ("model.fc1.weight", ""),
-            ("optimizer.state.0.exp_avg", "optimizer.state.0 optimizer exp_avg"),
-            ("optimizer.state.0.step", "optimizer.state.0 optimizer step"),
-            ("state.11.momentum_buffer", "state.11 optimizer momentum_buffer"),
-        ]);
-        check(&[
-            ("model.fc1.weight", ""),
-            ("optim.state.fc1.weight.exp_avg", "model.fc1.weight optim exp_avg"),
-            (
-                "optimizer_states.0.state.3.step",
-                "optimizer_states.0.state.3 optimizer_states.0 step",
-            ),
-            ("state.fc1.weight.step", "model.fc1.weight optimizer step"),
-            ("state.fc1.weight.of", ""),
-            ("state.fc2.weight.step", ""),
-        ]);
-        check(&[
-            ("bert/pooler/kernel", ""),
-            ("bert/pooler/kernel/adam_m", "bert/pooler/kernel Adam m"),
-            ("Adam/bert/pooler/kernel/v", "bert/pooler/kernel Adam v"),
-            ("bert/pooler/kernel_slot_vr", "bert/pooler/kernel Adafactor vr"),
-        ]);
-        check(&[
-            ("params/fc1/kernel", ""),
-            ("opt_state/0/mu/params/fc1/kernel", "params/fc1/kernel opt_state mu"),
-        ]);
-        check(&[("w", ""), ("w/adam/m", "w adam m")]);
-    }
-
-    #[test]
-    fn what_belongs_to_no_tensor_of_the_checkpoint_is_no_slot() {
-        check(&[
-            // No variable of this name; or two that would be written the same.
-            ("Adam/m/fc1/kernel", ""),
-            ("encoder/momentum", ""),
-            ("a/b_c", ""),
-            ("a_b/c", ""),
-            ("adam/a_b_c_momentum", ""),
-            ("fc/kernel", ""),
-            ("fc/kernel/beta1_power", ""),
-            // Layers that are called so, and a state of something else.
-            ("encoder.state.0.weight", ""),
-            ("state.0.weight", ""),
-            ("counter", ""),
-            ("adam", ""),
-        ]);
-    }
-
-    /// That time does not grow with the square of a name's length shows in that this test ends.
-    #[test]
-    fn a_name_may_have_any_number_of_parts() {
-        let name = format!("adam/{}w", "m/".repeat(500_000));
-        assert_eq!(roles(&[&name, "w"]), [None, None]);
-    }
-
-    #[test]
-    fn averages_are_the_same_by_any_name() {
-        assert_eq!(canonical("Adam", "m"), canonical("adam", "momentum"));
-        assert_eq!(canonical("optim", "step"), canonical("optimizer_states.0", "step"));
-        assert_eq!(canonical("adam", "v"), canonical("Adam", "velocity"));
-        assert_ne!(canonical("adam", "m"), canonical("adam", "v"));
-        // Two optimizers of one program are two.
-        for other in ["adamw", "adam1", "opt_adam"] {
-            assert_ne!(canonical("adam", "m"), canonical(other, "m"));
-        }
-        assert_ne!(canonical("opt_adam", "m"), canonical("opt_adamw", "m"));
-        assert_ne!(canonical("SGD", "momentum"), canonical("sgd", "m"));
-    }
-}
+#[path = "slots_tests.rs"]
+mod tests;

@@ -34,7 +34,9 @@ const FEATURES: [(&str, Features); 4] = [
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     // Before anything is listed that was not asked for.
-    if let Err(error @ GpuError::UnknownBackend { .. }) = Gpu::new() {
+    if let Err(error @ (GpuError::UnknownBackend { .. } | GpuError::BackendNotBuilt { .. })) =
+        Gpu::new()
+    {
         return Err(error.into());
     }
     let opened: Vec<(AdapterSummary, Result<Gpu, GpuError>)> = Gpu::adapters()

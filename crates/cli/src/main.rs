@@ -35,7 +35,7 @@ mod wrapping;
 use arguments::{Arguments, Command};
 use clap::Parser;
 use error::Failure;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 /// What a subcommand found, when nothing failed.
@@ -59,13 +59,17 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Colours are taken out again where the output is no terminal, and where NO_COLOR asks.
     let mut out = anstream::stdout().lock();
-    let answer =
-        run(arguments.command, &mut out).and_then(|answer| Ok(out.flush().map(|()| answer)?));
+    let answer = run(arguments.command, &mut out).and_then(|answer| match out.flush() {
+        // What was found is known, read or not.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(answer),
+        flushed => Ok(flushed.map(|()| answer)?),
+    });
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        // Whoever read the output has seen enough, as `head` has.
-        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as `head` has. No answer was found, so this is
+        // none: it is how a shell tells of a program that was stopped by a pipe without a reader.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::from(141),
         Err(failure) => {
             text::say(format_args!("{:?}", miette::Report::new(failure)));
             ExitCode::from(2)

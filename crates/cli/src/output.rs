@@ -1,8 +1,9 @@
-//! Files that are written after long work: whether they can be is found out before.
+//! What is written beside or after long work: whether a file can be written is found out before it,
+//! and a reader that has gone does not end it.
 
 use crate::error::Failure;
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Refuses a file that cannot be written. One that is there keeps what it holds, and one that is
@@ -21,6 +22,55 @@ pub fn check(file: &Path) -> Result<(), Failure> {
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map(drop).map_err(cannot)
+}
+
+/// Refuses to write over what is read.
+pub fn refuse_input(file: &Path, input: &Path) -> Result<(), Failure> {
+    match (file.canonicalize(), input.canonicalize()) {
+        (Ok(out), Ok(input)) if out == input => Err(Failure::new(format!(
+            "`{}` is what is read here, and would be lost",
+            file.display()
+        ))
+        .help("write to another file")),
+        _ => Ok(()),
+    }
+}
+
+/// Output of work that is done for its own sake, such as training: once its reader has gone, as
+/// behind `| head`, the rest goes nowhere.
+pub struct WhileRead<'a> {
+    out: Option<&'a mut dyn Write>,
+}
+
+impl<'a> WhileRead<'a> {
+    pub fn new(out: &'a mut dyn Write) -> WhileRead<'a> {
+        WhileRead { out: Some(out) }
+    }
+
+    fn unless_gone<T>(
+        &mut self,
+        gone: T,
+        does: impl FnOnce(&mut dyn Write) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(out) = &mut self.out else { return Ok(gone) };
+        match does(out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.out = None;
+                Ok(gone)
+            }
+            result => result,
+        }
+    }
+}
+
+impl Write for WhileRead<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unless_gone(bytes.len(), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.unless_gone((), |out| out.flush())
+    }
 }
 
 #[cfg(test)]

@@ -68,8 +68,12 @@ const HELP: Help = Help {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     if let Some(file) = &arguments.out {
         output::check(file)?;
+        output::refuse_input(file, &arguments.data)?;
     }
     let checkpoint = open_verified(&arguments.checkpoint)?;
+    if let Some(file) = &arguments.out {
+        output::refuse_input(file, checkpoint.file())?;
+    }
     let description = Description::of(&checkpoint)?;
     let graph = checkpoint.graph()?;
     let output = find_output(arguments, &graph)?;
@@ -98,16 +102,19 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let options = RestoreOptions::new().allow_unexpected();
     checkpoint.plan(&session, &options).restore(&mut session)?;
     let values = inference.run(&mut session, &rows)?;
+    if output.is_some() {
+        refuse_no_numbers(&table, &values, inference.outputs)?;
+    }
 
     let of = description.as_ref().map_or(&[][..], |description| description.output.names());
     let lines = Lines { output, asked: arguments.output.as_deref(), of, width: inference.outputs };
     match &arguments.out {
         None => lines.write(&values, out)?,
         Some(file) => {
-            let cannot = |error| Failure::file("write", file, &error);
-            let mut to = File::create(file).map_err(cannot)?;
             let mut text = Vec::new();
             lines.write(&values, &mut text)?;
+            let cannot = |error| Failure::file("write", file, &error);
+            let mut to = File::create(file).map_err(cannot)?;
             to.write_all(&text).map_err(cannot)?;
             // A device or a pipe has nothing to sync.
             if to.metadata().is_ok_and(|about| about.is_file()) {
@@ -179,6 +186,20 @@ fn inputs(
         }
     }
     Ok(rows)
+}
+
+/// Refuses what is no prediction: numbers so large that the model computed with infinities, as a
+/// cell does that stands for no value.
+fn refuse_no_numbers(table: &Table, values: &[f32], width: usize) -> Result<(), Failure> {
+    let mut rows = values.chunks(width);
+    let Some(row) = rows.position(|row| row.iter().any(|value| !value.is_finite())) else {
+        return Ok(());
+    };
+    let (file, place) = (table.file.display(), table.row_name(row));
+    let message = format!("the model gives no finite number for {place} of `{file}`");
+    Err(Failure::new(message).help(
+        "a value there is too far from those that the model was trained on: correct it, or leave the row out",
+    ))
 }
 
 /// Predictions as CSV.

@@ -23,6 +23,7 @@ use crate::Answer;
 use crate::description::{self, Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
+use crate::output::WhileRead;
 use crate::text::{self, counted};
 use examples::{Data, Examples};
 use network::{BATCH_INPUT, BATCH_TARGET, Network, Shape};
@@ -83,11 +84,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let job = Job::new(source, settings, data)?;
     if arguments.json {
         // What people read goes where the progress goes.
-        let outcome = job.run(arguments.quiet, &mut anstream::stderr())?;
+        let outcome = job.run(arguments.quiet, &mut WhileRead::new(&mut anstream::stderr()))?;
         text::print_json(out, &job.json(&outcome))?;
     } else {
-        let outcome = job.run(arguments.quiet, out)?;
-        summary::print(out, &outcome)?;
+        let mut out = WhileRead::new(out);
+        let outcome = job.run(arguments.quiet, &mut out)?;
+        summary::print(&mut out, &outcome)?;
     }
     Ok(Answer::Yes)
 }
@@ -300,8 +302,8 @@ impl Job {
             let newest = latest(&self.directory).ok().flatten().filter(|_| of_other_variables);
             match newest {
                 Some(newest) => failure.help(format!(
-                    "a run goes on with the optimizer it began with: use that again, or give another `directory`; to begin it with these weights, `checkpoint = {:?}` under [warm_start]",
-                    newest.path.display().to_string()
+                    "a run goes on with the optimizer it began with: use that again, or give another `directory`; to begin it with these weights, `checkpoint = {}` under [warm_start]",
+                    self.source.written(&newest.path)
                 )),
                 None => failure,
             }
@@ -341,7 +343,8 @@ impl Job {
             _ => "other rows, or another split of them",
         };
         Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
-            "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = \"{file}\"` under [warm_start]"
+            "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = {}` under [warm_start]",
+            self.source.written(&newest.path)
         )))
     }
 

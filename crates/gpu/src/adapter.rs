@@ -9,14 +9,16 @@ use std::{env, fmt};
 pub enum AdapterChoice {
     /// The best one whose name contains this, in upper or lower case.
     Name(String),
-    /// The one at this index of [`Gpu::adapters`](crate::Gpu::adapters).
+    /// The one at this index of [`Gpu::adapters`](crate::Gpu::adapters), or, with
+    /// [`GpuOptions::backends`], among the adapters of those.
     Index(usize),
 }
 
 /// What an adapter says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterSummary {
-    /// Its index in [`Gpu::adapters`](crate::Gpu::adapters), 0 being the best.
+    /// Its index in [`Gpu::adapters`](crate::Gpu::adapters), 0 being the best; of one that was opened
+    /// with [`GpuOptions::backends`], among the adapters of those.
     pub index: usize,
     /// Its name.
     pub name: String,
@@ -74,7 +76,8 @@ impl fmt::Display for AdapterSummary {
 
 /// The adapters to try, in this order.
 pub(crate) struct Candidates {
-    pub adapters: Vec<wgpu::Adapter>,
+    /// Each with its index among all.
+    pub adapters: Vec<(usize, wgpu::Adapter)>,
     /// Whether the user named the adapter, so that another one will not do.
     pub by_name: bool,
     backends: wgpu::Backends,
@@ -107,19 +110,19 @@ fn words(value: &str) -> impl Iterator<Item = &str> {
     value.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
-/// Refuses a `WGPU_BACKEND` with names that nobody knows. `wgpu` passes them over, and then there
-/// seems to be no adapter.
+/// Refuses a `WGPU_BACKEND` with names that nobody knows, which `wgpu` passes over, and one that
+/// names nothing that is in this build: both would look as if there were no adapter.
 fn check_backends(value: &str) -> Result<(), GpuError> {
-    match words(value).find(|word| !BACKENDS.contains(&word.to_lowercase().as_str())) {
-        Some(unknown) => Err(GpuError::UnknownBackend {
-            unknown: unknown.to_owned(),
-            built: wgpu::Instance::enabled_backend_features()
-                .iter_names()
-                .map(|(name, _)| name.to_lowercase())
-                .collect(),
-        }),
-        None => Ok(()),
+    let built = wgpu::Instance::enabled_backend_features();
+    let names = || built.iter_names().map(|(name, _)| name.to_lowercase()).collect();
+    let known = |word: &&str| BACKENDS.contains(&word.to_lowercase().as_str());
+    if let Some(unknown) = words(value).find(|word| !known(word)) {
+        return Err(GpuError::UnknownBackend { unknown: unknown.to_owned(), built: names() });
     }
+    if (wgpu::Backends::from_comma_list(value) & built).is_empty() {
+        return Err(GpuError::BackendNotBuilt { wanted: value.to_owned(), built: names() });
+    }
+    Ok(())
 }
 
 fn backends(options: &GpuOptions) -> wgpu::Backends {
@@ -129,8 +132,9 @@ fn backends(options: &GpuOptions) -> wgpu::Backends {
     wanted.unwrap_or(wgpu::Backends::all()) & built
 }
 
-/// All adapters, best first: a discrete GPU before an integrated one, hardware before software.
-pub(crate) fn rank(options: &GpuOptions) -> Vec<wgpu::Adapter> {
+/// All adapters with their indices, best first: a discrete GPU before an integrated one, hardware
+/// before software.
+pub(crate) fn rank(options: &GpuOptions) -> Vec<(usize, wgpu::Adapter)> {
     let backends = backends(options);
     if backends.is_empty() {
         return Vec::new();
@@ -151,7 +155,7 @@ pub(crate) fn rank(options: &GpuOptions) -> Vec<wgpu::Adapter> {
         wgpu::DeviceType::Other => 3,
         wgpu::DeviceType::Cpu => 4,
     });
-    adapters
+    adapters.into_iter().enumerate().collect()
 }
 
 /// The adapters that fit what the options or the environment ask for.
@@ -174,14 +178,14 @@ pub(crate) fn choose(options: &GpuOptions) -> Result<Candidates, GpuError> {
     let (Some(choice), false) = (choice, found.adapters.is_empty()) else {
         return Ok(found);
     };
-    let fits = |index: usize, adapter: &wgpu::Adapter| match &choice {
+    let fits = |(index, adapter): &&(usize, wgpu::Adapter)| match &choice {
         AdapterChoice::Name(part) => {
             adapter.get_info().name.to_lowercase().contains(&part.to_lowercase())
         }
-        AdapterChoice::Index(wanted) => index == *wanted,
+        AdapterChoice::Index(wanted) => index == wanted,
     };
-    match found.adapters.iter().enumerate().find(|(index, adapter)| fits(*index, adapter)) {
-        Some((_, adapter)) => Ok(Candidates { adapters: vec![adapter.clone()], ..found }),
+    match found.adapters.iter().find(fits) {
+        Some(adapter) => Ok(Candidates { adapters: vec![adapter.clone()], ..found }),
         None => Err(GpuError::NoSuchAdapter {
             wanted: match &choice {
                 AdapterChoice::Name(part) => format!("the name \"{part}\"{asker}"),
@@ -190,8 +194,7 @@ pub(crate) fn choose(options: &GpuOptions) -> Result<Candidates, GpuError> {
             available: found
                 .adapters
                 .iter()
-                .enumerate()
-                .map(|(index, a)| format!("{index}: {}", AdapterSummary::of(index, a)))
+                .map(|(index, a)| format!("{index}: {}", AdapterSummary::of(*index, a)))
                 .collect(),
         }),
     }
@@ -221,14 +224,25 @@ mod tests {
 
     #[test]
     fn backends_that_nobody_knows_are_named() {
-        for known in ["vulkan", "VK, gl", "metal,dx12", "vulkan,", " ,vulkan", "WebGPU"] {
-            check_backends(known).unwrap();
+        let built = wgpu::Instance::enabled_backend_features();
+        let (here, _) = built.iter_names().next().unwrap();
+        for known in
+            [here.to_owned(), here.to_lowercase(), format!(" ,{here}"), format!("gl,{here}")]
+        {
+            check_backends(&known).unwrap();
         }
         // As wgpu knows them.
         for known in BACKENDS {
             assert!(!wgpu::Backends::from_comma_list(known).is_empty(), "{known}");
         }
-        let error = check_backends("vulkan, foo").unwrap_err().to_string();
-        assert!(error.contains("`foo`") && error.contains("vulkan"), "{error}");
+        let error = check_backends("gl, foo").unwrap_err().to_string();
+        assert!(error.contains("`foo`") && error.contains("unset"), "{error}");
+    }
+
+    #[test]
+    fn backends_that_are_not_in_this_build_are_named() {
+        // This crate asks wgpu for it nowhere.
+        let error = check_backends("gl").unwrap_err().to_string();
+        assert!(error.contains("`gl`") && error.contains("it has "), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use crate::download::SMALLEST_STAGING;
 use crate::error::{GpuError, SessionError};
 use crate::fill::Target;
 use crate::mapped::{MappedBytes, Mapping};
+use crate::pipelines::bind_group_entries;
 use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use crate::store::ALIGNMENT;
 use crate::transfer::{Job, LARGEST_READ};
@@ -292,10 +293,7 @@ fn dispatch(
             piece.of.target.slice.binding(),
             misfits.0.as_entire_binding(),
         ];
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(resources)
-            .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-            .collect();
+        let entries = bind_group_entries(resources);
         let groups = piece.groups();
         let wide = groups.min(widest);
         for pipeline in &piece.of.pipelines {

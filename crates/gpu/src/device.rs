@@ -113,7 +113,7 @@ impl Gpu {
             match open(adapter, options) {
                 Ok(gpu) => return Ok(gpu),
                 Err(message) => {
-                    let adapter = AdapterSummary::of(0, adapter).to_string();
+                    let adapter = AdapterSummary::of(adapter.0, &adapter.1).to_string();
                     if candidates.by_name {
                         return Err(GpuError::RequestDevice { adapter, message });
                     }
@@ -127,8 +127,7 @@ impl Gpu {
     /// All adapters, best first. The index of each is what [`AdapterChoice::Index`] takes.
     pub fn adapters() -> Vec<AdapterSummary> {
         let ranked = rank(&GpuOptions::default());
-        let summaries = ranked.iter().enumerate();
-        summaries.map(|(index, adapter)| AdapterSummary::of(index, adapter)).collect()
+        ranked.iter().map(|(index, adapter)| AdapterSummary::of(*index, adapter)).collect()
     }
 
     /// The adapter in use.
@@ -352,13 +351,21 @@ fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
     wanted
 }
 
+/// Kernels count elements and bytes of a binding by `u32`, those that `wgpu` writes for Metal included,
+/// which alone allows larger ones.
+const LARGEST_BINDING: u64 = (1 << 32) - 256;
+
 /// The limits to ask for: `wgpu`'s defaults, raised to what the adapter has where the library
 /// makes use of more, and lowered where the adapter has less.
 fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
+    let defaults = wgpu::Limits::defaults();
+    // Some drivers allow a kernel more buffers than a bind group may hold.
+    let buffers =
+        has.max_storage_buffers_per_shader_stage.min(defaults.max_bindings_per_bind_group);
     wgpu::Limits {
         max_buffer_size: has.max_buffer_size,
-        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
-        max_storage_buffers_per_shader_stage: has.max_storage_buffers_per_shader_stage,
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size.min(LARGEST_BINDING),
+        max_storage_buffers_per_shader_stage: buffers,
         max_buffers_and_acceleration_structures_per_shader_stage: has
             .max_buffers_and_acceleration_structures_per_shader_stage,
         max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
@@ -367,12 +374,12 @@ fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
         max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
         max_compute_workgroup_size_z: has.max_compute_workgroup_size_z,
         max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
-        ..wgpu::Limits::defaults()
+        ..defaults
     }
     .or_worse_values_from(has)
 }
 
-fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
+fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Result<Gpu, String> {
     let info = adapter.get_info();
     let features = adapter.features() & wanted_features(&info);
     let limits = wanted_limits(&adapter.limits());
@@ -407,7 +414,7 @@ fn open(adapter: &wgpu::Adapter, options: &GpuOptions) -> Result<Gpu, String> {
         limits: device.limits(),
         features: device.features(),
         subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
-        summary: AdapterSummary::of(0, adapter),
+        summary: AdapterSummary::of(*index, adapter),
         memory,
         staging_bytes: options.staging_bytes,
         timeout: options.timeout,

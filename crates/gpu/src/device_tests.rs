@@ -62,3 +62,23 @@ fn a_lost_device_is_an_error_from_then_on() {
         assert!(matches!(error, Err(GpuError::DeviceLost { .. })), "{error:?}");
     }
 }
+
+/// What no adapter here has: a kernel may bind a million buffers, and a buffer be larger than kernels
+/// can count.
+#[test]
+fn more_is_not_asked_for_than_kernels_can_make_use_of() {
+    let defaults = wgpu::Limits::defaults();
+    let large = wgpu::Limits {
+        max_storage_buffers_per_shader_stage: 1 << 20,
+        max_storage_buffer_binding_size: 1 << 40,
+        max_buffer_size: 1 << 40,
+        ..defaults.clone()
+    };
+    let wanted = wanted_limits(&large);
+    assert_eq!(wanted.max_storage_buffers_per_shader_stage, defaults.max_bindings_per_bind_group);
+    assert!(wanted.max_storage_buffer_binding_size <= u64::from(u32::MAX));
+    assert_eq!(wanted.max_buffer_size, 1 << 40);
+    // Of what an adapter has less of, no more is asked for than it has.
+    let small = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..defaults };
+    assert_eq!(wanted_limits(&small), small);
+}

@@ -39,6 +39,14 @@ pub enum GpuError {
         /// The backends there are.
         built: Vec<String>,
     },
+    /// `WGPU_BACKEND` names only backends that this build or system does without.
+    #[error("WGPU_BACKEND is `{wanted}`, which is not in this build; it has {}. Name one of these, or unset it to look in all", .built.join(", "))]
+    BackendNotBuilt {
+        /// What it says.
+        wanted: String,
+        /// The backends there are.
+        built: Vec<String>,
+    },
     /// The adapter that was asked for gave no device.
     #[error(
         "adapter {adapter} gave no device: {message}. Ask for another adapter, or update its driver"
@@ -84,7 +92,9 @@ pub enum GpuError {
         reason: String,
     },
     /// The device did not finish in time.
-    #[error("the device did not finish within {} s. Do less per submission, or raise `GpuOptions::timeout`", after.as_secs())]
+    #[error(
+        "the device did not finish within {after:?}. Do less per submission, or raise `GpuOptions::timeout`"
+    )]
     Timeout {
         /// How long was waited.
         after: Duration,

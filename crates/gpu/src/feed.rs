@@ -1,7 +1,7 @@
 //! What is fed to a placeholder.
 
 use half::{bf16, f16};
-use warmstart_graph::{DType, TensorData};
+use warmstart_graph::{DType, Elements, TensorData};
 
 /// The elements fed to a placeholder, row-major: made from a slice, a `Vec`, an array or a
 /// [`TensorData`] of the placeholder's dtype.
@@ -24,6 +24,8 @@ pub enum Feed<'a> {
     I32(&'a [i32]),
     /// `u32` elements.
     U32(&'a [u32]),
+    /// A tensor, of the placeholder's shape too.
+    Tensor(&'a TensorData),
 }
 
 impl<'a> Feed<'a> {
@@ -34,6 +36,7 @@ impl<'a> Feed<'a> {
             Feed::Bf16(_) => DType::Bf16,
             Feed::I32(_) => DType::I32,
             Feed::U32(_) => DType::U32,
+            Feed::Tensor(data) => data.dtype(),
         }
     }
 
@@ -44,6 +47,13 @@ impl<'a> Feed<'a> {
             Feed::Bf16(elements) => bytemuck::cast_slice(elements),
             Feed::I32(elements) => bytemuck::cast_slice(elements),
             Feed::U32(elements) => bytemuck::cast_slice(elements),
+            Feed::Tensor(data) => match data.elements() {
+                Elements::F32(elements) => bytemuck::cast_slice(elements),
+                Elements::F16(elements) => bytemuck::cast_slice(elements),
+                Elements::Bf16(elements) => bytemuck::cast_slice(elements),
+                Elements::I32(elements) => bytemuck::cast_slice(elements),
+                Elements::U32(elements) => bytemuck::cast_slice(elements),
+            },
         }
     }
 }
@@ -71,13 +81,6 @@ feed_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32);
 
 impl<'a> From<&'a TensorData> for Feed<'a> {
     fn from(data: &'a TensorData) -> Feed<'a> {
-        use warmstart_graph::Elements;
-        match data.elements() {
-            Elements::F32(elements) => Feed::F32(elements),
-            Elements::F16(elements) => Feed::F16(elements),
-            Elements::Bf16(elements) => Feed::Bf16(elements),
-            Elements::I32(elements) => Feed::I32(elements),
-            Elements::U32(elements) => Feed::U32(elements),
-        }
+        Feed::Tensor(data)
     }
 }

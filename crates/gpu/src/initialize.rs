@@ -3,7 +3,7 @@
 use crate::device::{Gpu, binding};
 use crate::error::{GpuError, SessionError};
 use crate::origin::Origin;
-use crate::pipelines::Kernel;
+use crate::pipelines::{Kernel, bind_group_entries};
 use crate::session::{Session, write};
 use crate::store::{Entry, VariableSlice};
 use bytemuck::{Pod, Zeroable};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use warmstart_graph::{
     DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
 };
-use warmstart_shaders::{HALF, INITIALIZE};
+use warmstart_shaders::{HALF, INITIALIZE, PHILOX};
 
 /// Whether `initialize_all` may destroy values that no initializer can make again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,16 +197,21 @@ impl<'a> Job<'a> {
 
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
-    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let (mut jobs, mut made) = (Vec::new(), Vec::new());
     for entry in entries.iter().filter(|entry| entry.slice.bytes > 0) {
         let variable = &entry.info.variable;
         let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
         match Job::new(entry, &recipe) {
             Some(job) => jobs.push(job),
-            None => write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?,
+            None => made.push((entry, recipe.evaluate(&variable.shape, variable.dtype))),
         }
     }
-    Prepared::new(gpu, &jobs)?.submit(gpu)?;
+    // All that can fail comes first: values that are written are there, whatever comes after.
+    let prepared = Prepared::new(gpu, &jobs)?;
+    for (entry, values) in &made {
+        write(gpu, &entry.slice, values)?;
+    }
+    prepared.submit(gpu)?;
     Ok(())
 }
 
@@ -233,7 +238,7 @@ impl Prepared {
         if jobs.is_empty() {
             return Ok(Prepared { zeros, ..Default::default() });
         }
-        let source = [HALF, INITIALIZE].concat();
+        let source = [PHILOX, HALF, INITIALIZE].concat();
         let kernels: Vec<Kernel<'_>> = jobs
             .iter()
             .map(|Job { constants, .. }| Kernel { label: "initialize", source: &source, constants })
@@ -263,14 +268,10 @@ impl Prepared {
                     table.as_entire_binding(),
                     entry.slice.binding(),
                 ];
-                let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-                    .zip(resources)
-                    .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-                    .collect();
                 let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                     label: Some(entry.info.name()),
                     layout: &pipeline.get_bind_group_layout(0),
-                    entries: &entries,
+                    entries: &bind_group_entries(resources),
                 });
                 let groups = parameters.elements.div_ceil(ELEMENTS_PER_GROUP);
                 let wide = groups.min(widest);

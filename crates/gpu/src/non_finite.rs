@@ -1,8 +1,8 @@
 //! Looking for NaN and infinities where the values are: only counts leave the device.
 
+use crate::compute_once::Dispatch;
 use crate::device::Gpu;
 use crate::error::{GpuError, SessionError};
-use crate::mapped::Mapping;
 use crate::session::Session;
 use crate::store::Entry;
 use bytemuck::{Pod, Zeroable};
@@ -106,7 +106,6 @@ fn count(gpu: &Gpu, entries: &[&Entry]) -> Result<Vec<u32>, GpuError> {
     let (storage, copied) = (wgpu::BufferUsages::STORAGE, wgpu::BufferUsages::COPY_DST);
     // A new buffer is all zeros.
     let counts = gpu.buffer("counts", bytes, storage | wgpu::BufferUsages::COPY_SRC)?;
-    let readback = gpu.buffer("counts read back", bytes, wgpu::BufferUsages::MAP_READ | copied)?;
     let mut jobs = Vec::new();
     for (arena, parts) in arenas.into_values() {
         let part_bytes: &[u8] = bytemuck::cast_slice(&parts);
@@ -115,38 +114,13 @@ fn count(gpu: &Gpu, entries: &[&Entry]) -> Result<Vec<u32>, GpuError> {
         jobs.push((arena, table, parts.len() as u32));
     }
     let widest = gpu.limits().max_compute_workgroups_per_dimension;
-    let (submission, mapping) = gpu.checked(what, |device| {
-        let layout = pipeline.get_bind_group_layout(0);
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        for (arena, table, groups) in &jobs {
-            let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-                .zip([table, arena, &counts])
-                .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                    binding,
-                    resource: buffer.as_entire_binding(),
-                })
-                .collect();
-            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(what),
-                layout: &layout,
-                entries: &entries,
-            });
-            pass.set_bind_group(0, &group, &[]);
+    let dispatches: Vec<Dispatch<'_>> = jobs
+        .iter()
+        .map(|(arena, table, groups)| {
             let wide = (*groups).min(widest);
-            pass.dispatch_workgroups(wide, groups.div_ceil(wide), 1);
-        }
-        drop(pass);
-        encoder.copy_buffer_to_buffer(&counts, 0, &readback, 0, bytes);
-        let submission = gpu.queue().submit([encoder.finish()]);
-        (submission, Mapping::start(&readback, wgpu::MapMode::Read, 0, bytes))
-    })?;
-    gpu.wait(submission)?;
-    mapping.finish(gpu, what)?;
-    let view = readback.get_mapped_range(..bytes).map_err(|error| GpuError::Internal {
-        what: what.to_owned(),
-        message: error.to_string(),
-    })?;
-    Ok(bytemuck::pod_collect_to_vec(&view[..]))
+            let workgroups = [wide, groups.div_ceil(wide)];
+            Dispatch { buffers: [table, arena, &counts], workgroups }
+        })
+        .collect();
+    gpu.compute_once(what, &pipeline, &dispatches, &counts, Gpu::wait)
 }

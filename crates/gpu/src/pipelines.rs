@@ -141,6 +141,16 @@ impl Gpu {
     }
 }
 
+/// What a bind group binds, from binding 0 on.
+pub(crate) fn bind_group_entries<'a>(
+    resources: impl IntoIterator<Item = wgpu::BindingResource<'a>>,
+) -> Vec<wgpu::BindGroupEntry<'a>> {
+    (0..)
+        .zip(resources)
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

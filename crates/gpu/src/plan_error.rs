@@ -48,6 +48,16 @@ pub enum CompileError {
         /// The limit.
         limit: u64,
     },
+    /// The gradients that one plan computes lie together, in one binding.
+    #[error(
+        "the gradients of all variables together take {bytes} bytes, and one binding of this device holds at most {limit}; train fewer of them in one plan, or use an adapter with a larger limit"
+    )]
+    Gradients {
+        /// Their bytes.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// A plan and its variables take more memory than they may.
     #[error(
         "the plan and its variables take {bytes} bytes of device memory, and may take {limit}; use a smaller batch or model, mark parts with `Scope::recompute`, or allow more"
@@ -210,6 +220,20 @@ pub enum RunError {
         expected: usize,
         /// Elements it was fed.
         found: usize,
+    },
+    /// A tensor of another shape. Slices have none: they are taken as they are.
+    #[error(
+        "placeholder `{name}` (declared at {location}) takes {expected}, and was fed a tensor of {found}; feed one of its shape, or the elements as a slice"
+    )]
+    FeedShape {
+        /// The placeholder.
+        name: String,
+        /// Where it was declared.
+        location: Location,
+        /// Its shape.
+        expected: Shape,
+        /// The tensor's.
+        found: Shape,
     },
     /// A feed of the wrong dtype.
     #[error(

@@ -6,6 +6,7 @@ use crate::feed::Feed;
 use crate::plan::{DispatchInfo, Plan};
 use crate::plan_error::RunError;
 use crate::session::Session;
+use crate::staging::internal;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
 use std::sync::PoisonError;
@@ -168,10 +169,9 @@ impl Plan {
             // A mapping fails only with the device, and then the wait says so.
         });
         gpu.wait(submission)?;
-        let view = readback.get_mapped_range(..bytes).map_err(|error| GpuError::Internal {
-            what: "reading timestamps".to_owned(),
-            message: error.to_string(),
-        })?;
+        let view = readback
+            .get_mapped_range(..bytes)
+            .map_err(|error| internal("reading timestamps", error))?;
         let period = f64::from(gpu.queue().get_timestamp_period());
         let stamp = |eight: &[u8]| {
             eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte))

@@ -31,6 +31,12 @@ impl Readbacks {
         gpu.buffer("the readback of fetches", bytes, usage).map(Some)
     }
 
+    /// How many buffers there are that nothing uses.
+    #[cfg(test)]
+    pub fn idle(&self) -> usize {
+        self.free().len()
+    }
+
     /// What a submission copies into `buffer`, if it has one.
     pub fn pending(
         &self,

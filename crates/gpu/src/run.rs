@@ -109,6 +109,12 @@ fn fit<'a>(wanted: &PlanFeed, feeds: &[(&str, Feed<'a>)]) -> Result<&'a [u8], Ru
         let (expected, found) = (wanted.dtype, feed.dtype());
         return Err(RunError::FeedDType { name, location, expected, found });
     }
+    if let Feed::Tensor(data) = feed
+        && data.shape() != &wanted.shape
+    {
+        let (expected, found) = (wanted.shape.clone(), data.shape().clone());
+        return Err(RunError::FeedShape { name, location, expected, found });
+    }
     let bytes = feed.bytes();
     if bytes.len() as u64 != wanted.bytes {
         let (shape, expected) = (wanted.shape.clone(), wanted.shape.elements());

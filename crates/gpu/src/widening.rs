@@ -1,9 +1,9 @@
 //! Whether `f16` of the device's own become the right `f32`. WGSL lets a driver take subnormal ones for
 //! zero; then kernels read `f16` by integers, so that results are the same on all devices.
 
+use crate::compute_once::Dispatch;
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::mapped::Mapping;
 use half::f16;
 use warmstart_shaders::WIDEN;
 
@@ -43,40 +43,10 @@ fn widened(gpu: &Gpu) -> Result<Vec<u32>, GpuError> {
     let (storage, copied) = (wgpu::BufferUsages::STORAGE, wgpu::BufferUsages::COPY_DST);
     let given = gpu.buffer("all f16", (ALL * size_of::<u16>()) as u64, storage | copied)?;
     let result = gpu.buffer("all f16 as f32", bytes, storage | wgpu::BufferUsages::COPY_SRC)?;
-    let usage = wgpu::BufferUsages::MAP_READ | copied;
-    let readback = gpu.buffer("all f16 as f32 read back", bytes, usage)?;
-    let (submission, mapping) = gpu.checked(what, |device| {
-        gpu.queue().write_buffer(&given, 0, bytemuck::cast_slice(&halves));
-        let bound = [&given, &given, &result];
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(bound)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding,
-                resource: buffer.as_entire_binding(),
-            })
-            .collect();
-        let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(what),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
-        let mut encoder = device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(ALL as u32 / 64, 1, 1);
-        drop(pass);
-        encoder.copy_buffer_to_buffer(&result, 0, &readback, 0, bytes);
-        let submission = gpu.queue().submit([encoder.finish()]);
-        (submission, Mapping::start(&readback, wgpu::MapMode::Read, 0, bytes))
-    })?;
-    gpu.wait_alone(submission)?;
-    mapping.finish(gpu, what)?;
-    let view = readback.get_mapped_range(..bytes).map_err(|error| GpuError::Internal {
-        what: what.to_owned(),
-        message: error.to_string(),
-    })?;
-    Ok(bytemuck::pod_collect_to_vec(&view[..]))
+    gpu.checked(what, |_| gpu.queue().write_buffer(&given, 0, bytemuck::cast_slice(&halves)))?;
+    let dispatch =
+        Dispatch { buffers: [&given, &given, &result], workgroups: [ALL as u32 / 64, 1] };
+    gpu.compute_once(what, &pipeline, &[dispatch], &result, Gpu::wait_alone)
 }
 
 #[cfg(test)]

@@ -235,6 +235,59 @@ fn five_million_elements_are_computed_each() {
 }
 
 /// What is not a number must not look like one: a loss that fell apart has to be seen.
+/// A large number beside a small one must not swallow it.
+#[test]
+fn small_losses_of_large_logits_are_right() {
+    let gpu = common::gpu();
+    let graph = Graph::new();
+    let logits = graph.placeholder("logits", [3, 2], DType::F32);
+    let labels = graph.constant(TensorData::new([3], vec![0i32; 3]).unwrap());
+    let fetches = [
+        logits.softmax_cross_entropy(labels),
+        logits.softmax_cross_entropy_smoothed(labels, 0.01),
+        logits.slice(0, 2, 3).binary_cross_entropy_with_logits(graph.constant(1.0f32)),
+        logits.slice(0, 2, 3).binary_cross_entropy_with_logits(graph.constant(0.25f32)),
+    ];
+    let x = [1e5f32, 1e5 - 5.0, 100.0, 90.0, 15.0, 0.0];
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &fetches, &[]).unwrap();
+    let outputs = session.run(&plan, &[("logits", (&x).into())]).unwrap();
+    let def = graph.finish().unwrap();
+    let mut reference = Reference::new(&def);
+    reference.feed("logits", &TensorData::new([3, 2], x).unwrap());
+    let expected = reference.run(&fetches.map(Tensor::id)).unwrap();
+    for (at, (fetch, expected)) in fetches.iter().zip(&expected).enumerate() {
+        let (found, expected) = (outputs.scalar(*fetch).unwrap(), expected.elements[0]);
+        let off = (f64::from(found) - expected).abs();
+        // The logarithm of a sum near 1 knows that sum to a rounding.
+        let rounding = if at < 2 { 1e-7 } else { 0.0 };
+        let allowed = rounding + 2e-6 * expected;
+        assert!(off <= allowed, "fetch {at} is {found}, the twin has {expected}");
+    }
+}
+
+#[test]
+fn whole_powers_of_negative_numbers_are_numbers() {
+    let gpu = common::gpu();
+    let graph = Graph::new();
+    let (a, b) = (graph.placeholder("a", [8], DType::F32), graph.placeholder("b", [8], DType::F32));
+    let power = a.pow(b);
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &[power], &[]).unwrap();
+    let (x, y) = (
+        [-2.0f32, -2.0, -2.0, -2.0, -2.0, -2.0, 0.0, -3.0],
+        [2.0f32, 3.0, -1.0, 0.0, 0.5, 1e8, 0.0, 16_777_216.0],
+    );
+    let outputs = session.run(&plan, &[("a", (&x).into()), ("b", (&y).into())]).unwrap();
+    let infinity = f64::INFINITY;
+    let elements = vec![4.0, -8.0, -0.5, 1.0, f64::NAN, infinity, 1.0, infinity];
+    let expected = Value { shape: power.shape(), elements };
+    let found = outputs.tensor(power).unwrap();
+    if let Some(failure) = difference("pow", 0, &found, &expected, relative("pow")) {
+        panic!("{failure}");
+    }
+}
+
 #[test]
 fn nothing_hides_what_is_not_finite() {
     let gpu = common::gpu();
@@ -254,9 +307,14 @@ fn nothing_hides_what_is_not_finite() {
         input.sigmoid(),
         input.erf(),
         input.abs(),
+        input.min(input.number(0.0)),
+        input.number(0.0).max(input),
         input.sum_all(),
         input.slice(0, 1, 3).sum_all(),
         input.slice(0, 1, 2).sum_all(),
+        input.reduce_max(&[0]),
+        input.slice(0, 1, 8).reduce_max(&[0]),
+        input.reshape([4, 2]).softmax(),
         input
             .reshape([x.len(), 1])
             .matmul(graph.constant(TensorData::from(2.0f32)).reshape([1, 1])),

@@ -468,3 +468,60 @@ fn nothing_at_all_is_fed_and_fetched() {
     assert_eq!(outputs.tensor(results[1]).unwrap().as_f32(), Some(&[0.0f32; 3][..]));
     assert_eq!(outputs.tensor(results[2]).unwrap().shape(), &Shape::from([0, 2]));
 }
+
+/// Extents of 0 that are not the first, so that strides are 0.
+#[test]
+fn nothing_at_all_is_within_something() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [2, 3, 0], DType::F32);
+    let shifted = x + graph.placeholder("b", [0], DType::F32);
+    let logits = x.reshape([6, 0]);
+    let labels = graph.constant(TensorData::new([6], vec![0i32; 6]).unwrap());
+    let results = [
+        shifted.sum(&[0, 2]),
+        shifted.transpose(&[1, 2, 0]).sum(&[1]),
+        x.reduce_max(&[2]),
+        shifted.mean_all(),
+        logits.softmax_cross_entropy_smoothed(labels, 0.1),
+    ];
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &results, &[]).unwrap();
+    let feeds = [("x", Feed::F32(&[])), ("b", Feed::F32(&[]))];
+    let outputs = session.run(&plan, &feeds).unwrap();
+    let found = |at: usize| outputs.tensor(results[at]).unwrap();
+    assert_eq!(found(0).as_f32(), Some(&[0.0; 3][..]));
+    assert_eq!(found(1).as_f32(), Some(&[0.0; 6][..]));
+    assert_eq!(found(2).as_f32(), Some(&[f32::NEG_INFINITY; 6][..]));
+    assert!(found(3).as_f32().unwrap()[0].is_nan());
+    assert!(found(4).as_f32().unwrap()[0].is_nan());
+}
+
+#[test]
+fn a_tensor_is_fed_to_its_own_shape_only() {
+    let graph = Graph::new();
+    let doubled = graph.placeholder("x", [2, 3], DType::F32) * 2.0;
+    let mut session = Session::new(&common::gpu());
+    let plan = compiled(&mut session, doubled);
+    let tensor = |shape: [usize; 2]| TensorData::new(shape, vec![1.5f32; 6]).unwrap();
+    let error = refused(session.run(&plan, &[("x", (&tensor([3, 2])).into())]));
+    let text = error.to_string();
+    assert!(matches!(error, RunError::FeedShape { .. }), "{text}");
+    assert!(text.contains("takes [2, 3], and was fed a tensor of [3, 2]"), "{text}");
+    let outputs = session.run(&plan, &[("x", (&tensor([2, 3])).into())]).unwrap();
+    assert_eq!(outputs.tensor(doubled).unwrap().as_f32(), Some(&[3.0; 6][..]));
+}
+
+/// Chains are cut, since each operation takes a frame of the stack while its kernel is built.
+#[test]
+fn a_long_chain_is_no_deep_stack() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [2, 2], DType::F32);
+    let halved = (0..5_000).fold(x, |y, at| (y + at as f32) * 0.5);
+    let sum =
+        (0..2_000).fold(halved, |y, _| y.reshape([4]).slice(0, 0, 4).reshape([2, 2])).sum_all();
+    let mut session = Session::new(&common::gpu());
+    let plan = compiled(&mut session, sum);
+    let outputs = session.run(&plan, &[("x", (&[1e30f32; 4]).into())]).unwrap();
+    // Each is the mean of the last and the next number: 4999/2 + 4998/4 + ...
+    assert_eq!(outputs.scalar(sum).unwrap(), 4.0 * 4998.0);
+}

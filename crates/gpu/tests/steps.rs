@@ -53,6 +53,37 @@ fn variables(session: &Session) -> Vec<Vec<u8>> {
     session.variables().iter().map(|info| bytes_of(session, info.name())).collect()
 }
 
+/// What stays on the device is what a run reads back, of training too: the loss is that of before the
+/// update, and all updates are done.
+#[test]
+fn what_stays_on_the_device_is_what_is_read_back() {
+    let gpu = gpu();
+    let graph = Graph::new();
+    let (loss, logits, update) = model(&graph);
+    let [mut read, mut unread] = [Session::new(&gpu), Session::new(&gpu)];
+    let plans = [&mut read, &mut unread].map(|session| {
+        let plan = session.compile(&graph, &[logits, loss], &[update]).unwrap();
+        session.initialize_missing(3).unwrap();
+        plan
+    });
+    let (bytes, labels) = examples();
+    let columns =
+        [("x", Column::Bytes { bytes: &bytes, scale: 1.0 / 255.0 }), ("labels", (&labels).into())];
+    let data = DeviceDataset::new(&gpu, EXAMPLES, &columns).unwrap();
+    let rows = rows(7);
+    for rows in [&rows[..BATCH], &rows[BATCH..3 * BATCH], &rows[3 * BATCH..]] {
+        let steps = Steps::rows(&data, rows);
+        let outputs = read.run_steps(&plans[0], &steps).unwrap();
+        let stays = unread.run_unread(&plans[1], &steps).unwrap();
+        stays.wait().unwrap();
+        // The second time as well.
+        for tensor in [logits, loss, logits] {
+            assert_eq!(outputs.tensor(tensor).unwrap(), stays.tensor(tensor).unwrap());
+        }
+    }
+    assert!(variables(&read) == variables(&unread), "variables differ");
+}
+
 #[test]
 fn many_steps_are_the_same_steps_to_the_bit() {
     const SCALE: f32 = 1.0 / 255.0;

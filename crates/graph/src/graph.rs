@@ -215,15 +215,20 @@ impl Graph {
     }
 
     /// The tensor of a node, such as one noted before the graph was stored; none if the graph has no
-    /// such node. Indices mean nothing in other graphs.
+    /// such node, or it is an [update](Graph::update), which has no value. Indices mean nothing in
+    /// other graphs.
     pub fn tensor(&self, id: NodeId) -> Option<Tensor<'_>> {
+        self.node(id).filter(|tensor| self.with(tensor.id(), |node| !node.op.is_update()))
+    }
+
+    fn node(&self, id: NodeId) -> Option<Tensor<'_>> {
         (id.0 < self.inner.borrow().def.nodes.len()).then(|| Tensor::new(self, id))
     }
 
     /// The update of a node, such as one noted before the graph was stored; none if the graph has
     /// no such node, or it is no update.
     pub fn update(&self, id: NodeId) -> Option<Update<'_>> {
-        let tensor = self.tensor(id)?;
+        let tensor = self.node(id)?;
         self.with(id, |node| node.op.is_update()).then_some(Update { tensor })
     }
 

@@ -292,11 +292,11 @@ impl Optimizer {
 
     /// What is wrong with the optimizer's numbers.
     fn unsuitable(&self) -> Option<Problem> {
-        let limit = self.clip_global_norm.filter(|&limit| limit.is_nan() || limit <= 0.0);
+        let limit = self.clip_global_norm.filter(|&limit| !limit.is_finite() || limit <= 0.0);
         let limit = limit.map(|limit| Problem::Range {
             what: "the limit of the global norm".to_owned(),
             value: limit.into(),
-            range: "above 0".to_owned(),
+            range: "finite and above 0".to_owned(),
         });
         let scaling = self.loss_scaling.and_then(|scaling| scaling.check().err());
         self.rule.check().err().or(limit).or(scaling)

@@ -99,6 +99,32 @@ impl Schedule {
         Schedule::Chain { first: Box::new(self), at, then: Box::new(then.into()) }
     }
 
+    /// Whether all learning rates and factors are finite and at least 0.
+    ///
+    /// # Errors
+    /// [`Problem::Range`] for the first that is not.
+    pub fn check(&self) -> Result<(), Problem> {
+        let rate = |what: &str, value: f32| {
+            let range = "finite and at least 0".to_owned();
+            let problem = Problem::Range { what: what.to_owned(), value: value.into(), range };
+            if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(problem) }
+        };
+        match *self {
+            Schedule::Constant(constant) => rate("the learning rate", constant),
+            Schedule::Step { initial, factor, .. }
+            | Schedule::Exponential { initial, factor, .. } => {
+                rate("the initial learning rate", initial)?;
+                rate("the factor of the learning rate", factor)
+            }
+            Schedule::Cosine { initial, last, .. } => {
+                rate("the initial learning rate", initial)?;
+                rate("the last learning rate", last)
+            }
+            Schedule::WarmUp { ref then, .. } => then.check(),
+            Schedule::Chain { ref first, ref then, .. } => first.check().and(then.check()),
+        }
+    }
+
     /// The learning rate at a step, on the host.
     pub fn at(&self, step: u32) -> f64 {
         let after = |start: u32| f64::from(step) - f64::from(start);
@@ -125,9 +151,13 @@ impl Schedule {
         }
     }
 
-    /// The learning rate in a graph, from the global step.
+    /// The learning rate in a graph, from the global step. The graph refuses a schedule that does not
+    /// [`check`](Schedule::check).
     #[track_caller]
     pub fn build<'g>(&self, global_step: Tensor<'g>) -> Tensor<'g> {
+        if let Err(problem) = self.check() {
+            return global_step.graph().refuse("schedule", "", problem);
+        }
         let line = Location::caller();
         global_step.graph().at_line(line, || self.build_at(global_step.cast(DType::F32)))
     }
@@ -135,14 +165,6 @@ impl Schedule {
     fn build_at<'g>(&self, step: Tensor<'g>) -> Tensor<'g> {
         let number = |value: f32| step.number(value);
         let power = |factor: f32, exponent: Tensor<'g>| {
-            if factor.is_nan() || factor < 0.0 {
-                let problem = Problem::Range {
-                    what: "the factor of a learning-rate schedule".to_owned(),
-                    value: factor.into(),
-                    range: "at least 0".to_owned(),
-                };
-                return exponent.graph().refuse("schedule", "", problem);
-            }
             if factor == 0.0 {
                 // 0⁰ is 1; its logarithm is not finite.
                 return exponent.equal(number(0.0));

@@ -1,24 +1,12 @@
 //! Mistakes: each is reported with its place, all together, and none of them panics.
 
+mod mistakes;
+
+use mistakes::{at, errors};
 use warmstart_graph::{
     DType, Graph, GraphError, Initializer, NodeId, Optimizer, Problem, Schedule, Shape, TensorData,
     global_norm, gradients,
 };
-
-/// The errors of a graph, which must be so many.
-fn errors<const N: usize>(graph: &Graph) -> [GraphError; N] {
-    let errors = graph.finish().expect_err("mistakes were made").0;
-    errors.try_into().unwrap_or_else(|all| panic!("not {N} errors: {all:#?}"))
-}
-
-/// Checks that an error points at a line of this file.
-#[track_caller]
-fn at(error: &GraphError, line: u32, operation: &str, scope: &str) {
-    assert_eq!(error.location.file, file!(), "{error}");
-    assert_eq!(error.location.line, line, "{error}");
-    assert_eq!(error.operation, operation, "{error}");
-    assert_eq!(error.scope, scope, "{error}");
-}
 
 #[test]
 fn several_mistakes_are_reported_together_and_none_twice() {
@@ -361,6 +349,21 @@ refused!(
     |g| Optimizer::sgd(Schedule::step(0.1, 2, -0.5))
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
     Problem::Range { .. }
+);
+refused!(
+    learning_rate_that_is_no_number,
+    "schedule",
+    "sgd",
+    |g| Optimizer::sgd(Schedule::cosine(f32::NAN, 0.0, 5).warm_up(3))
+        .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::Range { .. }
+);
+refused!(
+    nesterov_without_momentum,
+    "minimize",
+    "",
+    |g| Optimizer::sgd(0.1).nesterov().minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::Range { value: 0.0, .. }
 );
 refused!(assignment_to_an_expression, "assign", "", |g| float(g, "x", []).assign_to(g.constant(1.0f32)), Problem::NotAVariable { operation } if operation == "constant");
 refused!(shape_of_an_assignment, "assign", "", |g| float(g, "x", [3]).assign_to(g.variable("v", [2], Initializer::Ones)), Problem::Shape { expected, found, .. } if expected[..] == [2] && found[..] == [3]);

@@ -1,21 +1,9 @@
 //! Names are taken once: each second taker is told who was first, and what to do.
 
+mod mistakes;
+
+use mistakes::{at, errors};
 use warmstart_graph::{DType, Graph, GraphError, Initializer, Optimizer, Problem};
-
-/// The errors of a graph, which must be so many.
-fn errors<const N: usize>(graph: &Graph) -> [GraphError; N] {
-    let errors = graph.finish().expect_err("mistakes were made").0;
-    errors.try_into().unwrap_or_else(|all| panic!("not {N} errors: {all:#?}"))
-}
-
-/// Checks that an error points at a line of this file.
-#[track_caller]
-fn at(error: &GraphError, line: u32, operation: &str, scope: &str) {
-    assert_eq!(error.location.file, file!(), "{error}");
-    assert_eq!(error.location.line, line, "{error}");
-    assert_eq!(error.operation, operation, "{error}");
-    assert_eq!(error.scope, scope, "{error}");
-}
 
 #[test]
 fn names_are_taken_once() {

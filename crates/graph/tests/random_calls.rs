@@ -1,11 +1,14 @@
 //! Random calls with random arguments, mostly wrong: nothing panics, and what is accepted works.
 
+mod ones;
+
+use ones::give_ones;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use warmstart_graph::reference::{Reference, ReferenceError, Value};
+use warmstart_graph::reference::{Reference, ReferenceError};
 use warmstart_graph::{
-    DType, Graph, GraphDef, Initializer, NodeId, Op, Optimizer, Problem, Schedule, Shape, Tensor,
-    TensorData, global_norm, gradients,
+    DType, Graph, GraphDef, Initializer, NodeId, Optimizer, Problem, Schedule, Tensor, TensorData,
+    global_norm, gradients,
 };
 
 /// One call: which, on which tensors, with which numbers.
@@ -141,16 +144,7 @@ fn run(def: &GraphDef) {
         return;
     }
     let mut reference = Reference::new(def);
-    let ones =
-        |shape: &Shape| Value { shape: shape.clone(), elements: vec![1.0; shape.elements()] };
-    for node in &def.nodes {
-        if let Op::Placeholder { name, shape, .. } = &node.op {
-            reference.feed(name, ones(shape));
-        }
-    }
-    for variable in &def.variables {
-        reference.assign(&variable.name, ones(&variable.shape));
-    }
+    give_ones(&mut reference, def, usize::MAX);
     // Of updates that write the same variable, the first.
     let mut all: Vec<NodeId> = Vec::new();
     for id in (0..def.nodes.len()).map(NodeId) {

@@ -2,6 +2,9 @@
 
 mod cases;
 
+mod ones;
+
+use ones::give_ones;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use warmstart_graph::reference::{Reference, Value};
@@ -215,17 +218,8 @@ fn use_it(def: &GraphDef) -> bool {
     }
     if def.nodes.iter().all(|node| node.shape.elements() < 2000) {
         let mut reference = Reference::new(def);
-        let ones =
-            |shape: &Shape| Value { shape: shape.clone(), elements: vec![1.0; shape.elements()] };
-        for node in &def.nodes {
-            if let Op::Placeholder { name, shape, .. } = &node.op {
-                reference.feed(name, ones(shape));
-            }
-        }
         // Variables may be many times larger than what is read of them.
-        for variable in def.variables.iter().filter(|v| v.shape.elements() < 2000) {
-            reference.assign(&variable.name, ones(&variable.shape));
-        }
+        give_ones(&mut reference, def, 2000);
         let all: Vec<_> = (0..def.nodes.len()).map(warmstart_graph::NodeId).collect();
         let _ = reference.run(&all);
     }

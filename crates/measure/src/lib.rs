@@ -20,7 +20,7 @@ mod weights;
 pub use ceilings::{Bound, CeilingKernels, Roof};
 pub use error::MeasureError;
 pub use machine::Machine;
-pub use model::{LARGE, Mlp, SMALL, run_and_wait, square_layer};
+pub use model::{LARGE, Mlp, SMALL, compute_and_wait, run_and_wait, square_layer};
 pub use spread::Spread;
 pub use system::{available_memory, free_space, load_average};
 pub use timing::{ROUNDS, Repeated, Step, time_in_turn};

@@ -1,7 +1,7 @@
 //! What is computed to measure it.
 
 use crate::error::MeasureError;
-use warmstart_gpu::{Feed, Gpu, Plan, RunError, Session};
+use warmstart_gpu::{Feed, Gpu, Plan, RunError, Session, Steps};
 use warmstart_graph::{DType, Graph, Initializer, Optimizer, Tensor, Update};
 
 /// An MLP that classifies, with ReLU between its layers, trained by Adam.
@@ -109,6 +109,29 @@ pub fn run_and_wait(
         last = Some(session.run(plan, feeds)?);
     }
     last.map_or(Ok(()), |outputs| outputs.wait())
+}
+
+/// Runs a plan that is fed nothing `runs` times, `together` of them in a submission, and then waits for
+/// the device, where all results stay.
+///
+/// # Errors
+/// What the runs report.
+pub fn compute_and_wait(
+    session: &mut Session,
+    plan: &Plan,
+    runs: usize,
+    together: usize,
+) -> Result<(), RunError> {
+    let mut left = runs;
+    while left > 0 {
+        let now = left.min(together.max(1));
+        left -= now;
+        let outputs = session.run_unread(plan, &Steps::repeat(now))?;
+        if left == 0 {
+            outputs.wait()?;
+        }
+    }
+    Ok(())
 }
 
 /// Numbers in [-1, 1), the same at each call.

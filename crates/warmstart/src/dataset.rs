@@ -141,7 +141,7 @@ impl Dataset {
     ///
     /// # Errors
     /// If a line cannot be read, has a different number of cells than the first, or has a cell that
-    /// is not a number; the error names line and cell.
+    /// is not a finite number; the error names line and cell.
     pub fn read_csv(reader: impl BufRead) -> Result<Dataset, DatasetError> {
         Dataset::read(reader, 1, "a whole number (a label)")
     }
@@ -218,6 +218,8 @@ impl<T: Copy + FromStr> Dataset<T> {
         for (number, text) in reader.lines().enumerate() {
             let line = number + 1;
             let text = text.map_err(|source| DatasetError::Read { line, source })?;
+            // What some programs begin UTF-8 with.
+            let text = text.strip_prefix('\u{feff}').filter(|_| line == 1).unwrap_or(&text);
             if text.trim().is_empty() {
                 continue;
             }
@@ -234,10 +236,14 @@ impl<T: Copy + FromStr> Dataset<T> {
                     let text = cell.to_owned();
                     DatasetError::Cell { line, cell: place + 1, text, wanted }
                 };
+                // NaN and infinities would only show later, as a loss that is none.
+                let finite = || cell.parse().is_ok_and(f32::is_finite);
                 if place < data.width {
-                    data.inputs.push(cell.parse().map_err(|_| wrong("a number"))?);
+                    let input = cell.parse().ok().filter(|input: &f32| input.is_finite());
+                    data.inputs.push(input.ok_or_else(|| wrong("a finite number"))?);
                 } else {
-                    data.labels.push(cell.parse().map_err(|_| wrong(what))?);
+                    let label = cell.parse().ok().filter(|_| finite());
+                    data.labels.push(label.ok_or_else(|| wrong(what))?);
                 }
             }
         }

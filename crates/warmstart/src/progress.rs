@@ -53,10 +53,13 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 impl Progress {
     /// Shows on standard error how a run goes on from step `first` (0, or the step restored) until
-    /// `last` steps are done. A bar if that is a terminal, else lines.
+    /// `last` steps are done. A bar if that is a terminal that can draw one, else lines.
     pub fn new(first: u64, last: u64) -> Progress {
-        if io::stderr().is_terminal() {
-            Progress::bar(first, last, ProgressDrawTarget::stderr(), Box::new(io::stderr()))
+        let target = ProgressDrawTarget::stderr();
+        // It is hidden too on a terminal that knows no more than lines (`TERM=dumb`), where it would
+        // swallow what is said.
+        if io::stderr().is_terminal() && !target.is_hidden() {
+            Progress::bar(first, last, target, Box::new(io::stderr()))
         } else {
             Progress::log(first, last, io::stderr())
         }

@@ -5,9 +5,9 @@ use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
 use std::collections::VecDeque;
-use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
 use warmstart_checkpoint::{SaveOptions, Saver};
 use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
 use warmstart_graph::{Role, Tensor};
@@ -337,7 +337,7 @@ impl Run {
         self.catch_up()?;
         self.refuse_non_finite(session)?;
         // First, since a run that goes on from this checkpoint does not write its rows again.
-        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush);
+        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::sync);
         let options = self
             .noted
             .iter()
@@ -405,13 +405,20 @@ impl Run {
             return Ok(());
         }
         let series = MetricsTable::read(&file)?.series("loss");
-        if series.len() > 1 {
-            LossCurve::new("Training loss")
-                .axis(Axis::Logarithmic)
-                .series("loss", series)
-                .write_svg(&self.training.directory.join("loss.svg"))?;
+        let drawn = self.training.directory.join("loss.svg");
+        if series.len() < 2 {
+            // A picture that is there is of an earlier run in this directory.
+            return match fs::remove_file(&drawn) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(MetricsError::io("remove", &drawn)(error))
+                }
+                _ => Ok(()),
+            };
         }
-        Ok(())
+        LossCurve::new("Training loss")
+            .axis(Axis::Logarithmic)
+            .series("loss", series)
+            .write_svg(&drawn)
     }
 }
 

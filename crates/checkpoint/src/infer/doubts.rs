@@ -2,11 +2,11 @@
 //! would come out of order, tensors left over that are clearly meant, and tensors that could as well be
 //! exchanged.
 
-use super::names::{Name, bare, parts_alike};
+use super::names::{Name, bare, parts_alike, parts_same};
 use super::problem::class;
 use super::roles::Kind;
 use crate::rules::SEPARATORS;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use warmstart_graph::Shape;
 
 /// A tensor or a variable: its name, its shape, and what it is for.
@@ -30,6 +30,8 @@ pub(super) enum Verdict {
 const SPEAKS: f64 = 0.15;
 /// By how much they must be to speak against another.
 const CLEARLY: f64 = 0.3;
+/// Within how much of a part names are as like as others.
+const TIE: f64 = 0.05;
 /// Patterns of names of one shape that are compared, and leftovers.
 const COMPARED: usize = 24;
 
@@ -62,6 +64,11 @@ fn numbered(name: &str) -> (String, Vec<u64>) {
     }
     pattern.pop();
     (pattern, numbers)
+}
+
+/// A name without its numbers.
+pub(super) fn pattern(name: &str) -> String {
+    numbered(name).0
 }
 
 struct Pair<'a> {
@@ -103,7 +110,11 @@ pub(super) fn judge<'a>(
         if left_out || (from != to && !pairs.is_sorted_by(|a, b| a.to < b.to)) {
             return Verdict::Against;
         }
-        if let ([first, second, ..], true) = (pairs.as_slice(), from != to) {
+        let mut new: Vec<&Pair<'_>> = pairs.iter().filter(|pair| !pair.known).collect();
+        if new.len() < 2 {
+            new = pairs.iter().collect();
+        }
+        if let ([first, second, ..], true) = (new.as_slice(), from != to) {
             by_order.push(format!(
                 "only the order of their numbers says that `{}` is `{}`, and `{}` is `{}`",
                 first.tensor.name, first.variable.name, second.tensor.name, second.variable.name
@@ -117,12 +128,20 @@ pub(super) fn judge<'a>(
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>)> = Vec::new();
+    let mut open = Vec::new();
     for (class, all) in &classes {
         let all = &all[..all.len().min(COMPARED)];
         for (at, (patterns, pair)) in all.iter().enumerate() {
             if left.overlooks(*class, patterns) {
                 return Verdict::Against;
             }
+            open.extend(left.tie(*class, patterns).map(|other| {
+                format!(
+                    "`{}` is taken for `{}`, though `{other}`, which is left, has the same shape and is as \
+                     like by its name",
+                    pair.tensor.name, pair.variable.name
+                )
+            }));
             for (other_patterns, other) in &all[..at] {
                 if patterns.0 != other_patterns.0
                     && patterns.1 != other_patterns.1
@@ -135,6 +154,7 @@ pub(super) fn judge<'a>(
     }
     let mut notes = Vec::new();
     notes.extend(first_of(by_order, "so it is with"));
+    notes.extend(first_of(open, "so it is with"));
     notes.extend(first_of(
         exchangeable.iter().map(|(a, b)| {
             format!(
@@ -177,40 +197,60 @@ fn says_which(one: &Patterns, other: &Patterns) -> bool {
     let name = |text: &String| Name::new(text.clone());
     let (from, to) = ([name(&one.0), name(&other.0)], [name(&one.1), name(&other.1)]);
     let alike = |i: usize, j: usize| parts_alike(&from[i], &to[j]);
+    let same = |i: usize, j: usize| parts_same(&from[i], &to[j]);
     alike(0, 0) + alike(1, 1) > alike(0, 1) + alike(1, 0) + SPEAKS
+        || same(0, 0) + same(1, 1) > same(0, 1) + same(1, 0)
 }
 
 /// Tensors or variables that are left: the patterns of their names, by what they fit.
-struct Left(HashMap<u64, BTreeSet<String>>);
+struct Left<'a>(HashMap<u64, BTreeMap<String, &'a str>>);
 
-impl Left {
-    fn of<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Left {
+impl<'a> Left<'a> {
+    fn of(entries: impl Iterator<Item = Entry<'a>>) -> Left<'a> {
         let mut left = Left(HashMap::new());
         for Entry { name, shape, kind } in entries {
-            left.0.entry(class(shape, kind)).or_default().insert(numbered(name).0);
+            left.0.entry(class(shape, kind)).or_default().insert(numbered(name).0, name);
         }
         left
     }
 
     fn has(&self, class: u64, pattern: &str) -> bool {
-        self.0.get(&class).is_some_and(|patterns| patterns.contains(pattern))
+        self.0.get(&class).is_some_and(|patterns| patterns.contains_key(pattern))
     }
 
-    fn some(&self, class: u64) -> impl Iterator<Item = Name> {
-        self.0.get(&class).into_iter().flatten().take(COMPARED).map(|text| Name::new(text.clone()))
+    /// Some patterns of what fits, each with one of the names.
+    fn some(&self, class: u64) -> impl Iterator<Item = (Name, &'a str)> {
+        let some = self.0.get(&class).into_iter().flatten().take(COMPARED);
+        some.map(|(pattern, name)| (Name::new(pattern.clone()), *name))
     }
 }
 
-trait Overlooks {
+trait Overlooks<'a> {
     /// Whether something is left that is clearly more like one of the two than the other is.
     fn overlooks(&self, class: u64, patterns: &Patterns) -> bool;
+    /// What is left of the variables, or else of the tensors, and is as like.
+    fn tie(&self, class: u64, patterns: &Patterns) -> Option<&'a str>;
 }
 
-impl Overlooks for (Left, Left) {
+impl<'a> Overlooks<'a> for (Left<'a>, Left<'a>) {
+    fn tie(&self, class: u64, (old, new): &Patterns) -> Option<&'a str> {
+        let (old, new) = (Name::new(old.clone()), Name::new(new.clone()));
+        let (alike, same) = (parts_alike(&old, &new) - TIE, parts_same(&old, &new));
+        let tie = |other: &Name, to: &Name, this: &Name| {
+            other.text != this.text
+                && parts_alike(other, to) >= alike
+                && parts_same(other, to) >= same
+        };
+        let variable = self.1.some(class).find(|(other, _)| tie(other, &old, &new));
+        let found =
+            variable.or_else(|| self.0.some(class).find(|(other, _)| tie(other, &new, &old)));
+        found.map(|(_, name)| name)
+    }
+
     fn overlooks(&self, class: u64, (old, new): &Patterns) -> bool {
         let (old, new) = (Name::new(old.clone()), Name::new(new.clone()));
         let alike = parts_alike(&old, &new) + CLEARLY;
-        self.0.some(class).any(|other| parts_alike(&other, &new) > alike)
-            || self.1.some(class).any(|other| parts_alike(&old, &other) > alike)
+        self.0.some(class).any(|(other, _)| parts_alike(&other, &new) > alike)
+            || self.1.some(class).any(|(other, _)| parts_alike(&old, &other) > alike)
     }
 }

@@ -9,9 +9,9 @@ const MOST_PARTS: usize = 24;
 const LONGEST: usize = 512;
 
 /// Words that frameworks and libraries use for one thing: weights, the parameters of a normalization, and
-/// the parts of transformers.
+/// the parts of transformers. Those of the first [`APART`] lines are never each other, however like.
 const SYNONYMS: [&[&str]; 18] = [
-    &["weight", "kernel", "gamma", "scale", "w", "weights", "embedding", "embeddings"],
+    &["weight", "kernel", "gamma", "scale", "w", "g", "weights", "embedding", "embeddings"],
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
     &["running_var", "moving_variance", "var", "variance"],
@@ -22,14 +22,17 @@ const SYNONYMS: [&[&str]; 18] = [
     &["w1", "gate_proj"],
     &["w2", "down_proj"],
     &["w3", "up_proj"],
-    &["attention_norm", "input_layernorm", "ln_1", "norm1"],
-    &["ffn_norm", "post_attention_layernorm", "ln_2", "norm2"],
+    &["attention_norm", "input_layernorm", "layernorm_before", "ln_1", "norm1"],
+    &["ffn_norm", "post_attention_layernorm", "layernorm_after", "ln_2", "norm2"],
     &["tok_embeddings", "embed_tokens", "wte", "word_embeddings", "token_embedding"],
     &["wpe", "embed_positions", "position_embeddings", "position_embedding"],
     &["lm_head", "output", "decoder"],
     &["ln_f", "final_layer_norm", "norm"],
     &["layers", "layer", "h", "blocks", "block"],
 ];
+
+/// How many lines of words never stand for each other: `q_proj` is not `v_proj`.
+const APART: usize = 13;
 
 /// Names less alike than this are unlike.
 pub(super) const ALIKE: f64 = 0.6;
@@ -156,6 +159,10 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     if SYNONYMS.iter().any(|words| words.contains(&a) && words.contains(&b)) {
         return 0.9;
     }
+    let apart = |word: &str| SYNONYMS[..APART].iter().any(|words| words.contains(&word));
+    if apart(a) && apart(b) {
+        return 0.0;
+    }
     if a.len().max(b.len()) > 64 {
         return 0.0;
     }
@@ -166,9 +173,19 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     } else if long.starts_with(short) {
         // An abbreviation: `q` of `query`, `enc` of `encoder`.
         distance.max(0.65)
+    } else if abbreviates(short, long) {
+        distance.max(0.6)
     } else {
         distance
     }
+}
+
+/// Whether one is the other with letters left out: `fw` of `forward`, `attn` of `attention`.
+fn abbreviates(short: &str, long: &str) -> bool {
+    let mut letters = long.chars();
+    short.len() >= 2
+        && short.chars().next() == long.chars().next()
+        && short.chars().all(|letter| letters.any(|other| other == letter))
 }
 
 /// One step from a name to another.
@@ -280,6 +297,9 @@ pub(super) fn edits(from: &Name, to: &Name) -> (f64, Vec<Rule>) {
                 component(&mut rules, from.part(i), &to.text[to.parts[j].0..]);
             }
             scope(&mut rules, from, next_i, to, next_j);
+            if next_j == j && i > 0 && next_i < from.len() {
+                gone(&mut rules, &from.text[from.parts[i].0..from.prefix(next_i).len()]);
+            }
             pattern(&mut rules, from, i..next_i, to, j..next_j);
         }
         // The same only below what stands before it.
@@ -316,6 +336,14 @@ fn scope(rules: &mut Vec<Rule>, from: &Name, i: usize, to: &Name, j: usize) {
             _ => Rule::RenameScope { from: from.head(i).to_owned(), to: to.head(j).to_owned() },
         },
     );
+}
+
+/// Parts within a name go, wherever they stand: `base_layer.` of `q_proj.base_layer.weight`.
+fn gone(rules: &mut Vec<Rule>, parts: &str) {
+    if digits(parts).is_empty() && parts.starts_with(|c: char| c.is_alphanumeric()) {
+        let pattern = format!(r"\b{}", regex::escape(parts));
+        push(rules, Rule::RenameRegex { pattern, replacement: String::new() });
+    }
 }
 
 /// The same change for every number: `layers/0/` to `layer_0/`, `layers/1/` to `layer_1/`. Without

@@ -5,6 +5,7 @@ use super::names::{ALIKE, NUMBER, Name, bare, digits, name_likeness};
 use super::renaming::{Compiled, rename_all};
 use super::roles::Kind;
 use super::sample::sample;
+use super::values::ones_apart;
 use crate::matching::{Outcome, compare};
 use crate::rules::{Allowed, Rule};
 use crate::tensor::TensorEntry;
@@ -28,7 +29,7 @@ pub(super) struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// Whether a tensor can be a variable's value, transposed or cast if need be.
+    /// Whether a tensor can be a variable's value, transposed, cast or without extents of 1 if need be.
     pub fn fits(&self, tensor: usize, variable: usize) -> bool {
         let (entry, declared) = (&self.tensors[tensor], self.variables[variable]);
         let allowed = Allowed { cast: true, ..self.allowed[variable] };
@@ -36,7 +37,10 @@ impl Given<'_> {
             matches!(compare(declared, entry, &allowed), Outcome::Restored { .. })
         };
         self.same_kind(tensor, variable)
-            && (fits(allowed) || fits(Allowed { transpose: true, ..allowed }))
+            && (fits(allowed)
+                || fits(Allowed { transpose: true, ..allowed })
+                || (ones_apart(&declared.shape, &entry.shape)
+                    && fits(Allowed { reshape: true, ..allowed })))
     }
 
     /// Whether both are weights, or both the same slot of the same optimizer.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use warmstart_graph::{Role, Variable};
 
 /// What a value is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Kind {
     Weight,
     /// An optimizer, its slot, and whether it belongs to one variable.

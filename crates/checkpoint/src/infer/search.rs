@@ -15,7 +15,7 @@ const TRIED: usize = 16;
 const DEPTH: usize = 8;
 /// Steps without a gain after which a search ends.
 const PATIENCE: usize = 2;
-/// Names looked at, over all sets that are tried: a search that would go further ends.
+/// Names that one search looks at, over all sets that are tried: one that would go further ends.
 const NAMES: usize = 200_000;
 /// Names that may be looked at for as much as comparing two takes.
 const COMPARING: usize = 8;
@@ -31,7 +31,9 @@ pub(super) struct Found {
 }
 
 /// The sets of rules that restore most of a problem's variables, and of those the smallest.
-pub(super) fn search(problem: &Problem<'_>) -> Found {
+///
+/// `left` are the names that this search and those after it may look at.
+pub(super) fn search(problem: &Problem<'_>, left: &mut usize) -> Found {
     let none = Found { sets: Vec::new(), unfinished: false };
     let Some(start) = problem.start() else { return none };
     let mut found: Vec<State> = Vec::new();
@@ -41,7 +43,8 @@ pub(super) fn search(problem: &Problem<'_>) -> Found {
     let mut beam = vec![start];
     let mut idle = 0;
     let mut unfinished = problem.most > 0;
-    let mut names = NAMES;
+    let given = NAMES.min(*left);
+    let mut names = given;
     for _ in 0..DEPTH {
         let mut next: Vec<State> = Vec::new();
         let mut known: HashMap<u64, usize> = HashMap::new();
@@ -85,6 +88,7 @@ pub(super) fn search(problem: &Problem<'_>) -> Found {
         next.truncate(WIDTH);
         beam = next;
     }
+    *left -= given - names;
     found.retain(|state| state.gain() == best);
     let mut sets: Vec<Vec<Rule>> = Vec::new();
     for state in found {

@@ -1,12 +1,11 @@
 //! Trying rules out: a whole plan says what they restore, and only that is suggested.
 
 use super::arbitrary::{Entry, is_arbitrary};
-use super::doubts::{self, Verdict};
+use super::doubts::{self, Verdict, pattern};
 use super::lacks;
-use super::names::{Name, digits, name_likeness, parts_alike, parts_same};
+use super::names::{Name, name_likeness, parts_alike, parts_same};
 use super::roles::Kind;
-use super::search::effort;
-use super::{singles, values};
+use super::{singles, slot_rules, values};
 use crate::matching::{Matching, Outcome};
 use crate::report::Saved;
 use crate::rules::{Allowed, Rule, apply};
@@ -14,12 +13,6 @@ use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashMap};
 use warmstart_graph::{Role, Variable};
 
-/// Alternatives that are suggested at most.
-const ALTERNATIVES: usize = 4;
-/// How many more rules a trial may have than another whose names are less alike.
-const MORE_RULES: usize = 2;
-/// Trials that are compared by their names at most.
-const COMPARED: usize = 16;
 /// By how much of a part names must be more alike to be clearly meant.
 const CLEARLY: f64 = 0.3;
 
@@ -34,6 +27,11 @@ pub(super) struct Trials<'a> {
     pub saved: &'a BTreeMap<String, Saved>,
     pub tensor_kinds: &'a [Kind],
     pub variable_kinds: &'a [Kind],
+    /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
+    /// whose name differs by numbers only.
+    pub renumbers: bool,
+    /// Names that searches may still look at.
+    pub names: usize,
     /// Plans made so far, and as many as there may be.
     pub passes: usize,
     pub most: usize,
@@ -57,7 +55,7 @@ pub(super) struct Trial {
     pub restored: usize,
     /// Missing variables that get a value that does not fit.
     pub mismatched: usize,
-    /// For each variable that the rules restore, its tensor.
+    /// For each variable that the rules give a tensor, or another one, that tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
     /// How many of the notes say that something else may be meant.
@@ -127,13 +125,20 @@ impl<'a> Trials<'a> {
             return None;
         }
         let mut pairs = BTreeMap::new();
-        let mut mismatched = 0;
+        let (mut restored, mut mismatched) = (0, 0);
+        let mut moved = Vec::new();
         let by_name: HashMap<&str, usize> =
             self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
         for (index, (before, after)) in self.outcomes.iter().zip(&outcomes).enumerate() {
             match (before, after) {
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if old == new => {}
+                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
+                    if self.renumbers && pattern(old) == pattern(new) =>
+                {
+                    pairs.insert(index, *by_name.get(new.as_str())?);
+                    moved.push((&self.variables[index].name, old, new));
+                }
                 (Outcome::Restored { .. }, _) => return None,
                 // What is ambiguous is for the user to settle.
                 (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
@@ -147,6 +152,7 @@ impl<'a> Trials<'a> {
                         return None;
                     }
                     pairs.insert(index, tensor);
+                    restored += 1;
                 }
                 (Outcome::Missing { .. }, after) if lacks(after) => {
                     mismatched += usize::from(!matches!(after, Outcome::Missing { .. }));
@@ -154,15 +160,18 @@ impl<'a> Trials<'a> {
                 _ => {}
             }
         }
-        let mut trial = Trial {
-            rules,
-            name_rules: names,
-            restored: pairs.len(),
-            mismatched,
-            pairs,
-            notes,
-            doubts: 0,
-        };
+        let mut notes = notes;
+        if let Some((variable, old, new)) = moved.first() {
+            let more = match moved.len() - 1 {
+                0 => String::new(),
+                n => format!("; so it is with {n} more"),
+            };
+            notes.push(format!(
+                "`{variable}`, which would fit as it is, gets `{new}` in place of `{old}`{more}"
+            ));
+        }
+        let mut trial =
+            Trial { rules, name_rules: names, restored, mismatched, pairs, notes, doubts: 0 };
         let sound = trial.gain() > 0
             && !self.strained(&trial)
             && self.slots_follow(&outcomes, &trial)
@@ -171,6 +180,7 @@ impl<'a> Trials<'a> {
         if !sound {
             return None;
         }
+        trial.notes.extend(slot_rules::half(self, &trial, &outcomes));
         match self.verdict(&trial, &outcomes, &unexpected) {
             Verdict::Against => None,
             Verdict::For(doubts) => {
@@ -185,9 +195,10 @@ impl<'a> Trials<'a> {
     /// other have some shapes and words in common.
     fn strained(&self, trial: &Trial) -> bool {
         const MANY: usize = 4;
-        let (rules, wanted) =
-            (trial.name_rules.len(), self.outcomes.iter().filter(|o| lacks(o)).count());
-        rules >= MANY && trial.restored < 2 * rules && 4 * trial.restored < wanted
+        let (rules, pairs) = (trial.name_rules.len(), trial.pairs.len());
+        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        let few = (rules >= MANY && pairs < 2 * rules) || pairs < rules;
+        few && 4 * pairs < wanted
     }
 
     /// What names say of it, after all.
@@ -204,7 +215,7 @@ impl<'a> Trials<'a> {
         let by_name: HashMap<&str, usize> =
             self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
         let known = self.outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
-            Outcome::Restored { tensor: name, .. } => {
+            Outcome::Restored { tensor: name, .. } if !trial.pairs.contains_key(&index) => {
                 Some((tensor(*by_name.get(name.as_str())?), variable(index)))
             }
             _ => None,
@@ -236,17 +247,25 @@ impl<'a> Trials<'a> {
         const SHAPES: usize = 4;
         const EACH: usize = 12;
         type Pair = (Name, Name);
-        let mut by_shape: BTreeMap<(&[usize], &str), Vec<Pair>> = BTreeMap::new();
+        let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();
         for (&variable, &tensor) in &trial.pairs {
             let tensor = &self.tensors[tensor];
-            let key = (&tensor.shape[..], tensor.dtype.name());
+            let mut shape = tensor.shape.to_vec();
+            if shape.len() == 2 {
+                // It may be transposed.
+                shape.sort_unstable();
+            }
+            let key = (shape, tensor.dtype.name());
             if by_shape.len() >= SHAPES && !by_shape.contains_key(&key) {
                 continue;
             }
             let pairs = by_shape.entry(key).or_default();
+            // Where only order says which layer is which, their numbers say nothing.
+            let name = |text: &String| {
+                Name::new(if self.renumbers { pattern(text) } else { text.clone() })
+            };
             if pairs.len() < EACH {
-                let variable = Name::new(self.variables[variable].name.clone());
-                pairs.push((variable, Name::new(tensor.name.clone())));
+                pairs.push((name(&self.variables[variable].name), name(&tensor.name)));
             }
         }
         by_shape.values().any(|pairs| {
@@ -304,6 +323,13 @@ impl<'a> Trials<'a> {
             {
                 Rule::StripPrefix(prefix.replace(*to, from.encode_utf8(&mut [0; 4])))
             }
+            (
+                Rule::RenameScope { from: old, to: new },
+                Some((separator, Rule::Separator { from, to })),
+            ) if at < separator => {
+                let written = |scope: &str| scope.replace(*from, to.encode_utf8(&mut [0; 4]));
+                Rule::RenameScope { from: written(old), to: written(new) }
+            }
             _ => rule.clone(),
         };
         let written: Vec<Rule> = rules.iter().enumerate().map(as_in_file).collect();
@@ -342,73 +368,4 @@ impl<'a> Trials<'a> {
         }
         rules
     }
-}
-
-/// The best trials: one, or alternatives if nothing says which is meant.
-///
-/// Of those that restore as much, names that are clearly more alike go before fewer rules: three
-/// rules that give every tensor to its neighbour are no mending.
-pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
-    let rank = |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored);
-    let Some(best) = all.iter().map(rank).min() else { return Vec::new() };
-    let mut best: Vec<Trial> = all.into_iter().filter(|trial| rank(trial) == best).collect();
-    best.sort_by_cached_key(|trial| (trial.rules.len(), effort(&trial.rules)));
-    let fewest = best[0].rules.len();
-    best.retain(|trial| trial.rules.len() <= fewest + MORE_RULES);
-    let mut distinct: Vec<Trial> = Vec::new();
-    for trial in best {
-        if distinct.len() < COMPARED && !distinct.iter().any(|other| other.pairs == trial.pairs) {
-            distinct.push(trial);
-        }
-    }
-    let names: HashMap<usize, Name> = distinct
-        .iter()
-        .flat_map(|trial| trial.pairs.values())
-        .map(|&tensor| (tensor, Name::new(trials.tensors[tensor].name.clone())))
-        .collect();
-    let clearly_worse: Vec<bool> = distinct
-        .iter()
-        .map(|trial| {
-            distinct.iter().any(|other| {
-                likeness_where_different(trials, &names, other, trial)
-                    > likeness_where_different(trials, &names, trial, other) + CLEARLY
-            })
-        })
-        .collect();
-    let mut kept = clearly_worse.iter();
-    if clearly_worse.iter().any(|worse| !worse) {
-        distinct.retain(|_| kept.next() == Some(&false));
-    }
-    let fewest = distinct.iter().map(|trial| trial.rules.len()).min().unwrap_or(0);
-    distinct.retain(|trial| trial.rules.len() == fewest);
-    distinct.sort_by_key(|trial| trial.doubts);
-    distinct.truncate(ALTERNATIVES);
-    distinct
-}
-
-/// How like the names of `trial`'s pairs are where `other` has other pairs.
-fn likeness_where_different(
-    trials: &Trials<'_>,
-    names: &HashMap<usize, Name>,
-    trial: &Trial,
-    other: &Trial,
-) -> f64 {
-    let different: Vec<(usize, usize)> = trial
-        .pairs
-        .iter()
-        .filter(|(variable, tensor)| other.pairs.get(variable) != Some(tensor))
-        .map(|(variable, tensor)| (*variable, *tensor))
-        .collect();
-    let variable = |index: usize| &trials.variables[index].name;
-    let alike = |&(v, tensor): &(usize, usize)| {
-        names.get(&tensor).map_or(0.0, |name| parts_alike(name, &Name::new(variable(v).clone())))
-    };
-    let numbers = |&(v, tensor): &(usize, usize)| {
-        names.get(&tensor).is_some_and(|name| digits(&name.text) == digits(variable(v)))
-    };
-    // Numbers say something only if they agree everywhere: `dense_1` is not `fc1` beside `dense`.
-    let numbered = different.iter().any(|(v, _)| !digits(variable(*v)).is_empty())
-        && different.iter().all(numbers);
-    let total: f64 = different.iter().take(200).map(alike).sum();
-    total / different.len().clamp(1, 200) as f64 + if numbered { 0.5 } else { 0.0 }
 }

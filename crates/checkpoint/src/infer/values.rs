@@ -1,4 +1,5 @@
-//! Rules about values: which matrices are stored transposed, and what has to be cast.
+//! Rules about values: which matrices are stored transposed, what has extents of 1 more or fewer, and
+//! what has to be cast.
 
 use super::names::bare;
 use super::trial::Trials;
@@ -23,11 +24,16 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     let mut turned: Vec<&Variable> = Vec::new();
     let mut straight: Vec<&Variable> = Vec::new();
     let mut square: Vec<&Variable> = Vec::new();
+    // Those of which only extents of 1 differ, and those that are another shape altogether.
+    let mut folded: Vec<&Variable> = Vec::new();
+    let mut other: Vec<&Variable> = Vec::new();
     for ((&variable, outcome), allowed) in trials.variables.iter().zip(outcomes).zip(allowed) {
         let shape = match outcome {
             Outcome::ShapeMismatch { shape, .. } => shape,
             Outcome::DTypeMismatch { dtype, shape, .. } => {
-                let fits = same(variable, shape) || transposed(&variable.shape, shape);
+                let fits = same(variable, shape)
+                    || transposed(&variable.shape, shape)
+                    || ones_apart(&variable.shape, shape);
                 if allowed.cast || !fits || !castable(*dtype, variable) {
                     continue;
                 }
@@ -48,9 +54,13 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
             ([a, b], false) if a == b && same(variable, shape) => square.push(variable),
             ([_, _], false) if same(variable, shape) => straight.push(variable),
             ([_, _], false) if transposed(&variable.shape, shape) => turned.push(variable),
-            _ => {}
+            _ if same(variable, shape) => {}
+            _ if ones_apart(&variable.shape, shape) => folded.push(variable),
+            _ => other.push(variable),
         }
     }
+    straight.extend(folded.iter().filter(|variable| variable.shape.rank() == 2));
+    other.extend(&turned);
     let mut values = Values { rules: Vec::new(), notes: Vec::new() };
     if let Some(glob) = glob_of(&turned, &straight) {
         if let Ok(caught) = Glob::new(&glob) {
@@ -64,6 +74,7 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
         // PyTorch's `weight` lies the other way round than Keras' `kernel`.
         values.notes.extend(note(&square, false));
     }
+    values.rules.extend(glob_of(&folded, &other).map(Rule::Reshape));
     if cast {
         values.rules.push(Rule::Cast("**".to_owned()));
     }
@@ -83,6 +94,14 @@ fn renamed(trials: &Trials<'_>, outcomes: &[Outcome]) -> bool {
 
 fn same(variable: &Variable, shape: &Shape) -> bool {
     variable.shape == *shape
+}
+
+/// Whether two shapes differ by nothing but extents of 1, which leave elements where they are.
+pub(super) fn ones_apart(a: &Shape, b: &Shape) -> bool {
+    let extents = |shape: &Shape| -> Vec<usize> {
+        shape.iter().copied().filter(|extent| *extent != 1).collect()
+    };
+    a != b && extents(a) == extents(b)
 }
 
 fn castable(dtype: FileDType, variable: &Variable) -> bool {

@@ -1,36 +1,48 @@
 //! The folders of benchmarks, and those that were left behind.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// What the names of all begin with; the process follows.
+/// What the names of all begin with.
 const PREFIX: &str = "warmstart-bench-";
+/// The file in each that its process holds a lock of, which the system lets go of with the process,
+/// also where another machine's or another container's cannot be seen.
+const LOCK: &str = "lock";
 
-/// A new folder within another, which is removed when dropped.
-pub fn make(within: &Path) -> io::Result<TempDir> {
-    let prefix = format!("{PREFIX}{}-", std::process::id());
-    tempfile::Builder::new().prefix(&prefix).tempdir_in(within)
+/// A folder that is removed when dropped.
+pub struct Folder {
+    // Closed before it is removed with the folder, as Windows asks for.
+    _lock: File,
+    folder: TempDir,
 }
 
-/// Removes the folders of processes that were ended before they could. Where the system does not
-/// show processes as files, none is removed.
-pub fn remove_abandoned(within: &Path) {
-    let processes = Path::new("/proc");
-    if !cfg!(target_os = "linux") || !processes.join("self").exists() {
-        return;
+impl Folder {
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
+}
+
+/// A new folder within another.
+pub fn make(within: &Path) -> io::Result<Folder> {
+    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(within)?;
+    let lock = File::create_new(folder.path().join(LOCK))?;
+    // Where there are no locks, nobody can take it, and so nobody removes the folder.
+    let _ = lock.try_lock();
+    Ok(Folder { _lock: lock, folder })
+}
+
+/// Removes the folders of processes that were ended before they could.
+pub fn remove_abandoned(within: &Path) {
     let Ok(entries) = fs::read_dir(within) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let process = || {
-            let (process, _) = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?;
-            process.parse::<u32>().ok()
-        };
-        let Some(process) = process() else { continue };
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && !processes.join(process.to_string()).exists() {
+        let named = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+        if !named || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let lock = File::options().write(true).open(entry.path().join(LOCK));
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
             // Those of others may not be removable, and what is measured does not depend on it.
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -42,19 +54,20 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_os = "linux")]
-    fn only_folders_of_ended_processes_are_removed() {
+    fn only_folders_that_nobody_holds_are_removed() {
         let here = tempfile::tempdir().unwrap();
         let alive = make(here.path()).unwrap();
         let alive = alive.path().file_name().unwrap().to_str().unwrap();
-        // More than the system ever gives to a process.
-        let gone = format!("{PREFIX}4194305-abc");
-        let others = [&format!("{PREFIX}4194305"), &format!("{PREFIX}old-abc"), "4194305-abc"];
+        let gone = format!("{PREFIX}gone");
+        let others = [&format!("{PREFIX}without"), "other"];
         for name in others.iter().copied().chain([gone.as_str()]) {
             fs::create_dir(here.path().join(name)).unwrap();
             fs::write(here.path().join(name).join("file"), "content").unwrap();
         }
-        let file = format!("{PREFIX}4194305-file");
+        for name in ["other", gone.as_str()] {
+            fs::write(here.path().join(name).join(LOCK), "").unwrap();
+        }
+        let file = format!("{PREFIX}file");
         fs::write(here.path().join(&file), "content").unwrap();
         remove_abandoned(here.path());
         let entries = fs::read_dir(here.path()).unwrap();

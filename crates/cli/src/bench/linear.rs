@@ -9,16 +9,15 @@ use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
-use warmstart_gpu::{Gpu, Plan, Session, Steps};
-use warmstart_measure::{Repeated, square_layer, time_in_turn};
+use warmstart_gpu::{Gpu, Plan, Session};
+use warmstart_measure::{Repeated, compute_and_wait, square_layer, time_in_turn};
 
 /// Measure how fast a dense layer with ReLU is computed
 ///
-/// Input and weights are [N, N] and on the device, so a run moves nothing from the host; up to 64
-/// runs are in a submission, after which the result of the last is copied for the host. GFLOP/s
-/// counts the product alone, 2 N³ operations. The ceiling is the time that its arithmetic would
-/// take at the rate of multiply-adds in registers, or its bytes at the rate of a copy, whichever is
-/// longer.
+/// Input, weights and result are [N, N] and on the device, so a run moves nothing from the host or to
+/// it; up to 64 runs of small layers are in a submission. GFLOP/s counts the product alone, 2 N³
+/// operations. The ceiling is the time that its arithmetic would take at the rate of multiply-adds in
+/// registers, or its bytes at the rate of a copy, whichever is longer.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -44,9 +43,12 @@ pub struct Arguments {
     common: Common,
 }
 
-/// So many runs are in a submission. Only one result is copied out of the device for all of them: the
-/// copy goes over a bus that may be far slower than the layer.
-const AHEAD: usize = 64;
+/// So many runs are in a submission at most.
+const TOGETHER: usize = 64;
+
+/// How many operations a submission has at most, if it has several runs: some systems take a device
+/// for hung that is busy with one for two seconds.
+const OPERATIONS: u64 = 1 << 36;
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let gpu = Gpu::with(&arguments.common.options())?;
@@ -79,13 +81,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         .iter_mut()
         .map(|(size, session, plan)| {
             let plan: &Plan = plan;
-            let work = move |times: usize| {
-                for done in (0..times).step_by(AHEAD) {
-                    let steps = Steps::repeat(AHEAD.min(times - done));
-                    session.run_steps(plan, &steps)?.wait()?;
-                }
-                Ok(())
-            };
+            let operations = 2 * (*size as u64).pow(3);
+            let together = ((OPERATIONS / operations) as usize).clamp(1, TOGETHER);
+            let work = move |times: usize| Ok(compute_and_wait(session, plan, times, together)?);
             (*size, plan, Repeated::new(work))
         })
         .collect();

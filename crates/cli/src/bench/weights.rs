@@ -2,7 +2,8 @@
 //! measurements are shown.
 
 use super::chart::{self, Bar};
-use super::{Common, Place, Progress, folder, percent};
+use super::folder::{self, Folder};
+use super::{Common, Place, Progress, percent};
 use crate::error::Failure;
 use crate::size;
 use crate::text::{self, HEADING, counted, styled};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
+
 use warmstart_gpu::GpuOptions;
 use warmstart_measure::{
     Arm, Devices, Measured, Memory, Workload, available_memory, ceiling, free_space, rounds,
@@ -30,8 +31,8 @@ pub struct Load {
     /// than half a minute
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     rounds: Option<usize>,
-    /// The folder for temporary files, which are removed afterwards; on Linux also those that
-    /// benchmarks left there that were interrupted
+    /// The folder for temporary files, which are removed afterwards, as are those that benchmarks left
+    /// there that were interrupted
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 }
@@ -43,7 +44,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
 /// Everything that measuring needs.
 pub struct Setting {
     pub devices: Devices,
-    directory: TempDir,
+    directory: Folder,
     count: usize,
     each: u64,
     rounds: Option<usize>,

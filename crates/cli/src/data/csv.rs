@@ -35,6 +35,7 @@ pub fn read(
     let mut records = ReaderBuilder::new()
         .delimiter(separator)
         .has_headers(false)
+        .flexible(true)
         .trim(Trim::All)
         .from_reader(&text[..]);
     let mut lines = Lines { text: &text, at: 0, line: 1 };
@@ -42,9 +43,19 @@ pub fn read(
     for record in records.records() {
         let record = record.map_err(|error| {
             let line = lines.of(error.position());
-            failure(file, line, error, rows.first())
+            failure(file, line, error)
         })?;
-        rows.push((lines.of(record.position()), record));
+        let line = lines.of(record.position());
+        let cells = rows.first().map_or(record.len(), |(_, first)| first.len());
+        // A line of blanks is as good as an empty one, which the reader passes over.
+        let blank = record.len() == 1 && record[0].is_empty();
+        if blank && (cells > 1 || rows.is_empty()) {
+            continue;
+        }
+        if record.len() != cells {
+            return Err(unequal(file, (line, record.len()), (rows[0].0, cells)));
+        }
+        rows.push((line, record));
     }
     let width = rows.first().map_or(0, |(_, record)| record.len());
     let mut header = None;
@@ -52,6 +63,11 @@ pub fn read(
         let named = match options.header {
             Some(named) => named,
             None if first.iter().all(|cell| !is_number(cell)) => true,
+            None if !others.is_empty() && counts(first) => {
+                let file = file.display();
+                return Err(Failure::new(format!("`{file}`, line {line} counts its cells from 0: these may be names of the columns"))
+                    .help(format!("say {} or {}", help.header[0], help.header[1])));
+            }
             None => match unsure(first, others) {
                 None => false,
                 Some((column, why)) => {
@@ -72,6 +88,12 @@ pub fn read(
 
 fn is_number(cell: &str) -> bool {
     cell.parse::<f64>().is_ok()
+}
+
+/// Whether a line is 0, 1, 2 and so on: what pandas writes for columns without names. Two cells may
+/// well be values.
+fn counts(first: &StringRecord) -> bool {
+    first.len() > 2 && first.iter().enumerate().all(|(at, cell)| cell == at.to_string())
 }
 
 /// Where a first line with numbers in it has a word that may be a column's name, and why: numbers
@@ -120,24 +142,19 @@ fn separator_in(text: &[u8]) -> u8 {
     [b'\t', b';'].into_iter().find(stands).unwrap_or(b',')
 }
 
-fn failure(
-    file: &Path,
-    line: u64,
-    error: ::csv::Error,
-    first: Option<&(u64, StringRecord)>,
-) -> Failure {
+/// A line and how many cells it has, and the first line and how many it has.
+fn unequal(file: &Path, (line, cells): (u64, usize), (first, expected): (u64, usize)) -> Failure {
+    let file = file.display();
+    Failure::new(format!(
+        "`{file}`, line {line} has {cells} cells where line {first} has {expected}"
+    ))
+    .help("give each line as many cells, and put quotes around text that holds the separator")
+}
+
+fn failure(file: &Path, line: u64, error: ::csv::Error) -> Failure {
     let file_name = file.display();
     match error.into_kind() {
         ErrorKind::Io(error) => Failure::file("read", file, &error),
-        ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            let first = first.map_or(1, |(line, _)| *line);
-            Failure::new(format!(
-                "`{file_name}`, line {line} has {len} cells where line {first} has {expected_len}"
-            ))
-            .help(
-                "give each line as many cells, and put quotes around text that holds the separator",
-            )
-        }
         ErrorKind::Utf8 { .. } => {
             Failure::new(format!("`{file_name}`, line {line} is no text in UTF-8"))
                 .help("save the file as UTF-8; data may also be IDX, `.npy` or `.npz`")

@@ -46,10 +46,26 @@ fn a_first_line_that_may_be_names_or_a_row_is_asked_about() {
             assert_eq!(table(text.as_bytes(), &options).unwrap().rows(), lines - rows);
         }
     }
+    let error = said("0,1,2\n5.1,3.5,0\n").unwrap_err().to_string();
+    assert!(error.contains("line 1 counts its cells from 0: these may be names"), "{error}");
+    for (text, header, rows) in
+        [("0,1,2\n3,4,5\n", Some(false), 2), ("0,1\n2,3\n", None, 2), ("0,1,2\n", None, 1)]
+    {
+        let options = Options { header, separator: None };
+        assert_eq!(table(text.as_bytes(), &options).unwrap().rows(), rows, "{text}");
+    }
     // Words that come again, gaps, and names of rows.
     for text in ["1,x\n2,y\n3,x\n", "1,?\n2,3\n", "1,nan\n2,3\n", "1,ann\n2,bob\n3,cy\n", "1,x\n"] {
         assert_eq!(said(text).unwrap(), text.lines().count(), "{text}");
     }
+}
+
+#[test]
+fn lines_of_blanks_are_passed_over() {
+    let (header, rows) = cells("  \na,b\n \n1,2\n\t\n3,4\n  \n");
+    assert_eq!((header.unwrap().len(), rows.len()), (2, 2));
+    // In a file of one column such a line is a cell without a value.
+    assert_eq!(cells("a\nx\n \ny\n").1.len(), 3);
 }
 
 #[test]

@@ -178,6 +178,17 @@ impl Table {
         })
     }
 
+    /// By how much `f32` rounds the numbers of a column in these rows at most, and how far they lie
+    /// apart. Arrays were rounded when they were read.
+    pub fn rounding(&self, column: usize, rows: &[usize]) -> Option<(f64, f64)> {
+        let Cells::Text(lines) = &self.cells else { return None };
+        let numbers =
+            || rows.iter().filter_map(|&row| lines[row].1.get(column)?.parse::<f64>().ok());
+        let (low, high) = numbers().fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
+        let rounded = numbers().map(|x| (x - f64::from(x as f32)).abs()).fold(0.0, f64::max);
+        Some((rounded, high - low))
+    }
+
     /// The failure that a cell has no value.
     pub fn missing(&self, row: usize, column: usize) -> Failure {
         let place = self.place(row, column);

@@ -5,9 +5,10 @@ use super::part::{Part, input_columns, note_skipped};
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
 use super::target;
-use crate::data::{self, Cells};
+use crate::data::{self, Cells, Table};
 use crate::description::{Columns, Description, Output, Rows};
 use crate::error::Failure;
+use crate::text::short;
 use std::collections::BTreeMap;
 use warmstart::Dataset;
 
@@ -44,6 +45,10 @@ impl Data {
             (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));
         // Two columns of one name would only be noticed when predicting.
         inputs.locate(&part.inputs)?;
+        note_rounded(&mut notes, &part.inputs, &columns, &rows);
+        if let Output::Values(_) = output {
+            note_rounded(&mut notes, part.targets(), &targets, &rows);
+        }
         let (training, validation) = match Part::of_validation(source, data)? {
             Some(part) => {
                 let columns = inputs.locate(&part.inputs)?;
@@ -138,6 +143,22 @@ fn split(
             (Examples::Values(training), Some(Examples::Values(validation)))
         }
     })
+}
+
+/// The share of a column's range that rounding may take without a word.
+const ROUNDED: f64 = 1e-4;
+
+/// Tells of columns whose rows differ by less than `f32` can tell, as times in milliseconds do.
+fn note_rounded(notes: &mut Vec<String>, table: &Table, columns: &[usize], rows: &[usize]) {
+    for &column in columns {
+        let Some((rounded, range)) = table.rounding(column, rows) else { continue };
+        if rounded > range * ROUNDED && range > 0.0 {
+            notes.push(format!(
+                "{} is rounded by up to {} to fit `f32`, and its values lie within {} only: subtract what they have in common from them",
+                table.column_name(column), short(rounded), short(range)
+            ));
+        }
+    }
 }
 
 fn note_unseen(notes: &mut Vec<String>, classes: &[String], labels: &[i32]) {

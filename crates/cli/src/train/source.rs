@@ -86,6 +86,17 @@ impl Source {
         base.join(path)
     }
 
+    /// A path as it is written in the file for what is there.
+    pub fn written(&self, path: &Path) -> String {
+        let folder = self.file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let relative = folder.map_or(Some(path), |folder| path.strip_prefix(folder).ok());
+        match (relative, std::path::absolute(path)) {
+            (Some(relative), _) => quoted(relative),
+            (None, Ok(absolute)) => quoted(&absolute),
+            (None, Err(_)) => quoted(path),
+        }
+    }
+
     /// A failure about the value of a key, which is shown. Where the key is not written, its
     /// table is, or nothing.
     pub fn failure(&self, keys: &[&str], message: impl Into<String>, label: &str) -> Failure {
@@ -143,8 +154,13 @@ fn help(file: &Path, kind: Kind, is_data: bool) -> String {
     if kind != Kind::Training || !is_data {
         return help.to_owned();
     }
-    let file = file.display();
-    format!("data is named in a TOML file, as `file = \"{file}\"` under [data]; {help}")
+    let file = quoted(file);
+    format!("data is named in a TOML file, as `file = {file}` under [data]; {help}")
+}
+
+/// A path as TOML writes it.
+fn quoted(path: &Path) -> String {
+    toml::Value::from(path.display().to_string()).to_string()
 }
 
 fn has_name_of_data(file: &Path) -> bool {

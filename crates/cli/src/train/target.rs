@@ -35,7 +35,16 @@ pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<
     if choices.is_empty() {
         return Err(source.failure(&["data", "target"], "give at least one column", "empty"));
     }
-    choices.iter().map(|choice| table.find(choice)).collect()
+    let places: Vec<usize> =
+        choices.iter().map(|choice| table.find(choice)).collect::<Result<_, _>>()?;
+    let again = places.iter().enumerate().find(|(at, place)| places[..*at].contains(place));
+    if let Some((_, &place)) = again {
+        let message = format!("{} is there twice", table.column_name(place));
+        return Err(source
+            .failure(&["data", "target"], message, "these columns")
+            .help("name each column once"));
+    }
+    Ok(places)
 }
 
 /// Classes or values, and which.

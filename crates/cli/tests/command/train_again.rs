@@ -2,6 +2,7 @@
 
 use crate::train::{flowers, write};
 use crate::{floats, foreign, json, warmstart};
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_model_that_predicts_otherwise_is_another_run() {
@@ -155,6 +156,33 @@ fn another_optimizer_is_another_run() {
     ] {
         assert!(error.contains(part), "{part}\n{error}");
     }
+    // Paths in a file are relative to it, wherever the command is run.
+    let below = at.join("below");
+    std::fs::create_dir(&below).unwrap();
+    let error = warmstart(&below, &["train", "../run.toml", "--quiet"]).failed_late();
+    let part = "`checkpoint = \"runs/run/step-2.safetensors\"` under [warm_start]";
+    assert!(error.contains(part), "{error}");
+}
+
+/// As behind `| head`, which has ended.
+#[test]
+fn a_run_goes_on_when_nobody_reads_its_output() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let text = "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n[training]\nsteps = 2\n";
+    write(at, "run.toml", text);
+    let unread = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_warmstart"));
+        command.args(arguments).current_dir(at).stdout(writer).stderr(Stdio::null());
+        command.status().unwrap().code()
+    };
+    assert_eq!(unread(&["train", "run.toml"]), Some(0));
+    assert!(at.join("runs/run/step-2.safetensors").exists());
+    // Nothing was answered, so this must not look like a yes.
+    assert_eq!(unread(&["verify", "runs/run"]), Some(141));
 }
 
 #[test]

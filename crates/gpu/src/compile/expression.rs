@@ -181,6 +181,8 @@ impl<'a> Function<'a> {
             let coordinate = match (extent, stride, axis) {
                 (1, _, _) => "0u".to_owned(),
                 (_, 1, 0) => flat.clone(),
+                // Of nothing, nothing is read.
+                (0, _, _) | (_, 0, _) => "0u".to_owned(),
                 (_, 1, _) => self.name(format!("{flat} % {extent}u")),
                 (_, _, 0) => self.name(format!("{flat} / {stride}u")),
                 _ => self.name(format!("{flat} / {stride}u % {extent}u")),
@@ -283,7 +285,7 @@ impl<'a> Function<'a> {
                     (self.broadcast(index, input(0)), self.broadcast(index, input(1)));
                 let a = self.value(input(0), &left);
                 let b = self.value(input(1), &right);
-                binary_wgsl(*binary, &a, &b)
+                binary_wgsl(*binary, node.dtype, &a, &b)
             }
             Op::Select => {
                 let parts: Vec<String> = (0..3)
@@ -459,12 +461,14 @@ fn unary_wgsl(unary: Unary, x: &str) -> String {
     }
 }
 
-fn binary_wgsl(binary: Binary, a: &str, b: &str) -> String {
+fn binary_wgsl(binary: Binary, dtype: DType, a: &str, b: &str) -> String {
     match binary {
         Binary::Add => format!("{a} + {b}"),
         Binary::Sub => format!("{a} - {b}"),
         Binary::Mul => format!("{a} * {b}"),
         Binary::Div => format!("{a} / {b}"),
+        Binary::Min if dtype.is_float() => format!("smaller({a}, {b})"),
+        Binary::Max if dtype.is_float() => format!("larger({a}, {b})"),
         Binary::Min => format!("min({a}, {b})"),
         Binary::Max => format!("max({a}, {b})"),
         Binary::Pow => format!("power({a}, {b})"),

@@ -19,6 +19,12 @@ pub(crate) struct Fused {
     pub anchor: Vec<Option<usize>>,
 }
 
+/// The most elementwise operations of one kernel, and changes of shape on the way to one value.
+/// Expressions are built, and by drivers read, from their end: of any length, they would take any
+/// depth of the stack.
+const CHAIN: usize = 256;
+const VIEWS: usize = 16;
+
 /// A reader's wish to compute a node inside its own kernel.
 #[derive(Clone, Copy, PartialEq)]
 struct Demand {
@@ -120,7 +126,15 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     for &id in live.fetches.iter().chain(&live.updates).chain(apart) {
         forced[id] = true;
     }
+    let mut views = vec![0; count];
     for id in 0..count {
+        if is_free(live, id) {
+            views[id] = 1 + live.inputs(id).map(|input| views[input]).max().unwrap_or(0);
+            if views[id] > VIEWS {
+                forced[id] = true;
+                views[id] = 0;
+            }
+        }
         // Inside a reader's kernel it would not be rounded.
         forced[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
         for (at, input) in live.inputs(id).enumerate() {
@@ -146,6 +160,8 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     }
 
     let mut fused = Fused { kernel: vec![None; count], anchor: vec![None; count] };
+    // How many nodes each root's kernel computes beside it.
+    let mut computed = vec![0; count];
     let mut demands: Vec<Vec<Demand>> = vec![Vec::new(); count];
     for id in (0..count).rev() {
         if live.is_leaf(id) {
@@ -167,8 +183,11 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         if is_map(&node.op) {
             let evaluations = own.iter().map(|demand| demand.evaluations).max().unwrap_or(0);
             // Up to twice the work is cheaper than a dispatch and a trip through memory.
-            match one_reader.filter(|_| evaluations <= live.elements(id).saturating_mul(2)) {
+            match one_reader.filter(|reader| {
+                evaluations <= live.elements(id).saturating_mul(2) && computed[reader.root] < CHAIN
+            }) {
                 Some(reader) => {
+                    computed[reader.root] += 1;
                     fused.kernel[id] = Some(reader.root);
                     let in_step = own.iter().all(|demand| demand.in_step);
                     let demand = Demand { in_step, evaluations, ..reader };

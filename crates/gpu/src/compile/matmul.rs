@@ -164,12 +164,22 @@ impl Rung {
         let usual = Rung::usual(product, target);
         rungs
             .chain([Rung::Register, Rung::Naive])
-            .filter(|rung| *rung != usual)
+            .filter(|rung| *rung != usual && rung.is_quick(product))
             .filter(|rung| {
                 let workgroups = rung.kernel(product, false, target).workgroups;
                 workgroups.iter().all(|&groups| groups <= target.workgroups)
             })
             .collect()
+    }
+
+    /// Whether a product with this rung is sure to end within the two seconds after which Windows
+    /// takes a GPU for hung, on the slowest of them. Those without workgroup memory load each element
+    /// from the cache as often as it is multiplied.
+    fn is_quick(self, product: &Product) -> bool {
+        match self {
+            Rung::Naive | Rung::Register => product.operations() <= 1 << 32,
+            Rung::Subgroup { .. } | Rung::Tile { .. } => true,
+        }
     }
 
     /// Rows and columns of a workgroup.

@@ -231,7 +231,10 @@ pub(crate) fn plan(
         let room = padded(bytes);
         if room > target.binding_bytes {
             let what = match place {
-                Place::Packed => "all gradients together".to_owned(),
+                Place::Packed => {
+                    let limit = target.binding_bytes;
+                    return Err(CompileError::Gradients { bytes, limit });
+                }
                 Place::Value(id) => {
                     format!(
                         "the result of {} at {}",

@@ -5,12 +5,13 @@ use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
 use crate::compile::{BLOCK, Dispatch, Place, Program, Step, Target};
 use crate::device::{Gpu, binding};
 use crate::outputs::Fetches;
-use crate::pipelines::Kernel;
+use crate::pipelines::{Kernel, bind_group_entries};
 use crate::plan_error::CompileError;
 use crate::readback::Readbacks;
 use crate::session::Session;
 use crate::store::VariableSlice;
 use crate::upload::Uploads;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use warmstart_graph::ops::{OptimizerUpdate, Rule};
@@ -30,8 +31,8 @@ pub(super) struct Builder<'a> {
 }
 
 /// A kernel launch whose pipeline is not made yet.
-struct Draft<'d> {
-    source: &'d str,
+struct PendingLaunch<'d> {
+    source: Cow<'d, str>,
     constants: Vec<(&'static str, f64)>,
     /// Buffer, offset and bytes of each.
     bindings: Vec<(wgpu::Buffer, u64, u64)>,
@@ -88,16 +89,16 @@ impl Builder<'_> {
             self.own.insert(place, (values[buffer].clone(), bytes));
         }
 
-        let mut drafts = Vec::new();
+        let mut pending = Vec::new();
         for step in &program.steps {
             match step {
-                Step::Dispatch(dispatch) => drafts.push(self.draft(dispatch)?),
+                Step::Dispatch(dispatch) => pending.push(self.pending(dispatch)?),
                 Step::Optimizer { update, scalars, gradients } => {
-                    drafts.extend(self.optimizer(update, *scalars, gradients, &mut memory)?);
+                    pending.extend(self.optimizer(update, *scalars, gradients, &mut memory)?);
                 }
             }
         }
-        let launches = self.launches(drafts)?;
+        let launches = self.launches(pending)?;
 
         let mut fetches = Vec::new();
         let mut fetch_bytes = 0;
@@ -180,7 +181,7 @@ impl Builder<'_> {
         }
     }
 
-    fn draft<'d>(&self, dispatch: &'d Dispatch) -> Result<Draft<'d>, CompileError> {
+    fn pending<'d>(&self, dispatch: &'d Dispatch) -> Result<PendingLaunch<'d>, CompileError> {
         let mut bindings = Vec::new();
         for (place, _) in &dispatch.bindings {
             bindings.push(self.place(*place)?);
@@ -199,44 +200,39 @@ impl Builder<'_> {
             bytes: dispatch.bytes,
             arithmetic: dispatch.operations,
         };
-        Ok(Draft { source, constants: constants.clone(), bindings, info })
+        let (source, constants) = (source.into(), constants.clone());
+        Ok(PendingLaunch { source, constants, bindings, info })
     }
 
     /// Makes all pipelines together, and what binds buffers to each.
-    fn launches(&self, drafts: Vec<Draft<'_>>) -> Result<Vec<Launch>, CompileError> {
-        let kernels: Vec<Kernel<'_>> = drafts
+    fn launches(&self, pending: Vec<PendingLaunch<'_>>) -> Result<Vec<Launch>, CompileError> {
+        let kernels: Vec<Kernel<'_>> = pending
             .iter()
-            .map(|Draft { source, constants, info, .. }| Kernel {
+            .map(|PendingLaunch { source, constants, info, .. }| Kernel {
                 label: info.kernel,
                 source,
                 constants,
             })
             .collect();
         let pipelines = self.gpu.pipelines(&kernels)?;
-        let launch = |(draft, pipeline)| self.launch(draft, pipeline);
-        drafts.into_iter().zip(pipelines).map(launch).collect()
+        let launch = |(pending, pipeline)| self.launch(pending, pipeline);
+        pending.into_iter().zip(pipelines).map(launch).collect()
     }
 
     fn launch(
         &self,
-        draft: Draft<'_>,
+        pending: PendingLaunch<'_>,
         pipeline: Arc<wgpu::ComputePipeline>,
     ) -> Result<Launch, CompileError> {
-        let Draft { bindings, info, .. } = draft;
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = bindings
-            .iter()
-            .enumerate()
-            .map(|(at, (buffer, offset, bytes))| wgpu::BindGroupEntry {
-                binding: at as u32,
-                resource: binding(buffer, *offset, words(*bytes)),
-            })
-            .collect();
+        let PendingLaunch { bindings, info, .. } = pending;
+        let resources =
+            bindings.iter().map(|(buffer, offset, bytes)| binding(buffer, *offset, words(*bytes)));
         let what = format!("the bind group of {} ({})", info.kernel, info.operations);
         let bind_group = self.gpu.checked(&what, |device| {
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(info.kernel),
                 layout: &pipeline.get_bind_group_layout(0),
-                entries: &entries,
+                entries: &bind_group_entries(resources),
             })
         })?;
         Ok(Launch { pipeline, bind_group, workgroups: info.workgroups, info })
@@ -250,7 +246,7 @@ impl Builder<'_> {
         scalars: Place,
         gradients: &[u64],
         memory: &mut PlanMemory,
-    ) -> Result<Vec<Draft<'static>>, CompileError> {
+    ) -> Result<Vec<PendingLaunch<'static>>, CompileError> {
         let mut groups: Vec<(Vec<VariableSlice>, Vec<u32>, u64)> = Vec::new();
         for (parameter, &gradient) in update.parameters.iter().zip(gradients) {
             let mut slices = vec![self.variable(parameter.variable)?.clone()];
@@ -281,7 +277,7 @@ impl Builder<'_> {
             }
         }
 
-        let mut drafts = Vec::new();
+        let mut pending = Vec::new();
         for (slices, blocks, elements) in groups {
             let count = blocks.len() as u64 / 6;
             if count == 0 {
@@ -294,13 +290,15 @@ impl Builder<'_> {
                 self.gpu.queue().write_buffer(&table, 0, bytes);
             })?;
             let scalars = self.place(scalars)?;
-            let packed = self.place(Place::Packed)?;
+            let (gradients, start, length) = self.place(Place::Packed)?;
+            // The last gradient has room up to a multiple of its alignment, as all have.
+            let packed = (gradients, start, length.next_multiple_of(WIDEST));
             let mut bindings = vec![(table, 0, bytes.len() as u64), scalars, packed];
             for at in 0..3 {
                 bindings.push(match slices.get(at) {
                     Some(slice) => (slice.buffer.clone(), 0, slice.buffer.size()),
                     // A rule without this slot leaves the binding alone.
-                    None => (self.gpu.buffer("no slot", 4, STORAGE)?, 0, 4),
+                    None => (self.gpu.buffer("no slot", WIDEST, STORAGE)?, 0, WIDEST),
                 });
             }
             let limit = u64::from(self.target.workgroups);
@@ -319,14 +317,25 @@ impl Builder<'_> {
             let mut constants = rule_constants(&update.rule);
             constants.push(("BLOCKS", count as f64));
             constants.push(("SCALED", f64::from(u8::from(update.loss_scale.is_some()))));
-            drafts.push(Draft { source: shaders::OPTIMIZER, constants, bindings, info });
+            let source = optimizer_source(self.target).into();
+            pending.push(PendingLaunch { source, constants, bindings, info });
         }
-        Ok(drafts)
+        Ok(pending)
     }
 }
 
+/// The most bytes that the optimizer's kernel loads at once.
+const WIDEST: u64 = 16;
+
+/// The optimizer's kernel for this kind of device.
+pub(super) fn optimizer_source(target: Target) -> String {
+    let pairs = ("stored", shaders::OPTIMIZER_PAIRS.to_owned());
+    let sections: &[_] = if target.is_cpu && target.has_int64 { &[pairs] } else { &[] };
+    shaders::fill(shaders::OPTIMIZER, sections)
+}
+
 /// A rule as the optimizer kernel's constants.
-fn rule_constants(rule: &Rule) -> Vec<(&'static str, f64)> {
+pub(super) fn rule_constants(rule: &Rule) -> Vec<(&'static str, f64)> {
     let flag = |on: bool| f64::from(u8::from(on));
     match *rule {
         Rule::Sgd { momentum, nesterov, weight_decay } => vec![

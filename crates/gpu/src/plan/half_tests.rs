@@ -1,7 +1,7 @@
 //! Products of operands rounded to `f16`: against the twin, and with the same bits whether the device
 //! has `f16` or not.
 
-use super::product_tests::{gpu, numbers, targets};
+use super::product_tests::{Layer, gpu, numbers, targets};
 use super::*;
 use crate::tune::Tune;
 use warmstart_graph::random::Philox;
@@ -21,44 +21,38 @@ fn bits(data: &TensorData) -> Vec<u32> {
 
 /// The kernels of `relu(x y + bias)` in `f16`, whose result must be the twin's.
 fn multiply(gpu: &Gpu, target: Target, shape: [usize; 4], transposed: [bool; 2]) -> String {
-    let [batch, m, n, k] = shape;
     let graph = Graph::new();
-    let matrix = |rows, columns, transposed| {
-        let matrix = if transposed { [columns, rows] } else { [rows, columns] };
-        if batch == 1 { matrix.to_vec() } else { [&[batch], &matrix[..]].concat() }
-    };
-    let x = graph.placeholder("x", matrix(m, k, transposed[0]), DType::F32);
-    let y = graph.placeholder("y", matrix(k, n, transposed[1]), DType::F32);
-    let bias = graph.placeholder("bias", [n], DType::F32);
-    let product = graph.root().compute_f16(|_| x.matmul_with(y, transposed[0], transposed[1]));
-    let result = (product + bias).relu();
-    let feeds = [("x", x, 1), ("y", y, 2), ("bias", bias, 3)].map(|(name, tensor, seed)| {
-        let elements = numbers(tensor.shape().elements(), seed);
-        (name, TensorData::new(tensor.shape(), elements).unwrap())
-    });
-    let def = graph.finish().unwrap();
-    let mut reference = Reference::new(&def);
-    feeds.iter().for_each(|(name, data)| reference.feed(name, data));
-    let expected = reference.run(&[result.id()]).unwrap();
-    let fed = feeds.each_ref().map(|(name, data)| (*name, data.into()));
+    let layer = Layer::new(&graph, shape, transposed, true);
+    // Rounded operands would be off by a hundred times as much.
+    let allowed = 1e-6 + 1e-6 * (shape[3] as f64).sqrt();
     let mut first: Option<Vec<u32>> = None;
     let mut kernels = String::new();
     for target in with_and_without(gpu, target) {
-        let what = format!("{shape:?} {transposed:?} {target:?}");
-        let mut session = Session::new(gpu);
-        let plan = session.compile_for(&graph, &[result], &[], target).unwrap();
-        let found = session.run(&plan, &fed).unwrap().tensor(result).unwrap();
-        // Rounded operands would be off by a hundred times as much.
-        let allowed = 1e-6 + 1e-6 * (k as f64).sqrt();
-        for (at, (found, expected)) in found.to_f64().iter().zip(&expected[0].elements).enumerate()
-        {
-            assert!((found - expected).abs() <= allowed, "{what}: {at} is {found}, not {expected}");
-        }
+        let (found, plan) = layer.run(gpu, target, allowed);
         let found = bits(&found);
-        assert!(*first.get_or_insert_with(|| found.clone()) == found, "{what}: other bits");
+        let same = *first.get_or_insert_with(|| found.clone()) == found;
+        assert!(same, "{} {target:?}: other bits", layer.what);
         kernels = plan.dispatches().iter().map(|info| format!("{} ", info.kernel)).collect();
     }
     kernels
+}
+
+/// The product in `f16` of M x K and K x N numbers.
+fn product(
+    gpu: &Gpu,
+    target: Target,
+    [m, n, k]: [usize; 3],
+    left: &[f32],
+    right: &[f32],
+) -> TensorData {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [m, k], DType::F32);
+    let y = graph.placeholder("y", [k, n], DType::F32);
+    let product = graph.root().compute_f16(|_| x.matmul(y));
+    let mut session = Session::new(gpu);
+    let plan = session.compile_for(&graph, &[product], &[], target).unwrap();
+    let feeds = [("x", left.into()), ("y", right.into())];
+    session.run(&plan, &feeds).unwrap().tensor(product).unwrap()
 }
 
 #[test]
@@ -140,17 +134,10 @@ fn what_overflows_is_not_finite() {
     let gpu = gpu();
     for target in targets(&gpu).into_iter().flat_map(|target| with_and_without(&gpu, target)) {
         for (m, n, k) in [(40, 40, 40), (1, 1, 300), (7, 1, 33)] {
-            let graph = Graph::new();
-            let x = graph.placeholder("x", [m, k], DType::F32);
-            let y = graph.placeholder("y", [k, n], DType::F32);
-            let product = graph.root().compute_f16(|_| x.matmul(y));
-            let mut session = Session::new(&gpu);
-            let plan = session.compile_for(&graph, &[product], &[], target).unwrap();
             let mut left = vec![1.0f32; m * k];
             left[k - 1] = 65_520.0;
             let right = vec![0.5f32; k * n];
-            let feeds = [("x", (&left).into()), ("y", (&right).into())];
-            let found = session.run(&plan, &feeds).unwrap().tensor(product).unwrap();
+            let found = product(&gpu, target, [m, n, k], &left, &right);
             let found = found.as_f32().unwrap();
             assert!(found[..n].iter().all(|x| *x == f32::INFINITY), "{target:?} {found:?}");
             assert!(found[n..].iter().all(|x| *x == k as f32 / 2.0), "{target:?} {found:?}");
@@ -165,17 +152,10 @@ fn subnormal_numbers_count() {
     for target in targets(&gpu).into_iter().flat_map(|target| with_and_without(&gpu, target)) {
         // With an even and an odd width, and a vector.
         for (m, n, k) in [(40, 36, 34), (9, 7, 13), (1, 5, 33)] {
-            let graph = Graph::new();
-            let x = graph.placeholder("x", [m, k], DType::F32);
-            let y = graph.placeholder("y", [k, n], DType::F32);
-            let product = graph.root().compute_f16(|_| x.matmul(y));
-            let mut session = Session::new(&gpu);
-            let plan = session.compile_for(&graph, &[product], &[], target).unwrap();
             let unit = 2f32.powi(-24);
             let left: Vec<f32> = (0..m * k).map(|i| (i % 1024) as f32 * -unit).collect();
             let right = vec![1024.0f32; k * n];
-            let feeds = [("x", (&left).into()), ("y", (&right).into())];
-            let found = session.run(&plan, &feeds).unwrap().tensor(product).unwrap();
+            let found = product(&gpu, target, [m, n, k], &left, &right);
             let rows = left.chunks(k).map(|row| row.iter().sum::<f32>() * 1024.0);
             let expected: Vec<f32> = rows.flat_map(|sum| vec![sum; n]).collect();
             assert_eq!(found.as_f32(), Some(&expected[..]), "{target:?}");

@@ -53,7 +53,7 @@ impl PlanMemory {
 }
 
 /// A graph compiled as far as that goes without touching the device.
-pub(super) struct Draft {
+pub(super) struct Compiled {
     pub def: GraphDef,
     pub program: Program,
     /// What is read or written: a graph for evaluation needs no optimizer slots.
@@ -93,7 +93,8 @@ impl Session {
     ) -> Result<PlanMemory, CompileError> {
         // To tell it, neither kernels to choose from are needed nor the fastest.
         let target = Target { alternatives: false, has_f16: false, ..Target::of(self.gpu()) };
-        let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
+        let Compiled { def, program, variables } =
+            self.compile_graph(graph, fetches, updates, target)?;
         let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
         let constants =
             program.constants.iter().map(|(_, data)| words(bytes_of(data.shape(), data.dtype())));
@@ -118,13 +119,13 @@ impl Session {
     }
 
     /// What compiling begins with.
-    pub(super) fn draft(
+    pub(super) fn compile_graph(
         &self,
         graph: &Graph,
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
         target: Target,
-    ) -> Result<Draft, CompileError> {
+    ) -> Result<Compiled, CompileError> {
         let def = graph.finish()?;
         let foreign = fetches.iter().map(|t| t.graph()).chain(updates.iter().map(|u| u.graph()));
         if foreign.into_iter().any(|other| !std::ptr::eq(other, graph)) {
@@ -145,7 +146,7 @@ impl Session {
         let variables = def.variables.iter().zip(used).filter(|(_, used)| *used);
         let variables: Vec<Variable> = variables.map(|(variable, _)| variable.clone()).collect();
         check_sizes(self.gpu(), &variables)?;
-        Ok(Draft { def, program, variables })
+        Ok(Compiled { def, program, variables })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::steps::Prepared;
 use crate::upload::Uploads;
 use build::Builder;
 use comfy_table::{CellAlignment, Table, presets};
-use memory::Draft;
+use memory::Compiled;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -146,7 +146,8 @@ impl Session {
         updates: &[Update<'_>],
         target: Target,
     ) -> Result<Plan, CompileError> {
-        let Draft { def, program, variables } = self.draft(graph, fetches, updates, target)?;
+        let Compiled { def, program, variables } =
+            self.compile_graph(graph, fetches, updates, target)?;
         self.declare(&variables)?;
         let mut plan = Builder {
             gpu: self.gpu().clone(),
@@ -248,3 +249,7 @@ impl fmt::Display for Plan {
 mod half_tests;
 #[cfg(test)]
 mod product_tests;
+#[cfg(test)]
+pub(crate) mod translation_tests;
+#[cfg(test)]
+mod update_tests;

@@ -22,38 +22,67 @@ pub(super) fn targets(gpu: &Gpu) -> [Target; 2] {
     [target, Target { is_cpu: false, ..target }]
 }
 
+/// `relu(x y + bias)` of random operands, perhaps of `f16`, and what the twin makes of it.
+pub(super) struct Layer<'g> {
+    graph: &'g Graph,
+    result: Tensor<'g>,
+    feeds: [(&'static str, TensorData); 3],
+    expected: Vec<f64>,
+    pub what: String,
+}
+
+impl<'g> Layer<'g> {
+    /// `shape` is how many products, and M, N and K.
+    pub fn new(
+        graph: &'g Graph,
+        shape: [usize; 4],
+        transposed: [bool; 2],
+        in_f16: bool,
+    ) -> Layer<'g> {
+        let [batch, m, n, k] = shape;
+        let matrix = |rows, columns, transposed| {
+            let matrix = if transposed { [columns, rows] } else { [rows, columns] };
+            if batch == 1 { matrix.to_vec() } else { [&[batch], &matrix[..]].concat() }
+        };
+        let x = graph.placeholder("x", matrix(m, k, transposed[0]), DType::F32);
+        let y = graph.placeholder("y", matrix(k, n, transposed[1]), DType::F32);
+        let bias = graph.placeholder("bias", [n], DType::F32);
+        let multiply = || x.matmul_with(y, transposed[0], transposed[1]);
+        let product = if in_f16 { graph.root().compute_f16(|_| multiply()) } else { multiply() };
+        let result = (product + bias).relu();
+        let feeds = [("x", x, 1), ("y", y, 2), ("bias", bias, 3)].map(|(name, tensor, seed)| {
+            let elements = numbers(tensor.shape().elements(), seed);
+            (name, TensorData::new(tensor.shape(), elements).unwrap())
+        });
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        feeds.iter().for_each(|(name, data)| reference.feed(name, data));
+        let expected = reference.run(&[result.id()]).unwrap().swap_remove(0).elements;
+        Layer { graph, result, feeds, expected, what: format!("{shape:?} {transposed:?}") }
+    }
+
+    /// What the kernels for a target compute, which must be the twin's but for so much, and the plan.
+    pub fn run(&self, gpu: &Gpu, target: Target, allowed: f64) -> (TensorData, Plan) {
+        let mut session = Session::new(gpu);
+        let plan = session.compile_for(self.graph, &[self.result], &[], target).unwrap();
+        let feeds = self.feeds.each_ref().map(|(name, data)| (*name, data.into()));
+        let found = session.run(&plan, &feeds).unwrap().tensor(self.result).unwrap();
+        for (at, (found, expected)) in found.to_f64().iter().zip(&self.expected).enumerate() {
+            let what = &self.what;
+            assert!(
+                (found - expected).abs() <= allowed,
+                "{what} {target:?}: {at} is {found}, not {expected}"
+            );
+        }
+        (found, plan)
+    }
+}
+
 /// The kernel families of `relu(x y + bias)`, whose result must be the twin's.
 fn multiply(gpu: &Gpu, target: Target, shape: [usize; 4], transposed: [bool; 2]) -> Vec<String> {
-    let [batch, m, n, k] = shape;
-    let what = format!("{shape:?} {transposed:?} {target:?}");
     let graph = Graph::new();
-    let matrix = |rows, columns, transposed| {
-        let matrix = if transposed { [columns, rows] } else { [rows, columns] };
-        if batch == 1 { matrix.to_vec() } else { [&[batch], &matrix[..]].concat() }
-    };
-    let x = graph.placeholder("x", matrix(m, k, transposed[0]), DType::F32);
-    let y = graph.placeholder("y", matrix(k, n, transposed[1]), DType::F32);
-    let bias = graph.placeholder("bias", [n], DType::F32);
-    let result = (x.matmul_with(y, transposed[0], transposed[1]) + bias).relu();
-    let feeds = [("x", x, 1), ("y", y, 2), ("bias", bias, 3)].map(|(name, tensor, seed)| {
-        let shape = tensor.shape();
-        let elements = numbers(shape.elements(), seed);
-        (name, TensorData::new(shape, elements).unwrap())
-    });
-    let def = graph.finish().unwrap();
-    let mut reference = Reference::new(&def);
-    for (name, data) in &feeds {
-        reference.feed(name, data);
-    }
-    let expected = reference.run(&[result.id()]).unwrap();
-    let mut session = Session::new(gpu);
-    let plan = session.compile_for(&graph, &[result], &[], target).unwrap();
-    let feeds = feeds.each_ref().map(|(name, data)| (*name, data.into()));
-    let found = session.run(&plan, &feeds).unwrap().tensor(result).unwrap();
-    let allowed = 1e-6 + 1e-5 * (k as f64).sqrt();
-    for (at, (found, expected)) in found.to_f64().iter().zip(&expected[0].elements).enumerate() {
-        assert!((found - expected).abs() <= allowed, "{what}: {at} is {found}, not {expected}");
-    }
+    let layer = Layer::new(&graph, shape, transposed, false);
+    let (_, plan) = layer.run(gpu, target, 1e-6 + 1e-5 * (shape[3] as f64).sqrt());
     plan.dispatches()
         .into_iter()
         .map(|info| format!("{} {}", info.kernel, info.operations))

@@ -4,6 +4,7 @@ use crate::compile::literal;
 use crate::dataset::{DeviceColumn, DeviceDataset, Stored};
 use crate::device::{Gpu, binding};
 use crate::error::GpuError;
+use crate::pipelines::bind_group_entries;
 use crate::plan::{Feed, Fetch, Plan};
 use std::fmt::Write as _;
 use warmstart_graph::DType;
@@ -23,6 +24,15 @@ impl Task<'_> {
         match self {
             Task::Gather(..) => 2,
             Task::Keep(..) => 1,
+        }
+    }
+
+    /// Buffer, offset and bytes of each of them.
+    fn buffers(&self) -> Vec<(wgpu::Buffer, u64, u64)> {
+        let whole = |buffer: &wgpu::Buffer| (buffer.clone(), 0, buffer.size());
+        match self {
+            Task::Gather(column, feed) => vec![whole(&column.buffer), whole(&feed.buffer)],
+            Task::Keep(fetch, _) => vec![(fetch.buffer.clone(), fetch.from, 4)],
         }
     }
 }
@@ -80,13 +90,8 @@ impl Kernels {
         data: Option<&DeviceDataset>,
         batch: usize,
     ) -> Result<Kernels, GpuError> {
-        let limits = plan.gpu.limits();
-        let most = limits.max_storage_buffers_per_shader_stage as usize;
-        let gathers = plan.feeds.iter().filter_map(|feed| {
-            Some(Task::Gather(data.and_then(|data| data.column(&feed.name))?, feed))
-        });
-        let keeps = plan.fetches.scalars().enumerate().map(|(at, fetch)| Task::Keep(fetch, at));
-        let tasks: Vec<Task<'_>> = gathers.chain(keeps).collect();
+        let most = plan.gpu.limits().max_storage_buffers_per_shader_stage as usize;
+        let tasks = tasks(plan, data);
         let needs: Vec<usize> = tasks.iter().map(Task::bindings).collect();
         let mut rest = &tasks[..];
         let mut list = Vec::new();
@@ -120,15 +125,11 @@ impl Kernels {
                 .into_iter()
                 .chain(ring)
                 .chain(others.map(|(buffer, offset, bytes)| binding(buffer, *offset, *bytes)));
-            let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-                .zip(resources)
-                .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource })
-                .collect();
             let bind_group = gpu.checked("the bind group between steps", |device| {
                 device.create_bind_group(&wgpu::BindGroupDescriptor {
                     label: Some("between"),
                     layout: &kernel.layout,
-                    entries: &entries,
+                    entries: &bind_group_entries(resources),
                 })
             })?;
             let Kernel { pipeline, gathers, keeps, workgroups, .. } = kernel.clone();
@@ -136,6 +137,15 @@ impl Kernels {
         };
         self.list.iter().map(bind).collect()
     }
+}
+
+/// All that is done between two steps of a plan.
+fn tasks<'a>(plan: &'a Plan, data: Option<&'a DeviceDataset>) -> Vec<Task<'a>> {
+    let gathers = plan.feeds.iter().filter_map(|feed| {
+        Some(Task::Gather(data.and_then(|data| data.column(&feed.name))?, feed))
+    });
+    let keeps = plan.fetches.scalars().enumerate().map(|(at, fetch)| Task::Keep(fetch, at));
+    gathers.chain(keeps).collect()
 }
 
 /// How many tasks, in order, each kernel does that binds at most so many buffers: those that they
@@ -166,9 +176,39 @@ struct Source {
     kinds: Vec<(bool, bool)>,
     /// Invocations so far.
     count: u64,
+    gathers: bool,
+    keeps: bool,
 }
 
 impl Source {
+    fn of(tasks: &[Task<'_>], batch: usize) -> Source {
+        let gathers = tasks.iter().any(|task| matches!(task, Task::Gather(..)));
+        let keeps = tasks.iter().any(|task| matches!(task, Task::Keep(..)));
+        let mut source = Source { gathers, keeps, ..Source::default() };
+        if gathers {
+            source.declare("rows", "u32", true, true);
+        }
+        if keeps {
+            source.declare("ring", "u32", false, true);
+        }
+        for (number, task) in tasks.iter().enumerate() {
+            match task {
+                Task::Gather(column, _) => source.gather(number, column, batch),
+                Task::Keep(_, at) => {
+                    source.declare(&format!("scalar{number}"), "u32", true, false);
+                    source.act(1, &format!("ring[e + {at}u] = scalar{number}[0];"));
+                }
+            }
+        }
+        source
+    }
+
+    fn text(&self) -> String {
+        let between = format!("{}fn between(i: u32) {{\n{}}}\n", self.functions, self.body);
+        let sections = [("bindings", self.declarations.clone()), ("between", between)];
+        shaders::fill(&[shaders::FUNCTIONS, shaders::BETWEEN].concat(), &sections)
+    }
+
     fn declare(&mut self, name: &str, element: &str, read_only: bool, moves: bool) {
         let at = self.kinds.len();
         let access = if read_only { "read" } else { "read_write" };
@@ -246,37 +286,13 @@ impl Source {
 
 impl Kernel {
     fn new(gpu: &Gpu, tasks: &[Task<'_>], batch: usize) -> Result<Kernel, GpuError> {
-        let gathers = tasks.iter().any(|task| matches!(task, Task::Gather(..)));
-        let keeps = tasks.iter().any(|task| matches!(task, Task::Keep(..)));
-        let mut source = Source::default();
-        if gathers {
-            source.declare("rows", "u32", true, true);
-        }
-        if keeps {
-            source.declare("ring", "u32", false, true);
-        }
-        let mut buffers = Vec::new();
-        for (number, task) in tasks.iter().enumerate() {
-            match task {
-                Task::Gather(column, feed) => {
-                    source.gather(number, column, batch);
-                    buffers.push((column.buffer.clone(), 0, column.buffer.size()));
-                    buffers.push((feed.buffer.clone(), 0, feed.buffer.size()));
-                }
-                Task::Keep(fetch, at) => {
-                    source.declare(&format!("scalar{number}"), "u32", true, false);
-                    source.act(1, &format!("ring[e + {at}u] = scalar{number}[0];"));
-                    buffers.push((fetch.buffer.clone(), fetch.from, 4));
-                }
-            }
-        }
+        let source = Source::of(tasks, batch);
+        let buffers = tasks.iter().flat_map(|task| task.buffers()).collect();
         let groups = source.count.div_ceil(64);
         let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
         let high = groups.div_ceil(limit);
         let workgroups = [groups.div_ceil(high.max(1)) as u32, high as u32];
-        let between = format!("{}fn between(i: u32) {{\n{}}}\n", source.functions, source.body);
-        let sections = [("bindings", source.declarations), ("between", between)];
-        let text = shaders::fill(&[shaders::FUNCTIONS, shaders::BETWEEN].concat(), &sections);
+        let text = source.text();
         let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
             .zip(&source.kinds)
             .map(|(binding, &(read_only, has_dynamic_offset))| wgpu::BindGroupLayoutEntry {
@@ -314,6 +330,7 @@ impl Kernel {
             });
             (pipeline, layout)
         })?;
+        let Source { gathers, keeps, .. } = source;
         Ok(Kernel { pipeline, layout, buffers, gathers, keeps, workgroups })
     }
 }
@@ -321,6 +338,41 @@ impl Kernel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Column;
+    use crate::plan::translation_tests::translate;
+    use crate::session::Session;
+    use half::f16;
+    use warmstart_graph::Graph;
+
+    /// As other devices get them: of all kinds of columns.
+    #[test]
+    fn kernels_are_translated() {
+        let gpu = Gpu::new().unwrap();
+        let graph = Graph::new();
+        let placeholder = |name, width, dtype| graph.placeholder(name, [3, width], dtype);
+        let wide = placeholder("wide", 8, DType::F32) * placeholder("bytes", 8, DType::F32);
+        let narrow = placeholder("narrow", 1, DType::F32) + placeholder("odd", 1, DType::F32);
+        let half = placeholder("half", 5, DType::F16).cast(DType::F32).sum_all();
+        let count = placeholder("count", 4, DType::I32).cast(DType::F32).mean_all();
+        let fetches = [wide.sum_all(), narrow.sum_all(), half, count];
+        let plan = Session::new(&gpu).compile(&graph, &fetches, &[]).unwrap();
+        let (floats, bytes) = ([0.5f32; 32], [7u8; 32]);
+        let scaled = |bytes| Column::Bytes { bytes, scale: 0.1 };
+        let columns = [
+            ("wide", (&floats).into()),
+            ("bytes", scaled(&bytes[..])),
+            ("narrow", (&floats[..4]).into()),
+            ("odd", scaled(&bytes[..4])),
+            ("half", (&[f16::ONE; 20]).into()),
+            ("count", (&[3i32; 16]).into()),
+        ];
+        let data = DeviceDataset::new(&gpu, 4, &columns).unwrap();
+        let tasks = tasks(&plan, Some(&data));
+        assert_eq!(tasks.len(), 10);
+        for task in tasks {
+            translate("between steps", &Source::of(&[task], 3).text(), &[]);
+        }
+    }
 
     #[test]
     fn tasks_share_kernels_as_far_as_buffers_go() {

@@ -3,6 +3,7 @@
 
 mod between;
 mod outputs;
+mod unread;
 
 use crate::dataset::DeviceDataset;
 use crate::device::Gpu;
@@ -10,12 +11,14 @@ use crate::error::GpuError;
 use crate::feed::Feed;
 use crate::plan::Plan;
 use crate::plan_error::RunError;
+use crate::readback::Readback;
 use crate::run::write_mapped;
 use crate::session::Session;
 use crate::upload::Uploads;
 use between::{Between, Kernels};
 pub use outputs::{StepOutputs, StepScalars};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+pub use unread::UnreadOutputs;
 
 /// The most steps of one submission.
 const MOST_STEPS: usize = 1 << 16;
@@ -109,6 +112,18 @@ impl Session {
     /// [`RunError::Column`], [`RunError::BatchSizes`] or [`RunError::OtherDevice`] if the steps do
     /// not fit the plan or the data set. Nothing was run then.
     pub fn run_steps(&mut self, plan: &Plan, steps: &Steps<'_>) -> Result<StepOutputs, RunError> {
+        let (readback, Layout { steps, ring }) =
+            self.submit_steps(plan, steps, Fetched::ReadBack)?;
+        Ok(StepOutputs::new(steps, plan.fetches.clone(), readback, ring))
+    }
+
+    /// Checks the steps, and submits them.
+    fn submit_steps(
+        &mut self,
+        plan: &Plan,
+        steps: &Steps<'_>,
+        fetched: Fetched,
+    ) -> Result<(Readback, Layout), RunError> {
         let data = steps.data();
         let values = self.check(plan, steps.feeds, data.map(|(data, _)| data))?;
         let (count, batch) = match steps.batches {
@@ -119,10 +134,26 @@ impl Session {
         let mut all = of.lock().unwrap_or_else(PoisonError::into_inner);
         let prepared = prepare(&mut all, plan, data.map(|(data, _)| data), (count, batch))?;
         let rows = data.map_or(&[][..], |(_, rows)| rows);
-        let outputs = plan.submit_steps(prepared, &values, (count, rows))?;
+        let submitted = plan.submit_steps(prepared, &values, (count, rows), fetched)?;
         self.mark(plan);
-        Ok(outputs)
+        Ok(submitted)
     }
+}
+
+/// What becomes of what a plan fetches.
+#[derive(Clone, Copy, PartialEq)]
+enum Fetched {
+    /// It is copied for the host in the same submission.
+    ReadBack,
+    /// It stays on the device.
+    Stays,
+}
+
+/// What several steps have left in a readback.
+struct Layout {
+    steps: usize,
+    /// Where the scalars of the steps begin, and how far they are apart.
+    ring: (u64, u64),
 }
 
 /// A number of steps that one submission takes.
@@ -262,12 +293,16 @@ impl Plan {
         prepared: &Prepared,
         values: &[&[u8]],
         (steps, rows): (usize, &[u32]),
-    ) -> Result<StepOutputs, GpuError> {
+        fetched: Fetched,
+    ) -> Result<(Readback, Layout), GpuError> {
         let gpu = &self.gpu;
         let ring_from = self.fetches.bytes.next_multiple_of(8);
         let ring_bytes = steps as u64 * prepared.ring_stride;
         let mut uploads = prepared.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let readback = self.step_readbacks.take(gpu, ring_from + ring_bytes)?;
+        let readback = match fetched {
+            Fetched::ReadBack => self.step_readbacks.take(gpu, ring_from + ring_bytes)?,
+            Fetched::Stays => None,
+        };
         let submission = uploads.submit(gpu, "several steps", |encoder, upload| {
             if let Some(upload) = upload {
                 self.fill_feeds(upload, values)?;
@@ -302,7 +337,6 @@ impl Plan {
             Ok(())
         })?;
         let readback = self.step_readbacks.pending(gpu, readback, submission);
-        let ring = (ring_from, prepared.ring_stride);
-        Ok(StepOutputs::new(steps, self.fetches.clone(), readback, ring))
+        Ok((readback, Layout { steps, ring: (ring_from, prepared.ring_stride) }))
     }
 }

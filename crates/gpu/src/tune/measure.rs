@@ -4,7 +4,8 @@
 use crate::compile::Access;
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::pipelines::Kernel;
+use crate::pipelines::{Kernel, bind_group_entries};
+use crate::staging::internal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use warmstart_graph::random::Philox;
@@ -195,10 +196,7 @@ impl Buffers {
             });
         })?;
         gpu.wait_alone(submission)?;
-        let view = self.readback.get_mapped_range(..).map_err(|error| GpuError::Internal {
-            what: WHAT.to_owned(),
-            message: error.to_string(),
-        })?;
+        let view = self.readback.get_mapped_range(..).map_err(|error| internal(WHAT, error))?;
         let results = view.to_vec();
         drop(view);
         self.readback.unmap();
@@ -222,13 +220,7 @@ impl Ready {
         pipeline: Arc<wgpu::ComputePipeline>,
         buffers: &Buffers,
     ) -> Result<Ready, GpuError> {
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = (0..)
-            .zip(&buffers.all)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding,
-                resource: buffer.as_entire_binding(),
-            })
-            .collect();
+        let entries = bind_group_entries(buffers.all.iter().map(wgpu::Buffer::as_entire_binding));
         let group = gpu.checked(WHAT, |device| {
             device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(trial.kernel.label),

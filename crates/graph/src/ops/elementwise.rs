@@ -85,6 +85,8 @@ impl Binary {
             Binary::Sub => a - b,
             Binary::Mul => a * b,
             Binary::Div => a / b,
+            // As NumPy and PyTorch: whoever hides a NaN here finds it later, elsewhere.
+            Binary::Min | Binary::Max if a.is_nan() || b.is_nan() => f64::NAN,
             Binary::Min => a.min(b),
             Binary::Max => a.max(b),
             Binary::Pow => a.powf(b),
@@ -210,7 +212,8 @@ impl<'g> Tensor<'g> {
         self.apply(Op::Binary(Binary::Max), &[other])
     }
 
-    /// aᵇ with broadcasting, for a ≥ 0 (a negative base gives NaN).
+    /// aᵇ with broadcasting. A negative base gives NaN, unless the exponent is a whole number; the
+    /// gradient with respect to the exponent is 0 there.
     #[track_caller]
     #[must_use]
     pub fn pow(self, exponent: Tensor<'g>) -> Tensor<'g> {

@@ -66,9 +66,12 @@ fn evaluate_row(label_smoothing: f32, logits: &[f64], label: f64) -> f64 {
         return f64::NAN;
     };
     let smoothing = f64::from(label_smoothing);
-    let total = log_sum_exp(logits);
-    let mean = logits.iter().sum::<f64>() / logits.len() as f64;
-    total - (1.0 - smoothing) * at_label - smoothing * mean
+    let loss = log_sum_exp(logits) - (1.0 - smoothing) * at_label;
+    // Without smoothing a logit of −∞ costs nothing.
+    if smoothing == 0.0 {
+        return loss;
+    }
+    loss - smoothing * logits.iter().sum::<f64>() / logits.len() as f64
 }
 
 pub(super) fn evaluate_loss(label_smoothing: f32, inputs: &[&Value]) -> Vec<f64> {
@@ -158,7 +161,7 @@ impl<'g> Tensor<'g> {
     }
 
     /// The mean binary cross-entropy between the sigmoid of these logits and targets in 0..=1, a
-    /// scalar: max(x, 0) − x t + ln(1 + e^−|x|), which does not overflow. The targets have the
+    /// scalar: −t ln σ(x) − (1 − t) ln σ(−x), of which neither term overflows. The targets have the
     /// logits' shape, or are one scalar for all.
     #[track_caller]
     #[must_use]
@@ -166,7 +169,9 @@ impl<'g> Tensor<'g> {
         if let Some(refused) = self.other_targets("binary_cross_entropy_with_logits", targets) {
             return refused;
         }
-        (self.softplus() - self * targets).mean_all()
+        // In one term, softplus(x) - x t, a large logit would swallow a small loss.
+        let (hit, miss) = ((-self).softplus(), self.softplus());
+        (targets * hit + (1.0 - targets) * miss).mean_all()
     }
 
     /// The mean of (x − t)², a scalar. The targets have this tensor's shape, or are one scalar for

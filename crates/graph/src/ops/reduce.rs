@@ -159,7 +159,8 @@ impl<'g> Tensor<'g> {
         // In `f64`, since an axis given twice, which the sum refuses, could overflow a `usize`.
         let extents = axes.iter().filter_map(|&axis| shape.get(axis));
         let count: f64 = extents.map(|&extent| extent as f64).product();
-        self.sum(axes) * (1.0 / count) as f32
+        // A reciprocal would be rounded, and the mean of ones not be 1.
+        self.sum(axes) / count as f32
     }
 
     /// The mean of all elements, a scalar.

@@ -101,8 +101,10 @@ impl Rule {
             within(what, value.into(), value.is_finite() && value >= 0.0, "finite and at least 0")
         };
         match *self {
-            Rule::Sgd { momentum, weight_decay, .. } => {
+            Rule::Sgd { momentum, nesterov, weight_decay } => {
                 not_negative("momentum", momentum)?;
+                let fits = !nesterov || momentum > 0.0;
+                within("the momentum of Nesterov's", momentum.into(), fits, "above 0")?;
                 not_negative("weight decay", weight_decay)
             }
             Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
@@ -241,9 +243,17 @@ impl OptimizerUpdate {
             if parameter.slots.len() != self.rule.slots().len() {
                 return damaged("a parameter of an optimizer update lacks slots".to_owned());
             }
+            if gradient.dtype != DType::F32 {
+                let expected = "a gradient of f32".to_owned();
+                return Err(Problem::DType { expected, found: gradient.dtype });
+            }
             let ids = std::iter::once(parameter.variable).chain(parameter.slots.iter().copied());
             for variable in ids.map(|id| &variables[id.0]) {
-                if variable.shape != gradient.shape || variable.dtype != DType::F32 {
+                if variable.dtype != DType::F32 {
+                    let expected = format!("`{}` as f32", variable.name);
+                    return Err(Problem::DType { expected, found: variable.dtype });
+                }
+                if variable.shape != gradient.shape {
                     return Err(Problem::Shape {
                         what: format!("a gradient for variable `{}`", variable.name),
                         expected: variable.shape.clone(),

@@ -111,6 +111,15 @@ impl CsvWriter {
         writeln!(self.writer)
     }
 
+    /// Hands everything written so far to the operating system, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn sync(&mut self) -> Result<(), MetricsError> {
+        self.flush()?;
+        self.writer.get_ref().sync_data().map_err(MetricsError::io("write", &self.file))
+    }
+
     /// Hands everything written so far to the operating system.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ pub enum MetricsError {
 
 impl MetricsError {
     /// For `map_err`: names the action and the file.
-    pub(super) fn io<'a>(
+    pub(crate) fn io<'a>(
         action: &'static str,
         file: &'a Path,
     ) -> impl FnOnce(io::Error) -> MetricsError + use<'a> {

@@ -79,4 +79,14 @@ impl MetricsWriter {
         self.csv.flush()?;
         self.events.flush()
     }
+
+    /// As [`flush`](MetricsWriter::flush), and waits until `metrics.csv` is on the disk: a run that
+    /// goes on from a checkpoint does not write the rows before it again.
+    ///
+    /// # Errors
+    /// As [`flush`](MetricsWriter::flush).
+    pub fn sync(&mut self) -> Result<(), MetricsError> {
+        self.csv.sync()?;
+        self.events.flush()
+    }
 }

@@ -60,6 +60,8 @@ impl Lowering<'_> {
             for (axes, offset) in [(&kept[..], "i"), (axes, "k")] {
                 let own = Shape::from(axes.iter().map(|&axis| shape[axis]).collect::<Vec<_>>());
                 for ((&axis, stride), &extent) in axes.iter().zip(own.strides()).zip(own.iter()) {
+                    // Of nothing, nothing is read.
+                    let (stride, extent) = (stride.max(1), extent.max(1));
                     coordinates[axis] = format!("({offset} / {stride}u % {extent}u)");
                 }
             }

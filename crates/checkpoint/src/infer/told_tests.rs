@@ -1,0 +1,136 @@
+//! What shapes do not show and names do: extents of 1, what libraries store otherwise, and halves of
+//! optimizers.
+
+use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
+use super::*;
+use crate::tensor::FileDType;
+
+#[test]
+fn extents_of_one_come_and_go() {
+    let file: [Named<'_>; 3] = [("w", &[1, 8, 24]), ("table", &[5, 8]), ("scale", &[1])];
+    let model: [Named<'_>; 3] = [("w", &[8, 24]), ("table", &[5, 8]), ("scale", &[])];
+    assert_eq!(suggested(&file, &model), [r#".reshape("{scale,w}") 2/2"#]);
+    // Under other names too, and beside matrices that are turned.
+    let file: [Named<'_>; 3] =
+        [("vit.pos.embed", &[1, 17, 8]), ("vit.a.weight", &[8, 3]), ("vit.b.weight", &[8, 4])];
+    let model: [Named<'_>; 3] =
+        [("vit/pos/embed", &[17, 8]), ("vit/a/weight", &[3, 8]), ("vit/b/weight", &[4, 8])];
+    let expected = r#".separator('.', '/').transpose("**/weight").reshape("**/embed") 3/3"#;
+    assert_eq!(suggested(&file, &model), [expected]);
+    // As many elements do not make it the same value.
+    assert_eq!(suggested(&[("w", &[4, 6])], &[("w", &[3, 8])]), [""; 0]);
+    assert_eq!(suggested(&[("w", &[2, 3, 4])], &[("w", &[6, 4])]), [""; 0]);
+    // Nor does a rule for one value reach another.
+    let file: [Named<'_>; 2] = [("a/w", &[1, 4, 6]), ("b/w", &[2, 2, 6])];
+    let model: [Named<'_>; 2] = [("a/w", &[4, 6]), ("b/w", &[4, 6])];
+    assert_eq!(suggested(&file, &model), [r#".reshape("a/**/w") 1/2"#]);
+}
+
+#[test]
+fn abbreviations_say_which_way_a_network_runs() {
+    let (mut file, mut model) = (Vec::new(), Vec::new());
+    for (old, new) in [("forward_lstm", "fw"), ("backward_lstm", "bw")] {
+        for (part, shape) in [("kernel", &[6, 16][..]), ("bias", &[16])] {
+            file.push(tensor(&format!("bidirectional/{old}/lstm_cell/{part}"), shape));
+            model.push(variable(&format!("encoder/bi/{new}/{part}"), shape));
+        }
+    }
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    let [one] = all.as_slice() else { panic!("{all:#?}") };
+    let variables: Vec<&Variable> = model.iter().collect();
+    let found = crate::matching::Matching::new(&file, &variables, &one.rules).outcomes;
+    for (outcome, tensor) in found.iter().zip(&file) {
+        let own = Outcome::Restored { tensor: tensor.name.clone(), changes: Vec::new() };
+        assert_eq!(*outcome, own, "{:?}", code(one));
+    }
+}
+
+/// All notes of what is suggested.
+fn notes(file: &[Named<'_>], model: &[Named<'_>]) -> Vec<String> {
+    let (all, _) = inferred(&tensors(file), &variables(model), &BTreeMap::new());
+    assert!(!all.is_empty());
+    all.into_iter().flat_map(|suggestion| suggestion.notes).collect()
+}
+
+#[test]
+fn what_libraries_store_otherwise_is_told() {
+    let tells = |file: &[Named<'_>], model: &[Named<'_>], words: &str| {
+        notes(file, model).iter().filter(|note| note.contains(words)).count()
+    };
+    let torch: [Named<'_>; 2] = [("gru.weight_ih_l0", &[24, 6]), ("gru.bias_ih_l0", &[24])];
+    let keras: [Named<'_>; 2] = [("gru/kernel", &[6, 24]), ("gru/bias", &[24])];
+    let same: [Named<'_>; 2] = [("net/weight_ih_l0", &[24, 6]), ("net/bias_ih_l0", &[24])];
+    assert_eq!(tells(&torch, &keras, "gates of recurrent cells"), 1);
+    assert_eq!(tells(&torch, &same, "gates of recurrent cells"), 0);
+    let meta: [Named<'_>; 2] = [("l.wq.weight", &[8, 8]), ("l.wk.weight", &[4, 8])];
+    let hugging: [Named<'_>; 2] = [("m.q_proj.weight", &[8, 8]), ("m.k_proj.weight", &[4, 8])];
+    let ours: [Named<'_>; 2] = [("m.query.weight", &[8, 8]), ("m.key.weight", &[4, 8])];
+    assert_eq!(tells(&meta, &hugging, "rotary"), 1);
+    assert_eq!(tells(&hugging, &meta, "rotary"), 1);
+    assert_eq!(tells(&meta, &ours, "rotary"), 0);
+    let fused: [Named<'_>; 2] = [("h.0.query_key_value.w", &[24, 8]), ("h.0.dense.w", &[8, 9])];
+    let others: [Named<'_>; 2] = [("h.0.c_attn.w", &[24, 8]), ("h.0.dense.w", &[8, 9])];
+    assert_eq!(tells(&fused, &others, "one head after"), 1);
+    let factor: [Named<'_>; 2] = [("c.weight_v", &[3, 4]), ("c.bias", &[3])];
+    let whole: [Named<'_>; 2] = [("c.weight", &[3, 4]), ("c.bias", &[3])];
+    assert_eq!(tells(&factor, &whole, "normalization"), 1);
+    let kernel: [Named<'_>; 2] = [("c.weight", &[3, 3, 3, 3]), ("c.bias", &[3])];
+    let turned: [Named<'_>; 2] = [("c/kernel", &[3, 3, 3, 3]), ("c/bias", &[3])];
+    assert_eq!(tells(&kernel, &turned, "equal extents"), 1);
+}
+
+#[test]
+fn casting_codes_makes_no_weights() {
+    let mut file = tensors(&[("a/w", &[3, 4]), ("a/scale", &[3])]);
+    file[0].dtype = FileDType::I8;
+    let model = variables(&[("a/w", &[3, 4])]);
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert_eq!(code(&all[0]), r#".cast("**")"#);
+    assert!(all[0].notes[0].starts_with("`a/w` holds whole numbers (i8)"), "{all:#?}");
+}
+
+/// A checkpoint of TensorFlow 1 with as many variables as asked for, and a model of other names with
+/// the same optimizer.
+fn trained(count: usize) -> (Vec<TensorEntry>, BTreeMap<String, Saved>, Vec<Variable>) {
+    let (mut file, mut saved, mut model) = (Vec::new(), BTreeMap::new(), Vec::new());
+    for n in 0..count {
+        let (old, new, shape) = (format!("dense_{n}/kernel"), format!("fc{n}/weight"), [n + 2, 40]);
+        file.push(tensor(&old, &shape));
+        model.push(variable(&new, &shape));
+        for (end, name) in [("Adam", "m"), ("Adam_1", "v")] {
+            let tensor = tensor(&format!("{old}/{end}"), &shape);
+            let role = slot(&old, "Adam", name, &shape).role;
+            saved.insert(tensor.name.clone(), Saved { initializer: None, role });
+            file.push(tensor);
+            model.push(slot(&new, "adam", name, &shape));
+        }
+    }
+    (file, saved, model)
+}
+
+#[test]
+fn an_optimizers_slots_come_together() {
+    for count in [1, 2, 6] {
+        let (file, saved, model) = trained(count);
+        let (all, _) = inferred(&file, &model, &saved);
+        let [one] = all.as_slice() else { panic!("{all:#?}") };
+        assert_eq!((one.restores, one.of), (3 * count, 3 * count), "{}", code(one));
+        let code = code(one);
+        assert!(code.contains(r#".rename_component("Adam", "adam/m")"#), "{code}");
+        assert!(code.contains(r#".rename_component("Adam_1", "adam/v")"#), "{code}");
+    }
+}
+
+#[test]
+fn half_of_an_optimizer_is_told() {
+    let (mut file, saved, model) = trained(2);
+    file.retain(|tensor| !tensor.name.ends_with("Adam_1"));
+    let (all, _) = inferred(&file, &model, &saved);
+    let told = "`fc0/weight` gets a part of adam's slots only, m without v, which is no state that the \
+                optimizer was in; so it is with 1 more";
+    for one in &all {
+        let slots = one.restores > 2;
+        assert_eq!(one.notes.iter().any(|note| note == told), slots, "{one:#?}");
+    }
+    assert!(!all.is_empty());
+}

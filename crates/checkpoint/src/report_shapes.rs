@@ -1,0 +1,189 @@
+//! What a [`RestoreReport`] says about shapes that differ.
+
+use crate::globs::Glob;
+use crate::matching::Outcome;
+use crate::report::{RestoreReport, VariableOutcome};
+use crate::rules::Rule;
+use crate::wording::{Allowance, Wording};
+use std::collections::HashSet;
+use warmstart_graph::{Shape, Variable};
+
+impl RestoreReport {
+    /// What to do about variables of another shape in the file.
+    pub(crate) fn help_with_shapes(&self, words: &dyn Wording) -> Option<String> {
+        let shapes = |v: &VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
+        if self.allow_mismatched_shape || !self.variables.iter().any(shapes) {
+            return None;
+        }
+        let mut help =
+            "give the variables the shapes of the file, or train in a new directory".to_owned();
+        if let Some(allow) = words.allow(&[Allowance::MismatchedShape]) {
+            help.push_str(&format!(", or leave them as they are: `{allow}`"));
+        }
+        let rows = |v: &VariableOutcome| match (&v.outcome, v.variable.shape.split_first()) {
+            (Outcome::ShapeMismatch { shape, .. }, Some((_, row))) => {
+                shape.split_first().is_some_and(|(_, file_row)| file_row == row)
+            }
+            _ => false,
+        };
+        // Where shapes differ otherwise too, it would not make them fit.
+        let differ: Vec<&VariableOutcome> = self.variables.iter().filter(|v| shapes(v)).collect();
+        let rule = |v: &&VariableOutcome| {
+            let glob = Glob::escape(&v.variable.name);
+            rows(v).then(|| words.rule(&Rule::ResizeRows { glob, seed: 0 }))?
+        };
+        const SHOWN: usize = 4;
+        if differ.len() <= SHOWN
+            && let Some(rules) = differ.iter().map(rule).collect::<Option<Vec<String>>>()
+        {
+            let take = if rules.len() == 1 { "takes" } else { "take" };
+            let rules = rules.iter().map(|rule| format!("`{rule}`")).collect::<Vec<_>>();
+            help.push_str(&format!(
+                "; {} {take} the rows that both have, and seed 0 for others",
+                rules.join(" and ")
+            ));
+        }
+        Some(help)
+    }
+
+    /// What to do about values whose dimensions lie in another order, as those of kernels do in PyTorch
+    /// and TensorFlow: no rule turns them.
+    pub(crate) fn help_with_order(&self) -> Option<String> {
+        let mut mismatched = self.variables.iter().filter_map(|v| match &v.outcome {
+            Outcome::ShapeMismatch { shape, .. } if !self.allow_mismatched_shape => {
+                Some((&v.variable, shape, Order::between(shape, &v.variable.shape)?))
+            }
+            _ => None,
+        });
+        let left: HashSet<&Shape> = self.unexpected.iter().map(|tensor| &tensor.shape).collect();
+        let asked = |variable: &&Variable| !self.allow_missing && !left.contains(&variable.shape);
+        let mut missing = self.missing().filter(asked).filter_map(|variable| {
+            let mut orders = Order::of_kernels(&variable.shape).into_iter();
+            orders.find_map(|order| {
+                let file = left.get(&order.before(&variable.shape)?)?;
+                Some((variable, *file, order))
+            })
+        });
+        let more = |count: usize, so: &str| match count {
+            0 => String::new(),
+            1 => format!(" (and so {so} one more)"),
+            n => format!(" (and so {} {n} more)", so.replace("is", "are").replace("does", "do")),
+        };
+        let (which, order) =
+            if let Some((Variable { name, shape, .. }, file, order)) = mismatched.next() {
+                let more = more(mismatched.count(), "is");
+                (format!("`{name}` is {shape}, and {file} in the file{more}"), order)
+            } else {
+                let (Variable { name, shape, .. }, file, order) = missing.next()?;
+                let more = more(missing.count(), "does");
+                (format!("`{name}` asks for {shape}{more}, and {file} is left in the file"), order)
+            };
+        let mut help = format!("{which}: the same extents in another order, which no rule mends");
+        match order.axes {
+            Some(axes) => {
+                let axes: Vec<String> = axes.iter().map(usize::to_string).collect();
+                help.push_str(&format!(
+                    ". PyTorch's kernels are out, in, height, width, TensorFlow's height, width, in, out: \
+                     turn them before they are saved, with `numpy.transpose(kernel, ({}))`",
+                    axes.join(", ")
+                ));
+            }
+            None => help.push_str(": permute it before it is saved"),
+        }
+        Some(help)
+    }
+}
+
+/// How the dimensions of a file's value come to lie in a variable's order.
+struct Order {
+    /// The file's dimension for each of the variable's, if it is an order that kernels are known to have.
+    axes: Option<Vec<usize>>,
+}
+
+impl Order {
+    /// The orders from PyTorch's kernels to TensorFlow's, and back; those of each channel's own kernel
+    /// among them. What a variable is comes first: it has few rows and columns, and many channels.
+    fn of_kernels(variable: &Shape) -> Vec<Order> {
+        let rank = variable.rank();
+        let Some(inner) = rank.checked_sub(2).filter(|inner| (1..=3).contains(inner)) else {
+            return Vec::new();
+        };
+        let last = |channels: [usize; 2]| (2..rank).chain(channels).collect::<Vec<usize>>();
+        let first = |channels: [usize; 2]| channels.into_iter().chain(0..inner).collect();
+        let last = [last([1, 0]), last([0, 1])];
+        let first = [first([rank - 1, rank - 2]), first([rank - 2, rank - 1])];
+        let extent =
+            |extents: &[usize]| extents.iter().fold(1, |all: usize, e| all.saturating_mul(*e));
+        let all = match extent(&variable[..inner]) <= extent(&variable[2..]) {
+            true => [last, first],
+            false => [first, last],
+        };
+        all.into_iter().flatten().map(|axes| Order { axes: Some(axes) }).collect()
+    }
+
+    /// The order that makes a file's shape a variable's; nothing if they are the same, or differ
+    /// otherwise.
+    fn between(file: &Shape, variable: &Shape) -> Option<Order> {
+        let sorted = |shape: &Shape| {
+            let mut extents = shape.to_vec();
+            extents.sort_unstable();
+            extents
+        };
+        if file == variable || variable.rank() < 3 || sorted(file) != sorted(variable) {
+            return None;
+        }
+        let mut known = Order::of_kernels(variable).into_iter();
+        let known = known.find(|order| order.before(variable).as_ref() == Some(file));
+        Some(known.unwrap_or(Order { axes: None }))
+    }
+
+    /// The file's shape that this order makes a variable's.
+    fn before(&self, variable: &Shape) -> Option<Shape> {
+        let mut file = vec![0; variable.rank()];
+        for (extent, axis) in variable.iter().zip(self.axes.as_ref()?) {
+            file[*axis] = *extent;
+        }
+        Some(Shape::from(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn axes(file: &[usize], variable: &[usize]) -> Option<Option<Vec<usize>>> {
+        Order::between(&Shape::from(file), &Shape::from(variable)).map(|order| order.axes)
+    }
+
+    #[test]
+    fn the_order_of_a_kernels_dimensions() {
+        let known = |order: &[usize]| Some(Some(order.to_vec()));
+        // Two dimensions, one, and three, to TensorFlow's order and back.
+        assert_eq!(axes(&[64, 3, 7, 5], &[7, 5, 3, 64]), known(&[2, 3, 1, 0]));
+        assert_eq!(axes(&[7, 5, 3, 64], &[64, 3, 7, 5]), known(&[3, 2, 0, 1]));
+        assert_eq!(axes(&[64, 3, 7], &[7, 3, 64]), known(&[2, 1, 0]));
+        assert_eq!(axes(&[64, 3, 7, 5, 9], &[7, 5, 9, 3, 64]), known(&[2, 3, 4, 1, 0]));
+        // A kernel for each channel.
+        assert_eq!(axes(&[32, 1, 3, 3], &[3, 3, 32, 1]), known(&[2, 3, 0, 1]));
+        assert_eq!(axes(&[3, 3, 32, 1], &[32, 1, 3, 3]), known(&[2, 3, 0, 1]));
+        // As many in as out.
+        assert_eq!(axes(&[3, 3, 64, 64], &[64, 64, 3, 3]), known(&[3, 2, 0, 1]));
+        assert_eq!(axes(&[64, 64, 3, 3], &[3, 3, 64, 64]), known(&[2, 3, 1, 0]));
+        // Of which nothing is known; and no order at all.
+        assert_eq!(axes(&[2, 3, 4], &[2, 4, 3]), Some(None));
+        assert_eq!(axes(&[2, 3, 4], &[2, 3, 4]), None);
+        assert_eq!(axes(&[2, 3, 4], &[2, 3, 5]), None);
+        assert_eq!(axes(&[2, 3], &[3, 2]), None);
+    }
+
+    /// What NumPy's `transpose` makes of a shape.
+    #[test]
+    fn axes_are_those_of_numpy() {
+        let file = [64, 3, 7, 5];
+        for order in Order::of_kernels(&Shape::from(file)) {
+            let axes = order.axes.clone().unwrap();
+            let variable: Vec<usize> = axes.iter().map(|axis| file[*axis]).collect();
+            assert_eq!(order.before(&Shape::from(variable)), Some(Shape::from(file)));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Kernels that belong to no plan: run now, and what they wrote read back.
+
+use crate::device::Gpu;
+use crate::error::GpuError;
+use crate::mapped::Mapping;
+use crate::pipelines::bind_group_entries;
+use crate::staging::internal;
+
+/// One dispatch of such a kernel.
+pub(crate) struct Dispatch<'a> {
+    /// What it binds, in order, each buffer as a whole.
+    pub buffers: [&'a wgpu::Buffer; 3],
+    pub workgroups: [u32; 2],
+}
+
+impl Gpu {
+    /// Has a kernel do these dispatches in one pass, and gives the words that `result` holds then.
+    /// `wait` is how to wait for them: [`Gpu::wait`], or [`Gpu::wait_alone`] for what nobody asked for.
+    pub(crate) fn compute_once(
+        &self,
+        what: &str,
+        pipeline: &wgpu::ComputePipeline,
+        dispatches: &[Dispatch<'_>],
+        result: &wgpu::Buffer,
+        wait: fn(&Gpu, wgpu::SubmissionIndex) -> Result<(), GpuError>,
+    ) -> Result<Vec<u32>, GpuError> {
+        let bytes = result.size();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let readback = self.buffer(&format!("the readback of {what}"), bytes, usage)?;
+        let (submission, mapping) = self.checked(what, |device| {
+            let layout = pipeline.get_bind_group_layout(0);
+            let mut encoder = device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            pass.set_pipeline(pipeline);
+            for Dispatch { buffers, workgroups: [x, y] } in dispatches {
+                let resources = buffers.map(wgpu::Buffer::as_entire_binding);
+                let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                    label: Some(what),
+                    layout: &layout,
+                    entries: &bind_group_entries(resources),
+                });
+                pass.set_bind_group(0, &group, &[]);
+                pass.dispatch_workgroups(*x, *y, 1);
+            }
+            drop(pass);
+            encoder.copy_buffer_to_buffer(result, 0, &readback, 0, bytes);
+            let submission = self.queue().submit([encoder.finish()]);
+            (submission, Mapping::start(&readback, wgpu::MapMode::Read, 0, bytes))
+        })?;
+        wait(self, submission)?;
+        mapping.finish(self, what)?;
+        let view = readback.get_mapped_range(..).map_err(|error| internal(what, error))?;
+        Ok(bytemuck::pod_collect_to_vec(&view[..]))
+    }
+}
