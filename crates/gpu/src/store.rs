@@ -122,8 +122,7 @@ fn room(variable: &Variable, limit: u64) -> Option<u64> {
 /// The most bytes of an arena.
 fn arena_limit(gpu: &Gpu) -> u64 {
     let limits = gpu.limits();
-    // Metal allows more than this, but kernels count words in a `u32`.
-    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size).min(1 << 34)
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
 fn too_large(variable: &Variable, limit: u64) -> SessionError {
