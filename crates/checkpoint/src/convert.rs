@@ -230,7 +230,7 @@ impl Checkpoint {
                 }
                 let mut transposed = None;
                 for (_, _, touched) in
-                    transposes.iter_mut().filter(|(_, glob, _)| glob.is_match(&*name))
+                    transposes.iter_mut().filter(|(_, glob, _)| glob.is_match(&name))
                 {
                     if let [rows, columns] = source.shape[..] {
                         transposed = Some(Shape::from([columns, rows]));
