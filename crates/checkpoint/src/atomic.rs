@@ -241,22 +241,28 @@ fn exists(path: &Path) -> Result<bool, CheckpointError> {
 
 /// The file that a link stands for: renaming over the link would replace the link, not the file.
 fn through_symlinks(target: &Path) -> Result<PathBuf, CheckpointError> {
-    let is_link = fs::symlink_metadata(target).is_ok_and(|found| found.file_type().is_symlink());
-    if !is_link {
-        // A path such as `..` or an empty one names no file.
-        return match target.file_name() {
-            Some(_) => Ok(target.to_owned()),
-            None => Err(CheckpointError::IsADirectory { path: target.to_owned() }),
+    // More links than Linux follows.
+    const LINKS: usize = 64;
+    let failed = |error| CheckpointError::storage("follow the link", target, error);
+    let mut at = target.to_owned();
+    for _ in 0..LINKS {
+        if !fs::symlink_metadata(&at).is_ok_and(|found| found.file_type().is_symlink()) {
+            // A path such as `..` or an empty one names no file.
+            return match at.file_name() {
+                Some(_) => Ok(at),
+                None => Err(CheckpointError::IsADirectory { path: at }),
+            };
+        }
+        at = match fs::canonicalize(&at) {
+            Ok(real) => return Ok(real),
+            // A link to a file that is not there yet: the file is made where the link points.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                directory_of(&at).join(fs::read_link(&at).map_err(failed)?)
+            }
+            Err(error) => return Err(failed(error)),
         };
     }
-    match fs::canonicalize(target) {
-        Ok(real) => Ok(real),
-        // A link to a file that is not there yet: the file is made where the link points.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::read_link(target)
-            .map(|to| directory_of(target).join(to))
-            .map_err(|error| CheckpointError::storage("follow the link", target, error)),
-        Err(error) => Err(CheckpointError::storage("follow the link", target, error)),
-    }
+    Err(failed(io::Error::other("there are too many links one after the other")))
 }
 
 #[cfg(test)]

@@ -185,6 +185,22 @@ fn a_link_stays_a_link() {
 
 #[cfg(unix)]
 #[test]
+fn links_to_links_are_followed_to_a_file_that_is_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::os::unix::fs::symlink("second", at("first")).unwrap();
+    std::os::unix::fs::symlink("file", at("second")).unwrap();
+    save(&Disk, &at("first")).unwrap();
+    assert!(fs::symlink_metadata(at("second")).unwrap().file_type().is_symlink());
+    assert!(fs::read(at("file")).unwrap() == new_content());
+    std::os::unix::fs::symlink("there", at("here")).unwrap();
+    std::os::unix::fs::symlink("here", at("there")).unwrap();
+    let message = save(&Disk, &at("here")).unwrap_err().to_string();
+    assert!(message.contains("cannot follow the link"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_full_disk_is_an_error_that_says_so() {
     // The real thing: a device that takes no byte.
     let full = Path::new("/dev/full");

@@ -1,6 +1,6 @@
 //! Opening a checkpoint.
 
-use crate::directory::{Latest, latest_verified, open_latest};
+use crate::directory::{open_latest, open_latest_verified};
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::format::{self, Format};
@@ -72,9 +72,9 @@ impl Checkpoint {
     pub fn open_verified(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
         if path.is_dir()
-            && let Some(Latest { path, damaged, .. }) = latest_verified(path)?
+            && let Some((file, _, damaged)) = open_latest_verified(path)?
         {
-            return Ok(Checkpoint { damaged, ..format::open(&path)? });
+            return Ok(Checkpoint::found(file, damaged));
         }
         Checkpoint::open(path)
     }

@@ -10,10 +10,10 @@ pub(crate) type Line = (String, String);
 /// their first name.
 pub(crate) fn collapse(lines: Vec<Line>) -> Vec<Line> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut known: HashMap<(String, String), usize> = HashMap::new();
+    let mut known: HashMap<(Vec<String>, String), usize> = HashMap::new();
     for (name, what) in lines {
         let (template, numbers) = split(&name);
-        let index = *known.entry((template.join("\0"), what.clone())).or_insert_with(|| {
+        let index = *known.entry((template.clone(), what.clone())).or_insert_with(|| {
             groups.push(Group { template, what, members: Vec::new() });
             groups.len() - 1
         });
@@ -113,6 +113,8 @@ mod tests {
         assert_eq!(collapsed(&names), names);
         assert_eq!(collapsed(&["a", "b", "a1"]), ["a", "b", "a1"]);
         assert_eq!(collapsed(&["a01", "a1", "a2"]), ["a01", "a{1..2}"]);
+        // What stands for the numbers may not be taken for a part of the name.
+        assert_eq!(collapsed(&["a1b", "a\0b"]), ["a1b", "a\0b"]);
         let large = "a99999999999999999999999";
         assert_eq!(collapsed(&[large, ""]), [large, ""]);
         let other = vec![("a1".to_owned(), "x".to_owned()), ("a2".to_owned(), "y".to_owned())];

@@ -11,8 +11,9 @@ use crate::atomic::{self, Prepared};
 use crate::checkpoint::Checkpoint;
 use crate::checksums;
 use crate::error::CheckpointError;
+use crate::globs::Glob;
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
-use crate::rules::{Rule, RuleUse, apply, matcher};
+use crate::rules::{Rule, RuleUse, apply};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::save::header_error;
 use crate::storage::{Disk, Storage};
@@ -20,6 +21,7 @@ use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use warmstart_gpu::{Conversion, SourceDType};
@@ -80,8 +82,8 @@ impl Checkpoint {
     /// what fails between two of these renames leaves files without one.
     ///
     /// What a folder would be opened by in place of what was written goes after all is written:
-    /// `file` itself where several are, and the index of several where one is
-    /// ([`Converted::removed`]).
+    /// `file` itself where several are, unless it is what is being read, which is refused, and the
+    /// index of several where one is ([`Converted::removed`]).
     ///
     /// # Errors
     /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
@@ -116,22 +118,28 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
+        let overflowed = Cell::new(0);
         let replacing = Replacing { storage, keep_existing: options.keep_existing };
         let (files, index, removed) = match shards {
-            Some(shards) => self.write_shards(&replacing, &shards, &metadata)?,
+            Some(shards) => self.write_shards(&replacing, &shards, &metadata, &overflowed)?,
             None => {
                 let part = part(file.to_owned(), targets.iter().collect(), &metadata)?;
-                let index = index_of(file);
+                // Other programs have indices of other files: `pytorch_model.bin.index.json`.
+                let ours = file.extension().is_some_and(|extension| extension == "safetensors");
+                let index = Some(index_of(file)).filter(|_| ours);
                 replacing.look(file)?;
-                replacing.look(&index)?;
+                index.iter().try_for_each(|index| replacing.look(index))?;
                 // Of several files, one must not be replaced by all.
                 if self.files().any(|own| own != self.file()) {
                     self.refuse_own(file, file)?;
                 }
                 let may_go = |file: &Path| replacing.may_go(file);
-                self.prepare_part(storage, &part, &may_go)?.publish(&may_go)?;
+                self.prepare_part(storage, &part, &may_go, &overflowed)?.publish(&may_go)?;
                 // A folder may be opened by this one, which is no longer meant.
-                let removed = replacing.remove_if_there(index)?;
+                let removed = match index {
+                    Some(index) => replacing.remove_if_there(index)?,
+                    None => Vec::new(),
+                };
                 (vec![part.file], None, removed)
             }
         };
@@ -152,6 +160,7 @@ impl Checkpoint {
             tensors: targets.len(),
             bytes: targets.iter().map(|target| target.bytes).sum(),
             cast: count(|target| target.cast.is_some()),
+            overflowed: overflowed.get(),
             transposed: count(|target| target.transposed.is_some()),
             left_out: self.tensors().len() - sources,
             description_left_out: described && !same,
@@ -173,7 +182,7 @@ impl Checkpoint {
         for rule in &options.rules {
             match rule {
                 Rule::Transpose(glob) => {
-                    let glob = matcher(glob)
+                    let glob = Glob::new(glob)
                         .map_err(|problem| wrong(rule, &format!("cannot be applied: {problem}")))?;
                     transposes.push((rule, glob, 0));
                 }
@@ -221,7 +230,7 @@ impl Checkpoint {
                 }
                 let mut transposed = None;
                 for (_, _, touched) in
-                    transposes.iter_mut().filter(|(_, glob, _)| glob.is_match(&*name))
+                    transposes.iter_mut().filter(|(_, glob, _)| glob.is_match(&name))
                 {
                     if let [rows, columns] = source.shape[..] {
                         transposed = Some(Shape::from([columns, rows]));
@@ -268,12 +277,13 @@ impl Checkpoint {
         storage: &'s dyn Storage,
         part: &Part<'_>,
         may_go: &dyn Fn(&Path) -> Result<(), CheckpointError>,
+        overflowed: &Cell<u64>,
     ) -> Result<Prepared<'s>, CheckpointError> {
         atomic::prepare(storage, &part.file, may_go, &mut |sink| {
             sink(&part.header)?;
             let mut checksums = BTreeMap::new();
             for target in &part.targets {
-                let checksum = self.write_tensor(&part.file, target, sink)?;
+                let checksum = self.write_tensor(&part.file, target, sink, overflowed)?;
                 checksums.insert(target.name.as_str(), checksum);
             }
             let mut header = part.header.clone();
@@ -289,10 +299,16 @@ impl Checkpoint {
         file: &Path,
         target: &Target<'_>,
         sink: &mut atomic::Sink<'_>,
+        overflowed: &Cell<u64>,
     ) -> Result<u64, CheckpointError> {
         let mut checksum = InOrder::new(target.bytes);
         self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
+            if let (Some(cast), Some((_, to))) = (&cast, target.cast) {
+                let before = infinities(target.source.dtype, read);
+                let after = infinities(to.file(), cast);
+                overflowed.set(overflowed.get() + after.saturating_sub(before));
+            }
             let bytes = cast.as_deref().unwrap_or(read);
             checksum.append(bytes);
             sink(bytes)
@@ -361,6 +377,27 @@ fn part<'a>(
 
 fn refused(file: &Path, problem: String) -> CheckpointError {
     CheckpointError::Convert { file: file.to_owned(), problem }
+}
+
+/// How many elements are infinite.
+fn infinities(dtype: FileDType, bytes: &[u8]) -> u64 {
+    // Without its sign: all bits of the exponent, and none behind it.
+    let infinity: u64 = match dtype {
+        FileDType::F64 => 0x7ff0_0000_0000_0000,
+        FileDType::F32 => 0x7f80_0000,
+        FileDType::F16 => 0x7c00,
+        FileDType::Bf16 => 0x7f80,
+        FileDType::F8E5M2 => 0x7c,
+        _ => return 0,
+    };
+    let size = dtype.component();
+    let sign = 1 << (8 * size - 1);
+    let is_infinite = |element: &&[u8]| {
+        let mut bits = [0; 8];
+        bits[..size].copy_from_slice(element);
+        u64::from_le_bytes(bits) & !sign == infinity
+    };
+    bytes.chunks_exact(size).filter(is_infinite).count() as u64
 }
 
 fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {

@@ -182,3 +182,40 @@ fn matrices_are_transposed_in_blocks_of_any_shape() {
         assert_eq!(all(&Checkpoint::open(&twice).unwrap()), before);
     }
 }
+
+#[test]
+fn what_no_longer_has_a_number_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("in.safetensors");
+    let header = br#"{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#;
+    let values = [1e5f32, -7e4, 65504.0, f32::INFINITY, f32::NAN, 1e38].map(f32::to_le_bytes);
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(&file, [&length[..], header, &values.concat()].concat()).unwrap();
+    let source = Checkpoint::open(&file).unwrap();
+    let out = directory.path().join("out.safetensors");
+    for (floats, transposed, expected) in [
+        (FloatDType::F16, false, 3),
+        (FloatDType::F16, true, 3),
+        (FloatDType::Bf16, false, 0),
+        (FloatDType::F32, false, 0),
+    ] {
+        let rule = Rule::Transpose("w".into());
+        let options = if transposed { rules(&[rule]) } else { ConvertOptions::new() };
+        let converted = source.convert(&out, &options.floats(floats)).unwrap();
+        assert_eq!(converted.overflowed, expected);
+    }
+}
+
+#[test]
+fn an_index_of_another_program_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Checkpoint::open(written(directory.path())).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let index = folder.path().join("pytorch_model.bin.index.json");
+    fs::write(&index, "{}").unwrap();
+    let out = folder.path().join("pytorch_model.bin");
+    let converted = source.convert(&out, &ConvertOptions::new().keep_existing()).unwrap();
+    assert!(converted.removed.is_empty() && index.exists());
+    assert!(source.convert(&out, &ConvertOptions::new()).unwrap().removed.is_empty());
+    assert!(index.exists());
+}

@@ -7,14 +7,14 @@
 //! ten thousand names takes some tens of milliseconds, and then one header is read. So a pointer
 //! file of another program is neither written nor read, and cannot mislead.
 
-use crate::checkpoint::Checkpoint;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::retention::Better;
 use crate::safetensors::FormatError;
 use crate::storage::{Disk, Storage};
 use crate::tensorflow::BundleError;
-use std::collections::HashMap;
+use crate::verify::verify;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -117,20 +117,28 @@ pub fn latest(directory: impl AsRef<Path>) -> Result<Option<Latest>, CheckpointE
 /// As [`latest`], and [`CheckpointError::Read`] if weights cannot be read for another reason than
 /// damage.
 pub fn latest_verified(directory: impl AsRef<Path>) -> Result<Option<Latest>, CheckpointError> {
-    let mut search = Search::new(directory.as_ref())?;
+    let opened = open_latest_verified(directory.as_ref())?;
+    Ok(opened.map(|(file, step, damaged)| Latest { step, path: file.path, damaged }))
+}
+
+/// A whole checkpoint, opened, with its step and the damaged ones that are newer.
+type Found = (OpenFile, u64, Vec<Damaged>);
+
+/// As [`open_latest`]; what is returned is what was read, whatever has that name by now.
+pub(crate) fn open_latest_verified(directory: &Path) -> Result<Option<Found>, CheckpointError> {
+    let mut search = Search::new(directory)?;
     while let Some((file, step)) = search.next()? {
-        let path = file.path.clone();
-        match damage_of(file)? {
-            Some(error) => search.damaged.push(Damaged { path, error }),
-            None => return Ok(Some(Latest { step, path, damaged: search.damaged })),
+        match damage_of(&file)? {
+            Some(error) => search.damaged.push(Damaged { path: file.path, error }),
+            None => return Ok(Some((file, step, search.damaged))),
         }
     }
     search.nothing()
 }
 
 /// Reads the weights; says what is wrong with them, if something is.
-fn damage_of(file: OpenFile) -> Result<Option<CheckpointError>, CheckpointError> {
-    let found = Checkpoint::found(file, Vec::new()).verify();
+fn damage_of(file: &OpenFile) -> Result<Option<CheckpointError>, CheckpointError> {
+    let found = verify(file);
     match found.damaged.into_iter().next() {
         Some(error) if !is_damage(&error) => Err(error),
         damage => Ok(damage),
@@ -138,9 +146,7 @@ fn damage_of(file: OpenFile) -> Result<Option<CheckpointError>, CheckpointError>
 }
 
 /// The newest whole checkpoint, opened, with its step and the damaged ones that are newer.
-pub(crate) fn open_latest(
-    directory: &Path,
-) -> Result<Option<(OpenFile, u64, Vec<Damaged>)>, CheckpointError> {
+pub(crate) fn open_latest(directory: &Path) -> Result<Option<Found>, CheckpointError> {
     let mut search = Search::new(directory)?;
     match search.next()? {
         Some((file, step)) => Ok(Some((file, step, search.damaged))),
@@ -153,42 +159,51 @@ pub(crate) struct Search {
     directory: PathBuf,
     /// Those still to look at, by step.
     files: Vec<StepFile>,
-    /// All that were there when the directory was listed.
+    /// All that were there when the directory was last listed.
     listed: Vec<StepFile>,
-    /// Whether none of those has been found so far.
-    vanished: bool,
+    /// The steps of those that were there when they were looked at.
+    seen: HashSet<u64>,
     pub damaged: Vec<Damaged>,
 }
 
 impl Search {
     pub fn new(directory: &Path) -> Result<Search, CheckpointError> {
         let (files, directory) = (list(directory)?, directory.to_owned());
-        let (listed, vanished) = (files.clone(), !files.is_empty());
-        Ok(Search { directory, files, listed, vanished, damaged: Vec::new() })
+        let listed = files.clone();
+        Ok(Search { directory, files, listed, seen: HashSet::new(), damaged: Vec::new() })
     }
 
     /// The next whole checkpoint, opened, with its step.
     pub fn next(&mut self) -> Result<Option<(OpenFile, u64)>, CheckpointError> {
-        loop {
-            while let Some(StepFile { step, path }) = self.files.pop() {
-                let opened = OpenFile::open(&path);
-                // Another process's retention may have taken it since it was listed.
-                self.vanished &= matches!(opened, Err(CheckpointError::NotFound { .. }));
-                match opened {
-                    Ok(file) => return Ok(Some((file, step))),
-                    Err(error) if is_damage(&error) => self.damaged.push(Damaged { path, error }),
-                    Err(CheckpointError::NotFound { .. }) => {}
-                    Err(error) => return Err(error),
+        while let Some(StepFile { step, path }) = self.files.pop() {
+            match OpenFile::open(&path) {
+                Err(CheckpointError::NotFound { .. }) => {
+                    self.list_again()?;
+                    continue;
                 }
+                Ok(file) => {
+                    self.seen.insert(step);
+                    return Ok(Some((file, step)));
+                }
+                Err(error) if is_damage(&error) => self.damaged.push(Damaged { path, error }),
+                Err(error) => return Err(error),
             }
-            // It takes only what is older than a new one, so the new one is there by now.
-            let again = if self.vanished { list(&self.directory)? } else { return Ok(None) };
-            if again == self.listed {
-                // Links to nowhere.
-                return Ok(None);
-            }
-            (self.files, self.listed) = (again.clone(), again);
+            self.seen.insert(step);
         }
+        Ok(None)
+    }
+
+    /// Another process's retention took a checkpoint since it was listed. It takes only what is
+    /// older than a new one, and the new one is what is looked for.
+    fn list_again(&mut self) -> Result<(), CheckpointError> {
+        let again = list(&self.directory)?;
+        // Otherwise it is a link to nowhere.
+        if again != self.listed {
+            let unseen = again.iter().filter(|file| !self.seen.contains(&file.step));
+            self.files = unseen.cloned().collect();
+            self.listed = again;
+        }
+        Ok(())
     }
 
     /// What there is to say when no checkpoint was whole.
@@ -259,7 +274,7 @@ fn best_of(
         let Some((path, _)) = whole.remove(&step) else { continue };
         let damage = match verify {
             true => match OpenFile::open(&path) {
-                Ok(file) => damage_of(file)?,
+                Ok(file) => damage_of(&file)?,
                 // Another process's retention has taken it.
                 Err(CheckpointError::NotFound { .. }) => continue,
                 Err(error) => return Err(error),
@@ -299,4 +314,70 @@ pub(crate) fn is_damage(error: &CheckpointError) -> bool {
             | CutShort { .. }
             | Checksum { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const EMPTY: &[u8] = b"\x02\0\0\0\0\0\0\0{}";
+
+    fn write(directory: &Path, step: u64, bytes: &[u8]) {
+        fs::write(directory.join(step_file_name(step)), bytes).unwrap();
+    }
+
+    /// What a search finds after `meanwhile`, and the steps of what it found damaged.
+    fn found(
+        before: &[u64],
+        meanwhile: impl FnOnce(&Path, &mut Search),
+    ) -> (Option<u64>, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        before.iter().for_each(|&step| write(directory.path(), step, EMPTY));
+        let mut search = Search::new(directory.path()).unwrap();
+        meanwhile(directory.path(), &mut search);
+        let step = search.next().unwrap().map(|(_, step)| step);
+        let name = |one: &Damaged| one.path.file_name().unwrap().to_string_lossy().into_owned();
+        (step, search.damaged.iter().map(name).collect())
+    }
+
+    fn remove(directory: &Path, step: u64) {
+        fs::remove_file(directory.join(step_file_name(step))).unwrap();
+    }
+
+    #[test]
+    fn what_a_trainer_saved_meanwhile_is_found_and_not_what_it_kept_besides() {
+        let replaced = |directory: &Path, _: &mut Search| {
+            write(directory, 260, EMPTY);
+            remove(directory, 250);
+        };
+        assert_eq!(found(&[100, 250], replaced), (Some(260), vec![]));
+        // The one that is left of those that were listed is damaged, and not all there is.
+        let damaged = |directory: &Path, search: &mut Search| {
+            write(directory, 100, b"");
+            replaced(directory, search);
+        };
+        assert_eq!(found(&[100, 250], damaged), (Some(260), vec![]));
+        // After one was found, the walk goes on with what came, and looks at none twice.
+        let walked = |directory: &Path, search: &mut Search| {
+            assert_eq!(search.next().unwrap().unwrap().1, 250);
+            write(directory, 260, EMPTY);
+            remove(directory, 100);
+        };
+        assert_eq!(found(&[50, 100, 250], walked), (Some(260), vec![]));
+        let first = |_: &Path, search: &mut Search| drop(search.next().unwrap());
+        assert_eq!(found(&[50, 100, 250], first), (Some(100), vec![]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_nowhere_is_passed_over() {
+        let link = |directory: &Path, search: &mut Search| {
+            let link = directory.join(step_file_name(9));
+            std::os::unix::fs::symlink(directory.join("nowhere"), link).unwrap();
+            *search = Search::new(directory).unwrap();
+        };
+        assert_eq!(found(&[5], link), (Some(5), vec![]));
+        assert_eq!(found(&[], link), (None, vec![]));
+    }
 }

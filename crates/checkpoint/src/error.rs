@@ -1,5 +1,6 @@
 //! Everything that can go wrong between a file and a variable.
 
+use crate::printable::printable;
 use crate::report::RestoreReport;
 use crate::rules::Rule;
 use crate::safetensors::FormatError;
@@ -114,7 +115,7 @@ pub enum CheckpointError {
         found: u32,
     },
     /// A tensor's bytes are not as they were written.
-    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", .file.display(), instead(.older))]
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", .file.display(), instead(.older), tensor = printable(.tensor))]
     Checksum {
         /// The file.
         file: PathBuf,
@@ -151,7 +152,7 @@ pub enum CheckpointError {
         variable: String,
     },
     /// The file became shorter after it was opened.
-    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file ends after {found} of them. No variable was changed: the file was cut short since it was opened; use another checkpoint", .file.display())]
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file ends after {found} of them. No variable was changed: the file was cut short since it was opened; use another checkpoint", .file.display(), tensor = printable(.tensor))]
     CutShort {
         /// The file.
         file: PathBuf,
@@ -165,7 +166,7 @@ pub enum CheckpointError {
         found: u64,
     },
     /// The weights could not be read.
-    #[error("checkpoint `{}`: cannot read tensor `{tensor}` at file offset {offset}: {source}. No variable was changed: check the disk, or use another checkpoint", .file.display())]
+    #[error("checkpoint `{}`: cannot read tensor `{tensor}` at file offset {offset}: {source}. No variable was changed: check the disk, or use another checkpoint", .file.display(), tensor = printable(.tensor))]
     Read {
         /// The file.
         file: PathBuf,
@@ -177,7 +178,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// A compressed entry of an archive is no longer what was compressed.
-    #[error("checkpoint `{}`: tensor `{tensor}` lies in a compressed entry that cannot be inflated from offset {offset} in the entry on ({source}): its bytes are damaged. No variable was changed: copy the file again, or use another checkpoint", .file.display())]
+    #[error("checkpoint `{}`: tensor `{tensor}` lies in a compressed entry that cannot be inflated from offset {offset} in the entry on ({source}): its bytes are damaged. No variable was changed: copy the file again, or use another checkpoint", .file.display(), tensor = printable(.tensor))]
     Inflate {
         /// The file.
         file: PathBuf,
@@ -257,7 +258,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// A tensor has a dtype that no safetensors file can hold.
-    #[error("cannot convert into `{}`: safetensors files cannot hold tensor `{tensor}`, which is {dtype}: leave it out. Nothing was written", .file.display())]
+    #[error("cannot convert into `{}`: safetensors files cannot hold tensor `{tensor}`, which is {dtype}: leave it out. Nothing was written", .file.display(), tensor = printable(.tensor))]
     ConvertDType {
         /// The file that would have been written.
         file: PathBuf,

@@ -10,7 +10,7 @@ use crate::sealed::Sealed;
 use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -36,13 +36,16 @@ impl DataFile {
 
 /// Opens a regular file, and tells its length.
 pub(crate) fn open_regular(path: &Path) -> io::Result<(File, u64)> {
+    // A pipe or device has no length to check anything against, and may never end. It is asked for
+    // before it is opened too: to open a pipe is to wait for its writer.
+    let regular = |about: fs::Metadata| match about.is_file() {
+        true => Ok(about.len()),
+        false => Err(io::Error::other("it is not a regular file")),
+    };
+    regular(fs::metadata(path)?)?;
     let file = File::open(path)?;
-    let about = file.metadata()?;
-    if !about.is_file() {
-        // A pipe or device has no length to check anything against, and may never end.
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    Ok((file, about.len()))
+    let length = regular(file.metadata()?)?;
+    Ok((file, length))
 }
 
 /// Whether what inflates an entry failed because of the bytes, and not because of the disk.
@@ -251,5 +254,21 @@ impl OpenFile {
             Some(offset) => CheckpointError::Read { file, tensor, offset, source },
             None => CheckpointError::Read { file, tensor, offset, source },
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    /// That nobody waits for a writer shows in that this test ends.
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("model.safetensors");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let message = OpenFile::open(&pipe).unwrap_err().to_string();
+        assert!(message.contains("it is not a regular file"), "{message}");
     }
 }

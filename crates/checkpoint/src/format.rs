@@ -65,9 +65,9 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint, CheckpointError> {
         FileKind::TensorFlowTable => open_bundle(path)?,
         FileKind::TensorFlowPrefix => open_bundle(&index_of(path))?,
         FileKind::TensorFlowData => {
-            let prefix = path.to_str().and_then(|path| path.rsplit_once(".data-"));
-            let index = prefix.map(|(prefix, _)| index_of(Path::new(prefix))).ok_or(error)?;
-            open_bundle(&index)?
+            let name = path.file_name().and_then(|name| name.to_str());
+            let (prefix, _) = name.and_then(|name| name.rsplit_once(".data-")).ok_or(error)?;
+            open_bundle(&index_of(&path.with_file_name(prefix)))?
         }
         FileKind::TensorFlowState => return open_directory(folder_of(path))?.ok_or(error),
         FileKind::NumPy => open_npy(path)?,

@@ -330,6 +330,15 @@ fn transposing_spares_what_fits() {
 }
 
 #[test]
+fn globs_of_names_with_dots_reach_every_depth() {
+    let file: [Named<'_>; 4] =
+        [("fc.weight", &[3, 4]), ("a.b.weight", &[5, 2]), ("a.bias", &[3]), ("a.table", &[7, 4])];
+    let model: [Named<'_>; 4] =
+        [("fc.weight", &[4, 3]), ("a.b.weight", &[2, 5]), ("a.bias", &[3]), ("a.table", &[7, 4])];
+    assert_eq!(suggested(&file, &model), [r#".transpose("**.weight") 2/2"#]);
+}
+
+#[test]
 fn values_are_cast_where_they_must_be() {
     let mut file = tensors(&[("old/w", &[3]), ("old/v", &[4])]);
     file[0].dtype = FileDType::Bf16;

@@ -1,7 +1,7 @@
 //! Which tensor each variable gets its value from, and what has to change about it. No weight is
 //! read here, and no text is made.
 
-use crate::rules::{Allowed, Rule, RuleUse, apply};
+use crate::rules::{Allowed, Rule, RuleUse, apply, other_output};
 use crate::tensor::{FileDType, TensorEntry};
 use std::collections::HashMap;
 use warmstart_graph::{DType, Shape, Variable};
@@ -117,10 +117,7 @@ impl Matching {
             if !found.is_empty() || allowed.ignored {
                 continue;
             }
-            let other = match variable.name.strip_suffix(":0") {
-                Some(stripped) => by_name.get(stripped),
-                None => by_name.get(format!("{}:0", variable.name).as_str()),
-            };
+            let other = by_name.get(&*other_output(&variable.name));
             if let Some(candidates) = other.filter(|c| c.iter().all(|&index| !used[index])) {
                 candidates.iter().for_each(|&index| used[index] = true);
                 *found = candidates;

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 ///
 /// Rules are applied in the order in which they are given, and the report says how many names each
 /// touched; a rule that touches none is an error, since it does not do what it was written for.
-/// In globs `*` stands for anything within one part of a path, `**` also across parts, and
+/// In globs ([`Glob`](crate::Glob)) `*` stands for anything within one part of a name (what stands
+/// between `/` or `.`), `**` for any number of whole parts, as in `**/weight` or `**.weight`, and
 /// `{a,b}` for either.
 ///
 /// ```
@@ -136,7 +137,7 @@ impl RestoreOptions {
     }
 
     /// All that matches a regular expression (of the `regex` crate) is replaced. The replacement
-    /// names captures as `$1` or `${name}`.
+    /// names captures as `$1` or `${name}`; before a letter, a digit or `_`, as `${1}`.
     pub fn rename_regex(
         self,
         pattern: impl Into<String>,

@@ -2,9 +2,9 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::matching::transposed;
-use crate::rules::{Allowed, Rule, RuleUse, apply};
+use crate::rules::{Allowed, Rule, RuleUse, apply, other_output};
 use crate::tensor::TensorEntry;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use warmstart_graph::{DType, Initializer, Role, Variable};
 
 /// The tensors of two checkpoints, side by side. What comes of [`Checkpoint::pairs`].
@@ -68,12 +68,21 @@ impl Checkpoint {
         let applied = apply(rules, names, &variables);
         let places: HashMap<&str, usize> =
             other.tensors().iter().enumerate().map(|(at, t)| (t.name.as_str(), at)).collect();
+        // As in a restore, names that differ by `:0` are taken as equal where none is exactly equal.
+        let exact: HashSet<&str> = applied.names.iter().flatten().map(|name| &**name).collect();
+        let place = |name: &str| {
+            let other = || {
+                let twin = other_output(name);
+                places.get(&*twin).filter(|_| !exact.contains(&*twin))
+            };
+            places.get(name).or_else(other).copied()
+        };
         let (mut both, mut only_first, mut ignored_first) = (Vec::new(), Vec::new(), Vec::new());
         let mut found = vec![false; other.tensors().len()];
         for (first, names) in self.tensors().iter().zip(&applied.names) {
             let (mut alone, paired) = (!names.is_empty(), both.len());
             for name in names {
-                let Some(&at) = places.get(&**name) else { continue };
+                let Some(at) = place(name) else { continue };
                 (alone, found[at]) = (false, true);
                 if !applied.allowed[at].ignored {
                     both.push(pair(first, &other.tensors()[at], &applied.allowed[at]));
@@ -134,6 +143,25 @@ mod tests {
         let file = directory.join(name);
         std::fs::write(&file, [&length[..], &header, &vec![0; end]].concat()).unwrap();
         file
+    }
+
+    #[test]
+    fn a_trailing_output_makes_no_other_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = |name, names: &[&str]| {
+            let tensors: Vec<(&str, &str, &[usize])> =
+                names.iter().map(|name| (*name, "F32", &[1][..])).collect();
+            Checkpoint::open(written(directory.path(), name, &tensors)).unwrap()
+        };
+        let (a, b) = (open("a", &["w:0", "b", "x", "y"]), open("b", &["w", "b:0", "x", "x:0"]));
+        let found = a.pairs(&b, &[]);
+        let names = |pair: &Pair<'_>| (pair.first.name.clone(), pair.second.name.clone());
+        let mut both: Vec<(String, String)> = found.both.iter().map(names).collect();
+        both.sort();
+        let expected = [("b", "b:0"), ("w:0", "w"), ("x", "x")];
+        assert_eq!(both, expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+        assert_eq!(found.only_first[0].name, "y");
+        assert_eq!(found.only_second[0].name, "x:0");
     }
 
     #[test]

@@ -347,6 +347,42 @@ fn what_is_left_out_is_not_unexpected() {
 }
 
 #[test]
+fn names_with_braces_are_advised_as_globs_that_match_them() {
+    let checkpoint = checkpoint(&[("layers[0]/emb", &[5, 2]), ("{a}/w", &[2]), ("b/w", &[2])]);
+    let variables = [variable("layers[0]/emb", &[8, 2]), variable("b/w", &[2])];
+    let text = report(&checkpoint.plan_for(&variables[..1], &RestoreOptions::new()));
+    assert!(text.contains(r#"`.resize_rows("layers[[]0[]]/emb", 0)`"#), "{text}");
+    let resized = RestoreOptions::new().resize_rows("layers[[]0[]]/emb", 0).allow_unexpected();
+    assert!(checkpoint.plan_for(&variables[..1], &resized).closes());
+    let renamed = || RestoreOptions::new().rename_scope("{a}", "b").allow_unexpected();
+    let text = report(&checkpoint.plan_for(&variables[1..], &renamed()));
+    assert!(text.contains(r#"`.ignore("[{]a[}]/w")`"#), "{text}");
+    let ignored = RestoreOptions::new().ignore("[{]a[}]/w").allow_unexpected();
+    assert_eq!(checkpoint.plan_for(&variables[1..], &ignored).restored().count(), 1);
+}
+
+#[test]
+fn a_name_may_be_longer_than_any_column() {
+    let long = "n".repeat(70_000);
+    let checkpoint = checkpoint(&[("a", &[2]), (&long, &[2])]);
+    let text = checkpoint.plan_for(&[variable("a", &[2])], &RestoreOptions::new()).to_string();
+    assert!(text.contains(&long));
+    let options = RestoreOptions::new().rename(long.as_str(), "b");
+    let plan = checkpoint.plan_for(&[variable("a", &[2]), variable("b", &[2])], &options);
+    assert!(plan.to_string().contains("1 name"));
+}
+
+#[test]
+fn control_characters_are_shown_as_they_are_written() {
+    let name = r"x\nnote: all checksums verified \u001b[2K";
+    let checkpoint = checkpoint(&[("a", &[2]), (name, &[2])]);
+    let plan = checkpoint.plan_for(&[variable("a", &[2])], &RestoreOptions::new());
+    let text = plan.to_string();
+    assert!(text.contains(r"x\nnote: all checksums verified \u{1b}[2K  f32 [2]"), "{text}");
+    assert!(!text.contains('\u{1b}') && !text.contains("\nnote"), "{text}");
+}
+
+#[test]
 fn kernels_of_another_order_are_told() {
     let file = checkpoint(&[("conv/kernel", &[64, 3, 7, 7]), ("a/kernel", &[8, 4, 1, 1])]);
     let variables = [variable("conv/kernel", &[7, 7, 3, 64]), variable("a/kernel", &[1, 1, 4, 8])];

@@ -1,8 +1,10 @@
 //! What a [`RestoreReport`] says beside its lists: what to know, what is wrong, and the line that
 //! mends it, in the words of whoever reads it.
 
+use crate::globs::Glob;
 use crate::infer::Suggestion;
 use crate::matching::Outcome;
+use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_text::{counted, quoted};
 use crate::rules::{Rule, RuleUse};
@@ -34,10 +36,11 @@ impl RestoreReport {
         }
         let shared = served.into_iter().filter(|(_, variables)| variables.len() > 1);
         notes.extend(shared.map(|(tensor, variables)| {
-            let n = variables.len();
+            let (tensor, n) = (printable(tensor), variables.len());
             format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
         }));
         if let Some((name, declared, saved)) = initializers.first() {
+            let name = printable(name);
             let more = match initializers.len() - 1 {
                 0 => String::new(),
                 1 => "; so is one more".to_owned(),
@@ -130,7 +133,7 @@ impl RestoreReport {
             _ => None,
         };
         if let Some(name) = self.variables.iter().find_map(ambiguous)
-            && let Some(rule) = words.rule(&Rule::Ignore(name))
+            && let Some(rule) = words.rule(&Rule::Ignore(Glob::escape(&name)))
         {
             helps.push(format!("`{rule}` before the rename leaves a tensor out"));
         }
@@ -160,7 +163,7 @@ impl RestoreReport {
         });
         let wanted = self.suggestions.is_empty() && !self.allow_missing;
         for (name, close) in close.take(5).filter(|_| wanted) {
-            let close = quoted(close, ", ");
+            let (name, close) = (printable(name), quoted(close, ", "));
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
         helps.extend(self.help_with_missing(words));
@@ -284,7 +287,7 @@ impl RestoreReport {
 
 /// What a rule does, as the subject of a sentence.
 fn deed(rule: &Rule) -> String {
-    match rule {
+    let deed = match rule {
         Rule::Rename { from, to } => format!("renaming `{from}` to `{to}`"),
         Rule::RenameScope { from, to } if from.is_empty() => format!("adding scope `{to}`"),
         Rule::RenameScope { from, to } if to.is_empty() => format!("taking away scope `{from}`"),
@@ -297,5 +300,6 @@ fn deed(rule: &Rule) -> String {
         Rule::Cast(glob) => format!("casting `{glob}`"),
         Rule::Reshape(glob) => format!("reshaping `{glob}`"),
         _ => "this rule".to_owned(),
-    }
+    };
+    printable(&deed).into_owned()
 }

@@ -1,5 +1,6 @@
 //! What a [`RestoreReport`] says about shapes that differ.
 
+use crate::globs::Glob;
 use crate::matching::Outcome;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::rules::Rule;
@@ -28,7 +29,7 @@ impl RestoreReport {
         // Where shapes differ otherwise too, it would not make them fit.
         let differ: Vec<&VariableOutcome> = self.variables.iter().filter(|v| shapes(v)).collect();
         let rule = |v: &&VariableOutcome| {
-            let glob = v.variable.name.clone();
+            let glob = Glob::escape(&v.variable.name);
             rows(v).then(|| words.rule(&Rule::ResizeRows { glob, seed: 0 }))?
         };
         const SHOWN: usize = 4;

@@ -3,6 +3,7 @@
 
 use crate::collapse::{Line, collapse};
 use crate::matching::{Change, Outcome};
+use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::tensor::{FileDType, TensorEntry, human_bytes};
 use crate::wording::{InCode, Wording, rule_text};
@@ -12,6 +13,8 @@ use warmstart_graph::{Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
 const LISTED: usize = 20;
+/// The widest column: a name may be as long as a file, and none is padded to more than 65535.
+const WIDEST: usize = 200;
 
 /// A kind of outcome: label, number, and its lines.
 struct Section {
@@ -193,7 +196,7 @@ impl fmt::Display for Worded<'_> {
         let width = |of: &dyn Fn(&Section) -> bool| {
             let lines = sections.iter().filter(|s| of(s)).flat_map(|s| s.lines.iter().take(LISTED));
             let names = lines.filter(|(_, what)| !what.is_empty());
-            names.map(|(name, _)| name.chars().count()).max().unwrap_or(0)
+            names.map(|(name, _)| printable(name).chars().count()).max().unwrap_or(0).min(WIDEST)
         };
         let is_rules = |section: &Section| section.label == "rules";
         let (of_rules, of_names) = (width(&is_rules), width(&|section| !is_rules(section)));
@@ -204,8 +207,9 @@ impl fmt::Display for Worded<'_> {
             let indent = head.chars().count();
             let mut head = Some(head);
             for (name, what) in lines.iter().take(LISTED) {
+                let (name, what) = (printable(name), printable(what));
                 let head = head.take().unwrap_or_default();
-                let line = match what.as_str() {
+                let line = match &*what {
                     "" => format!("{head:<indent$}   {name}"),
                     _ => format!("{head:<indent$}   {name:<width$}  {what}"),
                 };
@@ -218,8 +222,10 @@ impl fmt::Display for Worded<'_> {
                 write!(f, "\n{:indent$}   … and {} more", "", lines.len() - LISTED)?;
             }
         }
+        // They have lines of their own making.
+        let plain = |text: &str| text.split('\n').map(printable).collect::<Vec<_>>().join("\n");
         let prefixed = |prefix: &'static str, lines: Vec<String>| {
-            lines.into_iter().map(move |line| format!("\n{prefix}: {line}"))
+            lines.into_iter().map(move |line| format!("\n{prefix}: {}", plain(&line)))
         };
         prefixed("note", report.notes(*words))
             .chain(prefixed("error", report.errors(*words)))
@@ -276,7 +282,8 @@ impl<'a> Slots<'a> {
 }
 
 pub(crate) fn quoted(names: &[impl AsRef<str>], between: &str) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    let names: Vec<String> =
+        names.iter().map(|name| format!("`{}`", printable(name.as_ref()))).collect();
     names.join(between)
 }
 

@@ -8,8 +8,11 @@ use crate::report::{RestoreReport, VariableOutcome};
 use crate::summed::Summed;
 use crate::tensor::TensorEntry;
 use std::io;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use warmstart_gpu::{ByteSource, Conversion, Fill, LeadingRows, Missing, Origin, Session};
+use warmstart_gpu::{
+    ByteSource, Conversion, Fill, LeadingRows, Missing, Origin, Session, SessionError,
+};
 use warmstart_graph::Variable;
 
 impl RestorePlan {
@@ -65,9 +68,8 @@ impl RestorePlan {
             .sum();
         let restored = session.restore(&fills, &|done| progress(done, total));
         if let Err(error) = restored {
-            // The session's error knows the variable; the source's also knows tensor and sizes.
             let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-            return Err(known.unwrap_or_else(|| CheckpointError::session(&self.report.file, error)));
+            return Err(told(&self.report.file, error, known));
         }
         for VariableOutcome { variable, outcome } in self.report.variables.iter() {
             let file = self.report.file.clone();
@@ -174,6 +176,16 @@ impl RestorePlan {
     }
 }
 
+/// What is said of a failure. The session's error knows the variable; the source's also knows tensor
+/// and sizes. Where the session does not speak of a source, values may be lost, and the source would
+/// say that they are not.
+fn told(file: &Path, error: SessionError, of_source: Option<CheckpointError>) -> CheckpointError {
+    match (error, of_source) {
+        (SessionError::Source { .. } | SessionError::Refused { .. }, Some(known)) => known,
+        (error, _) => CheckpointError::session(file, error),
+    }
+}
+
 /// How many bytes of a tensor are read: of one with too many rows, only those that are taken.
 fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
     let rows = changes.iter().find_map(|change| match change {
@@ -235,5 +247,26 @@ impl ByteSource for TensorSource<'_> {
 
     fn finish(&self) -> io::Result<()> {
         self.summed.as_ref().map_or(Ok(()), Summed::finish).map_err(|error| self.tell(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn what_a_source_said_does_not_hide_that_values_are_lost() {
+        let known = || {
+            let (file, tensor) = (PathBuf::from("m"), "w".to_owned());
+            CheckpointError::CutShort { file, tensor, offset: 0, expected: 8, found: 4 }
+        };
+        let source = || io::Error::other("the file ends");
+        let refused = SessionError::Refused { name: "w".to_owned(), source: source() };
+        let error = told(Path::new("m"), refused, Some(known()));
+        assert!(matches!(error, CheckpointError::CutShort { .. }), "{error}");
+        let device = SessionError::RestoredTwice { name: "w".to_owned() };
+        let error = told(Path::new("m"), device, Some(known()));
+        assert!(matches!(error, CheckpointError::Session { .. }), "{error}");
     }
 }

@@ -4,7 +4,7 @@
 //! after the other, until they are the names of the variables. *Choice*: they leave tensors and
 //! variables out. *Values*: they allow a variable to get a value of another dtype or shape.
 
-use globset::{GlobBuilder, GlobMatcher};
+use crate::globs::Glob;
 use regex::Regex;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -238,6 +238,7 @@ impl Applied<'_> {
             }
             Rule::RenameRegex { pattern, replacement } => {
                 let regex = Regex::new(pattern).map_err(|error| error.to_string())?;
+                check_references(&regex, replacement)?;
                 self.rename(|name| match regex.replace_all(name, replacement) {
                     Cow::Owned(name) => Some(name),
                     Cow::Borrowed(_) => None,
@@ -299,7 +300,7 @@ impl Applied<'_> {
     }
 
     fn choose(&mut self, glob: &str, variables: &[&Variable], keep: bool) -> Result<usize, String> {
-        let glob = matcher(glob)?;
+        let glob = Glob::new(glob)?;
         // A tensor and the variable that it is the value of are one name to whoever reads of it.
         let mut touched = HashSet::new();
         for names in &mut self.names {
@@ -327,7 +328,7 @@ impl Applied<'_> {
         variables: &[&Variable],
         allow: impl Fn(&mut Allowed),
     ) -> Result<usize, String> {
-        let glob = matcher(glob)?;
+        let glob = Glob::new(glob)?;
         let mut touched = 0;
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
             if glob.is_match(&variable.name) {
@@ -345,16 +346,64 @@ pub(crate) fn without_output(name: &str) -> &str {
     name.strip_suffix(":0").unwrap_or(name)
 }
 
-/// Whether a glob speaks of a name, with or without its `:0`.
-fn matches_name(glob: &GlobMatcher, name: &str) -> bool {
-    let bare = without_output(name);
-    glob.is_match(name) || glob.is_match(bare) || glob.is_match(format!("{bare}:0"))
+/// The same name with `:0` if it has none, and without if it has.
+pub(crate) fn other_output(name: &str) -> Cow<'_, str> {
+    match name.strip_suffix(":0") {
+        Some(bare) => Cow::Borrowed(bare),
+        None => Cow::Owned(format!("{name}:0")),
+    }
 }
 
-/// `*` stays within one part of a path, `**` does not.
-pub(crate) fn matcher(glob: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(glob).literal_separator(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
+/// Whether a glob speaks of a name, with or without its `:0`.
+fn matches_name(glob: &Glob, name: &str) -> bool {
+    let bare = without_output(name);
+    glob.is_match(name) || glob.is_match(bare) || glob.is_match(&format!("{bare}:0"))
+}
+
+/// Refuses a replacement that names a group which the expression lacks: nothing would stand there.
+fn check_references(regex: &Regex, replacement: &str) -> Result<(), String> {
+    let mut rest = replacement;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let braced = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+        let letters = |rest: &str| {
+            rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())
+        };
+        let (group, after) = braced.unwrap_or_else(|| rest.split_at(letters(rest)));
+        // A dollar sign alone stands for itself.
+        if braced.is_none() && group.is_empty() {
+            continue;
+        }
+        rest = after;
+        let is_there = match group.parse::<usize>() {
+            Ok(number) => number < regex.captures_len(),
+            Err(_) => regex.capture_names().flatten().any(|name| name == group),
+        };
+        if is_there {
+            continue;
+        }
+        let missing = format!("the expression has no group `{group}`, which the replacement names");
+        // What stands behind a group is taken for a part of its name.
+        let meant = (1..group.len()).rev().filter(|&at| group.is_char_boundary(at)).find(|&at| {
+            let group = &group[..at];
+            let number = group.parse::<usize>().is_ok_and(|n| n < regex.captures_len());
+            number || regex.capture_names().flatten().any(|name| name == group)
+        });
+        return Err(match meant.filter(|_| braced.is_none()) {
+            Some(at) => {
+                let (group, behind) = group.split_at(at);
+                format!(
+                    "{missing}: write `${{{group}}}{behind}` for group `{group}` before `{behind}`"
+                )
+            }
+            None => format!("{missing}: write `$$` for a dollar sign"),
+        });
+    }
+    Ok(())
 }
 
 pub(crate) fn rename_scope(name: &str, from: &str, to: &str) -> Option<String> {

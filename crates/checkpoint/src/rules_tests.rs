@@ -74,6 +74,26 @@ fn letters_separators_and_expressions() {
 }
 
 #[test]
+fn a_replacement_that_names_no_group_is_a_problem() {
+    let problem = |pattern: &str, replacement: &str| {
+        let options = options().rename_regex(pattern, replacement);
+        apply(options.rules(), ["layer_1"].into_iter(), &[]).uses.remove(0).problem
+    };
+    let told = problem(r"layer_(\d+)", "$1_block").unwrap();
+    assert!(told.contains("no group `1_block`") && told.contains("`${1}_block`"), "{told}");
+    let told = problem(r"(?<n>\d+)", "${m}").unwrap();
+    assert!(told.contains("no group `m`") && told.contains("`$$`"), "{told}");
+    let told = problem(r"(?<né>\d+)", "$2é").unwrap();
+    assert!(told.contains("no group `2`"), "{told}");
+    for right in ["${1}_block", "$1", "$0x$n", "$$1_block", "a$", "$ $.", "${1"] {
+        let right = right.replace("$0x", "$0-");
+        assert_eq!(problem(r"layer_(?<n>\d+)", &right), None, "{right}");
+    }
+    let one = one(options().rename_regex(r"layer_(\d+)", "${1}_block"), "layer_12");
+    assert_eq!(one, "12_block");
+}
+
+#[test]
 fn rules_are_applied_in_order_and_counted() {
     let options = options()
         .strip_prefix("module.")
@@ -109,7 +129,8 @@ fn choice_leaves_out_tensors_and_variables() {
     assert_eq!(apply(options().only("encoder/**")), (vec![true, false], vec![false, true], 1));
     assert_eq!(apply(options().ignore("encoder/**")), (vec![false, true], vec![true, false], 1));
     assert_eq!(apply(options().only("{encoder,head}/**")).2, 2);
-    // One star stays within a part.
+    // One star stays within a part, whatever stands between parts.
+    assert_eq!(apply(options().ignore("encoder/l_0*")), (vec![true; 2], vec![false; 2], 0));
     assert_eq!(apply(options().ignore("encoder/*")), (vec![true; 2], vec![false; 2], 0));
     // Before a rename, names are the file's.
     let early = options().ignore("encoder/**").rename("encoder/x", "encoder/y");
@@ -140,7 +161,7 @@ fn values_may_change_where_asked_for() {
 
 #[test]
 fn malformed_rules_are_problems_not_panics() {
-    let rules = options().rename_regex("(", "").only("[").transpose("{a").rename("a", "b");
+    let rules = options().rename_regex("(", "").only("[").transpose("**kernel").rename("a", "b");
     let applied = apply(rules.rules(), ["a"].into_iter(), &[]);
     let problems: Vec<bool> = applied.uses.iter().map(|used| used.problem.is_some()).collect();
     assert_eq!(problems, [true, true, true, false]);

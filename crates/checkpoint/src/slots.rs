@@ -215,7 +215,11 @@ impl<'a> Names<'a> {
         {
             return Some(role(owner, optimizer, slot));
         }
-        while let Some((slot, owner)) = rest.split_once(SEPARATORS) {
+        // A slot's name stands among the first parts; to look at all would take the square of a long
+        // name's length.
+        const PARTS: usize = 8;
+        for _ in 0..PARTS {
+            let (slot, owner) = rest.split_once(SEPARATORS)?;
             if calls(Whose::Scoped, slot) && self.has(owner) {
                 return Some(role(owner, optimizer, slot));
             }

@@ -50,7 +50,7 @@ impl StorageFile for File {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_all()
+        sync(self)
     }
 }
 
@@ -99,7 +99,7 @@ impl Storage for Disk {
 
     #[cfg(unix)]
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+        sync(&File::open(directory)?)
     }
 
     // Windows has no such operation: NTFS journals names itself.
@@ -127,6 +127,23 @@ impl Storage for Disk {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Makes what was written to a file or directory durable.
+fn sync(file: &File) -> io::Result<()> {
+    let synced = file.sync_all();
+    // On macOS this asks the disk itself, by `F_FULLFSYNC`, which shares, NTFS and FUSE do not know.
+    // Nothing has been tried then, and they are asked for what they know.
+    #[cfg(target_os = "macos")]
+    if let Err(error) = &synced {
+        use rustix::io::Errno;
+        let unknown = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::INVAL, Errno::NOTTY];
+        let code = error.raw_os_error();
+        if unknown.iter().any(|errno| code == Some(errno.raw_os_error())) {
+            return Ok(rustix::fs::fsync(file)?);
+        }
+    }
+    synced
 }
 
 /// The name is lost, but the next one may do.

@@ -3,7 +3,7 @@
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
 use crate::reader::TensorReader;
-use crate::tensor::TensorEntry;
+use crate::tensor::{FileDType, TensorEntry, value_bytes};
 
 /// Bytes of a matrix that are put in order at once.
 #[cfg(not(test))]
@@ -17,12 +17,21 @@ const PIECE: usize = 256 << 10;
 impl Checkpoint {
     /// Reads a matrix as if it had been stored transposed. It is held in memory up to 64 MiB; a
     /// larger one is read from the file once for each so many of its columns. `None` if there is no
-    /// such tensor, if it is no matrix, or if its elements are not whole bytes.
+    /// such tensor, if it is no matrix, or if its elements are not numbers of whole bytes.
     pub fn transposed_reader(&self, tensor: &str) -> Option<TransposedReader<'_>> {
         let tensor = self.tensor(tensor)?;
         let [rows, columns] = tensor.shape[..] else { return None };
         let bits = tensor.dtype.bits();
         let size = usize::try_from(bits / 8).ok().filter(|_| bits.is_multiple_of(8))?;
+        // Of texts and quantized blocks nothing says where an element ends.
+        if value_bytes(tensor.dtype, &tensor.shape) != Ok(tensor.bytes())
+            || matches!(
+                tensor.dtype,
+                FileDType::String | FileDType::Opaque | FileDType::Quantized(_)
+            )
+        {
+            return None;
+        }
         // A matrix without columns may have any number of rows.
         let at_once = (BLOCK / rows.saturating_mul(size).max(1)).clamp(1, columns.max(1));
         // Of a column that is larger than that, some rows.
@@ -175,5 +184,30 @@ impl Source<'_> {
             self.at = stop;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::OpenFile;
+    use crate::format::Format;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use warmstart_graph::Shape;
+
+    #[test]
+    fn what_has_no_elements_of_whole_bytes_has_no_columns() {
+        let is_read = |dtype, bytes| {
+            let tensor = TensorEntry::new("w".to_owned(), dtype, Shape::from([2, 32]), 0..bytes);
+            let (format, path) = (Format::TensorFlow, Path::new("m"));
+            let metadata = BTreeMap::new();
+            let file = OpenFile::new(path, format, vec![], vec![tensor], vec![None], metadata);
+            let checkpoint = Checkpoint::found(file.unwrap(), Vec::new());
+            checkpoint.transposed_reader("w").is_some()
+        };
+        assert!(is_read(FileDType::F32, 256) && is_read(FileDType::C64, 512));
+        assert!(!is_read(FileDType::F32, 255) && !is_read(FileDType::F4, 32));
+        assert!(!is_read(FileDType::String, 64) && !is_read(FileDType::Opaque, 64));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
+use crate::file::OpenFile;
 use crate::summed::Summed;
 use crate::tensor::TensorEntry;
 use std::panic::resume_unwind;
@@ -33,35 +34,40 @@ impl Checkpoint {
     /// Reads all tensors and holds them against their checksums. Needs no device, and little
     /// memory, however large the checkpoint is.
     pub fn verify(&self) -> Verification {
-        self.open_file().forget_sums();
-        let tensors = self.tensors();
-        let next = AtomicUsize::new(0);
-        let work = || {
-            let mut damaged = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                let Some(tensor) = tensors.get(index) else { return damaged };
-                if let Err(error) = Summed::new(self.open_file(), tensor).finish() {
-                    damaged.push((index, error));
-                }
+        verify(self.open_file())
+    }
+}
+
+pub(crate) fn verify(file: &OpenFile) -> Verification {
+    file.forget_sums();
+    let tensors = &file.tensors;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut damaged = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(tensor) = tensors.get(index) else { return damaged };
+            if let Err(error) = Summed::new(file, tensor).finish() {
+                damaged.push((index, error));
             }
-        };
-        let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
-        let mut damaged = thread::scope(|scope| {
-            let others: Vec<_> =
-                (1..threads.min(8).min(tensors.len())).map(|_| scope.spawn(work)).collect();
-            let mut damaged = work();
-            for other in others {
-                damaged.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-            damaged
-        });
-        damaged.sort_by_key(|(index, _)| *index);
-        Verification {
-            tensors: tensors.len(),
-            bytes: tensors.iter().map(TensorEntry::bytes).sum(),
-            checksums: self.open_file().all_summed,
-            damaged: damaged.into_iter().map(|(_, error)| error).collect(),
         }
+    };
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut damaged = thread::scope(|scope| {
+        // Where the system gives no more threads, this one works alone.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads.min(8).min(tensors.len())).map_while(spawn).collect();
+        let mut damaged = work();
+        for other in others {
+            damaged.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        damaged
+    });
+    damaged.sort_by_key(|(index, _)| *index);
+    Verification {
+        tensors: tensors.len(),
+        bytes: tensors.iter().map(TensorEntry::bytes).sum(),
+        checksums: file.all_summed,
+        damaged: damaged.into_iter().map(|(_, error)| error).collect(),
     }
 }

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
-use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, RestoreOptions};
 
 /// Counts what the current thread allocates.
 struct Counting;
@@ -52,7 +52,25 @@ fn open(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let allowed = 8192 + 64 * bytes.len();
     assert!(largest <= allowed, "{largest} bytes at once for a file of {}", bytes.len());
     assert!(allocated <= 8 * allowed, "{allocated} bytes for a file of {}", bytes.len());
+    if let Ok(checkpoint) = &opened
+        && checkpoint.tensors().len() < 1000
+    {
+        print(checkpoint);
+    }
     opened
+}
+
+/// Whatever a file says, what is told of it can be printed, and moves no cursor.
+fn print(checkpoint: &Checkpoint) {
+    let variables = checkpoint.variables().unwrap_or_default();
+    for (some, options) in [
+        (&variables[..], RestoreOptions::new()),
+        (&variables[..variables.len() / 2], RestoreOptions::new()),
+        (&variables[..variables.len() / 2], RestoreOptions::new().add_prefix("x").ignore("**")),
+    ] {
+        let report = checkpoint.plan_for(some, &options).to_string();
+        assert!(!report.contains(|c: char| c.is_control() && c != '\n'), "{report:?}");
+    }
 }
 
 /// Our verdict on a file must be that of the crate, but for duplicate names.
@@ -235,6 +253,19 @@ fn costly_headers_stay_within_bounds() {
     );
     // Unknown fields are passed over without recursion.
     assert!(with_header(&unknown).is_ok());
+}
+
+/// Names as long as a header, and names that would be lines and commands to a terminal.
+#[test]
+fn reports_of_strange_names_are_printed() {
+    for name in ["n".repeat(70_000), r"a\u0000b\u001b[2K\nnote: all is well\u0085".to_owned()] {
+        let tensor = r#"{"dtype":"U8","shape":[1],"data_offsets":"#;
+        let header = format!(r#"{{"a1b":{tensor}[0,1]}},"{name}":{tensor}[1,2]}}}}"#);
+        let length = (header.len() as u64).to_le_bytes();
+        let checkpoint = open(&[&length[..], header.as_bytes(), &[0; 2]].concat()).unwrap();
+        let report = checkpoint.plan_for(&[], &RestoreOptions::new()).to_string();
+        assert!(report.contains("unexpected") && !report.contains("\nnote"), "{report}");
+    }
 }
 
 /// Near the longest header that the format allows. That time grows no faster than the header shows

@@ -253,6 +253,45 @@ fn entries_that_make_no_sense_are_named() {
     assert!(told(&[(b"\xff", whole)], &data).contains("not UTF-8"));
 }
 
+/// Of the path of a data file, its name alone has to be text.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path().join(std::ffi::OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&folder).unwrap();
+    let data = floats(&[1.0, 2.0]);
+    write(&folder, &index(&[(b"a", entry(&[2], 0, &data))]), &data);
+    let checkpoint = Checkpoint::open(folder.join("m.data-00000-of-00001")).unwrap();
+    assert_eq!(checkpoint.tensors().len(), 1);
+}
+
+#[test]
+fn bytes_of_two_tensors_are_refused() {
+    let data = floats(&[1.0, 2.0, 3.0]);
+    let two = |second: u64| {
+        let of = |at: u64| entry(&[2], at, &data[at as usize..at as usize + 8]);
+        told(&[(b"a", of(0)), (b"b", of(second))], &data)
+    };
+    for second in [0, 4] {
+        let message = two(second);
+        assert!(
+            message.contains("tensor `b`") && message.contains("overlaps tensor `a`"),
+            "{message}"
+        );
+    }
+}
+
+/// That time does not grow with their product shows in that this test ends.
+#[test]
+fn a_long_name_may_have_many_slices() {
+    let name = vec![b'a'; 1 << 20];
+    let slices = slice(&[]).repeat(500_000);
+    let message = told(&[(&name, [number(1, 1), shape(&[]), slices].concat())], b"");
+    assert!(message.contains("names a slice that is not there"));
+}
+
 /// Going on from an older one would hide that the newest is whole, and of another kind.
 #[test]
 fn what_is_not_supported_is_not_passed_over() {

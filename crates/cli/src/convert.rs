@@ -7,12 +7,11 @@ use crate::latest::open_verified;
 use crate::size;
 use crate::text::{self, counted};
 use clap::ValueEnum;
-use globset::GlobBuilder;
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Rule, TensorEntry,
+    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, Rule, TensorEntry,
 };
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
@@ -114,6 +113,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "tensors": written.tensors,
             "bytes": written.bytes,
             "cast": written.cast,
+            "overflowed": written.overflowed,
             "transposed": written.transposed,
             "left_out": written.left_out,
             "description_left_out": written.description_left_out,
@@ -140,6 +140,14 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         line.push_str(&format!(", in {count}:\n  {first}\n  … {last}"));
     }
     writeln!(out, "{line}")?;
+    if written.overflowed > 0 {
+        let elements =
+            counted(usize::try_from(written.overflowed).unwrap_or(usize::MAX), "element");
+        writeln!(
+            out,
+            "note: {elements} became infinite: beyond the largest number of the new dtype"
+        )?;
+    }
     if written.description_left_out {
         writeln!(
             out,
@@ -167,17 +175,15 @@ fn held_by_no_safetensors(checkpoint: &Checkpoint) -> Option<String> {
         tensors.iter().filter(strange).map(|tensor| tensor.name.as_str()).collect();
     let ignore = |glob: String| flag_of(&Rule::Ignore(glob));
     let (first, rest) = names.split_first()?;
-    let part = |separator: char| Some(globset::escape(first.rsplit_once(separator)?.1));
-    let scope = first.split_once('/').map(|(scope, _)| format!("{}/**", globset::escape(scope)));
+    let part = |separator: char| Some(Glob::escape(first.rsplit_once(separator)?.1));
+    let scope = first.split_once('/').map(|(scope, _)| format!("{}/**", Glob::escape(scope)));
     let globs = [
         part('/').map(|name| format!("**/{name}")),
         part('.').map(|name| format!("**.{name}")),
         scope,
     ];
     let all = globs.into_iter().flatten().find(|glob| {
-        let glob = GlobBuilder::new(glob).literal_separator(true).build();
-        glob.is_ok_and(|glob| {
-            let glob = glob.compile_matcher();
+        Glob::new(glob).is_ok_and(|glob| {
             tensors.iter().all(|tensor| glob.is_match(&tensor.name) == strange(&tensor))
         })
     });
@@ -185,7 +191,7 @@ fn held_by_no_safetensors(checkpoint: &Checkpoint) -> Option<String> {
         return Some(format!("`{flag}` leaves out all that safetensors cannot hold"));
     }
     let flags: Vec<String> =
-        names.iter().take(SHOWN).filter_map(|name| ignore(globset::escape(name))).collect();
+        names.iter().take(SHOWN).filter_map(|name| ignore(Glob::escape(name))).collect();
     let flags = flags.join(" ");
     Some(match names.len().saturating_sub(SHOWN) {
         0 => format!("`{flags}` leaves out all that safetensors cannot hold"),

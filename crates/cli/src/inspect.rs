@@ -5,12 +5,11 @@ use crate::error::Failure;
 use crate::latest::choice;
 use crate::stats::Stats;
 use crate::text::{self, HEADING, counted, styled};
-use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, Format, TensorEntry};
+use warmstart_checkpoint::{Checkpoint, Format, Glob, TensorEntry, printable};
 use warmstart_graph::{Role, Variable};
 
 /// Show what is in a checkpoint
@@ -27,20 +26,16 @@ Statistics are those of the finite elements; NaN and infinities are counted besi
 pub struct Arguments {
     /// A file, or a directory, which opens its newest checkpoint that is whole by its header
     path: PathBuf,
-    /// Only tensors whose names match; `*` stays within one part of a path, `**` does not
-    #[arg(long, value_name = "GLOB", value_parser = glob)]
-    tensor: Option<GlobMatcher>,
+    /// Only tensors whose names match; `*` stays within one part of a name, `**` is any number of
+    /// parts
+    #[arg(long, value_name = "GLOB", value_parser = Glob::new)]
+    tensor: Option<Glob>,
     /// Read the values: smallest, largest, mean, standard deviation, NaN, infinities, histogram
     #[arg(long)]
     stats: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-}
-
-fn glob(text: &str) -> Result<GlobMatcher, String> {
-    let glob = GlobBuilder::new(text).literal_separator(true).build();
-    glob.map(|glob| glob.compile_matcher()).map_err(|error| error.to_string())
 }
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -53,8 +48,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let tensors: Vec<&TensorEntry> = checkpoint.tensors().iter().filter(shown).collect();
     if let (Some(glob), true) = (&arguments.tensor, tensors.is_empty()) {
         let file = checkpoint.file().display();
-        return Err(Failure::new(format!("no tensor of `{file}` matches `{}`", glob.glob()))
-            .help("`*` stays within one part of a name between `/`; `**` matches any of them"));
+        return Err(Failure::new(format!("no tensor of `{file}` matches `{}`", glob.as_str()))
+            .help(
+                "`*` stays within one part of a name, between `/` or `.`; `**` is any number of \
+                 parts, as in `**/w` or `**.w`",
+            ));
     }
     let variables = checkpoint.metadata().variables()?.unwrap_or_default();
     let variables: BTreeMap<&str, &Variable> =
@@ -135,7 +133,7 @@ fn head(
     let metrics: Vec<String> =
         metadata.metrics().map(|(name, value)| format!("{name} {}", text::short(value))).collect();
     if !metrics.is_empty() {
-        line("metrics", metrics.join(", "))?;
+        line("metrics", printable(&metrics.join(", ")).into_owned())?;
     }
     if let Some(graph) = graph_of(checkpoint) {
         line("graph", graph)?;
@@ -144,7 +142,8 @@ fn head(
         line("optimizer", shortened(&plain(optimizer)))?;
     }
     for (key, value) in metadata.extra() {
-        line("metadata", format!("{key}: {}", shortened(&plain(value))))?;
+        let entry = format!("{key}: {}", shortened(&plain(value)));
+        line("metadata", printable(&entry).into_owned())?;
     }
     let tensors = checkpoint.tensors();
     let (elements, bytes) = totals(tensors);

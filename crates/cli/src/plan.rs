@@ -16,10 +16,10 @@ use warmstart_graph::DType;
 /// Say whether a checkpoint fits a model, and which rules would make it fit
 ///
 /// Prints the report that a restore would print, and suggestions as flags for this command line.
-/// In globs `*` stays within one part of a path, `**` does not, `{a,b}` is either. In FROM=TO a
-/// backslash before `=`, `,` or a backslash takes it as it is. A file of rules has the keys that
-/// `[warm_start]` of a training file has: `rules`, `allow_missing`, `allow_unexpected`,
-/// `allow_mismatched_shape`.
+/// In globs `*` stays within one part of a name (between `/` or `.`), `**` is any number of whole
+/// parts, `{a,b}` is either. In FROM=TO a backslash before `=`, `,` or a backslash takes it as it
+/// is. A file of rules has the keys that `[warm_start]` of a training file has: `rules`,
+/// `allow_missing`, `allow_unexpected`, `allow_mismatched_shape`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

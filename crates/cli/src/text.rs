@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::SystemTime;
+use warmstart_checkpoint::printable;
 
 pub const HEADING: Style = Style::new().bold();
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -26,7 +27,11 @@ pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header.to_vec());
-    table.add_rows(rows);
+    // What files say of themselves is in them.
+    let printed = |row: Vec<String>| -> Vec<String> {
+        row.iter().map(|cell| printable(cell).into_owned()).collect()
+    };
+    table.add_rows(rows.into_iter().map(printed));
     for &column in right {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

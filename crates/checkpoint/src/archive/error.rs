@@ -1,5 +1,7 @@
 //! The ways in which an archive can be of no use.
 
+use crate::printable::printable;
+
 warmstart_graph::debug_as_display!(ArchiveError);
 
 /// Why a ZIP archive, as PyTorch and NumPy write it, cannot be read.
@@ -27,7 +29,7 @@ pub enum ArchiveError {
     /// An entry would end beyond the file.
     #[error(
         "entry `{entry}` of the archive ends at file offset {end}, but the file has {length} bytes: \
-         it is cut short or damaged; copy or write it again"
+         it is cut short or damaged; copy or write it again", entry = printable(.entry)
     )]
     BeyondEnd {
         /// The entry.
@@ -40,7 +42,7 @@ pub enum ArchiveError {
     /// An entry lies within another.
     #[error(
         "file offset {offset}: entry `{entry}` of the archive begins within entry `{other}`, as in \
-         an archive that was made to do harm: do not trust it; if it is yours, write it again"
+         an archive that was made to do harm: do not trust it; if it is yours, write it again", other = printable(.other), entry = printable(.entry)
     )]
     Overlap {
         /// The entry that begins later.
@@ -53,14 +55,14 @@ pub enum ArchiveError {
     /// Two entries have one name.
     #[error(
         "entry `{entry}` is in the archive twice, and readers would disagree about which counts: \
-         write it again with one of them"
+         write it again with one of them", entry = printable(.entry)
     )]
     Twice {
         /// The name.
         entry: String,
     },
     /// An entry needs a password.
-    #[error("entry `{entry}` of the archive is encrypted: write it again without a password")]
+    #[error("entry `{entry}` of the archive is encrypted: write it again without a password", entry = printable(.entry))]
     Encrypted {
         /// The entry.
         entry: String,
@@ -68,7 +70,7 @@ pub enum ArchiveError {
     /// An entry is compressed in an unknown way.
     #[error(
         "entry `{entry}` of the archive is compressed by {method}, and only deflate is known: write \
-         it again with `torch.save`, `numpy.savez` or `numpy.savez_compressed`"
+         it again with `torch.save`, `numpy.savez` or `numpy.savez_compressed`", entry = printable(.entry)
     )]
     Compression {
         /// The entry.
@@ -79,7 +81,7 @@ pub enum ArchiveError {
     /// An entry cannot have the size that it says.
     #[error(
         "entry `{entry}` of the archive has {length} bytes in the file and says that these are \
-         {size} bytes: the archive is damaged; copy or write it again"
+         {size} bytes: the archive is damaged; copy or write it again", entry = printable(.entry)
     )]
     Size {
         /// The entry.
@@ -92,7 +94,7 @@ pub enum ArchiveError {
     /// An entry that is read whole is larger than such an entry can be.
     #[error(
         "entry `{entry}` of the archive should be {size} bytes of text, and at most {limit} are \
-         read: do not trust this file; if it is yours, write it again without compression"
+         read: do not trust this file; if it is yours, write it again without compression", entry = printable(.entry)
     )]
     TooLarge {
         /// The entry.
@@ -105,7 +107,7 @@ pub enum ArchiveError {
     /// A compressed entry cannot be read.
     #[error(
         "entry `{entry}` of the archive cannot be read ({problem}): it is damaged; copy or write \
-         the file again"
+         the file again", entry = printable(.entry)
     )]
     Inflate {
         /// The entry.
@@ -117,7 +119,7 @@ pub enum ArchiveError {
     #[error(
         "entry `{entry}` of the archive has checksum {found:08x}, but {expected:08x} was written: \
          it is damaged, or PyTorch was told to leave checksums out (`set_crc32_options(False)`): copy \
-         the file again, or save it again with checksums"
+         the file again, or save it again with checksums", entry = printable(.entry)
     )]
     Checksum {
         /// The entry.

@@ -5,7 +5,9 @@ use crate::tensor::FileDType;
 use std::path::PathBuf;
 
 /// The dtype that floats are written as. Rounds to the nearest, ties to even; an `f64` may be
-/// rounded twice on its way to 16 bits. Whole numbers and booleans stay what they are.
+/// rounded twice on its way to 16 bits. What is beyond the largest number becomes an infinity: 65504 in
+/// `f16` ([`Converted::overflowed`]). Whole numbers and booleans stay what they are, and so do floats
+/// that no variable can be restored from: those of 4 and 6 bits, `f8_e8m0` and both `fnuz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FloatDType {
     /// 32-bit IEEE 754 float.
@@ -59,7 +61,7 @@ impl ConvertOptions {
         self
     }
 
-    /// The dtype of all floats.
+    /// The dtype of all floats that [`FloatDType`] speaks of.
     pub fn floats(mut self, floats: FloatDType) -> ConvertOptions {
         self.floats = Some(floats);
         self
@@ -92,8 +94,7 @@ pub struct Converted {
     /// nobody needs them any more.
     pub left_behind: Vec<PathBuf>,
     /// What a folder would have been opened by in place of what was written, and was removed: the
-    /// single file of the name where several were written, even if it was the one that was read, or
-    /// the index of several where one was.
+    /// single file of the name where several were written, or the index of several where one was.
     pub removed: Vec<PathBuf>,
     /// Tensors that were written.
     pub tensors: usize,
@@ -101,6 +102,8 @@ pub struct Converted {
     pub bytes: u64,
     /// How many of them were cast.
     pub cast: usize,
+    /// Elements that were finite and became infinities, since the new dtype ends before them.
+    pub overflowed: u64,
     /// How many of them were transposed.
     pub transposed: usize,
     /// Tensors that rules left out.

@@ -9,6 +9,7 @@ use crate::error::CheckpointError::{self, NotDurable};
 use crate::safetensors::MAX_HEADER;
 use crate::save::header_error;
 use serde_json::json;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -104,6 +105,7 @@ impl Checkpoint {
         replacing: &Replacing<'_>,
         shards: &Shards<'_>,
         metadata: &BTreeMap<String, String>,
+        overflowed: &Cell<u64>,
     ) -> Result<Written, CheckpointError> {
         // What speaks of all tensors is said once.
         let mut rest = metadata.clone();
@@ -116,17 +118,17 @@ impl Checkpoint {
         }
         let (index, text) = (shards.index(), shards.index_text()?);
         let files: Vec<PathBuf> = parts.iter().map(|part| part.file.clone()).collect();
-        for file in files.iter().chain([&index]) {
+        // The file of the name itself goes too, once all is written, and more may be in it.
+        for file in files.iter().chain([&index, &shards.file.to_owned()]) {
             replacing.look(file)?;
             self.refuse_own(shards.file, file)?;
         }
-        replacing.look(shards.file)?;
         let storage = replacing.storage;
         let may_go = |file: &Path| replacing.may_go(file);
         let index_may_go = |file: &Path| replacing.index_may_go(file);
         let mut prepared = Vec::with_capacity(parts.len());
         for part in &parts {
-            prepared.push(self.prepare_part(storage, part, &may_go)?);
+            prepared.push(self.prepare_part(storage, part, &may_go, overflowed)?);
         }
         let prepared_index = atomic::prepare(storage, &index, &index_may_go, &mut |sink| {
             sink(&text)?;

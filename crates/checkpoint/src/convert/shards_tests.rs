@@ -191,11 +191,15 @@ fn one_file_takes_the_place_of_several_and_several_of_one() {
         assert!(!index.exists());
         assert_eq!(all(&Checkpoint::open(&out).unwrap()), all(&source));
         one.left_behind.iter().for_each(|file| fs::remove_file(file).unwrap());
-        // In place: what is read goes once all of it is written.
+        // What is read does not go, whatever else may be in it; a copy of it elsewhere does.
         let one = Checkpoint::open(&out).unwrap();
         let error = one.convert(&out, &options(43).keep_existing()).unwrap_err();
         assert!(matches!(&error, CheckpointError::Exists { file } if *file == out), "{error}");
-        let several = one.convert(&out, &options(43)).unwrap();
+        let there = contents(folder.path());
+        let error = one.convert(&out, &options(43)).unwrap_err().to_string();
+        assert!(error.contains("is of the checkpoint that is being read"), "{error}");
+        assert!(contents(folder.path()) == there);
+        let several = source.convert(&out, &options(43)).unwrap();
         assert_eq!((&several.removed, &several.left_behind), (&vec![out.clone()], &Vec::new()));
         assert_eq!(all(&Checkpoint::open(folder.path()).unwrap()), all(&source));
         // And back, from the files themselves.

@@ -1,5 +1,6 @@
 //! The ways in which a GGUF file can be of no use.
 
+use crate::printable::printable;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
@@ -44,7 +45,7 @@ pub enum GgufError {
     /// Two tensors have one name.
     #[error(
         "file offset {offset}: tensor `{tensor}` is listed twice, and readers would disagree about \
-         its value: convert the model again"
+         its value: convert the model again", tensor = printable(.tensor)
     )]
     Twice {
         /// The name.
@@ -53,7 +54,7 @@ pub enum GgufError {
         offset: u64,
     },
     /// A tensor has a type that is not known.
-    #[error("tensor `{tensor}` has the unknown type {number}: it needs a newer reader")]
+    #[error("tensor `{tensor}` has the unknown type {number}: it needs a newer reader", tensor = printable(.tensor))]
     UnknownType {
         /// The tensor.
         tensor: String,
@@ -63,7 +64,7 @@ pub enum GgufError {
     /// A shape whose bytes cannot be counted, or that ends within a block.
     #[error(
         "tensor `{tensor}` is {dtype} {shape}, whose bytes cannot be counted: the file is damaged; \
-         copy or download it again"
+         copy or download it again", tensor = printable(.tensor)
     )]
     Size {
         /// The tensor.
@@ -76,7 +77,7 @@ pub enum GgufError {
     /// The file ends before a tensor does.
     #[error(
         "tensor `{tensor}` ends at file offset {end}, but the file has {length} bytes: it was cut \
-         short; copy or download it again"
+         short; copy or download it again", tensor = printable(.tensor)
     )]
     BeyondEnd {
         /// The first tensor that is not whole.
@@ -89,7 +90,7 @@ pub enum GgufError {
     /// Bytes that belong to two tensors.
     #[error(
         "file offset {offset}: tensor `{tensor}` begins within tensor `{other}`: the file is \
-         damaged; copy or download it again"
+         damaged; copy or download it again", tensor = printable(.tensor), other = printable(.other)
     )]
     Overlap {
         /// The later tensor.

@@ -3,10 +3,10 @@
 
 use super::names::bare;
 use super::trial::Trials;
+use crate::globs::Glob;
 use crate::matching::{Change, Outcome, transposed};
-use crate::rules::{Allowed, Rule, SEPARATORS, matcher};
+use crate::rules::{Allowed, Rule, SEPARATORS};
 use crate::tensor::FileDType;
-use globset::escape;
 use std::collections::BTreeSet;
 use warmstart_graph::{Role, Shape, Variable};
 
@@ -63,7 +63,7 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     other.extend(&turned);
     let mut values = Values { rules: Vec::new(), notes: Vec::new() };
     if let Some(glob) = glob_of(&turned, &straight) {
-        if let Ok(caught) = matcher(&glob) {
+        if let Ok(caught) = Glob::new(&glob) {
             let (caught, left): (Vec<&Variable>, Vec<&Variable>) =
                 square.into_iter().partition(|variable| caught.is_match(&variable.name));
             values.notes.extend(note(&caught, true));
@@ -133,7 +133,7 @@ fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<String> {
         return None;
     }
     let fits = |glob: &str, wanted: &[&Variable]| {
-        matcher(glob).is_ok_and(|glob| {
+        Glob::new(glob).is_ok_and(|glob| {
             wanted.iter().all(|variable| glob.is_match(&variable.name))
                 && !spared.iter().any(|variable| glob.is_match(&variable.name))
         })
@@ -156,7 +156,7 @@ fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<String> {
             let clean = scopes.len() <= 4 && fits(&braced(&scopes), &of);
             clean.then_some(scopes)
         });
-        let names = || of.iter().map(|variable| escape(&variable.name));
+        let names = || of.iter().map(|variable| Glob::escape(&variable.name));
         match scoped {
             Some(scopes) => globs.extend(scopes),
             None if of.len() <= LISTED => globs.extend(names()),
@@ -171,12 +171,12 @@ fn braced(globs: &[String]) -> String {
     match globs {
         [one] => one.clone(),
         many => {
-            let bare: Option<Vec<&str>> =
-                many.iter().map(|glob| glob.strip_prefix("**/")).collect();
-            match bare {
-                Some(bare) => format!("**/{{{}}}", bare.join(",")),
-                None => format!("{{{}}}", many.join(",")),
-            }
+            let common = |deep: &str| {
+                let bare = many.iter().map(|glob| glob.strip_prefix(deep));
+                Some(format!("{deep}{{{}}}", bare.collect::<Option<Vec<&str>>>()?.join(",")))
+            };
+            let common = common("**/").or_else(|| common("**."));
+            common.unwrap_or_else(|| format!("{{{}}}", many.join(",")))
         }
     }
 }
@@ -189,21 +189,13 @@ fn end(variable: &Variable) -> String {
         _ => name,
     };
     match owner.rfind(SEPARATORS) {
-        None => escape(name),
-        Some(at) if owner[at..].starts_with('/') => format!("**/{}", escape(&name[at + 1..])),
-        Some(at) => {
-            let deep = if name.contains('/') { "**/" } else { "" };
-            format!("{deep}*{}", escape(&name[at..]))
-        }
+        None => Glob::escape(name),
+        Some(at) => format!("**{}", Glob::escape(&name[at..])),
     }
 }
 
 /// The same within a variable's outer scopes.
 fn scoped(variable: &Variable, depth: usize, ending: &str) -> Option<String> {
     let (at, separator) = variable.name.match_indices(SEPARATORS).nth(depth - 1)?;
-    let scope = escape(&variable.name[..at]);
-    Some(match (separator, ending.strip_prefix("**/")) {
-        ("/", Some(_)) => format!("{scope}/{ending}"),
-        _ => format!("{scope}{separator}{ending}"),
-    })
+    Some(format!("{}{separator}{ending}", Glob::escape(&variable.name[..at])))
 }

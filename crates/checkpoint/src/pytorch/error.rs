@@ -1,5 +1,6 @@
 //! The ways in which a PyTorch checkpoint can be of no use.
 
+use crate::printable::printable;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
@@ -89,7 +90,7 @@ pub enum PyTorchError {
     /// Two tensors get one name.
     #[error(
         "two tensors get the name `{tensor}`, since keys are joined by dots: give one of them \
-         another key, or save the state dict alone"
+         another key, or save the state dict alone", tensor = printable(.tensor)
     )]
     Twice {
         /// The name.
@@ -98,7 +99,7 @@ pub enum PyTorchError {
     /// A storage is not in the archive.
     #[error(
         "tensor `{tensor}` lies in the storage `{entry}`, which is not in the archive: copy or write \
-         the file again"
+         the file again", tensor = printable(.tensor), entry = printable(.entry)
     )]
     NoStorage {
         /// The tensor.
@@ -109,7 +110,7 @@ pub enum PyTorchError {
     /// A storage has not as many bytes as the pickle says.
     #[error(
         "tensor `{tensor}` lies in the storage `{entry}`, which should have {expected} bytes and has \
-         {found}: copy or write the file again"
+         {found}: copy or write the file again", tensor = printable(.tensor), entry = printable(.entry)
     )]
     StorageSize {
         /// The tensor.
@@ -124,7 +125,7 @@ pub enum PyTorchError {
     /// A tensor reaches beyond its storage.
     #[error(
         "tensor `{tensor}`, {dtype} {shape}, reaches beyond the {bytes} bytes of its storage: the \
-         file is damaged; copy or write it again"
+         file is damaged; copy or write it again", tensor = printable(.tensor)
     )]
     BeyondStorage {
         /// The tensor.
@@ -139,7 +140,7 @@ pub enum PyTorchError {
     /// A tensor that repeats few elements so often that it is larger than the file.
     #[error(
         "tensor `{tensor}`, {dtype} {shape}, is larger than the whole file, since strides of zero \
-         repeat its elements: save `tensor[...]` without `expand`"
+         repeat its elements: save `tensor[...]` without `expand`", tensor = printable(.tensor)
     )]
     Repeated {
         /// The tensor.
@@ -153,7 +154,7 @@ pub enum PyTorchError {
     #[error(
         "tensor `{tensor}` lies in another order than its elements in the compressed storage \
          `{entry}`, which would have to be inflated over and over: `torch.save` does not compress; \
-         unpack the archive and pack it again without compression (`zip -0`)"
+         unpack the archive and pack it again without compression (`zip -0`)", tensor = printable(.tensor), entry = printable(.entry)
     )]
     CompressedView {
         /// The tensor.

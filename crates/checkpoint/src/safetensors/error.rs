@@ -4,6 +4,7 @@ use super::recognise::{FileKind, KINDS};
 use crate::archive::ArchiveError;
 use crate::gguf::GgufError;
 use crate::numpy::NumPyError;
+use crate::printable::printable;
 use crate::pytorch::PyTorchError;
 use crate::tensor::FileDType;
 use crate::tensorflow::BundleError;
@@ -76,7 +77,7 @@ pub enum FormatError {
     /// A tensor's name comes twice.
     #[error(
         "offset {offset}: tensor `{tensor}` is described twice, and readers would disagree about \
-         its value: write the file again with one of them"
+         its value: write the file again with one of them", tensor = printable(.tensor)
     )]
     DuplicateTensor {
         /// The name.
@@ -101,7 +102,7 @@ pub enum FormatError {
             ": safetensors writes dtypes in capitals; write the file again with its own tools"
         } else {
             ": it needs a newer reader, or the file is damaged"
-        }
+        }, tensor = printable(.tensor)
     )]
     UnknownDType {
         /// The tensor.
@@ -111,7 +112,7 @@ pub enum FormatError {
     },
     /// A shape whose bytes cannot be counted.
     #[error(
-        "tensor `{tensor}` has shape {shape}, whose size overflows: the file is damaged; write it again"
+        "tensor `{tensor}` has shape {shape}, whose size overflows: the file is damaged; write it again", tensor = printable(.tensor)
     )]
     ShapeOverflow {
         /// The tensor.
@@ -122,7 +123,7 @@ pub enum FormatError {
     /// A shape that ends within a byte.
     #[error(
         "tensor `{tensor}` is {dtype} {shape}, which does not fill whole bytes: write it again with \
-         an even number of elements"
+         an even number of elements", tensor = printable(.tensor)
     )]
     PartOfAByte {
         /// The tensor.
@@ -134,7 +135,7 @@ pub enum FormatError {
     },
     /// Offsets that run backwards.
     #[error(
-        "tensor `{tensor}` ends at data offset {end}, before its begin at {begin}: the file is damaged; write it again"
+        "tensor `{tensor}` ends at data offset {end}, before its begin at {begin}: the file is damaged; write it again", tensor = printable(.tensor)
     )]
     Reversed {
         /// The tensor.
@@ -147,7 +148,7 @@ pub enum FormatError {
     /// Offsets that do not fit dtype and shape.
     #[error(
         "tensor `{tensor}` at file offset {offset} is {dtype} {shape}, which takes {expected} \
-         bytes, but the header gives it {found}: the file is damaged; write it again"
+         bytes, but the header gives it {found}: the file is damaged; write it again", tensor = printable(.tensor)
     )]
     WrongSize {
         /// The tensor.
@@ -166,7 +167,7 @@ pub enum FormatError {
     /// Bytes that belong to no tensor.
     #[error(
         "file offset {offset}: {bytes} bytes before tensor `{tensor}` belong to no tensor: the \
-         file is damaged; write it again"
+         file is damaged; write it again", tensor = printable(.tensor)
     )]
     Hole {
         /// The tensor after the hole.
@@ -179,7 +180,7 @@ pub enum FormatError {
     /// Bytes that belong to two tensors.
     #[error(
         "file offset {offset}: tensor `{tensor}` begins within tensor `{other}`: the file is \
-         damaged; write it again"
+         damaged; write it again", tensor = printable(.tensor), other = printable(.other)
     )]
     Overlap {
         /// The later tensor.
@@ -192,7 +193,7 @@ pub enum FormatError {
     /// The file ends before a tensor does.
     #[error(
         "tensor `{tensor}` ends at file offset {end}, but the file has {file_length} bytes: it was \
-         cut short; copy it again or use an older checkpoint"
+         cut short; copy it again or use an older checkpoint", tensor = printable(.tensor)
     )]
     CutShort {
         /// The first tensor that is not whole.
@@ -264,7 +265,7 @@ pub enum ShardsError {
     },
     /// A tensor is not in the file that should have it.
     #[error(
-        "the index has tensor `{tensor}` in `{shard}`, but that file does not hold it: copy the          index and all files again, from one place"
+        "the index has tensor `{tensor}` in `{shard}`, but that file does not hold it: copy the          index and all files again, from one place", tensor = printable(.tensor)
     )]
     NotInShard {
         /// The file.
@@ -274,7 +275,7 @@ pub enum ShardsError {
     },
     /// A file has a tensor that the index does not know, or knows to be elsewhere.
     #[error(
-        "`{shard}` holds tensor `{tensor}`, which the index does not have there: copy the index and          all files again, from one place"
+        "`{shard}` holds tensor `{tensor}`, which the index does not have there: copy the index and          all files again, from one place", tensor = printable(.tensor)
     )]
     NotInIndex {
         /// The file.
@@ -284,7 +285,7 @@ pub enum ShardsError {
     },
     /// Two files were saved at different steps.
     #[error(
-        "`{shard}` and `{other}` were saved at different steps: copy all files again, from one save"
+        "`{shard}` and `{other}` were saved at different steps: copy all files again, from one save", other = printable(.other)
     )]
     OtherStep {
         /// One file.

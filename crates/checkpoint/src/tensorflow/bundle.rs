@@ -3,7 +3,7 @@
 use super::error::BundleError;
 use super::objects::{self, OBJECTS};
 use super::proto;
-use super::slice_key::slice_key;
+use super::slice_key::{extents_key, owner_key, split};
 use super::table::{FOOTER, MAGIC, read_table};
 use super::unmask;
 use crate::error::CheckpointError;
@@ -18,6 +18,7 @@ use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use warmstart_graph::Shape;
@@ -53,10 +54,13 @@ fn malformed(file: &Path, source: BundleError) -> CheckpointError {
 /// What an index holds.
 struct Index {
     header: proto::Header,
-    /// The tensors by name, and the slices of tensors by their keys.
+    /// The tensors by name, and the slices of tensors by what the keys of each tensor begin with.
     tensors: BTreeMap<String, proto::Entry>,
-    slices: HashMap<Vec<u8>, proto::Entry>,
+    slices: HashMap<Vec<u8>, Parts>,
 }
+
+/// Slices of a tensor by the rest of their keys: a name may be long, and is looked up once.
+type Parts = HashMap<Vec<u8>, proto::Entry>;
 
 /// Opens the bundle that has this index.
 pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
@@ -65,10 +69,11 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     let mut data = Data::open(path, prefix, &index)?;
     let mut tensors = Vec::with_capacity(index.tensors.len());
     for (name, entry) in &index.tensors {
-        if let Some(tensor) = data.tensor(name, entry, &index.slices)? {
+        if let Some(tensor) = data.tensor(name, entry, index.parts(name, entry))? {
             tensors.push(tensor);
         }
     }
+    data.refuse_overlaps(&tensors)?;
     let graph = tensors.iter().position(|(tensor, _)| tensor.name == OBJECTS);
     // A `Saver` puts the step behind the name; a checkpoint of objects has the number of the save.
     let step = prefix.rsplit_once('-').and_then(|(_, step)| step.parse::<u64>().ok());
@@ -149,7 +154,14 @@ impl Index {
                 problem: format!("cannot be read ({error})"),
             })?;
             if key.first() == Some(&0) {
-                slices.insert(key.to_vec(), decoded);
+                // Others can be the keys of none.
+                if let Some((owner, rest)) = split(key) {
+                    let parts = match slices.get_mut(owner) {
+                        Some(parts) => parts,
+                        None => slices.entry(owner.to_vec()).or_insert_with(Parts::new),
+                    };
+                    parts.insert(rest.to_vec(), decoded);
+                }
             } else {
                 tensors.insert(name()?, decoded);
             }
@@ -175,6 +187,11 @@ impl Index {
         }
         Ok(Index { header, tensors, slices })
     }
+
+    /// The slices that there are of a tensor.
+    fn parts(&self, name: &str, entry: &proto::Entry) -> Option<&Parts> {
+        if entry.slices.is_empty() { None } else { self.slices.get(&owner_key(name)) }
+    }
 }
 
 /// The data files of a bundle that are in use.
@@ -197,7 +214,7 @@ impl Data {
         let count = index.header.shards;
         let mut used: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
         for (name, entry) in &index.tensors {
-            for shard in shards_of(name, entry, &index.slices) {
+            for shard in shards_of(entry, index.parts(name, entry)) {
                 let named = used.entry(shard).or_default();
                 if named.last() != Some(&name.as_str()) {
                     named.push(name);
@@ -257,7 +274,7 @@ impl Data {
         &mut self,
         name: &str,
         entry: &proto::Entry,
-        slices: &HashMap<Vec<u8>, proto::Entry>,
+        parts: Option<&Parts>,
     ) -> Result<Option<(TensorEntry, Option<u32>)>, CheckpointError> {
         let shape = self.shape(name, entry)?;
         let dtype = dtype(entry.dtype).ok_or_else(|| {
@@ -291,13 +308,42 @@ impl Data {
             // Nothing is anywhere; a file that has no bytes of it is not asked.
             return Ok(Some((TensorEntry::new(name.to_owned(), dtype, shape, 0..0), Some(0))));
         }
-        let assembled = self.assemble(name, entry, &shape, dtype, slices)?;
+        let assembled = self.assemble(name, entry, &shape, dtype, parts)?;
         let first = assembled.iter().next().map_or((0, 0), |slice| (slice.file, slice.offset));
         let sum = assembled.checksum();
         let mut tensor = TensorEntry::new(name.to_owned(), dtype, shape, first.1..first.1 + bytes);
         tensor.file = first.0;
         tensor.slices = Some(Arc::new(assembled));
         Ok(Some((tensor, sum)))
+    }
+
+    /// Refuses bytes that are of two tensors: nothing writes them, and a small index could have a
+    /// large file read any number of times.
+    fn refuse_overlaps(
+        &self,
+        tensors: &[(TensorEntry, Option<u32>)],
+    ) -> Result<(), CheckpointError> {
+        let mut pieces: Vec<(usize, Range<u64>, &str)> = Vec::with_capacity(tensors.len());
+        for (tensor, _) in tensors {
+            match &tensor.slices {
+                None => pieces.push((tensor.file, tensor.range.clone(), &tensor.name)),
+                Some(slices) => pieces.extend(slices.iter().map(|slice| {
+                    let range = slice.offset..slice.offset + slices.bytes(slice);
+                    (slice.file, range, tensor.name.as_str())
+                })),
+            }
+        }
+        pieces.retain(|(_, range, _)| !range.is_empty());
+        pieces.sort_unstable_by_key(|(file, range, _)| (*file, range.start));
+        for two in pieces.windows(2) {
+            let [(before, range, other), (file, next, tensor)] = two else { continue };
+            if file == before && next.start < range.end {
+                let (tensor, other, offset) = (tensor.to_string(), other.to_string(), next.start);
+                let source = BundleError::Overlap { tensor, other, offset };
+                return Err(malformed(&self.files[*file].path, source));
+            }
+        }
+        Ok(())
     }
 
     fn shape(&self, name: &str, entry: &proto::Entry) -> Result<Shape, CheckpointError> {
@@ -317,7 +363,7 @@ impl Data {
         entry: &proto::Entry,
         shape: &Shape,
         dtype: FileDType,
-        slices: &HashMap<Vec<u8>, proto::Entry>,
+        stored: Option<&Parts>,
     ) -> Result<Slices, CheckpointError> {
         let mut axis = None;
         let mut parts = Vec::new();
@@ -356,7 +402,7 @@ impl Data {
         let mut placed = Vec::new();
         for (slice, part) in parts {
             let (start, length) = part.unwrap_or((0, along));
-            let part = slices.get(&key_of(name, slice));
+            let part = stored.and_then(|stored| stored.get(&key_of(slice)));
             let part = part.ok_or_else(|| self.wrong(name, "names a slice that is not there"))?;
             let (file, offset, size) = self.place(name, part)?;
             if size != rows * length * index || part.dtype != entry.dtype {
@@ -370,22 +416,17 @@ impl Data {
     }
 }
 
-fn key_of(name: &str, slice: &proto::TensorSlice) -> Vec<u8> {
-    let extents: Vec<(i64, Option<i64>)> =
-        slice.extents.iter().map(|extent| (extent.start, extent.length)).collect();
-    slice_key(name, &extents)
+fn key_of(slice: &proto::TensorSlice) -> Vec<u8> {
+    extents_key(slice.extents.iter().map(|extent| (extent.start, extent.length)))
 }
 
 /// The shards that an entry's bytes are in.
-fn shards_of(
-    name: &str,
-    entry: &proto::Entry,
-    slices: &HashMap<Vec<u8>, proto::Entry>,
-) -> Vec<i32> {
+fn shards_of(entry: &proto::Entry, stored: Option<&Parts>) -> Vec<i32> {
     if entry.slices.is_empty() {
         return vec![entry.shard];
     }
-    let parts = entry.slices.iter().filter_map(|slice| slices.get(&key_of(name, slice)));
+    let Some(stored) = stored else { return Vec::new() };
+    let parts = entry.slices.iter().filter_map(|slice| stored.get(&key_of(slice)));
     parts.map(|part| part.shard).collect()
 }
 

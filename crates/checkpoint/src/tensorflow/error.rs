@@ -1,5 +1,6 @@
 //! The ways in which a TensorFlow checkpoint can be damaged.
 
+use crate::printable::printable;
 use crate::safetensors::lost;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
@@ -112,7 +113,7 @@ pub enum BundleError {
     /// What the index says about a tensor makes no sense.
     #[error(
         "tensor `{tensor}`: its entry in the index {problem}: the index is damaged; copy it again \
-         or use an older checkpoint"
+         or use an older checkpoint", tensor = printable(.tensor)
     )]
     Entry {
         /// The tensor.
@@ -123,7 +124,7 @@ pub enum BundleError {
     /// A tensor has another size than its dtype and shape say.
     #[error(
         "tensor `{tensor}` is {dtype} {shape}, which takes {expected} bytes, but the index gives it \
-         {found}: the index is damaged; copy it again or use an older checkpoint"
+         {found}: the index is damaged; copy it again or use an older checkpoint", tensor = printable(.tensor)
     )]
     WrongSize {
         /// The tensor.
@@ -149,7 +150,7 @@ pub enum BundleError {
     /// A data file ends before a tensor does.
     #[error(
         "tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file has \
-         only {found} of them: it was cut short; copy it again or use an older checkpoint"
+         only {found} of them: it was cut short; copy it again or use an older checkpoint", tensor = printable(.tensor)
     )]
     CutShort {
         /// The first tensor that is not whole.
@@ -160,6 +161,19 @@ pub enum BundleError {
         expected: u64,
         /// Bytes there are.
         found: u64,
+    },
+    /// Two tensors share bytes.
+    #[error(
+        "tensor `{tensor}` at file offset {offset} overlaps tensor `{other}`: the index is damaged; \
+         copy it again or use an older checkpoint", tensor = printable(.tensor), other = printable(.other)
+    )]
+    Overlap {
+        /// The tensor that begins later.
+        tensor: String,
+        /// The one that it overlaps.
+        other: String,
+        /// Where it begins.
+        offset: u64,
     },
     /// The objects of a `tf.train.Checkpoint` cannot be read.
     #[error(

@@ -1,9 +1,9 @@
 //! The keys under which a bundle has the slices of a partitioned variable: name, rank, and start
 //! and length along each axis, in an encoding that sorts as they do.
 
-/// The key of a slice; `None` stands for a whole axis.
-pub(super) fn slice_key(name: &str, extents: &[(i64, Option<i64>)]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(name.len() + 8 + 4 * extents.len());
+/// What the keys of all slices of a tensor begin with.
+pub(super) fn owner_key(name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(name.len() + 3);
     // Zero: the kind of key. No name begins with it.
     unsigned(&mut key, 0);
     for &byte in name.as_bytes() {
@@ -14,12 +14,31 @@ pub(super) fn slice_key(name: &str, extents: &[(i64, Option<i64>)]) -> Vec<u8> {
         }
     }
     key.extend([0, 1]);
+    key
+}
+
+/// The rest of the key of a slice; `None` stands for a whole axis.
+pub(super) fn extents_key(extents: impl ExactSizeIterator<Item = (i64, Option<i64>)>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + 4 * extents.len());
     unsigned(&mut key, extents.len() as u64);
-    for &(start, length) in extents {
+    for (start, length) in extents {
         signed(&mut key, start);
         signed(&mut key, length.unwrap_or(-1));
     }
     key
+}
+
+/// A key, cut where the name ends; `None` if it is no key of a slice.
+pub(super) fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 1;
+    loop {
+        at += match (key.get(at)?, key.get(at + 1)) {
+            (0, Some(1)) => return key.split_at_checked(at + 2),
+            (0, Some(0xff)) | (0xff, Some(0)) => 2,
+            (0, _) => return None,
+            _ => 1,
+        };
+    }
 }
 
 /// How many bytes, and the bytes, the highest first.
@@ -49,9 +68,19 @@ mod tests {
 
     #[test]
     fn keys_are_those_of_tensorflow() {
+        let slice_key = |name, extents: &[(i64, Option<i64>)]| {
+            let (owner, rest) = (owner_key(name), extents_key(extents.iter().copied()));
+            let key = [&owner[..], &rest].concat();
+            assert_eq!(split(&key), Some((&owner[..], &rest[..])));
+            key
+        };
         let key = slice_key("emb", &[(3, Some(2)), (0, Some(4))]);
         assert_eq!(key, b"\x00emb\x00\x01\x01\x02\x83\x82\x80\x84");
         assert_eq!(slice_key("a\0", &[(0, None)]), b"\x00a\x00\xff\x00\x01\x01\x01\x80\x7f");
+        assert_eq!(slice_key("", &[]), b"\x00\x00\x01\x00");
+        for none in [&b""[..], b"\0", b"\0a", b"\0a\0", b"\0a\0\xff", b"\0\0\0\0\x01"] {
+            assert_eq!(split(none), None);
+        }
     }
 
     #[test]

@@ -119,6 +119,9 @@ fn what_is_taken_the_place_of_is_told() {
     run(&["convert", ".", "m.safetensors"]).with(0);
     let several = ["convert", "m.safetensors", "m.safetensors", "--max-shard-size", "100B"];
     assert!(run(&several).failed().contains("`m.safetensors` exists"));
+    let error = run(&[&several[..], &["--force"]].concat()).failed();
+    assert!(error.contains("is of the checkpoint that is being read"), "{error}");
+    let several = ["convert", ".", "m.safetensors", "--max-shard-size", "100B"];
     let out = run(&[&several[..], &["--force"]].concat()).with(0);
     assert!(out.contains("note: removed, since this takes its place: m.safetensors\n"), "{out}");
     let index = "m.safetensors.index.json";

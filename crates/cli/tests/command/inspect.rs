@@ -122,3 +122,17 @@ fn an_error_that_nobody_reads_is_no_panic() {
     command.args(["inspect", "nothing.safetensors"]).current_dir(directory.path());
     assert_eq!(command.stderr(writer).status().unwrap().code(), Some(2));
 }
+
+#[test]
+fn names_move_no_cursor_and_may_be_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, long) = (directory.path().join("a.safetensors"), "n".repeat(70_000));
+    let name = "x\nnote: all is well \u{1b}[2K";
+    let one = || floats(&[1.0]);
+    foreign(&file, &[(name, "F32", &[1], one()), (&long, "F32", &[1], one())]);
+    let out = warmstart(directory.path(), &["inspect", "a.safetensors"]).with(0);
+    assert!(out.contains(r"x\nnote: all is well \u{1b}[2K"), "{out}");
+    // The widest column goes on in another line.
+    assert!(out.contains(&long[..65_000]), "{out}");
+    assert!(!out.contains('\u{1b}'), "{out}");
+}
