@@ -237,13 +237,13 @@ impl<T: Copy + FromStr> Dataset<T> {
                     DatasetError::Cell { line, cell: place + 1, text, wanted }
                 };
                 // NaN and infinities would only show later, as a loss that is none.
-                let finite = || cell.parse().is_ok_and(f32::is_finite);
+                if cell.parse().is_ok_and(|number: f32| !number.is_finite()) {
+                    return Err(wrong("a finite number"));
+                }
                 if place < data.width {
-                    let input = cell.parse().ok().filter(|input: &f32| input.is_finite());
-                    data.inputs.push(input.ok_or_else(|| wrong("a finite number"))?);
+                    data.inputs.push(cell.parse().map_err(|_| wrong("a number"))?);
                 } else {
-                    let label = cell.parse().ok().filter(|_| finite());
-                    data.labels.push(label.ok_or_else(|| wrong(what))?);
+                    data.labels.push(cell.parse().map_err(|_| wrong(what))?);
                 }
             }
         }
@@ -431,10 +431,15 @@ mod tests {
         assert!(said("1,2,3\n\n1,2\n").starts_with("line 3 has 2 cells where line 1 has 3"));
         assert!(said("1,x,3\n").starts_with("line 1, cell 2: `x` is not a number"));
         assert!(said("1,2,3\n1,2,0.5").starts_with("line 2, cell 3: `0.5` is not a whole number"));
+        for cell in ["nan", "-inf", "1e99"] {
+            let expected = format!("line 1, cell 1: `{cell}` is not a finite number");
+            assert!(said(&format!("{cell},2,3\n")).starts_with(&expected));
+        }
         assert!(said("5\n").starts_with("line 1 has 1 cells"));
         assert!(Dataset::read_csv(&b"1,\xff,3"[..]).is_err());
         assert!(Dataset::read_csv(&b""[..]).unwrap().is_empty());
-        let data = Dataset::read_csv(&b" 4, 16 ,2\r\n"[..]).unwrap().scaled(0.25);
+        // With what some programs begin UTF-8 with.
+        let data = Dataset::read_csv("\u{feff} 4, 16 ,2\r\n".as_bytes()).unwrap().scaled(0.25);
         assert_eq!((data.inputs(), data.labels()), (&[1.0, 4.0][..], &[2][..]));
     }
 
@@ -454,6 +459,7 @@ mod tests {
         assert!(
             said("1,2,x").to_string().starts_with("line 1, cell 3: `x` is not a number (a tar")
         );
+        assert!(said("1,2,nan").to_string().contains("`nan` is not a finite number"));
         assert!(said("1,2").to_string().starts_with("line 1 has 2 cells where line 1 has 3"));
         assert!(Dataset::read_csv_targets(text.as_bytes(), 0).is_err());
         let error = Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 3], 2).unwrap_err();

@@ -10,7 +10,7 @@ const LONGEST: usize = 512;
 
 /// Words that frameworks and libraries use for one thing: weights, the parameters of a normalization, and
 /// the parts of transformers. Those of the first [`APART`] lines are never each other, however like.
-const SYNONYMS: [&[&str]; 18] = [
+const SYNONYMS: [&[&str]; 20] = [
     &["weight", "kernel", "gamma", "scale", "w", "g", "weights", "embedding", "embeddings"],
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
@@ -24,6 +24,8 @@ const SYNONYMS: [&[&str]; 18] = [
     &["w3", "up_proj"],
     &["attention_norm", "input_layernorm", "layernorm_before", "ln_1", "norm1"],
     &["ffn_norm", "post_attention_layernorm", "layernorm_after", "ln_2", "norm2"],
+    &["encoder"],
+    &["decoder"],
     &["tok_embeddings", "embed_tokens", "wte", "word_embeddings", "token_embedding"],
     &["wpe", "embed_positions", "position_embeddings", "position_embedding"],
     &["lm_head", "output", "decoder"],
@@ -32,7 +34,7 @@ const SYNONYMS: [&[&str]; 18] = [
 ];
 
 /// How many lines of words never stand for each other: `q_proj` is not `v_proj`.
-const APART: usize = 13;
+const APART: usize = 15;
 
 /// Names less alike than this are unlike.
 pub(super) const ALIKE: f64 = 0.6;

@@ -48,6 +48,32 @@ fn abbreviations_say_which_way_a_network_runs() {
     }
 }
 
+/// Whisper's last norms: `ln_post` is less like `layer_norm` than `ln` is, and still the encoder's.
+#[test]
+fn an_encoder_is_no_decoder() {
+    let (mut file, mut model) = (Vec::new(), Vec::new());
+    for (old, new) in [("ln_post", "layer_norm"), ("blocks.0.mlp.0", "layers.0.fc1")] {
+        for side in ["encoder", "decoder"] {
+            let old = if (old, side) == ("ln_post", "decoder") { "ln" } else { old };
+            for part in ["weight", "bias"] {
+                file.push(tensor(&format!("{side}.{old}.{part}"), &[8]));
+                model.push(variable(&format!("model.{side}.{new}.{part}"), &[8]));
+            }
+        }
+    }
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert!(!all.is_empty());
+    let variables: Vec<&Variable> = model.iter().collect();
+    for suggestion in &all {
+        let found = crate::matching::Matching::new(&file, &variables, &suggestion.rules).outcomes;
+        for (outcome, variable) in found.iter().zip(&model) {
+            let Outcome::Restored { tensor, .. } = outcome else { continue };
+            let side = tensor.split('.').next().unwrap();
+            assert!(variable.name.contains(side), "{tensor} {}: {:?}", variable.name, code(suggestion));
+        }
+    }
+}
+
 /// All notes of what is suggested.
 fn notes(file: &[Named<'_>], model: &[Named<'_>]) -> Vec<String> {
     let (all, _) = inferred(&tensors(file), &variables(model), &BTreeMap::new());
