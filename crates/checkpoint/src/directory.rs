@@ -14,9 +14,10 @@ use crate::safetensors::FormatError;
 use crate::storage::{Disk, Storage};
 use crate::tensorflow::BundleError;
 use crate::verify::verify;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{io, mem};
 
 const BEFORE: &str = "step-";
 const AFTER: &str = ".safetensors";
@@ -130,7 +131,7 @@ pub(crate) fn open_latest_verified(directory: &Path) -> Result<Option<Found>, Ch
     while let Some((file, step)) = search.next()? {
         match damage_of(&file)? {
             Some(error) => search.damaged.push(Damaged { path: file.path, error }),
-            None => return Ok(Some((file, step, search.damaged))),
+            None => return Ok(Some((file, step, search.newer_than(step)))),
         }
     }
     search.nothing()
@@ -149,7 +150,7 @@ fn damage_of(file: &OpenFile) -> Result<Option<CheckpointError>, CheckpointError
 pub(crate) fn open_latest(directory: &Path) -> Result<Option<Found>, CheckpointError> {
     let mut search = Search::new(directory)?;
     match search.next()? {
-        Some((file, step)) => Ok(Some((file, step, search.damaged))),
+        Some((file, step)) => Ok(Some((file, step, search.newer_than(step)))),
         None => search.nothing(),
     }
 }
@@ -206,15 +207,35 @@ impl Search {
         Ok(())
     }
 
+    /// Takes out the damaged ones that are newer than what was found, newest first: before the
+    /// directory was listed again, older ones may have been looked at.
+    pub fn newer_than(&mut self, step: u64) -> Vec<Damaged> {
+        let all = mem::take(&mut self.damaged).into_iter();
+        let (mut newer, older): (Vec<_>, Vec<_>) =
+            all.partition(|one| step_of_damaged(one) > Some(step));
+        self.damaged = older;
+        newest_first(&mut newer);
+        newer
+    }
+
     /// What there is to say when no checkpoint was whole.
     pub fn nothing<T>(self) -> Result<Option<T>, CheckpointError> {
         let Search { directory, mut damaged, .. } = self;
         without_older(&mut damaged);
+        newest_first(&mut damaged);
         match damaged.is_empty() {
             true => Ok(None),
             false => Err(CheckpointError::AllDamaged { directory, damaged }),
         }
     }
+}
+
+fn step_of_damaged(damaged: &Damaged) -> Option<u64> {
+    step_of(damaged.path.file_name()?.to_str()?)
+}
+
+fn newest_first(damaged: &mut [Damaged]) {
+    damaged.sort_by_key(|one| Reverse(step_of_damaged(one)));
 }
 
 /// Where older ones are damaged too, none is to be named as what to take instead.
@@ -283,7 +304,11 @@ fn best_of(
         };
         match damage {
             Some(error) => search.damaged.push(Damaged { path, error }),
-            None => return Ok(Some(Best { step, path, value, damaged: search.damaged })),
+            None => {
+                let mut damaged = search.damaged;
+                newest_first(&mut damaged);
+                return Ok(Some(Best { step, path, value, damaged }));
+            }
         }
     }
     let mut damaged = search.damaged.split_off(before);
@@ -338,7 +363,7 @@ mod tests {
         meanwhile(directory.path(), &mut search);
         let step = search.next().unwrap().map(|(_, step)| step);
         let name = |one: &Damaged| one.path.file_name().unwrap().to_string_lossy().into_owned();
-        (step, search.damaged.iter().map(name).collect())
+        (step, search.newer_than(step.unwrap_or(0)).iter().map(name).collect())
     }
 
     fn remove(directory: &Path, step: u64) {
@@ -358,6 +383,20 @@ mod tests {
             replaced(directory, search);
         };
         assert_eq!(found(&[100, 250], damaged), (Some(260), vec![]));
+        // What is older than what is found is not told as newer, and what is newer is told in order.
+        let damaged = |directory: &Path, search: &mut Search| {
+            for step in [250, 100] {
+                write(directory, step, b"");
+            }
+            write(directory, 260, EMPTY);
+            write(directory, 270, b"");
+            remove(directory, 200);
+            assert_eq!(search.files.len(), 3);
+        };
+        assert_eq!(
+            found(&[100, 200, 250], damaged),
+            (Some(260), vec!["step-270.safetensors".to_owned()])
+        );
         // After one was found, the walk goes on with what came, and looks at none twice.
         let walked = |directory: &Path, search: &mut Search| {
             assert_eq!(search.next().unwrap().unwrap().1, 250);

@@ -248,7 +248,7 @@ fn completed(trials: &mut Trials<'_>, so_far: &[Rule], set: Vec<Rule>) -> Vec<Tr
 }
 
 /// Whether a variable is missing or mismatched.
-fn lacks(outcome: &Outcome) -> bool {
+pub(crate) fn lacks(outcome: &Outcome) -> bool {
     matches!(
         outcome,
         Outcome::Missing { .. } | Outcome::ShapeMismatch { .. } | Outcome::DTypeMismatch { .. }

@@ -2,7 +2,7 @@
 
 use crate::close_names::CloseNames;
 use crate::file::OpenFile;
-use crate::infer::infer;
+use crate::infer::{infer, lacks};
 use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
 use crate::report::{RestoreReport, VariableOutcome};
@@ -42,10 +42,9 @@ impl RestorePlan {
             }
         }
         let saved = SavedVariables::new(&file.metadata, &file.tensors);
-        let restored = |outcome: &Outcome| matches!(outcome, Outcome::Restored { .. });
-        let suggestions = match outcomes.iter().all(restored) {
-            true => Vec::new(),
-            false => infer(&file.tensors, &variables, &options.rules, &outcomes, &saved),
+        let suggestions = match outcomes.iter().any(lacks) {
+            true => infer(&file.tensors, &variables, &options.rules, &outcomes, saved.all()),
+            false => Vec::new(),
         };
         let variables = variables.into_iter().cloned().zip(outcomes);
         let report = RestoreReport {

@@ -402,7 +402,40 @@ fn kernels_of_another_order_are_told() {
     let told = "help: `conv/kernel` asks for [7, 7, 3, 64], and [64, 3, 7, 7] is left in the file: the \
                 same extents";
     assert!(text.contains(told), "{text}");
-    let file = checkpoint(&[("0.weight", &[64, 3, 7, 8])]);
-    let text = report(&file.plan_for(&variables[..1], &RestoreOptions::new()));
-    assert!(!text.contains("another order"), "{text}");
+    for (name, shape) in [("0.weight", [64, 3, 7, 8]), ("0.anchors", [64, 3, 7, 7])] {
+        let file = checkpoint(&[(name, &shape)]);
+        let text = report(&file.plan_for(&variables[..1], &RestoreOptions::new()));
+        assert!(!text.contains("another order"), "{text}");
+    }
+    // In as many dimensions as they have.
+    for (shape, turned, told) in [
+        (&[64, 3, 7][..], &[7, 3, 64][..], "out, in, width, TensorFlow's width, in, out:"),
+        (
+            &[64, 3, 7, 5, 9],
+            &[7, 5, 9, 3, 64],
+            "out, in, depth, height, width, TensorFlow's depth, height, width, in, out:",
+        ),
+    ] {
+        let file = checkpoint(&[("conv/kernel", shape)]);
+        let plan = file.plan_for(&[variable("conv/kernel", turned)], &RestoreOptions::new());
+        assert!(report(&plan).contains(told), "{plan}");
+    }
+}
+
+/// Names are told in what is suggested, too, and begin no line of their own.
+#[test]
+fn no_name_begins_a_line_of_advice() {
+    let whole = of_dtype("I32", &[(r"a\nerror: w", &[2, 3])]);
+    let variables = [variable("a\nerror: w", &[2, 3])];
+    let told = report(&whole.plan_for(&variables, &RestoreOptions::new()));
+    assert!(told.contains(r"`a\nerror: w` holds whole numbers"), "{told}");
+    assert!(!told.contains("\nerror: w"), "{told}");
+    let mut moment = slot(Some("w"), "m");
+    if let Role::Slot { optimizer, .. } = &mut moment.role {
+        *optimizer = "adam\nerror: v".into();
+    }
+    let told = checkpoint(&[("w", &[2])]);
+    let told = report(&told.plan_for(&[variable("w", &[2]), moment], &RestoreOptions::new()));
+    assert!(told.contains(r"the slots of adam\nerror: v"), "{told}");
+    assert!(!told.contains("\nerror: v"), "{told}");
 }

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// A text of a file as it may be printed: control characters, which could move a terminal's cursor or
-/// begin a line that nobody wrote, become escapes such as `\\n`.
+/// A text of a file as it may be printed: control characters, which could move a terminal's cursor
+/// or begin a line that nobody wrote, become escapes such as `\n`.
 ///
 /// ```
 /// use warmstart_checkpoint::printable;

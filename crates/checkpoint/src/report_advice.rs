@@ -7,7 +7,7 @@ use crate::matching::Outcome;
 use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_text::{counted, quoted};
-use crate::rules::{Rule, RuleUse};
+use crate::rules::{Rule, RuleUse, without_output};
 use crate::slots::{UNNAMED, canonical};
 use crate::tensor::FileDType;
 use crate::wording::{Allowance, Wording, rule_text};
@@ -23,8 +23,8 @@ impl RestoreReport {
         for VariableOutcome { variable, outcome } in self.variables.iter() {
             let Outcome::Restored { tensor, .. } = outcome else { continue };
             served.entry(tensor).or_default().push(&variable.name);
-            let bare = |name: &str| name.strip_suffix(":0").unwrap_or(name).to_owned();
-            output_suffix |= *tensor != variable.name && bare(tensor) == bare(&variable.name);
+            output_suffix |= *tensor != variable.name
+                && without_output(tensor) == without_output(&variable.name);
             if let Some(saved) = self.saved.get(tensor).and_then(|saved| saved.initializer.as_ref())
                 && *saved != variable.initializer
             {
@@ -205,7 +205,9 @@ impl RestoreReport {
             });
             return Some(format!("`{missing_allowed}` restores the other {others}{then}"));
         }
-        let join = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>().join(", ");
+        let join = |names: BTreeSet<String>| {
+            printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()
+        };
         // One subject or two.
         let (then, s) = match fill {
             Some(fill) => (format!(" and then {fill}"), ""),
@@ -261,9 +263,10 @@ impl RestoreReport {
             let verb = if rules.len() == 1 { "restores" } else { "restore" };
             let code: Vec<String> = rules
                 .iter()
-                .map(|rule| format!("\n          {}", rule_text(words, rule)))
+                .map(|rule| format!("\n          {}", printable(&rule_text(words, rule))))
                 .collect();
-            let notes: Vec<String> = notes.iter().map(|note| format!("\n      {note}")).collect();
+            let notes: Vec<String> =
+                notes.iter().map(|note| format!("\n      {}", printable(note))).collect();
             format!("{subject} {verb} {restores} of {of}:{}{}", code.concat(), notes.concat())
         };
         // What cannot be written is no suggestion.

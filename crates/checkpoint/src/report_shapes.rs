@@ -3,9 +3,10 @@
 use crate::globs::Glob;
 use crate::matching::Outcome;
 use crate::report::{RestoreReport, VariableOutcome};
-use crate::rules::Rule;
+use crate::rules::{Rule, SEPARATORS, without_output};
+use crate::tensor::TensorEntry;
 use crate::wording::{Allowance, Wording};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use warmstart_graph::{Shape, Variable};
 
 impl RestoreReport {
@@ -55,13 +56,18 @@ impl RestoreReport {
             }
             _ => None,
         });
-        let left: HashSet<&Shape> = self.unexpected.iter().map(|tensor| &tensor.shape).collect();
-        let asked = |variable: &&Variable| !self.allow_missing && !left.contains(&variable.shape);
+        let mut left: HashMap<&Shape, Vec<&str>> = HashMap::new();
+        for TensorEntry { name, shape, .. } in &self.unexpected {
+            left.entry(shape).or_default().push(name);
+        }
+        let asked =
+            |variable: &&Variable| !self.allow_missing && !left.contains_key(&variable.shape);
         let mut missing = self.missing().filter(asked).filter_map(|variable| {
             let mut orders = Order::of_kernels(&variable.shape).into_iter();
             orders.find_map(|order| {
-                let file = left.get(&order.before(&variable.shape)?)?;
-                Some((variable, *file, order))
+                let (file, names) = left.get_key_value(&order.before(&variable.shape)?)?;
+                let related = names.iter().any(|name| are_related(name, &variable.name));
+                related.then_some((variable, *file, order))
             })
         });
         let more = |count: usize, so: &str| match count {
@@ -82,9 +88,14 @@ impl RestoreReport {
         match order.axes {
             Some(axes) => {
                 let axes: Vec<String> = axes.iter().map(usize::to_string).collect();
+                let inner = match axes.len() {
+                    3 => "width",
+                    4 => "height, width",
+                    _ => "depth, height, width",
+                };
                 help.push_str(&format!(
-                    ". PyTorch's kernels are out, in, height, width, TensorFlow's height, width, in, out: \
-                     turn them before they are saved, with `numpy.transpose(kernel, ({}))`",
+                    ". PyTorch's kernels are out, in, {inner}, TensorFlow's {inner}, in, out: turn them \
+                     before they are saved, with `numpy.transpose(kernel, ({}))`",
                     axes.join(", ")
                 ));
             }
@@ -92,6 +103,15 @@ impl RestoreReport {
         }
         Some(help)
     }
+}
+
+/// Whether a tensor may be the value of a variable of another name: what shapes alone say is chance.
+fn are_related(tensor: &str, variable: &str) -> bool {
+    const KERNELS: [&str; 4] = ["filter", "kernel", "w", "weight"];
+    let end = |name| without_output(name).rsplit(SEPARATORS).next();
+    let is_kernel =
+        |name| end(name).is_some_and(|end| KERNELS.contains(&end) || end.ends_with("_kernel"));
+    end(tensor) == end(variable) || (is_kernel(tensor) && is_kernel(variable))
 }
 
 /// How the dimensions of a file's value come to lie in a variable's order.

@@ -4,7 +4,6 @@ use crate::metadata::Metadata;
 use crate::slots::roles_by_name;
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use warmstart_graph::{Initializer, Role, Variable};
 
@@ -30,12 +29,14 @@ impl SavedVariables {
         let (metadata, tensors) = (metadata.clone(), tensors.clone());
         SavedVariables { metadata, tensors, read: Arc::default() }
     }
-}
 
-impl Deref for SavedVariables {
-    type Target = BTreeMap<String, Saved>;
-    fn deref(&self) -> &BTreeMap<String, Saved> {
+    /// All of it; the first time, it is read.
+    pub fn all(&self) -> &BTreeMap<String, Saved> {
         self.read.get_or_init(|| read(&self.metadata, &self.tensors))
+    }
+
+    pub fn get(&self, tensor: &str) -> Option<&Saved> {
+        self.all().get(tensor)
     }
 }
 
@@ -53,4 +54,28 @@ fn read(metadata: &Metadata, tensors: &[TensorEntry]) -> BTreeMap<String, Saved>
         Some((name.to_owned(), Saved { initializer: None, role: role? }))
     };
     roles.filter_map(saved).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Checkpoint, RestoreOptions};
+    use std::fs;
+
+    #[test]
+    fn a_plan_that_lacks_nothing_does_not_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.safetensors");
+        let header = r#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
+        let length = (header.len() as u64).to_le_bytes();
+        fs::write(&file, [&length[..], header.as_bytes(), &[0; 4]].concat()).unwrap();
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        let variables = checkpoint.variables().unwrap();
+        let is_read = |options| {
+            let plan = checkpoint.plan_for(&variables, &options);
+            plan.report.saved.read.get().is_some()
+        };
+        assert!(!is_read(RestoreOptions::new()));
+        assert!(!is_read(RestoreOptions::new().ignore("**")));
+        assert!(is_read(RestoreOptions::new().strip_prefix("b").add_prefix("x/")));
+    }
 }

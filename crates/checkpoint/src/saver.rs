@@ -12,7 +12,6 @@ use crate::retention::{Better, KeepBest, Retention};
 use crate::save::{Contents, SaveOptions, Values, write};
 use crate::storage::{Disk, Storage};
 use std::collections::BTreeSet;
-use std::mem;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -25,10 +24,10 @@ use warmstart_gpu::{Origin, Session};
 ///
 /// Without a rule every checkpoint is kept. With several, those are kept that any of them keeps;
 /// whatever the rules, also the newest, the one just written and those that the session's variables
-/// were restored from. Checkpoints that are damaged by their header or length never count: they stay,
-/// for a person to look at, until as many newer ones are whole as [`Saver::keep`] says. Weights are
-/// not read for it, so one with damaged weights counts like any other. Files that cannot be judged, such as those
-/// of a newer warmstart, stay.
+/// were restored from. Checkpoints that are damaged by their header or length never count: they
+/// stay, for a person to look at, until as many newer ones are whole as [`Saver::keep`] says.
+/// Weights are not read for it, so one with damaged weights counts like any other. Files that
+/// cannot be judged, such as those of a newer warmstart, stay.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -104,16 +103,16 @@ impl Saver {
     }
 
     /// Keep the oldest, and from then on each that was saved at least this long after the last that
-    /// this rule keeps; zero takes the rule back. The time is the one that was recorded when saving,
-    /// not that of the file, which changes when it is copied.
+    /// this rule keeps; zero takes the rule back. The time is the one that was recorded when
+    /// saving, not that of the file, which changes when it is copied.
     pub fn keep_every(mut self, time: Duration) -> Saver {
         self.retention.every = (!time.is_zero()).then_some(time);
         self
     }
 
     /// Keep so many checkpoints with the best values of a metric that [`SaveOptions::metric`]
-    /// recorded; 0 takes the rule for this metric back. Of equal values the newer is the better, and
-    /// NaN is never good.
+    /// recorded; 0 takes the rule for this metric back. Of equal values the newer is the better,
+    /// and NaN is never good.
     pub fn keep_best(
         mut self,
         metric: impl Into<String>,
@@ -160,13 +159,13 @@ impl Saver {
     }
 
     /// Restores the newest checkpoint that verifies. One that turns out to be damaged only when its
-    /// weights are read is passed over too, and then the next older one is restored. `None` if there
-    /// is no checkpoint yet; the session is then as before.
+    /// weights are read is passed over too, and then the next older one is restored. `None` if
+    /// there is no checkpoint yet; the session is then as before.
     ///
     /// # Errors
     /// As [`crate::latest`] and [`RestorePlan::restore`](crate::RestorePlan::restore). A checkpoint
-    /// that does not fit the session, or cannot be read although it is not damaged, is an error, and
-    /// nothing older is tried.
+    /// that does not fit the session, or cannot be read although it is not damaged, is an error,
+    /// and nothing older is tried.
     pub fn restore_latest(
         &self,
         session: &mut Session,
@@ -175,8 +174,8 @@ impl Saver {
         self.restore_latest_by(session, |checkpoint, session| Ok(checkpoint.plan(session, options)))
     }
 
-    /// As [`Saver::restore_latest`], with a plan made for each checkpoint that is tried; an error of
-    /// it is the answer.
+    /// As [`Saver::restore_latest`], with a plan made for each checkpoint that is tried; an error
+    /// of it is the answer.
     ///
     /// # Errors
     /// Those of [`Saver::restore_latest`], and whatever `plan` says.
@@ -190,15 +189,15 @@ impl Saver {
         };
         while let Some((file, step)) = search.next()? {
             let path = file.path.clone();
-            let checkpoint = Checkpoint::found(file, mem::take(&mut search.damaged));
+            let checkpoint = Checkpoint::found(file, search.newer_than(step));
             let restored = plan(&checkpoint, session)?.restore(session);
-            search.damaged = checkpoint.into_damaged();
+            let damaged = checkpoint.into_damaged();
             match restored {
-                Ok(report) => {
-                    let damaged = search.damaged;
-                    return Ok(Some(RestoredLatest { step, report, damaged }));
+                Ok(report) => return Ok(Some(RestoredLatest { step, report, damaged })),
+                Err(error) if is_damage(&error) => {
+                    search.damaged.extend(damaged);
+                    search.damaged.push(Damaged { path, error });
                 }
-                Err(error) if is_damage(&error) => search.damaged.push(Damaged { path, error }),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -209,8 +208,8 @@ impl Saver {
     /// keeps. Returns the file.
     ///
     /// # Errors
-    /// As [`crate::save`]. A failure to remove an older checkpoint is a [`CheckpointError::Storage`] that
-    /// names it; the new one is then saved nevertheless.
+    /// As [`crate::save`]. A failure to remove an older checkpoint is a
+    /// [`CheckpointError::Storage`] that names it; the new one is then saved nevertheless.
     pub fn save(
         &self,
         session: &Session,

@@ -1,7 +1,7 @@
 //! Which tensors of other programs' checkpoints are optimizers' slots. Such checkpoints say it by
 //! names only, each program in its own way.
 
-use crate::rules::SEPARATORS;
+use crate::rules::{SEPARATORS, without_output as bare};
 use std::collections::HashMap;
 use warmstart_graph::{Role, Shape};
 
@@ -53,41 +53,50 @@ const TENSORFLOW_1: [(&str, &str, &str); 13] = [
 ];
 
 /// What slots are called by whom, and whether nothing else is called so.
-const SLOTS: [(&str, Whose, bool); 33] = [
-    ("acc_delta", Whose::PyTorch, false),
-    ("accum_grad", Whose::Scoped, true),
-    ("accum_var", Whose::Scoped, true),
-    ("accumulated_delta_var", Whose::Scoped, false),
-    ("accumulated_grad", Whose::Scoped, false),
-    ("accumulator", Whose::Scoped, true),
-    ("average_gradient", Whose::Scoped, false),
-    ("c", Whose::Scoped, false),
-    ("exp_avg", Whose::PyTorch, true),
-    ("exp_avg_sq", Whose::PyTorch, true),
-    ("exp_inf", Whose::PyTorch, true),
-    ("grad_avg", Whose::PyTorch, false),
-    ("linear", Whose::Scoped, false),
-    ("m", Whose::Scoped, false),
-    ("max_exp_avg_sq", Whose::PyTorch, true),
-    ("momentum", Whose::Scoped, true),
-    ("momentum_buffer", Whose::PyTorch, true),
-    ("mu", Whose::Scoped, false),
-    ("mu_product", Whose::PyTorch, false),
-    ("norm", Whose::Scoped, false),
-    ("nu", Whose::Scoped, false),
-    ("prev", Whose::PyTorch, false),
-    ("r", Whose::Scoped, false),
-    ("rms", Whose::Scoped, false),
-    ("square_avg", Whose::PyTorch, true),
-    ("step", Whose::PyTorch, false),
-    ("sum", Whose::PyTorch, false),
-    ("trace", Whose::Scoped, false),
-    ("u", Whose::Scoped, false),
-    ("v", Whose::Scoped, false),
-    ("velocity", Whose::Scoped, true),
-    ("velocity_hat", Whose::Scoped, true),
-    ("vhat", Whose::Scoped, true),
+const SLOTS: [(&str, Whose, Besides); 33] = [
+    ("acc_delta", Whose::PyTorch, Besides::Others),
+    ("accum_grad", Whose::Scoped, Besides::Nothing),
+    ("accum_var", Whose::Scoped, Besides::Nothing),
+    ("accumulated_delta_var", Whose::Scoped, Besides::Others),
+    ("accumulated_grad", Whose::Scoped, Besides::Others),
+    ("accumulator", Whose::Scoped, Besides::Nothing),
+    ("average_gradient", Whose::Scoped, Besides::Others),
+    ("c", Whose::Scoped, Besides::Others),
+    ("exp_avg", Whose::PyTorch, Besides::Nothing),
+    ("exp_avg_sq", Whose::PyTorch, Besides::Nothing),
+    ("exp_inf", Whose::PyTorch, Besides::Nothing),
+    ("grad_avg", Whose::PyTorch, Besides::Others),
+    ("linear", Whose::Scoped, Besides::Others),
+    ("m", Whose::Scoped, Besides::Others),
+    ("max_exp_avg_sq", Whose::PyTorch, Besides::Nothing),
+    ("momentum", Whose::Scoped, Besides::Nothing),
+    ("momentum_buffer", Whose::PyTorch, Besides::Nothing),
+    ("mu", Whose::Scoped, Besides::Others),
+    ("mu_product", Whose::PyTorch, Besides::Others),
+    ("norm", Whose::Scoped, Besides::Others),
+    ("nu", Whose::Scoped, Besides::Others),
+    ("prev", Whose::PyTorch, Besides::Others),
+    ("r", Whose::Scoped, Besides::Others),
+    ("rms", Whose::Scoped, Besides::Others),
+    ("square_avg", Whose::PyTorch, Besides::Nothing),
+    ("step", Whose::PyTorch, Besides::Others),
+    ("sum", Whose::PyTorch, Besides::Others),
+    ("trace", Whose::Scoped, Besides::Others),
+    ("u", Whose::Scoped, Besides::Others),
+    ("v", Whose::Scoped, Besides::Others),
+    ("velocity", Whose::Scoped, Besides::Nothing),
+    ("velocity_hat", Whose::Scoped, Besides::Nothing),
+    ("vhat", Whose::Scoped, Besides::Nothing),
 ];
+
+/// What else is called so.
+#[derive(Clone, Copy, PartialEq)]
+enum Besides {
+    /// Nothing: the word alone says that it is a slot.
+    Nothing,
+    /// Weights, too.
+    Others,
+}
 
 /// Who calls a slot so.
 #[derive(Clone, Copy, PartialEq)]
@@ -134,10 +143,6 @@ pub(crate) fn roles_by_name<'a>(
         }
     };
     slots.into_iter().zip(tensors).map(own).collect()
-}
-
-fn bare(name: &str) -> &str {
-    name.strip_suffix(":0").unwrap_or(name)
 }
 
 /// Whether a part of a name says that what stands below it is an optimizer's.
@@ -303,7 +308,7 @@ pub(crate) fn canonical(optimizer: &str, slot: &str) -> (String, String) {
 
 /// Whether a last part of a name is that of a slot, wherever it stands.
 pub(crate) fn is_slot(part: &str) -> bool {
-    SLOTS.iter().any(|(slot, _, unmistakable)| *unmistakable && *slot == part)
+    SLOTS.iter().any(|(slot, _, besides)| *besides == Besides::Nothing && *slot == part)
         || TENSORFLOW_1.iter().any(|(name, ..)| *name == part)
 }
 

@@ -52,10 +52,13 @@ fn open(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let allowed = 8192 + 64 * bytes.len();
     assert!(largest <= allowed, "{largest} bytes at once for a file of {}", bytes.len());
     assert!(allocated <= 8 * allowed, "{allocated} bytes for a file of {}", bytes.len());
-    if let Ok(checkpoint) = &opened
-        && checkpoint.tensors().len() < 1000
-    {
-        print(checkpoint);
+    match &opened {
+        Ok(checkpoint) if checkpoint.tensors().len() < 1000 => print(checkpoint),
+        Ok(_) => {}
+        Err(error) => {
+            let error = error.to_string();
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
     opened
 }
@@ -265,6 +268,24 @@ fn reports_of_strange_names_are_printed() {
         let checkpoint = open(&[&length[..], header.as_bytes(), &[0; 2]].concat()).unwrap();
         let report = checkpoint.plan_for(&[], &RestoreOptions::new()).to_string();
         assert!(report.contains("unexpected") && !report.contains("\nnote"), "{report}");
+    }
+}
+
+/// As the names of tensors whose offsets or dtypes are wrong, and as keys that come twice.
+#[test]
+fn errors_about_strange_names_are_printed() {
+    let name = r"a\u001b[2K\nnote: all is well";
+    for header in [
+        format!(r#"{{"{name}":{{"dtype":"U9\u001b","shape":[1],"data_offsets":[0,1]}}}}"#),
+        format!(r#"{{"{name}":{{"dtype":"U8","shape":[1],"data_offsets":[0,9]}}}}"#),
+        format!(r#"{{"{name}":{{"dtype":"U8","shape":[1],"data_offsets":[9]}}}}"#),
+        format!(r#"{{"{name}":{{"dtype":"U8","{name}":[1],"{name}":7}}}}"#),
+        format!(r#"{{"__metadata__":{{"{name}":"1","{name}":"2"}}}}"#),
+        format!(r#"{{"__metadata__":{{"{name}":1}}}}"#),
+        format!(r#"{{"{name}":"{name}"}}"#),
+    ] {
+        let length = (header.len() as u64).to_le_bytes();
+        open(&[&length[..], header.as_bytes(), &[0; 2]].concat()).unwrap_err();
     }
 }
 

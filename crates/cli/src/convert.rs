@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     max_shard_size: Option<u64>,
     /// Replace OUT, and whatever else is to be written, if it exists. Several files also take the
-    /// place of a single OUT, even of IN itself, and one file that of an index
+    /// place of a single OUT, and one file that of an index
     #[arg(long)]
     force: bool,
     /// Print JSON

@@ -3,9 +3,8 @@
 use crate::Answer;
 use crate::elements::Elements;
 use crate::error::Failure;
-use crate::flags::flag_of;
 use crate::latest::choice;
-use crate::plan::print_flags;
+use crate::plan::{flags_of, print_flags};
 use crate::rules::{self, RulesFile, toml_of};
 use crate::text::{self, GOOD, HEADING, counted, styled};
 use serde_json::{Value, json};
@@ -13,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
-    TensorEntry,
+    TensorEntry, printable,
 };
 
 /// Compare two checkpoints
@@ -89,7 +88,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
         let ways = suggestions.len();
         let suggestions = suggestions.iter().map(|suggestion| {
-            let flags: Vec<String> = suggestion.rules.iter().filter_map(flag_of).collect();
+            let flags = flags_of(&suggestion.rules);
             let file: Vec<String> = suggestion.rules.iter().filter_map(toml_of).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
             json!({
@@ -159,7 +158,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         for suggestion in &suggestions {
             print_file(out, suggestion)?;
             for note in &suggestion.notes {
-                writeln!(out, "  note: {note}")?;
+                writeln!(out, "  note: {}", printable(note))?;
             }
         }
     }

@@ -8,7 +8,7 @@ use clap::{
     value_parser,
 };
 use std::path::PathBuf;
-use warmstart_checkpoint::{RestoreOptions, Rule};
+use warmstart_checkpoint::{RestoreOptions, Rule, printable};
 
 /// Restore rules, in their order.
 pub struct RuleFlags {
@@ -204,7 +204,8 @@ impl FromArgMatches for RuleFlags {
     }
 }
 
-/// A rule as the flag that asks for it, to be pasted into a shell.
+/// A rule as the flag that asks for it, to be pasted into a shell. None for what cannot be shown as it
+/// is: pasted as it is shown, it would be another rule.
 pub fn flag_of(rule: &Rule) -> Option<String> {
     let joined = |from: &str, to: &str| format!("{}={}", escaped(from), escaped(to));
     let (flag, value) = match rule {
@@ -212,7 +213,8 @@ pub fn flag_of(rule: &Rule) -> Option<String> {
         Rule::RenameScope { from, to } => ("rename-scope", joined(from, to)),
         Rule::RenameComponent { from, to } => ("rename-component", joined(from, to)),
         Rule::RenameRegex { pattern, replacement } => {
-            return Some(format!("--{REGEX} {} {}", quoted(pattern), quoted(replacement)));
+            let flag = format!("--{REGEX} {} {}", quoted(pattern), quoted(replacement));
+            return Some(flag).filter(|flag| printable(flag) == flag.as_str());
         }
         Rule::StripPrefix(prefix) => ("strip-prefix", prefix.clone()),
         Rule::AddPrefix(prefix) => ("add-prefix", prefix.clone()),
@@ -229,7 +231,7 @@ pub fn flag_of(rule: &Rule) -> Option<String> {
         Rule::ResizeRows { glob, seed } => ("resize-rows", format!("{glob}={seed}")),
         _ => return None,
     };
-    Some(format!("--{flag} {}", quoted(&value)))
+    Some(format!("--{flag} {}", quoted(&value))).filter(|flag| printable(flag) == flag.as_str())
 }
 
 /// `FROM=TO`. A backslash before `=`, `,` or a backslash takes it as it is.

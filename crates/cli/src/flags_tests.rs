@@ -68,6 +68,15 @@ fn every_rule_comes_back_from_its_flag() {
     }
 }
 
+/// As it would be shown, it would be the flag of another rule.
+#[test]
+fn what_cannot_be_shown_as_it_is_has_no_flag() {
+    for text in ["a\u{1b}b", "a\nb", "\u{202e}"] {
+        let written: Vec<String> = every_rule(text).iter().filter_map(flag_of).collect();
+        assert_eq!(written, [""; 0]);
+    }
+}
+
 #[test]
 fn rules_keep_the_order_of_the_command_line() {
     let rules = parse(&[

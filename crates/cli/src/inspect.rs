@@ -139,7 +139,7 @@ fn head(
         line("graph", graph)?;
     }
     if let Some(optimizer) = metadata.optimizer() {
-        line("optimizer", shortened(&plain(optimizer)))?;
+        line("optimizer", printable(&shortened(&plain(optimizer))).into_owned())?;
     }
     for (key, value) in metadata.extra() {
         let entry = format!("{key}: {}", shortened(&plain(value)));

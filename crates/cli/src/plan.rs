@@ -104,11 +104,15 @@ pub fn print_flags(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<()
         };
         let what = format!("As flags, for {restores} of {}{which}:", counted(*of, "variable"));
         let flags = flags_of(rules).join(" ");
+        if flags.is_empty() {
+            continue;
+        }
         writeln!(out, "\n{}\n  {flags}", styled(HEADING, &what))?;
     }
     Ok(())
 }
 
-fn flags_of(rules: &[Rule]) -> Vec<String> {
-    rules.iter().filter_map(flag_of).collect()
+/// Nothing if one of them has none: the others would not do what is promised.
+pub fn flags_of(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(flag_of).collect::<Option<_>>().unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! Which of several trials is suggested.
 
-use super::names::{Name, digits, parts_alike};
+use super::names::{CLEARLY, Name, digits, parts_alike};
 use super::search::effort;
 use super::trial::{Trial, Trials};
 use std::collections::HashMap;
@@ -11,8 +11,6 @@ const ALTERNATIVES: usize = 4;
 const MORE_RULES: usize = 2;
 /// Trials that are compared by their names at most.
 const COMPARED: usize = 16;
-/// By how much of a part names must be more alike to be clearly meant.
-const CLEARLY: f64 = 0.3;
 
 /// The best trials: one, or alternatives if nothing says which is meant.
 ///

@@ -3,7 +3,7 @@
 //! exchanged.
 
 use super::alike::Comparisons;
-use super::names::bare;
+use super::names::{CLEARLY, bare};
 use super::problem::class;
 use super::roles::Kind;
 use crate::rules::SEPARATORS;
@@ -34,8 +34,6 @@ pub(super) enum Verdict {
 
 /// By how much of a part names must be more alike to speak for a pair.
 const SPEAKS: f64 = 0.15;
-/// By how much they must be to speak against another.
-const CLEARLY: f64 = 0.3;
 /// Within how much of a part names are as like as others.
 const TIE: f64 = 0.05;
 /// Patterns of names of one shape that are compared, and leftovers.
@@ -106,14 +104,15 @@ pub(super) fn judge<'a>(
         groups.entry(key).or_default().push(Pair { tensor, variable, from, to, known });
     }
     groups.retain(|_, pairs| pairs.iter().any(|pair| !pair.known));
-    let left = (Left::of(tensors), Left::of(variables));
+    let left = Leftovers { tensors: Left::of(tensors), variables: Left::of(variables) };
     let mut by_order = Vec::new();
     for ((patterns, class), pairs) in &mut groups {
         pairs.sort_by(|a, b| a.from.cmp(&b.from));
         let (from, to) = (varying(pairs, |pair| &pair.from), varying(pairs, |pair| &pair.to));
         // What is left on both sides under the same names belongs into the same order: counting may begin
         // elsewhere, `layers.0` to `layers.2` for `layer1` to `layer3`.
-        let left_out = left.0.has(*class, &patterns.0) && left.1.has(*class, &patterns.1);
+        let left_out =
+            left.tensors.has(*class, &patterns.0) && left.variables.has(*class, &patterns.1);
         if left_out || (from != to && !pairs.is_sorted_by(|a, b| a.to < b.to)) {
             return Verdict::Against;
         }
@@ -235,28 +234,29 @@ impl<'a> Left<'a> {
     }
 }
 
-trait Overlooks<'a> {
-    /// Whether something is left that is clearly more like one of the two than the other is.
-    fn overlooks(&self, compared: &Comparisons, class: u64, patterns: &Patterns) -> bool;
-    /// What is left of the variables, or else of the tensors, and is as like.
-    fn tie(&self, compared: &Comparisons, class: u64, patterns: &Patterns) -> Option<&'a str>;
+/// What is left on both sides.
+struct Leftovers<'a> {
+    tensors: Left<'a>,
+    variables: Left<'a>,
 }
 
-impl<'a> Overlooks<'a> for (Left<'a>, Left<'a>) {
+impl<'a> Leftovers<'a> {
+    /// Whether something is left that is clearly more like one of the two than the other is.
     fn overlooks(&self, compared: &Comparisons, class: u64, (old, new): &Patterns) -> bool {
         let alike = compared.of(old, new).parts + CLEARLY;
-        self.0.some(class).any(|(other, _)| compared.of(other, new).parts > alike)
-            || self.1.some(class).any(|(other, _)| compared.of(old, other).parts > alike)
+        self.tensors.some(class).any(|(other, _)| compared.of(other, new).parts > alike)
+            || self.variables.some(class).any(|(other, _)| compared.of(old, other).parts > alike)
     }
 
+    /// What is left of the variables, or else of the tensors, and is as like.
     fn tie(&self, compared: &Comparisons, class: u64, (old, new): &Patterns) -> Option<&'a str> {
         let this = compared.of(old, new);
         let as_like = |from: &str, to: &str| {
             let other = compared.of(from, to);
             other.parts >= this.parts - TIE && other.same >= this.same
         };
-        let mut variables = self.1.some(class).filter(|(other, _)| other != new);
-        let mut tensors = self.0.some(class).filter(|(other, _)| other != old);
+        let mut variables = self.variables.some(class).filter(|(other, _)| other != new);
+        let mut tensors = self.tensors.some(class).filter(|(other, _)| other != old);
         let found = variables
             .find(|(other, _)| as_like(old, other))
             .or_else(|| tensors.find(|(other, _)| as_like(other, new)));

@@ -1,6 +1,7 @@
 //! Names apart: their parts, how like two parts are, and what would have to be renamed to make one
 //! name of another.
 
+pub(super) use crate::rules::without_output as bare;
 use crate::rules::{Rule, SEPARATORS};
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ const LONGEST: usize = 512;
 
 /// Words that frameworks and libraries use for one thing: weights, the parameters of a normalization, and
 /// the parts of transformers. Those of the first [`APART`] lines are never each other, however like.
-const SYNONYMS: [&[&str]; 20] = [
+const SYNONYMS: [&[&str]; 21] = [
     &["weight", "kernel", "gamma", "scale", "w", "g", "weights", "embedding", "embeddings"],
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
@@ -30,11 +31,15 @@ const SYNONYMS: [&[&str]; 20] = [
     &["wpe", "embed_positions", "position_embeddings", "position_embedding"],
     &["lm_head", "output", "decoder"],
     &["ln_f", "final_layer_norm", "norm"],
+    &["ln", "layer_norm", "layernorm"],
     &["layers", "layer", "h", "blocks", "block"],
 ];
 
 /// How many lines of words never stand for each other: `q_proj` is not `v_proj`.
 const APART: usize = 15;
+
+/// By how much of a part names must be more alike to be clearly meant, or to speak against another.
+pub(super) const CLEARLY: f64 = 0.3;
 
 /// Names less alike than this are unlike.
 pub(super) const ALIKE: f64 = 0.6;
@@ -140,11 +145,6 @@ const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 /// FNV-1a: names are hashed often, and nothing but a worse suggestion comes of a collision.
 fn fnv(hash: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
-}
-
-/// A name without a trailing `:0`.
-pub(super) fn bare(name: &str) -> &str {
-    name.strip_suffix(":0").unwrap_or(name)
 }
 
 /// The numbers in a text.

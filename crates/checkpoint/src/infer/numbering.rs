@@ -152,21 +152,15 @@ impl<'a> Family<'a> {
         numbers(self).eq(numbers(other))
     }
 
-    /// Whether each layer has, in their order, what that of a model asks for.
+    /// Whether each layer has, in their order, what that of a model asks for, and no more.
     fn serves(&self, model: &Family<'_>) -> bool {
         self.layers.len() == model.layers.len()
             && self
                 .layers
                 .values()
                 .zip(model.layers.values())
-                .all(|(layer, wanted)| is_within(&wanted.classes, &layer.classes))
+                .all(|(layer, wanted)| layer.classes == wanted.classes)
     }
-}
-
-/// Whether a list holds all of another; both in ascending order.
-fn is_within(some: &[u64], all: &[u64]) -> bool {
-    let mut all = all.iter();
-    some.iter().all(|one| all.any(|other| other == one))
 }
 
 /// The families of a checkpoint and those of a model that belong together and to no other, the outermost

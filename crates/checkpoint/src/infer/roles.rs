@@ -1,6 +1,7 @@
 //! Which tensors are slots of an optimizer. A slot's value is never a weight's, nor that of another
 //! slot.
 
+use super::names::bare;
 use crate::report::Saved;
 use crate::slots::{canonical, is_optimizer, is_slot};
 use crate::tensor::TensorEntry;
@@ -64,8 +65,7 @@ impl SlotNames {
             }
         }
         let mut parts = tensor.name.rsplit(['/', '.']);
-        let last = parts.next().unwrap_or_default();
-        let last = last.strip_suffix(":0").unwrap_or(last);
+        let last = bare(parts.next().unwrap_or_default());
         let above = parts.next().unwrap_or_default();
         if is_slot(last) || is_optimizer(above) { Kind::UnknownSlot } else { Kind::Weight }
     }

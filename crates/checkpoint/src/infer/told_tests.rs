@@ -29,6 +29,22 @@ fn extents_of_one_come_and_go() {
     assert_eq!(suggested(&file, &model), [r#".reshape("a/**/w") 1/2"#]);
 }
 
+/// What is cast fits no more than it did: a kernel in another order is not to be reshaped.
+#[test]
+fn a_reshaping_spares_what_would_have_to_be_turned_whatever_its_dtype() {
+    let file: [Named<'_>; 2] = [("proj.weight", &[64, 32, 1]), ("conv.weight", &[64, 3, 7, 7])];
+    let model: [Named<'_>; 2] = [("proj.weight", &[64, 32]), ("conv.weight", &[7, 7, 3, 64])];
+    assert_eq!(suggested(&file, &model), [r#".reshape("proj.**.weight") 1/2"#]);
+    let half = |mut tensor: TensorEntry| {
+        tensor.dtype = FileDType::Bf16;
+        tensor
+    };
+    let file: Vec<TensorEntry> = tensors(&file).into_iter().map(half).collect();
+    let (all, _) = inferred(&file, &variables(&model), &BTreeMap::new());
+    let [one] = all.as_slice() else { panic!("{all:#?}") };
+    assert_eq!(code(one), r#".reshape("proj.**.weight").cast("**")"#);
+}
+
 #[test]
 fn abbreviations_say_which_way_a_network_runs() {
     let (mut file, mut model) = (Vec::new(), Vec::new());
@@ -69,7 +85,12 @@ fn an_encoder_is_no_decoder() {
         for (outcome, variable) in found.iter().zip(&model) {
             let Outcome::Restored { tensor, .. } = outcome else { continue };
             let side = tensor.split('.').next().unwrap();
-            assert!(variable.name.contains(side), "{tensor} {}: {:?}", variable.name, code(suggestion));
+            assert!(
+                variable.name.contains(side),
+                "{tensor} {}: {:?}",
+                variable.name,
+                code(suggestion)
+            );
         }
     }
 }
@@ -243,4 +264,35 @@ fn what_is_left_and_as_like_is_told() {
     // A scope is no better for a part of what is asked for.
     assert_eq!(tie(&["l.0.attn.key.w"]), None);
     assert_eq!(tie(&[]), None);
+}
+
+/// By its name, one of the two is no weight, or not all of one.
+#[test]
+fn factors_and_scales_are_told() {
+    for (end, told) in [("weight_g", "a factor of a weight"), ("qzeros", "of a quantization")] {
+        let notes = |old: &str, new: &str| {
+            let file =
+                [tensor(&format!("old/a/{old}"), &[8]), tensor(&format!("old/b/{old}"), &[4])];
+            let model =
+                [variable(&format!("new/a/{new}"), &[8]), variable(&format!("new/b/{new}"), &[4])];
+            let (all, _) = inferred(&file, &model, &BTreeMap::new());
+            let [one] = all.as_slice() else { panic!("{all:#?}") };
+            assert_eq!(one.restores, 2);
+            one.notes.concat()
+        };
+        for (old, new) in [(end, "weight"), ("weight", end)] {
+            let told_of = notes(old, new);
+            assert!(told_of.contains(&format!("`old/a/{old}` is taken for `new/a/{new}`")));
+            assert!(told_of.contains(told), "{told_of}");
+        }
+        assert_eq!(notes(end, end), "");
+        assert_eq!(notes("weight", "weight"), "");
+    }
+}
+
+/// `ln` is a norm, though the letters are in `linear` too.
+#[test]
+fn an_abbreviated_norm_is_no_linear_layer() {
+    let like = |word| super::names::likeness("ln", word);
+    assert!(like("layer_norm") > like("linear") && like("layernorm") > like("linear"));
 }

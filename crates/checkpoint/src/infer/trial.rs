@@ -4,6 +4,7 @@ use super::alike::Comparisons;
 use super::arbitrary::{Entry, is_arbitrary};
 use super::doubts::{self, Verdict, pattern};
 use super::lacks;
+use super::names::CLEARLY;
 use super::roles::Kind;
 use super::{singles, slot_rules, values};
 use crate::matching::{Matching, Outcome};
@@ -12,9 +13,6 @@ use crate::rules::{Allowed, Rule, apply};
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashMap};
 use warmstart_graph::{Role, Variable};
-
-/// By how much of a part names must be more alike to be clearly meant.
-const CLEARLY: f64 = 0.3;
 
 /// Planning again, with rules added.
 pub(super) struct Trials<'a> {
@@ -192,7 +190,7 @@ impl<'a> Trials<'a> {
             return None;
         }
         trial.notes.extend(slot_rules::half(self, &trial, &outcomes));
-        match self.verdict(&trial, &outcomes, &unexpected) {
+        match self.verdict(&by_name, &trial, &outcomes, &unexpected) {
             Verdict::Against => None,
             Verdict::For { notes: doubts, tie } => {
                 trial.tie = tie;
@@ -214,7 +212,13 @@ impl<'a> Trials<'a> {
     }
 
     /// What names say of it, after all.
-    fn verdict(&self, trial: &Trial, outcomes: &[Outcome], unexpected: &[usize]) -> Verdict {
+    fn verdict(
+        &self,
+        by_name: &HashMap<&str, usize>,
+        trial: &Trial,
+        outcomes: &[Outcome],
+        unexpected: &[usize],
+    ) -> Verdict {
         let tensor = |index: usize| {
             let TensorEntry { name, shape, .. } = &self.tensors[index];
             doubts::Entry { name, shape, kind: &self.tensor_kinds[index] }
@@ -224,8 +228,6 @@ impl<'a> Trials<'a> {
             doubts::Entry { name, shape, kind: &self.variable_kinds[index] }
         };
         let missing = (0..outcomes.len()).filter(|&index| lacks(&outcomes[index]));
-        let by_name: HashMap<&str, usize> =
-            self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
         let known = self.outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
             Outcome::Restored { tensor: name, .. } if !trial.pairs.contains_key(&index) => {
                 Some((tensor(*by_name.get(name.as_str())?), variable(index)))

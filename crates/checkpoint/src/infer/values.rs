@@ -34,7 +34,12 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
                 let fits = same(variable, shape)
                     || transposed(&variable.shape, shape)
                     || ones_apart(&variable.shape, shape);
-                if allowed.cast || !fits || !castable(*dtype, variable) {
+                if allowed.cast || !castable(*dtype, variable) {
+                    continue;
+                }
+                // Once it is cast, a reshaping that reaches it would scramble it.
+                if !fits {
+                    other.push(variable);
                     continue;
                 }
                 cast = true;

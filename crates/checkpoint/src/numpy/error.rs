@@ -1,5 +1,6 @@
 //! The ways in which a NumPy array can be of no use.
 
+use crate::printable::printable;
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
@@ -10,7 +11,7 @@ warmstart_graph::debug_as_display!(NumPyError);
 #[non_exhaustive]
 pub enum NumPyError {
     /// It does not begin as an array does.
-    #[error("`{array}` is no NumPy array: copy or write the file again")]
+    #[error("`{array}` is no NumPy array: copy or write the file again", array = printable(.array))]
     NotAnArray {
         /// The array.
         array: String,
@@ -18,7 +19,8 @@ pub enum NumPyError {
     /// A version of the format that is not known.
     #[error(
         "`{array}` has version {major} of NumPy's format, and versions 1 to 3 are known: save it \
-         again with an older NumPy, or update warmstart"
+         again with an older NumPy, or update warmstart",
+        array = printable(.array)
     )]
     Version {
         /// The array.
@@ -29,7 +31,8 @@ pub enum NumPyError {
     /// The header is not the dict that it should be.
     #[error(
         "the header of `{array}` is malformed at file offset {offset}: {problem}; the file is \
-         damaged: copy or write it again"
+         damaged: copy or write it again",
+        array = printable(.array)
     )]
     Header {
         /// The array.
@@ -42,7 +45,8 @@ pub enum NumPyError {
     /// The elements are something that has no dtype here.
     #[error(
         "`{array}` has elements of NumPy's type {descr}, which no variable takes: in Python, save \
-         `array.astype(\"float32\")` instead"
+         `array.astype(\"float32\")` instead",
+        array = printable(.array), descr = printable(.descr)
     )]
     DType {
         /// The array.
@@ -53,7 +57,8 @@ pub enum NumPyError {
     /// There are more or fewer bytes than dtype and shape say.
     #[error(
         "`{array}` is {dtype} {shape}, which takes {expected} bytes, but {found} follow its header: \
-         it is cut short or damaged; copy or write it again"
+         it is cut short or damaged; copy or write it again",
+        array = printable(.array)
     )]
     WrongSize {
         /// The array.
@@ -72,7 +77,8 @@ pub enum NumPyError {
     #[error(
         "`{array}` has {bytes} bytes in Fortran's order and is compressed, so that it would have to \
          be inflated over and over: in Python, save `numpy.ascontiguousarray(array)` instead, or \
-         save with `numpy.savez`, which does not compress"
+         save with `numpy.savez`, which does not compress",
+        array = printable(.array)
     )]
     CompressedFortran {
         /// The array.
@@ -82,7 +88,8 @@ pub enum NumPyError {
     },
     /// A shape whose bytes cannot be counted.
     #[error(
-        "`{array}` has shape {shape}, whose size overflows: the file is damaged; write it again"
+        "`{array}` has shape {shape}, whose size overflows: the file is damaged; write it again",
+        array = printable(.array)
     )]
     ShapeOverflow {
         /// The array.

@@ -6,6 +6,7 @@ use crate::gguf::GgufError;
 use crate::numpy::NumPyError;
 use crate::printable::printable;
 use crate::pytorch::PyTorchError;
+use crate::report_text::quoted;
 use crate::tensor::FileDType;
 use crate::tensorflow::BundleError;
 use warmstart_graph::Shape;
@@ -87,7 +88,8 @@ pub enum FormatError {
     },
     /// A key of `__metadata__`, or `__metadata__` itself, comes twice.
     #[error(
-        "offset {offset}: metadata key `{key}` comes twice: write the file again with one of them"
+        "offset {offset}: metadata key `{key}` comes twice: write the file again with one of them",
+        key = printable(.key)
     )]
     DuplicateMetadata {
         /// The key.
@@ -102,7 +104,7 @@ pub enum FormatError {
             ": safetensors writes dtypes in capitals; write the file again with its own tools"
         } else {
             ": it needs a newer reader, or the file is damaged"
-        }, tensor = printable(.tensor)
+        }, tensor = printable(.tensor), dtype = printable(.dtype)
     )]
     UnknownDType {
         /// The tensor.
@@ -246,7 +248,8 @@ pub enum ShardsError {
     },
     /// A file of the index lies elsewhere.
     #[error(
-        "the index names the file `{shard}`, which is not inside its folder: do not trust this          checkpoint; if it is yours, put all its files into one folder"
+        "the index names the file `{shard}`, which is not inside its folder: do not trust this \
+         checkpoint; if it is yours, put all its files into one folder", shard = printable(.shard)
     )]
     Outside {
         /// The name.
@@ -255,7 +258,7 @@ pub enum ShardsError {
     /// A file of the index does not exist.
     #[error(
         "its file `{shard}` does not exist, and with it {}: copy it beside the index",
-        lost(.tensors)
+        lost(.tensors), shard = printable(.shard)
     )]
     Absent {
         /// The name.
@@ -265,7 +268,9 @@ pub enum ShardsError {
     },
     /// A tensor is not in the file that should have it.
     #[error(
-        "the index has tensor `{tensor}` in `{shard}`, but that file does not hold it: copy the          index and all files again, from one place", tensor = printable(.tensor)
+        "the index has tensor `{tensor}` in `{shard}`, but that file does not hold it: copy the \
+         index and all files again, from one place",
+        tensor = printable(.tensor), shard = printable(.shard)
     )]
     NotInShard {
         /// The file.
@@ -275,7 +280,9 @@ pub enum ShardsError {
     },
     /// A file has a tensor that the index does not know, or knows to be elsewhere.
     #[error(
-        "`{shard}` holds tensor `{tensor}`, which the index does not have there: copy the index and          all files again, from one place", tensor = printable(.tensor)
+        "`{shard}` holds tensor `{tensor}`, which the index does not have there: copy the index and \
+         all files again, from one place",
+        tensor = printable(.tensor), shard = printable(.shard)
     )]
     NotInIndex {
         /// The file.
@@ -285,7 +292,8 @@ pub enum ShardsError {
     },
     /// Two files were saved at different steps.
     #[error(
-        "`{shard}` and `{other}` were saved at different steps: copy all files again, from one save", other = printable(.other)
+        "`{shard}` and `{other}` were saved at different steps: copy all files again, from one \
+         save", shard = printable(.shard), other = printable(.other)
     )]
     OtherStep {
         /// One file.
@@ -298,15 +306,15 @@ pub enum ShardsError {
 /// Tensors that are gone, the first few by name.
 pub(crate) fn lost(tensors: &[String]) -> String {
     const NAMED: usize = 5;
-    let named: Vec<String> = tensors.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let named = quoted(&tensors[..tensors.len().min(NAMED)], ", ");
     let more = match tensors.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     let tensor = if tensors.len() == 1 { "tensor" } else { "tensors" };
-    format!("{tensor} {}{more}", named.join(", "))
+    format!("{tensor} {named}{more}")
 }
 
 fn in_tensor(tensor: &Option<String>) -> String {
-    tensor.as_ref().map(|name| format!(", tensor `{name}`")).unwrap_or_default()
+    tensor.as_ref().map(|name| format!(", tensor `{}`", printable(name))).unwrap_or_default()
 }

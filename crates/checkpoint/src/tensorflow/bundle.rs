@@ -69,9 +69,7 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     let mut data = Data::open(path, prefix, &index)?;
     let mut tensors = Vec::with_capacity(index.tensors.len());
     for (name, entry) in &index.tensors {
-        if let Some(tensor) = data.tensor(name, entry, index.parts(name, entry))? {
-            tensors.push(tensor);
-        }
+        tensors.push(data.tensor(name, entry, index.parts(name, entry))?);
     }
     data.refuse_overlaps(&tensors)?;
     let graph = tensors.iter().position(|(tensor, _)| tensor.name == OBJECTS);
@@ -275,7 +273,7 @@ impl Data {
         name: &str,
         entry: &proto::Entry,
         parts: Option<&Parts>,
-    ) -> Result<Option<(TensorEntry, Option<u32>)>, CheckpointError> {
+    ) -> Result<(TensorEntry, Option<u32>), CheckpointError> {
         let shape = self.shape(name, entry)?;
         let dtype = dtype(entry.dtype).ok_or_else(|| {
             self.wrong(name, format!("has the number {} in place of a dtype", entry.dtype))
@@ -298,7 +296,7 @@ impl Data {
             let sum = (numeric || name == OBJECTS).then(|| unmask(entry.masked));
             let mut tensor = TensorEntry::new(name.to_owned(), dtype, shape, offset..offset + size);
             tensor.file = file;
-            return Ok(Some((tensor, sum)));
+            return Ok((tensor, sum));
         }
         let bytes = expected.map_err(overflows)?;
         if !numeric {
@@ -306,7 +304,7 @@ impl Data {
         }
         if bytes == 0 {
             // Nothing is anywhere; a file that has no bytes of it is not asked.
-            return Ok(Some((TensorEntry::new(name.to_owned(), dtype, shape, 0..0), Some(0))));
+            return Ok((TensorEntry::new(name.to_owned(), dtype, shape, 0..0), Some(0)));
         }
         let assembled = self.assemble(name, entry, &shape, dtype, parts)?;
         let first = assembled.iter().next().map_or((0, 0), |slice| (slice.file, slice.offset));
@@ -314,7 +312,7 @@ impl Data {
         let mut tensor = TensorEntry::new(name.to_owned(), dtype, shape, first.1..first.1 + bytes);
         tensor.file = first.0;
         tensor.slices = Some(Arc::new(assembled));
-        Ok(Some((tensor, sum)))
+        Ok((tensor, sum))
     }
 
     /// Refuses bytes that are of two tensors: nothing writes them, and a small index could have a
