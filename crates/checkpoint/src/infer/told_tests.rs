@@ -69,7 +69,12 @@ fn an_encoder_is_no_decoder() {
         for (outcome, variable) in found.iter().zip(&model) {
             let Outcome::Restored { tensor, .. } = outcome else { continue };
             let side = tensor.split('.').next().unwrap();
-            assert!(variable.name.contains(side), "{tensor} {}: {:?}", variable.name, code(suggestion));
+            assert!(
+                variable.name.contains(side),
+                "{tensor} {}: {:?}",
+                variable.name,
+                code(suggestion)
+            );
         }
     }
 }
