@@ -99,14 +99,13 @@ if ! command -v cargo >/dev/null 2>&1; then
 fi
 version=$(cargo --version)
 found "$version"
-needed=$(sed -n 's/^rust-version = "\([0-9]*\)\.\([0-9]*\).*/\1 \2/p' "${0%/*}/../Cargo.toml")
-# shellcheck disable=SC2046,SC2086 # the numbers are words
+needed=$(sed -n 's/^rust-version = "\([0-9]*\)\.\([0-9]*\).*/\1 \2/p' "$(dirname "$0")/../Cargo.toml")
 older() { [ "$#" -eq 4 ] && { [ "$1" -lt "$3" ] || { [ "$1" -eq "$3" ] && [ "$2" -lt "$4" ]; }; }; }
 # shellcheck disable=SC2046,SC2086 # the numbers are words
 if older $(echo "$version" | sed -n 's/^cargo \([0-9]*\)\.\([0-9]*\).*/\1 \2/p') $needed; then
     reason="this is $version, and Rust $(echo "$needed" | tr ' ' .) or newer is needed"
     if command -v rustup >/dev/null 2>&1; then
-        stop "$reason. Run: rustup update stable"
+        stop "$reason. Run: rustup update stable && rustup default stable"
     fi
     stop "$reason. Install it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
 fi

@@ -8,9 +8,10 @@ use clap::{Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  yes: whole, the same, fits; or done
-  1  no: damaged, different, does not fit
-  2  the question could not be answered, or the arguments are wrong";
+    0  yes: whole, the same, fits; or done
+    1  no: damaged, different, does not fit
+    2  the question could not be answered, or the arguments are wrong
+  141  nobody read the answer to its end, as behind `| head`; a training goes on all the same";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())

@@ -72,7 +72,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     }
     let checkpoint = open_verified(&arguments.checkpoint)?;
     if let Some(file) = &arguments.out {
-        output::refuse_input(file, checkpoint.file())?;
+        let inputs = checkpoint.files().chain([checkpoint.file()]);
+        inputs.into_iter().try_for_each(|input| output::refuse_input(file, input))?;
     }
     let description = Description::of(&checkpoint)?;
     let graph = checkpoint.graph()?;
@@ -191,15 +192,17 @@ fn inputs(
 /// Refuses what is no prediction: numbers so large that the model computed with infinities, as a
 /// cell does that stands for no value.
 fn refuse_no_numbers(table: &Table, values: &[f32], width: usize) -> Result<(), Failure> {
-    let mut rows = values.chunks(width);
-    let Some(row) = rows.position(|row| row.iter().any(|value| !value.is_finite())) else {
-        return Ok(());
-    };
+    let finite = |row: &[f32]| row.iter().all(|value| value.is_finite());
+    let Some(row) = values.chunks(width).position(|row| !finite(row)) else { return Ok(()) };
     let (file, place) = (table.file.display(), table.row_name(row));
-    let message = format!("the model gives no finite number for {place} of `{file}`");
-    Err(Failure::new(message).help(
-        "a value there is too far from those that the model was trained on: correct it, or leave the row out",
-    ))
+    Err(if values.chunks(width).any(finite) {
+        Failure::new(format!("the model gives no finite number for {place} of `{file}`")).help(
+            "a value there is too far from those that the model was trained on: correct it, or leave the row out",
+        )
+    } else {
+        Failure::new(format!("the model gives no finite number for any row of `{file}`"))
+            .help("`warmstart inspect --stats` shows whether its weights are finite")
+    })
 }
 
 /// Predictions as CSV.

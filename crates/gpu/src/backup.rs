@@ -3,7 +3,6 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::huge_pages;
 use crate::initialize::{Job, Prepared};
 use crate::store::{ALIGNMENT, Entry, VariableSlice};
 
@@ -96,10 +95,7 @@ impl Backup {
         let what = "a copy of the variables that a restore replaces";
         let buffers: Vec<wgpu::Buffer> = sizes
             .into_iter()
-            .map(|size| {
-                let huge = huge_pages::buffer(gpu, what, size, usage);
-                huge.map_or_else(|| gpu.buffer(what, size, usage), Ok)
-            })
+            .map(|size| gpu.buffer(what, size, usage))
             .collect::<Result<_, _>>()?;
         let copies = runs
             .into_iter()

@@ -40,25 +40,26 @@ pub(crate) fn buffer(
     let (size, uses) = (bytes, uses(usage)?);
     let label = Some(what);
     let memory_flags = hal::MemoryFlags::empty();
-    // SAFETY: the device is only used below, and destroyed by nobody here.
-    let device = unsafe { gpu.device().as_hal::<Vulkan>() }?;
-    // SAFETY: the size is not zero and within the device's limit, as was checked above.
-    let made = unsafe {
-        device.create_buffer(&hal::BufferDescriptor { label, size, usage: uses, memory_flags })
-    };
-    let made = made.ok()?;
-    if !fill_with_zeros(&device, &made, bytes) {
-        // SAFETY: nobody else knows the buffer, and the GPU has not used it.
-        unsafe { device.destroy_buffer(made) };
-        return None;
-    }
-    let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
-    // SAFETY: the buffer is of this device, has the size and at least the usages of the descriptor,
-    // is not empty, and was filled with zeros from its first byte to its last.
-    let give = |device: &wgpu::Device| unsafe {
-        device.create_buffer_from_hal::<Vulkan>(made, &descriptor)
-    };
-    gpu.checked(what, give).ok()
+    // All in one: what was made and not given to `wgpu`, nobody would destroy.
+    let made = gpu.checked(what, |whole| {
+        // SAFETY: the device is only used below, and destroyed by nobody here.
+        let device = unsafe { whole.as_hal::<Vulkan>() }?;
+        // SAFETY: the size is not zero and within the device's limit, as was checked above.
+        let made = unsafe {
+            device.create_buffer(&hal::BufferDescriptor { label, size, usage: uses, memory_flags })
+        };
+        let made = made.ok()?;
+        if !fill_with_zeros(&device, &made, bytes) {
+            // SAFETY: nobody else knows the buffer, and the GPU has not used it.
+            unsafe { device.destroy_buffer(made) };
+            return None;
+        }
+        let descriptor = wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false };
+        // SAFETY: the buffer is of this device, has the size and at least the usages of the
+        // descriptor, is not empty, and was filled with zeros from its first byte to its last.
+        Some(unsafe { whole.create_buffer_from_hal::<Vulkan>(made, &descriptor) })
+    });
+    made.ok().flatten()
 }
 
 /// What these usages are below `wgpu`, and mapping; `None` for others than buffers of weights have.
@@ -107,11 +108,12 @@ fn fill_with_zeros(device: &hal::vulkan::Device, buffer: &hal::vulkan::Buffer, b
             loop {
                 let Some(piece) = locked(&pieces).pop() else { break };
                 let huge = piece.len() == HUGE && !slow.load(Ordering::Relaxed);
-                advise(
-                    piece,
-                    if huge { Advice::LinuxHugepage } else { Advice::LinuxPopulateWrite },
-                );
                 let before = processor_time();
+                if huge {
+                    advise(piece, Advice::LinuxHugepage);
+                }
+                // At once, in whatever pages there are.
+                advise(piece, Advice::LinuxPopulateWrite);
                 piece.fill(MaybeUninit::new(0));
                 if huge && processor_time() - before > SLOW {
                     slow.store(true, Ordering::Relaxed);

@@ -203,13 +203,14 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
         let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
         match Job::new(entry, &recipe) {
             Some(job) => jobs.push(job),
-            None => made.push((entry, recipe.evaluate(&variable.shape, variable.dtype))),
+            None => made.push((entry, recipe)),
         }
     }
-    // All that can fail comes first: values that are written are there, whatever comes after.
+    // What is most likely to fail comes first: values that are written are there, whatever follows.
     let prepared = Prepared::new(gpu, &jobs)?;
-    for (entry, values) in &made {
-        write(gpu, &entry.slice, values)?;
+    for (entry, recipe) in made {
+        let variable = &entry.info.variable;
+        write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
     }
     prepared.submit(gpu)?;
     Ok(())

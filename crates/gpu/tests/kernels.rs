@@ -234,7 +234,6 @@ fn five_million_elements_are_computed_each() {
     assert_eq!(wrong, None);
 }
 
-/// What is not a number must not look like one: a loss that fell apart has to be seen.
 /// A large number beside a small one must not swallow it.
 #[test]
 fn small_losses_of_large_logits_are_right() {
@@ -288,6 +287,7 @@ fn whole_powers_of_negative_numbers_are_numbers() {
     }
 }
 
+/// What is not a number must not look like one: a loss that fell apart has to be seen.
 #[test]
 fn nothing_hides_what_is_not_finite() {
     let gpu = common::gpu();

@@ -299,7 +299,14 @@ impl Optimizer {
             range: "finite and above 0".to_owned(),
         });
         let scaling = self.loss_scaling.and_then(|scaling| scaling.check().err());
-        self.rule.check().err().or(limit).or(scaling)
+        // As PyTorch: without momentum it would be plain SGD, which was hardly meant.
+        let plain = matches!(self.rule, Rule::Sgd { momentum: 0.0, nesterov: true, .. });
+        let plain = plain.then(|| Problem::Range {
+            what: "the momentum of Nesterov's variant".to_owned(),
+            value: 0.0,
+            range: "above 0".to_owned(),
+        });
+        self.rule.check().err().or(plain).or(limit).or(scaling)
     }
 
     /// The variables of loss scaling, and the scale; none if they were refused.

@@ -1,6 +1,6 @@
 //! The folders of benchmarks, and those that were left behind.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 use tempfile::TempDir;
@@ -26,11 +26,16 @@ impl Folder {
 
 /// A new folder within another.
 pub fn make(within: &Path) -> io::Result<Folder> {
-    let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(within)?;
-    let lock = File::create_new(folder.path().join(LOCK))?;
-    // Where there are no locks, nobody can take it, and so nobody removes the folder.
-    let _ = lock.try_lock();
-    Ok(Folder { _lock: lock, folder })
+    loop {
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(within)?;
+        let lock = File::create_new(folder.path().join(LOCK))?;
+        match lock.try_lock() {
+            // Where there are no locks, nobody can take it, and so nobody removes the folder.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(Folder { _lock: lock, folder }),
+            // Another took it for abandoned in between, and removes it.
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
 }
 
 /// Removes the folders of processes that were ended before they could.

@@ -157,7 +157,7 @@ fn section(memory: Memory, strategies: &[Strategy], own: MemoryKind, cold: bool)
         machine("pread", Work::Plain(Way::Read), plain, cold).called("file, by pread"),
         machine("mmap + copy", Work::Plain(Way::Map), plain, cold).called("file, by mmap + copy"),
     ];
-    if plain == Memory::Fresh {
+    if plain == Memory::Fresh && cfg!(target_os = "linux") {
         let huge = machine("pread", Work::Plain(Way::Read), Memory::Huge, cold);
         shown.push(huge.called("the same by pread, huge pages"));
     }

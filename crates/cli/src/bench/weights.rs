@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
 use warmstart_gpu::GpuOptions;
 use warmstart_measure::{
     Arm, Devices, Measured, Memory, Workload, available_memory, ceiling, free_space, rounds,

@@ -186,6 +186,60 @@ fn a_run_goes_on_when_nobody_reads_its_output() {
 }
 
 #[test]
+fn predictions_are_of_finite_numbers_and_never_over_what_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let text = "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n[training]\nsteps = 2\n";
+    write(at, "run.toml", text);
+    warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let predict = |more: &[&str]| {
+        warmstart(at, &[&["predict", "runs/run", "--data", "new.csv"][..], more].concat())
+    };
+    let new = "\"length, cm\",width,petals\n4.1,30,5\n-3.4028235e38,30,5\n";
+    write(at, "new.csv", new);
+    let error = predict(&[]).failed();
+    assert!(error.contains("no finite number for line 3 of `new.csv`"), "{error}");
+    let step = "runs/run/step-2.safetensors";
+    let saved = std::fs::read(at.join(step)).unwrap();
+    for out in ["new.csv", "./runs/../new.csv", step] {
+        let error = predict(&["-o", out]).failed();
+        assert!(error.contains("is what is read here, and would be lost"), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(at.join("new.csv")).unwrap(), new);
+    assert_eq!(std::fs::read(at.join(step)).unwrap(), saved);
+}
+
+#[test]
+fn what_data_loses_or_says_twice_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let rows: String = (0..60)
+        .map(|row| format!("{},{row},{}\n", 1_700_000_000_000i64 + row * 500, row * 2))
+        .collect();
+    write(at, "times.csv", &format!("time,count,price\n{rows}"));
+    let toml = |target: &str| {
+        format!(
+            "[data]\nfile = \"times.csv\"\ntask = \"regression\"\ntarget = {target}\n[model]\n\
+             hidden = [4]\n[training]\nsteps = 1\n"
+        )
+    };
+    write(at, "run.toml", &toml("\"price\""));
+    // The picture of a run that was removed is none of this one's, which has nothing to draw.
+    std::fs::create_dir_all(at.join("runs/run")).unwrap();
+    write(at, "runs/run/loss.svg", "old");
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let notes: Vec<&str> =
+        out.lines().filter(|line| line.contains("is rounded by up to")).collect();
+    assert_eq!(notes.len(), 1, "{out}");
+    assert!(notes[0].contains("`time`"), "{out}");
+    assert!(!out.contains("loss.svg") && !at.join("runs/run/loss.svg").exists(), "{out}");
+    write(at, "run.toml", &toml("[\"price\", -1]"));
+    let error = warmstart(at, &["train", "run.toml", "--quiet"]).failed();
+    assert!(error.contains("`price` is there twice"), "{error}");
+}
+
+#[test]
 fn weights_that_get_other_inputs_or_classes_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

@@ -19,11 +19,9 @@ pub(crate) struct Fused {
     pub anchor: Vec<Option<usize>>,
 }
 
-/// The most elementwise operations of one kernel, and changes of shape on the way to one value.
-/// Expressions are built, and by drivers read, from their end: of any length, they would take any
-/// depth of the stack.
-const CHAIN: usize = 256;
-const VIEWS: usize = 16;
+/// The longest way from a kernel's root to what it computes or reads: expressions are built from their
+/// end, and each node on the way takes room on the stack.
+const DEEPEST: usize = 256;
 
 /// A reader's wish to compute a node inside its own kernel.
 #[derive(Clone, Copy, PartialEq)]
@@ -34,6 +32,8 @@ struct Demand {
     in_step: bool,
     /// How many elements are computed in all.
     evaluations: usize,
+    /// How many nodes there are on the way from the root.
+    depth: usize,
 }
 
 /// How an anchor reads an input.
@@ -126,15 +126,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     for &id in live.fetches.iter().chain(&live.updates).chain(apart) {
         forced[id] = true;
     }
-    let mut views = vec![0; count];
     for id in 0..count {
-        if is_free(live, id) {
-            views[id] = 1 + live.inputs(id).map(|input| views[input]).max().unwrap_or(0);
-            if views[id] > VIEWS {
-                forced[id] = true;
-                views[id] = 0;
-            }
-        }
         // Inside a reader's kernel it would not be rounded.
         forced[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
         for (at, input) in live.inputs(id).enumerate() {
@@ -160,8 +152,6 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     }
 
     let mut fused = Fused { kernel: vec![None; count], anchor: vec![None; count] };
-    // How many nodes each root's kernel computes beside it.
-    let mut computed = vec![0; count];
     let mut demands: Vec<Vec<Demand>> = vec![Vec::new(); count];
     for id in (0..count).rev() {
         if live.is_leaf(id) {
@@ -169,7 +159,8 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         }
         let node = live.node(id);
         let own = std::mem::take(&mut demands[id]);
-        if is_free(live, id) && !forced[id] {
+        let depth = own.iter().map(|demand| demand.depth).max().unwrap_or(0);
+        if is_free(live, id) && !forced[id] && depth < DEEPEST {
             // Computed wherever it is read.
             for demand in own {
                 pass_on(live, id, demand, &mut demands);
@@ -183,20 +174,19 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         if is_map(&node.op) {
             let evaluations = own.iter().map(|demand| demand.evaluations).max().unwrap_or(0);
             // Up to twice the work is cheaper than a dispatch and a trip through memory.
-            match one_reader.filter(|reader| {
-                evaluations <= live.elements(id).saturating_mul(2) && computed[reader.root] < CHAIN
-            }) {
+            match one_reader
+                .filter(|_| evaluations <= live.elements(id).saturating_mul(2) && depth < DEEPEST)
+            {
                 Some(reader) => {
-                    computed[reader.root] += 1;
                     fused.kernel[id] = Some(reader.root);
                     let in_step = own.iter().all(|demand| demand.in_step);
-                    let demand = Demand { in_step, evaluations, ..reader };
+                    let demand = Demand { in_step, evaluations, depth, ..reader };
                     pass_on(live, id, demand, &mut demands);
                 }
                 None => {
                     fused.kernel[id] = Some(id);
                     let evaluations = live.elements(id);
-                    let demand = Demand { root: id, in_step: true, evaluations };
+                    let demand = Demand { root: id, in_step: true, evaluations, depth: 0 };
                     pass_on(live, id, demand, &mut demands);
                 }
             }
@@ -215,9 +205,10 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         fused.anchor[root] = Some(id);
         for (at, input) in live.inputs(id).enumerate() {
             if let Reads::Once(evaluations) = reads(live, id, at) {
-                demands[input].push(Demand { root, in_step: false, evaluations });
+                demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
             } else if !matches!(reads(live, id, at), Reads::Memory) {
-                demands[input].push(Demand { root, in_step: false, evaluations: usize::MAX });
+                let evaluations = usize::MAX;
+                demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
             }
         }
     }
@@ -238,6 +229,7 @@ fn pass_on(live: &Live, id: usize, demand: Demand, demands: &mut [Vec<Demand>]) 
             ref op if op.is_elementwise() => live.node(input).shape == node.shape,
             _ => false,
         };
-        demands[input].push(Demand { in_step: demand.in_step && same_place, ..demand });
+        let in_step = demand.in_step && same_place;
+        demands[input].push(Demand { in_step, depth: demand.depth + 1, ..demand });
     }
 }

@@ -141,7 +141,7 @@ impl Session {
 }
 
 /// What becomes of what a plan fetches.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Fetched {
     /// It is copied for the host in the same submission.
     ReadBack,

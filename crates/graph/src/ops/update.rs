@@ -101,10 +101,8 @@ impl Rule {
             within(what, value.into(), value.is_finite() && value >= 0.0, "finite and at least 0")
         };
         match *self {
-            Rule::Sgd { momentum, nesterov, weight_decay } => {
+            Rule::Sgd { momentum, weight_decay, .. } => {
                 not_negative("momentum", momentum)?;
-                let fits = !nesterov || momentum > 0.0;
-                within("the momentum of Nesterov's", momentum.into(), fits, "above 0")?;
                 not_negative("weight decay", weight_decay)
             }
             Rule::Adam { beta1, beta2, epsilon, weight_decay, .. } => {

@@ -113,8 +113,8 @@ pub struct Ceiling<'a> {
 /// their most); `None` if there is none, or the arm is one itself.
 ///
 /// It is the fastest way to read the same file into the same kind of memory by as many threads
-/// without a device (new memory: in pages of either size); the copy out of staging buffers where they are used and it is slower; of a
-/// save, writing as much.
+/// without a device (new memory: in pages of either size); the copy out of staging buffers where
+/// they are used and it is slower; of a save, writing as much.
 pub fn ceiling<'a>(
     all: &'a [Measured],
     measured: &Measured,

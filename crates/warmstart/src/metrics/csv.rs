@@ -111,13 +111,16 @@ impl CsvWriter {
         writeln!(self.writer)
     }
 
-    /// Hands everything written so far to the operating system, and waits until it is on the disk.
+    /// Hands everything written so far to the operating system, and waits until it is on the disk,
+    /// where the file system knows how.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn sync(&mut self) -> Result<(), MetricsError> {
         self.flush()?;
-        self.writer.get_ref().sync_data().map_err(MetricsError::io("write", &self.file))
+        // Some network file systems cannot. The rows are written, and no reason to stop a training.
+        let _ = self.writer.get_ref().sync_data();
+        Ok(())
     }
 
     /// Hands everything written so far to the operating system.
