@@ -69,7 +69,6 @@ fn uses(usage: wgpu::BufferUsages) -> Option<wgpu::BufferUses> {
         (BufferUsages::STORAGE, BufferUses::STORAGE_READ_ONLY | BufferUses::STORAGE_READ_WRITE),
         (BufferUsages::COPY_SRC, BufferUses::COPY_SRC),
         (BufferUsages::COPY_DST, BufferUses::COPY_DST),
-        (BufferUsages::MAP_READ, BufferUses::MAP_READ),
         (BufferUsages::MAP_WRITE, BufferUses::MAP_WRITE),
     ];
     // Memory that can be written is asked for in any case: it is filled here.

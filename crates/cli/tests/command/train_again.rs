@@ -2,6 +2,7 @@
 
 use crate::train::{flowers, write};
 use crate::{floats, foreign, json, warmstart};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
@@ -164,14 +165,19 @@ fn another_optimizer_is_another_run() {
     assert!(error.contains(part), "{error}");
 }
 
+/// A `run.toml` of two steps, and its data.
+fn short_run(at: &Path) {
+    write(at, "flowers.csv", &flowers(60, 0));
+    let text = "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n[training]\nsteps = 2\n";
+    write(at, "run.toml", text);
+}
+
 /// As behind `| head`, which has ended.
 #[test]
 fn a_run_goes_on_when_nobody_reads_its_output() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    write(at, "flowers.csv", &flowers(60, 0));
-    let text = "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n[training]\nsteps = 2\n";
-    write(at, "run.toml", text);
+    short_run(at);
     let unread = |arguments: &[&str]| {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -189,9 +195,7 @@ fn a_run_goes_on_when_nobody_reads_its_output() {
 fn predictions_are_of_finite_numbers_and_never_over_what_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    write(at, "flowers.csv", &flowers(60, 0));
-    let text = "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n[training]\nsteps = 2\n";
-    write(at, "run.toml", text);
+    short_run(at);
     warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
     let predict = |more: &[&str]| {
         warmstart(at, &[&["predict", "runs/run", "--data", "new.csv"][..], more].concat())
