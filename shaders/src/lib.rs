@@ -67,30 +67,12 @@ shaders! {
     MATMUL_SMALL = "matmul_small.wgsl";
     /// Matrix product with tiles in workgroup memory, for GPUs.
     MATMUL_TILE = "matmul_tile.wgsl";
+    /// The section `stored` of [`OPTIMIZER`], for software adapters.
+    OPTIMIZER_PAIRS = "optimizer_pairs.wgsl";
 }
 
 /// Functions of one element, for generated expressions, with [`PHILOX`].
 pub const FUNCTIONS: &str = concat!(include_str!("philox.wgsl"), include_str!("functions.wgsl"));
-
-/// The section `stored` of [`OPTIMIZER`] for software adapters: two elements as an integer of 64 bits,
-/// since each load or store of a component there is a loop over the lanes. That is so for what all
-/// lanes load alike too, so that a workgroup is no more than runs as one vector.
-pub const OPTIMIZER_PAIRS: &str = "\
-alias Stored = u64;
-alias Numbers = vec2<f32>;
-
-const TOGETHER = 2u;
-const LANES = 8u;
-
-fn numbers(stored: Stored) -> Numbers {
-    return bitcast<vec2<f32>>(vec2<u32>(u32(stored), u32(stored >> 32u)));
-}
-
-fn stored(numbers: Numbers) -> Stored {
-    let bits = bitcast<vec2<u32>>(numbers);
-    return u64(bits.x) | (u64(bits.y) << 32u);
-}
-";
 
 /// Every complete kernel by name, as the files it consists of.
 pub const ALL: &[(&str, &[&str])] = &[
@@ -167,6 +149,8 @@ mod tests {
         for (name, parts) in ALL {
             check(name, &fill(&parts.concat(), &[]));
         }
+        let pairs = ("stored", OPTIMIZER_PAIRS.to_owned());
+        check("optimizer of pairs", &fill(OPTIMIZER, &[pairs]));
     }
 
     /// Operands of all kinds, as far as a kernel takes them.
