@@ -3,6 +3,7 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::huge_pages;
 use crate::initialize::{Job, Prepared};
 use crate::store::{ALIGNMENT, Entry, VariableSlice};
 
@@ -93,9 +94,13 @@ impl Backup {
             .collect();
         let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let what = "a copy of the variables that a restore replaces";
+        // Where the device is the CPU, its copy would make the pages of new memory one by one.
         let buffers: Vec<wgpu::Buffer> = sizes
             .into_iter()
-            .map(|size| gpu.buffer(what, size, usage))
+            .map(|size| match huge_pages::buffer(gpu, what, size, usage) {
+                Some(made) => Ok(made),
+                None => gpu.buffer(what, size, usage),
+            })
             .collect::<Result<_, _>>()?;
         let copies = runs
             .into_iter()

@@ -79,6 +79,9 @@ pub enum Missing {
         /// The checkpoint's file.
         file: PathBuf,
     },
+    /// [`Session::discard_values`](crate::Session::discard_values) was called, and nothing gave it
+    /// a value since.
+    Discarded,
     /// A restore failed over it, and then the device failed to put the old value back.
     LostInRestore,
 }
@@ -161,6 +164,7 @@ impl fmt::Display for Missing {
             Missing::LeftOut { file } => {
                 write!(f, "left out of the restore of {} by a rule", file.display())
             }
+            Missing::Discarded => f.write_str("discarded"),
             Missing::LostInRestore => f.write_str("lost in a failed restore"),
         }
     }

@@ -99,6 +99,37 @@ impl Session {
         }
     }
 
+    /// Gives up the values of all variables: afterwards none has one, and a run or a save of them is
+    /// refused until they are restored, initialized or assigned.
+    ///
+    /// For restoring another checkpoint where the values of now are of no use. A restore over
+    /// variables with values copies them aside, to put them back if it fails, which takes as much
+    /// memory again and most of the time; a restore over variables without values takes neither.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use warmstart_gpu::{Gpu, Session};
+    /// use warmstart_graph::{DType, Graph};
+    ///
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [1, 2], DType::F32);
+    /// let y = graph.scope("fc1").linear(x, 1);
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// session.compile(&graph, &[y], &[])?;
+    /// session.initialize_missing(7)?;
+    /// session.discard_values();
+    /// let origin = &session.variable("fc1/weight")?.origin;
+    /// assert_eq!(origin.to_string(), "uninitialized (discarded)");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn discard_values(&mut self) {
+        let entries = self.store.entries_mut().iter_mut();
+        for Entry { info, .. } in entries.filter(|entry| entry.info.origin.has_value()) {
+            info.origin = Origin::Uninitialized(Missing::Discarded);
+        }
+    }
+
     /// Sets a variable's value. Does not wait for the device.
     ///
     /// # Errors

@@ -181,6 +181,35 @@ fn a_source_that_fails_at_the_last_tensor_changes_nothing() {
 }
 
 #[test]
+fn discarded_values_are_not_kept_by_a_restore_that_fails() {
+    for (memory, staging) in ways() {
+        let variables = mixed();
+        let mut session = Session::new(&gpu_with(memory, staging));
+        session.declare(&variables).unwrap();
+        let good = Pattern::default();
+        session.restore(&fills(&variables[1..], &good), &|_| {}).unwrap();
+        session.discard_values();
+        // The first never had one.
+        let never = Origin::Uninitialized(Missing::NeverInitialized);
+        let origins: Vec<Origin> =
+            session.variables().iter().map(|info| info.origin.clone()).collect();
+        assert_eq!(origins[0], never);
+        assert!(
+            origins[1..].iter().all(|origin| *origin == Origin::Uninitialized(Missing::Discarded))
+        );
+        let text = session.read(&variables[1].name).unwrap_err().to_string();
+        assert!(text.contains("discarded"), "{text}");
+
+        let bad = Pattern { salt: 5, fails_at: Some(100), ..Default::default() };
+        session.restore(&fills(&variables, &bad), &|_| {}).unwrap_err();
+        let uninitialized = session.uninitialized().len();
+        assert_eq!(uninitialized, variables.len(), "{memory:?}");
+        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        assert_filled(&session, &fills(&variables, &good), &good);
+    }
+}
+
+#[test]
 fn a_source_that_panics_changes_nothing_either() {
     for (memory, staging) in ways() {
         let variables = [half("a", 999), half("b", 77_777)];
