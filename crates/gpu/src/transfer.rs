@@ -204,7 +204,7 @@ impl Job<'_> {
     /// How many threads `tasks` tasks deserve.
     pub fn threads(&self, tasks: usize) -> usize {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        cores.min(8).min(tasks).max(1)
+        threads_of(cores, tasks)
     }
 
     /// Runs a worker on each of several threads. A worker asks for the next of `tasks` task numbers
@@ -248,5 +248,24 @@ impl Job<'_> {
             Ok(result) => result,
             Err(panic) => resume_unwind(panic),
         })
+    }
+}
+
+/// More than eight threads read no faster.
+fn threads_of(cores: usize, tasks: usize) -> usize {
+    cores.min(8).min(tasks).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads_of;
+
+    #[test]
+    fn as_many_threads_as_cores_and_tasks_up_to_eight() {
+        for (cores, tasks, threads) in
+            [(2, 100, 2), (4, 3, 3), (8, 8, 8), (64, 1000, 8), (64, 7, 7), (1, 0, 1), (16, 0, 1)]
+        {
+            assert_eq!(threads_of(cores, tasks), threads, "{cores} cores, {tasks} tasks");
+        }
     }
 }

@@ -84,6 +84,12 @@ struct Pair<'a> {
     known: bool,
 }
 
+impl Pair<'_> {
+    fn names(&self) -> Patterns {
+        (self.tensor.name.to_owned(), self.variable.name.to_owned())
+    }
+}
+
 /// The patterns of a tensor's and its variable's name.
 type Patterns = (String, String);
 
@@ -151,10 +157,13 @@ pub(super) fn judge<'a>(
             let scope = patterns.1.rsplit_once('/').map_or("", |(scope, _)| scope);
             ties.entry(scope).or_default().push(tie);
             for (other_patterns, other) in &all[..at] {
-                if patterns.0 != other_patterns.0
-                    && patterns.1 != other_patterns.1
-                    && !says_which(compared, patterns, other_patterns)
-                {
+                // Where they differ by numbers only on one side, the whole names have to say it.
+                let apart = patterns.0 != other_patterns.0 && patterns.1 != other_patterns.1;
+                let told = match apart {
+                    true => says_which(compared, patterns, other_patterns),
+                    false => says_which(compared, &pair.names(), &other.names()),
+                };
+                if !told {
                     exchangeable.push((other, pair));
                 }
             }
