@@ -13,10 +13,7 @@ pub enum BatchError {
     #[error("the batch size is 0; give at least 1")]
     EmptyBatch,
     /// There are too few examples for even one batch.
-    #[error(
-        "{examples} examples do not fill one batch of {batch}; \
-         give a batch size of at most {examples}, or more examples"
-    )]
+    #[error("{}", too_few(*examples, *batch))]
     TooFewExamples {
         /// How many examples there are.
         examples: usize,
@@ -32,6 +29,16 @@ pub enum BatchError {
         /// How many examples there are.
         examples: usize,
     },
+}
+
+fn too_few(examples: usize, batch: usize) -> String {
+    match examples {
+        0 => format!("there are no examples to fill a batch of {batch}; give at least {batch}"),
+        _ => format!(
+            "{examples} examples do not fill one batch of {batch}; \
+             give a batch size of at most {examples}, or more examples"
+        ),
+    }
 }
 
 /// Shuffled batches in a reproducible order.

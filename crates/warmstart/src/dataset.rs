@@ -62,8 +62,8 @@ pub enum DatasetError {
     },
     /// A line has more or fewer cells than the first.
     #[error(
-        "line {line} has {found} cells where line 1 has {expected}; \
-         give every line the same number of inputs, and then its labels"
+        "cells of line {line}: {found}, and not {expected}; \
+         give every line the same number of inputs, at least one, and then its labels"
     )]
     Cells {
         /// The line, from 1.
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn csv_errors_name_line_and_cell() {
         let said = |text: &str| Dataset::read_csv(text.as_bytes()).unwrap_err().to_string();
-        assert!(said("1,2,3\n\n1,2\n").starts_with("line 3 has 2 cells where line 1 has 3"));
+        assert!(said("1,2,3\n\n1,2\n").starts_with("cells of line 3: 2, and not 3;"));
         assert!(said("1,x,3\n").starts_with("line 1, cell 2: `x` is not a number"));
         assert!(said("1,2,3\n1,2,0.5").starts_with("line 2, cell 3: `0.5` is not a whole number"));
         for cell in ["nan", "-inf", "1e99"] {
@@ -460,7 +460,7 @@ mod tests {
             said("1,2,x").to_string().starts_with("line 1, cell 3: `x` is not a number (a tar")
         );
         assert!(said("1,2,nan").to_string().contains("`nan` is not a finite number"));
-        assert!(said("1,2").to_string().starts_with("line 1 has 2 cells where line 1 has 3"));
+        assert!(said("1,2").to_string().starts_with("cells of line 1: 2, and not 3;"));
         assert!(Dataset::read_csv_targets(text.as_bytes(), 0).is_err());
         let error = Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 3], 2).unwrap_err();
         assert!(matches!(error, DatasetError::Targets { targets: 3, width: 2 }), "{error}");

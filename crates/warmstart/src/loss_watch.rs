@@ -17,8 +17,9 @@ pub enum OnNonFinite {
 /// A loss that is NaN or infinite.
 #[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
-    "the loss of step {step} is {loss}; restore the newest checkpoint before it, then lower the \
-     learning rate, clip gradients by their global norm, or look for a log or a division by zero"
+    "the loss of step {step} is {loss}; begin again, from the newest checkpoint before it if there is \
+     one, with a lower learning rate or gradients clipped by their global norm, or look for a log or \
+     a division by zero"
 )]
 pub struct NonFiniteLoss {
     /// The step.

@@ -13,7 +13,7 @@ fn model<'g>(graph: &'g Graph, batch: usize) -> Tensor<'g> {
     let images = graph.placeholder("images", [batch, 64], DType::F32);
     let hidden = graph.scope("fc1").linear(images, 128).relu();
     let hidden = graph.scope("fc2").linear(hidden, 64).relu();
-    graph.scope("fc3").linear(hidden, 10)
+    graph.scope("fc3").linear(hidden, 10).named("logits")
 }
 
 /// Steps and directory from the command line.
