@@ -55,13 +55,28 @@ pub fn refuse_other(file: &Path, first: &str) -> Result<(), Failure> {
     .help("write to another file, or give --force"))
 }
 
-/// Writes a file whole, or leaves what was there. A device or a pipe is written to as it is.
+/// Writes a file whole, or leaves what was there. Where no other file can take its place (a device, a
+/// pipe, a folder that is not to be written, a mount), it is written to as it is.
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    if file.exists() && !file.is_file() {
-        return OpenOptions::new().write(true).open(file)?.write_all(content);
+    // A link stays one, whether what it names is there or not.
+    let target = match file.canonicalize() {
+        Ok(target) if target.is_file() => Some(target),
+        Err(_) if !file.is_symlink() => Some(file.to_owned()),
+        _ => None,
+    };
+    if let Some(target) = target
+        && put_in_place(&target, content)?
+    {
+        return Ok(());
     }
-    // A link stays one.
-    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut to = File::create(file)?;
+    to.write_all(content)?;
+    // A device or a pipe has nothing to sync.
+    if to.metadata()?.is_file() { to.sync_all() } else { Ok(()) }
+}
+
+/// Whether a new file with this content took the place; not if the folder or the place is not for that.
+fn put_in_place(target: &Path, content: &[u8]) -> io::Result<bool> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
@@ -69,14 +84,21 @@ pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     // As any new file, and not for its owner alone.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut new = builder.tempfile_in(folder)?;
+    let Ok(mut new) = builder.tempfile_in(folder) else { return Ok(false) };
+    // A disk that is full says so here, where nothing is lost yet.
     new.write_all(content)?;
-    if let Ok(old) = fs::metadata(&target) {
+    if let Ok(old) = fs::metadata(target) {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::{MetadataExt, fchown};
+            if fchown(new.as_file(), Some(old.uid()), Some(old.gid())).is_err() {
+                return Ok(false);
+            }
+        }
         new.as_file().set_permissions(old.permissions())?;
     }
     new.as_file().sync_all()?;
-    new.persist(&target)?;
-    Ok(())
+    Ok(new.persist(target).is_ok())
 }
 
 /// Output of work that is done for its own sake, such as training: once its reader has gone, as
@@ -159,7 +181,13 @@ mod tests {
             assert!(link.is_symlink());
             assert_eq!(content(&file), "three");
             assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+            fs::remove_file(&link).unwrap();
+            std::os::unix::fs::symlink(here.path().join("new"), &link).unwrap();
+            replace(&link, b"four").unwrap();
+            assert!(link.is_symlink());
+            assert_eq!(content(&here.path().join("new")), "four");
             fs::remove_file(link).unwrap();
+            fs::remove_file(here.path().join("new")).unwrap();
         }
         assert!(replace(&here.path().join("none/file"), b"four").is_err());
         assert_eq!(fs::read_dir(here.path()).unwrap().count(), 2, "nothing else is left");

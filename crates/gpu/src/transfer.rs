@@ -243,7 +243,9 @@ impl Job<'_> {
             results
         });
         // What was read while another thread reported.
-        self.report(self.reported.lock().unwrap_or_else(PoisonError::into_inner));
+        if !self.failed.load(Ordering::Relaxed) {
+            self.report(self.reported.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         results.into_iter().try_for_each(|result| match result {
             Ok(result) => result,
             Err(panic) => resume_unwind(panic),
