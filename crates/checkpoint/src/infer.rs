@@ -297,6 +297,8 @@ mod program_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
+mod random_models;
+#[cfg(test)]
 #[path = "infer_tests.rs"]
 mod tests;
 #[cfg(test)]

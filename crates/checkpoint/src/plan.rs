@@ -6,6 +6,7 @@ use crate::infer::{infer, is_pytorch, lacks};
 use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
 use crate::report::{RestoreReport, VariableOutcome};
+use crate::restore::bytes_read;
 use crate::saved::SavedVariables;
 use crate::tensor::TensorEntry;
 use std::fmt;
@@ -33,8 +34,8 @@ impl RestorePlan {
         let Matching { mut outcomes, unexpected, rules } =
             Matching::new(&file.tensors, &variables, &options.rules);
         let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
-        let spoken_of = |tensor: &&TensorEntry| !options.left_out.contains(&tensor.name);
-        let unexpected: Vec<&TensorEntry> = unexpected.filter(spoken_of).collect();
+        let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
+            unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
         let mut search = CloseNames::among(&unexpected);
         for (variable, outcome) in variables.iter().zip(&mut outcomes) {
             if let Outcome::Missing { close } = outcome {
@@ -49,6 +50,13 @@ impl RestorePlan {
             }
             false => Vec::new(),
         };
+        let bytes_read = variables.iter().zip(&outcomes).map(|(variable, outcome)| match outcome {
+            Outcome::Restored { tensor, changes } => {
+                file.tensor(tensor).map_or(0, |tensor| bytes_read(variable, changes, tensor))
+            }
+            _ => 0,
+        });
+        let bytes_read = bytes_read.fold(0, u64::saturating_add);
         let variables = variables.into_iter().cloned().zip(outcomes);
         let report = RestoreReport {
             file: file.path.clone(),
@@ -57,12 +65,14 @@ impl RestorePlan {
             variables: variables
                 .map(|(variable, outcome)| VariableOutcome { variable, outcome })
                 .collect(),
+            bytes_read,
             unexpected: unexpected.into_iter().cloned().collect(),
             suggestions,
             saved,
             allow_missing: options.allow_missing,
             allow_unexpected: options.allow_unexpected,
             allow_mismatched_shape: options.allow_mismatched_shape,
+            left_out: left_out.into_iter().map(|tensor| tensor.name.clone()).collect(),
             damaged,
         };
         RestorePlan { file: file.clone(), report, skip_checksums: options.skip_checksums }

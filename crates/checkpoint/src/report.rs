@@ -7,6 +7,7 @@ pub(crate) use crate::saved::Saved;
 use crate::saved::SavedVariables;
 use crate::tensor::TensorEntry;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};
@@ -30,11 +31,14 @@ pub struct RestoreReport {
     pub(crate) rules: Vec<RuleUse>,
     /// Shared by all copies of the report.
     pub(crate) variables: Arc<[VariableOutcome]>,
+    pub(crate) bytes_read: u64,
     pub(crate) unexpected: Vec<TensorEntry>,
     pub(crate) suggestions: Vec<Suggestion>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
+    /// Tensors that may belong to no variable, of those that do not.
+    pub(crate) left_out: Vec<String>,
     /// What the checkpoint says about the variables that it holds.
     pub(crate) saved: SavedVariables,
     /// Newer checkpoints that were passed over, with why.
@@ -105,6 +109,12 @@ impl RestoreReport {
         self.restored().map(Variable::bytes).fold(0, u64::saturating_add)
     }
 
+    /// Bytes that are read from the file for them: twice as many where an `f64` becomes an `f32`, and
+    /// fewer where rows are initialized.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
     /// Whether the checkpoint fits the variables under the options given, so that it can be
     /// restored. One that has nothing for any of them does not, whatever is allowed, nor one that has
     /// only counters and slots where there are weights to restore: that is how weights stay random
@@ -122,9 +132,12 @@ impl RestoreReport {
             && (self.allow_unexpected || self.unexpected.is_empty())
     }
 
-    /// The report as JSON: `file`, `step`, `closes`, `bytes`, `counts`, `rules`, `variables`,
-    /// `unexpected`, `suggestions`. A suggestion with `alternatives` is one of several ways, of which
-    /// nothing says which is meant.
+    /// The report as JSON: `file`, `step`, `closes`, `bytes_read` from the file, `bytes_of_variables`
+    /// on the device, `counts`, `allow_missing`, `allow_unexpected`, `allow_mismatched_shape`,
+    /// `rules`, `variables`, `unexpected`, `left_out` (tensors that belong to no variable and may),
+    /// `shared` (tensors that are the value of several variables), `damaged` (newer checkpoints that
+    /// were passed over, with why), `suggestions`. A suggestion with `alternatives` is one of several
+    /// ways, of which nothing says which is meant.
     ///
     /// ```
     /// # use warmstart_checkpoint::{Checkpoint, RestoreOptions};
@@ -154,11 +167,16 @@ impl RestoreReport {
                 "alternatives": others,
             })
         });
+        let shared = self
+            .shared()
+            .into_iter()
+            .map(|(tensor, variables)| json!({ "tensor": tensor, "variables": variables }));
         json!({
             "file": self.file.display().to_string(),
             "step": self.step,
             "closes": self.closes(),
-            "bytes": self.bytes(),
+            "bytes_read": self.bytes_read,
+            "bytes_of_variables": self.bytes(),
             "counts": {
                 "restored": self.restored().count(),
                 "ignored": self.ignored().count(),
@@ -167,11 +185,29 @@ impl RestoreReport {
                 "mismatched": self.mismatched().count(),
                 "unexpected": self.unexpected.len(),
             },
+            "allow_missing": self.allow_missing,
+            "allow_unexpected": self.allow_unexpected,
+            "allow_mismatched_shape": self.allow_mismatched_shape,
             "rules": rules.collect::<Vec<_>>(),
             "variables": self.variables.iter().map(VariableOutcome::to_json).collect::<Vec<_>>(),
             "unexpected": unexpected.collect::<Vec<_>>(),
+            "left_out": self.left_out,
+            "shared": shared.collect::<Vec<_>>(),
+            "damaged": self.damaged,
             "suggestions": suggestions.collect::<Vec<_>>(),
         })
+    }
+
+    /// Tensors that are the value of several variables, by name.
+    pub(crate) fn shared(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for VariableOutcome { variable, outcome } in self.variables.iter() {
+            if let Outcome::Restored { tensor, .. } = outcome {
+                served.entry(tensor).or_default().push(&variable.name);
+            }
+        }
+        served.retain(|_, variables| variables.len() > 1);
+        served
     }
 
     /// Whether there are variables to restore, and the checkpoint has a fitting value for none.
@@ -247,3 +283,7 @@ impl Change {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

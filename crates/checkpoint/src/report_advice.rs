@@ -11,7 +11,7 @@ use crate::rules::{Rule, RuleUse, without_output};
 use crate::slots::{UNNAMED, canonical};
 use crate::tensor::FileDType;
 use crate::wording::{Allowance, Wording, rule_text};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
 /// Names of what stands alone that are listed.
@@ -20,12 +20,10 @@ const SHOWN: usize = 5;
 impl RestoreReport {
     pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
         let mut notes = self.damaged.clone();
-        let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         let mut output_suffix = false;
         let mut initializers = Vec::new();
         for VariableOutcome { variable, outcome } in self.variables.iter() {
             let Outcome::Restored { tensor, .. } = outcome else { continue };
-            served.entry(tensor).or_default().push(&variable.name);
             output_suffix |= *tensor != variable.name
                 && without_output(tensor) == without_output(&variable.name);
             if let Some(saved) = self.saved.get(tensor).and_then(|saved| saved.initializer.as_ref())
@@ -37,8 +35,7 @@ impl RestoreReport {
         if output_suffix {
             notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
         }
-        let shared = served.into_iter().filter(|(_, variables)| variables.len() > 1);
-        notes.extend(shared.map(|(tensor, variables)| {
+        notes.extend(self.shared().into_iter().map(|(tensor, variables)| {
             let (tensor, n) = (printable(tensor), variables.len());
             format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
         }));

@@ -187,7 +187,7 @@ fn told(file: &Path, error: SessionError, of_source: Option<CheckpointError>) ->
 }
 
 /// How many bytes of a tensor are read: of one with too many rows, only those that are taken.
-fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
+pub(crate) fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
     let rows = changes.iter().find_map(|change| match change {
         Change::ResizedRows { from, .. } => Some(*from as u64),
         _ => None,

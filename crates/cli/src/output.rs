@@ -1,9 +1,9 @@
 //! What is written beside or after long work: whether a file can be written is found out before it,
-//! and a reader that has gone does not end it.
+//! no file is cut short by it, and a reader that has gone does not end it.
 
 use crate::error::Failure;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 /// Refuses a file that cannot be written. One that is there keeps what it holds, and one that is
@@ -34,6 +34,49 @@ pub fn refuse_input(file: &Path, input: &Path) -> Result<(), Failure> {
         .help("write to another file")),
         _ => Ok(()),
     }
+}
+
+/// Refuses to replace a file that holds anything but text that begins with this line.
+pub fn refuse_other(file: &Path, first: &str) -> Result<(), Failure> {
+    if !file.is_file() {
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(first.len() as u64).read_to_end(&mut found))
+        .map_err(|error| Failure::file("read", file, &error))?;
+    if found.is_empty() || found == first.as_bytes() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "`{}` is there already, and holds something else than would be written",
+        file.display()
+    ))
+    .help("write to another file, or give --force"))
+}
+
+/// Writes a file whole, or leaves what was there. A device or a pipe is written to as it is.
+pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
+    if file.exists() && !file.is_file() {
+        return OpenOptions::new().write(true).open(file)?.write_all(content);
+    }
+    // A link stays one.
+    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".predictions-").suffix(".partial");
+    // As any new file, and not for its owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut new = builder.tempfile_in(folder)?;
+    new.write_all(content)?;
+    if let Ok(old) = fs::metadata(&target) {
+        new.as_file().set_permissions(old.permissions())?;
+    }
+    new.as_file().sync_all()?;
+    new.persist(&target)?;
+    Ok(())
 }
 
 /// Output of work that is done for its own sake, such as training: once its reader has gone, as
@@ -76,7 +119,6 @@ impl Write for WhileRead<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn nothing_is_changed_by_looking() {
@@ -96,6 +138,44 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(here.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_a_link_stays_one() {
+        let here = tempfile::tempdir().unwrap();
+        let (file, hard) = (here.path().join("file"), here.path().join("hard"));
+        replace(&file, b"one").unwrap();
+        fs::hard_link(&file, &hard).unwrap();
+        replace(&file, b"two").unwrap();
+        let content = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!((content(&file), content(&hard)), ("two".to_owned(), "one".to_owned()));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let link = here.path().join("link");
+            std::os::unix::fs::symlink(&file, &link).unwrap();
+            fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).unwrap();
+            replace(&link, b"three").unwrap();
+            assert!(link.is_symlink());
+            assert_eq!(content(&file), "three");
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
+            fs::remove_file(link).unwrap();
+        }
+        assert!(replace(&here.path().join("none/file"), b"four").is_err());
+        assert_eq!(fs::read_dir(here.path()).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn only_what_begins_alike_is_replaced() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("file");
+        refuse_other(&file, "class,a\n").unwrap();
+        for (content, fits) in
+            [("", true), ("class,a\n1,2\n", true), ("class,a", false), ("step,loss\n", false)]
+        {
+            fs::write(&file, content).unwrap();
+            assert_eq!(refuse_other(&file, "class,a\n").is_ok(), fits, "{content:?}");
+        }
     }
 
     /// Opened to be written, it would wait for a reader, and a reader would see its end.

@@ -11,7 +11,6 @@ use crate::text::{self, counted};
 use crate::train::{LOGITS, PREDICTION, PROBABILITIES, largest};
 use csv::Writer;
 use serde_json::json;
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart::checkpoint::RestoreOptions;
@@ -42,6 +41,9 @@ pub struct Arguments {
     /// Where the predictions go, if not to the standard output
     #[arg(short, long, value_name = "OUT.csv")]
     out: Option<PathBuf>,
+    /// Replace OUT.csv even if it holds something else than predictions of such a model
+    #[arg(long, requires = "out")]
+    force: bool,
     /// The tensor to compute, of a model that `warmstart train` did not make
     #[arg(long, value_name = "NAME")]
     output: Option<String>,
@@ -98,6 +100,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         ))
         .help("use a checkpoint that `warmstart train` saved, or name a tensor with --output"));
     }
+    let of = description.as_ref().map_or(&[][..], |description| description.output.names());
+    let lines = Lines { output, asked: arguments.output.as_deref(), of, width: inference.outputs };
+    if let Some(file) = arguments.out.as_ref().filter(|_| !arguments.force) {
+        let mut first = Vec::new();
+        lines.write(&[], &mut first)?;
+        output::refuse_other(file, &String::from_utf8_lossy(&first))?;
+    }
     let rows = inputs(&table, description.as_ref(), inference.inputs())?;
     // The rest is of the training.
     let options = RestoreOptions::new().allow_unexpected();
@@ -107,20 +116,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         refuse_no_numbers(&table, &values, inference.outputs)?;
     }
 
-    let of = description.as_ref().map_or(&[][..], |description| description.output.names());
-    let lines = Lines { output, asked: arguments.output.as_deref(), of, width: inference.outputs };
     match &arguments.out {
         None => lines.write(&values, out)?,
         Some(file) => {
             let mut text = Vec::new();
             lines.write(&values, &mut text)?;
-            let cannot = |error| Failure::file("write", file, &error);
-            let mut to = File::create(file).map_err(cannot)?;
-            to.write_all(&text).map_err(cannot)?;
-            // A device or a pipe has nothing to sync.
-            if to.metadata().is_ok_and(|about| about.is_file()) {
-                to.sync_all().map_err(cannot)?;
-            }
+            output::replace(file, &text).map_err(|error| Failure::file("write", file, &error))?;
             let (from, to) = (checkpoint.file().display(), file.display());
             if arguments.json {
                 let value = json!({

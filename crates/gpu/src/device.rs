@@ -451,5 +451,15 @@ pub(crate) fn binding(buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::B
 }
 
 #[cfg(test)]
+impl Gpu {
+    /// The same device, taken for one of another kind. Nobody else may hold it yet.
+    pub(crate) fn taken_for(mut self, device_type: wgpu::DeviceType) -> Gpu {
+        let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
+        inner.summary.device_type = device_type;
+        self
+    }
+}
+
+#[cfg(test)]
 #[path = "device_tests.rs"]
 mod tests;

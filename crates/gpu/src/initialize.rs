@@ -240,10 +240,16 @@ impl Prepared {
             return Ok(Prepared { zeros, ..Default::default() });
         }
         let source = [PHILOX, HALF, INITIALIZE].concat();
-        let kernels: Vec<Kernel<'_>> = jobs
-            .iter()
-            .map(|Job { constants, .. }| Kernel { label: "initialize", source: &source, constants })
-            .collect();
+        // Thousands of variables have few kernels.
+        let mut kernels: Vec<Kernel<'_>> = Vec::new();
+        let mut kernel_of = Vec::with_capacity(jobs.len());
+        for Job { constants, .. } in &jobs {
+            let known = kernels.iter().position(|kernel| kernel.constants == constants);
+            kernel_of.push(known.unwrap_or(kernels.len()));
+            if known.is_none() {
+                kernels.push(Kernel { label: "initialize", source: &source, constants });
+            }
+        }
         let pipelines = gpu.pipelines(&kernels)?;
         let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(64) as usize;
         let size = size_of::<Parameters>();
@@ -279,8 +285,11 @@ impl Prepared {
                 Dispatch { pipeline, group, workgroups: (wide, groups.div_ceil(wide)) }
             };
         gpu.checked(WHAT, |device| {
-            let each = jobs.iter().zip(pipelines).enumerate();
-            each.map(|(index, (job, pipeline))| dispatch(device, index, job, pipeline)).collect()
+            let each = jobs.iter().zip(kernel_of).enumerate();
+            each.map(|(index, (job, kernel))| {
+                dispatch(device, index, job, pipelines[kernel].clone())
+            })
+            .collect()
         })
         .map(|dispatches| Prepared { zeros, dispatches })
     }

@@ -79,3 +79,7 @@ impl<'a> MappedBytes<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "mapped_tests.rs"]
+mod tests;

@@ -8,9 +8,13 @@ use crate::mapped::{MappedBytes, Mapping};
 use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use crate::transfer::{Job, LARGEST_READ};
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::{Mutex, PoisonError};
 
 const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
+
+/// Variables of fewer bytes share the task of reading them.
+const SMALLEST_TASK: u64 = 256 << 10;
 
 fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(WORD)
@@ -73,12 +77,24 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
     }
     // A disk likes to be read in order.
     reads.sort_by_key(|(target, start, _)| target.fill.offset.saturating_add(*start));
-    let reads: Vec<_> = reads.into_iter().map(|read| Mutex::new(Some(read))).collect();
-    job.work(job.threads(reads.len()), reads.len(), |next| {
+    // Small variables that lie side by side are one task: a thread that has it reads on and on.
+    let mut tasks: Vec<Vec<_>> = Vec::new();
+    let mut room = 0;
+    for read in reads {
+        let bytes = read.2.len();
+        if bytes > room || tasks.is_empty() {
+            tasks.push(Vec::new());
+            room = SMALLEST_TASK;
+        }
+        room = room.saturating_sub(bytes);
+        tasks.last_mut().expect("one was pushed when there was no room").push(read);
+    }
+    let tasks: Vec<_> = tasks.into_iter().map(Mutex::new).collect();
+    job.work(job.threads(tasks.len()), tasks.len(), |next| {
         while let Some(task) = next() {
             // Each task is handed out once; the lock is what lets threads share the list.
-            let read = reads[task].lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((target, start, piece)) = read {
+            let reads = take(&mut *tasks[task].lock().unwrap_or_else(PoisonError::into_inner));
+            for (target, start, piece) in reads {
                 job.read(target, start, piece)?;
             }
         }

@@ -134,8 +134,8 @@ impl Plan {
                 upload.unmap();
                 self.copy_feeds(upload, values, encoder);
             }
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            self.launches.iter().for_each(|launch| launch.dispatch(&mut pass));
+            let mut pass = None;
+            self.dispatch_all(encoder, &mut pass, false);
             drop(pass);
             if let Some(readback) = &readback {
                 self.copy_fetches(readback, encoder);

@@ -1,4 +1,5 @@
-//! From a source of bytes into variables: all or nothing, with one copy by the CPU.
+//! From a source of bytes into variables: all or nothing, and straight to where the device takes them. (A
+//! source that sums up what it reads may first have it in a scratch, within the processor's cache.)
 
 use crate::backup::Backup;
 use crate::device::{Gpu, MemoryKind};
@@ -12,7 +13,7 @@ use crate::{convert, initialize, plain};
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// What a restore did.
@@ -130,7 +131,8 @@ fn carry_out(
     let job = Job {
         gpu,
         progress,
-        done: Mutex::new(0),
+        read: AtomicU64::new(0),
+        reported: Mutex::new(0),
         failed: AtomicBool::new(false),
         submissions: AtomicU64::new(0),
     };
@@ -152,7 +154,9 @@ fn carry_out(
 pub(crate) struct Job<'a> {
     pub gpu: &'a Gpu,
     progress: &'a (dyn Fn(u64) + Sync),
-    done: Mutex<u64>,
+    /// Bytes that were read, and of how many `progress` knows.
+    read: AtomicU64,
+    reported: Mutex<u64>,
     failed: AtomicBool,
     submissions: AtomicU64,
 }
@@ -174,11 +178,22 @@ impl Job<'_> {
         into.read_from(self.gpu, target.fill.source, offset).map_err(|source| {
             SessionError::Source { name: target.fill.variable.to_owned(), offset, bytes, source }
         })?;
-        // The report is made under the lock, so that reports come in order.
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        *done += bytes;
-        (self.progress)(*done);
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        // While another thread reports, this one reads on: thousands of small variables would
+        // otherwise spend a quarter of their time waiting here.
+        if let Ok(reported) = self.reported.try_lock() {
+            self.report(reported);
+        }
         Ok(())
+    }
+
+    /// Tells how much was read, under the lock, so that reports come in order.
+    fn report(&self, mut reported: MutexGuard<'_, u64>) {
+        let read = self.read.load(Ordering::Relaxed);
+        if read > *reported {
+            *reported = read;
+            (self.progress)(read);
+        }
     }
 
     /// Notes that work was submitted.
@@ -189,7 +204,7 @@ impl Job<'_> {
     /// How many threads `tasks` tasks deserve.
     pub fn threads(&self, tasks: usize) -> usize {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        cores.min(8).min(tasks).max(1)
+        threads_of(cores, tasks)
     }
 
     /// Runs a worker on each of several threads. A worker asks for the next of `tasks` task numbers
@@ -227,9 +242,30 @@ impl Job<'_> {
             }));
             results
         });
+        // What was read while another thread reported.
+        self.report(self.reported.lock().unwrap_or_else(PoisonError::into_inner));
         results.into_iter().try_for_each(|result| match result {
             Ok(result) => result,
             Err(panic) => resume_unwind(panic),
         })
+    }
+}
+
+/// More than eight threads read no faster.
+fn threads_of(cores: usize, tasks: usize) -> usize {
+    cores.min(8).min(tasks).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads_of;
+
+    #[test]
+    fn as_many_threads_as_cores_and_tasks_up_to_eight() {
+        for (cores, tasks, threads) in
+            [(2, 100, 2), (4, 3, 3), (8, 8, 8), (64, 1000, 8), (64, 7, 7), (1, 0, 1), (16, 0, 1)]
+        {
+            assert_eq!(threads_of(cores, tasks), threads, "{cores} cores, {tasks} tasks");
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warmstart_gpu::{
-    ByteSource, Fill, MemoryKind, Missing, Origin, Session, SessionError, VariableInfo,
+    ByteSource, Conversion, Fill, Gpu, MemoryKind, Missing, Origin, Session, SessionError,
+    SourceDType, VariableInfo,
 };
 use warmstart_graph::{DType, Initializer, TensorData, Variable};
 
@@ -303,6 +304,53 @@ fn initialized_variables_have_their_bits_again_after_a_failure() {
         for ((was, is), variable) in before.iter().zip(&state(&session)).zip(&variables) {
             assert!(was == is, "{memory:?}: {}", variable.name);
         }
+    }
+}
+
+/// A source that looks at each read how much memory there is to stage what it gives.
+struct Staged<'a> {
+    gpu: &'a Gpu,
+    most: AtomicU64,
+}
+
+impl ByteSource for Staged<'_> {
+    fn read_at(&self, _: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(0);
+        let report = self.gpu.device().generate_allocator_report();
+        let staging = report.iter().flat_map(|report| &report.allocations).filter(|allocation| {
+            ["staging for restoring", "bytes to be converted"].contains(&allocation.name.as_str())
+        });
+        self.most.fetch_max(staging.map(|allocation| allocation.size).sum(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+#[test]
+fn staging_memory_is_bounded_whatever_is_restored() {
+    for (staging, elements) in [(1 << 20, 1000), (1 << 20, 9_000_000), (12 << 20, 9_000_000)] {
+        let gpu = gpu_with(MemoryKind::Staged, staging);
+        // On Vulkan and DX12 the allocator tells what it has given out.
+        if gpu.device().generate_allocator_report().is_none() {
+            continue;
+        }
+        let variables =
+            ["plain", "cast"].map(|name| variable(name, [elements], Initializer::Zeros));
+        let mut session = Session::new(&gpu);
+        session.declare(&variables).unwrap();
+        let source = Staged { gpu: &gpu, most: AtomicU64::new(0) };
+        let fill = |variable: &'static str, conversion| Fill {
+            variable,
+            source: &source,
+            offset: 0,
+            conversion,
+            leading: None,
+            origin: restored(variable),
+        };
+        let cast = Conversion { from: SourceDType::F64, transpose: false };
+        session.restore(&[fill("plain", None), fill("cast", Some(cast))], &|_| {}).unwrap();
+        let most = source.most.into_inner();
+        // The allocator rounds the size of each buffer up a little.
+        assert!((1..=staging + 1024).contains(&most), "{most} of {staging} bytes");
     }
 }
 

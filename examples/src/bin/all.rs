@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::fs;
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 use warmstart::prelude::*;
 
@@ -22,14 +22,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             let began = Instant::now();
             let output = command.output()?;
             let seconds = format!("{:.1}", began.elapsed().as_secs_f64());
-            let result = match (output.status.success(), documentation_examples(&output)) {
-                (true, None) => "passed".to_owned(),
-                // A crate without examples is nothing to tell of.
-                (true, Some(0)) => return Ok(()),
-                (true, Some(1)) => "passed, 1 example".to_owned(),
-                (true, Some(examples)) => format!("passed, {examples} examples"),
-                (false, _) => format!("failed, {}", output.status),
-            };
+            let failure = (!output.status.success()).then(|| output.status.to_string());
+            let result = result(failure.as_deref(), &String::from_utf8_lossy(&output.stdout));
+            let Some(result) = result else { return Ok(()) };
             if !output.status.success() {
                 let printed = [output.stdout, output.stderr].concat();
                 failures.push(format!("{name}:\n{}", String::from_utf8_lossy(&printed)));
@@ -94,11 +89,93 @@ fn published_crates(adapter: &str) -> Result<Vec<(String, String)>, Box<dyn Erro
     Ok(crates)
 }
 
-/// How many examples ran, if this is the output of documentation tests.
-fn documentation_examples(output: &Output) -> Option<usize> {
-    let printed = String::from_utf8_lossy(&output.stdout);
+/// What the table says of a program that failed or did not and printed this, if it says anything: a
+/// crate without examples is nothing to tell of.
+fn result(failure: Option<&str>, printed: &str) -> Option<String> {
+    Some(match (failure, documentation_examples(printed)) {
+        (Some(status), _) => format!("failed, {status}"),
+        (None, None) => "passed".to_owned(),
+        (None, Some(0)) => return None,
+        (None, Some(1)) => "passed, 1 example".to_owned(),
+        (None, Some(examples)) => format!("passed, {examples} examples"),
+    })
+}
+
+/// How many examples ran, if this is what documentation tests print.
+fn documentation_examples(printed: &str) -> Option<usize> {
     // "test result: ok. 14 passed; 0 failed; ..."
     let results = printed.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
     let passed = results.filter_map(|line| line.split_once(' ')?.0.parse::<usize>().ok());
     passed.reduce(|all, more| all + more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result;
+
+    /// What `cargo test --quiet --doc` prints: examples that share a program, and then those that need
+    /// one each.
+    const SHARED_AND_ALONE: &str = "
+running 4 tests
+.i..
+test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s
+
+
+running 2 tests
+..
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.22s
+
+all doctests ran in 0.88s; merged doctests compilation took 0.64s
+";
+
+    const NONE: &str = "
+running 0 tests
+
+test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+
+";
+
+    const ONE_FAILS: &str = "
+running 2 tests
+. 1/2
+src/lib.rs - three (line 4) --- FAILED
+
+failures:
+
+---- src/lib.rs - three (line 4) stdout ----
+Test executable failed (exit status: 101).
+
+failures:
+    src/lib.rs - three (line 4)
+
+test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.49s
+
+all doctests ran in 1.80s; merged doctests compilation took 1.29s
+";
+
+    fn row(failure: Option<&str>, printed: &str) -> String {
+        result(failure, printed).unwrap_or_else(|| "no row".to_owned())
+    }
+
+    #[test]
+    fn documentation_examples_are_counted_over_all_their_programs() {
+        assert_eq!(row(None, SHARED_AND_ALONE), "passed, 5 examples");
+        let one = SHARED_AND_ALONE.replace("3 passed", "1 passed").replace("2 passed", "0 passed");
+        assert_eq!(row(None, &one), "passed, 1 example");
+        assert_eq!(row(None, NONE), "no row");
+    }
+
+    #[test]
+    fn what_fails_has_a_row_whatever_it_printed() {
+        for printed in [ONE_FAILS, SHARED_AND_ALONE, NONE, ""] {
+            assert_eq!(row(Some("exit status: 101"), printed), "failed, exit status: 101");
+        }
+    }
+
+    #[test]
+    fn programs_are_not_taken_for_documentation() {
+        for printed in ["", "restored    2   440 B\n", "the test result: ok. 3 passed\n"] {
+            assert_eq!(row(None, printed), "passed");
+        }
+    }
 }

@@ -84,6 +84,12 @@ struct Pair<'a> {
     known: bool,
 }
 
+impl Pair<'_> {
+    fn names(&self) -> Patterns {
+        (self.tensor.name.to_owned(), self.variable.name.to_owned())
+    }
+}
+
 /// The patterns of a tensor's and its variable's name.
 type Patterns = (String, String);
 
@@ -153,13 +159,14 @@ pub(super) fn judge<'a>(
             let scope = patterns.1.rsplit_once('/').map_or("", |(scope, _)| scope);
             ties.entry(scope).or_default().push(tie);
             for (other_patterns, other) in &all[..at] {
-                if patterns.0 != other_patterns.0
-                    && patterns.1 != other_patterns.1
-                    && let Some(same) = same_shape(pair.tensor.shape, other.tensor.shape, turned)
-                    && !says_which(compared, patterns, other_patterns)
-                {
-                    exchangeable.push((other, pair, same));
-                }
+                // Where they differ by numbers only on one side, the whole names have to say it.
+                let apart = patterns.0 != other_patterns.0 && patterns.1 != other_patterns.1;
+                let told = match apart {
+                    true => says_which(compared, patterns, other_patterns),
+                    false => says_which(compared, &pair.names(), &other.names()),
+                };
+                let same = same_shape(pair.tensor.shape, other.tensor.shape, turned);
+                exchangeable.extend(same.filter(|_| !told).map(|same| (*other, *pair, same)));
             }
         }
     }

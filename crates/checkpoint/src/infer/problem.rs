@@ -93,6 +93,8 @@ struct Target {
 enum Was {
     Missing,
     Restored,
+    /// Mismatched as it lies in the file, but this tensor's value can be its own.
+    Mendable(usize),
     Other,
 }
 
@@ -115,7 +117,8 @@ pub(super) struct State {
     pub rules: Vec<Rule>,
     pub names: Vec<Rc<Name>>,
     pub restored: usize,
-    /// Missing variables that got a name of which the value does not fit, if that speaks against it.
+    /// Missing variables that got a name of which the value does not fit, if that speaks against it, and
+    /// those that had one which would fit, transposed or cast, and lost it.
     pub mismatched: usize,
     /// How near it is to more.
     pub promise: f64,
@@ -142,13 +145,20 @@ impl<'a> Problem<'a> {
                 items.push((class, name.as_str(), (tensor, !free[tensor])));
             }
         }
+        let by_tensor: HashMap<&str, usize> =
+            given.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
         let mut targets = Vec::new();
         for (variable, declared) in given.variables.iter().enumerate() {
             let was = match &given.outcomes[variable] {
                 Outcome::Missing { .. } => Was::Missing,
                 Outcome::Restored { .. } => Was::Restored,
                 Outcome::Ignored => continue,
-                _ => Was::Other,
+                Outcome::ShapeMismatch { tensor, .. } | Outcome::DTypeMismatch { tensor, .. } => {
+                    let tensor = by_tensor.get(tensor.as_str()).copied();
+                    let fits = tensor.filter(|&tensor| given.fits(tensor, variable));
+                    fits.map_or(Was::Other, Was::Mendable)
+                }
+                Outcome::Ambiguous { .. } => Was::Other,
             };
             let class = class(&declared.shape, &given.variable_kinds[variable]);
             targets.push((class, declared.name.as_str(), (variable, was)));
@@ -163,6 +173,13 @@ impl<'a> Problem<'a> {
                 used,
             })
             .collect();
+        // What the sample lacks cannot be lost.
+        let there: HashSet<usize> = items.iter().map(|item| item.tensor).collect();
+        for (_, _, (_, was)) in &mut targets {
+            if matches!(was, Was::Mendable(tensor) if !there.contains(tensor)) {
+                *was = Was::Other;
+            }
+        }
         let targets: Vec<Target> = sample(targets, |(_, was)| *was == Was::Missing)
             .into_iter()
             .map(|(class, name, (variable, was))| Target {
@@ -239,7 +256,7 @@ impl<'a> Problem<'a> {
                 None => {}
             }
         }
-        let (mut restored, mut mismatched, mut promise) = (0, 0, 0.0);
+        let (mut restored, mut mismatched, mut lost, mut promise) = (0, 0, 0, 0.0);
         let mut free_targets = Vec::new();
         let mut pairs = Vec::new();
         for (index, (target, owner)) in self.targets.iter().zip(&owner).enumerate() {
@@ -270,10 +287,17 @@ impl<'a> Problem<'a> {
                     }
                 }
                 (Was::Missing, None) => free_targets.push(index),
+                // It would fit once it is transposed or cast: a rule that takes it away loses as much
+                // as one that brings a value which does not fit.
+                (Was::Mendable(own), owner) => {
+                    if owner.is_none_or(|item| self.items[item].tensor != own) {
+                        lost += 1;
+                    }
+                }
                 (Was::Other, _) => {}
             }
         }
-        let mismatched = unexplained(&rules, restored, mismatched);
+        let mismatched = unexplained(&rules, restored, mismatched) + lost;
         promise -= 5.0 * mismatched as f64;
         let mut wanted: HashMap<u64, usize, BuildHasherDefault<Hashed>> = HashMap::default();
         let mixed = |class: u64, feature: u64| class.rotate_left(17) ^ feature;

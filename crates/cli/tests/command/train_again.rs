@@ -212,6 +212,19 @@ fn predictions_are_of_finite_numbers_and_never_over_what_is_read() {
     }
     assert_eq!(std::fs::read_to_string(at.join("new.csv")).unwrap(), new);
     assert_eq!(std::fs::read(at.join(step)).unwrap(), saved);
+    // Nor over anything else that is no such predictions, unless that is asked for.
+    write(at, "new.csv", &new[..new.find("-3.4").unwrap()]);
+    let metrics = "runs/run/metrics.csv";
+    let before = std::fs::read(at.join(metrics)).unwrap();
+    let error = predict(&["-o", metrics]).failed();
+    assert!(error.contains("is there already") && error.contains("--force"), "{error}");
+    assert_eq!(std::fs::read(at.join(metrics)).unwrap(), before);
+    predict(&["-o", "out.csv"]).with(0);
+    predict(&["-o", "out.csv"]).with(0);
+    write(at, "other.csv", "my,data\n");
+    predict(&["-o", "other.csv", "--force"]).with(0);
+    let read = |file: &str| std::fs::read_to_string(at.join(file)).unwrap();
+    assert_eq!(read("other.csv"), read("out.csv"));
 }
 
 #[test]

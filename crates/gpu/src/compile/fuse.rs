@@ -8,6 +8,7 @@
 
 use super::simplify::Live;
 use std::collections::BTreeSet;
+use warmstart_graph::ops::{Binary, Unary};
 use warmstart_graph::{DType, Op};
 
 /// What became of each node.
@@ -41,7 +42,7 @@ struct Demand {
 pub(crate) enum Reads {
     /// From memory, whole.
     Memory,
-    /// Each element several times: a change of shape may be computed on the way, nothing more.
+    /// Each element several times: a change of shape may be computed on the way, or what is cheap.
     Often,
     /// Each element this many times in all: any expression.
     Once(usize),
@@ -119,6 +120,65 @@ fn narrow(live: &Live, id: usize) -> usize {
     if widens(live, id) { live.node(id).inputs[0].0 } else { id }
 }
 
+/// Operations, and tensors that they are computed from, which a softmax computes anew at each of the
+/// two or three times that it reads a row. Two tensors read three times are as much traffic as to read
+/// them once, write the result and read that three times; mostly it is less, since a row that was just
+/// read is in a cache, and there is one dispatch less. Of what takes long, like an exponential, three
+/// times would be more than is saved.
+const CHEAP: (usize, usize) = (4, 2);
+
+/// Whether what the anchor `id` reads several times is cheap enough to be computed each time. `readers`
+/// is how many ask for each node.
+fn is_cheap(live: &Live, readers: &[usize], id: usize, input: usize) -> bool {
+    let is_row_of_logits = matches!(
+        live.node(id).op,
+        Op::Softmax
+            | Op::LogSoftmax
+            | Op::SoftmaxCrossEntropy { .. }
+            | Op::SoftmaxCrossEntropyGradient { .. }
+    );
+    if !is_row_of_logits || input != 0 {
+        return false;
+    }
+    let mut pending = vec![live.node(id).inputs[input].0];
+    let (mut operations, mut tensors) = (0, BTreeSet::new());
+    while let Some(mut id) = pending.pop() {
+        if live.uniform(id).is_some() {
+            continue;
+        }
+        while is_free(live, id) {
+            id = live.node(id).inputs[0].0;
+        }
+        let op = &live.node(id).op;
+        let is_loaded = live.is_leaf(id) || !is_map(op);
+        // An anchor that nobody else reads takes the expression as its epilogue, computed once.
+        if is_loaded && !live.is_leaf(id) && readers[id] == 1 && has_epilogue(op) {
+            return false;
+        }
+        if is_loaded {
+            if live.elements(id) > 1 {
+                tensors.insert(id);
+            }
+            continue;
+        }
+        let is_short = match op {
+            Op::Unary(unary) => {
+                matches!(unary, Unary::Neg | Unary::Square | Unary::Abs | Unary::Relu)
+            }
+            Op::Binary(binary) => !matches!(binary, Binary::Div | Binary::Pow),
+            Op::Select | Op::StopGradient => true,
+            Op::Cast(dtype) => !dtype.is_half(),
+            _ => false,
+        };
+        operations += 1;
+        if !is_short || readers[id] > 1 || operations > CHEAP.0 {
+            return false;
+        }
+        pending.extend(live.inputs(id));
+    }
+    operations > 0 && tensors.len() <= CHEAP.1
+}
+
 /// Decides for every node. `apart` are nodes that must have a kernel of their own.
 pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     let count = live.nodes.len();
@@ -126,6 +186,11 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     for &id in live.fetches.iter().chain(&live.updates).chain(apart) {
         forced[id] = true;
     }
+    let mut readers = vec![0; count];
+    let inputs = (0..count).flat_map(|id| live.inputs(id));
+    inputs.chain(live.fetches.iter().copied()).for_each(|id| readers[id] += 1);
+    // Anchors whose rows are computed at each read.
+    let mut again = vec![false; count];
     for id in 0..count {
         // Inside a reader's kernel it would not be rounded.
         forced[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
@@ -139,6 +204,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
                     forced[operand(live, input).0] = true;
                 }
                 Reads::Memory => forced[input] = true,
+                Reads::Often if is_cheap(live, &readers, id, at) => again[id] = true,
                 Reads::Often => {
                     let mut base = input;
                     while is_free(live, base) {
@@ -204,12 +270,14 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         fused.kernel[id] = Some(root);
         fused.anchor[root] = Some(id);
         for (at, input) in live.inputs(id).enumerate() {
-            if let Reads::Once(evaluations) = reads(live, id, at) {
-                demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
-            } else if !matches!(reads(live, id, at), Reads::Memory) {
-                let evaluations = usize::MAX;
-                demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
-            }
+            let evaluations = match reads(live, id, at) {
+                Reads::Once(evaluations) => evaluations,
+                // That it is computed several times was found to be worth it.
+                Reads::Often if again[id] && at == 0 => live.elements(input),
+                Reads::Often => usize::MAX,
+                Reads::Memory => continue,
+            };
+            demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
         }
     }
     fused

@@ -157,7 +157,7 @@ fn placed(items: &[Item], order: &[usize], side_by_side: Option<u64>) -> Shared 
     Shared { buffers, of }
 }
 
-fn padded(bytes: u64) -> u64 {
+pub(super) fn padded(bytes: u64) -> u64 {
     bytes.max(1).next_multiple_of(ALIGNMENT)
 }
 

@@ -6,6 +6,7 @@ mod fuse;
 mod lower;
 pub(crate) mod matmul;
 mod memory;
+mod order;
 mod simplify;
 
 use crate::device::Gpu;
@@ -19,6 +20,7 @@ use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, Variabl
 pub(crate) use expression::literal;
 pub(crate) use lower::BLOCK;
 pub(crate) use memory::{ALIGNMENT, Memory};
+pub(crate) use order::{Start, groups, starts};
 
 /// What the device can do, as far as compiling depends on it.
 #[derive(Clone, Copy, Debug)]
@@ -198,7 +200,7 @@ pub(crate) fn compile(
     }
     // A kernel that would read more buffers than the device allows is cut in two, until all fit.
     let mut apart = BTreeSet::new();
-    let lowered = loop {
+    let mut lowered = loop {
         let fused = fuse::fuse(&live, &apart);
         match lower::lower(def, &live, &fused, target) {
             Ok(lowered) => break lowered,
@@ -216,7 +218,23 @@ pub(crate) fn compile(
             FetchSpec { node, place: Place::of(&live, id), shape, dtype }
         })
         .collect();
-    let memory = memory::plan(&live, &lowered, &fetch_specs, target)?;
+    let mut memory = memory::plan(&live, &lowered, &fetch_specs, target)?;
+    let order = order::grouped(&lowered.steps, &lowered.packed, &memory, &fetch_specs);
+    if !order.is_sorted() {
+        let steps = order.iter().map(|&at| lowered.steps[at].clone()).collect();
+        let in_node_order = std::mem::replace(&mut lowered.steps, steps);
+        let own = memory::plan(&live, &lowered, &fetch_specs, target)?;
+        let groups =
+            |steps: &[Step], memory: &Memory| groups(&starts(&order::buffers(steps, memory), true));
+        // Which values share a buffer depends on the order, and what shares one must wait.
+        if own.total() <= memory.total()
+            && groups(&lowered.steps, &own) < groups(&in_node_order, &memory)
+        {
+            memory = own;
+        } else {
+            lowered.steps = in_node_order;
+        }
+    }
     let mut program = Program {
         steps: lowered.steps,
         feeds: Vec::new(),

@@ -2,7 +2,9 @@
 
 use super::memory::words;
 use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
-use crate::compile::{BLOCK, Dispatch, Place, Program, Step, Target};
+use crate::compile::{
+    Access, BLOCK, Dispatch, Place, Program, Start, Step, Target, groups, starts,
+};
 use crate::device::{Gpu, binding};
 use crate::outputs::Fetches;
 use crate::pipelines::{Kernel, bind_group_entries};
@@ -36,6 +38,7 @@ struct PendingLaunch<'d> {
     constants: Vec<(&'static str, f64)>,
     /// Buffer, offset and bytes of each.
     bindings: Vec<(wgpu::Buffer, u64, u64)>,
+    accesses: Vec<Access>,
     info: DispatchInfo,
 }
 
@@ -98,6 +101,7 @@ impl Builder<'_> {
                 }
             }
         }
+        let (opens_pass, groups) = passes(&pending, self.target);
         let launches = self.launches(pending)?;
 
         let mut fetches = Vec::new();
@@ -139,6 +143,8 @@ impl Builder<'_> {
             assigned: indices(&program.assigned)?,
             gpu: self.gpu,
             launches,
+            opens_pass,
+            groups,
             feeds,
             fetches: Arc::new(Fetches { graph: self.graph, list: fetches, bytes: fetch_bytes }),
             reads,
@@ -201,7 +207,8 @@ impl Builder<'_> {
             arithmetic: dispatch.operations,
         };
         let (source, constants) = (source.into(), constants.clone());
-        Ok(PendingLaunch { source, constants, bindings, info })
+        let accesses = dispatch.bindings.iter().map(|&(_, access)| access).collect();
+        Ok(PendingLaunch { source, constants, bindings, accesses, info })
     }
 
     /// Makes all pipelines together, and what binds buffers to each.
@@ -318,10 +325,29 @@ impl Builder<'_> {
             constants.push(("BLOCKS", count as f64));
             constants.push(("SCALED", f64::from(u8::from(update.loss_scale.is_some()))));
             let source = optimizer_source(self.target).into();
-            pending.push(PendingLaunch { source, constants, bindings, info });
+            // Parameters and slots are written; table, scalars and gradients only read.
+            let accesses = [[Access::Read; 3], [Access::Write; 3]].concat();
+            pending.push(PendingLaunch { source, constants, bindings, accesses, info });
         }
         Ok(pending)
     }
+}
+
+/// Which launches open a pass: in a run, and in each further step of the same submission, which finds
+/// every buffer used before. And how many groups barriers separate in a run.
+fn passes(pending: &[PendingLaunch<'_>], target: Target) -> ([Vec<bool>; 2], usize) {
+    let mut once: Vec<Vec<(&wgpu::Buffer, Access)>> = Vec::new();
+    for PendingLaunch { bindings, accesses, .. } in pending {
+        let buffers = bindings.iter().map(|(buffer, ..)| buffer);
+        once.push(buffers.zip(accesses.iter().copied()).collect());
+    }
+    // A software adapter runs one dispatch after the other, and a pass costs the host some time.
+    let overlaps = !target.is_cpu;
+    let first = starts(&once, overlaps);
+    let again = starts(&[&once[..], &once[..]].concat(), overlaps).split_off(once.len());
+    let groups = groups(&first);
+    let opens = |starts: Vec<Start>| starts.into_iter().map(|start| start == Start::Pass).collect();
+    ([first, again].map(opens), groups)
 }
 
 /// The most bytes that the optimizer's kernel loads at once.

@@ -1,5 +1,5 @@
 //! A compiled graph on a device: pipelines, bind groups and buffers made once, so that a run is
-//! one encoder, one compute pass, one submission, and nothing is allocated.
+//! one encoder, few compute passes, one submission, and nothing is allocated.
 
 mod build;
 mod memory;
@@ -107,6 +107,9 @@ pub struct Plan {
     /// Data sets remember it beside what they have for this plan.
     pub(crate) identity: Arc<()>,
     pub(crate) launches: Vec<Launch>,
+    /// Which of them begin a pass: in a run, and in the later steps of a submission of several.
+    opens_pass: [Vec<bool>; 2],
+    groups: usize,
     pub(crate) feeds: Vec<Feed>,
     pub(crate) fetches: Arc<Fetches>,
     pub(crate) reads: Vec<Read>,
@@ -170,6 +173,30 @@ impl Plan {
         self.launches.iter().map(|launch| launch.info.clone()).collect()
     }
 
+    /// How many groups of dispatches barriers separate in a run. What is in one group may run at the
+    /// same time; software adapters run one dispatch after the other all the same.
+    pub fn dispatch_groups(&self) -> usize {
+        self.groups
+    }
+
+    /// All kernels, in the pass that is open and further ones. `is_later` is whether the same
+    /// submission has run them before.
+    pub(crate) fn dispatch_all(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        pass: &mut Option<wgpu::ComputePass<'static>>,
+        is_later: bool,
+    ) {
+        let opens_pass = &self.opens_pass[usize::from(is_later)];
+        for (launch, opens) in self.launches.iter().zip(opens_pass) {
+            if *opens {
+                // The encoder takes the next one only after the end of this one.
+                *pass = None;
+            }
+            launch.dispatch(pass.get_or_insert_with(|| begin_pass(encoder)));
+        }
+    }
+
     /// What the plan keeps in memory besides the session's variables.
     pub fn memory(&self) -> PlanMemory {
         self.memory
@@ -184,6 +211,11 @@ impl Plan {
     pub fn submits(&self) -> usize {
         1
     }
+}
+
+/// A pass that is ended by being dropped.
+pub(crate) fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'static> {
+    encoder.begin_compute_pass(&Default::default()).forget_lifetime()
 }
 
 /// A number of bytes for people.
@@ -230,8 +262,9 @@ impl fmt::Display for Plan {
             self.memory;
         write!(
             f,
-            "{} dispatches, 1 submit; {} on the device: {} values ({:.2} times the least possible, {}; {} unshared), {} feeds, {} constants; {} staging",
+            "{} dispatches in {} groups that barriers separate, 1 submit; {} on the device: {} values ({:.2} times the least possible, {}; {} unshared), {} feeds, {} constants; {} staging",
             self.launches.len(),
+            self.groups,
             human_bytes(self.memory.peak()),
             human_bytes(values),
             // Without values there is nothing to lose.
@@ -247,6 +280,8 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod half_tests;
+#[cfg(test)]
+mod pass_tests;
 #[cfg(test)]
 mod product_tests;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::dataset::DeviceDataset;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::feed::Feed;
-use crate::plan::Plan;
+use crate::plan::{Plan, begin_pass};
 use crate::plan_error::RunError;
 use crate::readback::Readback;
 use crate::run::write_mapped;
@@ -319,13 +319,13 @@ impl Plan {
                     encoder.copy_buffer_to_buffer(upload, from, buffer, 0, bytes);
                 }
             }
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = None;
             for step in 0..steps as u64 {
                 let at = [step * prepared.rows_stride, step * prepared.ring_stride];
                 for between in &prepared.between {
-                    between.dispatch(&mut pass, step, at);
+                    between.dispatch(pass.get_or_insert_with(|| begin_pass(encoder)), step, at);
                 }
-                self.launches.iter().for_each(|launch| launch.dispatch(&mut pass));
+                self.dispatch_all(encoder, &mut pass, step > 0);
             }
             drop(pass);
             if let Some(readback) = &readback {

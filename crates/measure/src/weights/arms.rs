@@ -31,6 +31,8 @@ pub enum Work {
     Restore(Way, MemoryKind),
     /// `Checkpoint::open`, `plan` and `restore`.
     Checkpoint,
+    /// The same through staging buffers, whatever the adapter.
+    StagedCheckpoint,
     /// For each tensor a `Vec` that is read into and `write_buffer`; one submission at the end.
     Naive,
     /// The same bytes written to a new file, synced and renamed over the last, its directory
@@ -59,7 +61,9 @@ pub struct Arm {
 pub fn all_arms() -> Vec<Arm> {
     use Memory::{Fresh, Huge, Initialized, Live, Touched};
     use MemoryKind::{Mappable, Staged};
-    use Work::{Checkpoint, Memcpy, Naive, Plain, Restore, Save, StagingCopy, Write};
+    use Work::{
+        Checkpoint, Memcpy, Naive, Plain, Restore, Save, StagedCheckpoint, StagingCopy, Write,
+    };
     let warm = [
         ("memcpy", Memcpy, Touched),
         ("memcpy", Memcpy, Fresh),
@@ -85,6 +89,7 @@ pub fn all_arms() -> Vec<Arm> {
         ("Checkpoint::restore", Checkpoint, Fresh),
         ("Checkpoint::restore", Checkpoint, Initialized),
         ("Checkpoint::restore", Checkpoint, Live),
+        ("Checkpoint::restore, staged", StagedCheckpoint, Touched),
         ("naive", Naive, Touched),
         ("naive", Naive, Fresh),
         ("write, sync, rename", Write, Live),

@@ -58,6 +58,7 @@ impl Measured {
     fn is_staged(&self) -> bool {
         match self.arm.work {
             Work::Restore(_, path) => path == MemoryKind::Staged,
+            Work::StagedCheckpoint => true,
             Work::Checkpoint => self.path == MemoryKind::Staged,
             _ => false,
         }
@@ -129,7 +130,11 @@ pub fn ceiling<'a>(
     if let Work::Save | Work::NaiveSave = arm.work {
         return fastest(&|other| other.work == Work::Write);
     }
-    let (Work::Restore(..) | Work::Checkpoint | Work::Naive | Work::Plain(Way::Summed)) = arm.work
+    let (Work::Restore(..)
+    | Work::Checkpoint
+    | Work::StagedCheckpoint
+    | Work::Naive
+    | Work::Plain(Way::Summed)) = arm.work
     else {
         return None;
     };

@@ -106,7 +106,7 @@ impl Workload {
     /// [`MeasureError::NoCold`] if the file cannot be made cold or warm for it.
     pub fn run(&mut self, arm: &Arm, devices: &Devices) -> Outcome<Sample> {
         let gpu = match arm.work {
-            Work::Restore(_, MemoryKind::Staged) => &devices.staged,
+            Work::Restore(_, MemoryKind::Staged) | Work::StagedCheckpoint => &devices.staged,
             _ => &devices.own,
         };
         let sample = match arm.work {
@@ -126,7 +126,7 @@ impl Workload {
                 self.check(&session, arm)?;
                 sample
             }
-            Work::Checkpoint => {
+            Work::Checkpoint | Work::StagedCheckpoint => {
                 let mut session = self.session(gpu, arm.memory)?;
                 self.prepare(arm)?;
                 let sample = measure(|| {

@@ -1,0 +1,243 @@
+//! The order of a program's steps, and which of them need a barrier before them.
+//!
+//! `wgpu` puts a barrier before a dispatch if a buffer that it binds was last bound otherwise in the
+//! same pass, or was and is bound to be written, whichever part of it. A device waits at each for all
+//! that runs. Between passes there is one barrier for everything, however many buffers change. So
+//! dispatches that do not depend on each other should stand together; where that takes barriers inside
+//! such a group all the same, since each member is the first to read a value or writes memory that was
+//! used before, a pass of its own has one for all of them.
+
+use super::memory::{Memory, padded};
+use super::{Access, FetchSpec, Place, Step};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+
+/// How many steps ahead a group looks for one that could join it.
+const AHEAD: usize = 64;
+
+/// What comes before a dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Nothing: it may run beside the one before it.
+    Joins,
+    /// The first of a group; if it is not the first of all, a barrier.
+    Waits,
+    /// The first of a group that begins a pass, so that one barrier does for all its members.
+    Pass,
+}
+
+/// What comes before each dispatch, by `wgpu`'s rule, from the buffers it binds. Where `overlaps` is
+/// not set, the device runs one dispatch after the other whatever it is told: all stay in one pass.
+pub(crate) fn starts<B: Eq + Hash + Copy>(
+    dispatches: &[Vec<(B, Access)>],
+    overlaps: bool,
+) -> Vec<Start> {
+    let mut starts = Vec::with_capacity(dispatches.len());
+    // How each buffer was last bound in this pass.
+    let mut last: HashMap<B, Access> = HashMap::new();
+    while starts.len() < dispatches.len() {
+        let rest = &dispatches[starts.len()..];
+        let waits = |last: &HashMap<B, Access>, dispatch: &[(B, Access)]| {
+            dispatch.iter().any(|(buffer, access)| {
+                let before = last.get(buffer);
+                before.is_some_and(|&before| before == Access::Write || *access == Access::Write)
+            })
+        };
+        if !overlaps {
+            let joins = !starts.is_empty() && !waits(&last, &rest[0]);
+            starts.push(if joins { Start::Joins } else { Start::Waits });
+            last.extend(rest[0].iter().copied());
+            continue;
+        }
+        // As many as have no buffer in common that one of them writes.
+        let mut group: HashMap<B, Access> = rest[0].iter().copied().collect();
+        let mut members = 1;
+        while members < rest.len() && !waits(&group, &rest[members]) {
+            group.extend(rest[members].iter().copied());
+            members += 1;
+        }
+        // What the first member binds has changed before the others come.
+        let bound: HashSet<B> = rest[0].iter().map(|&(buffer, _)| buffer).collect();
+        let is_other = |&&(buffer, _): &&(B, Access)| !bound.contains(&buffer);
+        let barrier_inside = rest[1..members].iter().any(|dispatch| {
+            waits(&last, &dispatch.iter().filter(is_other).copied().collect::<Vec<_>>())
+        });
+        if barrier_inside {
+            last.clear();
+        }
+        last.extend(group);
+        starts.push(if barrier_inside { Start::Pass } else { Start::Waits });
+        starts.resize(starts.len() + members - 1, Start::Joins);
+    }
+    starts
+}
+
+/// How many groups of dispatches barriers separate.
+pub(crate) fn groups(starts: &[Start]) -> usize {
+    starts.iter().filter(|start| **start != Start::Joins).count()
+}
+
+/// Every place that a step uses.
+fn uses(step: &Step) -> Vec<(Place, Access)> {
+    match step {
+        Step::Dispatch(dispatch) => dispatch.bindings.clone(),
+        Step::Optimizer { update, scalars, .. } => {
+            let read = [(*scalars, Access::Read), (Place::Packed, Access::Read)];
+            let written = update.written().map(|id| (Place::Variable(id), Access::Write));
+            read.into_iter().chain(written).collect()
+        }
+    }
+}
+
+/// What lies in one buffer for sure counts as one place.
+fn held(place: Place, packed: &BTreeMap<usize, (u64, u64)>) -> Place {
+    match place {
+        Place::Value(id) if packed.contains_key(&id) => Place::Packed,
+        place => place,
+    }
+}
+
+/// For each step the earlier ones that must come before it: it reads what they write, or writes what
+/// they read or write. Each of the packed gradients counts by itself.
+fn needed(
+    uses: &[Vec<(Place, Access)>],
+    packed: &BTreeMap<usize, (u64, u64)>,
+) -> Vec<BTreeSet<usize>> {
+    let gradients: Vec<Place> = packed.keys().map(|&id| Place::Value(id)).collect();
+    let mut writer: HashMap<Place, usize> = HashMap::new();
+    let mut readers: HashMap<Place, Vec<usize>> = HashMap::new();
+    let mut needed = vec![BTreeSet::new(); uses.len()];
+    for (at, used) in uses.iter().enumerate() {
+        let each = used.iter().flat_map(|&(place, access)| {
+            let all = if place == Place::Packed { &gradients[..] } else { &[][..] };
+            all.iter().copied().chain([place]).map(move |place| (place, access))
+        });
+        for (place, access) in each {
+            needed[at].extend(writer.get(&place).filter(|&&writer| writer != at));
+            let readers = readers.entry(place).or_default();
+            if access == Access::Write {
+                needed[at].extend(readers.drain(..).filter(|&reader| reader != at));
+                writer.insert(place, at);
+            } else {
+                readers.push(at);
+            }
+        }
+    }
+    needed
+}
+
+/// An order in which more steps stand beside those that they need not wait for.
+///
+/// It is that of the nodes, but that a step whose predecessors are done may be drawn forward into a
+/// group. A mere sorting by levels would compute everything as early as possible, and keep it: copies
+/// for the gradient (`recompute`) would come before all else. So a step is drawn forward only if what
+/// is alive meanwhile stays below the peak that there is anyway. The packed gradients are one buffer,
+/// of which a group writes once.
+pub(crate) fn grouped(
+    steps: &[Step],
+    packed: &BTreeMap<usize, (u64, u64)>,
+    memory: &Memory,
+    fetches: &[FetchSpec],
+) -> Vec<usize> {
+    let uses: Vec<_> = steps.iter().map(uses).collect();
+    let needed = needed(&uses, packed);
+    let held: Vec<HashMap<Place, Access>> = uses
+        .iter()
+        .map(|used| {
+            let mut held_by_step = HashMap::new();
+            for &(place, access) in used {
+                let all = held_by_step.entry(held(place, packed)).or_insert(access);
+                if access == Access::Write {
+                    *all = access;
+                }
+            }
+            held_by_step
+        })
+        .collect();
+    let room = |place: &Place| memory.places.get(place).map_or(0, |&(_, _, bytes)| padded(bytes));
+
+    // What is alive at each step, and when each place is first used.
+    let mut alive = vec![0; steps.len()];
+    let mut spans: HashMap<Place, (usize, usize)> = HashMap::new();
+    for (at, places) in held.iter().enumerate() {
+        for &place in places.keys() {
+            spans.entry(place).or_insert((at, at)).1 = at;
+        }
+    }
+    for fetch in fetches {
+        if let Some(span) = spans.get_mut(&self::held(fetch.place, packed)) {
+            span.1 = steps.len().saturating_sub(1);
+        }
+    }
+    for (place, &(first, last)) in &spans {
+        alive[first..=last].iter_mut().for_each(|bytes| *bytes += room(place));
+    }
+    let most = alive.iter().copied().max().unwrap_or(0);
+
+    let mut order: Vec<usize> = (0..steps.len()).collect();
+    // Places that a step in order has used.
+    let mut begun: BTreeSet<usize> = BTreeSet::new();
+    let mut packed_begun = false;
+    let mut next = 0;
+    while next < order.len() {
+        let start = next;
+        let mut group: HashMap<Place, Access> = HashMap::new();
+        let mut at = start;
+        while at < order.len().min(next + AHEAD) {
+            let step = order[at];
+            let is_ready = needed[step].iter().all(|earlier| begun.contains(earlier));
+            let is_free = held[step].iter().all(|(place, &access)| {
+                let other = group.get(place);
+                other.is_none_or(|&other| other == Access::Read && access == Access::Read)
+            });
+            // What it is the first to use is alive for longer.
+            let own: u64 = held[step]
+                .keys()
+                .filter(|place| match place {
+                    Place::Packed => !packed_begun,
+                    place => spans.get(place).is_some_and(|&(first, _)| first == step),
+                })
+                .map(room)
+                .sum();
+            let fits = alive[next..at].iter().all(|bytes| bytes + own <= most);
+            if at > start && !(is_ready && is_free && fits) {
+                at += 1;
+                continue;
+            }
+            group.extend(held[step].iter().map(|(&place, &access)| (place, access)));
+            packed_begun |= held[step].contains_key(&Place::Packed);
+            if at > next {
+                let before = alive[next];
+                order[next..=at].rotate_right(1);
+                alive[next..=at].rotate_right(1);
+                alive[next] = before;
+                alive[next..=at].iter_mut().for_each(|bytes| *bytes += own);
+            }
+            next += 1;
+            at += 1;
+        }
+        begun.extend(&order[start..next]);
+    }
+    order
+}
+
+/// The buffers that each step binds, as they will lie in memory.
+pub(crate) fn buffers(steps: &[Step], memory: &Memory) -> Vec<Vec<(Bound, Access)>> {
+    let bound = |place: Place| match memory.places.get(&place) {
+        Some(&(buffer, ..)) => Bound::Values(buffer),
+        None => Bound::Other(place),
+    };
+    let of = |step| uses(step).into_iter().map(|(place, access)| (bound(place), access)).collect();
+    steps.iter().map(of).collect()
+}
+
+/// A buffer before there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Bound {
+    Values(usize),
+    Other(Place),
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -1,0 +1,139 @@
+//! Where barriers are, by `wgpu`'s rule, and what the order of steps does to their number.
+
+use super::super::{Program, Target, compile};
+use super::*;
+use warmstart_graph::{DType, Graph, Optimizer, Tensor};
+
+use Access::{Read, Write};
+use Start::{Joins, Pass, Waits};
+
+#[test]
+fn barriers_are_where_wgpu_puts_them() {
+    let chain = [vec![('x', Read), ('a', Write)], vec![('a', Read), ('b', Write)]];
+    assert_eq!(starts(&chain, true), [Waits, Waits]);
+    let apart = [vec![('x', Read), ('a', Write)], vec![('x', Read), ('b', Write)]];
+    assert_eq!(starts(&apart, true), [Waits, Joins]);
+    // Whichever parts of a buffer two dispatches write, the second waits.
+    let one = [vec![('x', Read), ('a', Write)], vec![('x', Read), ('a', Write)]];
+    assert_eq!(starts(&one, true), [Waits, Waits]);
+    // Both are the first to read a value that was written before: one pass, one barrier.
+    let both = [
+        vec![('x', Read), ('a', Write)],
+        vec![('x', Read), ('b', Write)],
+        vec![('a', Read), ('c', Write)],
+        vec![('b', Read), ('d', Write)],
+    ];
+    assert_eq!(starts(&both, true), [Waits, Joins, Pass, Joins]);
+    // In one pass the second reader has a barrier of its own.
+    assert_eq!(starts(&both, false), [Waits, Joins, Waits, Waits]);
+    // What the first reader has waited for, the second need not.
+    let shared = [
+        vec![('x', Read), ('a', Write)],
+        vec![('a', Read), ('c', Write)],
+        vec![('a', Read), ('d', Write)],
+    ];
+    assert_eq!(starts(&shared, true), [Waits, Waits, Joins]);
+    // The second time `d` was used before.
+    let again = starts(&[&shared[..], &shared[..]].concat(), true);
+    assert_eq!(again[3..], [Waits, Pass, Joins]);
+    assert_eq!(groups(&again), 4);
+    assert_eq!(groups(&starts::<char>(&[], true)), 0);
+}
+
+const TARGET: Target = Target {
+    is_cpu: false,
+    subgroup_size: Some(32),
+    has_int64: true,
+    has_f16: true,
+    storage_buffers: 16,
+    binding_bytes: 1 << 31,
+    workgroups: 65535,
+    alternatives: false,
+};
+
+/// What a training step's program is, and its dispatches in groups: `matmul, sum | ...`.
+fn program(graph: &Graph, loss: Tensor<'_>) -> (Program, Vec<Vec<String>>) {
+    let step = Optimizer::adam(1e-3).clip_global_norm(1.0).minimize(loss);
+    let def = graph.finish().unwrap();
+    let program = compile(&def, &[loss.id()], &[step.update.id()], TARGET).unwrap();
+    let mut together: Vec<Vec<String>> = Vec::new();
+    let bound = buffers(&program.steps, &program.memory);
+    for (step, start) in program.steps.iter().zip(starts(&bound, true)) {
+        let name = match step {
+            Step::Dispatch(dispatch) => dispatch.label.clone(),
+            Step::Optimizer { .. } => "optimizer".to_owned(),
+        };
+        match together.last_mut() {
+            Some(group) if start == Joins => group.push(name),
+            _ => together.push(vec![name]),
+        }
+    }
+    (program, together)
+}
+
+#[test]
+fn a_perceptrons_gradients_run_beside_each_other() {
+    let graph = Graph::new();
+    let mut x = graph.placeholder("x", [64, 64], DType::F32);
+    let labels = graph.placeholder("labels", [64], DType::I32);
+    for (layer, units) in [128, 64].into_iter().enumerate() {
+        x = graph.scope(&format!("fc{layer}")).linear(x, units).relu();
+    }
+    let logits = graph.scope("out").linear(x, 10);
+    let loss = logits.softmax_cross_entropy(labels).mean_all();
+    let (_, together) = program(&graph, loss);
+    assert_eq!(together.concat().len(), 14, "{together:#?}");
+    assert_eq!(together.len(), 12, "{together:#?}");
+    let beside = ["matmul, sum", "matmul+greater+mul"];
+    assert_eq!(together.iter().filter(|group| group[..] == beside).count(), 2, "{together:#?}");
+}
+
+#[test]
+fn branches_run_beside_each_other() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [64, 32], DType::F32);
+    let towers: Vec<Tensor<'_>> = (0..3)
+        .map(|tower| {
+            (0..3).fold(x, |x, layer| {
+                graph.scope(&format!("tower{tower}/fc{layer}")).linear(x, 32).tanh()
+            })
+        })
+        .collect();
+    let loss = (towers[0] * towers[1] + towers[2]).square().mean_all();
+    let (program, together) = program(&graph, loss);
+    // In the order of the nodes each tower would be computed by itself.
+    let forward = &together[..3];
+    assert!(forward.iter().all(|group| group[..] == ["matmul+add+tanh"; 3]), "{together:#?}");
+    assert_eq!((together.concat().len(), together.len()), (34, 19), "{together:#?}");
+    assert!(program.memory.total() * 100 <= program.memory.least * 115);
+    // Each gradient of a weight writes the packed buffer.
+    let packed = |group: &Vec<String>| group.iter().filter(|name| *name == "matmul, sum").count();
+    assert!(together.iter().all(|group| packed(group) <= 1), "{together:#?}");
+}
+
+/// Whatever the order, each step comes after those that it needs, and no value takes more.
+#[test]
+fn an_order_keeps_what_depends_on_each_other() {
+    for towers in 1..6 {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [16, 8], DType::F32);
+        let all = (0..towers).map(|tower| {
+            let scope = graph.scope(&format!("tower{tower}"));
+            let hidden = scope.scope("a").linear(x, 8 + tower).relu().dropout(scope.path(), 0.5);
+            scope.scope("b").linear(hidden, 5)
+        });
+        let sum = all.reduce(|sum, x| sum + x).unwrap();
+        let (program, _) = program(&graph, sum.square().mean_all());
+        let mut written = BTreeSet::new();
+        for step in &program.steps {
+            for (place, access) in uses(step) {
+                let Place::Value(id) = place else { continue };
+                if access == Write {
+                    written.insert(id);
+                }
+                assert!(written.contains(&id), "{towers}: {id} is read before it is written");
+            }
+        }
+        assert!(program.memory.total() * 100 <= program.memory.least * 115, "{towers}");
+    }
+}

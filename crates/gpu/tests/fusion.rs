@@ -1,0 +1,171 @@
+//! What is computed in one dispatch, and what is not, against the CPU twin.
+
+mod common;
+
+use std::collections::BTreeSet;
+use warmstart_gpu::Session;
+use warmstart_graph::random::Philox;
+use warmstart_graph::reference::Reference;
+use warmstart_graph::{DType, Graph, Op, Optimizer, Tensor, TensorData, gradients};
+
+/// Compiles and runs fetches with random numbers for every placeholder, compares each with the twin,
+/// and gives the operations of each dispatch.
+#[track_caller]
+fn dispatches(graph: &Graph, fetches: &[Tensor<'_>]) -> Vec<String> {
+    let def = graph.finish().unwrap();
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(graph, fetches, &[]).unwrap();
+    session.initialize_missing(3).unwrap();
+    let mut reference = Reference::new(&def);
+    for info in session.variables().iter() {
+        reference.assign(info.name(), &session.read(info.name()).unwrap());
+    }
+    let mut values = Vec::new();
+    // What no fetch depends on is no part of the plan, and cannot be fed.
+    let mut needed = BTreeSet::new();
+    let mut pending: Vec<_> = fetches.iter().map(|fetch| fetch.id()).collect();
+    while let Some(id) = pending.pop() {
+        if needed.insert(id) {
+            pending.extend(&def.node(id).inputs);
+        }
+    }
+    for node in needed.into_iter().map(|id| def.node(id)) {
+        let Op::Placeholder { name, shape, dtype } = &node.op else { continue };
+        let noise = Philox::new(7, name);
+        let words = (0..shape.elements() as u64).map(|at| noise.word(at) >> 8);
+        let value = match dtype {
+            DType::I32 => {
+                TensorData::new(shape, words.map(|word| (word % 3) as i32).collect::<Vec<_>>())
+            }
+            _ => TensorData::new(
+                shape,
+                words.map(|word| word as f32 / (1 << 22) as f32 - 2.0).collect::<Vec<_>>(),
+            ),
+        };
+        values.push((name.clone(), value.unwrap()));
+    }
+    let mut feeds = Vec::new();
+    for (name, value) in &values {
+        reference.feed(name, value);
+        feeds.push((name.as_str(), value.into()));
+    }
+    let outputs = session.run(&plan, &feeds).unwrap();
+    let ids: Vec<_> = fetches.iter().map(|fetch| fetch.id()).collect();
+    for (at, expected) in reference.run(&ids).unwrap().iter().enumerate() {
+        let found = outputs.tensor(fetches[at]).unwrap().to_f64();
+        assert_eq!(found.len(), expected.elements.len());
+        for (found, expected) in found.iter().zip(&expected.elements) {
+            // Sums of at most a thousand terms, of numbers that are below 10.
+            let near = (found - expected).abs() <= 2e-5 * expected.abs().max(1.0);
+            assert!(near, "fetch {at}: {found}, not {expected}\n{plan}");
+        }
+    }
+    plan.dispatches().into_iter().map(|info| info.operations).collect()
+}
+
+#[test]
+fn a_product_takes_dropout_and_a_residual_along() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [9, 21], DType::F32);
+    let residual = graph.placeholder("residual", [9, 13], DType::F32);
+    let hidden = graph.scope("fc").linear(x, 13).relu().dropout("fc", 0.25) + residual;
+    let found = dispatches(&graph, &[hidden]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("matmul"), "{found:?}");
+}
+
+#[test]
+fn two_hundred_operations_are_one_dispatch() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [7, 31], DType::F32);
+    let chain = (0..100).fold(x, |y, at| (y + at as f32 * 0.01) * 0.9);
+    let found = dispatches(&graph, &[chain]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].ends_with("(200)"), "{found:?}");
+}
+
+/// However many parameters there are: the squares of all gradients in blocks, their root, the scalars
+/// of the update, and the update.
+#[test]
+fn clipping_and_adam_of_six_parameters_are_four_dispatches() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [5, 6], DType::F32);
+    let hidden = graph.scope("fc1").linear(x, 9).relu();
+    let hidden = graph.scope("fc2").linear(hidden, 7).relu();
+    let loss = graph.scope("fc3").linear(hidden, 2).square().mean_all();
+    let step = Optimizer::adam(1e-2).clip_global_norm(1.0).minimize(loss);
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[], &[step.update]).unwrap();
+    let dispatches = plan.dispatches();
+    let end = &dispatches[dispatches.len() - 4..];
+    let kernels: Vec<&str> = end.iter().map(|info| info.kernel).collect();
+    assert_eq!(kernels, ["squares", "reduce", "optimizer_scalars", "optimizer"], "{plan}");
+    assert_eq!(end[0].operations, "squares of global_norm", "{plan}");
+    assert_eq!(end[3].operations, "adam of 6 variables", "{plan}");
+    for kernel in ["squares", "optimizer_scalars", "optimizer"] {
+        let count = dispatches.iter().filter(|info| info.kernel == kernel).count();
+        assert_eq!(count, 1, "{kernel}\n{plan}");
+    }
+}
+
+/// Few operations on what lies in memory are computed at each of the two or three times that a softmax
+/// reads its rows.
+#[test]
+fn a_softmax_scales_and_masks_its_rows_itself() {
+    for shape in [&[1, 1][..], &[3, 7], &[5, 65], &[2, 3, 33], &[3, 1030]] {
+        let graph = Graph::new();
+        let scores = graph.placeholder("scores", shape, DType::F32);
+        // As a causal mask is: the same for each of a batch.
+        let mask = graph.placeholder("mask", &shape[shape.len() - 2..], DType::F32);
+        let logits = || scores * 0.125 + mask;
+        assert_eq!(dispatches(&graph, &[logits().softmax()]).len(), 1, "{shape:?}");
+        assert_eq!(dispatches(&graph, &[logits().log_softmax()]).len(), 1, "{shape:?}");
+        if let &[rows, width] = shape {
+            if width < 3 {
+                continue;
+            }
+            let labels = graph.placeholder("labels", [rows], DType::I32);
+            let loss = logits().softmax_cross_entropy(labels);
+            let expected = ["mul+add+softmax_cross_entropy", "sum+div"];
+            assert_eq!(dispatches(&graph, &[loss]), expected, "{shape:?}");
+        }
+    }
+    // What stands behind it is in the same kernel, too.
+    let graph = Graph::new();
+    let scores = graph.placeholder("scores", [4, 9], DType::F32);
+    let weights = (scores.max(scores.number(0.0)) - 1.0).softmax() * 2.0;
+    assert_eq!(dispatches(&graph, &[weights]), ["max+sub+softmax+mul"]);
+}
+
+#[test]
+fn what_costs_more_is_computed_once() {
+    let graph = Graph::new();
+    let [a, b, c] = ["a", "b", "c"].map(|name| graph.placeholder(name, [6, 11], DType::F32));
+    // A function that takes long, three tensors, five operations, what others read or ask for.
+    let shared = a * b;
+    let logits = [
+        vec![a.tanh().softmax()],
+        vec![(a * b + c).softmax()],
+        vec![((((a + 1.0) * 0.5 + 1.0) * 0.5) + b).softmax()],
+        vec![shared.softmax(), shared],
+        vec![shared.softmax(), shared.log_softmax()],
+    ];
+    let counts = logits.map(|fetches| dispatches(&graph, &fetches).len());
+    assert_eq!(counts, [2, 2, 2, 2, 3]);
+}
+
+/// What comes from a product is its epilogue, where it is computed once.
+#[test]
+fn attention_scales_and_masks_in_the_products_epilogue() {
+    let graph = Graph::new();
+    let [q, k, v] = ["q", "k", "v"].map(|name| graph.placeholder(name, [2, 9, 5], DType::F32));
+    let mask = graph.placeholder("mask", [9, 9], DType::F32);
+    let weights = (q.matmul_with(k, false, true) * 0.25 + mask).softmax();
+    let found = dispatches(&graph, &[weights.matmul(v)]);
+    assert_eq!(found, ["matmul+mul+add", "softmax", "matmul"]);
+    // Its gradient reads the softmax's result, not what it was made of.
+    let loss = weights.matmul(v).square().sum_all();
+    let slopes: Vec<Tensor<'_>> = gradients(loss, &[q, k, v]).into_iter().flatten().collect();
+    let found = dispatches(&graph, &slopes);
+    assert_eq!(found.iter().filter(|label| label.contains("softmax")).count(), 1, "{found:?}");
+}
