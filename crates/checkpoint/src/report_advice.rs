@@ -221,9 +221,8 @@ impl RestoreReport {
         if missing.is_empty() || self.allow_missing || restored == 0 {
             return None;
         }
-        // Without weights, the others are no restore; and what rules mend need not be missing.
-        let mended = |suggestion: &Suggestion| suggestion.restores == suggestion.of;
-        if self.only_counters().is_some() || self.suggestions.iter().any(mended) {
+        // Without weights, the others are no restore.
+        if self.only_counters().is_some() {
             return None;
         }
         let optimizer = |role: &Role| match role {
@@ -240,6 +239,11 @@ impl RestoreReport {
         // Steps are counted only where there is an optimizer.
         let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
         if wanted.is_empty() || !missing.iter().all(slot) {
+            // What rules mend need not be missing.
+            let mended = |suggestion: &Suggestion| suggestion.restores == suggestion.of;
+            if self.suggestions.iter().any(mended) {
+                return None;
+            }
             let others = counted(restored, "variable", "variables");
             let then = fill.map_or_else(String::new, |fill| {
                 format!("; then {fill} fills those without a value")
