@@ -10,8 +10,10 @@ mod arbitrary;
 mod choose;
 mod doubts;
 mod known;
+mod lacking;
 mod names;
 mod numbering;
+mod origin;
 mod problem;
 mod renaming;
 mod roles;
@@ -22,11 +24,13 @@ mod slot_rules;
 mod trial;
 mod values;
 
+use crate::globs::Glob;
 use crate::matching::Outcome;
 use crate::report::Saved;
 use crate::rules::{Rule, SEPARATORS};
 use crate::tensor::TensorEntry;
-use choose::choose;
+use choose::{ALTERNATIVES, choose};
+pub(crate) use origin::is_pytorch;
 use problem::{Given, Problem};
 use roles::{Kind, SlotNames};
 use std::collections::BTreeMap;
@@ -58,15 +62,16 @@ const NAMES: usize = 400_000;
 const ROUNDS: usize = 4;
 
 /// What is missing or mismatched under `rules`, and rules to add that would restore more of it.
-/// Several suggestions are alternatives.
+/// Several suggestions are alternatives. `pytorch` says whether the file is PyTorch's.
 pub(crate) fn infer(
     tensors: &[TensorEntry],
     variables: &[&Variable],
     rules: &[Rule],
     outcomes: &[Outcome],
     saved: &BTreeMap<String, Saved>,
+    pytorch: bool,
 ) -> Vec<Suggestion> {
-    infer_within(BUDGET, tensors, variables, rules, outcomes, saved).0
+    infer_within(BUDGET, tensors, variables, rules, outcomes, saved, pytorch).0
 }
 
 /// Within a budget; also says how often it planned again.
@@ -77,6 +82,7 @@ fn infer_within(
     rules: &[Rule],
     outcomes: &[Outcome],
     saved: &BTreeMap<String, Saved>,
+    pytorch: bool,
 ) -> (Vec<Suggestion>, usize) {
     let wanted = outcomes.iter().filter(|outcome| lacks(outcome)).count();
     if wanted == 0 || tensors.is_empty() {
@@ -98,9 +104,11 @@ fn infer_within(
         rules,
         outcomes,
         saved,
+        pytorch,
         tensor_kinds: &tensor_kinds,
         variable_kinds: &variable_kinds,
         compared: Default::default(),
+        lacking: Default::default(),
         renumbers: false,
         names: NAMES,
         passes: 0,
@@ -117,6 +125,9 @@ fn infer_within(
     }
     let suggestions = choose(&trials, all);
     let alone = suggestions.len() == 1;
+    let mut suggestions: Vec<Trial> =
+        suggestions.into_iter().flat_map(|trial| turned_and_not(&mut trials, trial)).collect();
+    suggestions.truncate(ALTERNATIVES);
     let suggestion = |mut trial: Trial| {
         trial.notes.extend(trial.tie.take().filter(|_| alone));
         trial.notes.extend(known::notes(&trials, &trial));
@@ -129,6 +140,28 @@ fn infer_within(
     };
     let suggestions = suggestions.into_iter().map(suggestion).collect();
     (suggestions, trials.passes)
+}
+
+/// A trial; and before it, if its square matrices may as well be transposed, the same with a rule that
+/// does so.
+fn turned_and_not(trials: &mut Trials<'_>, trial: Trial) -> Vec<Trial> {
+    let Some(turning) = trial.turning.clone() else { return vec![trial] };
+    let reaches = |glob: Glob| {
+        let names = trial.pairs.keys().map(|&index| &trials.variables[index].name);
+        names.into_iter().any(|name| glob.is_match(name))
+    };
+    if !Glob::new(&turning.glob).is_ok_and(reaches) {
+        return vec![trial];
+    }
+    let mut other = trial.clone();
+    other.rules.push(Rule::Transpose(turning.glob));
+    for note in other.notes.iter_mut().filter(|note| **note == turning.left) {
+        note.clone_from(&turning.turned);
+    }
+    match trials.restores(&other.rules) {
+        same if same.is_some() && same == trials.restores(&trial.rules) => vec![other, trial],
+        _ => vec![trial],
+    }
 }
 
 /// What comes of renaming layers by their order first, and searching for the rest.

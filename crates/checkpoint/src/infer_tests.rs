@@ -47,7 +47,8 @@ pub(super) fn inferred(
 ) -> (Vec<Suggestion>, usize) {
     let variables: Vec<&Variable> = variables.iter().collect();
     let before = Matching::new(tensors, &variables, &[]).outcomes;
-    let (suggestions, passes) = infer_within(BUDGET, tensors, &variables, &[], &before, saved);
+    let (suggestions, passes) =
+        infer_within(BUDGET, tensors, &variables, &[], &before, saved, false);
     for suggestion in &suggestions {
         let after = Matching::new(tensors, &variables, &suggestion.rules);
         let gained = |(before, after): &(&Outcome, &Outcome)| {

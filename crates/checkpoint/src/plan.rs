@@ -2,7 +2,7 @@
 
 use crate::close_names::CloseNames;
 use crate::file::OpenFile;
-use crate::infer::{infer, lacks};
+use crate::infer::{infer, is_pytorch, lacks};
 use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
 use crate::report::{RestoreReport, VariableOutcome};
@@ -44,7 +44,10 @@ impl RestorePlan {
         }
         let saved = SavedVariables::new(&file.metadata, &file.tensors);
         let suggestions = match outcomes.iter().any(lacks) {
-            true => infer(&file.tensors, &variables, &options.rules, &outcomes, saved.all()),
+            true => {
+                let (rules, pytorch) = (&options.rules, is_pytorch(file));
+                infer(&file.tensors, &variables, rules, &outcomes, saved.all(), pytorch)
+            }
             false => Vec::new(),
         };
         let bytes_read = variables.iter().zip(&outcomes).map(|(variable, outcome)| match outcome {
@@ -94,6 +97,12 @@ impl fmt::Display for RestorePlan {
     }
 }
 
+#[cfg(test)]
+#[path = "counters_tests.rs"]
+mod counters_tests;
+#[cfg(test)]
+#[path = "plan_pytorch_tests.rs"]
+mod pytorch_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

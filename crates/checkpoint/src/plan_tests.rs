@@ -6,7 +6,7 @@ use crate::matching::Change;
 use std::fs;
 use warmstart_graph::{DType, Initializer, Location, Role, Shape};
 
-fn variable(name: &str, shape: &[usize]) -> Variable {
+pub(super) fn variable(name: &str, shape: &[usize]) -> Variable {
     Variable {
         name: name.into(),
         shape: Shape::from(shape),
@@ -17,7 +17,7 @@ fn variable(name: &str, shape: &[usize]) -> Variable {
     }
 }
 
-fn slot(variable_name: Option<&str>, slot: &str) -> Variable {
+pub(super) fn slot(variable_name: Option<&str>, slot: &str) -> Variable {
     let name = format!("{}/adam/{slot}", variable_name.unwrap_or("all"));
     let role = Role::Slot {
         variable: variable_name.map(str::to_owned),
@@ -28,7 +28,7 @@ fn slot(variable_name: Option<&str>, slot: &str) -> Variable {
 }
 
 /// A checkpoint of `f32` tensors.
-fn checkpoint(tensors: &[(&str, &[usize])]) -> Checkpoint {
+pub(super) fn checkpoint(tensors: &[(&str, &[usize])]) -> Checkpoint {
     of_dtype("F32", tensors)
 }
 
@@ -51,7 +51,7 @@ fn of_dtype(dtype: &str, tensors: &[(&str, &[usize])]) -> Checkpoint {
 }
 
 /// The report, with the file's name in place of its path.
-fn report(plan: &RestorePlan) -> String {
+pub(super) fn report(plan: &RestorePlan) -> String {
     plan.to_string().replace(&plan.file().display().to_string(), "step-500.safetensors")
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use warmstart_graph::Variable;
+use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
 /// A variable and what a checkpoint has for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,11 +116,13 @@ impl RestoreReport {
     }
 
     /// Whether the checkpoint fits the variables under the options given, so that it can be
-    /// restored. One that has nothing for any of them does not, whatever is allowed: that is how
-    /// weights stay random unnoticed.
+    /// restored. One that has nothing for any of them does not, whatever is allowed, nor one that has
+    /// only counters and slots where there are weights to restore: that is how weights stay random
+    /// unnoticed.
     pub fn closes(&self) -> bool {
         self.rules.iter().all(|rule| rule.touched > 0)
             && !self.has_nothing()
+            && self.only_counters().is_none()
             && self.variables.iter().all(|v| match v.outcome {
                 Outcome::Restored { .. } | Outcome::Ignored => true,
                 Outcome::Missing { .. } => self.allow_missing,
@@ -213,6 +215,27 @@ impl RestoreReport {
         let wanted = self.variables.iter().any(|v| v.outcome != Outcome::Ignored);
         let left = !self.variables.is_empty() && !self.unexpected.is_empty();
         self.restored().next().is_none() && (wanted || left)
+    }
+
+    /// The variables that get a value, if all of them merely go with weights (steps, slots) and no
+    /// trainable variable gets one though some want it: training would go on from there with random
+    /// weights. Weights that rules leave out want none.
+    pub(crate) fn only_counters(&self) -> Option<Vec<&Variable>> {
+        let trainable = |v: &&VariableOutcome| v.variable.role == Role::Trainable;
+        let wanted = |v: &VariableOutcome| v.outcome != Outcome::Ignored;
+        let goes_with_weights = |variable: &&Variable| match variable.role {
+            Role::Trainable => false,
+            // A frozen weight, or a mean of a normalization, is worth a restore.
+            Role::State => {
+                variable.name == GLOBAL_STEP || variable.shape.checked_elements() == Some(1)
+            }
+            Role::Slot { .. } => true,
+        };
+        if !self.variables.iter().filter(trainable).any(wanted) {
+            return None;
+        }
+        let restored: Vec<&Variable> = self.restored().collect();
+        (!restored.is_empty() && restored.iter().all(goes_with_weights)).then_some(restored)
     }
 
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {

@@ -14,6 +14,9 @@ use crate::wording::{Allowance, Wording, rule_text};
 use std::collections::BTreeSet;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
+/// Names of what stands alone that are listed.
+const SHOWN: usize = 5;
+
 impl RestoreReport {
     pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
         let mut notes = self.damaged.clone();
@@ -103,9 +106,21 @@ impl RestoreReport {
             let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
             errors.push(format!("{belong} to no variable."));
         }
-        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
+        if self.has_nothing() && self.lets_values_be_missing() {
             let all = counted(self.variables.len(), "variable", "variables");
             errors.push(format!("this checkpoint has nothing for any of the {all}."));
+        }
+        if let Some(counters) = self.only_counters().filter(|_| self.lets_values_be_missing()) {
+            let slots =
+                counters.iter().any(|v| matches!(v.role, Role::Slot { variable: Some(_), .. }));
+            let kind = if slots { "counters and slots" } else { "counters" };
+            let some: Vec<&String> = counters.iter().map(|v| &v.name).take(SHOWN).collect();
+            let more = match counters.len() - some.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let some = quoted(&some, ", ");
+            errors.push(format!("only {kind} would be restored, and no weight: {some}{more}."));
         }
         if let Some(last) = errors.last_mut() {
             last.push_str(" Nothing on the device was changed.");
@@ -164,11 +179,30 @@ impl RestoreReport {
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
         helps.extend(self.help_with_missing(words));
-        if self.has_nothing() && (self.allow_missing || self.missing().next().is_none()) {
+        if self.has_nothing() && self.lets_values_be_missing() {
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
+        let counters = self.only_counters();
+        if let Some(counters) = &counters
+            && self.lets_values_be_missing()
+            && counters.len() <= SHOWN
+        {
+            let names: Vec<String> = counters.iter().map(|v| Glob::escape(&v.name)).collect();
+            let glob = match names.as_slice() {
+                [one] => one.clone(),
+                many => format!("{{{}}}", many.join(",")),
+            };
+            helps.extend(words.rule(&Rule::Only(glob)).map(|rule| {
+                format!(
+                    "training would go on from that step with weights that were not trained so far: \
+                     `{rule}` says that this is meant"
+                )
+            }));
+        }
+        // What is left holds the weights.
         if !self.unexpected.is_empty()
             && !self.allow_unexpected
+            && counters.is_none()
             && let Some(allow) = words.allow(&[Allowance::Unexpected])
         {
             helps.push(format!("`{allow}` leaves such tensors in the file"));
@@ -176,10 +210,19 @@ impl RestoreReport {
         helps
     }
 
+    /// Whether nothing is missing but what may be.
+    fn lets_values_be_missing(&self) -> bool {
+        self.allow_missing || self.missing().next().is_none()
+    }
+
     fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
         let missing: Vec<&Variable> = self.missing().collect();
         let restored = self.restored().count();
         if missing.is_empty() || self.allow_missing || restored == 0 {
+            return None;
+        }
+        // Without weights, the others are no restore.
+        if self.only_counters().is_some() {
             return None;
         }
         let optimizer = |role: &Role| match role {
@@ -196,6 +239,11 @@ impl RestoreReport {
         // Steps are counted only where there is an optimizer.
         let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
         if wanted.is_empty() || !missing.iter().all(slot) {
+            // What rules mend need not be missing.
+            let mended = |suggestion: &Suggestion| suggestion.restores == suggestion.of;
+            if self.suggestions.iter().any(mended) {
+                return None;
+            }
             let others = counted(restored, "variable", "variables");
             let then = fill.map_or_else(String::new, |fill| {
                 format!("; then {fill} fills those without a value")

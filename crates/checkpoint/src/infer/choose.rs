@@ -6,7 +6,7 @@ use super::trial::{Trial, Trials};
 use std::collections::HashMap;
 
 /// Alternatives that are suggested at most.
-const ALTERNATIVES: usize = 4;
+pub(super) const ALTERNATIVES: usize = 4;
 /// How many more rules a trial may have than another whose names are less alike.
 const MORE_RULES: usize = 2;
 /// Trials that are compared by their names at most.

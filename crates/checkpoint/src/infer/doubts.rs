@@ -93,13 +93,15 @@ impl Pair<'_> {
 /// The patterns of a tensor's and its variable's name.
 type Patterns = (String, String);
 
-/// Looks at pairs of tensors and variables, those that are known, and what is left of both.
+/// Looks at pairs of tensors and variables, those that are known, and what is left of both; `turned`
+/// where matrices are transposed, so that any of them may be.
 pub(super) fn judge<'a>(
     compared: &Comparisons,
     pairs: impl Iterator<Item = (Entry<'a>, Entry<'a>)>,
     known: impl Iterator<Item = (Entry<'a>, Entry<'a>)>,
     tensors: impl Iterator<Item = Entry<'a>>,
     variables: impl Iterator<Item = Entry<'a>>,
+    turned: bool,
 ) -> Verdict {
     // Within one shape: where shapes differ, they say which layer is which.
     let mut groups: BTreeMap<(Patterns, u64), Vec<Pair<'a>>> = BTreeMap::new();
@@ -139,7 +141,7 @@ pub(super) fn judge<'a>(
         let first = pairs.iter().find(|pair| !pair.known);
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
-    let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>)> = Vec::new();
+    let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>, &str)> = Vec::new();
     let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
     for (class, all) in &classes {
         let all = &all[..all.len().min(COMPARED)];
@@ -147,10 +149,10 @@ pub(super) fn judge<'a>(
             if left.overlooks(compared, *class, patterns) {
                 return Verdict::Against;
             }
-            let tie = left.tie(compared, *class, patterns).map(|other| {
+            let tie = left.tie(compared, *class, patterns, pair, turned).map(|(other, same)| {
                 format!(
-                    "`{}` is taken for `{}`, though `{other}`, which is left, has the same shape and is as \
-                     like by its name",
+                    "`{}` is taken for `{}`, though `{other}`, which is left, has {same} and is as like by \
+                     its name",
                     pair.tensor.name, pair.variable.name
                 )
             });
@@ -163,18 +165,17 @@ pub(super) fn judge<'a>(
                     true => says_which(compared, patterns, other_patterns),
                     false => says_which(compared, &pair.names(), &other.names()),
                 };
-                if !told {
-                    exchangeable.push((other, pair));
-                }
+                let same = same_shape(pair.tensor.shape, other.tensor.shape, turned);
+                exchangeable.extend(same.filter(|_| !told).map(|same| (*other, *pair, same)));
             }
         }
     }
     let mut notes = Vec::new();
     notes.extend(first_of(by_order, "so it is with"));
     notes.extend(first_of(
-        exchangeable.iter().map(|(a, b)| {
+        exchangeable.iter().map(|(a, b, same)| {
             format!(
-                "`{}` and `{}` have the same shape, and nothing in their names says which is `{}` and \
+                "`{}` and `{}` have {same}, and nothing in their names says which is `{}` and \
                  which `{}`: they may have to be exchanged",
                 a.tensor.name, b.tensor.name, a.variable.name, b.variable.name
             )
@@ -186,6 +187,14 @@ pub(super) fn judge<'a>(
         ties.into_values().filter_map(|ties| ties.into_iter().collect::<Option<Vec<String>>>());
     let tie = first_of(ties.flatten(), "so it is with");
     Verdict::For { notes, tie }
+}
+
+/// That two tensors, or two variables, of one class have the same shape, if one may stand for the other.
+fn same_shape(a: &Shape, b: &Shape, turned: bool) -> Option<&'static str> {
+    match a == b {
+        true => Some("the same shape"),
+        false => turned.then_some("the same shape when transposed"),
+    }
 }
 
 /// The first note, and how many there are more.
@@ -221,13 +230,14 @@ fn says_which(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool 
 }
 
 /// Tensors or variables that are left: the patterns of their names, by what they fit.
-struct Left<'a>(HashMap<u64, BTreeMap<String, &'a str>>);
+struct Left<'a>(HashMap<u64, BTreeMap<String, (&'a str, &'a Shape)>>);
 
 impl<'a> Left<'a> {
     fn of(entries: impl Iterator<Item = Entry<'a>>) -> Left<'a> {
         let mut left = Left(HashMap::new());
         for Entry { name, shape, kind } in entries {
-            left.0.entry(class(shape, kind)).or_default().entry(numbered(name).0).or_insert(name);
+            let patterns = left.0.entry(class(shape, kind)).or_default();
+            patterns.entry(numbered(name).0).or_insert((name, shape));
         }
         left
     }
@@ -237,9 +247,9 @@ impl<'a> Left<'a> {
     }
 
     /// Some patterns of what fits, each with one of the names.
-    fn some(&self, class: u64) -> impl Iterator<Item = (&str, &'a str)> {
+    fn some(&self, class: u64) -> impl Iterator<Item = (&str, (&'a str, &'a Shape))> {
         let some = self.0.get(&class).into_iter().flatten().take(COMPARED);
-        some.map(|(pattern, name)| (pattern.as_str(), *name))
+        some.map(|(pattern, left)| (pattern.as_str(), *left))
     }
 }
 
@@ -257,18 +267,30 @@ impl<'a> Leftovers<'a> {
             || self.variables.some(class).any(|(other, _)| compared.of(old, other).parts > alike)
     }
 
-    /// What is left of the variables, or else of the tensors, and is as like.
-    fn tie(&self, compared: &Comparisons, class: u64, (old, new): &Patterns) -> Option<&'a str> {
+    /// What is left of the variables, or else of the tensors, and is as like, and what of its shape.
+    fn tie(
+        &self,
+        compared: &Comparisons,
+        class: u64,
+        (old, new): &Patterns,
+        pair: &Pair<'_>,
+        turned: bool,
+    ) -> Option<(&'a str, &'static str)> {
         let this = compared.of(old, new);
         let as_like = |from: &str, to: &str| {
             let other = compared.of(from, to);
             other.parts >= this.parts - TIE && other.same >= this.same
         };
-        let mut variables = self.variables.some(class).filter(|(other, _)| other != new);
-        let mut tensors = self.tensors.some(class).filter(|(other, _)| other != old);
-        let found = variables
-            .find(|(other, _)| as_like(old, other))
-            .or_else(|| tensors.find(|(other, _)| as_like(other, new)));
-        found.map(|(_, name)| name)
+        let variables = self.variables.some(class).filter(|(other, _)| other != new);
+        let variable =
+            variables.filter(|(other, _)| as_like(old, other)).find_map(|(_, (name, shape))| {
+                Some((name, same_shape(shape, pair.variable.shape, turned)?))
+            });
+        variable.or_else(|| {
+            let tensors = self.tensors.some(class).filter(|(other, _)| other != old);
+            tensors.filter(|(other, _)| as_like(other, new)).find_map(|(_, (name, shape))| {
+                Some((name, same_shape(shape, pair.tensor.shape, turned)?))
+            })
+        })
     }
 }

@@ -172,7 +172,8 @@ fn files_that_are_too_large_get_no_suggestion() {
     let (file, model) = layers(400, |layer, part| format!("old/{layer}/{part}"));
     let variables: Vec<&Variable> = model.iter().collect();
     let outcomes = crate::matching::Matching::new(&file, &variables, &[]).outcomes;
-    let within = |budget| infer_within(budget, &file, &variables, &[], &outcomes, &BTreeMap::new());
+    let none = BTreeMap::new();
+    let within = |budget| infer_within(budget, &file, &variables, &[], &outcomes, &none, false);
     assert_eq!(within(1_000), (vec![], 0));
     let (suggestions, passes) = within(BUDGET);
     assert_eq!(suggestions.len(), 1);

@@ -49,6 +49,18 @@ impl Given<'_> {
     }
 }
 
+/// How many variables that get a value which does not fit speak against rules. Where a separator or a
+/// prefix makes whole names equal, and as many values fit, the others are layers of another size.
+pub(super) fn unexplained(rules: &[Rule], restored: usize, mismatched: usize) -> usize {
+    let evident = |rule: &Rule| {
+        matches!(rule, Rule::Separator { .. } | Rule::StripPrefix(_) | Rule::AddPrefix(_))
+    };
+    match restored >= mismatched && rules.iter().all(evident) {
+        true => 0,
+        false => mismatched,
+    }
+}
+
 /// What a name of the checkpoint or a variable may be paired with, by shape and role.
 pub(super) fn class(shape: &Shape, kind: &Kind) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -105,8 +117,8 @@ pub(super) struct State {
     pub rules: Vec<Rule>,
     pub names: Vec<Rc<Name>>,
     pub restored: usize,
-    /// Missing variables that got a name of which the value does not fit, and those that had one which
-    /// would fit, transposed or cast, and lost it.
+    /// Missing variables that got a name of which the value does not fit, if that speaks against it, and
+    /// those that had one which would fit, transposed or cast, and lost it.
     pub mismatched: usize,
     /// How near it is to more.
     pub promise: f64,
@@ -244,7 +256,7 @@ impl<'a> Problem<'a> {
                 None => {}
             }
         }
-        let (mut restored, mut mismatched, mut promise) = (0, 0, 0.0);
+        let (mut restored, mut mismatched, mut lost, mut promise) = (0, 0, 0, 0.0);
         let mut free_targets = Vec::new();
         let mut pairs = Vec::new();
         for (index, (target, owner)) in self.targets.iter().zip(&owner).enumerate() {
@@ -272,7 +284,6 @@ impl<'a> Problem<'a> {
                         pairs.push((item, index));
                     } else {
                         mismatched += 1;
-                        promise -= 5.0;
                     }
                 }
                 (Was::Missing, None) => free_targets.push(index),
@@ -280,13 +291,14 @@ impl<'a> Problem<'a> {
                 // as one that brings a value which does not fit.
                 (Was::Mendable(own), owner) => {
                     if owner.is_none_or(|item| self.items[item].tensor != own) {
-                        mismatched += 1;
-                        promise -= 5.0;
+                        lost += 1;
                     }
                 }
                 (Was::Other, _) => {}
             }
         }
+        let mismatched = unexplained(&rules, restored, mismatched) + lost;
+        promise -= 5.0 * mismatched as f64;
         let mut wanted: HashMap<u64, usize, BuildHasherDefault<Hashed>> = HashMap::default();
         let mixed = |class: u64, feature: u64| class.rotate_left(17) ^ feature;
         for target in free_targets.iter().map(|&index| &self.targets[index]) {

@@ -253,7 +253,7 @@ fn what_is_left_and_as_like_is_told() {
         let pairs = pairs.map(|(tensor, variable)| (entry(tensor), entry(variable)));
         let left = left.iter().map(|name| entry(name));
         let none = Comparisons::default();
-        match judge(&none, pairs.into_iter(), std::iter::empty(), std::iter::empty(), left) {
+        match judge(&none, pairs.into_iter(), std::iter::empty(), std::iter::empty(), left, false) {
             Verdict::For { tie, .. } => tie,
             Verdict::Against => panic!("names do not speak against it"),
         }

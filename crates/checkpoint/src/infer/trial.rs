@@ -3,14 +3,18 @@
 use super::alike::Comparisons;
 use super::arbitrary::{Entry, is_arbitrary};
 use super::doubts::{self, Verdict, pattern};
+use super::lacking::Lacking;
 use super::lacks;
 use super::names::CLEARLY;
+use super::problem::unexplained;
 use super::roles::Kind;
+use super::values::Turning;
 use super::{singles, slot_rules, values};
 use crate::matching::{Matching, Outcome};
 use crate::report::Saved;
 use crate::rules::{Allowed, Rule, apply};
 use crate::tensor::TensorEntry;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use warmstart_graph::{Role, Variable};
 
@@ -23,9 +27,13 @@ pub(super) struct Trials<'a> {
     /// What they come to.
     pub outcomes: &'a [Outcome],
     pub saved: &'a BTreeMap<String, Saved>,
+    /// Whether the file is PyTorch's.
+    pub pytorch: bool,
     pub tensor_kinds: &'a [Kind],
     pub variable_kinds: &'a [Kind],
     pub compared: Comparisons,
+    /// The names of what lacks a value, once they are asked for.
+    pub lacking: OnceCell<Lacking>,
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,
@@ -52,13 +60,15 @@ pub(super) struct Trial {
     pub name_rules: Vec<Rule>,
     /// Variables that were missing or mismatched and are restored.
     pub restored: usize,
-    /// Missing variables that get a value that does not fit.
+    /// Missing variables that get a value that does not fit, if that speaks against it.
     pub mismatched: usize,
     /// For each variable that the rules give a tensor, or another one, that tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
     /// That something which is left would do as well: told if there is no other suggestion.
     pub tie: Option<String>,
+    /// That square matrices may as well be transposed.
+    pub turning: Option<Turning>,
     /// How many of the notes say that something else may be meant.
     pub doubts: usize,
 }
@@ -109,9 +119,18 @@ impl<'a> Trials<'a> {
             let outcomes = matching.as_ref().map_or(&planned.matching.outcomes, |m| &m.outcomes);
             let values = values::values(self, outcomes, &planned.allowed);
             let rules = [&all[..], &values.rules[..]].concat();
-            trials.extend(self.verified(all, rules, values.notes));
+            let trial = self.verified(all, rules, values.notes);
+            trials.extend(trial.map(|trial| Trial { turning: values.turning, ..trial }));
         }
         trials
+    }
+
+    /// How many variables have a value with rules added that all do something.
+    pub fn restores(&mut self, added: &[Rule]) -> Option<usize> {
+        let Matching { outcomes, rules, .. } = self.matching(added)?;
+        let all_do = rules[self.rules.len()..].iter().all(|used| used.touched > 0);
+        let restored = |outcome: &&Outcome| matches!(outcome, Outcome::Restored { .. });
+        all_do.then(|| outcomes.iter().filter(restored).count())
     }
 
     /// What rules restore, if they do no harm.
@@ -161,6 +180,7 @@ impl<'a> Trials<'a> {
                 _ => {}
             }
         }
+        let mismatched = unexplained(&names, restored, mismatched);
         let mut notes = notes;
         if let Some((variable, old, new)) = moved.first() {
             let more = match moved.len() - 1 {
@@ -179,10 +199,12 @@ impl<'a> Trials<'a> {
             pairs,
             notes,
             tie: None,
+            turning: None,
             doubts: 0,
         };
         let sound = trial.gain() > 0
             && !self.strained(&trial)
+            && !self.contradicted(&trial)
             && self.slots_follow(&outcomes, &trial)
             && !self.crosses(&trial)
             && !self.arbitrary(&trial, &outcomes, &unexpected);
@@ -209,6 +231,23 @@ impl<'a> Trials<'a> {
         let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
         let few = (rules >= MANY && pairs < 2 * rules) || pairs < rules;
         few && 4 * pairs < wanted
+    }
+
+    /// Whether it restores few, and half of that from tensors which by their names belong to variables
+    /// that lack a value too: that one shape coincides says little.
+    fn contradicted(&self, trial: &Trial) -> bool {
+        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        if 4 * trial.pairs.len() >= wanted {
+            return false;
+        }
+        let lacking = self.lacking.get_or_init(|| {
+            let lacking = self.variables.iter().zip(self.outcomes).filter(|(_, o)| lacks(o));
+            Lacking::of(lacking.map(|(variable, _)| variable.name.as_str()))
+        });
+        let others = trial.pairs.iter().filter(|&(&variable, &tensor)| {
+            lacking.has_another(&self.tensors[tensor].name, &self.variables[variable].name)
+        });
+        2 * others.count() >= trial.pairs.len()
     }
 
     /// What names say of it, after all.
@@ -240,6 +279,7 @@ impl<'a> Trials<'a> {
             known,
             unexpected.iter().map(|&index| tensor(index)),
             missing.map(variable),
+            self.rules.iter().chain(&trial.rules).any(|rule| matches!(rule, Rule::Transpose(_))),
         )
     }
 

@@ -16,6 +16,19 @@ const LISTED: usize = 8;
 pub(super) struct Values {
     pub rules: Vec<Rule>,
     pub notes: Vec<String>,
+    /// If square matrices may as well be transposed.
+    pub turning: Option<Turning>,
+}
+
+/// That square matrices may as well be transposed.
+#[derive(Clone, Debug)]
+pub(super) struct Turning {
+    /// What a rule has to match that does so.
+    pub glob: String,
+    /// The note where they are left.
+    pub left: String,
+    /// The note where they are transposed.
+    pub turned: String,
 }
 
 /// The rules that mend what is mismatched though names agree.
@@ -66,24 +79,52 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     }
     straight.extend(folded.iter().filter(|variable| variable.shape.rank() == 2));
     other.extend(&turned);
-    let mut values = Values { rules: Vec::new(), notes: Vec::new() };
+    let mut values = Values { rules: Vec::new(), notes: Vec::new(), turning: None };
     if let Some(glob) = glob_of(&turned, &straight) {
         if let Ok(caught) = Glob::new(&glob) {
             let (caught, left): (Vec<&Variable>, Vec<&Variable>) =
                 square.into_iter().partition(|variable| caught.is_match(&variable.name));
-            values.notes.extend(note(&caught, true));
-            values.notes.extend(note(&left, false));
+            values.notes.extend(note(&caught, "transposed as its siblings are"));
+            values.notes.extend(note(&left, LEFT));
         }
         values.rules.push(Rule::Transpose(glob));
+    } else if trials.pytorch {
+        // Names agree after a separator, and yet its `weight` lies the other way round than ours.
+        let (tables, square): (Vec<&Variable>, Vec<&Variable>) =
+            square.into_iter().partition(|variable| is_table(&variable.name));
+        if straight.iter().all(|variable| is_table(&variable.name)) {
+            straight.extend(tables);
+            values.notes.extend(note(&square, LEFT));
+            values.turning = turning(&square, &straight);
+        }
     } else if straight.is_empty() && renamed(trials, outcomes) {
         // PyTorch's `weight` lies the other way round than Keras' `kernel`.
-        values.notes.extend(note(&square, false));
+        values.notes.extend(note(&square, LEFT));
     }
     values.rules.extend(glob_of(&folded, &other).map(Rule::Reshape));
     if cast {
         values.rules.push(Rule::Cast("**".to_owned()));
     }
     values
+}
+
+/// How square matrices may be transposed, unless the model has them under PyTorch's names, and is
+/// likely to have them as PyTorch does.
+fn turning(square: &[&Variable], spared: &[&Variable]) -> Option<Turning> {
+    if square.iter().any(|variable| variable.name.contains('.')) {
+        return None;
+    }
+    let turned =
+        "transposed, since PyTorch has `[out, in]` where most models here have `[in, out]`";
+    let (left, turned) = (note(square, LEFT)?, note(square, turned)?);
+    Some(Turning { glob: glob_of(square, spared)?, left, turned })
+}
+
+/// Whether a matrix is by its name a table of rows, which lies the same way everywhere.
+fn is_table(name: &str) -> bool {
+    const WORDS: [&str; 5] = ["embed", "lookup", "table", "wpe", "wte"];
+    let name = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| name.contains(word))
 }
 
 /// Whether a variable comes from a tensor that is called otherwise at its end.
@@ -113,11 +154,13 @@ fn castable(dtype: FileDType, variable: &Variable) -> bool {
     dtype.source().is_some_and(|from| from.casts_to(variable.dtype))
 }
 
+/// What is done to square matrices that no rule reaches.
+const LEFT: &str = "left as it is";
+
 /// What is taken for granted about square matrices.
-fn note(square: &[&Variable], caught: bool) -> Option<String> {
+fn note(square: &[&Variable], done: &str) -> Option<String> {
     let (first, more) = square.split_first()?;
     let name = &first.name;
-    let done = if caught { "transposed as its siblings are" } else { "left as it is" };
     Some(match more.len() {
         0 => format!(
             "`{name}` is square: its shape cannot tell whether it is transposed; it is {done}"
