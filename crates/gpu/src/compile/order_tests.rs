@@ -2,7 +2,7 @@
 
 use super::super::{Program, Target, compile};
 use super::*;
-use warmstart_graph::{DType, Graph, Optimizer, Tensor};
+use warmstart_graph::{DType, Graph, Optimizer, Role, Tensor};
 
 use Access::{Read, Write};
 use Start::{Joins, Pass, Waits};
@@ -136,4 +136,61 @@ fn an_order_keeps_what_depends_on_each_other() {
         }
         assert!(program.memory.total() * 100 <= program.memory.least * 115, "{towers}");
     }
+}
+
+/// Nothing replaces a weight before all its readers, and nothing reads the packed gradients, of which
+/// there is one buffer, before all are there.
+#[test]
+fn updates_come_after_what_they_need() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [16, 8], DType::F32);
+    let towers: Vec<Tensor<'_>> = (0..3)
+        .map(|tower| {
+            let scope = graph.scope(&format!("tower{tower}"));
+            scope.scope("b").linear(scope.scope("a").linear(x, 8).tanh(), 8).tanh()
+        })
+        .collect();
+    let loss = (towers[0] * towers[1] + towers[2]).square().mean_all();
+    let first = |name: &str| name.starts_with("tower0");
+    let one = Optimizer::adam(1e-3).clip_global_norm(1.0).minimize_where(loss, |v| first(&v.name));
+    let other = Optimizer::sgd(0.1).named("other").clip_global_norm(2.0);
+    let other = other.minimize_where(loss, |v| !first(&v.name));
+    let def = graph.finish().unwrap();
+    let updates = [one.update.id(), other.update.id()];
+    let program = compile(&def, &[loss.id()], &updates, TARGET).unwrap();
+
+    let is_weight = |place: &Place| match place {
+        Place::Variable(id) => def.variable(*id).role == Role::Trainable,
+        _ => false,
+    };
+    let buffer = |place: &Place| program.memory.places.get(place).map(|&(buffer, ..)| buffer);
+    let (mut replaced, mut gradients, mut readers) = (HashSet::new(), 0, 0);
+    for step in &program.steps {
+        let is_update = matches!(step, Step::Optimizer { .. });
+        // Those of this update and of all before it.
+        let updated = uses(step)
+            .iter()
+            .filter(|(place, access)| *access == Write && is_weight(place))
+            .count();
+        let wanted = if is_update { replaced.len() + updated } else { 1 };
+        for (place, access) in uses(step) {
+            match (place, access) {
+                (place, Write) if is_weight(&place) => drop(replaced.insert(place)),
+                (place, Read) if is_weight(&place) && !is_update => {
+                    assert!(!replaced.contains(&place), "{place:?} is read after its update");
+                }
+                (Place::Packed, Write) => panic!("gradients are written one by one"),
+                (Place::Packed, Read) => {
+                    readers += 1;
+                    assert!(gradients >= wanted, "{gradients} of {wanted} gradients are there");
+                }
+                (Place::Value(_), Write) if buffer(&place) == buffer(&Place::Packed) => {
+                    gradients += 1
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!((replaced.len(), gradients), (12, 12));
+    assert!(readers >= 2, "each optimizer reads them");
 }
