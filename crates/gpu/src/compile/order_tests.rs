@@ -152,8 +152,9 @@ fn updates_come_after_what_they_need() {
         .collect();
     let loss = (towers[0] * towers[1] + towers[2]).square().mean_all();
     let first = |name: &str| name.starts_with("tower0");
-    let one = Optimizer::adam(1e-3).clip_global_norm(1.0).minimize_where(loss, |v| first(&v.name));
-    let other = Optimizer::sgd(0.1).named("other").clip_global_norm(2.0);
+    // Without clipping an update reads no gradient by itself.
+    let one = Optimizer::adam(1e-3).minimize_where(loss, |v| first(&v.name));
+    let other = Optimizer::sgd(0.1).named("other");
     let other = other.minimize_where(loss, |v| !first(&v.name));
     let def = graph.finish().unwrap();
     let updates = [one.update.id(), other.update.id()];
@@ -193,4 +194,20 @@ fn updates_come_after_what_they_need() {
     }
     assert_eq!((replaced.len(), gradients), (12, 12));
     assert!(readers >= 2, "each optimizer reads them");
+}
+
+#[test]
+fn what_a_step_needs_is_all_that_touches_its_places() {
+    let weight = Place::Variable(warmstart_graph::VariableId(0));
+    let uses = [
+        vec![(weight, Read), (Place::Value(1), Write)],
+        vec![(weight, Read), (Place::Value(2), Write)],
+        vec![(Place::Value(1), Read), (Place::Value(3), Write)],
+        vec![(Place::Packed, Read), (weight, Write)],
+        vec![(weight, Read), (Place::Value(1), Write)],
+    ];
+    let packed = [(1, (0, 4)), (2, (4, 4))].into();
+    let expected: [&[usize]; 5] = [&[], &[], &[0], &[0, 1], &[0, 2, 3]];
+    let found = needed(&uses, &packed);
+    assert_eq!(found, expected.map(|of| of.iter().copied().collect::<BTreeSet<usize>>()));
 }
