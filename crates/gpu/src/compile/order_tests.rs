@@ -201,7 +201,7 @@ fn what_a_step_needs_is_all_that_touches_its_places() {
     let weight = Place::Variable(warmstart_graph::VariableId(0));
     let uses = [
         vec![(weight, Read), (Place::Value(1), Write)],
-        vec![(weight, Read), (Place::Value(2), Write)],
+        vec![(Place::Feed(9), Read), (Place::Value(2), Write)],
         vec![(Place::Value(1), Read), (Place::Value(3), Write)],
         vec![(Place::Packed, Read), (weight, Write)],
         vec![(weight, Read), (Place::Value(1), Write)],
