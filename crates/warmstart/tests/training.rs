@@ -45,7 +45,10 @@ fn a_loss_that_is_nan_stops_training_before_it_is_saved() {
     let error = train(&Model::new(4), &training, Some(12)).expect_err("the loss is NaN");
     assert!(matches!(error, TrainingError::NonFinite(_)), "{error}");
     let text = error.to_string();
-    assert!(text.contains("loss of step 13 is NaN") && text.contains("newest checkpoint before it"), "{text}");
+    assert!(
+        text.contains("loss of step 13 is NaN") && text.contains("newest checkpoint before it"),
+        "{text}"
+    );
     let latest = Saver::new(directory.path()).latest().expect("readable").expect("a checkpoint");
     assert_eq!(latest.step, 10);
 }
