@@ -62,10 +62,7 @@ impl RestorePlan {
             .iter()
             .map(|(variable, changes, source)| self.fill(variable, changes, source))
             .collect();
-        let total = planned
-            .iter()
-            .map(|(variable, changes, source)| bytes_read(variable, changes, source.tensor))
-            .sum();
+        let total = self.report.bytes_read();
         let restored = session.restore(&fills, &|done| progress(done, total));
         if let Err(error) = restored {
             let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);

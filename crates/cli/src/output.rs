@@ -84,8 +84,14 @@ fn put_in_place(target: &Path, content: &[u8]) -> io::Result<bool> {
     // As any new file, and not for its owner alone.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let Ok(mut new) = builder.tempfile_in(folder) else { return Ok(false) };
-    // A disk that is full says so here, where nothing is lost yet.
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    let mut new = match builder.tempfile_in(folder) {
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            return Ok(false);
+        }
+        // A disk that is full says so here or in what follows, where nothing is lost yet.
+        made => made?,
+    };
     new.write_all(content)?;
     if let Ok(old) = fs::metadata(target) {
         #[cfg(unix)]

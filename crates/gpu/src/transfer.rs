@@ -38,7 +38,8 @@ impl Session {
     /// All or nothing: if anything fails, every variable that had a value has it still, and no
     /// origin changes. (A variable without a value may be left with other bytes; it still has no
     /// value.) To that end, variables with a value are first copied aside on the device, except
-    /// large ones whose value an initializer can make again.
+    /// large ones whose value an initializer can make again. [`Session::discard_values`] saves that
+    /// where the old values are of no use.
     ///
     /// `progress` is called with the number of bytes read so far, which only grows, from any of
     /// the reading threads. Reading takes no memory where variables can be mapped and need no

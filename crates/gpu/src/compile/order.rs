@@ -175,7 +175,7 @@ pub(crate) fn grouped(
     let most = alive.iter().copied().max().unwrap_or(0);
 
     let mut order: Vec<usize> = (0..steps.len()).collect();
-    // Places that a step in order has used.
+    // The steps of all groups before.
     let mut begun: BTreeSet<usize> = BTreeSet::new();
     let mut packed_begun = false;
     let mut next = 0;
