@@ -92,7 +92,9 @@ impl Candidates {
             [] => "no backend (the choice of backends is empty)".to_owned(),
             names => format!("{} adapters", names.join(", ")),
         };
-        GpuError::NoAdapter { looked_for, tried, install: install_hint() }
+        let value = |name| Some((name, std::env::var_os(name)?.to_string_lossy().into_owned()));
+        let set: Vec<(&str, String)> = NARROWING.into_iter().filter_map(value).collect();
+        GpuError::NoAdapter { looked_for, tried, install: install_hint(&set) }
     }
 }
 
@@ -200,8 +202,12 @@ pub(crate) fn choose(options: &GpuOptions) -> Result<Candidates, GpuError> {
     }
 }
 
-/// How to get an adapter on this operating system.
-fn install_hint() -> String {
+/// What says where to look for an adapter, and for nothing else.
+const NARROWING: [&str; 4] =
+    ["WGPU_BACKEND", "WGPU_ADAPTER_NAME", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+
+/// How to get an adapter on this operating system, where these variables are set.
+fn install_hint(set: &[(&str, String)]) -> String {
     let hint = if cfg!(target_os = "linux") {
         "Install a Vulkan driver; a software one that runs everywhere is, on Debian and Ubuntu, \
          `apt-get install mesa-vulkan-drivers libvulkan1`, on Fedora `dnf install \
@@ -215,7 +221,19 @@ fn install_hint() -> String {
     } else {
         "Install a Vulkan driver, such as Mesa's"
     };
-    format!("{hint}. Then check WGPU_BACKEND and WGPU_ADAPTER_NAME, if they are set")
+    let set: Vec<String> = set.iter().map(|(name, value)| format!("{name} is `{value}`")).collect();
+    match set.is_empty() {
+        // The loader looks in a few folders only.
+        true if cfg!(target_os = "linux") => format!(
+            "{hint}. A driver that is installed elsewhere is found if VK_DRIVER_FILES has the path \
+             of its `.json` file"
+        ),
+        true => hint.to_owned(),
+        false => format!(
+            "{hint}. If there is one, correct or unset what keeps it from being found: {}",
+            set.join(", ")
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +255,15 @@ mod tests {
         }
         let error = check_backends("gl, foo").unwrap_err().to_string();
         assert!(error.contains("`foo`") && error.contains("unset"), "{error}");
+    }
+
+    #[test]
+    fn what_narrows_the_search_is_named() {
+        let hint = install_hint(&[]);
+        assert!(!cfg!(target_os = "linux") || hint.contains("if VK_DRIVER_FILES has"), "{hint}");
+        let set = [("VK_DRIVER_FILES", "/gone.json".to_owned()), ("WGPU_BACKEND", "gl".to_owned())];
+        let hint = install_hint(&set);
+        assert!(hint.ends_with("VK_DRIVER_FILES is `/gone.json`, WGPU_BACKEND is `gl`"), "{hint}");
     }
 
     #[test]
