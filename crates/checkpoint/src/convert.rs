@@ -5,7 +5,7 @@ mod options;
 mod replace;
 mod shards;
 
-pub use options::{ConvertOptions, Converted, FloatDType};
+pub use options::{ConvertOptions, Converted, FloatDType, Overflow};
 
 use crate::atomic::{self, Prepared};
 use crate::checkpoint::Checkpoint;
@@ -21,7 +21,7 @@ use crate::sums::InOrder;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use warmstart_gpu::{Conversion, SourceDType};
@@ -118,10 +118,10 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
-        let overflowed = Cell::new(0);
+        let overflows = Overflows::default();
         let replacing = Replacing { storage, keep_existing: options.keep_existing };
         let (files, index, removed) = match shards {
-            Some(shards) => self.write_shards(&replacing, &shards, &metadata, &overflowed)?,
+            Some(shards) => self.write_shards(&replacing, &shards, &metadata, &overflows)?,
             None => {
                 let part = part(file.to_owned(), targets.iter().collect(), &metadata)?;
                 // Other programs have indices of other files: `pytorch_model.bin.index.json`.
@@ -134,7 +134,7 @@ impl Checkpoint {
                     self.refuse_own(file, file)?;
                 }
                 let may_go = |file: &Path| replacing.may_go(file);
-                self.prepare_part(storage, &part, &may_go, &overflowed)?.publish(&may_go)?;
+                self.prepare_part(storage, &part, &may_go, &overflows)?.publish(&may_go)?;
                 // A folder may be opened by this one, which is no longer meant.
                 let removed = match index {
                     Some(index) => replacing.remove_if_there(index)?,
@@ -150,6 +150,7 @@ impl Checkpoint {
             sources.dedup();
             sources.len()
         };
+        let overflows = overflows.into_inner();
         let described = DESCRIPTION.iter().any(|key| self.metadata().get(key).is_some());
         let count = |which: fn(&Target<'_>) -> bool| targets.iter().filter(|t| which(t)).count();
         Ok(Converted {
@@ -160,7 +161,8 @@ impl Checkpoint {
             tensors: targets.len(),
             bytes: targets.iter().map(|target| target.bytes).sum(),
             cast: count(|target| target.cast.is_some()),
-            overflowed: overflowed.get(),
+            overflowed: overflows.iter().map(|overflow| overflow.elements).sum(),
+            overflows,
             transposed: count(|target| target.transposed.is_some()),
             left_out: self.tensors().len() - sources,
             description_left_out: described && !same,
@@ -277,13 +279,13 @@ impl Checkpoint {
         storage: &'s dyn Storage,
         part: &Part<'_>,
         may_go: &dyn Fn(&Path) -> Result<(), CheckpointError>,
-        overflowed: &Cell<u64>,
+        overflows: &Overflows,
     ) -> Result<Prepared<'s>, CheckpointError> {
         atomic::prepare(storage, &part.file, may_go, &mut |sink| {
             sink(&part.header)?;
             let mut checksums = BTreeMap::new();
             for target in &part.targets {
-                let checksum = self.write_tensor(&part.file, target, sink, overflowed)?;
+                let checksum = self.write_tensor(&part.file, target, sink, overflows)?;
                 checksums.insert(target.name.as_str(), checksum);
             }
             let mut header = part.header.clone();
@@ -299,20 +301,36 @@ impl Checkpoint {
         file: &Path,
         target: &Target<'_>,
         sink: &mut atomic::Sink<'_>,
-        overflowed: &Cell<u64>,
+        overflows: &Overflows,
     ) -> Result<u64, CheckpointError> {
         let mut checksum = InOrder::new(target.bytes);
+        let (mut done, mut overflow): (usize, Option<Overflow>) = (0, None);
         self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
-            if let (Some(cast), Some((_, to))) = (&cast, target.cast) {
-                let before = infinities(target.source.dtype, read);
-                let after = infinities(to.file(), cast);
-                overflowed.set(overflowed.get() + after.saturating_sub(before));
+            if let (Some(cast), Some((from, to))) = (&cast, target.cast) {
+                let size = target.source.dtype.component();
+                let elements = read.chunks_exact(size);
+                let (before, after) =
+                    (infinities(target.source.dtype, read), infinities(to.file(), cast));
+                for (at, element) in elements.clone().enumerate() {
+                    if !after(at) || before(at) {
+                        continue;
+                    }
+                    let found = overflow.get_or_insert_with(|| Overflow {
+                        tensor: target.name.clone(),
+                        elements: 0,
+                        first: place(done + at, target.shape()),
+                        value: value(from, element),
+                    });
+                    found.elements += 1;
+                }
+                done += elements.len();
             }
             let bytes = cast.as_deref().unwrap_or(read);
             checksum.append(bytes);
             sink(bytes)
         })?;
+        overflows.borrow_mut().extend(overflow);
         Ok(checksum.value())
     }
 
@@ -379,8 +397,36 @@ fn refused(file: &Path, problem: String) -> CheckpointError {
     CheckpointError::Convert { file: file.to_owned(), problem }
 }
 
-/// How many elements are infinite.
-fn infinities(dtype: FileDType, bytes: &[u8]) -> u64 {
+/// Tensors with elements that became infinite, in the order in which they are written.
+type Overflows = RefCell<Vec<Overflow>>;
+
+/// Where an element is, from its number in the order of bytes.
+fn place(at: usize, shape: &Shape) -> Vec<usize> {
+    let mut rest = at;
+    let mut place: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&extent| {
+            let here = rest % extent.max(1);
+            rest /= extent.max(1);
+            here
+        })
+        .collect();
+    place.reverse();
+    place
+}
+
+/// A float as the widest one.
+fn value(from: SourceDType, element: &[u8]) -> f64 {
+    if let Ok(bytes) = element.try_into() {
+        return f64::from_le_bytes(bytes);
+    }
+    let single = cast(from, FloatDType::F32, element);
+    single.as_slice().try_into().map_or(f64::NAN, |bytes| f64::from(f32::from_le_bytes(bytes)))
+}
+
+/// Which elements are infinite.
+fn infinities(dtype: FileDType, bytes: &[u8]) -> impl Fn(usize) -> bool {
     // Without its sign: all bits of the exponent, and none behind it.
     let infinity: u64 = match dtype {
         FileDType::F64 => 0x7ff0_0000_0000_0000,
@@ -388,16 +434,16 @@ fn infinities(dtype: FileDType, bytes: &[u8]) -> u64 {
         FileDType::F16 => 0x7c00,
         FileDType::Bf16 => 0x7f80,
         FileDType::F8E5M2 => 0x7c,
-        _ => return 0,
+        // No bits are these, without their sign.
+        _ => u64::MAX,
     };
     let size = dtype.component();
     let sign = 1 << (8 * size - 1);
-    let is_infinite = |element: &&[u8]| {
+    move |at| {
         let mut bits = [0; 8];
-        bits[..size].copy_from_slice(element);
+        bits[..size].copy_from_slice(&bytes[at * size..][..size]);
         u64::from_le_bytes(bits) & !sign == infinity
-    };
-    bytes.chunks_exact(size).filter(is_infinite).count() as u64
+    }
 }
 
 fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {

@@ -184,6 +184,34 @@ fn matrices_are_transposed_in_blocks_of_any_shape() {
 }
 
 #[test]
+fn the_first_element_without_a_number_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("in.safetensors");
+    // More than one piece.
+    let (rows, columns) = (3, PIECE);
+    let mut values = vec![0.5f64; rows * columns];
+    values[columns + 2] = -1e300;
+    values[2 * columns] = 1e39;
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let length = bytes.len();
+    let header = format!(
+        r#"{{"a":{{"dtype":"F64","shape":[{rows},{columns}],"data_offsets":[0,{length}]}}}}"#
+    );
+    let begin = (header.len() as u64).to_le_bytes();
+    fs::write(&file, [&begin[..], header.as_bytes(), &bytes].concat()).unwrap();
+    let source = Checkpoint::open(&file).unwrap();
+    let out = directory.path().join("out.safetensors");
+    for (transposed, first, value) in [(false, [1, 2], -1e300), (true, [0, 2], 1e39)] {
+        let mut asked = vec![Rule::Rename { from: "a".into(), to: "b".into() }];
+        asked.extend(transposed.then(|| Rule::Transpose("b".into())));
+        let converted = source.convert(&out, &rules(&asked).floats(FloatDType::F32)).unwrap();
+        let [overflow] = &converted.overflows[..] else { panic!("{converted:?}") };
+        assert_eq!((overflow.tensor.as_str(), overflow.elements), ("b", 2));
+        assert_eq!((&overflow.first[..], overflow.value), (&first[..], value));
+    }
+}
+
+#[test]
 fn what_no_longer_has_a_number_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("in.safetensors");
@@ -203,6 +231,12 @@ fn what_no_longer_has_a_number_is_counted() {
         let options = if transposed { rules(&[rule]) } else { ConvertOptions::new() };
         let converted = source.convert(&out, &options.floats(floats)).unwrap();
         assert_eq!(converted.overflowed, expected);
+        let Some(overflow) = converted.overflows.first() else {
+            assert_eq!(expected, 0);
+            continue;
+        };
+        assert_eq!((overflow.tensor.as_str(), overflow.elements), ("w", expected));
+        assert_eq!((&overflow.first[..], overflow.value), (&[0, 0][..], 1e5));
     }
 }
 

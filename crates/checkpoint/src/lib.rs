@@ -118,7 +118,7 @@ mod wording;
 pub use archive::ArchiveError;
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
-pub use convert::{ConvertOptions, Converted, FloatDType};
+pub use convert::{ConvertOptions, Converted, FloatDType, Overflow};
 pub use directory::{
     Best, Latest, StepFile, best, best_verified, latest, latest_verified, list, step_file_name,
 };

@@ -7,12 +7,16 @@ use crate::latest::open_verified;
 use crate::size;
 use crate::text::{self, counted};
 use clap::ValueEnum;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, Rule, TensorEntry,
+    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, Overflow, Rule, TensorEntry,
+    printable,
 };
+
+/// Tensors that are named of those with infinities.
+const SHOWN: usize = 8;
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
 ///
@@ -106,6 +110,15 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     };
     let file = written.index.as_ref().unwrap_or(file).display();
     if arguments.json {
+        let overflow = |overflow: &Overflow| {
+            json!({
+                "tensor": overflow.tensor,
+                "elements": overflow.elements,
+                "first": overflow.first,
+                "value": overflow.value,
+            })
+        };
+        let overflows: Vec<Value> = written.overflows.iter().map(overflow).collect();
         let value = json!({
             "from": checkpoint.file().display().to_string(),
             "file": file.to_string(),
@@ -114,6 +127,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "bytes": written.bytes,
             "cast": written.cast,
             "overflowed": written.overflowed,
+            "overflows": overflows,
             "transposed": written.transposed,
             "left_out": written.left_out,
             "description_left_out": written.description_left_out,
@@ -145,8 +159,17 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             counted(usize::try_from(written.overflowed).unwrap_or(usize::MAX), "element");
         writeln!(
             out,
-            "note: {elements} became infinite: beyond the largest number of the new dtype"
+            "note: {elements} became infinite: beyond the largest number of the new dtype:"
         )?;
+        for Overflow { tensor, elements, first, value, .. } in written.overflows.iter().take(SHOWN)
+        {
+            let tensor = printable(tensor);
+            let value = text::short(*value);
+            writeln!(out, "  {tensor}: {elements}, the first at {first:?}, which was {value}")?;
+        }
+        if let more @ 1.. = written.overflows.len().saturating_sub(SHOWN) {
+            writeln!(out, "  and in {}", counted(more, "more tensor"))?;
+        }
     }
     if written.description_left_out {
         writeln!(

@@ -82,8 +82,22 @@ impl ConvertOptions {
     }
 }
 
+/// Elements of a tensor that were finite and became infinities.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Overflow {
+    /// The tensor, as it is called now.
+    pub tensor: String,
+    /// How many elements of it.
+    pub elements: u64,
+    /// Where the first is, in the shape that was written: an index for each dimension.
+    pub first: Vec<usize>,
+    /// What the first was.
+    pub value: f64,
+}
+
 /// What [`Checkpoint::convert`](crate::Checkpoint::convert) wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Converted {
     /// The files that hold the tensors.
@@ -104,6 +118,8 @@ pub struct Converted {
     pub cast: usize,
     /// Elements that were finite and became infinities, since the new dtype ends before them.
     pub overflowed: u64,
+    /// The tensors that these elements are in.
+    pub overflows: Vec<Overflow>,
     /// How many of them were transposed.
     pub transposed: usize,
     /// Tensors that rules left out.
