@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// Shows how far a run is: a bar on a terminal, now and then a line anywhere else, so that a log
 /// stays readable.
 ///
-/// A log gets a line for the first step, whenever another tenth of the steps is done, and
-/// otherwise every half minute:
+/// A log gets a line for the first step and whenever another tenth of the steps is done. In between
+/// it gets one every five seconds at first, and then ever more rarely, up to one a minute:
 ///
 /// ```text
 /// step   400/2,000   20%  loss 0.2231  812.5 steps/s  2s left
@@ -48,8 +48,11 @@ struct Log {
     newest: u64,
 }
 
-/// The longest that a log stays silent.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long a log may stay silent after so much time: a tenth of it, so that whoever has just
+/// started a run sees it move, and a run of days does not fill its log.
+fn silence(elapsed: Duration) -> Duration {
+    (elapsed / 10).clamp(Duration::from_secs(5), Duration::from_secs(60))
+}
 
 impl Progress {
     /// Shows on standard error how a run goes on from step `first` (0, or the step restored) until
@@ -130,7 +133,7 @@ impl Progress {
                 let now = (log.clock)();
                 let due = log.shown.is_none_or(|(shown, when)| {
                     tenth(step, self.last) > tenth(shown, self.last)
-                        || now.saturating_sub(when) >= SILENCE
+                        || now.saturating_sub(when) >= silence(now)
                 });
                 if due {
                     log.show(self.first, self.last, self.loss, now);

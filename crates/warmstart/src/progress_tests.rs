@@ -86,11 +86,31 @@ fn a_resumed_run_counts_only_its_own_steps() {
 
 #[test]
 fn a_slow_run_is_not_silent_for_long() {
-    let text = run(0, 100, 7_000);
-    // Every fifth step passes half a minute, and each tenth is one of those or falls between.
+    let text = run(0, 100, 1_000);
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines[1], "step   6/100    6%  loss 0.2000  7.0 s/step  10m 58s left");
-    assert!(lines.len() >= 20 && lines.len() <= 30, "{text}");
+    assert_eq!(lines[1], "step   6/100    6%  loss 0.2000  1.0 steps/s  1m 34s left");
+    // Steps 1, 6, 10, 15, 20 and so on until 50, then somewhat more rarely.
+    assert_eq!(lines.len(), 20, "{text}");
+}
+
+#[test]
+fn a_long_run_becomes_silent_but_never_wholly() {
+    let hours = 10;
+    let text = run(0, hours * 3600, 1_000);
+    let mut lines = text.lines().map(|line| {
+        let step = line.trim_start_matches("step").trim_start().split('/').next().unwrap();
+        step.replace(',', "").parse::<u64>().unwrap()
+    });
+    let mut before = lines.next().unwrap();
+    for step in lines {
+        let longest = if before < 45 { 5 } else { 60 };
+        assert!(step > before && step - before <= longest, "{step} after {before}");
+        before = step;
+    }
+    assert_eq!(before, hours * 3600);
+    // About one a minute, and those of the first minutes.
+    let count = text.lines().count() as u64;
+    assert!((hours * 60..hours * 60 + 60).contains(&count), "{count}");
 }
 
 #[test]
