@@ -111,7 +111,7 @@ error: 4 variables that this run reads have no value; nothing was run:
 error: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
 restore runs/step-200.safetensors → 2 variables
   restored    2   40 B
-note: a newer checkpoint was passed over: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
+note: a newer checkpoint is damaged, and an older one was opened: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
  fc1/weight  f32    [4, 2]     32  restored (runs/step-200.safetensors: fc1/weight, step 200)
 "#;
     uninitialized: r#"

@@ -7,11 +7,9 @@ use crate::format::{self, Format};
 use crate::metadata::{GRAPH, Metadata};
 use crate::options::RestoreOptions;
 use crate::plan::RestorePlan;
-use crate::safetensors::FormatError;
 use crate::slots::roles_by_name;
 use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
-use crate::tensorflow::BundleError;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -246,14 +244,6 @@ impl Checkpoint {
     }
 
     fn damaged_lines(&self) -> Vec<String> {
-        let line = |one: &Damaged| match &one.error {
-            // It is no checkpoint itself.
-            error @ CheckpointError::Malformed {
-                source: FormatError::TensorFlow(BundleError::State { .. }),
-                ..
-            } => error.to_string(),
-            error => format!("a newer checkpoint was passed over: {error}"),
-        };
-        self.damaged.iter().map(line).collect()
+        self.damaged.iter().map(Damaged::to_string).collect()
     }
 }

@@ -6,8 +6,9 @@ use crate::rules::Rule;
 use crate::safetensors::FormatError;
 use crate::sums::Checksum;
 use crate::tensor::FileDType;
-use std::io;
+use crate::tensorflow::BundleError;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 use warmstart_gpu::{Origin, SessionError};
 
 warmstart_graph::debug_as_display!(CheckpointError);
@@ -45,7 +46,7 @@ pub enum CheckpointError {
         names: Vec<PathBuf>,
     },
     /// The directory holds checkpoints, and each of them is damaged.
-    #[error("{} in `{}` {} damaged: {}. Restore {} from a backup, or name another directory", all(.damaged), .directory.display(), are(.damaged), listed(.damaged), one_of(.damaged))]
+    #[error("{} in `{}` {} damaged: {}. Restore {} from a backup, or name another directory{}", all(.damaged), .directory.display(), are(.damaged), listed(.damaged), one_of(.damaged), partly(.damaged))]
     AllDamaged {
         /// The directory.
         directory: PathBuf,
@@ -299,13 +300,34 @@ pub enum CheckpointError {
     },
 }
 
-/// A checkpoint that was passed over because it is damaged.
+/// A checkpoint that was left out because it is damaged. It displays as a note about that.
 #[derive(Debug)]
 pub struct Damaged {
     /// The file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub error: CheckpointError,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.error {
+            // It is no checkpoint itself.
+            CheckpointError::Malformed {
+                file,
+                source: FormatError::TensorFlow(BundleError::State { problem }),
+            } => write!(
+                f,
+                "`{}` should name the newest checkpoint, but {problem}; so the newest was opened \
+                 that is whole, by the numbers that names end with. Correct that file or remove \
+                 it, or let TensorFlow save again",
+                file.display()
+            ),
+            error => {
+                write!(f, "a newer checkpoint is damaged, and an older one was opened: {error}")
+            }
+        }
+    }
 }
 
 impl CheckpointError {
@@ -384,6 +406,14 @@ fn are(damaged: &[Damaged]) -> &'static str {
 
 fn one_of(damaged: &[Damaged]) -> &'static str {
     if damaged.len() == 1 { "it" } else { "one of them" }
+}
+
+/// What can still be had of damaged checkpoints.
+fn partly(damaged: &[Damaged]) -> &'static str {
+    match damaged.iter().any(|one| matches!(one.error, CheckpointError::Checksum { .. })) {
+        true => "; or restore the tensors that are whole from a file named by itself",
+        false => "",
+    }
 }
 
 fn listed(damaged: &[Damaged]) -> String {

@@ -63,7 +63,10 @@ fn a_damaged_newer_one_is_passed_over_and_reported() {
     let checkpoint = Checkpoint::open(directory.path()).unwrap();
     assert_eq!(checkpoint.damaged().len(), 2);
     let report = checkpoint.plan_for(&[], &RestoreOptions::new().allow_unexpected()).to_string();
-    assert!(report.contains("note: a newer checkpoint was passed over"), "{report}");
+    assert!(
+        report.contains("note: a newer checkpoint is damaged, and an older one was opened"),
+        "{report}"
+    );
     assert!(report.contains("step-3.safetensors") && report.contains("step-2.safetensors"));
 }
 

@@ -70,7 +70,7 @@ fn the_newest_that_verifies_is_restored_and_the_damaged_are_told() {
     assert_eq!(restored.damaged.len(), 1);
     assert_eq!(restored.damaged[0].path, newest);
     let told = restored.report.to_string();
-    assert!(told.contains("a newer checkpoint was passed over"), "{told}");
+    assert!(told.contains("a newer checkpoint is damaged, and an older one was opened"), "{told}");
     assert_eq!(second.read("a").unwrap(), f32s(&[20.0, 0.5]));
 
     for step in [10, 20] {

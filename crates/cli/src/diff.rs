@@ -125,8 +125,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     opened.dedup_by_key(|(path, _)| *path);
     for (path, checkpoint) in opened {
         let damaged = checkpoint.damaged().iter();
-        let damaged =
-            damaged.map(|one| format!("a newer checkpoint was passed over: {}", one.error));
+        let damaged = damaged.map(ToString::to_string);
         for note in choice(path, checkpoint).into_iter().chain(damaged) {
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }

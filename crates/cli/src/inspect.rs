@@ -118,7 +118,7 @@ fn head(
         line("note", choice)?;
     }
     for damaged in checkpoint.damaged() {
-        line("note", format!("a newer checkpoint was passed over: {}", damaged.error))?;
+        line("note", damaged.to_string())?;
     }
     line("format", format_of(checkpoint))?;
     if let Some(step) = metadata.step() {

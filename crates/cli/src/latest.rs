@@ -17,8 +17,8 @@ use warmstart_checkpoint::{
 /// Print the newest whole checkpoint of a directory, or the best one by a metric
 ///
 /// Prints its path alone, for use in scripts. Its weights are read and held against their checksums,
-/// unless --no-verify asks for a look at header and length alone. Damaged checkpoints that were
-/// passed over are named on the standard error.
+/// unless --no-verify asks for a look at header and length alone. Damaged checkpoints that were left
+/// out are named on the standard error.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -124,7 +124,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         text::print_json(out, &value)?;
     } else {
         for damaged in &found.damaged {
-            text::say(format_args!("passed over: {}", damaged.error));
+            match found.value {
+                None => text::say(format_args!("note: {damaged}")),
+                Some(_) => text::say(format_args!(
+                    "note: a damaged checkpoint was left out, which may be better: {}",
+                    damaged.error
+                )),
+            }
         }
         writeln!(out, "{}", found.path.display())?;
     }
@@ -136,11 +142,11 @@ fn newest(directory: &Path, no_verify: bool) -> Result<Option<Latest>, Checkpoin
 }
 
 /// Opens a file, or of a directory the newest checkpoint whose weights are whole. Those that were
-/// passed over are named on the standard error.
+/// left out are named on the standard error.
 pub fn open_verified(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let checkpoint = Checkpoint::open_verified(path)?;
     for damaged in checkpoint.damaged() {
-        text::say(format_args!("passed over: {}", damaged.error));
+        text::say(format_args!("note: {damaged}"));
     }
     Ok(checkpoint)
 }
@@ -182,14 +188,9 @@ pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
         n if at + 1 == n => format!("the newest of {n} checkpoints in `{directory}`"),
         n => format!("the newest of {n} checkpoints in `{directory}` whose header is whole"),
     };
-    let older = match at {
-        0 => String::new(),
-        1 => "; an older one was passed over".to_owned(),
-        n => format!("; {n} older ones were passed over"),
-    };
     let word = quoted(&directory.to_string());
     Some(format!(
-        "`{file}` is {which}{older}. Headers alone decided: `warmstart latest {word}` reads the weights too"
+        "`{file}` is {which}. Headers alone decided: `warmstart latest {word}` reads the weights too"
     ))
 }
 

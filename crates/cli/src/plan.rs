@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     if let Model::Checkpoint(model) = &model {
         notes.extend(choice(&arguments.graph, model));
         let damaged = model.damaged().iter();
-        notes.extend(damaged.map(|one| format!("a newer model was passed over: {}", one.error)));
+        notes.extend(damaged.map(ToString::to_string));
     }
     notes.dedup();
     if !strange.tensors.is_empty() {

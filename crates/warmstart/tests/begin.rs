@@ -183,7 +183,10 @@ fn a_newest_checkpoint_with_damaged_weights_is_passed_over_and_said() {
     bytes[last] ^= 4;
     std::fs::write(&newest, &bytes).expect("it can be written");
     let text = Model::default().train(&training(3));
-    assert!(text.contains("note: a newer checkpoint was passed over: "), "{text}");
+    assert!(
+        text.contains("note: a newer checkpoint is damaged, and an older one was opened: "),
+        "{text}"
+    );
     assert!(text.contains("step-2.safetensors") && text.contains("step-1.safetensors"), "{text}");
     // All of them: nothing is begun anew over what may be mended.
     for step in [1, 2, 3] {
