@@ -99,6 +99,26 @@ fn mends(pairs: &[(&str, &str)]) -> String {
     all[0].strip_suffix(&format!(" {n}/{n}")).unwrap_or_else(|| panic!("{all:?}")).to_owned()
 }
 
+/// What all names end with is one rule, and not one for each word that it stands behind.
+#[test]
+fn one_rule_takes_away_what_names_end_with() {
+    let shapes = distinct_shapes();
+    let words = ["kernel", "offset", "alpha", "mixture", "gate", "table"];
+    for (end, other, rule) in [
+        ("=,\\", "", r#".rename_regex("=,\\\\$", "")"#),
+        (":part", "", r#".rename_regex(":part$", "")"#),
+        ("@v1", "@v2", r#".rename_regex("@v1$", "@v2")"#),
+    ] {
+        for scope in ["net/first/", ""] {
+            let name = |end: &str| words.map(|word| format!("{scope}{word}{end}"));
+            let (old, new) = (name(end), name(other));
+            let (old, new) = (old.each_ref().map(|n| &**n), new.each_ref().map(|n| &**n));
+            let found = suggested(&shaped(&old, &shapes), &shaped(&new, &shapes));
+            assert_eq!(found, [format!("{rule} 6/6")]);
+        }
+    }
+}
+
 #[test]
 fn the_example_of_the_design() {
     let file: [Named<'_>; 2] = [("model_scope/weight", &[10, 10]), ("model_scope/bias", &[10])];

@@ -273,6 +273,9 @@ pub(super) fn parts_same(from: &Name, to: &Name) -> usize {
 pub(super) fn edits(from: &Name, to: &Name) -> (f64, Vec<Rule>) {
     let (cost, steps) = align(from, to);
     let mut rules: Vec<Rule> = Vec::new();
+    if steps.last() == Some(&Step::Other) {
+        ending(&mut rules, from.part(from.len() - 1), to.part(to.len() - 1));
+    }
     if from.len() == 1 && to.len() == 1 {
         // Nothing but one name for another, which is the last resort.
         return (cost, rules);
@@ -322,6 +325,23 @@ fn push(rules: &mut Vec<Rule>, rule: Rule) {
 fn component(rules: &mut Vec<Rule>, from: &str, to: &str) {
     if !from.is_empty() && !to.is_empty() {
         push(rules, Rule::RenameComponent { from: from.to_owned(), to: to.to_owned() });
+    }
+}
+
+/// What names end with goes, or becomes something else, whatever stands before it: `:x` of
+/// `fc1/weight:x`. It does not begin within a word, and where words are joined, the word is another.
+fn ending(rules: &mut Vec<Rule>, from: &str, to: &str) {
+    let common = from.char_indices().zip(to.chars()).find(|((_, a), b)| a != b);
+    let common = common.map_or(from.len().min(to.len()), |((at, _), _)| at);
+    let joins = |c: char| c.is_alphanumeric() || "_-".contains(c);
+    let cut = |at: usize| from[at..].starts_with(joins) || to[at..].starts_with(joins);
+    // `@v1` and `@v2` have more in common than the word before them.
+    let begin = if cut(common) { from[..common].rfind(|c| !joins(c)) } else { Some(common) };
+    let Some(begin) = begin.filter(|&begin| begin > 0) else { return };
+    let (old, new) = (&from[begin..], &to[begin..]);
+    if !old.is_empty() {
+        let pattern = format!("{}$", regex::escape(old));
+        push(rules, Rule::RenameRegex { pattern, replacement: new.replace('$', "$$") });
     }
 }
 
