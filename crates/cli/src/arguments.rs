@@ -11,7 +11,13 @@ Exit codes:
     0  yes: whole, the same, fits; or done
     1  no: damaged, different, does not fit
     2  the question could not be answered, or the arguments are wrong
-  141  nobody read the answer to its end, as behind `| head`; a training goes on all the same";
+  130  a training was stopped by Ctrl-C, and has saved a checkpoint; 143 by SIGTERM
+  141  nobody read the answer to its end, as behind `| head`; a training goes on all the same
+
+With --json, an error is a line on the standard output too:
+    {\"error\":{\"code\":2,\"message\":\"...\",\"help\":\"...\"}}
+with `causes`, `file`, `line` and `column` where there are such. `code` is the exit code. `verify`
+has its errors among its answers.";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())

@@ -76,16 +76,34 @@ impl Columns {
                     "`{file}` does not name its columns, and the model finds its own by name: {}",
                     listed(names)
                 ))
-                .help(format!(
-                    "give the file a first line with the names; if it has one, say {}",
-                    table.help.header[0]
-                )));
+                .help(self.unnamed(table)));
             }
             return names
                 .iter()
                 .map(|name| table.find(&ColumnChoice::Name(name.clone())))
                 .collect();
         }
+        self.locate_by_place(table)
+    }
+
+    /// What to do about a file without names.
+    fn unnamed(&self, table: &Table) -> String {
+        let named = table.help.header[0];
+        let names =
+            format!("give the file a first line with the names; if it has one, say {named}");
+        match table.help.by_place.filter(|_| self.fits(table)) {
+            Some(plain) => format!("{names}; if its columns have the order of those, say {plain}"),
+            None => names,
+        }
+    }
+
+    /// Whether a file has as many columns as the model takes, or as the file it was trained on.
+    fn fits(&self, table: &Table) -> bool {
+        [self.of, self.count()].contains(&table.width)
+    }
+
+    /// Where they are in another file whose columns have the same order, whatever they are called.
+    pub fn locate_by_place(&self, table: &Table) -> Result<Vec<usize>, Failure> {
         if table.width == self.of {
             return Ok(self.places.clone().unwrap_or_else(|| (0..self.of).collect()));
         }

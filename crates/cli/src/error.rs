@@ -1,14 +1,16 @@
 //! Errors as they are shown: what failed, the chain of causes, and what to do.
 
 use crate::data::{listed, nearest};
+use crate::flags::{flag_of, quoted as word};
 use crate::wording::{Flags, Nothing};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use serde_json::{Value, json};
 use std::error::Error;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart::TrainingError;
-use warmstart::checkpoint::{CheckpointError, Wording, list};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, Glob, Rule, Wording, list};
 
 /// Why a question could not be answered.
 #[derive(Debug)]
@@ -17,8 +19,17 @@ pub struct Failure {
     help: Option<String>,
     cause: Option<Box<Failure>>,
     snippet: Option<Box<Snippet>>,
-    broken_pipe: bool,
+    /// What the process ends with.
+    code: u8,
+    /// Whether what was printed as JSON tells it already.
+    is_told: bool,
 }
+
+/// The exit code of errors.
+const ERROR: u8 = 2;
+/// Whoever read the output has seen enough, as `head` has. No answer was found, so this is none: it is
+/// how a shell tells of a program that was stopped by a pipe without a reader.
+const BROKEN_PIPE: u8 = 141;
 
 /// The place in a text that is to blame.
 #[derive(Debug)]
@@ -30,7 +41,7 @@ struct Snippet {
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
         let message = message.into();
-        Failure { message, help: None, cause: None, snippet: None, broken_pipe: false }
+        Failure { message, help: None, cause: None, snippet: None, code: ERROR, is_told: false }
     }
 
     /// A file that could not be opened, read or written.
@@ -78,7 +89,46 @@ impl Failure {
 
     /// Whether only the reader of the output has gone.
     pub fn is_broken_pipe(&self) -> bool {
-        self.broken_pipe
+        self.code == BROKEN_PIPE
+    }
+
+    /// What the process ends with.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// As one that what was printed as JSON tells already.
+    pub fn told(mut self) -> Failure {
+        self.is_told = true;
+        self
+    }
+
+    /// What `--json` prints of it; `None` where that was printed already.
+    pub fn json(&self) -> Option<Value> {
+        if self.is_told {
+            return None;
+        }
+        let mut error = json!({ "code": self.code, "message": self.message });
+        let mut causes = Vec::new();
+        let mut cause = self.cause.as_deref();
+        while let Some(failure) = cause {
+            causes.push(failure.message.as_str());
+            cause = failure.cause.as_deref();
+        }
+        if !causes.is_empty() {
+            error["causes"] = json!(causes);
+        }
+        if let Some(help) = &self.help {
+            error["help"] = json!(help);
+        }
+        if let Some(Snippet { text, place }) = self.snippet.as_deref() {
+            let before = text.inner().get(..place.offset()).unwrap_or_default();
+            let line = before.rsplit('\n').next().unwrap_or_default();
+            error["file"] = json!(text.name());
+            error["line"] = json!(1 + before.matches('\n').count());
+            error["column"] = json!(1 + line.chars().count());
+        }
+        Some(json!({ "error": error }))
     }
 }
 
@@ -134,8 +184,26 @@ impl From<TrainingError> for Failure {
     fn from(error: TrainingError) -> Failure {
         match error {
             TrainingError::Checkpoint(error) => error.into(),
+            TrainingError::Interrupted { by, step, steps, file } => {
+                let file = file.display();
+                let message =
+                    format!("stopped by {by} after {step} of {steps} steps, and saved as `{file}`");
+                Failure { code: by.exit_code(), ..Failure::new(message) }
+            }
             error => Failure::of(&error),
         }
+    }
+}
+
+/// Arguments that make no sense. What clap prints begins with what is wrong.
+impl From<&clap::Error> for Failure {
+    fn from(error: &clap::Error) -> Failure {
+        let text = error.to_string();
+        let text = text.trim().trim_start_matches("error: ");
+        let (message, help) = text.split_once("\n\n").unwrap_or((text, ""));
+        let words: Vec<&str> = message.split_whitespace().collect();
+        let failure = Failure::new(words.join(" "));
+        if help.is_empty() { failure } else { failure.help(help.trim()) }
     }
 }
 
@@ -173,6 +241,12 @@ impl From<CheckpointError> for Failure {
                     "those of a run are named `step-<n>.safetensors`, others `model.safetensors` or `<name>.safetensors.index.json`; name a file".to_owned()
                 }))
             }
+            CheckpointError::AllDamaged { directory, damaged } => {
+                let text = error.to_string();
+                // The last: causes have advice of their own.
+                let advised = text.rfind(". Restore ").unwrap_or(text.len());
+                Failure::new(&text[..advised]).help(rescue(directory, damaged))
+            }
             CheckpointError::IsADirectory { path } => {
                 let path = path.display();
                 Failure::new(format!("`{path}` is a directory; nothing was written"))
@@ -185,6 +259,36 @@ impl From<CheckpointError> for Failure {
             error => Failure::of(error),
         }
     }
+}
+
+/// What can be done where all checkpoints of a directory are damaged.
+fn rescue(directory: &Path, damaged: &[Damaged]) -> String {
+    let one = if damaged.len() == 1 { "it" } else { "one of them" };
+    let backup = format!("copy {one} again from where there is a whole one");
+    let weights = damaged.iter().find(|one| matches!(one.error, CheckpointError::Checksum { .. }));
+    let whole = weights.and_then(|one| {
+        let found = Checkpoint::open(&one.path).ok()?.verify();
+        let tensors = found.damaged.iter().map(|error| match error {
+            CheckpointError::Checksum { tensor, .. } => Some(tensor.as_str()),
+            _ => None,
+        });
+        // What cannot be read is not left out by its name.
+        Some((&one.path, found.tensors, tensors.collect::<Option<Vec<&str>>>()?.join("\n")))
+    });
+    let Some((file, tensors, lost)) =
+        whole.filter(|(_, tensors, lost)| *tensors > lost.lines().count())
+    else {
+        return format!("{backup}; no weights can be had from what is here");
+    };
+    let file = word(&file.display().to_string());
+    let whole = word(&directory.join("whole.safetensors").display().to_string());
+    let ignored: Vec<String> =
+        lost.lines().filter_map(|name| flag_of(&Rule::Ignore(Glob::escape(name)))).collect();
+    let left = tensors - lost.lines().count();
+    format!(
+        "{backup}; or keep what is whole, {left} of {tensors} tensors:\n    warmstart convert {file} {whole} {}\nA warm start takes those with `allow_missing = true`, a program with `allow_missing()`",
+        ignored.join(" ")
+    )
 }
 
 /// What may have been meant by the path of a file that is not there.
@@ -249,10 +353,10 @@ fn near(path: &Path, kinds: &[&str]) -> Option<String> {
 /// Only writing the output fails so; files have errors of their own.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
-        let broken_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        let code = if error.kind() == io::ErrorKind::BrokenPipe { BROKEN_PIPE } else { ERROR };
         let failure = Failure::new(format!("cannot write the output: {error}"))
             .help("check the disk, if the output goes to a file");
-        Failure { broken_pipe, ..failure }
+        Failure { code, ..failure }
     }
 }
 

@@ -55,8 +55,14 @@ impl From<bool> for Answer {
 
 fn main() -> ExitCode {
     wrapping::install();
-    // clap itself ends with 2 where the arguments are wrong.
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| {
+        // Whoever asks for help gets what was asked for.
+        if error.use_stderr() && asks_for_json() {
+            tell(&Failure::from(&error), &mut anstream::stdout());
+        }
+        // It ends with 2 where the arguments are wrong.
+        error.exit()
+    });
     // Colours are taken out again where the output is no terminal, and where NO_COLOR asks.
     let mut out = anstream::stdout().lock();
     let answer = run(arguments.command, &mut out).and_then(|answer| match out.flush() {
@@ -67,13 +73,29 @@ fn main() -> ExitCode {
     match answer {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
         Ok(Answer::No) => ExitCode::from(1),
-        // Whoever read the output has seen enough, as `head` has. No answer was found, so this is
-        // none: it is how a shell tells of a program that was stopped by a pipe without a reader.
-        Err(failure) if failure.is_broken_pipe() => ExitCode::from(141),
         Err(failure) => {
-            text::say(format_args!("{:?}", miette::Report::new(failure)));
-            ExitCode::from(2)
+            let code = ExitCode::from(failure.code());
+            if !failure.is_broken_pipe() {
+                if asks_for_json() {
+                    tell(&failure, &mut out);
+                }
+                text::say(format_args!("{:?}", miette::Report::new(failure)));
+            }
+            code
         }
+    }
+}
+
+/// Whether JSON is asked for: known too where the arguments make no sense.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json")
+}
+
+/// Prints a failure as a line of JSON, beside what the standard error gets. If that fails, there is
+/// nobody to tell.
+fn tell(failure: &Failure, out: &mut dyn Write) {
+    if let Some(value) = failure.json() {
+        let _ = writeln!(out, "{value}").and_then(|()| out.flush());
     }
 }
 

@@ -50,7 +50,9 @@ pub struct Arguments {
     /// Print JSON about what was written to OUT.csv
     #[arg(long, requires = "out")]
     json: bool,
-    /// Whether the first line names the columns; looked at if not said
+    /// Whether the first line names the columns; looked at if not said. With `false`, columns are
+    /// taken by their places even if the model knows their names: those of the file it was trained
+    /// on, or only its inputs, in the same order
     #[arg(long, value_name = "true|false")]
     header: Option<bool>,
     /// What stands between the cells of a line; looked at if not said
@@ -61,6 +63,7 @@ pub struct Arguments {
 /// How to say more about the rows.
 const HELP: Help = Help {
     header: ["`--header true`", "`--header false`"],
+    by_place: Some("`--header false`"),
     array: "`--array`",
     missing: "fill it in, or leave the row out: the model takes a number here",
     no_number: "correct it, or leave the row out: the model takes a number here",
@@ -107,7 +110,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         lines.write(&[], &mut first)?;
         output::refuse_other(file, &String::from_utf8_lossy(&first))?;
     }
-    let rows = inputs(&table, description.as_ref(), inference.inputs())?;
+    let rows =
+        inputs(&table, description.as_ref(), arguments.header == Some(false), inference.inputs())?;
     // The rest is of the training.
     let options = RestoreOptions::new().allow_unexpected();
     checkpoint.plan(&session, &options).restore(&mut session)?;
@@ -170,9 +174,12 @@ fn find_output<'g>(arguments: &Arguments, graph: &'g Graph) -> Result<Tensor<'g>
 fn inputs(
     table: &Table,
     description: Option<&Description>,
+    by_place: bool,
     width: usize,
 ) -> Result<Vec<f32>, Failure> {
     let columns = match description {
+        // Whoever says that there are no names says that places are meant.
+        Some(description) if by_place => description.inputs.locate_by_place(table)?,
         Some(description) => description.inputs.locate(table)?,
         None => (0..table.width).collect(),
     };

@@ -22,6 +22,7 @@ pub use source::{Kind, Source};
 use crate::Answer;
 use crate::description::{self, Description, Output};
 use crate::error::Failure;
+use crate::flags::quoted;
 use crate::inference::Inference;
 use crate::output::WhileRead;
 use crate::text::{self, counted};
@@ -55,7 +56,10 @@ The smallest file, which classifies by the last column:
   [data]
   file = \"iris.csv\"
 
-Exit codes: 0 trained, or nothing was left to train, 2 error")]
+Ctrl-C ends the run after the step under way and saves a checkpoint; the same command goes on from
+it. A second Ctrl-C ends it at once.
+
+Exit codes: 0 trained, or nothing was left to train, 2 error, 130 stopped by Ctrl-C (143 by SIGTERM)")]
 pub struct Arguments {
     /// What to train on what
     #[arg(value_name = "FILE.toml", required_unless_present = "example")]
@@ -190,10 +194,13 @@ impl Job {
         // Whoever looks at the model later knows this file, and not the source of this command.
         let line = |table: &str| self.source.line(table);
         let network = Network::build(&graph, &self.settings, &optimizer, &self.shape, &line);
+        let too_large = |error| memory::refused_layers(error, &self.source, &self.settings);
+        graph.finish().map_err(|errors| too_large(errors.into()))?;
         let newest = self.check_newest(&graph)?;
         let resumes = newest.is_some();
         let gpu = Gpu::new()?;
         let mut session = Session::new(&gpu);
+        session.plan_memory(&graph, &[network.output], &[]).map_err(too_large)?;
         // First, so that the model's variables are all there are when weights are restored.
         let inference = Inference::compile(&mut session, &graph, network.output)?;
         let warm = match &self.settings.warm_start {
@@ -241,9 +248,19 @@ impl Job {
         }
         let scores = match newest_scores {
             Some(scores) => scores,
+            // Whoever stops a run does not wait for scores.
+            None if run.interrupted().is_some() => Scores::new(),
             None => self.validate(&inference, &mut session)?,
         };
-        let checkpoint = run.finish(&session)?;
+        let checkpoint = run.finish(&session).map_err(|error| {
+            let stopped = matches!(error, TrainingError::Interrupted { .. });
+            let failure = Failure::from(error);
+            let file = quoted(&self.source.file.display().to_string());
+            match stopped {
+                true => failure.help(format!("`warmstart train {file}` goes on from there")),
+                false => failure,
+            }
+        })?;
         let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
         let curve = Some(self.directory.join("loss.svg")).filter(|curve| curve.exists());
         if complete {
@@ -281,6 +298,7 @@ impl Job {
             .keep_every_steps(checkpoints.keep_every)
             .log_every(self.settings.training.log_every)
             .restore_options(restore)
+            .stop_on_interrupt()
             .extra(description::KEY, description);
         if let Some(validation) = &self.data.validation {
             let (names, (best, better)) = score::metrics(validation);
@@ -302,8 +320,8 @@ impl Job {
             let newest = latest(&self.directory).ok().flatten().filter(|_| of_other_variables);
             match newest {
                 Some(newest) => failure.help(format!(
-                    "a run goes on with the optimizer it began with: use that again, or give another `directory`; to begin it with these weights, `checkpoint = {}` under [warm_start]",
-                    self.source.written(&newest.path)
+                    "a run goes on with the optimizer it began with: use that again, or begin another run with these weights, by these lines{}",
+                    self.another_run(&newest.path)
                 )),
                 None => failure,
             }
@@ -343,8 +361,8 @@ impl Job {
             _ => "other rows, or another split of them",
         };
         Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
-            "a run goes on with the data it began with. For a run on this data give another `directory`; to begin it with these weights, `checkpoint = {}` under [warm_start]",
-            self.source.written(&newest.path)
+            "a run goes on with the data it began with: use that again, or begin another run on this data with these weights, by these lines{}",
+            self.another_run(&newest.path)
         )))
     }
 

@@ -61,15 +61,17 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         text::print_json(out, &Value::Array(values))?;
     }
     let mut failures = failures.into_iter();
-    match (failures.next(), failures.len()) {
-        (None, _) => Ok(whole.into()),
-        (Some(first), 0) => Err(first.into()),
+    let failure = match (failures.next(), failures.len()) {
+        (None, _) => return Ok(whole.into()),
+        (Some(first), 0) => Failure::from(first),
         (Some(first), more) => {
             let others: Vec<String> = failures.map(|error| error.to_string()).collect();
             let others = format!("{} more could not be read:\n{}", more, others.join("\n"));
-            Err(Failure::from(first).help(others))
+            Failure::from(first).help(others)
         }
-    }
+    };
+    // The array has an entry for each.
+    Err(if arguments.json { failure.told() } else { failure })
 }
 
 /// What was found in a file. One whose header is damaged could not be looked into.

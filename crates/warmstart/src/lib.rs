@@ -58,6 +58,7 @@ mod batches;
 mod changes;
 mod dataset;
 mod graph_changes;
+mod interrupt;
 mod largest_batch;
 mod loss_watch;
 pub mod metrics;
@@ -71,6 +72,7 @@ mod training_error;
 
 pub use batches::{BatchError, Batches};
 pub use dataset::{Dataset, DatasetError};
+pub use interrupt::Interrupt;
 pub use largest_batch::{LargestBatch, largest_batch};
 pub use loss_watch::{LossWatch, NonFiniteLoss, OnNonFinite};
 pub use metrics::{LossCurve, MetricsWriter};

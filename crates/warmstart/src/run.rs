@@ -1,6 +1,8 @@
 //! A run of training steps: what is done around each of them.
 
+use crate::interrupt::{Interrupt, Listening};
 use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
+use crate::progress::Grouped;
 use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
@@ -35,6 +37,10 @@ pub struct Run {
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
     warned: bool,
+    /// Whom Ctrl-C tells.
+    listening: Option<Listening>,
+    /// Whether it was said that the run stops.
+    stops: bool,
     /// The last, so that it is let go last.
     _lock: RunLock,
 }
@@ -93,6 +99,8 @@ impl Run {
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
+            listening: training.interruptible.then(Listening::begin).flatten(),
+            stops: false,
             _lock: lock,
         })
     }
@@ -109,9 +117,33 @@ impl Run {
         self.seed
     }
 
-    /// The step to do next, counted from 0 over all runs; `None` when all are done.
+    /// The step to do next, counted from 0 over all runs; `None` when all are done, or the run
+    /// [is to stop](Run::interrupted).
     pub fn next_step(&self) -> Option<u64> {
-        (self.done < self.training.steps).then_some(self.done)
+        let to_do = self.done < self.training.steps && self.interrupted().is_none();
+        to_do.then_some(self.done)
+    }
+
+    /// What asked the run to stop before all steps are done, if anything did: only a run that is to
+    /// [stop at Ctrl-C](Training::stop_on_interrupt) can be asked.
+    pub fn interrupted(&self) -> Option<Interrupt> {
+        let listening = self.listening.as_ref().filter(|_| self.done < self.training.steps)?;
+        listening.asked()
+    }
+
+    /// Says once that the run stops. The steps under way may take a while yet, and so may the save.
+    fn say_stops(&mut self) {
+        if let Some(by) = self.interrupted().filter(|_| !self.stops) {
+            self.stops = true;
+            let again = match by {
+                Interrupt::CtrlC => "; Ctrl-C again ends it at once, without",
+                Interrupt::Terminate => "",
+            };
+            let (done, steps) = (Grouped(self.done), Grouped(self.training.steps));
+            self.progress.say(format_args!(
+                "{by}: stopping after step {done} of {steps}, to save it{again}"
+            ));
+        }
     }
 
     /// Notes a metric, to be written with the step that is recorded next.
@@ -153,11 +185,12 @@ impl Run {
             self.write_row(self.done, value)?;
         }
         self.progress.update(self.done, shown);
+        self.say_stops();
         if save { self.save_as_planned(session) } else { Ok(()) }
     }
 
-    /// The steps to do next in one submission, at most so many (but at least one), counted as by
-    /// [`Run::next_step`]; `None` when all are done. They end where a checkpoint is to be saved.
+    /// The steps to do next in one submission, at most so many (but at least one), counted and
+    /// ended as by [`Run::next_step`]. They end where a checkpoint is to be saved.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -222,6 +255,7 @@ impl Run {
         let metrics = std::mem::take(&mut self.pending);
         let now = save || !metrics.is_empty() || self.next_step().is_none();
         self.late.push_back(Late { before, losses, metrics, save });
+        self.say_stops();
         self.read_late(if now { 0 } else { 1 })?;
         if save { self.save_as_planned(session) } else { Ok(()) }
     }
@@ -367,13 +401,14 @@ impl Run {
     }
 
     /// Ends the run: saves, unless the newest checkpoint is of this step, and draws the losses of
-    /// all runs as `loss.svg`. Returns the newest checkpoint, which is of the last step.
+    /// all runs as `loss.svg`. Returns the newest checkpoint, which is of the last step done.
     ///
     /// Metrics that cannot be written, read or drawn are said, but are no error: the training is
     /// done, and its weights are saved.
     ///
     /// # Errors
-    /// As [`Run::save`], after the losses were drawn.
+    /// As [`Run::save`], after the losses were drawn; and [`TrainingError::Interrupted`] after all
+    /// this, if the run [was asked to stop](Training::stop_on_interrupt) before its last step.
     pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
         // What failed behind the training is tried once more.
         if let Err(error) = self.saving.wait() {
@@ -391,10 +426,17 @@ impl Run {
         if let Err(error) = flushed.and_then(|()| self.draw()) {
             self.progress.say(format_args!("the losses were not drawn: {error}"));
         }
+        let interrupted = self.interrupted();
         self.progress.finish();
         let file = saved?;
         self.saving.wait()?;
-        Ok(file)
+        match interrupted {
+            None => Ok(file),
+            Some(by) => {
+                let (step, steps) = (self.done, self.training.steps);
+                Err(TrainingError::Interrupted { by, step, steps, file })
+            }
+        }
     }
 
     fn draw(&mut self) -> Result<(), MetricsError> {

@@ -57,6 +57,7 @@ pub struct Training {
     pub(crate) metrics: Vec<String>,
     pub(crate) on_non_finite: OnNonFinite,
     pub(crate) quiet: bool,
+    pub(crate) interruptible: bool,
     restore: RestoreOptions,
     keep_every_steps: u64,
     keep_best: Vec<(String, Better, usize)>,
@@ -132,6 +133,7 @@ impl Training {
             metrics: Vec::new(),
             on_non_finite: OnNonFinite::Stop,
             quiet: false,
+            interruptible: false,
             restore: RestoreOptions::new(),
             keep_every_steps: 0,
             keep_best: Vec::new(),
@@ -241,6 +243,21 @@ impl Training {
     #[must_use]
     pub fn quiet(mut self) -> Training {
         self.quiet = true;
+        self
+    }
+
+    /// Stop at Ctrl-C, or at the signal SIGTERM, as when the step under way were the last:
+    /// [`Run::next_step`] and [`Run::next_steps`] give no more, and [`Run::finish`] saves and says
+    /// so, with [`TrainingError::Interrupted`]. Begun again, the run goes on from there. A second
+    /// Ctrl-C ends the process at once, with the exit code 130 and without saving.
+    ///
+    /// This is of the whole process, from the first such run on: while none is under way, a signal
+    /// ends the process. What was ignored when the process began, as Ctrl-C is by a script's
+    /// `program &`, stays so, where the system tells (on Linux). Where the system does not let a
+    /// program listen, nothing changes.
+    #[must_use]
+    pub fn stop_on_interrupt(mut self) -> Training {
+        self.interruptible = true;
         self
     }
 

@@ -1,7 +1,7 @@
 //! Why training stopped.
 
-use crate::NonFiniteLoss;
 use crate::metrics::MetricsError;
+use crate::{Interrupt, NonFiniteLoss};
 use std::path::PathBuf;
 use thiserror::Error;
 use warmstart_checkpoint::CheckpointError;
@@ -43,6 +43,20 @@ pub enum TrainingError {
         "another run trains in this directory and holds {}. Nothing was changed: wait until it has ended, stop it, or train in another directory", .0.display()
     )]
     AlreadyRunning(PathBuf),
+    /// The run was asked to stop, and has saved what there was.
+    #[error(
+        "stopped by {by} after {step} of {steps} steps, and saved as {}. Begin the run again to go on from there", .file.display()
+    )]
+    Interrupted {
+        /// What asked for it.
+        by: Interrupt,
+        /// Steps done.
+        step: u64,
+        /// Steps that were to be done.
+        steps: u64,
+        /// The checkpoint, which is of the last step done.
+        file: PathBuf,
+    },
     /// The newest checkpoint does not say at which step it was saved.
     #[error(
         "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()

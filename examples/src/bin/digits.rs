@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut session = Session::new(&gpu);
     let train = session.compile(&graph, &[loss], &[step.update])?;
     let evaluate = session.compile(&evaluation, &[accuracy], &[])?;
-    let plan = Training::new(&directory).steps(steps).seed(7).save_every(250);
+    let plan = Training::new(&directory).steps(steps).seed(7).save_every(250).stop_on_interrupt();
     let mut run = plan.begin(&mut session, &graph, &optimizer)?;
     println!("{}\n\n{}\n", run.begun(), session.variables());
 

@@ -4,6 +4,7 @@ use crate::error::Failure;
 use crate::text::counted;
 use ::csv::StringRecord;
 use serde::Deserialize;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Rows of cells.
@@ -24,6 +25,8 @@ pub struct Table {
 pub struct Help {
     /// What says that the first line names the columns, and what that it does not.
     pub header: [&'static str; 2],
+    /// What says that columns without names are in the order in which a model takes them.
+    pub by_place: Option<&'static str>,
     /// What says which array is meant.
     pub array: &'static str,
     /// What to do about a cell without a value.
@@ -56,6 +59,16 @@ pub enum Cells {
 pub enum ColumnChoice {
     Name(String),
     Number(i64),
+}
+
+/// As a training file has it.
+impl fmt::Display for ColumnChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ColumnChoice::Name(name) => toml::Value::from(name.as_str()).fmt(f),
+            ColumnChoice::Number(number) => number.fmt(f),
+        }
+    }
 }
 
 impl Table {
@@ -127,6 +140,15 @@ impl Table {
         }
     }
 
+    /// What names a column and no other: its name if it alone has it, else its number.
+    pub fn choice(&self, column: usize) -> ColumnChoice {
+        let name = self.header.as_ref().and_then(|header| header.get(column));
+        match name {
+            Some(name) if self.find_name(name).is_ok() => ColumnChoice::Name(name.clone()),
+            _ => ColumnChoice::Number(i64::try_from(column + 1).unwrap_or(i64::MAX)),
+        }
+    }
+
     /// What a cell says; arrays say numbers.
     pub fn word(&self, row: usize, column: usize) -> String {
         match &self.cells {
@@ -154,6 +176,17 @@ impl Table {
         match &self.cells {
             Cells::Text(rows) => says_nothing(rows[row].1.get(column).unwrap_or_default()),
             Cells::Numbers { values, .. } => values[row * self.width + column].is_nan(),
+        }
+    }
+
+    /// Whether a cell has a value that is no number.
+    pub fn is_text(&self, row: usize, column: usize) -> bool {
+        match &self.cells {
+            Cells::Text(rows) => {
+                let text = rows[row].1.get(column).unwrap_or_default();
+                !says_nothing(text) && text.parse::<f32>().is_err()
+            }
+            Cells::Numbers { .. } => false,
         }
     }
 

@@ -40,7 +40,8 @@ impl Data {
         note_skipped(&mut notes, &part, &rows)?;
         let output = target::output(source, settings, &part, &targets, &rows)?;
         check_task(source, settings, &output)?;
-        let all = examples(&part, (&columns, &targets), &rows, &output)?;
+        let all = examples(&part, (&columns, &targets), &rows, &output)
+            .map_err(|error| texts(data, &part.inputs, &columns, &rows).unwrap_or(error))?;
         let (inputs, target) =
             (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));
         // Two columns of one name would only be noticed when predicting.
@@ -112,6 +113,40 @@ fn examples(
             Ok(Examples::Classes(Dataset::new(inputs, columns.len(), labels)?))
         }
     }
+}
+
+/// The failure that several columns of inputs hold text, so that one run tells them all.
+fn texts(data: &DataSettings, table: &Table, columns: &[usize], rows: &[usize]) -> Option<Failure> {
+    const SHOWN: usize = 8;
+    let text = |&column: &usize| {
+        let first = rows.iter().find(|&&row| table.is_text(row, column));
+        first.map(|&row| (column, row))
+    };
+    let found: Vec<(usize, usize)> = columns.iter().filter_map(text).collect();
+    if found.len() < 2 {
+        return None;
+    }
+    let shown = |&(column, row): &(usize, usize)| {
+        let word: String = table.word(row, column).chars().take(40).collect();
+        format!("{}: `{word}` in {}", table.column_name(column), table.row_name(row))
+    };
+    let mut lines: Vec<String> = found.iter().take(SHOWN).map(shown).collect();
+    if found.len() > SHOWN {
+        lines.push(format!("and {} more", found.len() - SHOWN));
+    }
+    let ignored = data.ignore.iter().cloned();
+    let choices = ignored.chain(found.iter().map(|&(column, _)| table.choice(column)));
+    let choices: Vec<String> = choices.map(|choice| choice.to_string()).collect();
+    let (file, count) = (table.file.display(), found.len());
+    let message = format!(
+        "`{file}` has text in {count} of the {} columns that are inputs, which take numbers:\n{}",
+        columns.len(),
+        lines.join("\n")
+    );
+    Some(Failure::new(message).help(format!(
+        "leave them out, by this line under [data]:\n    ignore = [{}]\nor write their kinds as numbers",
+        choices.join(", ")
+    )))
 }
 
 /// Sets rows aside to validate on.

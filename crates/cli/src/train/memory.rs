@@ -5,7 +5,7 @@ use super::settings::Settings;
 use super::source::Source;
 use crate::error::Failure;
 use warmstart::gpu::{CompileError, Plan, PlanMemory, Session};
-use warmstart::graph::{Graph, Optimizer};
+use warmstart::graph::{Graph, Optimizer, Problem};
 use warmstart::largest_batch;
 
 /// What a training step would take, variables included, if that is no more than the file allows.
@@ -75,6 +75,27 @@ pub fn refused(
         ),
         Err(_) => failure.help("not even a batch of one row fits: give smaller layers"),
     }
+}
+
+/// The failure of a network whose layers fit no device, or not this one, at any size of a batch.
+pub fn refused_layers(error: CompileError, source: &Source, settings: &Settings) -> Failure {
+    let what = match &error {
+        // What is wrong with the others may come of that; and the parts of a network that train and
+        // that predict have the same.
+        CompileError::Graph(errors) => errors
+            .0
+            .iter()
+            .find(|error| matches!(error.problem, Problem::TooLarge { .. }))
+            .map(ToString::to_string),
+        error => error.is_too_large().then(|| error.to_string()),
+    };
+    let Some(what) = what else { return error.into() };
+    let hidden = &settings.model.hidden;
+    let largest = (0..hidden.len()).max_by_key(|&layer| hidden[layer]).unwrap_or(0).to_string();
+    let message = format!("layers of these sizes do not fit: {what}");
+    source
+        .failure(&["model", "hidden", &largest], message, "the largest")
+        .help("give smaller layers; `WGPU_ADAPTER_NAME` chooses an adapter with larger limits, if `warmstart devices` shows one")
 }
 
 #[cfg(test)]

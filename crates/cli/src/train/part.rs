@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// How to say more about files of data.
 pub const DATA_HELP: Help = Help {
     header: ["`header = true`", "`header = false` under [data]"],
+    by_place: None,
     array: "`array`, and `labels_array` for the labels, under [data]",
     missing: "fill it in; or leave out the rows without a value (`missing = \"skip\"` under [data]) or the column (`ignore`)",
     no_number: "correct it; or leave the column out with `ignore` under [data], or write its kinds as numbers",

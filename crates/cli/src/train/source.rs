@@ -7,7 +7,7 @@ use crate::error::{DATA, Failure};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
-use toml::de::{DeTable, Error};
+use toml::de::{DeTable, DeValue, Error};
 use warmstart::graph::Location;
 
 /// A file that a person wrote.
@@ -97,8 +97,8 @@ impl Source {
         }
     }
 
-    /// A failure about the value of a key, which is shown. Where the key is not written, its
-    /// table is, or nothing.
+    /// A failure about the value of a key, which is shown if it is written. A number names an
+    /// element of a list.
     pub fn failure(&self, keys: &[&str], message: impl Into<String>, label: &str) -> Failure {
         let file = self.file.display();
         let failure = Failure::new(format!("`{file}`, {}: {}", dotted(keys), message.into()));
@@ -121,7 +121,10 @@ impl Source {
         let (first, rest) = keys.split_first()?;
         let mut value = table.get_ref().get(*first)?;
         for &key in rest {
-            value = value.get_ref().as_table()?.get(key)?;
+            value = match (value.get_ref(), key.parse::<usize>()) {
+                (DeValue::Array(list), Ok(at)) => list.get(at)?,
+                (value, _) => value.as_table()?.get(key)?,
+            };
         }
         Some(value.span())
     }
@@ -177,6 +180,8 @@ fn begins_as_data(bytes: &[u8]) -> bool {
 }
 
 fn dotted(keys: &[&str]) -> String {
+    let named = |key: &&&str| key.parse::<usize>().is_err();
+    let keys: Vec<&str> = keys.iter().filter(named).copied().collect();
     format!("`{}`", keys.join("."))
 }
 

@@ -7,6 +7,7 @@ use crate::text::{self, HEADING, counted, styled};
 use crate::wording::Nothing;
 use serde_json::{Map, Value, json};
 use std::io::Write;
+use std::path::Path;
 use warmstart::Begun;
 
 impl Job {
@@ -58,6 +59,35 @@ impl Job {
             )?,
         }
         Ok(())
+    }
+
+    /// The lines of the training file that begin another run with the weights of a checkpoint, and
+    /// where they stand.
+    pub fn another_run(&self, checkpoint: &Path) -> String {
+        let name = self.directory.file_name().unwrap_or("run".as_ref()).to_string_lossy();
+        // The next number, if it ends with one.
+        let name = match name.rsplit_once('-') {
+            Some((name, number)) if number.parse::<u32>().is_ok() => name,
+            _ => &name,
+        };
+        let free = (2..).map(|n| self.directory.with_file_name(format!("{name}-{n}")));
+        // There is no end to names; whoever has taken a hundred thinks of another.
+        let free = free.take(100).find(|directory| !directory.exists());
+        let directory = free.unwrap_or_else(|| self.directory.with_file_name("another"));
+        let directory = self.source.written(&directory);
+        let top = match &self.settings.directory {
+            Some(_) => "in place of `directory`",
+            None => "at the top",
+        };
+        let table = match &self.settings.warm_start {
+            Some(_) => "under [warm_start], in place of `checkpoint`",
+            None => "at the end",
+        };
+        let heading = if self.settings.warm_start.is_some() { "" } else { "\n    [warm_start]" };
+        let checkpoint = self.source.written(checkpoint);
+        format!(
+            ":\n{top}\n    directory = {directory}\n{table}{heading}\n    checkpoint = {checkpoint}"
+        )
     }
 
     /// What came of it, as JSON.

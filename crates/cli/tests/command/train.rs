@@ -121,7 +121,7 @@ fn a_run_that_was_extended_is_the_run_without_a_break() {
     write(at, "flowers.csv", &flowers(61, 0));
     let error = warmstart(at, &["train", "b.toml"]).failed_late();
     assert!(error.contains("was trained on other rows, or another split of them"), "{error}");
-    assert!(error.contains("give another `directory`"), "{error}");
+    assert!(error.contains("use that again, or begin another run on this data"), "{error}");
 }
 
 #[test]
@@ -167,6 +167,19 @@ fn values_are_predicted_in_their_own_units() {
     let error = said("1,2\n3,4\n");
     assert!(error.contains("does not name its columns"), "{error}");
     assert!(error.contains("if it has one, say `--header true`"), "{error}");
+    // Unless it is said that places are meant: of the inputs, or of the file that was trained on.
+    assert!(error.contains("the order of those, say `--header false`"), "{error}");
+    assert!(!said("1,2,3,4\n").contains("--header false"));
+    let by_place = |data: &str| {
+        write(at, "plain.csv", data);
+        let arguments = ["predict", "runs/houses", "--data", "plain.csv", "--header", "false"];
+        warmstart(at, &arguments)
+    };
+    write(at, "named.csv", "rooms,area\n2,100\n4,50\n");
+    let named = warmstart(at, &["predict", "runs/houses", "--data", "named.csv"]).with(0);
+    assert_eq!(by_place("100,2\n50,4\n").with(0), named);
+    assert_eq!(by_place("100,2,0\n50,4,0\n").with(0), named);
+    assert!(by_place("1,2,3,4\n").failed().contains("the model takes 2, or all 3 of the file"));
     for (data, problem) in [
         ("area,rooms\n1,2\n3,\n", "line 3, column `rooms` has no value"),
         ("area,rooms\n1,2\n3,b\n", "line 3, column `rooms` is `b`, not a number"),

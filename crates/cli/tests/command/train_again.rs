@@ -128,7 +128,10 @@ fn a_run_goes_on_past_a_newest_checkpoint_with_flipped_bits() {
     bytes[last] ^= 16;
     std::fs::write(&newest, &bytes).unwrap();
     let out = run(4);
-    assert!(out.contains("note: a newer checkpoint was passed over: "), "{out}");
+    assert!(
+        out.contains("note: a newer checkpoint is damaged, and an older one was opened: "),
+        "{out}"
+    );
     assert!(out.contains("restore runs/run/step-2.safetensors"), "{out}");
     // What it computes again is what was lost, but for the time.
     let value = |bytes: &[u8]| bytes[bytes.len() - 200..].to_vec();
@@ -140,29 +143,38 @@ fn another_optimizer_is_another_run() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     write(at, "flowers.csv", &flowers(60, 0));
-    let run = |optimizer: &str| {
+    let run = |optimizer: &str, top: &str, end: &str| {
         let text = format!(
-            "[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [8]\n[training]\nbatch = 8\n\
-             steps = 2\n[optimizer]\nname = \"{optimizer}\"\n"
+            "{top}\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [8]\n[training]\nbatch = 8\n\
+             steps = 2\n[optimizer]\nname = \"{optimizer}\"\n{end}\n"
         );
         write(at, "run.toml", &text);
         warmstart(at, &["train", "run.toml", "--quiet"])
     };
-    run("adam").with(0);
-    let error = run("sgd").failed_late();
+    run("adam", "", "").with(0);
+    let error = run("sgd", "", "").failed_late();
+    let (top, end) =
+        ("directory = \"runs/run-2\"", "[warm_start] checkpoint = \"runs/run/step-2.safetensors\"");
     for part in [
         "a run goes on with the optimizer it began with: use that again",
-        "give another `directory`",
-        "`checkpoint = \"runs/run/step-2.safetensors\"` under [warm_start]",
+        &format!("at the top {top} at the end {end}"),
     ] {
         assert!(error.contains(part), "{part}\n{error}");
     }
+    // Those lines do what is said of them, and the next run has a directory of its own again.
+    let end = end.replace("] ", "]\n");
+    let out = run("sgd", top, &end).with(0);
+    assert!(out.contains("step-2.safetensors → 6 variables"), "{out}");
+    let error = run("adam", top, &end).failed_late();
+    let part = "in place of `directory` directory = \"runs/run-3\" under [warm_start], in place of \
+        `checkpoint` checkpoint = \"runs/run-2/step-2.safetensors\"";
+    assert!(error.contains(part), "{error}");
+    run("sgd", "", "");
     // Paths in a file are relative to it, wherever the command is run.
     let below = at.join("below");
     std::fs::create_dir(&below).unwrap();
     let error = warmstart(&below, &["train", "../run.toml", "--quiet"]).failed_late();
-    let part = "`checkpoint = \"runs/run/step-2.safetensors\"` under [warm_start]";
-    assert!(error.contains(part), "{error}");
+    assert!(error.contains("checkpoint = \"runs/run/step-2.safetensors\""), "{error}");
 }
 
 /// A `run.toml` of two steps, and its data.

@@ -159,6 +159,32 @@ fn mistakes_in_the_data_name_file_line_and_column() {
     assert!(out.contains("note: 1 of 7 rows of data.csv have no value somewhere"), "{out}");
 }
 
+/// One run tells them all, with the line that leaves them out.
+#[test]
+fn columns_of_text_are_told_all_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let rows = "1,red,2,x,2,u\n1,blue,,x,2,v\n2,red,3,y,\"no, thanks\",u\n3,blue,4,y,2,v\n";
+    let plain = "[data]\nfile = \"data.csv\"\nmissing = \"skip\"\nignore = [\"e\"]\n[training]\nsteps = 1\n";
+    let said = error(directory.path(), &format!("a,\"b\"\"c\",c,d,e,class\n{rows}"), plain);
+    for part in [
+        "`data.csv` has text in 2 of the 4 columns that are inputs, which take numbers:",
+        "column `b\"c`: `red` in line 2",
+        "column `d`: `x` in line 2",
+        "ignore = [\"e\", 'b\"c', \"d\"]",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let ignored = plain.replace("[\"e\"]", "[\"e\", 'b\"c', \"d\"]");
+    std::fs::write(directory.path().join("run.toml"), ignored).unwrap();
+    warmstart(directory.path(), &["train", "run.toml", "--quiet"]).with(0);
+    // Columns without names go by their numbers, and so do those that share one.
+    let unnamed = plain.replace("\"e\"", "5");
+    let said = error(directory.path(), rows, &unnamed);
+    assert!(said.contains("ignore = [5, 2, 4]"), "{said}");
+    let said = error(directory.path(), &format!("a,b,c,b,e,class\n{rows}"), plain);
+    assert!(said.contains("ignore = [\"e\", 2, 4]"), "{said}");
+}
+
 #[test]
 fn rows_to_validate_on_are_held_against_those_to_train_on() {
     let directory = tempfile::tempdir().unwrap();
@@ -171,6 +197,28 @@ fn rows_to_validate_on_are_held_against_those_to_train_on() {
     assert!(said.contains("`other.csv`, line 3: the class `z` is in no row to train on"), "{said}");
     let said = other("b,class\n1,x\n");
     assert!(said.contains("`other.csv` has no column `a`"), "{said}");
+}
+
+#[test]
+fn layers_that_do_not_fit_are_shown_where_they_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    for (hidden, said) in [
+        // Beyond what an index reaches, and beyond what this device binds.
+        ("[8, 2000000000]", "more elements than an index of 32 bits reaches"),
+        ("[8, 2000000, 4]", "one binding of this device holds at most"),
+    ] {
+        let toml = format!("[data]\nfile = \"data.csv\"\n[model]\nhidden = {hidden}\n");
+        std::fs::write(directory.path().join("data.csv"), DATA).unwrap();
+        std::fs::write(directory.path().join("run.toml"), toml).unwrap();
+        let error = warmstart(directory.path(), &["train", "run.toml", "--quiet"]).failed_late();
+        for part in
+            ["`model.hidden`: layers of these sizes do not fit: ", said, "run.toml:4:14", "smaller"]
+        {
+            assert!(error.contains(part), "{part}\n{error}");
+        }
+        assert_eq!(error.matches(said).count(), 1, "{error}");
+    }
+    assert!(!directory.path().join("runs").exists(), "nothing was begun");
 }
 
 /// The device would have to bind more than it can: the largest batch that fits is named.

@@ -1,6 +1,50 @@
 use crate::{floats, foreign, json, trained, warmstart};
 use std::fs;
 
+/// What can still be had of the only checkpoint there is, by the very line that is advised.
+#[test]
+fn the_rest_of_a_damaged_checkpoint_can_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let run = at.join("run");
+    std::fs::create_dir(&run).unwrap();
+    let file = trained(&run, 7, 7, 0.5);
+    let whole = std::fs::read(&file).unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let lost = json(&warmstart(at, &["verify", "run", "--json"]).with(1));
+    let lost = lost[0]["damaged"][0]["tensor"].as_str().unwrap().to_owned();
+    let error = warmstart(at, &["latest", "run"]).failed();
+    let advised =
+        format!("warmstart convert run/step-7.safetensors run/whole.safetensors --ignore {lost}");
+    assert!(error.contains("the only checkpoint in `run` is damaged: "), "{error}");
+    assert!(error.contains(&advised), "{advised}\n{error}");
+    let arguments: Vec<&str> = advised.split(' ').skip(1).collect();
+    let out = warmstart(at, &arguments).with(0);
+    assert!(out.contains(", 1 left out"), "{out}");
+    warmstart(at, &["verify", "run/whole.safetensors"]).with(0);
+    // Of a header nothing is left.
+    std::fs::write(&file, &whole[..100]).unwrap();
+    let error = warmstart(at, &["predict", "run", "--data", "new.csv"]).failed();
+    assert!(error.contains("no weights can be had from what is here"), "{error}");
+}
+
+/// A length that no header has is damage in a file that is called a checkpoint, and no checkpoint in
+/// one that is not.
+#[test]
+fn an_absurd_length_of_a_header_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for length in [100_000_001, 5000, u64::MAX] {
+        let bytes = [&u64::to_le_bytes(length)[..], &[b'{'; 71]].concat();
+        for (name, code) in [("model.safetensors", 1), ("model.bin", 2)] {
+            std::fs::write(at.join(name), &bytes).unwrap();
+            assert_eq!(warmstart(at, &["verify", name]).code, code, "{name}, {length}");
+        }
+    }
+}
+
 #[test]
 fn a_damaged_tensor_is_named_with_its_place() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,70 @@
+//! A training that is stopped by Ctrl-C, as from a terminal.
+
+use crate::train::{flowers, write};
+use crate::{json, warmstart};
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn ctrl_c_saves_a_checkpoint_from_which_the_same_command_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let toml = |name: &str, steps: u64| {
+        let text = format!(
+            "directory = \"{name}\"\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [8]\n\
+             dropout = 0.2\n[training]\nbatch = 12\nsteps = {steps}\n\
+             [checkpoints]\nsave_every = 0\nkeep_best = 0\n"
+        );
+        write(at, &format!("{name}.toml"), &text);
+    };
+    // More than it will ever do.
+    toml("stopped", 1_000_000_000);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_warmstart"))
+        .args(["train", "stopped.toml", "--json"])
+        .current_dir(at)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut error = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("step             1/1,000,000,000") {
+        assert_ne!(error.read_line(&mut said).unwrap(), 0, "it ended: {said}");
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    error.read_to_string(&mut said).unwrap();
+    let mut out = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+
+    let steps: Vec<u64> = step_files(&at.join("stopped"));
+    let [step] = steps[..] else { panic!("{steps:?}: {said}") };
+    assert!(said.contains("Ctrl-C: stopping after step "), "{said}");
+    let saved = format!("after {step} of 1000000000 steps, and saved as `stopped/step-{step}.safe");
+    assert!(said.contains(&saved), "{said}");
+    assert!(said.contains("`warmstart train stopped.toml` goes on from there"), "{said}");
+    let value = json(&out);
+    assert_eq!(value["error"]["code"], 130, "{value}");
+    assert!(value["error"]["message"].as_str().unwrap().contains(&saved), "{value}");
+
+    // Five steps more, and as many without the break.
+    toml("stopped", step + 5);
+    toml("whole", step + 5);
+    let out = warmstart(at, &["train", "stopped.toml", "--quiet"]).with(0);
+    assert!(out.contains(&format!("restore stopped/step-{step}.safetensors → ")), "{out}");
+    warmstart(at, &["train", "whole.toml", "--quiet"]).with(0);
+    let file = |name: &str| format!("{name}/step-{}.safetensors", step + 5);
+    warmstart(at, &["diff", &file("stopped"), &file("whole"), "--values"]).with(0);
+}
+
+fn step_files(directory: &Path) -> Vec<u64> {
+    let names = directory.read_dir().unwrap().flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| {
+            name.to_str()?.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+        })
+        .collect()
+}
