@@ -40,6 +40,10 @@ shaders! {
     SOFTMAX = "softmax.wgsl";
     /// Softmax cross-entropy and its gradient. Needs [`FUNCTIONS`] and [`LANES`].
     CROSS_ENTROPY = "cross_entropy.wgsl";
+    /// Layer normalization. Needs [`FUNCTIONS`] and [`LANES`].
+    LAYER_NORM = "layer_norm.wgsl";
+    /// The gradient of a layer normalization. Needs [`FUNCTIONS`] and [`LANES`].
+    LAYER_NORM_GRADIENT = "layer_norm_gradient.wgsl";
     /// The index of the largest element of each row.
     ARGMAX = "argmax.wgsl";
     /// Rows added up into a table.
@@ -85,6 +89,8 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),
     ("cross_entropy", &[FUNCTIONS, LANES, CROSS_ENTROPY]),
+    ("layer_norm", &[FUNCTIONS, LANES, LAYER_NORM]),
+    ("layer_norm_gradient", &[FUNCTIONS, LANES, LAYER_NORM_GRADIENT]),
     ("argmax", &[FUNCTIONS, ARGMAX]),
     ("scatter", &[FUNCTIONS, SCATTER]),
     ("squares", &[FUNCTIONS, LANES, SQUARES]),
