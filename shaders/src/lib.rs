@@ -162,14 +162,14 @@ mod tests {
     /// Operands of all kinds, as far as a kernel takes them.
     #[test]
     fn every_product_is_valid_with_operands_of_all_kinds() {
-        use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Pairs};
+        use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Fours, F32Pairs};
         for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
             let in_pairs = if parts.contains(&MATMUL_LANES) {
                 &[F32Pairs, F16Pairs, Bf16Pairs][..]
             } else {
                 &[]
             };
-            let kinds = [&[F32, F16, F16Words, Bf16Words], in_pairs].concat();
+            let kinds = [&[F32, F32Fours, F16, F16Words, Bf16Words], in_pairs].concat();
             for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
                 let bindings = format!(
                     "@group(0) @binding(0) var<storage, read> a: array<{}>;\n\
