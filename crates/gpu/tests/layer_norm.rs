@@ -89,6 +89,13 @@ fn long_rows_and_many_are_right() {
 }
 
 #[test]
+fn of_no_rows_the_gradients_are_zero() {
+    let [(y, _), (dx, _), (dgamma, _), (dbeta, _)] = run(&common::gpu(), 0, 5, &[]);
+    assert!(y.is_empty() && dx.is_empty());
+    assert_eq!([dgamma, dbeta], [[0.0; 5], [0.0; 5]]);
+}
+
+#[test]
 fn rows_of_one_number_are_beta() {
     let graph = Graph::new();
     let x = graph.placeholder("x", [2, 5], DType::F32);

@@ -81,7 +81,7 @@ impl Product {
     pub fn can_four(&self) -> [bool; 2] {
         let Product { m, n, k, transpose_a, transpose_b, .. } = *self;
         // Of a matrix as it lies in memory; a batch then is a multiple of four, too.
-        let fours = |columns: usize| columns > 0 && columns % 4 == 0;
+        let fours = |columns: usize| columns > 0 && columns.is_multiple_of(4);
         [fours(if transpose_a { m } else { k }), fours(if transpose_b { k } else { n })]
     }
 
