@@ -8,6 +8,8 @@ pub enum Elements {
     F32,
     /// `f32`, two neighbours at once, as an integer of 64 bits: they begin at even places.
     F32Pairs,
+    /// `f32`, four neighbours at once: they begin at multiples of four.
+    F32Fours,
     /// `f16`, one by one, on a device that has it: in workgroup memory too.
     F16,
     /// `f16`, one by one, out of the words that two of them share.
@@ -27,6 +29,7 @@ impl Elements {
         match self {
             Elements::F32 => "f32",
             Elements::F32Pairs => "u64",
+            Elements::F32Fours => "vec4<f32>",
             Elements::F16 => "f16",
             Elements::F16Words | Elements::F16Pairs | Elements::Bf16Words | Elements::Bf16Pairs => {
                 "u32"
@@ -35,12 +38,16 @@ impl Elements {
     }
 
     /// The sections of a product's template that read an operand, `a` or `b`, that is bound so.
-    pub fn sections(self, operand: &str) -> [(&'static str, Option<String>); 2] {
-        let [element, pair] = match operand {
-            "a" => ["a_element", "a_pair"],
-            _ => ["b_element", "b_pair"],
+    pub fn sections(self, operand: &str) -> [(&'static str, Option<String>); 3] {
+        let [element, pair, four] = match operand {
+            "a" => ["a_element", "a_pair", "a_four"],
+            _ => ["b_element", "b_pair", "b_four"],
         };
-        [(element, Some(self.element_function(operand))), (pair, self.pair_function(operand))]
+        [
+            (element, Some(self.element_function(operand))),
+            (pair, self.pair_function(operand)),
+            (four, self.four_function(operand)),
+        ]
     }
 
     /// The function that reads one element, and the name of its type. None where elements are read in
@@ -48,6 +55,7 @@ impl Elements {
     pub fn element_function(self, operand: &str) -> String {
         let (kind, element) = match self {
             Elements::F32 => ("f32", format!("{operand}[i]")),
+            Elements::F32Fours => ("f32", format!("{operand}[i / 4u][i % 4u]")),
             Elements::F16 => ("f16", format!("{operand}[i]")),
             Elements::F16Words => ("f32", half(operand, "i")),
             Elements::Bf16Words => ("f32", bfloat(operand, "i")),
@@ -72,11 +80,22 @@ impl Elements {
                 "let pair = {operand}[i >> 1u];\n    \
                 return bitcast<vec2<f32>>(vec2<u32>(pair << 16u, pair & 0xffff0000u));"
             ),
-            Elements::F32 | Elements::F16 | Elements::F16Words | Elements::Bf16Words => {
-                return None;
-            }
+            Elements::F32
+            | Elements::F32Fours
+            | Elements::F16
+            | Elements::F16Words
+            | Elements::Bf16Words => return None,
         };
         Some(format!("fn {operand}_pair(i: u32) -> vec2<f32> {{\n    {body}\n}}\n"))
+    }
+
+    /// The function that reads four neighbours, unless it is to read one after the other.
+    fn four_function(self, operand: &str) -> Option<String> {
+        (self == Elements::F32Fours).then(|| {
+            format!(
+                "fn {operand}_four(i: u32) -> vec4<f32> {{\n    return {operand}[i / 4u];\n}}\n"
+            )
+        })
     }
 }
 

@@ -40,6 +40,10 @@ shaders! {
     SOFTMAX = "softmax.wgsl";
     /// Softmax cross-entropy and its gradient. Needs [`FUNCTIONS`] and [`LANES`].
     CROSS_ENTROPY = "cross_entropy.wgsl";
+    /// Layer normalization. Needs [`FUNCTIONS`] and [`LANES`].
+    LAYER_NORM = "layer_norm.wgsl";
+    /// The gradient of a layer normalization. Needs [`FUNCTIONS`] and [`LANES`].
+    LAYER_NORM_GRADIENT = "layer_norm_gradient.wgsl";
     /// The index of the largest element of each row.
     ARGMAX = "argmax.wgsl";
     /// Rows added up into a table.
@@ -85,6 +89,8 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),
     ("cross_entropy", &[FUNCTIONS, LANES, CROSS_ENTROPY]),
+    ("layer_norm", &[FUNCTIONS, LANES, LAYER_NORM]),
+    ("layer_norm_gradient", &[FUNCTIONS, LANES, LAYER_NORM_GRADIENT]),
     ("argmax", &[FUNCTIONS, ARGMAX]),
     ("scatter", &[FUNCTIONS, SCATTER]),
     ("squares", &[FUNCTIONS, LANES, SQUARES]),
@@ -156,14 +162,14 @@ mod tests {
     /// Operands of all kinds, as far as a kernel takes them.
     #[test]
     fn every_product_is_valid_with_operands_of_all_kinds() {
-        use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Pairs};
+        use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Fours, F32Pairs};
         for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
             let in_pairs = if parts.contains(&MATMUL_LANES) {
                 &[F32Pairs, F16Pairs, Bf16Pairs][..]
             } else {
                 &[]
             };
-            let kinds = [&[F32, F16, F16Words, Bf16Words], in_pairs].concat();
+            let kinds = [&[F32, F32Fours, F16, F16Words, Bf16Words], in_pairs].concat();
             for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
                 let bindings = format!(
                     "@group(0) @binding(0) var<storage, read> a: array<{}>;\n\

@@ -3,6 +3,8 @@
 override RESULTS: u32 = 1u;
 override COUNT: u32 = 1u;
 override MAXIMUM: bool = false;
+// Whether a second sum over the same elements is made on the way.
+override SECOND: bool = false;
 
 //{bindings
 @group(0) @binding(0) var<storage, read_write> result: array<f32>;
@@ -12,6 +14,15 @@ override MAXIMUM: bool = false;
 // The input numbered `k` of the result `i`.
 fn value(i: u32, k: u32) -> f32 {
     return f32(i + k);
+}
+//}
+
+//{second
+fn second(i: u32, k: u32) -> f32 {
+    return 0.0;
+}
+
+fn store_second(i: u32, total: f32) {
 }
 //}
 
@@ -40,6 +51,7 @@ fn main(
     let i = min(row, RESULTS - 1u);
     let count = rolled(COUNT, groups.x);
     var total = select(0.0, from_bits(0xff800000u), MAXIMUM);
+    var second_total = 0.0;
     for (var k = local.x; k < count; k += LANES) {
         let next = value(i, k);
         if (MAXIMUM) {
@@ -47,13 +59,22 @@ fn main(
         } else {
             total += next;
         }
+        if (SECOND) {
+            second_total += second(i, k);
+        }
     }
     if (MAXIMUM) {
         total = max_over_lanes(total, local.x, local.y);
     } else {
         total = sum_over_lanes(total, local.x, local.y);
     }
+    if (SECOND) {
+        second_total = sum_over_lanes(second_total, local.x, local.y);
+    }
     if (inside && local.x == 0u) {
         result[i] = epilogue(finish(total), i);
+        if (SECOND) {
+            store_second(i, second_total);
+        }
     }
 }

@@ -15,12 +15,13 @@
 
 use crate::error::CheckpointError;
 use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
-use crate::safetensors::Header;
+use crate::safetensors::{Header, Word};
 use crate::sums::Checksum;
-use serde::de::Error as _;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 /// The key, as the header's bytes have it. Within a string it could not stand so: the quotes of a
@@ -34,14 +35,65 @@ const DIGITS: usize = 8;
 struct Entry<'a> {
     crc32c: Crc32c<'a>,
     #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
-    xxh3: Option<BTreeMap<Cow<'a, str>, Hex<16>>>,
+    xxh3: Option<OfTensors<'a, 16>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Crc32c<'a> {
     header: Hex<DIGITS>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", borrow)]
-    tensors: BTreeMap<Cow<'a, str>, Hex<DIGITS>>,
+    #[serde(default, skip_serializing_if = "OfTensors::is_empty", borrow)]
+    tensors: OfTensors<'a, DIGITS>,
+}
+
+/// Names of tensors with their checksums, in the order of the names.
+#[derive(Default)]
+struct OfTensors<'a, const N: usize>(Vec<(Cow<'a, str>, Hex<N>)>);
+
+impl<const N: usize> OfTensors<'_, N> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The checksum of the tensor with this name; `likely` is the place where it is looked for first.
+    fn get(&self, name: &str, likely: usize) -> Option<u64> {
+        let here = |&(ref own, value): &(Cow<'_, str>, Hex<N>)| (own == name).then_some(value.0);
+        self.0.get(likely).and_then(here).or_else(|| {
+            let at = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
+            self.0.get(at).and_then(here)
+        })
+    }
+}
+
+impl<const N: usize> Serialize for OfTensors<'_, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de: 'a, 'a, const N: usize> Deserialize<'de> for OfTensors<'a, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OfTensorsVisitor)
+    }
+}
+
+struct OfTensorsVisitor<const N: usize>;
+
+impl<'de, const N: usize> Visitor<'de> for OfTensorsVisitor<N> {
+    type Value = OfTensors<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("checksums by the names of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut tensors = Vec::new();
+        while let Some((Word(name), value)) = map.next_entry::<Word<'de>, Hex<N>>()? {
+            tensors.push((name, value));
+        }
+        // They are written in order: this looks once at each.
+        tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(OfTensors(tensors))
+    }
 }
 
 /// A number in as many hex digits.
@@ -56,7 +108,7 @@ impl<const N: usize> Serialize for Hex<N> {
 
 impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hex<N>, D::Error> {
-        let text = Cow::<'_, str>::deserialize(deserializer)?;
+        let Word(text) = Word::deserialize(deserializer)?;
         let value = from_digits(text.as_bytes(), N);
         value.map(Hex).ok_or_else(|| D::Error::custom(format!("a checksum has {N} hex digits")))
     }
@@ -72,8 +124,10 @@ fn from_digits(text: &[u8], digits: usize) -> Option<u64> {
 pub(crate) fn entry<'a>(
     tensors: impl Iterator<Item = (&'a str, u64)>,
 ) -> Result<String, serde_json::Error> {
-    let xxh3 = Some(tensors.map(|(name, value)| (name.into(), Hex(value))).collect());
-    let crc32c = Crc32c { header: Hex(0), tensors: BTreeMap::new() };
+    let mut tensors: Vec<_> = tensors.map(|(name, value)| (name.into(), Hex(value))).collect();
+    tensors.sort_by(|(one, _): &(Cow<'_, str>, _), (other, _)| one.cmp(other));
+    let xxh3 = Some(OfTensors(tensors));
+    let crc32c = Crc32c { header: Hex(0), tensors: OfTensors::default() };
     serde_json::to_string(&Entry { crc32c, xxh3 })
 }
 
@@ -111,7 +165,8 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
         key: key.to_owned(),
         problem,
     };
-    let version = header.metadata.get(VERSION).and_then(|version| version.parse::<u32>().ok());
+    let version =
+        header.metadata.get(VERSION).and_then(|version| version.as_str().parse::<u32>().ok());
     let Some(text) = header.metadata.get(CHECKSUMS) else {
         if version.is_some_and(|v| (FIRST_WITH_CHECKSUMS..=FORMAT_VERSION).contains(&v)) {
             let problem = format!(
@@ -126,15 +181,16 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
     if version.is_some_and(|version| version > FORMAT_VERSION) {
         return Ok(None);
     }
-    let entry: Entry<'_> = serde_json::from_str(text)
+    let entry: Entry<'_> = serde_json::from_str(text.as_str())
         .map_err(|error| malformed(CHECKSUMS, format!("it is not as written: {error}")))?;
-    let of = |name: &str| match &entry.xxh3 {
-        Some(tensors) => tensors.get(name).map(|value| Checksum::Xxh3(value.0)),
-        None => entry.crc32c.tensors.get(name).map(|value| Checksum::Crc32c(value.0 as u32)),
+    let of = |name: &str, likely: usize| match &entry.xxh3 {
+        Some(tensors) => tensors.get(name, likely).map(Checksum::Xxh3),
+        None => entry.crc32c.tensors.get(name, likely).map(|v| Checksum::Crc32c(v as u32)),
     };
-    let found = header.tensors.iter().map(|tensor| {
+    // The bytes of tensors are mostly written in the order of their names too.
+    let found = header.tensors.iter().enumerate().map(|(likely, tensor)| {
         let none = || malformed(CHECKSUMS, format!("it has none for tensor `{}`", tensor.name));
-        of(&tensor.name).ok_or_else(none)
+        of(&tensor.name, likely).ok_or_else(none)
     });
     found.collect::<Result<_, _>>().map(Some)
 }

@@ -9,6 +9,7 @@ use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::sealed::Sealed;
 use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
+use crate::text::Text;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
@@ -120,7 +121,7 @@ impl OpenFile {
         files: Vec<DataFile>,
         tensors: Vec<TensorEntry>,
         checksums: Vec<Option<Checksum>>,
-        metadata: BTreeMap<String, String>,
+        metadata: BTreeMap<String, Text>,
     ) -> Result<OpenFile, CheckpointError> {
         let metadata = Arc::new(Metadata::read(path, metadata)?);
         let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);

@@ -109,6 +109,7 @@ mod summed;
 mod sums;
 mod tensor;
 mod tensorflow;
+mod text;
 mod transposed;
 mod verify;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! the same. Keys that begin with `warmstart.` are ours; all others are the user's.
 
 use crate::error::CheckpointError;
+use crate::text::Text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -34,7 +35,7 @@ pub(crate) const RULES: &str = "warmstart.rules";
 #[derive(Clone, Debug)]
 pub struct Metadata {
     file: PathBuf,
-    entries: BTreeMap<String, String>,
+    entries: BTreeMap<String, Text>,
     step: Option<u64>,
     seed: Option<u64>,
     time: Option<SystemTime>,
@@ -45,7 +46,7 @@ impl Metadata {
     /// Reads the entries that restoring needs; those that need a longer look wait until asked for.
     pub(crate) fn read(
         file: &Path,
-        entries: BTreeMap<String, String>,
+        entries: BTreeMap<String, Text>,
     ) -> Result<Metadata, CheckpointError> {
         if let Some(found) = number::<u32>(file, &entries, VERSION)?
             && found > FORMAT_VERSION
@@ -65,6 +66,7 @@ impl Metadata {
         let mut metrics = BTreeMap::new();
         for (key, text) in entries.range(METRIC.to_owned()..) {
             let Some(name) = key.strip_prefix(METRIC) else { break };
+            let text = text.as_str();
             let value = text.parse().map_err(|_| not_a_number(file, key, text))?;
             metrics.insert(name.to_owned(), value);
         }
@@ -99,18 +101,18 @@ impl Metadata {
 
     /// The graph, in the form that was given when saving.
     pub fn graph(&self) -> Option<&str> {
-        self.entries.get(GRAPH).map(String::as_str)
+        self.get(GRAPH)
     }
 
     /// The optimizer's settings, in the form that was given when saving.
     pub fn optimizer(&self) -> Option<&str> {
-        self.entries.get(OPTIMIZER).map(String::as_str)
+        self.get(OPTIMIZER)
     }
 
     /// The rules of restoring that whoever saved it follows with checkpoints of others, as code, a
     /// line for each: [`SaveOptions::rules`](crate::SaveOptions::rules).
     pub fn rules(&self) -> Option<&str> {
-        self.entries.get(RULES).map(String::as_str)
+        self.get(RULES)
     }
 
     /// The variables that were saved, with initializers and roles.
@@ -118,7 +120,7 @@ impl Metadata {
     /// # Errors
     /// [`CheckpointError::Metadata`] if the entry is malformed.
     pub fn variables(&self) -> Result<Option<Vec<Variable>>, CheckpointError> {
-        let Some(text) = self.entries.get(VARIABLES) else { return Ok(None) };
+        let Some(text) = self.get(VARIABLES) else { return Ok(None) };
         serde_json::from_str(text).map(Some).map_err(|error| {
             let problem = format!("it does not describe variables: {error}");
             CheckpointError::Metadata { file: self.file.clone(), key: VARIABLES.into(), problem }
@@ -127,10 +129,7 @@ impl Metadata {
 
     /// The entries that are not warmstart's, by key.
     pub fn extra(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries
-            .iter()
-            .filter(|(key, _)| !key.starts_with(PREFIX))
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.entries().filter(|(key, _)| !key.starts_with(PREFIX))
     }
 
     /// All entries by key.
@@ -140,16 +139,16 @@ impl Metadata {
 
     /// Any entry by its whole key, ours too.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries.get(key).map(String::as_str)
+        self.entries.get(key).map(Text::as_str)
     }
 }
 
 fn number<T: FromStr>(
     file: &Path,
-    entries: &BTreeMap<String, String>,
+    entries: &BTreeMap<String, Text>,
     key: &str,
 ) -> Result<Option<T>, CheckpointError> {
-    let Some(text) = entries.get(key) else { return Ok(None) };
+    let Some(text) = entries.get(key).map(Text::as_str) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| not_a_number(file, key, text))
 }
 
@@ -166,7 +165,7 @@ mod tests {
     use warmstart_graph::{DType, Initializer, Location, Role, Shape};
 
     fn read(entries: &[(&str, &str)]) -> Result<Metadata, CheckpointError> {
-        let entries = entries.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let entries = entries.iter().map(|(k, v)| (k.to_string(), v.to_string().into())).collect();
         Metadata::read(Path::new("a.safetensors"), entries)
     }
 

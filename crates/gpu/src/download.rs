@@ -3,7 +3,7 @@
 use crate::device::Gpu;
 use crate::error::{GpuError, SessionError};
 use crate::mapped::Mapping;
-use crate::store::{Entry, VariableSlice};
+use crate::store::{ALIGNMENT, Entry, VariableSlice};
 use std::io;
 
 /// Enough to keep a copy and a disk busy, small enough not to count.
@@ -21,10 +21,54 @@ struct Segment<'a> {
     at: u64,
 }
 
+impl Segment<'_> {
+    /// Where in the variable's arena it begins.
+    fn from(&self) -> u64 {
+        self.slice.offset + self.start
+    }
+
+    /// How far behind this segment another place of the same arena lies, if no other variable is
+    /// between: one copy then takes both, and the padding between them.
+    fn distance(&self, slice: &VariableSlice, from: u64) -> Option<u64> {
+        let behind = from.checked_sub(self.from() + self.bytes)?;
+        (slice.arena == self.slice.arena && behind < ALIGNMENT).then(|| self.bytes + behind)
+    }
+}
+
 /// What one staging buffer takes: a part of a large variable, or many small ones.
 struct Batch<'a> {
     segments: Vec<Segment<'a>>,
     bytes: u64,
+}
+
+impl Batch<'_> {
+    /// Where bytes of this place would go: as far behind the segment before as they lie in the arena,
+    /// where that can be.
+    fn place(&self, slice: &VariableSlice, from: u64) -> u64 {
+        let near = |last: &Segment<'_>| Some(last.at + last.distance(slice, from)?);
+        self.segments.last().and_then(near).unwrap_or(self.bytes)
+    }
+
+    /// What is copied: arena, where from, where to, how many bytes; segments that lie alike in both at
+    /// once.
+    fn copies(&self) -> Vec<(&wgpu::Buffer, u64, u64, u64)> {
+        let mut copies: Vec<(&wgpu::Buffer, u64, u64, u64)> = Vec::new();
+        let mut before: Option<&Segment<'_>> = None;
+        for segment in self.segments.iter().filter(|segment| segment.bytes > 0) {
+            let Segment { slice, bytes, at, .. } = *segment;
+            let alike = |before: &Segment<'_>| {
+                before.distance(slice, segment.from()) == Some(at - before.at)
+            };
+            match copies.last_mut() {
+                Some((_, _, to, length)) if before.is_some_and(alike) => {
+                    *length = at + padded(bytes) - *to;
+                }
+                _ => copies.push((&slice.buffer, segment.from(), at, padded(bytes))),
+            }
+            before = Some(segment);
+        }
+        copies
+    }
 }
 
 fn padded(bytes: u64) -> u64 {
@@ -38,13 +82,15 @@ fn batches<'a>(entries: &[&'a Entry], capacity: u64) -> Vec<Batch<'a>> {
         let (name, slice) = (entry.info.name(), &entry.slice);
         let mut start = 0;
         loop {
-            if batches.last().is_none_or(|batch| batch.bytes >= capacity) {
+            let place = |batch: &Batch<'_>| batch.place(slice, slice.offset + start);
+            if batches.last().is_none_or(|batch| place(batch) >= capacity) {
                 batches.push(Batch { segments: Vec::new(), bytes: 0 });
             }
             let batch = batches.last_mut().expect("one was pushed if there was none");
-            let bytes = (capacity - batch.bytes).min(slice.bytes - start);
-            batch.segments.push(Segment { name, slice, start, bytes, at: batch.bytes });
-            batch.bytes += padded(bytes);
+            let at = batch.place(slice, slice.offset + start);
+            let bytes = (capacity - at).min(slice.bytes - start);
+            batch.segments.push(Segment { name, slice, start, bytes, at });
+            batch.bytes = at + padded(bytes);
             start += bytes;
             if start == slice.bytes {
                 break;
@@ -73,10 +119,8 @@ impl Downloads<'_> {
         let staging = &self.staging[turn];
         let (submission, mapping) = self.gpu.checked(WHAT, |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
-            for segment in batch.segments.iter().filter(|segment| segment.bytes > 0) {
-                let (from, bytes) = (segment.slice.offset + segment.start, padded(segment.bytes));
-                let arena = &segment.slice.buffer;
-                encoder.copy_buffer_to_buffer(arena, from, staging, segment.at, bytes);
+            for (arena, from, at, bytes) in batch.copies() {
+                encoder.copy_buffer_to_buffer(arena, from, staging, at, bytes);
             }
             let submission = self.gpu.queue().submit([encoder.finish()]);
             (submission, Mapping::start(staging, wgpu::MapMode::Read, 0, batch.bytes))
@@ -126,7 +170,7 @@ pub(crate) fn download(
     entries: &[&Entry],
     sink: &mut dyn FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<(), SessionError> {
-    let total: u64 = entries.iter().map(|entry| entry.slice.padded()).sum();
+    let total: u64 = entries.iter().map(|e| e.slice.bytes.next_multiple_of(ALIGNMENT)).sum();
     let affordable = (gpu.staging_bytes() / 2).max(SMALLEST_STAGING);
     let capacity = padded(total.min(LARGEST_PIECE).min(affordable).max(1));
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;

@@ -125,6 +125,40 @@ fn other_sums_have_their_own_dispatch() {
     assert_eq!(found.len(), 2, "{found:?}");
 }
 
+/// Two sums of the same elements are one kernel, if the first reads what the second sums up.
+#[test]
+fn a_sum_rides_along_with_a_sum() {
+    let count = |build: &dyn for<'g> Fn(Tensor<'g>, Tensor<'g>) -> Vec<Tensor<'g>>| {
+        let graph = Graph::new();
+        let [x, y] = ["x", "second"].map(|name| graph.placeholder(name, [70, 9], DType::F32));
+        dispatches(&graph, &build(x, y))
+    };
+    for axes in [&[0][..], &[1], &[0, 1]] {
+        let found = count(&|x, y| vec![(x * y).sum(axes), y.sum_keep_dims(axes)]);
+        assert_eq!(found, ["mul+sum, sum"]);
+        // The order of the two says nothing.
+        assert_eq!(count(&|x, y| vec![y.sum(axes), (x * y).sum(axes)]), ["mul+sum, sum"]);
+    }
+    // Two of three.
+    let found = count(&|x, y| vec![(x * y).sum(&[0]), x.sum(&[0]), y.sum(&[0])]);
+    assert_eq!(found, ["mul+sum, sum", "sum"]);
+    // What a product sums up on the way it keeps.
+    let found = count(&|x, y| vec![x.matmul_with(y, true, false), (x * y).sum(&[0]), y.sum(&[0])]);
+    assert_eq!(found, ["matmul, sum", "mul+sum"]);
+    // Along other axes, of what is not read, of what is not summed, or with something after it.
+    for other in [
+        count(&|x, y| vec![(x * y).sum(&[0]), y.sum(&[1])]),
+        count(&|x, y| vec![x.exp().sum(&[0]), y.sum(&[0])]),
+        count(&|x, y| vec![(x * y).sum(&[0]), (y * 2.0).sum(&[0])]),
+        count(&|x, y| vec![(x * y).sum(&[0]), y.reduce_max(&[0])]),
+        count(&|x, y| vec![(x * y).sum(&[0]), y.sum(&[0]).exp()]),
+        // Needed before.
+        count(&|x, y| vec![(x * y * y.sum(&[0])).sum(&[0])]),
+    ] {
+        assert_eq!(other.len(), 2, "{other:?}");
+    }
+}
+
 #[test]
 fn a_cross_entropy_computes_its_gradient_too() {
     for smoothing in [0.0, 0.25] {

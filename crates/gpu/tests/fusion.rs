@@ -169,3 +169,86 @@ fn attention_scales_and_masks_in_the_products_epilogue() {
     let found = dispatches(&graph, &slopes);
     assert_eq!(found.iter().filter(|label| label.contains("softmax")).count(), 1, "{found:?}");
 }
+
+/// The fetches of a normalization and its gradients with respect to rows, gamma and beta.
+fn normalized<'g>(graph: &'g Graph, x: Tensor<'g>) -> [Tensor<'g>; 4] {
+    let shape = x.shape();
+    let width = shape[shape.len() - 1];
+    let upstream = graph.placeholder("upstream", shape, DType::F32);
+    let [gamma, beta] = ["gamma", "beta"].map(|name| graph.placeholder(name, [width], DType::F32));
+    let y = x.layer_norm(gamma, beta, 0.1);
+    let slopes = gradients((y * upstream).sum_all(), &[x, gamma, beta]);
+    [y, slopes[0].unwrap(), slopes[1].unwrap(), slopes[2].unwrap()]
+}
+
+#[test]
+fn a_layer_norm_is_one_dispatch_and_its_gradients_are_two() {
+    for shape in [&[1, 1][..], &[1, 7], &[13, 1], &[17, 31], &[2, 3, 33], &[70, 65], &[3, 1030]] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", shape, DType::F32);
+        let [y, dx, dgamma, dbeta] = normalized(&graph, x);
+        assert_eq!(dispatches(&graph, &[y]), ["layer_norm"], "{shape:?}");
+        let found = dispatches(&graph, &[y, dx, dgamma, dbeta]);
+        assert_eq!(found.len(), 3, "{shape:?}: {found:?}");
+        assert_eq!(found[0], "layer_norm, layer_norm_statistics", "{shape:?}");
+        assert_eq!(found[1], "layer_norm_gradient", "{shape:?}");
+        assert!(found[2].ends_with("+sum (5), sum"), "{shape:?}: {found:?}");
+        // Without the result nobody writes the statistics on the way.
+        let found = dispatches(&graph, &[dx]);
+        assert_eq!(found, ["layer_norm_statistics", "layer_norm_gradient"], "{shape:?}");
+    }
+}
+
+/// What stands before and after a normalization is in its kernel.
+#[test]
+fn a_layer_norm_takes_a_residual_and_an_activation_along() {
+    let graph = Graph::new();
+    let [a, b] = ["a", "b"].map(|name| graph.placeholder(name, [9, 21], DType::F32));
+    let [y, ..] = normalized(&graph, a + b * 0.5);
+    assert_eq!(dispatches(&graph, &[y.gelu() * 2.0]), ["mul+add+..+mul (5)"]);
+    // What the gradient reads too is computed once.
+    let loss = y.gelu().sum_all();
+    let slopes: Vec<Tensor<'_>> = gradients(loss, &[a, b]).into_iter().flatten().collect();
+    let found = dispatches(&graph, &slopes);
+    assert_eq!(found.iter().filter(|label| *label == "mul+add").count(), 1, "{found:?}");
+}
+
+/// A block whose normalization comes first, with the stream of residuals around it.
+#[test]
+fn a_block_with_a_layer_norm_takes_few_dispatches() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [24, 16], DType::F32);
+    let upstream = graph.placeholder("upstream", [24, 16], DType::F32);
+    let stream = graph.scope("embed").linear(x, 16);
+    let normal = graph.scope("ln").layer_norm(stream, 1e-5);
+    let hidden = graph.scope("fc1").linear(normal, 32).gelu();
+    let out = graph.scope("fc2").linear(hidden, 16) + stream;
+    let forward = dispatches(&graph, &[out]);
+    assert_eq!(forward.len(), 4, "{forward:?}");
+    let variables = ["embed", "ln", "fc1", "fc2"].map(|scope| {
+        let scope = graph.scope(scope).reuse();
+        let shapes: [&[usize]; 2] = match scope.path() {
+            "ln" => [&[16], &[16]],
+            "fc1" => [&[16, 32], &[32]],
+            "fc2" => [&[32, 16], &[16]],
+            _ => [&[16, 16], &[16]],
+        };
+        let initial = || warmstart_graph::Initializer::Zeros;
+        [
+            scope.variable("weight", shapes[0], initial()),
+            scope.variable("bias", shapes[1], initial()),
+        ]
+    });
+    let all: Vec<Tensor<'_>> = variables.into_iter().flatten().collect();
+    let slopes: Vec<Tensor<'_>> =
+        gradients((out * upstream).sum_all(), &all).into_iter().flatten().collect();
+    assert_eq!(slopes.len(), 8);
+    let found = dispatches(&graph, &slopes);
+    // Forward without the last product, three products for weights with the biases' sums, two for what
+    // enters them, an activation and its gradient, the normalization's two gradients.
+    let norms: Vec<&String> = found.iter().filter(|label| label.contains("norm")).collect();
+    assert_eq!((norms.len(), found.len()), (2, 11), "{found:?}");
+    assert!(norms[0] == "layer_norm, layer_norm_statistics", "{found:?}");
+    assert_eq!(norms[1], "layer_norm_gradient+add", "{found:?}");
+    assert!(found.iter().any(|label| label == "sub+sub+..+sum (5), sum"), "{found:?}");
+}

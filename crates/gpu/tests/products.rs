@@ -51,6 +51,11 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
     for (m, n, k) in [(66, 34, 98), (34, 18, 33), (9, 7, 18), (100, 10, 64)] {
         products.extend(in_layouts(m, n, k));
     }
+    let all_pairs = products.len();
+    // Those whose operands can be read four at a time, one of them or both.
+    for (m, n, k) in [(68, 36, 100), (33, 132, 84), (132, 65, 64)] {
+        products.extend(in_layouts(m, n, k));
+    }
     for (at, product) in products.into_iter().enumerate() {
         let mut kernels = vec![("matmul_naive", kernel(shaders::MATMUL_NAIVE, 8, 8, &[]))];
         if at < all_kernels {
@@ -59,12 +64,20 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
             kernels.push(("matmul_tile, small", kernel(shaders::MATMUL_TILE, 32, 32, small)));
             kernels.push(("matmul_tile, tall", kernel(shaders::MATMUL_TILE, 128, 64, tall)));
         }
+        let fours = product.can_four();
+        if fours != [false, false] && (at < all_kernels || at >= all_pairs) {
+            let (rows, columns, constants) =
+                [(64, 64, &[][..]), (32, 32, small), (128, 64, tall)][at % 3];
+            let operands = fours.map(|can| if can { Elements::F32Fours } else { Elements::F32 });
+            let tile = kernel(shaders::MATMUL_TILE, rows, columns, constants);
+            kernels.push(("matmul_tile in fours", Kernel { operands, ..tile }));
+        }
         // Its lanes are those of a subgroup.
         if has_subgroup && at < all_kernels {
             kernels.push(("matmul_small", few));
         }
         let pairs = product.can_pair();
-        if has_pairs && pairs != [false, false] {
+        if has_pairs && at < all_pairs && pairs != [false, false] {
             // Half of it left out, where no more is asked for.
             let constants: &[(&str, f64)] = match (product.m > 16, product.n > 16) {
                 (true, true) => &[],

@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::{gpu, variable};
+use common::{gpu, gpu_with, variable};
+use std::collections::BTreeMap;
 use std::io;
-use warmstart_gpu::{Missing, Origin, Session, SessionError};
-use warmstart_graph::{DType, Initializer, Shape, TensorData};
+use warmstart_gpu::{MemoryKind, Missing, Origin, Session, SessionError};
+use warmstart_graph::{DType, Initializer, Role, Shape, TensorData, Variable};
 
 fn ramp(elements: usize) -> Vec<f32> {
     (0..elements).map(|i| i as f32 - 3.5).collect()
@@ -214,5 +215,58 @@ fn whole_and_in_order(session: &Session, wanted: &[&str]) {
     assert_eq!(got.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), wanted);
     for (name, bytes) in &got {
         assert_eq!(bytes, &session.read(name).unwrap().to_le_bytes(), "{name}");
+    }
+}
+
+/// Neighbours are copied together, in whatever order and through however little memory they are
+/// read: every byte is still its own variable's.
+#[test]
+fn many_variables_come_back_in_any_order_and_through_little_memory() {
+    for (memory, staging) in
+        [(MemoryKind::Mappable, 4096), (MemoryKind::Staged, 4096), (MemoryKind::Mappable, 1 << 20)]
+    {
+        let mut session = Session::new(&gpu_with(memory, staging));
+        let dtypes = [DType::F32, DType::U32, DType::F16];
+        let data: Vec<(String, TensorData)> = (0..180u32)
+            .map(|i| {
+                let elements = [0, 1, 64, 63, 65, 130, 1009, 7][(i * i / 7 + i) as usize % 8];
+                let dtype = dtypes[i as usize % 3];
+                let bytes = elements as u32 * dtype.size() as u32;
+                let bytes: Vec<u8> = (0..bytes).map(|k| (i * 31 + k * 7) as u8).collect();
+                (format!("v{i:03}"), TensorData::from_le_bytes([elements], dtype, &bytes).unwrap())
+            })
+            .collect();
+        let declared: Vec<_> = data
+            .iter()
+            .map(|(name, value)| Variable {
+                dtype: value.dtype(),
+                role: Role::State,
+                ..variable(name, value.shape().clone(), Initializer::Zeros)
+            })
+            .collect();
+        session.declare(&declared).unwrap();
+        for (name, value) in &data {
+            session.assign(name, value).unwrap();
+        }
+        let orders: [Vec<usize>; 4] = [
+            (0..180).collect(),
+            (0..180).rev().collect(),
+            (0..180).step_by(7).collect(),
+            (0..180).map(|i| i * 77 % 180).collect(),
+        ];
+        for order in orders {
+            let wanted: Vec<&str> = order.iter().map(|&i| data[i].0.as_str()).collect();
+            let mut got: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+            let mut sink = |name: &str, piece: &[u8]| {
+                got.entry(name.to_owned()).or_default().extend_from_slice(piece);
+                Ok(())
+            };
+            session.snapshot_read(&wanted, &mut sink).unwrap();
+            assert_eq!(got.len(), wanted.len());
+            for &i in &order {
+                let (name, value) = &data[i];
+                assert_eq!(got[name], value.to_le_bytes(), "{name}, {memory:?}, {staging}");
+            }
+        }
     }
 }

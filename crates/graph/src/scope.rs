@@ -125,4 +125,16 @@ impl<'g> Scope<'g> {
         let initializer = Initializer::Normal { mean: 0.0, stddev: 0.02 };
         self.variable("weight", [rows, width], initializer).gather_rows(indices)
     }
+    /// Layer normalization over the last axis, with variables `weight [width]` (ones) and `bias [width]`
+    /// (zeros) in this scope: TensorFlow's gamma and beta. `epsilon` is 10⁻⁵ where PyTorch trained the
+    /// weights, and 10⁻³ where Keras did, if nothing else was said. See [`Tensor::layer_norm`].
+    #[track_caller]
+    pub fn layer_norm(&self, x: Tensor<'g>, epsilon: f32) -> Tensor<'g> {
+        // An input of no dimensions is refused by the operation below, at the caller's line.
+        let width = x.shape().last().copied().unwrap_or(1);
+        let weight = self.variable("weight", [width], Initializer::Ones);
+        let bias = self.variable("bias", [width], Initializer::Zeros);
+        let build = || x.layer_norm(weight, bias, epsilon);
+        self.graph.in_scope(Location::caller(), &self.path, build)
+    }
 }

@@ -216,6 +216,43 @@ refused!(
     Problem::Rank { .. }
 );
 refused!(softmax_of_a_scalar, "softmax", "", |g| float(g, "x", []).softmax(), Problem::Rank { .. });
+refused!(
+    layer_norm_of_a_scalar,
+    "layer_norm",
+    "ln",
+    |g| g.scope("ln").layer_norm(float(g, "x", []), 1e-5),
+    Problem::Rank { .. }
+);
+refused!(
+    layer_norm_of_nothing,
+    "layer_norm",
+    "ln",
+    |g| g.scope("ln").layer_norm(float(g, "x", [3, 0]), 1e-5),
+    Problem::Rank { .. }
+);
+refused!(gamma_of_a_layer_norm, "layer_norm", "", |g| float(g, "x", [3, 2]).layer_norm(float(g, "g", [3]), float(g, "b", [2]), 1e-5), Problem::Shape { what, expected, found } if what == "gamma" && expected[..] == [2] && found[..] == [3]);
+refused!(beta_of_a_layer_norm, "layer_norm", "", |g| float(g, "x", [3, 2]).layer_norm(float(g, "g", [2]), float(g, "b", [1, 2]), 1e-5), Problem::Shape { what, found, .. } if what == "beta" && found[..] == [1, 2]);
+refused!(
+    dtype_of_a_layer_norm,
+    "layer_norm",
+    "",
+    |g| float(g, "x", [3, 2]).layer_norm(labels(g, [2]), float(g, "b", [2]), 1e-5),
+    Problem::DType { found: DType::I32, .. }
+);
+refused!(
+    epsilon_below_zero,
+    "layer_norm",
+    "ln",
+    |g| g.scope("ln").layer_norm(float(g, "x", [3, 2]), -1e-5),
+    Problem::Range { .. }
+);
+refused!(
+    epsilon_that_is_no_number,
+    "layer_norm",
+    "ln",
+    |g| g.scope("ln").layer_norm(float(g, "x", [3, 2]), f32::NAN),
+    Problem::Range { .. }
+);
 refused!(argmax_of_nothing, "argmax", "", |g| float(g, "x", [3, 0]).argmax(), Problem::Rank { .. });
 refused!(
     rate_of_dropout,
@@ -428,6 +465,7 @@ fn everything_points_at_this_file() {
     let graph = Graph::new();
     let x = float(&graph, "x", [4, 3]);
     let y = graph.scope("fc").linear(x, 5).gelu().dropout("d", 0.1);
+    let y = graph.scope("ln").layer_norm(y, 1e-5);
     let table = graph.scope("table").embedding(labels(&graph, [4]), 7, 5);
     let loss = (y.huber(table, 1.0) + y.log_softmax().reduce_max(&[0, 1])).named("loss");
     let schedule = Schedule::cosine(0.1, 0.0, 50).warm_up(5).then(20, Schedule::step(0.1, 3, 0.5));

@@ -243,3 +243,47 @@ fn empty_and_outside() {
     assert_eq!(scattered, [0.0, 0.0, 1.0, 1.0]);
     assert!(loss[0].is_nan());
 }
+
+/// As one operation it is what it is composed of, in its gradients and their gradients too.
+#[test]
+fn a_layer_norm_is_what_it_is_composed_of() {
+    for shape in [&[1][..], &[5], &[7, 1], &[1, 6], &[3, 4, 5]] {
+        let graph = Graph::new();
+        let (last, width) = (shape.len() - 1, shape[shape.len() - 1]);
+        let x = graph.placeholder("x", shape, DType::F32);
+        let gamma = graph.placeholder("gamma", [width], DType::F32);
+        let beta = graph.placeholder("beta", [width], DType::F32);
+        let centred = x - x.sum_keep_dims(&[last]) / width as f32;
+        let variance = centred.square().sum_keep_dims(&[last]) / width as f32;
+        let composed = centred * (variance + 0.25).rsqrt() * gamma + beta;
+        let all = |y: Tensor<'_>| {
+            let inputs = [x, gamma, beta];
+            let mut all = vec![y];
+            let first = gradients(y.sin().sum_all(), &inputs);
+            let first: Vec<Tensor<'_>> = first.into_iter().flatten().collect();
+            let size = first.iter().map(|g| g.square().sum_all()).reduce(|a, b| a + b);
+            let second = gradients(size.expect("three gradients"), &inputs);
+            all.extend(first);
+            all.extend(second.into_iter().flatten());
+            all.into_iter().map(Tensor::id).collect::<Vec<_>>()
+        };
+        let (found, expected) = (all(x.layer_norm(gamma, beta, 0.25)), all(composed));
+        assert_eq!((found.len(), expected.len()), (7, 7));
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        let mut random = Random(8);
+        for (name, count) in [("x", x.shape().elements()), ("gamma", width), ("beta", width)] {
+            let numbers: Vec<f32> = (0..count).map(|_| random.number(-2.0, 2.0)).collect();
+            let shape = if name == "x" { shape } else { &[width] };
+            reference.feed(name, &TensorData::new(shape, numbers).unwrap());
+        }
+        let (found, expected) = (reference.run(&found).unwrap(), reference.run(&expected).unwrap());
+        for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert_eq!(found.shape, expected.shape);
+            for (found, expected) in found.elements.iter().zip(&expected.elements) {
+                let near = (found - expected).abs() <= 1e-10 * expected.abs().max(1.0);
+                assert!(near, "{shape:?}, value {at}: {found}, not {expected}");
+            }
+        }
+    }
+}

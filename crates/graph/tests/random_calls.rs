@@ -39,7 +39,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => Just(f32::INFINITY),
         1 => Just(0.0f32)
     ];
-    (0u8..62u8, any::<[usize; 3]>(), vec(number(), 0..4), vec(number(), 0..4), real)
+    (0u8..64u8, any::<[usize; 3]>(), vec(number(), 0..4), vec(number(), 0..4), real)
         .prop_map(|(what, on, numbers, more, real)| Call { what, on, numbers, more, real })
 }
 
@@ -126,6 +126,8 @@ fn make<'g>(
             let _ = a.named(name).assign_to(b);
             return None;
         }
+        61 => a.layer_norm(b, c, real),
+        62 => graph.scope(name).layer_norm(a, real),
         _ => {
             let schedule = Schedule::step(0.1, first as u32, real).warm_up(second as u32);
             let optimizer = Optimizer::adam(schedule).clip_global_norm(real).named(name);

@@ -24,6 +24,7 @@ fn training() -> GraphDef {
     let x = x.concat(&[rows], 1).slice(1, 1, 9).pad(&[0, 1], [4, 10]);
     let hidden = graph.scope("fc1").linear(x, 7).leaky_relu(0.1).dropout("hidden", 0.25);
     let hidden = hidden.transpose(&[1, 0]).transpose(&[1, 0]) * hidden.softmax();
+    let hidden = graph.scope("ln").layer_norm(hidden, 1e-5);
     let logits = graph.scope("fc2").linear(hidden, 3).named("logits");
     let loss = logits.softmax_cross_entropy_smoothed(labels, 0.1).named("loss");
     let schedule = Schedule::cosine(0.1, 0.0, 50).warm_up(5).then(20, 0.3);
@@ -308,6 +309,14 @@ fn damage_is_found() {
     assert!(matches!(problem, Problem::Axis { .. }), "{problem}");
     let problem = damage_op!(Op::ScatterAddRows { rows } => *rows = usize::MAX);
     assert!(matches!(problem, Problem::TooLarge { .. }), "{problem}");
+    let problem = damage_op!(Op::LayerNormStatistics { epsilon } => *epsilon = -1.0);
+    assert!(matches!(problem, Problem::Range { .. }), "{problem}");
+    let problem = damage(|def| {
+        let at = position(def, |op| matches!(op, Op::LayerNormGradient));
+        let node = &mut def.nodes[at];
+        node.inputs[3] = node.inputs[0];
+    });
+    assert!(matches!(problem, Problem::Shape { .. }), "{problem}");
     let problem =
         damage_op!(Op::Placeholder { shape, .. } => *shape = Shape::from([usize::MAX; 9]));
     assert!(matches!(problem, Problem::TooLarge { .. }), "{problem}");

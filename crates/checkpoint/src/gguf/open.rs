@@ -8,6 +8,7 @@ use crate::file::{DataFile, OpenFile};
 use crate::format::Format;
 use crate::metadata::PREFIX;
 use crate::tensor::TensorEntry;
+use crate::text::Text;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use warmstart_graph::Shape;
@@ -62,7 +63,7 @@ pub(crate) fn open_gguf(path: &Path) -> Result<OpenFile, CheckpointError> {
 fn read_keys(
     reader: &mut Reader<'_>,
     count: u64,
-) -> Result<(BTreeMap<String, String>, u64), CheckpointError> {
+) -> Result<(BTreeMap<String, Text>, u64), CheckpointError> {
     let mut texts = BTreeMap::new();
     let mut alignment = ALIGNED;
     for _ in 0..count {
@@ -83,7 +84,7 @@ fn read_keys(
         } else if kind == TEXT {
             // Those that begin like ours would be taken for ours.
             match reader.text(LONGEST_TEXT, "a value")? {
-                Some(text) if !key.starts_with(PREFIX) => drop(texts.insert(key, text)),
+                Some(text) if !key.starts_with(PREFIX) => drop(texts.insert(key, text.into())),
                 _ => {}
             }
         } else {

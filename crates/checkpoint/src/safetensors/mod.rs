@@ -20,7 +20,7 @@ mod write;
 
 pub(crate) use error::lost;
 pub use error::{FormatError, ShardsError};
-pub(crate) use read::{Header, HeaderError};
+pub(crate) use read::{Header, HeaderError, Word};
 pub use recognise::FileKind;
 pub(crate) use sharded::open_sharded;
 pub(crate) use write::{Planned, make_header};

@@ -3,9 +3,12 @@
 use super::error::FormatError;
 use super::recognise::recognise;
 use super::{LENGTH, MAX_HEADER, METADATA_KEY};
+use crate::metadata::{GRAPH, VARIABLES};
 use crate::read_at::{Filled, ReadAt};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
+use crate::text::Text;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::{fmt, io};
@@ -17,7 +20,7 @@ pub(crate) struct Header {
     /// The tensors, in the order of their bytes.
     pub tensors: Vec<TensorEntry>,
     /// The strings of `__metadata__`.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, Text>,
     /// The file's first bytes as they are: the header's length and its text.
     pub start: Vec<u8>,
 }
@@ -99,10 +102,10 @@ fn fill(source: &dyn ReadAt, into: &mut [u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// A string of the text itself, where it has no escapes.
+/// A string of the text itself, where it has no escapes. (`Cow` alone is copied each time.)
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(transparent)]
-struct Word<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct Word<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A tensor as the header's JSON describes it, unchecked.
 #[derive(Debug, serde::Deserialize)]
@@ -117,7 +120,7 @@ struct Description<'a> {
 #[derive(Default)]
 struct Parsed<'a> {
     tensors: Vec<(Word<'a>, Description<'a>)>,
-    metadata: Option<BTreeMap<String, String>>,
+    metadata: Option<BTreeMap<String, Text>>,
     /// The tensor whose description is being read.
     current: Option<Word<'a>>,
     /// A failure with a variant of its own; serde's error only carries its position.
@@ -230,7 +233,13 @@ impl<'de> Visitor<'de> for MetadataSeed<'_, 'de> {
                 map.next_value::<IgnoredAny>()?;
                 return Err(A::Error::custom("a key comes twice"));
             }
-            let value = map.next_value::<String>()?;
+            let value = match &*key {
+                GRAPH | VARIABLES => {
+                    let json = map.next_value::<&RawValue>()?;
+                    Text::from_json(json.get()).map_err(A::Error::custom)?
+                }
+                _ => map.next_value::<String>()?.into(),
+            };
             metadata.insert(key, value);
         }
         self.0.metadata = Some(metadata);

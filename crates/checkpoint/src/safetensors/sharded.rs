@@ -11,6 +11,7 @@ use crate::file::{DataFile, OpenFile};
 use crate::format::{Format, folder_of};
 use crate::metadata::{CHECKSUMS, STEP};
 use crate::read_at::Filled;
+use crate::text::Text;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::btree_map::Entry;
@@ -67,7 +68,7 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
         shards.entry(shard).or_default().push(tensor);
     }
     let (mut files, mut tensors, mut checksums) = (Vec::new(), Vec::new(), Vec::new());
-    let mut metadata: BTreeMap<String, String> = BTreeMap::new();
+    let mut metadata: BTreeMap<String, Text> = BTreeMap::new();
     let mut all_summed = true;
     let mut from: HashMap<String, String> = HashMap::new();
     for (&shard, named) in &shards {
@@ -92,12 +93,12 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
             return Err(wrong(ShardsError::NotInIndex { shard, tensor }));
         }
         for (key, value) in open.metadata.entries() {
-            if key == STEP && metadata.get(key).is_some_and(|other| other != value) {
+            if key == STEP && metadata.get(key).is_some_and(|other| other.as_str() != value) {
                 let other = from.get(key).cloned().unwrap_or_default();
                 return Err(wrong(ShardsError::OtherStep { shard: shard.to_owned(), other }));
             }
             if key != CHECKSUMS && !metadata.contains_key(key) {
-                metadata.insert(key.to_owned(), value.to_owned());
+                metadata.insert(key.to_owned(), value.to_owned().into());
                 from.insert(key.to_owned(), shard.to_owned());
             }
         }

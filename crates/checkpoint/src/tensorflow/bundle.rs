@@ -75,7 +75,8 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     let graph = tensors.iter().position(|(tensor, _)| tensor.name == OBJECTS);
     // A `Saver` puts the step behind the name; a checkpoint of objects has the number of the save.
     let step = prefix.rsplit_once('-').and_then(|(_, step)| step.parse::<u64>().ok());
-    let step = step.filter(|_| graph.is_none()).map(|step| (STEP.to_owned(), step.to_string()));
+    let step =
+        step.filter(|_| graph.is_none()).map(|step| (STEP.to_owned(), step.to_string().into()));
     let mut keys = Vec::new();
     if let Some(graph) = graph {
         let (graph, masked) = tensors.remove(graph);

@@ -131,24 +131,28 @@ fn narrow(live: &Live, id: usize) -> usize {
     if widens(live, id) { live.node(id).inputs[0].0 } else { id }
 }
 
-/// Operations, and tensors that they are computed from, which a softmax computes anew at each of the
-/// two or three times that it reads a row. Two tensors read three times are as much traffic as to read
-/// them once, write the result and read that three times; mostly it is less, since a row that was just
-/// read is in a cache, and there is one dispatch less. Of what takes long, like an exponential, three
-/// times would be more than is saved.
+/// Operations, and tensors that they are computed from, which a softmax or a normalization computes anew
+/// at each of the two or three times that it reads a row. Two tensors read three times are as much
+/// traffic as to read them once, write the result and read that three times; mostly it is less, since a
+/// row that was just read is in a cache, and there is one dispatch less. Of what takes long, like an
+/// exponential, three times would be more than is saved.
 const CHEAP: (usize, usize) = (4, 2);
 
 /// Whether what the anchor `id` reads several times is cheap enough to be computed each time. `readers`
 /// is how many ask for each node.
 fn is_cheap(live: &Live, readers: &[usize], id: usize, input: usize) -> bool {
-    let is_row_of_logits = matches!(
-        live.node(id).op,
+    let is_row = match live.node(id).op {
         Op::Softmax
-            | Op::LogSoftmax
-            | Op::SoftmaxCrossEntropy { .. }
-            | Op::SoftmaxCrossEntropyGradient { .. }
-    );
-    if !is_row_of_logits || input != 0 {
+        | Op::LogSoftmax
+        | Op::SoftmaxCrossEntropy { .. }
+        | Op::SoftmaxCrossEntropyGradient { .. }
+        | Op::LayerNorm { .. }
+        | Op::LayerNormStatistics { .. } => input == 0,
+        // The row and its gradient.
+        Op::LayerNormGradient => input == 0 || input == 2,
+        _ => false,
+    };
+    if !is_row {
         return false;
     }
     let mut pending = vec![live.node(id).inputs[input].0];
@@ -200,8 +204,8 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     let mut readers = vec![0; count];
     let inputs = (0..count).flat_map(|id| live.inputs(id));
     inputs.chain(live.fetches.iter().copied()).for_each(|id| readers[id] += 1);
-    // Anchors whose rows are computed at each read.
-    let mut again = vec![false; count];
+    // Anchors whose rows are computed at each read, and which input that is.
+    let mut again = BTreeSet::new();
     for id in 0..count {
         // Inside a reader's kernel it would not be rounded.
         forced[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
@@ -215,7 +219,9 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
                     forced[operand(live, input).0] = true;
                 }
                 Reads::Memory => forced[input] = true,
-                Reads::Often if is_cheap(live, &readers, id, at) => again[id] = true,
+                Reads::Often if is_cheap(live, &readers, id, at) => {
+                    again.insert((id, at));
+                }
                 Reads::Often => {
                     let mut base = input;
                     while is_free(live, base) {
@@ -285,7 +291,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
             let evaluations = match reads(live, id, at) {
                 Reads::Once(evaluations) => evaluations,
                 // That it is computed several times was found to be worth it.
-                Reads::Often if again[id] && at == 0 => live.elements(input),
+                Reads::Often if again.contains(&(id, at)) => live.elements(input),
                 Reads::Often => usize::MAX,
                 Reads::Memory => continue,
             };
@@ -297,7 +303,10 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
 
 /// Whether the kernel of an operation can apply an expression to its result.
 fn has_epilogue(op: &Op) -> bool {
-    !matches!(op, Op::ArgMax | Op::Assign(_) | Op::OptimizerUpdate(_))
+    !matches!(
+        op,
+        Op::ArgMax | Op::LayerNormStatistics { .. } | Op::Assign(_) | Op::OptimizerUpdate(_)
+    )
 }
 
 /// What a reader of a map wants of the map's own inputs.

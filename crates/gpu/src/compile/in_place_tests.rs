@@ -200,7 +200,7 @@ fn random_graph<'g>(graph: &'g Graph, seed: u64) -> (Vec<Tensor<'g>>, Vec<Update
         let last = values[values.len() - 1];
         let other = values[values.len() - 1 - below(values.len().min(4))];
         let scope = graph.scope(&format!("layer{layer}"));
-        let value = match below(10) {
+        let value = match below(11) {
             0 => scope.linear(last, size).tanh() + other,
             1 => other * 0.5 + scope.linear(other, size).relu(),
             2 => (last * 3.0).softmax(),
@@ -210,6 +210,7 @@ fn random_graph<'g>(graph: &'g Graph, seed: u64) -> (Vec<Tensor<'g>>, Vec<Update
             6 => last - last.mean(&[1]).reshape([size, 1]),
             7 => last.matmul(other) * 0.1,
             8 => last.slice(1, 1, size).pad(&[0, 0], [size, size]) + other,
+            9 => scope.layer_norm(last, 1e-5) + other * 0.5,
             _ => last.dropout(&format!("dropout{layer}"), 0.2),
         };
         if below(4) == 0 {

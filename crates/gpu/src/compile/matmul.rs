@@ -36,6 +36,19 @@ impl Operand {
         self.row.max(self.column).is_multiple_of(2) && self.batch.is_multiple_of(2)
     }
 
+    /// Whether its elements can be read four at a time: `row` and `column` are its extents along those
+    /// strides. Fours then begin at multiples of four, and end before the edge.
+    fn has_fours(&self, rows: usize, columns: usize) -> bool {
+        let (extent, stride) = match (self.row, self.column) {
+            (_, 1) => (columns, self.row),
+            (1, _) => (rows, self.column),
+            _ => return false,
+        };
+        self.dtype == DType::F32
+            && extent > 0
+            && [extent, stride, self.batch].iter().all(|count| count.is_multiple_of(4))
+    }
+
     /// How a kernel reads it that takes elements one by one.
     pub fn elements(&self, target: Target) -> Elements {
         match self.dtype {
@@ -80,6 +93,12 @@ impl Product {
         if self.n == 1 { self.a.column == 1 } else { self.b.row == 1 }
     }
 
+    /// Which operands can be read four elements at a time.
+    fn fours(&self) -> [bool; 2] {
+        let Product { m, n, k, a, b, .. } = *self;
+        [a.has_fours(m, k), b.has_fours(k, n)]
+    }
+
     /// Into how many slices along K to cut a product whose results are too few to keep a device
     /// busy, if it is one.
     pub fn slices(&self, target: Target) -> Option<usize> {
@@ -112,8 +131,9 @@ pub(crate) enum Rung {
     /// For software adapters with subgroups of eight: 32 x 32 results, or twice as many rows or
     /// columns.
     Subgroup { tall: bool, wide: bool },
-    /// Tiles in workgroup memory, of 32 x 32, 64 x 64 or 128 x 64 results.
-    Tile { rows: u32, columns: u32 },
+    /// Tiles in workgroup memory, of 32 x 32, 64 x 64 or 128 x 64 results, loaded four elements at a
+    /// time where that can be.
+    Tile { rows: u32, columns: u32, fours: bool },
 }
 
 /// A kernel with its workgroups.
@@ -132,6 +152,7 @@ impl Rung {
     /// The rung that is taken where nothing is measured.
     pub fn usual(product: &Product, target: Target) -> Rung {
         let Product { m, n, .. } = *product;
+        let fours = product.fours().contains(&true);
         match target {
             Target { is_cpu: true, subgroup_size: Some(8), .. } => {
                 // Larger tiles are a fifth and a third faster, and take longer to compile: they
@@ -148,8 +169,8 @@ impl Rung {
             }
             Target { is_cpu: true, .. } => Rung::Register,
             // A GPU has tens of cores, each with room for several workgroups.
-            _ if product.tiles(64, 64) < 64 => Rung::Tile { rows: 32, columns: 32 },
-            _ => Rung::Tile { rows: 64, columns: 64 },
+            _ if product.tiles(64, 64) < 64 => Rung::Tile { rows: 32, columns: 32, fours },
+            _ => Rung::Tile { rows: 64, columns: 64, fours },
         }
     }
 
@@ -158,10 +179,18 @@ impl Rung {
         let subgroup = [(false, false), (false, true), (true, true)];
         let subgroup = subgroup.map(|(tall, wide)| Rung::Subgroup { tall, wide });
         let has_subgroup = target.is_cpu && target.subgroup_size == Some(8);
-        let tiles = [(32, 32), (64, 64), (128, 64)];
-        let tiles = tiles.map(|(rows, columns)| Rung::Tile { rows, columns });
-        let rungs = subgroup.into_iter().filter(|_| has_subgroup).chain(tiles);
         let usual = Rung::usual(product, target);
+        let tiles = [(32, 32), (64, 64), (128, 64)].into_iter().flat_map(|(rows, columns)| {
+            // One by one only what is usual, to compare with.
+            let all = [true, false].map(|fours| Rung::Tile { rows, columns, fours });
+            let can = product.fours().contains(&true);
+            all.into_iter().filter(move |rung| match (*rung, usual) {
+                (Rung::Tile { fours: true, .. }, _) => can,
+                (_, Rung::Tile { rows: own, .. }) => !can || own == rows,
+                _ => !can,
+            })
+        });
+        let rungs = subgroup.into_iter().filter(|_| has_subgroup).chain(tiles);
         rungs
             .chain([Rung::Register, Rung::Naive])
             .filter(|rung| *rung != usual && rung.is_quick(product))
@@ -190,7 +219,7 @@ impl Rung {
             Rung::Subgroup { tall, wide } => {
                 (if tall { 64 } else { 32 }, if wide { 64 } else { 32 })
             }
-            Rung::Tile { rows, columns } => (rows as usize, columns as usize),
+            Rung::Tile { rows, columns, .. } => (rows as usize, columns as usize),
         }
     }
 
@@ -228,7 +257,9 @@ impl Rung {
                     ("matmul_small", shaders::MATMUL_LANES, shaders::MATMUL_SMALL)
                 }
             }
-            Rung::Tile { rows, columns } => {
+            Rung::Tile { rows, columns, fours } => {
+                let [a_fours, b_fours] = product.fours().map(|can| (fours && can).into());
+                constants.extend([("A_FOURS", a_fours), ("B_FOURS", b_fours)]);
                 let height = if rows == 128 { 8.0 } else { 4.0 };
                 let tile = [("ROWS", rows.into()), ("COLUMNS", columns.into()), ("HEIGHT", height)];
                 constants.extend(tile);
@@ -237,8 +268,10 @@ impl Rung {
         };
         let (rows, columns) = self.tile();
         let workgroups = [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32];
-        let elements = [a, b].map(|operand| match self {
+        let can_four = product.fours();
+        let elements = [(a, can_four[0]), (b, can_four[1])].map(|(operand, can_four)| match self {
             Rung::Subgroup { .. } if k > 0 => operand.pairs(target),
+            Rung::Tile { fours: true, .. } if can_four => Elements::F32Fours,
             _ => operand.elements(target),
         });
         // Each is smaller than its operand, which is one binding: fewer than 2^32 bytes.

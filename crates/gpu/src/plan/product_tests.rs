@@ -1,6 +1,7 @@
 //! Products of all shapes, as this device and as a GPU would compute them, against the twin.
 
 use super::*;
+use crate::compile::{Step, compile};
 use crate::device::GpuOptions;
 use crate::tune::Tune;
 use warmstart_graph::Optimizer;
@@ -115,6 +116,34 @@ fn a_product_with_a_vector_is_a_reduction_on_a_gpu() {
     assert_eq!(gpu.is_cpu(), !kernels[0].starts_with("reduce"), "{kernels:?}");
 }
 
+/// On a GPU, wherever four neighbours end before the edge.
+#[test]
+fn operands_are_read_four_at_a_time() {
+    let gpu = gpu();
+    let [_, target] = targets(&gpu);
+    for (shape, transposed, expected) in [
+        ([1, 37, 36, 68], [false, false], [true, true]),
+        ([1, 36, 37, 68], [true, true], [true, true]),
+        ([2, 37, 37, 20], [false, true], [true, true]),
+        ([2, 36, 36, 19], [true, false], [true, true]),
+        ([1, 36, 36, 66], [false, false], [false, true]),
+        ([1, 34, 36, 68], [true, true], [false, true]),
+        ([1, 36, 34, 68], [false, false], [true, false]),
+        ([1, 34, 34, 66], [false, true], [false, false]),
+    ] {
+        assert_eq!(multiply(&gpu, target, shape, transposed).len(), 1);
+        let graph = Graph::new();
+        let layer = Layer::new(&graph, shape, transposed, false);
+        let def = graph.finish().unwrap();
+        let program = compile(&def, &[layer.result.id()], &[], target).unwrap();
+        let [Step::Dispatch(dispatch)] = &program.steps[..] else { panic!("{shape:?}") };
+        let found = ["a", "b"].map(|operand| {
+            dispatch.source.contains(&format!("var<storage, read> {operand}: array<vec4<f32>>"))
+        });
+        assert_eq!(found, expected, "{shape:?} {transposed:?}");
+    }
+}
+
 #[test]
 fn few_long_sums_are_cut_in_slices() {
     let gpu = gpu();
@@ -124,6 +153,8 @@ fn few_long_sums_are_cut_in_slices() {
             ([true, false], [1, 33, 7, 1024]),
             ([false, true], [1, 3, 5, 3000]),
             ([true, true], [1, 16, 16, 514]),
+            // Slices end within four elements.
+            ([false, true], [1, 16, 16, 1032]),
         ] {
             let kernels = multiply(&gpu, target, shape, transposed);
             let sliced = kernels.len() == 2 && kernels[0].ends_with("matmul of slices");

@@ -177,6 +177,7 @@ fn translate_plan(
 
 fn layers<'g>(scope: &Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
     let hidden = scope.recompute(|scope| scope.scope("fc1").linear(x, 128).gelu());
+    let hidden = scope.scope("ln").layer_norm(hidden, 1e-5);
     let hidden = scope.keep_f16(|scope| scope.scope("fc2").linear(hidden, 64).relu());
     scope.scope("fc3").linear(hidden.dropout("hidden", 0.1), 10)
 }
@@ -201,7 +202,8 @@ fn kernels_of_a_classifier_are_translated() {
             let fetches = [loss, logits.accuracy(labels), logits.softmax(), step.gradient_norm];
             let what = format!("{name}, in f16: {in_f16}");
             let kernels = translate_plan(&what, &graph, &fetches, &[step.update], target);
-            for kernel in ["cross_entropy", "softmax", "argmax", "squares", "optimizer_scalars"] {
+            let families = ["cross_entropy", "softmax", "argmax", "squares", "optimizer_scalars"];
+            for kernel in families.into_iter().chain(["layer_norm", "layer_norm_gradient"]) {
                 assert!(kernels.contains(kernel), "{what}: {kernels:?}");
             }
             assert!(kernels.iter().any(|kernel| kernel.starts_with("matmul")), "{kernels:?}");

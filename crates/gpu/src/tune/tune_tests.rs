@@ -203,7 +203,7 @@ fn what_one_process_has_measured_the_next_does_not() {
     let tuner = gpu(Tune::On, &cache);
     let choice = HashMap::from([(
         name(&dispatch, &[1024, 1024]),
-        Some(Rung::Tile { rows: 128, columns: 64 }),
+        Some(Rung::Tile { rows: 128, columns: 64, fours: false }),
     )]);
     tuner.tuner().write(&choice);
     tuner.tuner().choose(&tuner, &dispatch, &[1024, 1024]);
@@ -247,7 +247,10 @@ fn alternatives_are_those_that_the_device_can_run() {
     let usual = Rung::usual(&product, target);
     let others = Rung::others(&product, target);
     assert!(!others.contains(&usual) && !others.contains(&Rung::Naive), "{usual:?} {others:?}");
-    assert!(others.contains(&Rung::Tile { rows: 128, columns: 64 }), "{others:?}");
+    let tile = |rows, columns, fours| Rung::Tile { rows, columns, fours };
+    assert_eq!(usual, tile(64, 64, true));
+    let tiles = [tile(32, 32, true), tile(64, 64, false), tile(128, 64, true)];
+    assert_eq!(others[..3], tiles, "{others:?}");
     assert!(!others.iter().any(|rung| matches!(rung, Rung::Subgroup { .. })), "{others:?}");
 }
 

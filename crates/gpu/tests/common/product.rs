@@ -77,6 +77,14 @@ impl Product {
             .map(|(stride, batch)| stride % 2 == 0 && batch % 2 == 0)
     }
 
+    /// Whether each operand's elements can be read four at a time along the axis that is contiguous.
+    pub fn can_four(&self) -> [bool; 2] {
+        let Product { m, n, k, transpose_a, transpose_b, .. } = *self;
+        // Of a matrix as it lies in memory; a batch then is a multiple of four, too.
+        let fours = |columns: usize| columns > 0 && columns.is_multiple_of(4);
+        [fours(if transpose_a { m } else { k }), fours(if transpose_b { k } else { n })]
+    }
+
     /// `relu(a b + bias)` in `f64`.
     pub fn expected(&self, a: &[f32], b: &[f32], bias: &[f32]) -> Vec<f64> {
         let Product { batch, m, n, k, .. } = *self;
@@ -177,6 +185,9 @@ pub fn run_kernel(
             [("A_ALONG_K", a_column == 1), ("B_ALONG_N", b_column == 1), ("ODD", k % 2 == 1)];
         constants.extend(known.map(|(name, known)| (name, f64::from(u8::from(known)))));
     }
+    for (name, elements) in ["A_FOURS", "B_FOURS"].into_iter().zip(operands) {
+        constants.extend((elements == Elements::F32Fours).then_some((name, 1.0)));
+    }
     constants.extend(own);
     let shape = shape.map(|(_, value)| value as u32);
     let pipeline = gpu.pipeline("a product", &source, &constants).unwrap();
@@ -187,7 +198,9 @@ pub fn run_kernel(
     let sums = [&vec![f32::NAN; n][..], &guard].concat();
     let [a, b] = [(a, operands[0]), (b, operands[1])].map(|(values, elements)| {
         let round: fn(f32) -> u16 = match elements {
-            Elements::F32 | Elements::F32Pairs => return bytemuck::cast_slice(values).to_vec(),
+            Elements::F32 | Elements::F32Pairs | Elements::F32Fours => {
+                return bytemuck::cast_slice(values).to_vec();
+            }
             Elements::F16 | Elements::F16Words | Elements::F16Pairs => {
                 |x| f16::from_f32(x).to_bits()
             }

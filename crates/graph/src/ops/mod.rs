@@ -4,6 +4,7 @@
 
 pub mod elementwise;
 pub mod gather;
+pub mod layer_norm;
 pub mod loss;
 pub mod matmul;
 pub mod random;
@@ -97,6 +98,20 @@ pub enum Op {
         /// As in the forward operation.
         label_smoothing: f32,
     },
+    /// Layer normalization over the last axis, of rows, gamma and beta.
+    LayerNorm {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// What the gradients of [`Op::LayerNorm`] need of each row, `[.., 2]`: its mean less its first
+    /// element, and 1 / √(variance + ε).
+    LayerNormStatistics {
+        /// As in the forward operation.
+        epsilon: f32,
+    },
+    /// The gradient of [`Op::LayerNorm`] with respect to its rows, from rows, gamma, the gradient and
+    /// the statistics.
+    LayerNormGradient,
     /// The same elements under another shape.
     Reshape(Shape),
     /// The axes in another order: axis `i` of the result is axis `permutation[i]` of the input.
@@ -160,6 +175,9 @@ impl Op {
             Op::LogSoftmax => "log_softmax",
             Op::SoftmaxCrossEntropy { .. } => "softmax_cross_entropy",
             Op::SoftmaxCrossEntropyGradient { .. } => "softmax_cross_entropy_gradient",
+            Op::LayerNorm { .. } => "layer_norm",
+            Op::LayerNormStatistics { .. } => "layer_norm_statistics",
+            Op::LayerNormGradient => "layer_norm_gradient",
             Op::Reshape(_) => "reshape",
             Op::Transpose(_) => "transpose",
             Op::BroadcastTo(_) => "broadcast_to",
@@ -249,6 +267,13 @@ impl Op {
             Op::SoftmaxCrossEntropyGradient { label_smoothing } => {
                 arity(3).and_then(|()| loss::infer_gradient(*label_smoothing, inputs))?
             }
+            Op::LayerNorm { epsilon } => {
+                arity(3).and_then(|()| layer_norm::infer(*epsilon, inputs))?
+            }
+            Op::LayerNormStatistics { epsilon } => {
+                arity(1).and_then(|()| layer_norm::infer_statistics(*epsilon, inputs[0]))?
+            }
+            Op::LayerNormGradient => arity(4).and_then(|()| layer_norm::infer_gradient(inputs))?,
             Op::Reshape(shape) => arity(1).and_then(|()| views::infer_reshape(shape, inputs[0]))?,
             Op::Transpose(permutation) => {
                 arity(1).and_then(|()| views::infer_transpose(permutation, inputs[0]))?
@@ -304,6 +329,11 @@ impl Op {
             Op::SoftmaxCrossEntropy { label_smoothing } => {
                 vec![Some(loss::gradient(*label_smoothing, inputs, gradient)), None]
             }
+            Op::LayerNorm { epsilon } => layer_norm::gradient(*epsilon, inputs, gradient),
+            Op::LayerNormStatistics { .. } => {
+                vec![Some(layer_norm::statistics_gradient(inputs[0], output, gradient))]
+            }
+            Op::LayerNormGradient => layer_norm::second_gradient(inputs, gradient),
             Op::Reshape(_) => vec![Some(gradient.reshape(inputs[0].shape()))],
             Op::Transpose(permutation) => {
                 vec![Some(views::transpose_gradient(permutation, gradient))]
@@ -366,6 +396,11 @@ impl Op {
             Op::SoftmaxCrossEntropyGradient { label_smoothing } => {
                 loss::evaluate_gradient(*label_smoothing, inputs)
             }
+            Op::LayerNorm { epsilon } => layer_norm::evaluate(*epsilon, inputs),
+            Op::LayerNormStatistics { epsilon } => {
+                layer_norm::evaluate_statistics(*epsilon, inputs[0])
+            }
+            Op::LayerNormGradient => layer_norm::evaluate_gradient(inputs),
             Op::Transpose(permutation) => views::evaluate_transpose(permutation, inputs[0], shape),
             Op::BroadcastTo(_) => elementwise::zip(inputs, shape, |x| x[0]),
             Op::Slice { starts, .. } => views::evaluate_slice(starts, inputs[0], shape),

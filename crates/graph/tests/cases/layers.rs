@@ -19,6 +19,17 @@ fn rows(m: &mut Maker<'_>) -> Vec<usize> {
     shape
 }
 
+/// Extents for a normalization: of rows there may be none.
+fn normalized(m: &mut Maker<'_>) -> Vec<usize> {
+    let rank = 1 + m.random.below(3);
+    let mut shape = m.shape(rank);
+    if rank > 1 && m.chance(10) {
+        let at = m.random.below(rank - 1);
+        shape[at] = 0;
+    }
+    shape
+}
+
 pub(super) const CASES: &[Case] = &[
     smooth("softmax", |m| {
         let shape = rows(m);
@@ -135,6 +146,32 @@ pub(super) const CASES: &[Case] = &[
         vec![y.softmax_cross_entropy(labels)]
     }),
     smooth("layer_norm", |m| {
+        let shape = normalized(m);
+        let x = m.floats(&shape, -1.0, 1.0);
+        let width = &shape[shape.len() - 1..];
+        let (gamma, beta) = (m.floats(width, 0.5, 1.5), m.floats(width, -1.0, 1.0));
+        vec![x.layer_norm(gamma, beta, 0.1)]
+    }),
+    // Of a row that was computed, and with something computed from the result.
+    smooth("layer_norm_layer", |m| {
+        let (rows, width) = (1 + m.random.below(9), m.extent());
+        let (x, residual) =
+            (m.floats(&[rows, width], -1.0, 1.0), m.floats(&[rows, width], -1.0, 1.0));
+        let y = m.graph.scope("ln").layer_norm(x + residual * 0.5, 0.05);
+        m.fill("ln", "weight", &[width]);
+        m.fill("ln", "bias", &[width]);
+        vec![y.tanh()]
+    }),
+    smooth("layer_norm_second_order", |m| {
+        let shape = normalized(m);
+        let x = m.floats(&shape, -1.0, 1.0);
+        let width = &shape[shape.len() - 1..];
+        let (gamma, beta) = (m.floats(width, 0.5, 1.5), m.floats(width, -1.0, 1.0));
+        let loss = x.layer_norm(gamma, beta, 0.5).tanh().sum_all();
+        let slopes = gradients(loss, &[x, gamma, beta]);
+        slopes.into_iter().flatten().map(|g| g.square()).collect()
+    }),
+    smooth("composed_layer_norm", |m| {
         let shape = [1 + m.random.below(9), 2 + m.extent()];
         let x = m.floats(&shape, -1.0, 1.0);
         let (gain, bias) = (m.floats(&shape[1..], 0.5, 1.5), m.floats(&shape[1..], -1.0, 1.0));

@@ -70,12 +70,22 @@ impl Lowering<'_> {
         let signature = "fn value(i: u32, k: u32) -> f32";
         self.function(&mut kernel, root, "value", signature, input, &index);
         self.epilogue(&mut kernel, root, id);
+        if let Some(carried) = self.bind_carried(&mut kernel, root, "second_result") {
+            let second = self.live.node(carried).inputs[0].0;
+            let bindings = &mut kernel.bindings;
+            let function = Function::new(self.live, self.fused, bindings, root, None);
+            let mut text = function.write("fn second(i: u32, k: u32) -> f32", second, &index);
+            text.push_str("fn store_second(i: u32, total: f32) {\n    ");
+            text.push_str("second_result[i] = total;\n}\n");
+            kernel.sections.push(("second", text));
+            kernel.constants.push(("SECOND", 1.0));
+        }
         let workgroups = self.lanes(&mut kernel, root, results, count)?;
         self.push(root, kernel, workgroups, shape.elements() as u64)
     }
 
     /// Rows and width of a tensor seen as rows of its last axis.
-    fn rows(&self, id: usize) -> (usize, usize) {
+    pub(super) fn rows(&self, id: usize) -> (usize, usize) {
         let shape = &self.live.node(id).shape;
         match shape.split_last() {
             Some((&width, rest)) => (Shape::from(rest).elements(), width),

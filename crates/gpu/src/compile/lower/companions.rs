@@ -2,38 +2,70 @@
 //!
 //! - A bias's gradient is the sum over rows of what the product for its weight's gradient reads.
 //! - The gradient of a cross-entropy needs the same maximum and sum of each row as its loss.
+//! - The gradients of a layer normalization need the mean and deviation of each row, as its result does.
+//! - Two sums over the same axes may read the same tensor: the gradients of gamma and beta do.
 
 use crate::compile::fuse::{Fused, operand};
 use crate::compile::simplify::Live;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::Op;
 use warmstart_graph::ops::Reduction;
 
 /// For each root whose kernel computes another's value too, that other root. `packed` are the nodes
-/// that lie in the packed buffer.
+/// that lie in the packed buffer, and `buffers` is how many a kernel can bind.
 pub(super) fn find(
     live: &Live,
     fused: &Fused,
     packed: &BTreeMap<usize, (u64, u64)>,
+    buffers: usize,
 ) -> BTreeMap<usize, usize> {
     let mut carried = BTreeMap::new();
-    let plain: Vec<usize> = (0..live.nodes.len()).filter(|&id| is_plain(live, fused, id)).collect();
-    for &other in &plain {
-        let carrier = plain.iter().copied().find(|carrier| {
-            !carried.contains_key(carrier)
-                && (carries_sum(live, fused, packed, *carrier, other)
-                    || carries_gradient(live, packed, *carrier, other))
+    let roots: Vec<usize> =
+        (0..live.nodes.len()).filter(|&id| has_anchor(live, fused, id)).collect();
+    let is_plain = |id: usize| fused.anchor[id] == Some(id);
+    for &other in roots.iter().filter(|&&id| is_plain(id)) {
+        let carrier = roots.iter().copied().find(|&carrier| {
+            !carried.contains_key(&carrier)
+                && (carries_statistics(live, fused, carrier, other)
+                    || is_plain(carrier)
+                        && (carries_sum(live, fused, packed, carrier, other)
+                            || carries_gradient(live, packed, carrier, other)))
         });
         if let Some(carrier) = carrier {
             carried.insert(carrier, other);
         }
     }
+    // Only what no other kernel has taken along.
+    let mut taken: BTreeSet<usize> = carried.values().copied().collect();
+    let sums: Vec<usize> =
+        roots.into_iter().filter(|&id| is_plain(id) && is_sum(live, id)).collect();
+    for &other in &sums {
+        let carrier = sums.iter().copied().find(|&carrier| {
+            ![carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
+                && carries_other_sum(live, fused, packed, buffers, [carrier, other])
+        });
+        if let Some(carrier) = carrier {
+            carried.insert(carrier, other);
+            taken.insert(other);
+        }
+    }
     carried
 }
 
-/// A kernel of an anchor and nothing after it.
-fn is_plain(live: &Live, fused: &Fused, id: usize) -> bool {
-    fused.kernel[id] == Some(id) && fused.anchor[id] == Some(id) && live.elements(id) > 0
+/// A kernel with an anchor, which computes something.
+fn has_anchor(live: &Live, fused: &Fused, id: usize) -> bool {
+    fused.kernel[id] == Some(id) && fused.anchor[id].is_some() && live.elements(id) > 0
+}
+
+/// Whether `other` can be computed with `carrier`, as far as those go that read it: it may come later than
+/// it would, if nobody reads it in between.
+fn is_in_time(live: &Live, fused: &Fused, carrier: usize, other: usize) -> bool {
+    other > carrier
+        || (0..live.nodes.len()).filter(|&id| live.inputs(id).any(|input| input == other)).all(
+            |id| {
+                live.node(id).op.is_update() || fused.kernel[id].is_some_and(|root| root > carrier)
+            },
+        )
 }
 
 /// Whether `other` is the sum over the index that the product `carrier` sums over, of its second
@@ -65,13 +97,7 @@ fn carries_sum(
     if packed.contains_key(&a) || packed.contains_key(&b) {
         return false;
     }
-    // The sum may come later than it would, if nobody reads it in between.
-    other > carrier
-        || (0..live.nodes.len()).filter(|&id| live.inputs(id).any(|input| input == other)).all(
-            |id| {
-                live.node(id).op.is_update() || fused.kernel[id].is_some_and(|root| root > carrier)
-            },
-        )
+    is_in_time(live, fused, carrier, other)
 }
 
 /// Whether `other` is the gradient of the cross-entropy `carrier`, and needs nothing that is not
@@ -95,4 +121,68 @@ fn carries_gradient(
         && live.uniform(gradient.inputs[2].0).is_some()
         && carrier < other
         && !packed.contains_key(&other)
+}
+
+/// Whether `other` are the statistics of the rows that the kernel `carrier` normalizes.
+fn carries_statistics(live: &Live, fused: &Fused, carrier: usize, other: usize) -> bool {
+    let Some(anchor) = fused.anchor[carrier] else { return false };
+    let (norm, statistics) = (live.node(anchor), live.node(other));
+    let (Op::LayerNorm { epsilon }, Op::LayerNormStatistics { epsilon: own }) =
+        (&norm.op, &statistics.op)
+    else {
+        return false;
+    };
+    epsilon.to_bits() == own.to_bits()
+        && norm.inputs[0] == statistics.inputs[0]
+        && is_in_time(live, fused, carrier, other)
+}
+
+fn is_sum(live: &Live, id: usize) -> bool {
+    matches!(live.node(id).op, Op::Reduce { reduction: Reduction::Sum, .. })
+}
+
+/// Whether `other` is a sum, over the same axes as the sum `carrier`, of a tensor that this one reads
+/// anyway.
+fn carries_other_sum(
+    live: &Live,
+    fused: &Fused,
+    packed: &BTreeMap<usize, (u64, u64)>,
+    buffers: usize,
+    [carrier, other]: [usize; 2],
+) -> bool {
+    let (Op::Reduce { axes, .. }, Op::Reduce { axes: others, .. }) =
+        (&live.node(carrier).op, &live.node(other).op)
+    else {
+        return false;
+    };
+    let [summed, others_summed] = [carrier, other].map(|id| live.node(id).inputs[0].0);
+    if carrier == other
+        || axes != others
+        || live.node(summed).shape != live.node(others_summed).shape
+    {
+        return false;
+    }
+    let read = loaded(live, fused, carrier);
+    // A kernel cannot read the buffer that it writes.
+    read.contains(&others_summed)
+        && read.len() + 2 <= buffers
+        && !read.iter().any(|id| packed.contains_key(id))
+        && is_in_time(live, fused, carrier, other)
+}
+
+/// What a kernel loads.
+fn loaded(live: &Live, fused: &Fused, root: usize) -> BTreeSet<usize> {
+    let mut loaded = BTreeSet::new();
+    let mut pending: Vec<usize> = live.inputs(root).collect();
+    while let Some(id) = pending.pop() {
+        if live.uniform(id).is_some() {
+            continue;
+        }
+        if live.is_leaf(id) || fused.kernel[id].is_some_and(|kernel| kernel != root) {
+            loaded.insert(id);
+        } else {
+            pending.extend(live.inputs(id));
+        }
+    }
+    loaded
 }

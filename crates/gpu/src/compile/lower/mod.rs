@@ -1,11 +1,12 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
+//! `anchors.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
 //! values.
 
 mod anchors;
 mod companions;
+mod layer_norm;
 mod product;
 mod update;
 
@@ -85,7 +86,7 @@ pub(crate) fn lower(
         packed,
         in_place: Vec::new(),
     };
-    let carried = companions::find(live, fused, &lowered.packed);
+    let carried = companions::find(live, fused, &lowered.packed, target.storage_buffers);
     let mut lowering =
         Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
     let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
@@ -201,6 +202,11 @@ impl Lowering<'_> {
             Some((id, Op::SoftmaxCrossEntropyGradient { label_smoothing })) => {
                 self.cross_entropy(root, id, *label_smoothing, true)
             }
+            Some((id, Op::LayerNorm { epsilon })) => self.layer_norm(root, id, *epsilon),
+            Some((id, Op::LayerNormStatistics { epsilon })) => {
+                self.layer_norm_statistics(root, id, *epsilon)
+            }
+            Some((id, Op::LayerNormGradient)) => self.layer_norm_gradient(root, id),
             Some((id, Op::ScatterAddRows { .. })) => self.scatter(root, id),
             Some((id, Op::GlobalNorm)) => self.global_norm(root, id),
             Some((id, Op::Assign(variable))) => {

@@ -1,0 +1,54 @@
+//! A string of a header that is long and seldom asked for.
+
+use std::sync::OnceLock;
+
+/// A string of JSON whose escapes are taken out when it is first asked for. What a checkpoint says of
+/// its graph and variables is itself JSON, every quote escaped, and most of a header.
+#[derive(Clone, Debug)]
+pub(crate) struct Text {
+    /// As it stands in the file, quotes included; empty where it was read at once.
+    json: Box<str>,
+    read: OnceLock<String>,
+}
+
+impl From<String> for Text {
+    fn from(read: String) -> Text {
+        Text { json: Box::default(), read: read.into() }
+    }
+}
+
+impl Text {
+    /// Of well-formed JSON.
+    ///
+    /// # Errors
+    /// That it is no string.
+    pub fn from_json(json: &str) -> Result<Text, serde_json::Error> {
+        // What can still be wrong with a well-formed string is half of a surrogate pair.
+        if json.starts_with('"') && !json.contains("\\u") {
+            return Ok(Text { json: json.into(), read: OnceLock::new() });
+        }
+        serde_json::from_str::<String>(json).map(Text::from)
+    }
+
+    pub fn as_str(&self) -> &str {
+        let read = || serde_json::from_str(&self.json);
+        self.read.get_or_init(|| read().expect("well-formed JSON without `\\u` was asked for"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_what_serde_json_makes_of_it() {
+        for json in [r#""""#, r#""a\"\\\/\b\f\n\r\t""#, r#""\u00e9\ud83d\ude00""#, "\"é\""] {
+            let expected: String = serde_json::from_str(json).unwrap();
+            assert_eq!(Text::from_json(json).unwrap().as_str(), expected, "{json}");
+        }
+        for json in ["1", "null", "{}", r#""\ud83d""#, r#""\ud83d\u0041""#] {
+            let expected = serde_json::from_str::<String>(json).unwrap_err().to_string();
+            assert_eq!(Text::from_json(json).unwrap_err().to_string(), expected);
+        }
+    }
+}
