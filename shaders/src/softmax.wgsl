@@ -27,8 +27,10 @@ fn main(
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
     let row = (group.x + group.y * groups.x) * ROWS + local.y;
-    let start = min(row, TOTAL_ROWS - 1u) * WIDTH;
-    let width = rolled(WIDTH, groups.x);
+    let start = row * WIDTH;
+    // Rows past the end meet the others at the barriers, and read nothing: the result may be written
+    // over what is read.
+    let width = select(0u, rolled(WIDTH, groups.x), row < TOTAL_ROWS);
     var own = from_bits(0xff800000u);
     for (var k = local.x; k < width; k += LANES) {
         own = larger(own, value(start + k));
@@ -40,11 +42,9 @@ fn main(
     }
     let total = sum_over_lanes(own, local.x, local.y);
     let log_total = log(total);
-    if (row < TOTAL_ROWS) {
-        for (var k = local.x; k < width; k += LANES) {
-            let x = value(start + k) - largest;
-            let anchor = select(exp(x) / total, x - log_total, LOGARITHM);
-            result[start + k] = epilogue(anchor, start + k);
-        }
+    for (var k = local.x; k < width; k += LANES) {
+        let x = value(start + k) - largest;
+        let anchor = select(exp(x) / total, x - log_total, LOGARITHM);
+        result[start + k] = epilogue(anchor, start + k);
     }
 }

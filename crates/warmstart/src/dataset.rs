@@ -1,95 +1,20 @@
 //! Examples in host memory.
 
 use crate::batches::shuffled;
+use crate::dataset_csv::{self, Cells};
+use crate::dataset_error::DatasetError;
+use crate::dataset_input::DatasetInput;
 use std::io::BufRead;
 use std::str::FromStr;
 use warmstart_gpu::{DeviceDataset, DeviceDatasetError, Feed, Gpu};
 
-warmstart_graph::debug_as_display!(DatasetError);
-
-/// Why a data set cannot be made, split or gathered from.
-#[derive(thiserror::Error)]
-pub enum DatasetError {
-    /// The numbers of inputs and labels do not fit together.
-    #[error(
-        "{inputs} inputs are not {labels} rows of {width}, one row for each of {labels} labels; \
-         give labels.len() * width inputs"
-    )]
-    Lengths {
-        /// How many input values were given.
-        inputs: usize,
-        /// How many values a row has.
-        width: usize,
-        /// How many labels were given.
-        labels: usize,
-    },
-    /// The number of targets does not fit: it is no multiple of the targets of one example.
-    #[error(
-        "{targets} targets are not whole rows of {width}; give as many for each example, at least 1"
-    )]
-    Targets {
-        /// How many targets were given.
-        targets: usize,
-        /// How many an example has.
-        width: usize,
-    },
-    /// An index beyond the last example.
-    #[error("example {index} does not exist; there are {examples}, counted from 0")]
-    NoSuchExample {
-        /// The index.
-        index: u32,
-        /// How many examples there are.
-        examples: usize,
-    },
-    /// A split that leaves one of the two parts empty, or that is not a fraction.
-    #[error(
-        "a test fraction of {fraction} of {examples} examples leaves one part without examples; \
-         give a fraction between 0 and 1, such as 0.2"
-    )]
-    Split {
-        /// The fraction asked for.
-        fraction: f64,
-        /// How many examples there are.
-        examples: usize,
-    },
-    /// The text could not be read.
-    #[error("line {line} of the data could not be read: {source}; check that the file is whole")]
-    Read {
-        /// The line, from 1.
-        line: usize,
-        /// What the reader said.
-        source: std::io::Error,
-    },
-    /// A line has more or fewer cells than the first.
-    #[error(
-        "cells of line {line}: {found}, and not {expected}; \
-         give every line the same number of inputs, at least one, and then its labels"
-    )]
-    Cells {
-        /// The line, from 1.
-        line: usize,
-        /// How many cells it has.
-        found: usize,
-        /// How many it should have; at least 2.
-        expected: usize,
-    },
-    /// A cell is not a number of the right kind.
-    #[error("line {line}, cell {cell}: `{text}` is not {wanted}; correct it")]
-    Cell {
-        /// The line, from 1.
-        line: usize,
-        /// The cell in the line, from 1.
-        cell: usize,
-        /// What it says.
-        text: String,
-        /// What should be there.
-        wanted: &'static str,
-    },
-}
-
 /// Examples in host memory: rows of `width` inputs, each with what a model is to make of it. That is
 /// the index of a class (`Dataset`, which is `Dataset<i32>`), or one or more numbers for a regression
 /// (`Dataset<f32>`).
+///
+/// Inputs are `f32`, or bytes that are multiplied by one number when they are used, as those of images
+/// are: `Dataset<i32, u8>` and `Dataset<f32, u8>` take a quarter of the memory here and on the device.
+/// [`Dataset::from_bytes`] and [`Dataset::into_bytes`] make them.
 ///
 /// ```
 /// # fn main() -> Result<(), warmstart::DatasetError> {
@@ -109,8 +34,10 @@ pub enum DatasetError {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Dataset<T = i32> {
-    inputs: Vec<f32>,
+pub struct Dataset<T = i32, I = f32> {
+    inputs: Vec<I>,
+    /// What bytes are multiplied by.
+    scale: f32,
     width: usize,
     labels: Vec<T>,
     /// Labels or targets of one example, at least 1.
@@ -145,7 +72,44 @@ impl Dataset {
     pub fn read_csv(reader: impl BufRead) -> Result<Dataset, DatasetError> {
         Dataset::read(reader, 1, "a whole number (a label)")
     }
+}
 
+/// Examples with a class each, whose inputs are bytes.
+impl Dataset<i32, u8> {
+    /// As [`Dataset::new`], of bytes, which stay bytes on the device. [`Dataset::scaled`] says what each
+    /// is multiplied by when a batch is made.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use warmstart::prelude::*;
+    ///
+    /// // Three images of two pixels.
+    /// let pixels = vec![0, 255, 255, 0, 255, 255];
+    /// let images = Dataset::from_bytes(pixels, 2, vec![0, 1, 2])?.scaled(1.0 / 255.0);
+    /// let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+    /// images.gather(&[1], &mut inputs, &mut labels)?;
+    /// assert_eq!((&inputs[..], &labels[..]), (&[1.0, 0.0][..], &[1][..]));
+    ///
+    /// // Four bytes for each label, and six pixels in whole words.
+    /// let data = images.upload(&Gpu::new()?, "images", "labels")?;
+    /// assert_eq!(data.bytes(), 12 + 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the lengths do not agree.
+    pub fn from_bytes(
+        inputs: Vec<u8>,
+        width: usize,
+        labels: Vec<i32>,
+    ) -> Result<Dataset<i32, u8>, DatasetError> {
+        Dataset::of(inputs, width, labels, 1)
+    }
+}
+
+/// Examples with a class each.
+impl<I> Dataset<i32, I> {
     /// All labels, shape `[len]`.
     pub fn labels(&self) -> &[i32] {
         &self.labels
@@ -178,7 +142,26 @@ impl Dataset<f32> {
     ) -> Result<Dataset<f32>, DatasetError> {
         Dataset::read(reader, target_width, "a number (a target)")
     }
+}
 
+/// Examples with numbers to predict, whose inputs are bytes.
+impl Dataset<f32, u8> {
+    /// As [`Dataset::with_targets`], of bytes.
+    ///
+    /// # Errors
+    /// If the lengths do not agree.
+    pub fn from_bytes_with_targets(
+        inputs: Vec<u8>,
+        width: usize,
+        targets: Vec<f32>,
+        target_width: usize,
+    ) -> Result<Dataset<f32, u8>, DatasetError> {
+        Dataset::of(inputs, width, targets, target_width)
+    }
+}
+
+/// Examples with numbers to predict.
+impl<I> Dataset<f32, I> {
     /// All targets, shape `[len, target_width]`.
     pub fn targets(&self) -> &[f32] {
         &self.labels
@@ -190,14 +173,61 @@ impl Dataset<f32> {
     }
 }
 
-/// What both have.
 impl<T: Copy + FromStr> Dataset<T> {
+    fn read(
+        reader: impl BufRead,
+        each: usize,
+        what: &'static str,
+    ) -> Result<Dataset<T>, DatasetError> {
+        if each == 0 {
+            return Err(DatasetError::Targets { targets: 0, width: 0 });
+        }
+        let Cells { inputs, width, labels } = dataset_csv::read(reader, each, what)?;
+        Dataset::of(inputs, width, labels, each)
+    }
+}
+
+impl<T> Dataset<T> {
+    /// The same examples, held as bytes: a quarter of the memory, here and on the device. Scale them
+    /// after this.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), warmstart::DatasetError> {
+    /// use warmstart::Dataset;
+    ///
+    /// let digits = Dataset::read_csv("0,16,1\n8,4,0\n".as_bytes())?.into_bytes()?.scaled(1.0 / 16.0);
+    /// assert_eq!(digits.inputs(), [0, 16, 8, 4]);
+    /// assert_eq!(digits.to_f32(), [0.0, 1.0, 0.5, 0.25]);
+    /// assert!(Dataset::read_csv("0,0.5,1\n".as_bytes())?.into_bytes().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If an input is no whole number from 0 to 255.
+    pub fn into_bytes(self) -> Result<Dataset<T, u8>, DatasetError> {
+        let Dataset { inputs, width, labels, each, .. } = self;
+        let byte = |(at, &value): (usize, &f32)| {
+            let byte = value as u8;
+            // Of -0, too, the bits would be others.
+            if f32::from(byte).to_bits() == value.to_bits() {
+                return Ok(byte);
+            }
+            Err(DatasetError::NotAByte { example: at / width, input: at % width, value })
+        };
+        let inputs = inputs.iter().enumerate().map(byte).collect::<Result<_, _>>()?;
+        Ok(Dataset { inputs, scale: 1.0, width, labels, each })
+    }
+}
+
+/// What all have.
+impl<T: Copy, I: DatasetInput> Dataset<T, I> {
     fn of(
-        inputs: Vec<f32>,
+        inputs: Vec<I>,
         width: usize,
         labels: Vec<T>,
         each: usize,
-    ) -> Result<Dataset<T>, DatasetError> {
+    ) -> Result<Dataset<T, I>, DatasetError> {
         if each == 0 || !labels.len().is_multiple_of(each) {
             return Err(DatasetError::Targets { targets: labels.len(), width: each });
         }
@@ -206,54 +236,14 @@ impl<T: Copy + FromStr> Dataset<T> {
             let inputs = inputs.len();
             return Err(DatasetError::Lengths { inputs, width, labels: examples });
         }
-        Ok(Dataset { inputs, width, labels, each })
-    }
-
-    fn read(
-        reader: impl BufRead,
-        each: usize,
-        what: &'static str,
-    ) -> Result<Dataset<T>, DatasetError> {
-        let mut data = Dataset::of(Vec::new(), 0, Vec::new(), each)?;
-        for (number, text) in reader.lines().enumerate() {
-            let line = number + 1;
-            let text = text.map_err(|source| DatasetError::Read { line, source })?;
-            // What some programs begin UTF-8 with.
-            let text = text.strip_prefix('\u{feff}').filter(|_| line == 1).unwrap_or(&text);
-            if text.trim().is_empty() {
-                continue;
-            }
-            let cells = text.split(',').count();
-            if data.labels.is_empty() {
-                data.width = cells.saturating_sub(each).max(1);
-            }
-            if cells.checked_sub(each) != Some(data.width) {
-                let expected = data.width.saturating_add(each);
-                return Err(DatasetError::Cells { line, found: cells, expected });
-            }
-            for (place, cell) in text.split(',').map(str::trim).enumerate() {
-                let wrong = |wanted| {
-                    let text = cell.to_owned();
-                    DatasetError::Cell { line, cell: place + 1, text, wanted }
-                };
-                // NaN and infinities would only show later, as a loss that is none.
-                if cell.parse().is_ok_and(|number: f32| !number.is_finite()) {
-                    return Err(wrong("a finite number"));
-                }
-                if place < data.width {
-                    data.inputs.push(cell.parse().map_err(|_| wrong("a number"))?);
-                } else {
-                    data.labels.push(cell.parse().map_err(|_| wrong(what))?);
-                }
-            }
-        }
-        Ok(data)
+        Ok(Dataset { inputs, scale: 1.0, width, labels, each })
     }
 
     /// The same examples with every input multiplied by `factor`, such as 1/16 to bring 0 to 16
-    /// to 0 to 1.
-    pub fn scaled(mut self, factor: f32) -> Dataset<T> {
-        self.inputs.iter_mut().for_each(|input| *input *= factor);
+    /// to 0 to 1. Bytes stay what they are, and are multiplied when they are used: here and on the
+    /// device, to the same bits.
+    pub fn scaled(mut self, factor: f32) -> Dataset<T, I> {
+        I::scale(&mut self.inputs, &mut self.scale, factor);
         self
     }
 
@@ -272,9 +262,14 @@ impl<T: Copy + FromStr> Dataset<T> {
         self.width
     }
 
-    /// All inputs, shape `[len, width]`.
-    pub fn inputs(&self) -> &[f32] {
+    /// All inputs as they are held, shape `[len, width]`: bytes are not multiplied yet.
+    pub fn inputs(&self) -> &[I] {
         &self.inputs
+    }
+
+    /// All inputs as a model takes them, shape `[len, width]`, to be fed at once.
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.inputs.iter().map(|&input| input.number(self.scale)).collect()
     }
 
     /// Copies the given examples into a batch's buffers, replacing what they hold but keeping their
@@ -296,10 +291,15 @@ impl<T: Copy + FromStr> Dataset<T> {
             if place >= self.len() {
                 return Err(DatasetError::NoSuchExample { index, examples: self.len() });
             }
-            inputs.extend_from_slice(&self.inputs[place * self.width..(place + 1) * self.width]);
+            inputs.extend(self.row(place).iter().map(|&input| input.number(self.scale)));
             labels.extend_from_slice(&self.labels[place * self.each..(place + 1) * self.each]);
         }
         Ok(())
+    }
+
+    /// The inputs of one example.
+    fn row(&self, example: usize) -> &[I] {
+        &self.inputs[example * self.width..(example + 1) * self.width]
     }
 
     /// Uploads all examples, for the placeholders of these names; batches are gathered there by
@@ -329,7 +329,8 @@ impl<T: Copy + FromStr> Dataset<T> {
     /// ```
     ///
     /// # Errors
-    /// If there are no examples, both names are the same, or the device has no room.
+    /// If there are no examples, both names are the same, bytes are scaled by no finite number, or the
+    /// device has no room.
     pub fn upload(
         &self,
         gpu: &Gpu,
@@ -339,7 +340,8 @@ impl<T: Copy + FromStr> Dataset<T> {
     where
         for<'a> Feed<'a>: From<&'a [T]>,
     {
-        let columns = [(inputs, (&self.inputs).into()), (labels, self.labels.as_slice().into())];
+        let rows = I::column(&self.inputs, self.scale);
+        let columns = [(inputs, rows), (labels, self.labels.as_slice().into())];
         DeviceDataset::new(gpu, self.len(), &columns)
     }
 
@@ -348,11 +350,7 @@ impl<T: Copy + FromStr> Dataset<T> {
     ///
     /// # Errors
     /// If either part would be empty.
-    pub fn split(
-        &self,
-        test_fraction: f64,
-        seed: u64,
-    ) -> Result<(Dataset<T>, Dataset<T>), DatasetError> {
+    pub fn split(&self, test_fraction: f64, seed: u64) -> Result<(Self, Self), DatasetError> {
         let examples = self.len();
         let refuse = DatasetError::Split { fraction: test_fraction, examples };
         let test = (examples as f64 * test_fraction).round();
@@ -363,14 +361,16 @@ impl<T: Copy + FromStr> Dataset<T> {
         let count = u32::try_from(examples).map_err(|_| refuse)?;
         let order = shuffled(count, seed, "training and test part");
         let (test, training) = order.split_at(test as usize);
-        Ok((self.selected(training)?, self.selected(test)?))
+        Ok((self.selected(training), self.selected(test)))
     }
 
-    fn selected(&self, indices: &[u32]) -> Result<Dataset<T>, DatasetError> {
-        let mut inputs = Vec::with_capacity(indices.len() * self.width);
-        let mut labels = Vec::with_capacity(indices.len() * self.each);
-        self.gather(indices, &mut inputs, &mut labels)?;
-        Ok(Dataset { inputs, width: self.width, labels, each: self.each })
+    /// The examples of these indices, each of which there is.
+    fn selected(&self, indices: &[u32]) -> Dataset<T, I> {
+        let places = || indices.iter().map(|&index| index as usize);
+        let inputs = places().flat_map(|place| self.row(place)).copied().collect();
+        let labels = places().flat_map(|place| &self.labels[place * self.each..][..self.each]);
+        let labels = labels.copied().collect();
+        Dataset { inputs, scale: self.scale, width: self.width, labels, each: self.each }
     }
 }
 

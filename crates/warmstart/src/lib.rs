@@ -57,6 +57,9 @@
 mod batches;
 mod changes;
 mod dataset;
+mod dataset_csv;
+mod dataset_error;
+mod dataset_input;
 mod graph_changes;
 mod interrupt;
 mod largest_batch;
@@ -71,7 +74,9 @@ mod training;
 mod training_error;
 
 pub use batches::{BatchError, Batches};
-pub use dataset::{Dataset, DatasetError};
+pub use dataset::Dataset;
+pub use dataset_error::DatasetError;
+pub use dataset_input::DatasetInput;
 pub use interrupt::Interrupt;
 pub use largest_batch::{LargestBatch, largest_batch};
 pub use loss_watch::{LossWatch, NonFiniteLoss, OnNonFinite};

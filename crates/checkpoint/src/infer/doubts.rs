@@ -162,7 +162,10 @@ pub(super) fn judge<'a>(
                 // Where they differ by numbers only on one side, the whole names have to say it.
                 let apart = patterns.0 != other_patterns.0 && patterns.1 != other_patterns.1;
                 let told = match apart {
-                    true => says_which(compared, patterns, other_patterns),
+                    true => {
+                        says_which(compared, patterns, other_patterns)
+                            && !says_otherwise(compared, &pair.names(), &other.names())
+                    }
                     false => says_which(compared, &pair.names(), &other.names()),
                 };
                 let same = same_shape(pair.tensor.shape, other.tensor.shape, turned);
@@ -227,6 +230,12 @@ fn says_which(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool 
         .map(|to| (compared.of(&one.0, to[0]), compared.of(&other.0, to[1])));
     as_they_are.0.parts + as_they_are.1.parts > exchanged.0.parts + exchanged.1.parts + SPEAKS
         || as_they_are.0.same + as_they_are.1.same > exchanged.0.same + exchanged.1.same
+}
+
+/// Whether two pairs have more parts in common exchanged than as they are, numbers counted.
+fn says_otherwise(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool {
+    let same = |from: &Patterns, to: &Patterns| compared.of(&from.0, &to.1).same;
+    same(one, other) + same(other, one) > same(one, one) + same(other, other)
 }
 
 /// Tensors or variables that are left: the patterns of their names, by what they fit.

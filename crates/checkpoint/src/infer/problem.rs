@@ -391,9 +391,10 @@ impl<'a> Problem<'a> {
         )
     }
 
-    /// Whether a pair's names are alike, or nothing else has its shape. A single number fits anything
-    /// and says nothing; nor does what would have to be cast.
-    pub fn credible(&self, (item, target): (usize, usize)) -> bool {
+    /// Whether a pair's names are alike, the tensor's being what other rules make of it, or nothing else
+    /// has its shape. A single number fits anything and says nothing; nor does what would have to be
+    /// cast.
+    pub fn credible(&self, (item, target): (usize, usize), name: &Name) -> bool {
         let (item, target) = (&self.items[item], &self.targets[target]);
         let items = self.items.iter().filter(|other| !other.used && other.class == item.class);
         let targets = self
@@ -405,7 +406,7 @@ impl<'a> Problem<'a> {
             tensor.shape.checked_elements().is_none_or(|elements| elements > 1)
                 && tensor.dtype.variable() == Some(self.given.variables[target.variable].dtype)
         };
-        name_likeness(&item.name, &target.name) >= ALIKE
+        name_likeness(name, &target.name) >= ALIKE
             || (says() && items.count() == 1 && targets.count() == 1)
     }
 }

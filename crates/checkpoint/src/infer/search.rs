@@ -184,7 +184,7 @@ fn credible(problem: &Problem<'_>, rule: &Rule, with: &State, without: &State) -
     }
     let mut more = with.pairs.iter().filter(|pair| !without.pairs.contains(pair));
     match (more.next(), more.next()) {
-        (Some(&pair), None) => problem.credible(pair),
+        (Some(&pair), None) => problem.credible(pair, &without.names[pair.0]),
         _ => true,
     }
 }

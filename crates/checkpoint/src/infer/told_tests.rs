@@ -296,3 +296,28 @@ fn an_abbreviated_norm_is_no_linear_layer() {
     let like = |word| super::names::likeness("ln", word);
     assert!(like("layer_norm") > like("linear") && like("layernorm") > like("linear"));
 }
+
+/// Each takes a separator, a prefix and both names; none of the four restores anything alone.
+#[test]
+fn one_normalization_is_enough_to_tell_four_rules() {
+    for prefix in ["module.model.", "_orig_mod.module.", "x.y."] {
+        let file = ["weight", "bias"].map(|part| tensor(&format!("{prefix}norm.{part}"), &[5]));
+        let model = [variable("norm/gamma", &[5]), variable("norm/beta", &[5])];
+        let (all, _) = inferred(&file, &model, &BTreeMap::new());
+        let [one] = all.as_slice() else { panic!("{all:#?}") };
+        let rules = one.rules.iter().map(Rule::to_string).collect::<Vec<_>>().join("");
+        assert!(one.restores == 2 && one.rules.len() <= 4, "{rules}");
+        assert!(rules.contains("gamma") && rules.contains("beta"), "{rules}");
+    }
+}
+
+/// Words without their numbers are for one, the numbers for the other.
+#[test]
+fn where_words_and_numbers_disagree_it_is_said() {
+    let file =
+        ["blocks/block_0/weight", "backbone/block_1/weight"].map(|name| tensor(name, &[5, 5]));
+    let model = ["attention/block_0/weight", "block_1/block_1/weight"];
+    let model = model.map(|name| variable(name, &[5, 5]));
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert!(all.len() > 1 || all.iter().all(|one| !one.notes.is_empty()), "{all:#?}");
+}

@@ -24,21 +24,27 @@ pub(crate) struct Bound {
     pub place: Place,
     pub access: Access,
     pub element: &'static str,
+    /// Whether an invocation may read any other element of it than that which it then writes.
+    pub elsewhere: bool,
 }
 
 impl Bindings {
     /// Binds a place under a name.
     pub fn bind(&mut self, name: &str, place: Place, access: Access, element: &'static str) {
-        self.list.push(Bound { name: name.to_owned(), place, access, element });
+        let name = name.to_owned();
+        self.list.push(Bound { name, place, access, element, elsewhere: true });
     }
 
     /// The name under which a place is read; bound now if it is not yet.
-    fn read(&mut self, place: Place, element: &'static str) -> String {
-        if let Some(bound) = self.list.iter().find(|b| b.place == place && b.element == element) {
+    fn read(&mut self, place: Place, element: &'static str, elsewhere: bool) -> String {
+        let same = |bound: &&mut Bound| bound.place == place && bound.element == element;
+        if let Some(bound) = self.list.iter_mut().find(same) {
+            bound.elsewhere |= elsewhere;
             return bound.name.clone();
         }
         let name = format!("input{}", self.list.len());
-        self.bind(&name, place, Access::Read, element);
+        let access = Access::Read;
+        self.list.push(Bound { name: name.clone(), place, access, element, elsewhere });
         name
     }
 
@@ -118,6 +124,8 @@ pub(crate) struct Function<'a> {
     root: usize,
     /// The anchor and the name of the parameter that holds its value, in an epilogue.
     anchor: Option<usize>,
+    /// Whether the element `i` is the one that the same invocation then writes.
+    is_own: bool,
     lines: Vec<String>,
     known: HashMap<(usize, String), String>,
     offsets: HashMap<String, String>,
@@ -139,12 +147,19 @@ impl<'a> Function<'a> {
             bindings,
             root,
             anchor,
+            is_own: false,
             lines: Vec::new(),
             known: HashMap::new(),
             offsets: HashMap::new(),
             splits: HashMap::new(),
             count: 0,
         }
+    }
+
+    /// The same for a function of an `i` that is the element of the result which the invocation that
+    /// calls it writes later, once.
+    pub fn of_own_element(self) -> Function<'a> {
+        Function { is_own: true, ..self }
     }
 
     /// The function that returns `node` at `index`, with the given signature.
@@ -243,9 +258,10 @@ impl<'a> Function<'a> {
 
     fn load(&mut self, id: usize, index: &Index) -> String {
         let node = self.live.node(id);
-        let place = Place::of(self.live, id);
+        let place = self.fused.place(self.live, id);
         let at = self.offset(index);
-        let buffer = self.bindings.read(place, stored_type(node.dtype));
+        let elsewhere = !self.is_own || at != "i";
+        let buffer = self.bindings.read(place, stored_type(node.dtype), elsewhere);
         match node.dtype {
             DType::F16 => shaders::half(&buffer, &at),
             DType::Bf16 => shaders::bfloat(&buffer, &at),

@@ -6,8 +6,9 @@
 //! of shape around them are expressions inside the kernel: before the anchor if it reads them one
 //! element at a time, and after it as its epilogue.
 
+use super::Place;
 use super::simplify::Live;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::ops::{Binary, Unary};
 use warmstart_graph::{DType, Op};
 
@@ -18,6 +19,16 @@ pub(crate) struct Fused {
     pub kernel: Vec<Option<usize>>,
     /// For each root the anchor of its kernel.
     pub anchor: Vec<Option<usize>>,
+    /// For each root whose kernel writes it over a value that it is the last to read, that value, or
+    /// the one that has been written over before.
+    pub over: BTreeMap<usize, usize>,
+}
+
+impl Fused {
+    /// Where the value of a live node lies.
+    pub fn place(&self, live: &Live, id: usize) -> Place {
+        Place::of(live, self.over.get(&id).copied().unwrap_or(id))
+    }
 }
 
 /// The longest way from a kernel's root to what it computes or reads: expressions are built from their
@@ -223,7 +234,8 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         }
     }
 
-    let mut fused = Fused { kernel: vec![None; count], anchor: vec![None; count] };
+    let (kernel, anchor) = (vec![None; count], vec![None; count]);
+    let mut fused = Fused { kernel, anchor, over: BTreeMap::new() };
     let mut demands: Vec<Vec<Demand>> = vec![Vec::new(); count];
     for id in (0..count).rev() {
         if live.is_leaf(id) {

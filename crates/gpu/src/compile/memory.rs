@@ -18,7 +18,8 @@ pub(crate) struct Memory {
     pub places: HashMap<Place, (usize, u64, u64)>,
     /// Bytes of all values if none shared a buffer.
     pub unshared: u64,
-    /// The largest sum of values that are alive at once: no placement takes less.
+    /// The largest sum of values that are alive at once, one that is written over another counting
+    /// with it once: no placement takes less.
     pub least: u64,
     constants: HashSet<usize>,
 }
@@ -37,10 +38,10 @@ impl Memory {
 
 /// A value that needs room from one step to another, both included.
 #[derive(Clone, Debug)]
-struct Item {
-    room: u64,
-    first: usize,
-    last: usize,
+pub(super) struct Item {
+    pub room: u64,
+    pub first: usize,
+    pub last: usize,
     /// Items that a kernel writes while it reads this one, or the other way round: it cannot do
     /// that with one buffer.
     apart: HashSet<usize>,
@@ -66,8 +67,8 @@ impl Shared {
 }
 
 /// What is alive at each step, in bytes.
-fn alive(items: &[Item]) -> Vec<u64> {
-    let steps = items.iter().map(|item| item.last + 1).max().unwrap_or(0);
+pub(super) fn alive<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> Vec<u64> {
+    let steps = items.clone().map(|item| item.last + 1).max().unwrap_or(0);
     let mut alive = vec![0; steps];
     for item in items {
         alive[item.first..=item.last].iter_mut().for_each(|bytes| *bytes += item.room);
@@ -77,7 +78,7 @@ fn alive(items: &[Item]) -> Vec<u64> {
 
 /// The largest sum of items that overlap.
 fn least(items: &[Item]) -> u64 {
-    alive(items).into_iter().max().unwrap_or(0)
+    alive(items.iter()).into_iter().max().unwrap_or(0)
 }
 
 /// Finds places for items so that those that overlap have different ones. Which order is best to
@@ -89,7 +90,7 @@ fn share(items: &[Item], limit: u64) -> Shared {
     let mut by_size = by_time.clone();
     by_size.sort_by_key(|&item| Reverse(items[item].room));
     // Those that are alive when most is, first: there no room may be lost.
-    let alive = alive(items);
+    let alive = alive(items.iter());
     let crowd = |item: &Item| alive[item.first..=item.last].iter().max().copied();
     let mut by_crowd = by_size.clone();
     by_crowd.sort_by_cached_key(|&item| Reverse(crowd(&items[item])));
@@ -161,6 +162,70 @@ pub(super) fn padded(bytes: u64) -> u64 {
     bytes.max(1).next_multiple_of(ALIGNMENT)
 }
 
+fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
+    match place {
+        Place::Value(id) => live.elements(id) as u64 * live.node(id).dtype.size() as u64,
+        Place::Scratch(number) => lowered.scratch[number],
+        Place::Packed => {
+            lowered.packed.values().map(|(offset, bytes)| offset + bytes).max().unwrap_or(0)
+        }
+        Place::Feed(_) | Place::Variable(_) | Place::Constant(_) | Place::Table(_) => 0,
+    }
+}
+
+/// The places that a step uses, of those that are to be planned.
+fn used(step: &Step, lowered: &Lowered) -> Vec<(Place, Access)> {
+    let bindings = match step {
+        Step::Dispatch(dispatch) => dispatch.bindings.clone(),
+        Step::Optimizer { scalars, .. } => {
+            vec![(*scalars, Access::Read), (Place::Packed, Access::Read)]
+        }
+    };
+    let planned = bindings
+        .into_iter()
+        .filter(|(place, _)| matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed));
+    planned.map(|(place, access)| (held(place, lowered), access)).collect()
+}
+
+fn held(place: Place, lowered: &Lowered) -> Place {
+    match place {
+        Place::Value(id) if lowered.packed.contains_key(&id) => Place::Packed,
+        place => place,
+    }
+}
+
+/// What needs room, in order of first use.
+pub(super) fn items(live: &Live, lowered: &Lowered, fetches: &[FetchSpec]) -> Vec<(Place, Item)> {
+    let mut items: Vec<(Place, Item)> = Vec::new();
+    let mut number: HashMap<Place, usize> = HashMap::new();
+    let mut use_at = |items: &mut Vec<(Place, Item)>, place: Place, step: usize, since: usize| {
+        let at = *number.entry(place).or_insert_with(|| {
+            let room = padded(bytes_of(place, live, lowered));
+            items.push((place, Item { room, first: since, last: since, apart: HashSet::new() }));
+            items.len() - 1
+        });
+        items[at].1.last = step;
+        at
+    };
+    for (at, step) in lowered.steps.iter().enumerate() {
+        let used: Vec<(usize, Access)> = used(step, lowered)
+            .into_iter()
+            .map(|(place, access)| (use_at(&mut items, place, at, at), access))
+            .collect();
+        for &(a, _) in used.iter().filter(|(_, access)| *access == Access::Write) {
+            for &(b, _) in &used {
+                items[a].1.apart.insert(b);
+                items[b].1.apart.insert(a);
+            }
+        }
+    }
+    for fetch in fetches {
+        // A fetched value without elements has no kernel, and still a place.
+        use_at(&mut items, held(fetch.place, lowered), lowered.steps.len(), 0);
+    }
+    items
+}
+
 /// Places everything that is not a variable, a feed or a constant.
 pub(crate) fn plan(
     live: &Live,
@@ -168,73 +233,22 @@ pub(crate) fn plan(
     fetches: &[FetchSpec],
     target: Target,
 ) -> Result<Memory, CompileError> {
-    let bytes_of = |place: Place| match place {
-        Place::Value(id) => live.elements(id) as u64 * live.node(id).dtype.size() as u64,
-        Place::Scratch(number) => lowered.scratch[number],
-        Place::Packed => {
-            lowered.packed.values().map(|(offset, bytes)| offset + bytes).max().unwrap_or(0)
-        }
-        Place::Feed(_) | Place::Variable(_) | Place::Constant(_) | Place::Table(_) => 0,
-    };
-    let mut constants = HashSet::new();
-    // First and last step at which each place is used, in order of first use.
-    let mut order: Vec<Place> = Vec::new();
-    let mut spans: HashMap<Place, (usize, usize)> = HashMap::new();
-    // What each step binds together while it writes some of it.
-    let mut together: Vec<(Vec<Place>, Vec<Place>)> = Vec::new();
-    for (at, step) in lowered.steps.iter().enumerate() {
-        let used: Vec<(Place, Access)> = match step {
-            Step::Dispatch(dispatch) => dispatch.bindings.clone(),
-            Step::Optimizer { scalars, .. } => {
-                vec![(*scalars, Access::Read), (Place::Packed, Access::Read)]
-            }
-        };
-        let (mut all, mut written) = (Vec::new(), Vec::new());
-        for (place, access) in used {
-            let place = match place {
-                Place::Value(id) if lowered.packed.contains_key(&id) => Place::Packed,
-                Place::Constant(id) => {
-                    constants.insert(id);
-                    continue;
-                }
-                Place::Feed(_) | Place::Variable(_) | Place::Table(_) => continue,
-                place => place,
-            };
-            all.push(place);
-            if access == Access::Write {
-                written.push(place);
-            }
-            let span = spans.entry(place).or_insert_with(|| {
-                order.push(place);
-                (at, at)
-            });
-            span.1 = at;
-        }
-        together.push((all, written));
-    }
-    for fetch in fetches {
-        let place = match fetch.place {
-            Place::Value(id) if lowered.packed.contains_key(&id) => Place::Packed,
-            place => place,
-        };
-        // A fetched value without elements has no kernel, and still a place.
-        let span = spans.entry(place).or_insert_with(|| {
-            order.push(place);
-            (0, 0)
-        });
-        span.1 = lowered.steps.len();
-    }
-
-    let mut items = Vec::new();
-    for &place in &order {
-        let bytes = bytes_of(place);
-        let room = padded(bytes);
-        if room > target.binding_bytes {
+    let bindings = lowered.steps.iter().flat_map(|step| match step {
+        Step::Dispatch(dispatch) => &dispatch.bindings[..],
+        Step::Optimizer { .. } => &[],
+    });
+    let constants = bindings.filter_map(|&(place, _)| match place {
+        Place::Constant(id) => Some(id),
+        _ => None,
+    });
+    let constants = constants.collect();
+    let (order, items): (Vec<Place>, Vec<Item>) = items(live, lowered, fetches).into_iter().unzip();
+    for (&place, item) in order.iter().zip(&items) {
+        let bytes = bytes_of(place, live, lowered);
+        if item.room > target.binding_bytes {
+            let limit = target.binding_bytes;
             let what = match place {
-                Place::Packed => {
-                    let limit = target.binding_bytes;
-                    return Err(CompileError::Gradients { bytes, limit });
-                }
+                Place::Packed => return Err(CompileError::Gradients { bytes, limit }),
                 Place::Value(id) => {
                     format!(
                         "the result of {} at {}",
@@ -244,23 +258,13 @@ pub(crate) fn plan(
                 }
                 _ => "the scratch memory of a kernel".to_owned(),
             };
-            return Err(CompileError::TooLarge { what, bytes, limit: target.binding_bytes });
-        }
-        let (first, last) = spans[&place];
-        items.push(Item { room, first, last, apart: HashSet::new() });
-    }
-    let number: HashMap<Place, usize> = (0..).zip(&order).map(|(at, &place)| (place, at)).collect();
-    for (all, written) in together {
-        for (a, b) in written.iter().flat_map(|&a| all.iter().map(move |&b| (a, b))) {
-            let (a, b) = (number[&a], number[&b]);
-            items[a].apart.insert(b);
-            items[b].apart.insert(a);
+            return Err(CompileError::TooLarge { what, bytes, limit });
         }
     }
     let Shared { buffers, of } = share(&items, target.binding_bytes);
     let mut places = HashMap::new();
     for (place, (buffer, offset)) in order.into_iter().zip(of) {
-        places.insert(place, (buffer, offset, bytes_of(place)));
+        places.insert(place, (buffer, offset, bytes_of(place, live, lowered)));
     }
     let unshared = items.iter().map(|item| item.room).sum();
     let mut memory = Memory { buffers, places, unshared, least: least(&items), constants };

@@ -14,6 +14,7 @@ const TARGET: Target = Target {
     binding_bytes: 1 << 31,
     workgroups: 65535,
     alternatives: false,
+    in_place: true,
 };
 
 /// The program of a training step, and how much more it takes than the least.

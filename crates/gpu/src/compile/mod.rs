@@ -3,6 +3,7 @@
 
 mod expression;
 mod fuse;
+mod in_place;
 mod lower;
 pub(crate) mod matmul;
 mod memory;
@@ -11,6 +12,8 @@ mod simplify;
 
 use crate::device::Gpu;
 use crate::plan_error::CompileError;
+use fuse::Fused;
+use lower::Lowered;
 use matmul::Rung;
 use simplify::Live;
 use std::collections::BTreeSet;
@@ -38,6 +41,8 @@ pub(crate) struct Target {
     pub workgroups: u32,
     /// Whether other kernels that compute the same are wanted, to be measured.
     pub alternatives: bool,
+    /// Whether results may be written over what they are computed from. Tests compare the two.
+    pub in_place: bool,
 }
 
 impl Target {
@@ -52,6 +57,7 @@ impl Target {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
             alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
+            in_place: true,
         }
     }
 }
@@ -182,6 +188,43 @@ pub(crate) struct Program {
     pub assigned: Vec<VariableId>,
 }
 
+/// Dispatches in their order, and where values lie.
+struct Arranged {
+    lowered: Lowered,
+    memory: Memory,
+    fetches: Vec<FetchSpec>,
+}
+
+impl Arranged {
+    fn new(
+        live: &Live,
+        mut lowered: Lowered,
+        fetches: Vec<FetchSpec>,
+        target: Target,
+    ) -> Result<Arranged, CompileError> {
+        let mut memory = memory::plan(live, &lowered, &fetches, target)?;
+        let order = order::grouped(&lowered.steps, &lowered.packed, &memory, &fetches);
+        if !order.is_sorted() {
+            let steps = order.iter().map(|&at| lowered.steps[at].clone()).collect();
+            let in_node_order = std::mem::replace(&mut lowered.steps, steps);
+            let own = memory::plan(live, &lowered, &fetches, target)?;
+            // Which values share a buffer depends on the order, and what shares one must wait.
+            if own.total() <= memory.total()
+                && order::count(&lowered.steps, &own) < order::count(&in_node_order, &memory)
+            {
+                memory = own;
+            } else {
+                lowered.steps = in_node_order;
+            }
+        }
+        Ok(Arranged { lowered, memory, fetches })
+    }
+
+    fn groups(&self) -> usize {
+        order::count(&self.lowered.steps, &self.memory)
+    }
+}
+
 /// Compiles what is asked of a graph.
 pub(crate) fn compile(
     def: &GraphDef,
@@ -200,45 +243,42 @@ pub(crate) fn compile(
     }
     // A kernel that would read more buffers than the device allows is cut in two, until all fit.
     let mut apart = BTreeSet::new();
-    let mut lowered = loop {
+    let (mut fused, lowered) = loop {
         let fused = fuse::fuse(&live, &apart);
         match lower::lower(def, &live, &fused, target) {
-            Ok(lowered) => break lowered,
+            Ok(lowered) => break (fused, lowered),
             Err(lower::Refused::TooManyBindings { cut }) if apart.insert(cut) => {}
             Err(refused) => return Err(refused.into_error(&live, target)),
         }
     };
-    let fetch_specs: Vec<FetchSpec> = live
-        .fetches
-        .iter()
-        .zip(fetches)
-        .map(|(&id, &node)| {
+    let fetch_specs = |fused: &Fused| -> Vec<FetchSpec> {
+        let specs = live.fetches.iter().zip(fetches).map(|(&id, &node)| {
             let live_node = live.node(id);
             let (shape, dtype) = (live_node.shape.clone(), live_node.dtype);
-            FetchSpec { node, place: Place::of(&live, id), shape, dtype }
-        })
-        .collect();
-    let mut memory = memory::plan(&live, &lowered, &fetch_specs, target)?;
-    let order = order::grouped(&lowered.steps, &lowered.packed, &memory, &fetch_specs);
-    if !order.is_sorted() {
-        let steps = order.iter().map(|&at| lowered.steps[at].clone()).collect();
-        let in_node_order = std::mem::replace(&mut lowered.steps, steps);
-        let own = memory::plan(&live, &lowered, &fetch_specs, target)?;
-        let groups =
-            |steps: &[Step], memory: &Memory| groups(&starts(&order::buffers(steps, memory), true));
-        // Which values share a buffer depends on the order, and what shares one must wait.
-        if own.total() <= memory.total()
-            && groups(&lowered.steps, &own) < groups(&in_node_order, &memory)
-        {
-            memory = own;
-        } else {
-            lowered.steps = in_node_order;
+            FetchSpec { node, place: fused.place(&live, id), shape, dtype }
+        });
+        specs.collect()
+    };
+    let fetches = fetch_specs(&fused);
+    let over = in_place::over(&live, &lowered, &fetches);
+    let mut arranged = Arranged::new(&live, lowered, fetches, target)?;
+    if target.in_place && !over.is_empty() {
+        fused.over = over;
+        let lowered = lower::lower(def, &live, &fused, target);
+        let lowered = lowered.map_err(|refused| refused.into_error(&live, target))?;
+        let other = Arranged::new(&live, lowered, fetch_specs(&fused), target)?;
+        // Whoever else reads what is written over must come before it, and less memory means more
+        // waiting. Software adapters wait anyway.
+        let waits_more = !target.is_cpu && other.groups() > arranged.groups();
+        if other.memory.total() < arranged.memory.total() && !waits_more {
+            arranged = other;
         }
     }
+    let Arranged { lowered, memory, fetches } = arranged;
     let mut program = Program {
         steps: lowered.steps,
         feeds: Vec::new(),
-        fetches: fetch_specs,
+        fetches,
         constants: Vec::new(),
         tables: lowered.tables,
         memory,

@@ -77,6 +77,11 @@ pub(crate) fn groups(starts: &[Start]) -> usize {
     starts.iter().filter(|start| **start != Start::Joins).count()
 }
 
+/// How many groups there will be, with values in these places.
+pub(super) fn count(steps: &[Step], memory: &Memory) -> usize {
+    groups(&starts(&buffers(steps, memory), true))
+}
+
 /// Every place that a step uses.
 fn uses(step: &Step) -> Vec<(Place, Access)> {
     match step {

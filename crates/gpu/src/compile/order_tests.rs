@@ -49,6 +49,7 @@ const TARGET: Target = Target {
     binding_bytes: 1 << 31,
     workgroups: 65535,
     alternatives: false,
+    in_place: true,
 };
 
 /// What a training step's program is, and its dispatches in groups: `matmul, sum | ...`.

@@ -22,7 +22,8 @@ pub struct PlanMemory {
     /// What they would take without sharing.
     pub values_unshared: u64,
     /// The least that they could take: the largest sum of values that are alive at once. All
-    /// gradients that are updated together count as one value.
+    /// gradients that are updated together count as one value, and so does a result with the value
+    /// that it is written over.
     pub values_least: u64,
     /// Placeholders.
     pub feeds: u64,

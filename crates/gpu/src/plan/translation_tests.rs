@@ -30,6 +30,7 @@ fn any_gpu() -> Target {
         binding_bytes: limits.max_storage_buffer_binding_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
         alternatives: true,
+        in_place: true,
     }
 }
 

@@ -242,6 +242,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         binding_bytes: 1 << 30,
         workgroups: 1 << 9,
         alternatives: true,
+        in_place: true,
     };
     let usual = Rung::usual(&product, target);
     let others = Rung::others(&product, target);

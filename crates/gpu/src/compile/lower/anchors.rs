@@ -122,7 +122,11 @@ impl Lowering<'_> {
         ]);
         self.bind_result(&mut kernel, root);
         let index = Index::flat(&self.live.node(input).shape, "i");
-        self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", input, &index);
+        // The lane that writes an element is also the only one that reads it.
+        let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
+        let function = function.of_own_element();
+        let value = function.write("fn value(i: u32) -> f32", input, &index);
+        kernel.sections.push(("value", value));
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.lanes(&mut kernel, root, rows, width)?;
         self.push(root, kernel, workgroups, 4 * (rows * width) as u64)

@@ -28,6 +28,16 @@ pub(crate) struct Lowered {
     pub scratch: Vec<u64>,
     /// Live nodes whose values lie in the packed buffer: offset and bytes.
     pub packed: BTreeMap<usize, (u64, u64)>,
+    pub in_place: Vec<InPlace>,
+}
+
+/// A kernel that could write its result over one of the values that it reads.
+pub(crate) struct InPlace {
+    /// Its place among the steps.
+    pub step: usize,
+    pub root: usize,
+    /// Values of the result's size that each invocation reads only where it then writes.
+    pub values: Vec<usize>,
 }
 
 /// Why a graph could not be lowered as it was fused.
@@ -69,7 +79,13 @@ pub(crate) fn lower(
     target: Target,
 ) -> Result<Lowered, Refused> {
     let packed = update::pack(live);
-    let lowered = Lowered { steps: Vec::new(), tables: Vec::new(), scratch: Vec::new(), packed };
+    let lowered = Lowered {
+        steps: Vec::new(),
+        tables: Vec::new(),
+        scratch: Vec::new(),
+        packed,
+        in_place: Vec::new(),
+    };
     let carried = companions::find(live, fused, &lowered.packed, target.storage_buffers);
     let mut lowering =
         Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
@@ -216,7 +232,7 @@ impl Lowering<'_> {
         kernel.sections.push((section, function.write(signature, node, index)));
     }
 
-    /// The expression after the anchor.
+    /// The expression after the anchor. Kernels call it once for each element, where they write it.
     fn epilogue(&self, kernel: &mut Kernel, root: usize, anchor: usize) {
         let index = Index::flat(&self.live.node(root).shape, "i");
         self.epilogue_at(kernel, root, anchor, "anchor: f32, i: u32", &index);
@@ -231,7 +247,8 @@ impl Lowering<'_> {
         index: &Index,
     ) {
         let function =
-            Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor));
+            Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor))
+                .of_own_element();
         let result = scalar_type(self.live.node(root).dtype);
         let signature = format!("fn epilogue({parameters}) -> {result}");
         kernel.sections.push(("epilogue", function.write(&signature, root, index)));
@@ -239,13 +256,15 @@ impl Lowering<'_> {
 
     fn bind_result(&self, kernel: &mut Kernel, root: usize) {
         let element = stored_type(self.live.node(root).dtype);
-        kernel.bindings.bind("result", Place::Value(root), Access::Write, element);
+        let place = self.fused.place(self.live, root);
+        kernel.bindings.bind("result", place, Access::Write, element);
     }
 
     /// Binds the second result of a kernel, if it has one, and gives its root.
     fn bind_carried(&self, kernel: &mut Kernel, root: usize, name: &str) -> Option<usize> {
         let carried = *self.carried.get(&root)?;
-        kernel.bindings.bind(name, Place::Value(carried), Access::Write, "f32");
+        let place = self.fused.place(self.live, carried);
+        kernel.bindings.bind(name, place, Access::Write, "f32");
         kernel.label = Some(format!("{}, {}", self.label(root), self.label(carried)));
         Some(carried)
     }
@@ -272,7 +291,19 @@ impl Lowering<'_> {
         if buffers > self.target.storage_buffers {
             return Err(self.too_many(root, buffers));
         }
-        let bytes = kernel.bindings.list.iter().map(|bound| self.bytes(bound.place)).sum();
+        let bound = kernel.bindings.list.iter();
+        let mut bytes: u64 = bound.map(|bound| self.bytes(bound.place)).sum();
+        // One binding that is read and written.
+        if let Some(&value) = self.fused.over.get(&root) {
+            let place = Place::Value(value);
+            let is_written = |bound: &Bound| bound.place == place && bound.access == Access::Write;
+            let both = kernel.bindings.list.iter().any(is_written);
+            bytes += if both { self.bytes(place) } else { 0 };
+        }
+        let values = self.in_place(root, &kernel);
+        if !values.is_empty() {
+            self.lowered.in_place.push(InPlace { step: self.lowered.steps.len(), root, values });
+        }
         let dispatch = Dispatch {
             label: kernel.label.take().unwrap_or_else(|| self.label(root)),
             kernel: kernel.name,
@@ -289,6 +320,29 @@ impl Lowering<'_> {
             Some(from) => self.copy_to_packed(root, from),
             None => Ok(()),
         }
+    }
+
+    /// The values over which a kernel could write its result.
+    fn in_place(&self, root: usize, kernel: &Kernel) -> Vec<usize> {
+        let list = &kernel.bindings.list;
+        let is_result =
+            |bound: &&Bound| bound.name == "result" && bound.place == Place::Value(root);
+        let Some(result) = list.iter().find(is_result) else { return Vec::new() };
+        // Halves are read and written as words, two at a time.
+        let is_held = |id: usize| {
+            !self.lowered.packed.contains_key(&id) && !self.live.node(id).dtype.is_half()
+        };
+        let could = |bound: &Bound| match bound.place {
+            Place::Value(id) => {
+                let alike = bound.element == result.element
+                    && self.live.elements(id) == self.live.elements(root);
+                let bindings = list.iter().filter(|other| other.place == bound.place).count();
+                let fine = alike && !bound.elsewhere && bindings == 1 && is_held(id);
+                fine.then_some(id)
+            }
+            _ => None,
+        };
+        if is_held(root) { list.iter().filter_map(could).collect() } else { Vec::new() }
     }
 
     /// A kernel cannot read and write one buffer, and packed values lie in one. If this one would,
@@ -385,7 +439,9 @@ impl Lowering<'_> {
         self.bind_result(&mut kernel, root);
         let signature = format!("fn value(i: u32) -> {}", scalar_type(node.dtype));
         let index = Index::flat(&node.shape, "i");
-        self.function(&mut kernel, root, "value", &signature, root, &index);
+        let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
+        let value = function.of_own_element().write(&signature, root, &index);
+        kernel.sections.push(("value", value));
         let workgroups = self.spread(root, invocations.div_ceil(64))?;
         self.push(root, kernel, workgroups, elements as u64)
     }

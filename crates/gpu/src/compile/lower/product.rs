@@ -128,7 +128,7 @@ impl Lowering<'_> {
 
     fn bind_operands(&self, kernel: &mut Kernel, bases: [usize; 2], operands: [Elements; 2]) {
         for ((name, base), elements) in ["a", "b"].into_iter().zip(bases).zip(operands) {
-            let place = Place::of(self.live, base);
+            let place = self.fused.place(self.live, base);
             kernel.bindings.bind(name, place, Access::Read, elements.stored());
             let sections = elements.sections(name).into_iter();
             kernel.sections.extend(sections.filter_map(|(section, text)| Some((section, text?))));
