@@ -234,6 +234,7 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
         let problem = Problem::new(&given);
         let found = search::search(&problem, &mut trials.names);
         let mut sets = found.sets;
+        sets.extend(found.evident);
         if so_far == start {
             sets.push(Vec::new());
         }

@@ -49,13 +49,15 @@ impl Given<'_> {
     }
 }
 
+/// Whether a rule says nothing of which name is which.
+pub(super) fn is_evident(rule: &Rule) -> bool {
+    matches!(rule, Rule::Separator { .. } | Rule::StripPrefix(_) | Rule::AddPrefix(_))
+}
+
 /// How many variables that get a value which does not fit speak against rules. Where a separator or a
 /// prefix makes whole names equal, and as many values fit, the others are layers of another size.
 pub(super) fn unexplained(rules: &[Rule], restored: usize, mismatched: usize) -> usize {
-    let evident = |rule: &Rule| {
-        matches!(rule, Rule::Separator { .. } | Rule::StripPrefix(_) | Rule::AddPrefix(_))
-    };
-    match restored >= mismatched && rules.iter().all(evident) {
+    match restored >= mismatched && rules.iter().all(is_evident) {
         true => 0,
         false => mismatched,
     }

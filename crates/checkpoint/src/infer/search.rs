@@ -2,7 +2,7 @@
 //! sets of rules to those with one rule more.
 
 use super::names::{edits, likeness};
-use super::problem::{Problem, State};
+use super::problem::{Problem, State, is_evident};
 use crate::rules::Rule;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,6 +26,9 @@ const KEPT: usize = 8;
 pub(super) struct Found {
     /// Sets of rules, the best first; all gain as much.
     pub sets: Vec<Vec<Rule>>,
+    /// The evident rules that restore most, if any do: where all else that was found pairs names wrongly,
+    /// they are what is left.
+    pub evident: Option<Vec<Rule>>,
     /// It ended because it was long enough, and might go on.
     pub unfinished: bool,
 }
@@ -34,9 +37,10 @@ pub(super) struct Found {
 ///
 /// `left` are the names that this search and those after it may look at.
 pub(super) fn search(problem: &Problem<'_>, left: &mut usize) -> Found {
-    let none = Found { sets: Vec::new(), unfinished: false };
+    let none = Found { sets: Vec::new(), evident: None, unfinished: false };
     let Some(start) = problem.start() else { return none };
     let mut found: Vec<State> = Vec::new();
+    let mut evident: Option<State> = None;
     let mut seen: HashSet<u64> = HashSet::from([fingerprint(&start)]);
     let mut best = start.gain();
     let mut promising = start.promise;
@@ -80,6 +84,11 @@ pub(super) fn search(problem: &Problem<'_>, left: &mut usize) -> Found {
         idle = if reached > best || promise > promising { 0 } else { idle + 1 };
         best = best.max(reached);
         promising = promising.max(promise);
+        for state in next.iter().filter(|s| s.gain() > 0 && s.rules.iter().all(is_evident)) {
+            if evident.as_ref().is_none_or(|best| state.gain() > best.gain()) {
+                evident = Some(state.clone());
+            }
+        }
         found.extend(next.iter().filter(|s| s.gain() > 0 && s.gain() >= best).cloned());
         if best >= problem.most as isize || idle >= PATIENCE {
             unfinished = false;
@@ -102,7 +111,8 @@ pub(super) fn search(problem: &Problem<'_>, left: &mut usize) -> Found {
     // One more name rule may save a rule about values.
     sets.retain(|rules| rules.len() <= fewest + 1);
     sets.truncate(KEPT);
-    Found { sets, unfinished }
+    let evident = evident.map(|state| state.rules).filter(|rules| !sets.contains(rules));
+    Found { sets, evident, unfinished }
 }
 
 /// How much there is to a set of rules; less is simpler.

@@ -321,3 +321,28 @@ fn where_words_and_numbers_disagree_it_is_said() {
     let (all, _) = inferred(&file, &model, &BTreeMap::new());
     assert!(all.len() > 1 || all.iter().all(|one| !one.notes.is_empty()), "{all:#?}");
 }
+
+/// Whatever else is tried, a prefix that all names have goes.
+#[test]
+fn layers_of_one_shape_with_a_prefix_and_a_normalization() {
+    let parts = [("norm", "weight", "gamma"), ("norm", "bias", "beta")];
+    let layers =
+        ["encoder", "head"].map(|layer| [(layer, "weight", "weight"), (layer, "bias", "bias")]);
+    let parts: Vec<_> = parts.into_iter().chain(layers.into_iter().flatten()).collect();
+    let shape = |layer: &str, part: &str| match (layer, part) {
+        ("encoder" | "head", "weight") => vec![6, 8],
+        _ => vec![8],
+    };
+    let file: Vec<TensorEntry> = parts
+        .iter()
+        .map(|(layer, part, _)| tensor(&format!("module/{layer}/{part}"), &shape(layer, part)))
+        .collect();
+    let model: Vec<Variable> = parts
+        .iter()
+        .map(|(layer, old, part)| variable(&format!("{layer}/{part}"), &shape(layer, old)))
+        .collect();
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    let [one] = all.as_slice() else { panic!("{all:#?}") };
+    assert_eq!((one.restores, one.rules.len()), (6, 3), "{}", code(one));
+    assert!(code(one).contains("strip_prefix(\"module/\")"), "{}", code(one));
+}
