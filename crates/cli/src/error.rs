@@ -265,26 +265,27 @@ impl From<CheckpointError> for Failure {
 fn rescue(directory: &Path, damaged: &[Damaged]) -> String {
     let one = if damaged.len() == 1 { "it" } else { "one of them" };
     let backup = format!("copy {one} again from where there is a whole one");
-    let weights = damaged.iter().find(|one| matches!(one.error, CheckpointError::Checksum { .. }));
-    let whole = weights.and_then(|one| {
-        let found = Checkpoint::open(&one.path).ok()?.verify();
+    // What cannot be read is not left out by its name; nor is there anything to keep where nothing is left.
+    let lost = |file: &Path| -> Option<(usize, Vec<String>)> {
+        let found = Checkpoint::open(file).ok()?.verify();
         let tensors = found.damaged.iter().map(|error| match error {
-            CheckpointError::Checksum { tensor, .. } => Some(tensor.as_str()),
+            CheckpointError::Checksum { tensor, .. } => Some(tensor.clone()),
             _ => None,
         });
-        // What cannot be read is not left out by its name.
-        Some((&one.path, found.tensors, tensors.collect::<Option<Vec<&str>>>()?.join("\n")))
-    });
-    let Some((file, tensors, lost)) =
-        whole.filter(|(_, tensors, lost)| *tensors > lost.lines().count())
-    else {
+        let lost = tensors.collect::<Option<Vec<String>>>()?;
+        (found.tensors > lost.len()).then_some((found.tensors, lost))
+    };
+    let weights =
+        damaged.iter().filter(|one| matches!(one.error, CheckpointError::Checksum { .. }));
+    let mut whole = weights.filter_map(|one| Some((&one.path, lost(&one.path)?)));
+    let Some((file, (tensors, lost))) = whole.next() else {
         return format!("{backup}; no weights can be had from what is here");
     };
     let file = word(&file.display().to_string());
     let whole = word(&directory.join("whole.safetensors").display().to_string());
     let ignored: Vec<String> =
-        lost.lines().filter_map(|name| flag_of(&Rule::Ignore(Glob::escape(name)))).collect();
-    let left = tensors - lost.lines().count();
+        lost.iter().filter_map(|name| flag_of(&Rule::Ignore(Glob::escape(name)))).collect();
+    let left = tensors - lost.len();
     format!(
         "{backup}; or keep what is whole, {left} of {tensors} tensors:\n    warmstart convert {file} {whole} {}\nA warm start takes those with `allow_missing = true`, a program with `allow_missing()`",
         ignored.join(" ")

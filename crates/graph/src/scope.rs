@@ -125,6 +125,7 @@ impl<'g> Scope<'g> {
         let initializer = Initializer::Normal { mean: 0.0, stddev: 0.02 };
         self.variable("weight", [rows, width], initializer).gather_rows(indices)
     }
+
     /// Layer normalization over the last axis, with variables `weight [width]` (ones) and `bias [width]`
     /// (zeros) in this scope: TensorFlow's gamma and beta. `epsilon` is 10⁻⁵ where PyTorch trained the
     /// weights, and 10⁻³ where Keras did, if nothing else was said. See [`Tensor::layer_norm`].

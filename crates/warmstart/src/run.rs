@@ -99,7 +99,7 @@ impl Run {
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
-            listening: training.interruptible.then(Listening::begin).flatten(),
+            listening: (training.interruptible && !complete).then(Listening::begin).flatten(),
             stops: false,
             _lock: lock,
         })

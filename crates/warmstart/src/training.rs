@@ -249,7 +249,8 @@ impl Training {
     /// Stop at Ctrl-C, or at the signal SIGTERM, as when the step under way were the last:
     /// [`Run::next_step`] and [`Run::next_steps`] give no more, and [`Run::finish`] saves and says
     /// so, with [`TrainingError::Interrupted`]. Begun again, the run goes on from there. A second
-    /// Ctrl-C ends the process at once, with the exit code 130 and without saving.
+    /// Ctrl-C ends the process at once, with the exit code 130 and without saving. A run that has done
+    /// its last step finishes: there is nothing left to stop.
     ///
     /// This is of the whole process, from the first such run on: while none is under way, a signal
     /// ends the process. What was ignored when the process began, as Ctrl-C is by a script's

@@ -147,13 +147,17 @@ fn parse(text: &str) -> Result<Parsed<'_>, FormatError> {
         Some(Duplicate::Tensor(tensor)) => FormatError::DuplicateTensor { tensor, offset },
         Some(Duplicate::Metadata(key)) => FormatError::DuplicateMetadata { key, offset },
         None => {
-            let full = error.to_string();
-            // The offset says it better than serde_json's line and column of an invisible text.
-            let message = full.split(" at line ").next().unwrap_or(&full).to_owned();
+            let message = said(&error);
             let tensor = parsed.current.map(|Word(name)| name.into_owned());
             FormatError::Header { offset, tensor, message }
         }
     })
+}
+
+/// What is wrong, without the line and column of an invisible text: an offset says it better.
+fn said(error: &serde_json::Error) -> String {
+    let full = error.to_string();
+    full.split(" at line ").next().unwrap_or(&full).to_owned()
 }
 
 struct HeaderSeed<'a, 'de>(&'a mut Parsed<'de>);
@@ -236,7 +240,8 @@ impl<'de> Visitor<'de> for MetadataSeed<'_, 'de> {
             let value = match &*key {
                 GRAPH | VARIABLES => {
                     let json = map.next_value::<&RawValue>()?;
-                    Text::from_json(json.get()).map_err(A::Error::custom)?
+                    // Without the place within the value, which would be taken for that in the header.
+                    Text::from_json(json.get()).map_err(|error| A::Error::custom(said(&error)))?
                 }
                 _ => map.next_value::<String>()?.into(),
             };
@@ -308,6 +313,22 @@ fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, Form
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_long_value_is_told_by_its_place_in_the_file() {
+        for (value, message) in
+            [("1", "invalid type: integer `1`"), (r#""\ud83d""#, "unexpected end of hex escape")]
+        {
+            let before = r#"{"__metadata__":{"a":"b","warmstart.graph":"#;
+            let text = format!("{before}{value}}}}}");
+            let Err(FormatError::Header { offset, message: found, .. }) = parse(&text) else {
+                panic!("{value} was accepted")
+            };
+            let end = LENGTH + (before.len() + value.len()) as u64;
+            assert!((end - value.len() as u64..=end).contains(&offset), "{value}: {offset}, {end}");
+            assert!(found.starts_with(message), "{found}");
+        }
+    }
 
     #[test]
     fn a_file_that_shrinks_while_its_header_is_read_is_an_error() {

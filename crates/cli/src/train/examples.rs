@@ -138,13 +138,17 @@ fn texts(data: &DataSettings, table: &Table, columns: &[usize], rows: &[usize]) 
     let choices = ignored.chain(found.iter().map(|&(column, _)| table.choice(column)));
     let choices: Vec<String> = choices.map(|choice| choice.to_string()).collect();
     let (file, count) = (table.file.display(), found.len());
+    let place = match data.ignore.is_empty() {
+        true => "by this line under [data]",
+        false => "by this line in place of `ignore` under [data]",
+    };
     let message = format!(
         "`{file}` has text in {count} of the {} columns that are inputs, which take numbers:\n{}",
         columns.len(),
         lines.join("\n")
     );
     Some(Failure::new(message).help(format!(
-        "leave them out, by this line under [data]:\n    ignore = [{}]\nor write their kinds as numbers",
+        "leave them out, {place}:\n    ignore = [{}]\nor write their kinds as numbers",
         choices.join(", ")
     )))
 }

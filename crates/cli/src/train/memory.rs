@@ -79,6 +79,7 @@ pub fn refused(
 
 /// The failure of a network whose layers fit no device, or not this one, at any size of a batch.
 pub fn refused_layers(error: CompileError, source: &Source, settings: &Settings) -> Failure {
+    let is_limit = error.is_too_large();
     let what = match &error {
         // What is wrong with the others may come of that; and the parts of a network that train and
         // that predict have the same.
@@ -87,15 +88,17 @@ pub fn refused_layers(error: CompileError, source: &Source, settings: &Settings)
             .iter()
             .find(|error| matches!(error.problem, Problem::TooLarge { .. }))
             .map(ToString::to_string),
-        error => error.is_too_large().then(|| error.to_string()),
+        error => is_limit.then(|| error.to_string()),
     };
     let Some(what) = what else { return error.into() };
     let hidden = &settings.model.hidden;
     let largest = (0..hidden.len()).max_by_key(|&layer| hidden[layer]).unwrap_or(0).to_string();
     let message = format!("layers of these sizes do not fit: {what}");
-    source
-        .failure(&["model", "hidden", &largest], message, "the largest")
-        .help("give smaller layers; `WGPU_ADAPTER_NAME` chooses an adapter with larger limits, if `warmstart devices` shows one")
+    source.failure(&["model", "hidden", &largest], message, "the largest").help(match is_limit {
+        true => "give smaller layers; `WGPU_ADAPTER_NAME` chooses an adapter with larger limits, if `warmstart devices` shows one",
+        // More than can be counted fits no adapter.
+        false => "give smaller layers",
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ fn every_subcommand_prints_its_error_as_one_line_of_json() {
         (&["convert", "none", "out.safetensors"], missing),
         (&["train", "none.toml"], "cannot read `none.toml`"),
         (&["predict", "none", "--data", "none.csv", "-o", "out.csv"], missing),
-        (&["bench", "restore", "none"], ""),
+        (&["bench", "restore", "none"], "unexpected argument 'none' found"),
         (&["inspect", "empty"], "the directory `empty` holds no checkpoint"),
         // Arguments that make no sense.
         (&["inspect"], "the following required arguments were not provided: <PATH>"),

@@ -137,20 +137,17 @@ fn a_softmax_is_written_over_its_scores() {
 #[test]
 fn training_takes_less() {
     for has_attention in [true, false] {
-        let trained = |is_cpu| {
+        let [apart, together] = {
             let graph = Graph::new();
             let y =
                 if has_attention { attention(&graph, 4, 256, 2) } else { residual(&graph, 256) };
             let loss = y.square().mean_all();
             let update = Optimizer::adam(1e-3).clip_global_norm(1.0).minimize(loss).update;
-            figures(&graph, &[loss], &[update], Target { is_cpu, ..TARGET })
+            figures(&graph, &[loss], &[update], Target { is_cpu: true, ..TARGET })
         };
-        let [apart, together] = trained(true);
         let least_saved = if has_attention { 5 } else { 20 };
         assert!(apart.0 - together.0 >= apart.0 / least_saved, "{apart:?} {together:?}");
         assert_eq!(together.1, apart.1);
-        let [apart, together] = trained(false);
-        assert!(together.0 <= apart.0 && together.1 == apart.1 && together.2 <= apart.2);
     }
 }
 

@@ -19,7 +19,8 @@ use warmstart_graph::{DType, Graph, GraphDef, NodeId, Shape, Tensor, Update, Var
 pub struct PlanMemory {
     /// Intermediate values, gradients included; those never needed at the same time share memory.
     pub values: u64,
-    /// What they would take without sharing.
+    /// What they would take without sharing, but for results that are written over a value: those count
+    /// with it.
     pub values_unshared: u64,
     /// The least that they could take: the largest sum of values that are alive at once. All
     /// gradients that are updated together count as one value, and so does a result with the value

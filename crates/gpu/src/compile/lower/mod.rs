@@ -1,8 +1,8 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs` finds those that compute two
-//! values.
+//! `anchors.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs`
+//! finds those that compute two values.
 
 mod anchors;
 mod companions;
