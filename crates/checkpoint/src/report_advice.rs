@@ -248,7 +248,12 @@ impl RestoreReport {
             let then = fill.map_or_else(String::new, |fill| {
                 format!("; then {fill} fills those without a value")
             });
-            return Some(format!("`{missing_allowed}` restores the other {others}{then}"));
+            // One alone would not do.
+            let allowed = match self.mismatched().next().is_some() && !self.allow_mismatched_shape {
+                true => words.allow(&[Allowance::Missing, Allowance::MismatchedShape])?,
+                false => missing_allowed,
+            };
+            return Some(format!("`{allowed}` restores the other {others}{then}"));
         }
         let join = |names: BTreeSet<String>| {
             printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()

@@ -11,7 +11,8 @@ Exit codes:
     0  yes: whole, the same, fits; or done
     1  no: damaged, different, does not fit
     2  the question could not be answered, or the arguments are wrong
-  130  a training was stopped by Ctrl-C, and has saved a checkpoint; 143 by SIGTERM
+  130  stopped by Ctrl-C, or 143 by SIGTERM; a training says which checkpoint it saved, if not
+       stopped at once
   141  nobody read the answer to its end, as behind `| head`; a training goes on all the same
 
 With --json, an error is a line on the standard output too:

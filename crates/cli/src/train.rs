@@ -360,10 +360,20 @@ impl Job {
             (before, now) if before.inputs != now.inputs => "other inputs",
             _ => "other rows, or another split of them",
         };
-        Err(Failure::new(format!("`{file}` was trained on {what}; nothing was trained")).help(format!(
-            "a run goes on with the data it began with: use that again, or begin another run on this data with these weights, by these lines{}",
-            self.another_run(&newest.path)
-        )))
+        let failure = Failure::new(format!("`{file}` was trained on {what}; nothing was trained"));
+        let begins = "a run goes on with the data it began with: use that again, or begin another run on this data";
+        // Weights for other inputs fit no better than none, and what scales them would come along.
+        Err(failure.help(
+            match before.inputs == self.data.description.inputs
+                && before.output == self.data.description.output
+            {
+                true => format!(
+                    "{begins} with these weights, by these lines{}",
+                    self.another_run(&newest.path)
+                ),
+                false => format!("{begins}, by this line{}", self.another_directory()),
+            },
+        ))
     }
 
     /// Notes of what only a new run would do otherwise.

@@ -1,7 +1,7 @@
 //! From tables to rows with targets, to train and to validate on.
 
 use super::check::check_task;
-use super::part::{Part, input_columns, note_skipped};
+use super::part::{DATA_HELP, Part, input_columns, note_skipped};
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
 use super::target;
@@ -41,7 +41,7 @@ impl Data {
         let output = target::output(source, settings, &part, &targets, &rows)?;
         check_task(source, settings, &output)?;
         let all = examples(&part, (&columns, &targets), &rows, &output)
-            .map_err(|error| texts(data, &part.inputs, &columns, &rows).unwrap_or(error))?;
+            .map_err(|error| texts(data, &part, (&columns, &targets), &rows).unwrap_or(error))?;
         let (inputs, target) =
             (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));
         // Two columns of one name would only be noticed when predicting.
@@ -115,16 +115,35 @@ fn examples(
     }
 }
 
-/// The failure that several columns of inputs hold text, so that one run tells them all.
-fn texts(data: &DataSettings, table: &Table, columns: &[usize], rows: &[usize]) -> Option<Failure> {
+/// The failure that columns of inputs hold text, so that one run tells them all.
+fn texts(
+    data: &DataSettings,
+    part: &Part,
+    (columns, targets): (&[usize], &[usize]),
+    rows: &[usize],
+) -> Option<Failure> {
     const SHOWN: usize = 8;
+    let table = &part.inputs;
     let text = |&column: &usize| {
         let first = rows.iter().find(|&&row| table.is_text(row, column));
         first.map(|&row| (column, row))
     };
     let found: Vec<(usize, usize)> = columns.iter().filter_map(text).collect();
+    let &(column, row) = found.first()?;
+    // Whose classes stand elsewhere may not know that the last column, of numbers, is taken for the target.
+    let guessed = data.target.is_none() && part.labels.is_none();
+    let guessed = guessed && !rows.iter().any(|&row| table.is_text(row, targets[0]));
+    let target = match targets {
+        [target] if guessed => format!(
+            "\n{} is what is predicted, being the last; to predict another, such as the text here, by this line under [data]:\n    target = {}",
+            table.column_name(*target),
+            table.choice(column)
+        ),
+        _ => String::new(),
+    };
     if found.len() < 2 {
-        return None;
+        let failure = table.number(row, column).err()?;
+        return Some(failure.help(format!("{}{target}", DATA_HELP.no_number)));
     }
     let shown = |&(column, row): &(usize, usize)| {
         let word: String = table.word(row, column).chars().take(40).collect();
@@ -147,10 +166,23 @@ fn texts(data: &DataSettings, table: &Table, columns: &[usize], rows: &[usize]) 
         columns.len(),
         lines.join("\n")
     );
-    Some(Failure::new(message).help(format!(
-        "leave them out, {place}:\n    ignore = [{}]\nor write their kinds as numbers",
-        choices.join(", ")
-    )))
+    let ignored = format!("leave them out, {place}:\n    ignore = [{}]\nor ", choices.join(", "));
+    let help = match found.len() < columns.len() {
+        _ if found.iter().all(|&(column, row)| has_decimal_comma(&table.word(row, column))) => {
+            "write numbers with a decimal point, not a comma".to_owned()
+        }
+        true => format!("{ignored}write their kinds as numbers{target}"),
+        // Without them there would be no input.
+        false => format!("write their kinds as numbers{target}"),
+    };
+    Some(Failure::new(message).help(help))
+}
+
+/// Whether a text is a number as it is written in many countries: `3,14`.
+fn has_decimal_comma(text: &str) -> bool {
+    text.split_once(',').is_some_and(|(whole, rest)| {
+        !rest.contains(',') && format!("{whole}.{rest}").parse::<f32>().is_ok()
+    })
 }
 
 /// Sets rows aside to validate on.

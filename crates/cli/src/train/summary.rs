@@ -61,9 +61,8 @@ impl Job {
         Ok(())
     }
 
-    /// The lines of the training file that begin another run with the weights of a checkpoint, and
-    /// where they stand.
-    pub fn another_run(&self, checkpoint: &Path) -> String {
+    /// The line that gives a run a directory of its own.
+    pub fn another_directory(&self) -> String {
         let name = self.directory.file_name().unwrap_or("run".as_ref()).to_string_lossy();
         // The next number, if it ends with one.
         let name = match name.rsplit_once('-') {
@@ -79,15 +78,19 @@ impl Job {
             Some(_) => "in place of `directory`",
             None => "at the top",
         };
+        format!(":\n{top}\n    directory = {directory}")
+    }
+
+    /// The lines that begin another run with these weights.
+    pub fn another_run(&self, checkpoint: &Path) -> String {
         let table = match &self.settings.warm_start {
             Some(_) => "under [warm_start], in place of `checkpoint`",
             None => "at the end",
         };
         let heading = if self.settings.warm_start.is_some() { "" } else { "\n    [warm_start]" };
         let checkpoint = self.source.written(checkpoint);
-        format!(
-            ":\n{top}\n    directory = {directory}\n{table}{heading}\n    checkpoint = {checkpoint}"
-        )
+        let directory = self.another_directory();
+        format!("{directory}\n{table}{heading}\n    checkpoint = {checkpoint}")
     }
 
     /// What came of it, as JSON.

@@ -185,6 +185,32 @@ fn columns_of_text_are_told_all_at_once() {
     assert!(said.contains("ignore = [\"e\", 2, 4]"), "{said}");
 }
 
+/// What is advised works: no advice leaves out all inputs, or another column than that to predict.
+#[test]
+fn columns_of_text_may_be_the_target_or_numbers() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = "[data]\nfile = \"data.csv\"\n[training]\nsteps = 1\n";
+    let rows = "dog,1,0.5\ncat,2,0.25\ndog,3,1.5\ncat,4,2.5\ndog,5,1\ncat,6,2\n";
+    let said = error(directory.path(), &format!("animal,length,noise\n{rows}"), plain);
+    for part in [
+        "line 2, column `animal` is `dog`, not a number",
+        "column `noise` is what is predicted, being the last",
+        "target = \"animal\"",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let targeted = plain.replace("[training]", "target = \"animal\"\n[training]");
+    std::fs::write(directory.path().join("run.toml"), targeted).unwrap();
+    let out = warmstart(directory.path(), &["train", "run.toml", "--quiet"]).with(0);
+    assert!(out.contains("2 classes"), "{out}");
+    let rows = "a;b;c\n3,8;-0,8;dog\n1,5;2,5;cat\n";
+    let said = error(directory.path(), rows, plain);
+    assert!(said.contains("with a decimal point, not a comma"), "{said}");
+    assert!(!said.contains("ignore"), "{said}");
+    let said = error(directory.path(), "a,b,c\nx,y,1.5\nz,w,2.5\n", plain);
+    assert!(said.contains("write their kinds as numbers") && !said.contains("ignore"), "{said}");
+}
+
 #[test]
 fn rows_to_validate_on_are_held_against_those_to_train_on() {
     let directory = tempfile::tempdir().unwrap();
