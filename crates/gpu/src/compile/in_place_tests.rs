@@ -12,18 +12,7 @@ use crate::tune::Tune;
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Graph, NodeId, Optimizer, Tensor, TensorData, Update};
 
-/// A GPU.
-const TARGET: Target = Target {
-    is_cpu: false,
-    subgroup_size: Some(32),
-    has_int64: true,
-    has_f16: true,
-    storage_buffers: 16,
-    binding_bytes: 1 << 31,
-    workgroups: 65535,
-    alternatives: false,
-    in_place: true,
-};
+const TARGET: Target = Target::GPU;
 
 /// Without and with results in place: bytes of values, dispatches, and groups of them.
 fn figures(

@@ -5,17 +5,8 @@ use crate::compile::{Program, compile};
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Graph, Optimizer, Tensor};
 
-const TARGET: Target = Target {
-    is_cpu: true,
-    subgroup_size: Some(8),
-    has_int64: true,
-    has_f16: true,
-    storage_buffers: 16,
-    binding_bytes: 1 << 31,
-    workgroups: 65535,
-    alternatives: false,
-    in_place: true,
-};
+/// Software.
+const TARGET: Target = Target { is_cpu: true, subgroup_size: Some(8), ..Target::GPU };
 
 /// The program of a training step, and how much more it takes than the least.
 fn trained(graph: &Graph, output: Tensor<'_>, clip: bool) -> (Program, f64) {

@@ -60,6 +60,20 @@ impl Target {
             in_place: true,
         }
     }
+
+    /// A GPU, for tests of what needs no device.
+    #[cfg(test)]
+    pub const GPU: Target = Target {
+        is_cpu: false,
+        subgroup_size: Some(32),
+        has_int64: true,
+        has_f16: true,
+        storage_buffers: 16,
+        binding_bytes: 1 << 31,
+        workgroups: 65535,
+        alternatives: false,
+        in_place: true,
+    };
 }
 
 /// Where a kernel's operand lies.

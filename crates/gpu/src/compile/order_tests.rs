@@ -40,17 +40,7 @@ fn barriers_are_where_wgpu_puts_them() {
     assert_eq!(groups(&starts::<char>(&[], true)), 0);
 }
 
-const TARGET: Target = Target {
-    is_cpu: false,
-    subgroup_size: Some(32),
-    has_int64: true,
-    has_f16: true,
-    storage_buffers: 16,
-    binding_bytes: 1 << 31,
-    workgroups: 65535,
-    alternatives: false,
-    in_place: true,
-};
+const TARGET: Target = Target::GPU;
 
 /// What a training step's program is, and its dispatches in groups: `matmul, sum | ...`.
 fn program(graph: &Graph, loss: Tensor<'_>) -> (Program, Vec<Vec<String>>) {
