@@ -16,10 +16,16 @@ pub enum Elements {
     F16Words,
     /// `f16`, two neighbours at once, on a device that has it: they begin at even places.
     F16Pairs,
+    /// `f16`, four neighbours at once, on a device that has it: they begin at multiples of four.
+    F16Fours,
+    /// `f16`, four neighbours at once, out of the two words that they share.
+    F16WordFours,
     /// `bf16`, one by one, out of the words that two of them share.
     Bf16Words,
     /// `bf16`, two neighbours at once: they begin at even places.
     Bf16Pairs,
+    /// `bf16`, four neighbours at once: they begin at multiples of four.
+    Bf16Fours,
 }
 
 impl Elements {
@@ -31,10 +37,23 @@ impl Elements {
             Elements::F32Pairs => "u64",
             Elements::F32Fours => "vec4<f32>",
             Elements::F16 => "f16",
+            Elements::F16Fours => "vec4<f16>",
             Elements::F16Words | Elements::F16Pairs | Elements::Bf16Words | Elements::Bf16Pairs => {
                 "u32"
             }
+            Elements::F16WordFours | Elements::Bf16Fours => "vec2<u32>",
         }
+    }
+
+    /// Whether a kernel that binds it begins with [`ENABLE_F16`].
+    pub fn is_f16(self) -> bool {
+        matches!(self, Elements::F16 | Elements::F16Fours)
+    }
+
+    /// Whether four neighbours are read at once.
+    pub fn is_fours(self) -> bool {
+        use Elements::{Bf16Fours, F16Fours, F16WordFours, F32Fours};
+        matches!(self, F32Fours | F16Fours | F16WordFours | Bf16Fours)
     }
 
     /// The sections of a product's template that read an operand, `a` or `b`, that is bound so.
@@ -53,12 +72,16 @@ impl Elements {
     /// The function that reads one element, and the name of its type. None where elements are read in
     /// pairs.
     pub fn element_function(self, operand: &str) -> String {
+        let pair = format!("{operand}[i / 4u][i / 2u % 2u]");
         let (kind, element) = match self {
             Elements::F32 => ("f32", format!("{operand}[i]")),
             Elements::F32Fours => ("f32", format!("{operand}[i / 4u][i % 4u]")),
             Elements::F16 => ("f16", format!("{operand}[i]")),
+            Elements::F16Fours => ("f16", format!("{operand}[i / 4u][i % 4u]")),
             Elements::F16Words => ("f32", half(operand, "i")),
+            Elements::F16WordFours => ("f32", half_of(&pair, "i")),
             Elements::Bf16Words => ("f32", bfloat(operand, "i")),
+            Elements::Bf16Fours => ("f32", bfloat_of(&pair, "i")),
             Elements::F32Pairs | Elements::F16Pairs | Elements::Bf16Pairs => return String::new(),
         };
         format!(
@@ -80,34 +103,60 @@ impl Elements {
                 "let pair = {operand}[i >> 1u];\n    \
                 return bitcast<vec2<f32>>(vec2<u32>(pair << 16u, pair & 0xffff0000u));"
             ),
-            Elements::F32
-            | Elements::F32Fours
-            | Elements::F16
-            | Elements::F16Words
-            | Elements::Bf16Words => return None,
+            _ => return None,
         };
         Some(format!("fn {operand}_pair(i: u32) -> vec2<f32> {{\n    {body}\n}}\n"))
     }
 
     /// The function that reads four neighbours, unless it is to read one after the other.
     fn four_function(self, operand: &str) -> Option<String> {
-        (self == Elements::F32Fours).then(|| {
-            format!(
-                "fn {operand}_four(i: u32) -> vec4<f32> {{\n    return {operand}[i / 4u];\n}}\n"
-            )
-        })
+        let (kind, body) = match self {
+            Elements::F32Fours => ("f32", format!("return {operand}[i / 4u];")),
+            Elements::F16Fours => ("f16", format!("return {operand}[i / 4u];")),
+            Elements::F16WordFours => (
+                "f32",
+                format!(
+                    "let pairs = {operand}[i / 4u];\n    return vec4<f32>(\n        \
+                        float_of_half(pairs.x),\n        \
+                        float_of_half(pairs.x >> 16u),\n        \
+                        float_of_half(pairs.y),\n        \
+                        float_of_half(pairs.y >> 16u),\n    );"
+                ),
+            ),
+            Elements::Bf16Fours => (
+                "f32",
+                format!(
+                    "let pairs = {operand}[i / 4u].xxyy;\n    \
+                        let upper = vec4<u32>(pairs.x << 16u, pairs.y, pairs.z << 16u, pairs.w);\n    \
+                        return bitcast<vec4<f32>>(upper & vec4<u32>(0xffff0000u));"
+                ),
+            ),
+            _ => return None,
+        };
+        Some(format!("fn {operand}_four(i: u32) -> vec4<{kind}> {{\n    {body}\n}}\n"))
     }
 }
 
 /// The `bf16` at a place of a buffer of words, as an `f32` in WGSL: it is the upper half of one.
 pub fn bfloat(buffer: &str, at: &str) -> String {
-    format!("bitcast<f32>(({buffer}[{at} / 2u] >> (16u * ({at} % 2u))) << 16u)")
+    bfloat_of(&format!("{buffer}[{at} / 2u]"), at)
+}
+
+fn bfloat_of(word: &str, at: &str) -> String {
+    format!("bitcast<f32>(({word} >> (16u * ({at} % 2u))) << 16u)")
 }
 
 /// The `f16` at a place of a buffer of words, as an `f32` in WGSL. Needs [`FUNCTIONS`](crate::FUNCTIONS).
 pub fn half(buffer: &str, at: &str) -> String {
-    format!("float_of_half({buffer}[{at} / 2u] >> (16u * ({at} % 2u)))")
+    half_of(&format!("{buffer}[{at} / 2u]"), at)
+}
+
+fn half_of(word: &str, at: &str) -> String {
+    format!("float_of_half({word} >> (16u * ({at} % 2u)))")
 }
 
 /// What a kernel begins with that has `f16` in it.
 pub const ENABLE_F16: &str = "enable f16;\n";
+
+/// What a kernel with cooperative matrices of `f16` begins with.
+pub const ENABLE_COOPERATIVE_MATRIX: &str = "enable f16;\nenable wgpu_cooperative_matrix;\n";

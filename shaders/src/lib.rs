@@ -4,9 +4,11 @@
 //! and `//}` are defaults, which [`fill`] replaces with what the compiler generates; every file is
 //! also valid as it stands, and a test has naga say so.
 
+mod cooperative;
 mod elements;
 
-pub use elements::{ENABLE_F16, Elements, bfloat, half};
+pub use cooperative::Cooperative;
+pub use elements::{ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, bfloat, half};
 
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
@@ -69,8 +71,13 @@ shaders! {
     MATMUL_SUBGROUP = "matmul_subgroup.wgsl";
     /// Small matrix product. Needs [`MATMUL_LANES`].
     MATMUL_SMALL = "matmul_small.wgsl";
-    /// Matrix product with tiles in workgroup memory, for GPUs.
+    /// How tiles in workgroup memory are filled.
+    MATMUL_FILL = "matmul_fill.wgsl";
+    /// Matrix product with tiles in workgroup memory, for GPUs. Needs [`MATMUL_FILL`].
     MATMUL_TILE = "matmul_tile.wgsl";
+    /// Matrix product by cooperative matrices. Needs [`MATMUL_FILL`], [`ENABLE_COOPERATIVE_MATRIX`]
+    /// and, for more than one small matrix, [`Cooperative`].
+    MATMUL_COOPERATIVE = "matmul_cooperative.wgsl";
     /// The section `stored` of [`OPTIMIZER`], for software adapters.
     OPTIMIZER_PAIRS = "optimizer_pairs.wgsl";
 }
@@ -100,7 +107,8 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
     ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SUBGROUP]),
     ("matmul_small", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SMALL]),
-    ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_TILE]),
+    ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_FILL, MATMUL_TILE]),
+    ("matmul_cooperative", &[FUNCTIONS, MATMUL, MATMUL_FILL, MATMUL_COOPERATIVE]),
 ];
 
 /// What the section `shape` of [`MATMUL`] reads from a buffer that is bound as `shape`, in this order:
@@ -162,14 +170,16 @@ mod tests {
     /// Operands of all kinds, as far as a kernel takes them.
     #[test]
     fn every_product_is_valid_with_operands_of_all_kinds() {
-        use Elements::{Bf16Pairs, Bf16Words, F16, F16Pairs, F16Words, F32, F32Fours, F32Pairs};
+        use Elements::{Bf16Fours, F16, F16Fours, F16WordFours, F16Words, F32, F32Fours};
+        use Elements::{Bf16Pairs, Bf16Words, F16Pairs, F32Pairs};
         for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
             let in_pairs = if parts.contains(&MATMUL_LANES) {
                 &[F32Pairs, F16Pairs, Bf16Pairs][..]
             } else {
                 &[]
             };
-            let kinds = [&[F32, F32Fours, F16, F16Words, Bf16Words], in_pairs].concat();
+            let fours = [F32Fours, F16Fours, F16WordFours, Bf16Fours];
+            let kinds = [&[F32, F16, F16Words, Bf16Words], &fours[..], in_pairs].concat();
             for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
                 let bindings = format!(
                     "@group(0) @binding(0) var<storage, read> a: array<{}>;\n\
@@ -183,21 +193,37 @@ mod tests {
                 let mut sections: Vec<_> =
                     read.filter_map(|(section, text)| Some((section, text?))).collect();
                 sections.push(("bindings", bindings));
-                let source = [ENABLE_F16, &fill(&parts.concat(), &sections)].concat();
+                let source = fill(&parts.concat(), &sections);
                 check(&format!("{name} of {a:?} and {b:?}"), &source);
             }
         }
     }
 
+    #[test]
+    fn cooperative_matrices_of_all_sizes_are_valid() {
+        let (_, parts) = ALL.iter().find(|(name, _)| *name == "matmul_cooperative").unwrap();
+        for (size, blocks) in [(8, 1), (8, 2), (8, 4), (16, 1), (16, 2)] {
+            let sections = Cooperative { size, blocks }.sections();
+            check(&format!("{size} {blocks}"), &fill(&parts.concat(), &sections));
+        }
+    }
+
     fn check(name: &str, source: &str) {
         use naga::valid::Capabilities;
+        let enable = match (source.contains("coop_mat"), source.contains("<f16>")) {
+            (true, _) => ENABLE_COOPERATIVE_MATRIX,
+            (_, true) => ENABLE_F16,
+            _ => "",
+        };
+        let source = &[enable, source].concat();
         let module = naga::front::wgsl::parse_str(source)
             .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)));
         let capabilities = Capabilities::default()
             | Capabilities::SUBGROUP
             | Capabilities::SHADER_FLOAT16
             | Capabilities::SHADER_FLOAT16_IN_FLOAT32
-            | Capabilities::SHADER_INT64;
+            | Capabilities::SHADER_INT64
+            | Capabilities::COOPERATIVE_MATRIX;
         naga::valid::Validator::new(naga::valid::ValidationFlags::all(), capabilities)
             .subgroup_stages(naga::valid::ShaderStages::COMPUTE)
             .subgroup_operations(naga::valid::SubgroupOperationSet::all())

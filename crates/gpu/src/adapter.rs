@@ -1,5 +1,6 @@
 //! Which adapters there are, which is best, and what to say when there is none.
 
+use crate::closing::opening;
 use crate::device::GpuOptions;
 use crate::error::GpuError;
 use std::{env, fmt};
@@ -141,7 +142,11 @@ pub(crate) fn rank(options: &GpuOptions) -> Vec<(usize, wgpu::Adapter)> {
     if backends.is_empty() {
         return Vec::new();
     }
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
+    let _alone = opening();
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // With it builds for debugging name objects for the driver, as `WGPU_DEBUG=1` asks for (closing.rs).
+    descriptor.flags.remove(wgpu::InstanceFlags::DEBUG);
+    let mut descriptor = descriptor.with_env();
     descriptor.backends = backends;
     let instance = wgpu::Instance::new(descriptor);
     let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));

@@ -139,11 +139,12 @@ pub(crate) struct DeviceColumn {
 /// # }
 /// ```
 pub struct DeviceDataset {
-    pub(crate) gpu: Gpu,
     examples: usize,
     pub(crate) columns: Vec<DeviceColumn>,
     /// What plans that take their batches from here need for it.
     pub(crate) prepared: Mutex<Vec<Prepared>>,
+    // Last, so that it is let go of last (closing.rs).
+    pub(crate) gpu: Gpu,
 }
 
 impl DeviceDataset {

@@ -2,6 +2,8 @@
 
 use crate::adapter::{AdapterChoice, AdapterSummary, choose, rank};
 use crate::cache::CacheChoice;
+use crate::closing::{Closing, opening};
+use crate::cooperative::{self, CooperativeMatrix};
 use crate::driver_cache::DriverCache;
 use crate::error::GpuError;
 use crate::pipelines::Pipelines;
@@ -44,6 +46,10 @@ pub struct GpuOptions {
     /// `WARMSTART_TUNE`, which is `off`, `on` or `force`, and without it is [`Tune::On`]. Results do
     /// not depend on it, to the bit.
     pub tune: Option<Tune>,
+    /// Whether products of `f16` are computed by cooperative matrices; `None` leaves the choice to
+    /// `WARMSTART_COOPERATIVE_MATRIX`, which is `off`, `on` or `force`, and without it is
+    /// [`CooperativeMatrix::On`].
+    pub cooperative_matrix: Option<CooperativeMatrix>,
 }
 
 impl Default for GpuOptions {
@@ -56,13 +62,14 @@ impl Default for GpuOptions {
             timeout: Duration::from_secs(600),
             cache: None,
             tune: None,
+            cooperative_matrix: None,
         }
     }
 }
 
 /// A device with its queue. Cloning is cheap and gives the same device.
 #[derive(Clone)]
-pub struct Gpu(Arc<Inner>);
+pub struct Gpu(Arc<Closing<Inner>>);
 
 struct Inner {
     device: wgpu::Device,
@@ -79,6 +86,8 @@ struct Inner {
     driver_cache: Option<DriverCache>,
     tuner: Tuner,
     widens_f16: OnceLock<bool>,
+    cooperative: Option<u32>,
+    multiplies_by_matrices: OnceLock<bool>,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -194,6 +203,18 @@ impl Gpu {
     /// Whether `f16` become the right `f32` here, once that was tried.
     pub(crate) fn tried_f16(&self) -> &OnceLock<bool> {
         &self.0.widens_f16
+    }
+
+    /// The rows and columns of the cooperative matrices that shaders may have, if they may
+    /// ([`GpuOptions::cooperative_matrix`]). Products of `f16` are computed by them once some have come
+    /// out right.
+    pub fn cooperative_matrix_size(&self) -> Option<u32> {
+        self.0.cooperative
+    }
+
+    /// Whether what those compute is right, once that was tried.
+    pub(crate) fn tried_matrices(&self) -> &OnceLock<bool> {
+        &self.0.multiplies_by_matrices
     }
 
     /// How long to wait for the device.
@@ -381,15 +402,31 @@ fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
 
 fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Result<Gpu, String> {
     let info = adapter.get_info();
-    let features = adapter.features() & wanted_features(&info);
-    let limits = wanted_limits(&adapter.limits());
-    let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-        label: Some("warmstart"),
-        required_features: features,
-        required_limits: limits,
-        ..Default::default()
-    }))
-    .map_err(|error| error.to_string())?;
+    let wanted = adapter.features() & wanted_features(&info);
+    let choice = options.cooperative_matrix.unwrap_or_else(CooperativeMatrix::from_env);
+    let matrices = cooperative::offered(adapter, choice);
+    let _alone = opening();
+    let request = |features, experimental_features| {
+        pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("warmstart"),
+            required_features: features,
+            required_limits: wanted_limits(&adapter.limits()),
+            experimental_features,
+            ..Default::default()
+        }))
+    };
+    // A device that cannot be had with them may be had without.
+    let with = matrices.and_then(|size| {
+        let (features, experimental) = cooperative::requested();
+        Some((request(wanted | features, experimental).ok()?, Some(size)))
+    });
+    let ((device, queue), cooperative) = match with {
+        Some(with) => with,
+        None => {
+            let without = request(wanted, wgpu::ExperimentalFeatures::disabled());
+            (without.map_err(|error| error.to_string())?, None)
+        }
+    };
     let health = Arc::new(Mutex::new(Health::default()));
     let reports = health.clone();
     device.on_uncaptured_error(Arc::new(move |error| {
@@ -404,13 +441,13 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
     });
     let cache = options.cache.clone().unwrap_or_else(CacheChoice::from_env);
     let driver_cache = DriverCache::open(&device, &info, &cache);
-    let mappable = features.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
+    let mappable = wanted.contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS);
     let memory = match options.memory {
         Some(MemoryKind::Staged) => MemoryKind::Staged,
         _ if mappable => MemoryKind::Mappable,
         _ => MemoryKind::Staged,
     };
-    Ok(Gpu(Arc::new(Inner {
+    let inner = Inner {
         limits: device.limits(),
         features: device.features(),
         subgroup_sizes: [info.subgroup_min_size, info.subgroup_max_size],
@@ -422,10 +459,13 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
         pipelines: Pipelines::default(),
         driver_cache,
         widens_f16: OnceLock::new(),
+        cooperative,
+        multiplies_by_matrices: OnceLock::new(),
         tuner: Tuner::new(options.tune.unwrap_or_else(Tune::from_env), &info, &cache),
         device,
         queue,
-    })))
+    };
+    Ok(Gpu(Arc::new(Closing::new(inner))))
 }
 
 fn typed(what: &str, error: wgpu::Error) -> GpuError {

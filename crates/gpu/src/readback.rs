@@ -51,10 +51,11 @@ impl Readbacks {
 
 /// What one submission copies back.
 pub(crate) struct Readback {
-    gpu: Gpu,
     pool: Readbacks,
     submission: wgpu::SubmissionIndex,
     pending: Mutex<Pending>,
+    // Last, so that it is let go of last (closing.rs).
+    gpu: Gpu,
 }
 
 struct Pending {

@@ -36,11 +36,12 @@ use warmstart_graph::{TensorData, Variable};
 /// # }
 /// ```
 pub struct Session {
-    pub(crate) gpu: Gpu,
     pub(crate) store: Store,
     pub(crate) seed: Option<u64>,
     /// Plans remember it, so that none is run by another session.
     pub(crate) identity: Arc<()>,
+    // Last, so that it is let go of last (closing.rs).
+    pub(crate) gpu: Gpu,
 }
 
 impl Session {

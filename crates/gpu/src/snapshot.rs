@@ -24,11 +24,12 @@ const LARGEST_PIECE: usize = 8 << 20;
 ///
 /// Dropping it gives its memory back; [`Session::snapshot_into`] uses it again.
 pub struct Snapshot {
-    gpu: Gpu,
     /// One for each arena.
     buffers: Vec<wgpu::Buffer>,
     variables: HashMap<String, Kept>,
     submission: Option<wgpu::SubmissionIndex>,
+    // Last, so that it is let go of last (closing.rs).
+    gpu: Gpu,
 }
 
 /// A variable as it was.

@@ -17,7 +17,7 @@ fn every_product_kernel_is_right_at_the_edges_of_its_tiles() {
     let gpu = common::gpu();
     let kernel = |source, rows, columns, constants| {
         let (operands, lanes, shared) = ([Elements::F32; 2], false, false);
-        Kernel { source, rows, columns, operands, lanes, shared, constants }
+        Kernel { source, rows, columns, operands, lanes, shared, constants, matrices: None }
     };
     let lanes = |kernel: Kernel| Kernel { lanes: true, ..kernel };
     let few = lanes(kernel(shaders::MATMUL_SMALL, 32, 32, &[]));

@@ -6,7 +6,6 @@ use warmstart_gpu::{DispatchInfo, Gpu, GpuError};
 
 /// Kernels that do nothing but what is to be measured, and memory for them.
 pub struct CeilingKernels {
-    gpu: Gpu,
     copy: wgpu::ComputePipeline,
     multiply_add: wgpu::ComputePipeline,
     bindings: [wgpu::BindGroup; 2],
@@ -14,6 +13,8 @@ pub struct CeilingKernels {
     result: wgpu::Buffer,
     /// Workgroups for all multiply-adds, along x and y.
     groups: [u32; 2],
+    // Last, so that the device is closed last.
+    gpu: Gpu,
 }
 
 const SOURCE: &str = include_str!("ceilings.wgsl");

@@ -1,12 +1,12 @@
 //! Which kernel computes a matrix product, and with which constants.
 //!
-//! All rungs of the ladder add up the products of a result from the first place along K to the last,
-//! in one sum: where the driver rounds them alike, they give the same bits.
+//! All rungs of the ladder but cooperative matrices add up the products of a result from the first
+//! place along K to the last, in one sum: where the driver rounds them alike, they give the same bits.
 
 use super::Target;
 use serde::{Deserialize, Serialize};
 use warmstart_graph::DType;
-use warmstart_shaders::{self as shaders, Elements};
+use warmstart_shaders::{self as shaders, Cooperative, Elements};
 
 /// A product as its kernel sees it. Strides are in elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,9 +44,7 @@ impl Operand {
             (1, _) => (rows, self.column),
             _ => return false,
         };
-        self.dtype == DType::F32
-            && extent > 0
-            && [extent, stride, self.batch].iter().all(|count| count.is_multiple_of(4))
+        extent > 0 && [extent, stride, self.batch].iter().all(|count| count.is_multiple_of(4))
     }
 
     /// How a kernel reads it that takes elements one by one.
@@ -56,6 +54,16 @@ impl Operand {
             DType::F16 => Elements::F16Words,
             DType::Bf16 => Elements::Bf16Words,
             _ => Elements::F32,
+        }
+    }
+
+    /// How a kernel reads it that takes elements four at a time, which can be.
+    fn fours(&self, target: Target) -> Elements {
+        match self.dtype {
+            DType::F16 if target.has_f16 => Elements::F16Fours,
+            DType::F16 => Elements::F16WordFours,
+            DType::Bf16 => Elements::Bf16Fours,
+            _ => Elements::F32Fours,
         }
     }
 
@@ -99,6 +107,13 @@ impl Product {
         [a.has_fours(m, k), b.has_fours(k, n)]
     }
 
+    /// Of which size cooperative matrices compute it, if they do: both operands are `f16`, and the
+    /// device has such matrices.
+    fn cooperative(&self, target: Target) -> Option<u32> {
+        let is_f16 = self.a.dtype == DType::F16 && self.b.dtype == DType::F16 && target.has_f16;
+        target.cooperative.filter(|_| is_f16)
+    }
+
     /// Into how many slices along K to cut a product whose results are too few to keep a device
     /// busy, if it is one.
     pub fn slices(&self, target: Target) -> Option<usize> {
@@ -134,12 +149,18 @@ pub(crate) enum Rung {
     /// Tiles in workgroup memory, of 32 x 32, 64 x 64 or 128 x 64 results, loaded four elements at a
     /// time where that can be.
     Tile { rows: u32, columns: u32, fours: bool },
+    /// Cooperative matrices of `size` x `size`, in tiles in workgroup memory, of `f16` operands. Not
+    /// one sum from the first place along K to the last, but the device's own order: never a matter of
+    /// measuring.
+    Cooperative { size: u32, blocks: u32 },
 }
 
 /// A kernel with its workgroups.
 pub(crate) struct Choice {
     pub kernel: &'static str,
     pub parts: [&'static str; 4],
+    /// What of them is generated, beside bindings and epilogue.
+    pub sections: Vec<(&'static str, String)>,
     pub workgroups: [u32; 3],
     pub constants: Vec<(&'static str, f64)>,
     /// What a kernel that is compiled for no one shape reads, as [`shaders::MATMUL_SHAPE`] has it.
@@ -153,6 +174,11 @@ impl Rung {
     pub fn usual(product: &Product, target: Target) -> Rung {
         let Product { m, n, .. } = *product;
         let fours = product.fours().contains(&true);
+        // A GPU has tens of cores, each with room for several workgroups.
+        let few = product.tiles(64, 64) < 64;
+        if let Some(size) = product.cooperative(target) {
+            return Rung::Cooperative { size, blocks: if few { 16 / size } else { 32 / size } };
+        }
         match target {
             Target { is_cpu: true, subgroup_size: Some(8), .. } => {
                 // Larger tiles are a fifth and a third faster, and take longer to compile: they
@@ -168,18 +194,20 @@ impl Rung {
                 Rung::Subgroup { tall, wide: tall || large(1 << 25, 32, 64) }
             }
             Target { is_cpu: true, .. } => Rung::Register,
-            // A GPU has tens of cores, each with room for several workgroups.
-            _ if product.tiles(64, 64) < 64 => Rung::Tile { rows: 32, columns: 32, fours },
+            _ if few => Rung::Tile { rows: 32, columns: 32, fours },
             _ => Rung::Tile { rows: 64, columns: 64, fours },
         }
     }
 
-    /// All rungs but the usual one that this device can run.
+    /// All rungs but the usual one that this device can run, and that add up in the same order.
     pub fn others(product: &Product, target: Target) -> Vec<Rung> {
         let subgroup = [(false, false), (false, true), (true, true)];
         let subgroup = subgroup.map(|(tall, wide)| Rung::Subgroup { tall, wide });
         let has_subgroup = target.is_cpu && target.subgroup_size == Some(8);
         let usual = Rung::usual(product, target);
+        if matches!(usual, Rung::Cooperative { .. }) {
+            return Vec::new();
+        }
         let tiles = [(32, 32), (64, 64), (128, 64)].into_iter().flat_map(|(rows, columns)| {
             // One by one only what is usual, to compare with.
             let all = [true, false].map(|fours| Rung::Tile { rows, columns, fours });
@@ -207,7 +235,7 @@ impl Rung {
     fn is_quick(self, product: &Product) -> bool {
         match self {
             Rung::Naive | Rung::Register => product.operations() <= 1 << 32,
-            Rung::Subgroup { .. } | Rung::Tile { .. } => true,
+            Rung::Subgroup { .. } | Rung::Tile { .. } | Rung::Cooperative { .. } => true,
         }
     }
 
@@ -220,6 +248,10 @@ impl Rung {
                 (if tall { 64 } else { 32 }, if wide { 64 } else { 32 })
             }
             Rung::Tile { rows, columns, .. } => (rows as usize, columns as usize),
+            Rung::Cooperative { size, blocks } => {
+                let tile = Cooperative { size, blocks }.tile() as usize;
+                (tile, tile)
+            }
         }
     }
 
@@ -235,6 +267,8 @@ impl Rung {
         if !shared {
             constants.extend(shaders::MATMUL_SHAPE.into_iter().zip(shape.map(|x| x as f64)));
         }
+        let can_four = product.fours();
+        let mut sections = Vec::new();
         let (kernel, operands, source) = match self {
             Rung::Naive => ("matmul_naive", "", shaders::MATMUL_NAIVE),
             Rung::Register => ("matmul_register", "", shaders::MATMUL_REGISTER),
@@ -258,25 +292,33 @@ impl Rung {
                 }
             }
             Rung::Tile { rows, columns, fours } => {
-                let [a_fours, b_fours] = product.fours().map(|can| (fours && can).into());
+                let [a_fours, b_fours] = can_four.map(|can| (fours && can).into());
                 constants.extend([("A_FOURS", a_fours), ("B_FOURS", b_fours)]);
                 let height = if rows == 128 { 8.0 } else { 4.0 };
                 let tile = [("ROWS", rows.into()), ("COLUMNS", columns.into()), ("HEIGHT", height)];
                 constants.extend(tile);
-                ("matmul_tile", "", shaders::MATMUL_TILE)
+                ("matmul_tile", shaders::MATMUL_FILL, shaders::MATMUL_TILE)
+            }
+            Rung::Cooperative { size, blocks } => {
+                constants
+                    .extend([("A_FOURS", can_four[0].into()), ("B_FOURS", can_four[1].into())]);
+                constants.push(("SUBGROUP", target.subgroup_size.unwrap_or(32).into()));
+                sections = Cooperative { size, blocks }.sections();
+                ("matmul_cooperative", shaders::MATMUL_FILL, shaders::MATMUL_COOPERATIVE)
             }
         };
         let (rows, columns) = self.tile();
         let workgroups = [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32];
-        let can_four = product.fours();
         let elements = [(a, can_four[0]), (b, can_four[1])].map(|(operand, can_four)| match self {
             Rung::Subgroup { .. } if k > 0 => operand.pairs(target),
-            Rung::Tile { fours: true, .. } if can_four => Elements::F32Fours,
+            Rung::Tile { fours: true, .. } | Rung::Cooperative { .. } if can_four => {
+                operand.fours(target)
+            }
             _ => operand.elements(target),
         });
         // Each is smaller than its operand, which is one binding: fewer than 2^32 bytes.
         let shape = shared.then(|| shape.map(|x| x as u32).to_vec());
         let parts = [shaders::FUNCTIONS, shaders::MATMUL, operands, source];
-        Choice { kernel, parts, workgroups, constants, shape, operands: elements }
+        Choice { kernel, parts, sections, workgroups, constants, shape, operands: elements }
     }
 }

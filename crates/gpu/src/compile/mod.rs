@@ -36,6 +36,9 @@ pub(crate) struct Target {
     pub has_int64: bool,
     /// Whether shaders may have `f16`. A plan uses them only if they become the right `f32`.
     pub has_f16: bool,
+    /// The size of cooperative matrices that multiply `f16` into `f32`, if shaders may have them. A plan
+    /// uses them only if what they compute is right.
+    pub cooperative: Option<u32>,
     pub storage_buffers: usize,
     pub binding_bytes: u64,
     pub workgroups: u32,
@@ -53,6 +56,7 @@ impl Target {
             subgroup_size: gpu.subgroup_size(),
             has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
             has_f16: gpu.features().contains(wgpu::Features::SHADER_F16),
+            cooperative: gpu.cooperative_matrix_size(),
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
@@ -68,6 +72,7 @@ impl Target {
         subgroup_size: Some(32),
         has_int64: true,
         has_f16: true,
+        cooperative: None,
         storage_buffers: 16,
         binding_bytes: 1 << 31,
         workgroups: 65535,

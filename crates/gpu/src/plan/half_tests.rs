@@ -3,6 +3,8 @@
 
 use super::product_tests::{Layer, gpu, numbers, targets};
 use super::*;
+use crate::cooperative::CooperativeMatrix;
+use crate::device::GpuOptions;
 use crate::tune::Tune;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
@@ -243,4 +245,60 @@ fn parts_may_be_computed_again_and_kept_as_f16() {
     assert!(both_memory.values_least < memory.values_least, "{both_memory:?} {memory:?}");
     assert_eq!(casts, kept_casts, "each is rounded once for both");
     assert!(kept_memory.values_least < memory.values_least, "{kept_memory:?} {memory:?}");
+}
+
+/// Where there are cooperative matrices: layers of all shapes are the twin's, a course of training is
+/// the same each time, tuned or not, and memory is what is planned without a device's `f16`.
+#[test]
+fn cooperative_matrices_compute_layers() {
+    let open = |tune| {
+        let options = GpuOptions {
+            tune: Some(tune),
+            cooperative_matrix: Some(CooperativeMatrix::Force),
+            ..Default::default()
+        };
+        Gpu::with(&options).unwrap()
+    };
+    let gpu = open(Tune::Off);
+    let target = Target::of(&gpu);
+    if !target.cooperative.is_some_and(|size| gpu.multiplies_by_matrices(size)) {
+        return;
+    }
+    for (shape, transposed) in [
+        ([1, 70, 65, 33], [false, true]),
+        ([2, 36, 68, 44], [true, false]),
+        ([1, 128, 132, 64], [true, true]),
+        // In slices along K, and nothing to add up.
+        ([1, 20, 31, 2048], [false, false]),
+        ([1, 13, 31, 0], [false, false]),
+    ] {
+        let graph = Graph::new();
+        let layer = Layer::new(&graph, shape, transposed, true);
+        let allowed = 1e-6 + 1e-6 * (shape[3] as f64).sqrt();
+        let (found, plan) = layer.run(&gpu, target, allowed);
+        let kernels: Vec<&str> = plan.dispatches().iter().map(|info| info.kernel).collect();
+        assert!(kernels.contains(&"matmul_cooperative"), "{shape:?}: {kernels:?}");
+        let (again, _) = layer.run(&gpu, target, allowed);
+        assert!(bits(&found) == bits(&again), "{shape:?}: other bits");
+    }
+    let course = |gpu: &Gpu| {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [96, 80], DType::F32);
+        let loss = graph.root().compute_f16(|scope| {
+            let hidden = scope.scope("fc1").linear(x, 72).relu();
+            scope.scope("fc2").linear(hidden, 40).square().mean_all()
+        });
+        let step = Optimizer::sgd(0.1).minimize(loss);
+        let mut session = Session::new(gpu);
+        let planned = session.plan_memory(&graph, &[loss], &[step.update]).unwrap();
+        let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+        assert_eq!(plan.memory().values, planned.values);
+        session.initialize_missing(7).unwrap();
+        let inputs = numbers(96 * 80, 5);
+        for _ in 0..3 {
+            session.run(&plan, &[("x", (&inputs).into())]).unwrap().wait().unwrap();
+        }
+        session.read("fc1/weight").unwrap().to_le_bytes()
+    };
+    assert!(course(&gpu) == course(&open(Tune::Force)), "other bits when tuned");
 }

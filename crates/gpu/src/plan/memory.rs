@@ -94,7 +94,8 @@ impl Session {
         updates: &[Update<'_>],
     ) -> Result<PlanMemory, CompileError> {
         // To tell it, neither kernels to choose from are needed nor the fastest.
-        let target = Target { alternatives: false, has_f16: false, ..Target::of(self.gpu()) };
+        let own = Target::of(self.gpu());
+        let target = Target { alternatives: false, has_f16: false, cooperative: None, ..own };
         let Compiled { def, program, variables } =
             self.compile_graph(graph, fetches, updates, target)?;
         let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
@@ -135,7 +136,8 @@ impl Session {
         }
         let is_f16 = || def.nodes.iter().any(|node| node.dtype == DType::F16);
         let has_f16 = target.has_f16 && is_f16() && self.gpu().widens_f16();
-        let target = Target { has_f16, ..target };
+        let tried = |size: &u32| has_f16 && self.gpu().multiplies_by_matrices(*size);
+        let target = Target { has_f16, cooperative: target.cooperative.filter(tried), ..target };
         let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
         let program = compile::compile(&def, &fetches, &updates, target)?;

@@ -102,7 +102,6 @@ pub struct DispatchInfo {
 /// A compiled graph, for one session. Several plans (training, evaluation, another batch size) may
 /// share the variables of a session. Printing it lists its dispatches.
 pub struct Plan {
-    pub(crate) gpu: Gpu,
     pub(crate) session: Arc<()>,
     /// Data sets remember it beside what they have for this plan.
     pub(crate) identity: Arc<()>,
@@ -122,6 +121,8 @@ pub struct Plan {
     /// What several steps without a data set need.
     pub(crate) repeats: Mutex<Vec<Prepared>>,
     memory: PlanMemory,
+    // Last, so that it is let go of last (closing.rs).
+    pub(crate) gpu: Gpu,
 }
 
 impl Session {

@@ -26,6 +26,7 @@ fn any_gpu() -> Target {
         subgroup_size: None,
         has_int64: false,
         has_f16: false,
+        cooperative: None,
         storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
         binding_bytes: limits.max_storage_buffer_binding_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
@@ -34,19 +35,24 @@ fn any_gpu() -> Target {
     }
 }
 
-/// A GPU, one with `f16`, Windows' software adapter, and Mesa's.
-fn targets() -> [(&'static str, Target); 4] {
+/// A GPU, one with `f16`, two with cooperative matrices, Windows' software adapter, and Mesa's.
+fn targets() -> [(&'static str, Target); 6] {
     let gpu = any_gpu();
+    let with_matrices =
+        |size| Target { has_f16: true, cooperative: Some(size), subgroup_size: Some(32), ..gpu };
     let software = Target { is_cpu: true, has_int64: true, has_f16: true, ..gpu };
     [
         ("GPU", gpu),
         ("GPU with f16", Target { has_f16: true, ..gpu }),
+        ("GPU with matrices of 8 x 8", with_matrices(8)),
+        ("GPU with matrices of 16 x 16", with_matrices(16)),
         ("software, subgroups of 4", Target { subgroup_size: Some(4), ..software }),
         ("software, subgroups of 8", Target { subgroup_size: Some(8), ..software }),
     ]
 }
 
 /// Translates a kernel to all three languages, as `wgpu` does, and holds it against the limits.
+/// Cooperative matrices are nothing that DX12 has, and on Metal they are of 8 x 8.
 pub(crate) fn translate(what: &str, source: &str, constants: &[(&str, f64)]) {
     let module = naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{what}: {}", error.emit_to_string(source)));
@@ -54,7 +60,8 @@ pub(crate) fn translate(what: &str, source: &str, constants: &[(&str, f64)]) {
         | Capabilities::SUBGROUP
         | Capabilities::SHADER_FLOAT16
         | Capabilities::SHADER_FLOAT16_IN_FLOAT32
-        | Capabilities::SHADER_INT64;
+        | Capabilities::SHADER_INT64
+        | Capabilities::COOPERATIVE_MATRIX;
     let info = Validator::new(ValidationFlags::all(), capabilities)
         .subgroup_stages(ShaderStages::COMPUTE)
         .subgroup_operations(SubgroupOperationSet::all())
@@ -86,6 +93,9 @@ pub(crate) fn translate(what: &str, source: &str, constants: &[(&str, f64)]) {
     let words = spv::write_vec(&module, &info, &options, Some(&pipeline))
         .unwrap_or_else(|error| panic!("{what}: {error:?}"));
     assert!(!words.is_empty(), "{what}");
+    if source.contains("coop_mat16x16") {
+        return;
+    }
 
     let options = msl::Options {
         lang_version: if is_new { (2, 4) } else { (2, 1) },
@@ -99,6 +109,9 @@ pub(crate) fn translate(what: &str, source: &str, constants: &[(&str, f64)]) {
     assert!(text.contains("kernel void"), "{what}: {text}");
     assert!(translated.entry_point_names.iter().all(Result::is_ok), "{what}: {text}");
 
+    if source.contains("coop_mat8x8") {
+        return;
+    }
     let options = hlsl::Options {
         shader_model: match (is_half, is_new) {
             (true, _) => hlsl::ShaderModel::V6_2,
@@ -207,6 +220,8 @@ fn kernels_of_a_classifier_are_translated() {
                 assert!(kernels.contains(kernel), "{what}: {kernels:?}");
             }
             assert!(kernels.iter().any(|kernel| kernel.starts_with("matmul")), "{kernels:?}");
+            let by_matrices = in_f16 && target.cooperative.is_some();
+            assert_eq!(kernels.contains("matmul_cooperative"), by_matrices, "{kernels:?}");
         }
     }
 }
@@ -272,7 +287,12 @@ fn every_function_of_elements_is_translated() {
 #[test]
 fn kernels_of_no_plan_are_translated() {
     for (name, parts) in shaders::ALL {
-        translate(name, &shaders::fill(&parts.concat(), &[]), &[]);
+        let source = shaders::fill(&parts.concat(), &[]);
+        let enable = match *name {
+            "matmul_cooperative" => shaders::ENABLE_COOPERATIVE_MATRIX,
+            _ => "",
+        };
+        translate(name, &[enable, &source].concat(), &[]);
     }
     let initialize = [shaders::PHILOX, shaders::HALF, shaders::INITIALIZE].concat();
     for (kind, (half, bfloat)) in

@@ -238,6 +238,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         subgroup_size: Some(8),
         has_int64: true,
         has_f16: true,
+        cooperative: None,
         storage_buffers: 8,
         binding_bytes: 1 << 30,
         workgroups: 1 << 9,

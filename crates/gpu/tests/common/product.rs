@@ -4,7 +4,7 @@
 use crate::cases::Random;
 use half::{bf16, f16};
 use warmstart_gpu::Gpu;
-use warmstart_shaders::{self as shaders, Elements};
+use warmstart_shaders::{self as shaders, Cooperative, Elements};
 
 /// Extents at the edges of tiles of 8, 16, 32 and 64.
 pub const EXTENTS: [usize; 17] = [1, 2, 3, 7, 8, 9, 16, 17, 18, 31, 32, 34, 64, 65, 66, 100, 129];
@@ -24,6 +24,8 @@ pub struct Kernel {
     pub shared: bool,
     /// Its own constants.
     pub constants: &'static [(&'static str, f64)],
+    /// Its cooperative matrices, if it has such.
+    pub matrices: Option<Cooperative>,
 }
 
 /// A product to try: `c[batch, m, n]`, either operand perhaps stored transposed.
@@ -130,7 +132,8 @@ pub fn run_kernel(
     product: &Product,
     [a, b, bias]: [&[f32]; 3],
 ) -> [Vec<f32>; 2] {
-    let Kernel { source, rows, columns, operands, lanes, shared, constants: own } = kernel;
+    let Kernel { source, rows, columns, operands, lanes, shared, constants: own, matrices } =
+        kernel;
     let [a_stored, b_stored] = operands.map(Elements::stored);
     let bindings = format!(
         "@group(0) @binding(0) var<storage, read> a: array<{a_stored}>;\n\
@@ -156,10 +159,19 @@ pub fn run_kernel(
     if shared {
         sections.push(("shape", shaders::read_shape()));
     }
-    let operand_reads = if lanes { shaders::MATMUL_LANES } else { "" };
+    let operand_reads = match source {
+        shaders::MATMUL_TILE | shaders::MATMUL_COOPERATIVE => shaders::MATMUL_FILL,
+        _ if lanes => shaders::MATMUL_LANES,
+        _ => "",
+    };
+    sections.extend(matrices.map(Cooperative::sections).unwrap_or_default());
     let parts = [shaders::FUNCTIONS, shaders::MATMUL, operand_reads, source];
     let source = shaders::fill(&parts.concat(), &sections);
-    let enable = if operands.contains(&Elements::F16) { shaders::ENABLE_F16 } else { "" };
+    let enable = match matrices {
+        Some(_) => shaders::ENABLE_COOPERATIVE_MATRIX,
+        None if operands.into_iter().any(Elements::is_f16) => shaders::ENABLE_F16,
+        None => "",
+    };
     let source = [enable, &source].concat();
     let Product { batch, m, n, k, .. } = *product;
     let [a_row, a_column, b_row, b_column] = product.strides();
@@ -186,7 +198,10 @@ pub fn run_kernel(
         constants.extend(known.map(|(name, known)| (name, f64::from(u8::from(known)))));
     }
     for (name, elements) in ["A_FOURS", "B_FOURS"].into_iter().zip(operands) {
-        constants.extend((elements == Elements::F32Fours).then_some((name, 1.0)));
+        constants.extend(elements.is_fours().then_some((name, 1.0)));
+    }
+    if matrices.is_some() {
+        constants.push(("SUBGROUP", gpu.subgroup_size().unwrap().into()));
     }
     constants.extend(own);
     let shape = shape.map(|(_, value)| value as u32);
@@ -201,10 +216,10 @@ pub fn run_kernel(
             Elements::F32 | Elements::F32Pairs | Elements::F32Fours => {
                 return bytemuck::cast_slice(values).to_vec();
             }
-            Elements::F16 | Elements::F16Words | Elements::F16Pairs => {
-                |x| f16::from_f32(x).to_bits()
+            Elements::Bf16Words | Elements::Bf16Pairs | Elements::Bf16Fours => {
+                |x| bf16::from_f32(x).to_bits()
             }
-            Elements::Bf16Words | Elements::Bf16Pairs => |x| bf16::from_f32(x).to_bits(),
+            _ => |x| f16::from_f32(x).to_bits(),
         };
         let halves: Vec<u16> = values.iter().map(|&x| round(x)).collect();
         // Padded to a word.

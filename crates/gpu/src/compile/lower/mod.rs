@@ -143,8 +143,13 @@ impl Kernel {
         sections.push(("bindings", self.bindings.wgsl()));
         let source = shaders::fill(&self.template, &sections);
         // A device may know how to store `f16` and not how to compute with it: only what has it asks.
-        let has_f16 = self.bindings.list.iter().any(|bound| bound.element == "f16");
-        if has_f16 { [shaders::ENABLE_F16, &source].concat() } else { source }
+        let binds = |element: &str| self.bindings.list.iter().any(|bound| bound.element == element);
+        let enable = match self.name {
+            "matmul_cooperative" => shaders::ENABLE_COOPERATIVE_MATRIX,
+            _ if binds("f16") || binds("vec4<f16>") => shaders::ENABLE_F16,
+            _ => return source,
+        };
+        [enable, &source].concat()
     }
 
     /// Whether it can take the place of another with what that one binds.

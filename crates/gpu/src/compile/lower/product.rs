@@ -90,6 +90,7 @@ impl Lowering<'_> {
         let choice = rung.kernel(product, root == id, self.target);
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;
+        kernel.sections = choice.sections;
         self.bind_operands(&mut kernel, bases, choice.operands);
         self.bind_result(&mut kernel, root);
         self.product_epilogue(&mut kernel, root, id, product);
@@ -210,6 +211,7 @@ impl Lowering<'_> {
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.label = Some("matmul of slices".to_owned());
         kernel.constants = choice.constants;
+        kernel.sections = choice.sections;
         self.bind_operands(&mut kernel, bases, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         self.bind_shape(&mut kernel, choice.shape);
