@@ -98,6 +98,35 @@ fn digits_learns_resumes_and_survives_a_kill() {
     }
 }
 
+/// As a shell knows of a program that was stopped, and as `warmstart train` does.
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_and_ends_with_130() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut child = digits(1_000_000_000, directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the example starts");
+    let patience = Instant::now() + Duration::from_secs(600);
+    // It listens from before its first checkpoint on.
+    while newest(directory.path()).is_none() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    let told = Command::new("kill").args(["-INT", &id]).status();
+    let told = told.is_ok_and(|status| status.success());
+    if !told {
+        // It would train on for years.
+        let _ = child.kill();
+    }
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told, "{said}");
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("stopped by Ctrl-C after") && !said.contains("Error:"), "{said}");
+}
+
 #[test]
 fn errors_are_sentences() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -4,8 +4,9 @@
 mod options;
 mod replace;
 mod shards;
+mod strays;
 
-pub use options::{ConvertOptions, Converted, FloatDType, Overflow};
+pub use options::{ConvertOptions, Converted, FloatDType, OutOfRange};
 
 use crate::atomic::{self, Prepared};
 use crate::checkpoint::Checkpoint;
@@ -13,6 +14,7 @@ use crate::checksums;
 use crate::error::CheckpointError;
 use crate::globs::Glob;
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
+use crate::near_globs::near_rule;
 use crate::rules::{Rule, RuleUse, apply};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::save::header_error;
@@ -24,6 +26,7 @@ use shards::Shards;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use strays::{Extreme, Strays, extremes, place, value};
 use warmstart_gpu::{Conversion, SourceDType};
 use warmstart_graph::{DType, Shape};
 
@@ -118,10 +121,10 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
-        let overflows = Overflows::default();
+        let strays = RefCell::default();
         let replacing = Replacing { storage, keep_existing: options.keep_existing };
         let (files, index, removed) = match shards {
-            Some(shards) => self.write_shards(&replacing, &shards, &metadata, &overflows)?,
+            Some(shards) => self.write_shards(&replacing, &shards, &metadata, &strays)?,
             None => {
                 let part = part(file.to_owned(), targets.iter().collect(), &metadata)?;
                 // Other programs have indices of other files: `pytorch_model.bin.index.json`.
@@ -134,7 +137,7 @@ impl Checkpoint {
                     self.refuse_own(file, file)?;
                 }
                 let may_go = |file: &Path| replacing.may_go(file);
-                self.prepare_part(storage, &part, &may_go, &overflows)?.publish(&may_go)?;
+                self.prepare_part(storage, &part, &may_go, &strays)?.publish(&may_go)?;
                 // A folder may be opened by this one, which is no longer meant.
                 let removed = match index {
                     Some(index) => replacing.remove_if_there(index)?,
@@ -150,7 +153,8 @@ impl Checkpoint {
             sources.dedup();
             sources.len()
         };
-        let overflows = overflows.into_inner();
+        let Strays { overflows, underflows } = strays.into_inner();
+        let elements = |found: &[OutOfRange]| found.iter().map(|one| one.elements).sum();
         let described = DESCRIPTION.iter().any(|key| self.metadata().get(key).is_some());
         let count = |which: fn(&Target<'_>) -> bool| targets.iter().filter(|t| which(t)).count();
         Ok(Converted {
@@ -161,8 +165,10 @@ impl Checkpoint {
             tensors: targets.len(),
             bytes: targets.iter().map(|target| target.bytes).sum(),
             cast: count(|target| target.cast.is_some()),
-            overflowed: overflows.iter().map(|overflow| overflow.elements).sum(),
+            overflowed: elements(&overflows),
             overflows,
+            underflowed: elements(&underflows),
+            underflows,
             transposed: count(|target| target.transposed.is_some()),
             left_out: self.tensors().len() - sources,
             description_left_out: described && !same,
@@ -208,7 +214,14 @@ impl Checkpoint {
                 return Err(wrong(rule, &format!("cannot be applied: {problem}")));
             }
             if *touched == 0 {
-                return Err(wrong(rule, "touches no name: take it away"));
+                let names: Vec<&str> = self.tensors().iter().map(|t| t.name.as_str()).collect();
+                let problem = match near_rule(rule, &names) {
+                    Some(Rule::Only(glob) | Rule::Ignore(glob)) => {
+                        format!("touches no name: did you mean `{glob}`?")
+                    }
+                    _ => "touches no name: take it away".to_owned(),
+                };
+                return Err(wrong(rule, &problem));
             }
         }
         let mut targets = Vec::new();
@@ -250,8 +263,14 @@ impl Checkpoint {
                 targets.push(Target { name: name.into_owned(), source, cast, transposed, bytes });
             }
         }
-        if let Some((rule, ..)) = transposes.iter().find(|(.., touched)| *touched == 0) {
-            return Err(wrong(rule, "touches no matrix: take it away"));
+        if let Some((rule, glob, _)) = transposes.iter().find(|(.., touched)| *touched == 0) {
+            let matrices = targets.iter().filter(|target| target.source.shape.rank() == 2);
+            let names: Vec<&str> = matrices.map(|target| target.name.as_str()).collect();
+            let problem = match Glob::near(glob.as_str(), &names) {
+                Some(near) => format!("touches no matrix: did you mean `{near}`?"),
+                None => "touches no matrix: take it away".to_owned(),
+            };
+            return Err(wrong(rule, &problem));
         }
         match targets.is_empty() {
             true => Err(refused(file, "no tensor would be written: change the rules".to_owned())),
@@ -279,13 +298,13 @@ impl Checkpoint {
         storage: &'s dyn Storage,
         part: &Part<'_>,
         may_go: &dyn Fn(&Path) -> Result<(), CheckpointError>,
-        overflows: &Overflows,
+        strays: &RefCell<Strays>,
     ) -> Result<Prepared<'s>, CheckpointError> {
         atomic::prepare(storage, &part.file, may_go, &mut |sink| {
             sink(&part.header)?;
             let mut checksums = BTreeMap::new();
             for target in &part.targets {
-                let checksum = self.write_tensor(&part.file, target, sink, overflows)?;
+                let checksum = self.write_tensor(&part.file, target, sink, strays)?;
                 checksums.insert(target.name.as_str(), checksum);
             }
             let mut header = part.header.clone();
@@ -301,22 +320,26 @@ impl Checkpoint {
         file: &Path,
         target: &Target<'_>,
         sink: &mut atomic::Sink<'_>,
-        overflows: &Overflows,
+        strays: &RefCell<Strays>,
     ) -> Result<u64, CheckpointError> {
         let mut checksum = InOrder::new(target.bytes);
-        let (mut done, mut overflow): (usize, Option<Overflow>) = (0, None);
+        let mut done = 0;
+        let (mut overflow, mut underflow): (Option<OutOfRange>, Option<OutOfRange>) = (None, None);
         self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
             if let (Some(cast), Some((from, to))) = (&cast, target.cast) {
                 let size = target.source.dtype.component();
                 let elements = read.chunks_exact(size);
                 let (before, after) =
-                    (infinities(target.source.dtype, read), infinities(to.file(), cast));
+                    (extremes(target.source.dtype, read), extremes(to.file(), cast));
                 for (at, element) in elements.clone().enumerate() {
-                    if !after(at) || before(at) {
-                        continue;
-                    }
-                    let found = overflow.get_or_insert_with(|| Overflow {
+                    let into = match after(at) {
+                        Some(now) if before(at) == Some(now) => continue,
+                        Some(Extreme::Infinity) => &mut overflow,
+                        Some(Extreme::Zero) => &mut underflow,
+                        None => continue,
+                    };
+                    let found = into.get_or_insert_with(|| OutOfRange {
                         tensor: target.name.clone(),
                         elements: 0,
                         first: place(done + at, target.shape()),
@@ -330,7 +353,9 @@ impl Checkpoint {
             checksum.append(bytes);
             sink(bytes)
         })?;
-        overflows.borrow_mut().extend(overflow);
+        let mut strays = strays.borrow_mut();
+        strays.overflows.extend(overflow);
+        strays.underflows.extend(underflow);
         Ok(checksum.value())
     }
 
@@ -395,55 +420,6 @@ fn part<'a>(
 
 fn refused(file: &Path, problem: String) -> CheckpointError {
     CheckpointError::Convert { file: file.to_owned(), problem }
-}
-
-/// Tensors with elements that became infinite, in the order in which they are written.
-type Overflows = RefCell<Vec<Overflow>>;
-
-/// Where an element is, from its number in the order of bytes.
-fn place(at: usize, shape: &Shape) -> Vec<usize> {
-    let mut rest = at;
-    let mut place: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|&extent| {
-            let here = rest % extent.max(1);
-            rest /= extent.max(1);
-            here
-        })
-        .collect();
-    place.reverse();
-    place
-}
-
-/// A float as the widest one.
-fn value(from: SourceDType, element: &[u8]) -> f64 {
-    if let Ok(bytes) = element.try_into() {
-        return f64::from_le_bytes(bytes);
-    }
-    let single = cast(from, FloatDType::F32, element);
-    single.as_slice().try_into().map_or(f64::NAN, |bytes| f64::from(f32::from_le_bytes(bytes)))
-}
-
-/// Which elements are infinite.
-fn infinities(dtype: FileDType, bytes: &[u8]) -> impl Fn(usize) -> bool {
-    // Without its sign: all bits of the exponent, and none behind it.
-    let infinity: u64 = match dtype {
-        FileDType::F64 => 0x7ff0_0000_0000_0000,
-        FileDType::F32 => 0x7f80_0000,
-        FileDType::F16 => 0x7c00,
-        FileDType::Bf16 => 0x7f80,
-        FileDType::F8E5M2 => 0x7c,
-        // No bits are these, without their sign.
-        _ => u64::MAX,
-    };
-    let size = dtype.component();
-    let sign = 1 << (8 * size - 1);
-    move |at| {
-        let mut bits = [0; 8];
-        bits[..size].copy_from_slice(&bytes[at * size..][..size]);
-        u64::from_le_bytes(bits) & !sign == infinity
-    }
 }
 
 fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {

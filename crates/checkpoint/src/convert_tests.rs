@@ -241,6 +241,32 @@ fn what_no_longer_has_a_number_is_counted() {
 }
 
 #[test]
+fn what_becomes_zero_is_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("in.safetensors");
+    let header = br#"{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}"#;
+    // The smallest `f16` is 2⁻²⁴, and half of it is the last that rounds to 0.
+    let values = [0.0f32, 3e-8, 1e-9, -0.0, -2e-8, 1e-40].map(f32::to_le_bytes);
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(&file, [&length[..], header, &values.concat()].concat()).unwrap();
+    let source = Checkpoint::open(&file).unwrap();
+    let out = directory.path().join("out.safetensors");
+    let convert = |options: ConvertOptions| source.convert(&out, &options).unwrap();
+    for (transposed, first) in [(false, [0, 2]), (true, [1, 1])] {
+        let rule = Rule::Transpose("w".into());
+        let options = if transposed { rules(&[rule]) } else { ConvertOptions::new() };
+        let converted = convert(options.floats(FloatDType::F16));
+        assert_eq!((converted.underflowed, converted.overflowed), (3, 0));
+        let [found] = &converted.underflows[..] else { panic!("{converted:?}") };
+        assert_eq!((found.tensor.as_str(), found.elements), ("w", 3));
+        let value = if transposed { -2e-8f32 } else { 1e-9 };
+        assert_eq!((&found.first[..], found.value), (&first[..], f64::from(value)));
+    }
+    // `bf16` reaches as far as `f32`.
+    assert_eq!(convert(ConvertOptions::new().floats(FloatDType::Bf16)).underflowed, 0);
+}
+
+#[test]
 fn an_index_of_another_program_stays() {
     let directory = tempfile::tempdir().unwrap();
     let source = Checkpoint::open(written(directory.path())).unwrap();

@@ -9,7 +9,7 @@
 
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
-use crate::retention::Better;
+use crate::retention::{Better, Score};
 use crate::safetensors::FormatError;
 use crate::storage::{Disk, Storage};
 use crate::tensorflow::BundleError;
@@ -247,8 +247,10 @@ fn without_older(damaged: &mut [Damaged]) {
     }
 }
 
-/// The checkpoint in a directory with the best value of a metric; of equals the newest. `None` if
-/// no whole checkpoint has recorded a number for it.
+/// The checkpoint in a directory with the best value of a metric. Of equals it is the one with the
+/// lower loss, by the metric of the same scope that is called `loss` (`validation/loss` for
+/// `validation/accuracy`), then the earliest. `None` if no whole checkpoint has recorded a number for
+/// it.
 ///
 /// # Errors
 /// As [`latest`].
@@ -280,18 +282,19 @@ fn best_of(
     verify: bool,
 ) -> Result<Option<Best>, CheckpointError> {
     let mut search = Search::new(directory)?;
-    let mut whole: HashMap<u64, (PathBuf, Option<f64>)> = HashMap::new();
+    let mut whole: HashMap<u64, (PathBuf, Option<Score>)> = HashMap::new();
     while let Some((file, step)) = search.next()? {
-        whole.insert(step, (file.path, file.metadata.metric(metric)));
+        let score = Score::of(&file.metadata, metric);
+        whole.insert(step, (file.path, score));
     }
     if whole.is_empty() {
         return search.nothing();
     }
-    let values = whole.iter().filter_map(|(&step, (_, value))| Some(((*value)?, step)));
+    let values = whole.iter().filter_map(|(&step, (_, score))| Some(((*score)?, step)));
     let mut ranked = better.rank(values);
     let any = !ranked.is_empty();
     let before = search.damaged.len();
-    while let Some((value, step)) = ranked.pop() {
+    while let Some((Score { value, .. }, step)) = ranked.pop() {
         let Some((path, _)) = whole.remove(&step) else { continue };
         let damage = match verify {
             true => match OpenFile::open(&path) {

@@ -29,6 +29,7 @@ use crate::matching::Outcome;
 use crate::report::Saved;
 use crate::rules::{Rule, SEPARATORS};
 use crate::tensor::TensorEntry;
+use crate::wording::Allowance;
 use choose::{ALTERNATIVES, choose};
 pub(crate) use origin::is_pytorch;
 use problem::{Given, Problem};
@@ -48,6 +49,9 @@ pub struct Suggestion {
     pub of: usize,
     /// What the rules take for granted because nothing in the file or the graph shows it.
     pub notes: Vec<String>,
+    /// What has to be allowed beside the rules for the checkpoint to fit. `None` if it would not fit
+    /// whatever is allowed: then planning again under the rules says what is still wrong.
+    pub allow: Option<Vec<Allowance>>,
 }
 
 /// Characters of names, and names (each counted as many), that planning again may go through, over
@@ -136,6 +140,8 @@ fn infer_within(
             restores: trial.restored,
             of: wanted,
             notes: trial.notes,
+            // Known once it is planned again.
+            allow: None,
         }
     };
     let suggestions = suggestions.into_iter().map(suggestion).collect();

@@ -81,6 +81,7 @@ mod globs;
 mod infer;
 mod matching;
 mod metadata;
+mod near_globs;
 mod numpy;
 mod options;
 mod pairs;
@@ -119,7 +120,7 @@ mod wording;
 pub use archive::ArchiveError;
 pub use background::BackgroundSaver;
 pub use checkpoint::Checkpoint;
-pub use convert::{ConvertOptions, Converted, FloatDType, Overflow};
+pub use convert::{ConvertOptions, Converted, FloatDType, OutOfRange};
 pub use directory::{
     Best, Latest, StepFile, best, best_verified, latest, latest_verified, list, step_file_name,
 };

@@ -7,8 +7,10 @@ use crate::matching::{Matching, Outcome};
 use crate::options::RestoreOptions;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::restore::bytes_read;
+use crate::rules::Rule;
 use crate::saved::SavedVariables;
 use crate::tensor::TensorEntry;
+use crate::wording::Allowance;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -33,48 +35,30 @@ impl RestorePlan {
         let variables: Vec<&Variable> = variables.collect();
         let Matching { mut outcomes, unexpected, rules } =
             Matching::new(&file.tensors, &variables, &options.rules);
-        let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
-        let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
-            unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
-        let mut search = CloseNames::among(&unexpected);
+        let left = unexpected.iter().map(|&index| &file.tensors[index]);
+        let left: Vec<&TensorEntry> =
+            left.filter(|tensor| !options.left_out.contains(&tensor.name)).collect();
+        let mut search = CloseNames::among(&left);
         for (variable, outcome) in variables.iter().zip(&mut outcomes) {
             if let Outcome::Missing { close } = outcome {
                 *close = search.find(variable);
             }
         }
         let saved = SavedVariables::new(&file.metadata, &file.tensors);
-        let suggestions = match outcomes.iter().any(lacks) {
+        let mut suggestions = match outcomes.iter().any(lacks) {
             true => {
                 let (rules, pytorch) = (&options.rules, is_pytorch(file));
                 infer(&file.tensors, &variables, rules, &outcomes, saved.all(), pytorch)
             }
             false => Vec::new(),
         };
-        let bytes_read = variables.iter().zip(&outcomes).map(|(variable, outcome)| match outcome {
-            Outcome::Restored { tensor, changes } => {
-                file.tensor(tensor).map_or(0, |tensor| bytes_read(variable, changes, tensor))
-            }
-            _ => 0,
-        });
-        let bytes_read = bytes_read.fold(0, u64::saturating_add);
-        let variables = variables.into_iter().cloned().zip(outcomes);
-        let report = RestoreReport {
-            file: file.path.clone(),
-            step: file.metadata.step(),
-            rules,
-            variables: variables
-                .map(|(variable, outcome)| VariableOutcome { variable, outcome })
-                .collect(),
-            bytes_read,
-            unexpected: unexpected.into_iter().cloned().collect(),
-            suggestions,
-            saved,
-            allow_missing: options.allow_missing,
-            allow_unexpected: options.allow_unexpected,
-            allow_mismatched_shape: options.allow_mismatched_shape,
-            left_out: left_out.into_iter().map(|tensor| tensor.name.clone()).collect(),
-            damaged,
-        };
+        let matching = Matching { outcomes, unexpected, rules };
+        let mut report = report(file, &variables, matching, options, saved);
+        for suggestion in &mut suggestions {
+            suggestion.allow = allowances(&report, file, &variables, &suggestion.rules, options);
+        }
+        report.suggestions = suggestions;
+        report.damaged = damaged;
         RestorePlan { file: file.clone(), report, skip_checksums: options.skip_checksums }
     }
 
@@ -82,6 +66,69 @@ impl RestorePlan {
     pub fn report(&self) -> &RestoreReport {
         &self.report
     }
+}
+
+/// The report of a matching; nothing is suggested in it yet.
+fn report(
+    file: &OpenFile,
+    variables: &[&Variable],
+    matching: Matching,
+    options: &RestoreOptions,
+    saved: SavedVariables,
+) -> RestoreReport {
+    let Matching { outcomes, unexpected, rules } = matching;
+    let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
+    let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
+        unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
+    let bytes_read = variables.iter().zip(&outcomes).map(|(variable, outcome)| match outcome {
+        Outcome::Restored { tensor, changes } => {
+            file.tensor(tensor).map_or(0, |tensor| bytes_read(variable, changes, tensor))
+        }
+        _ => 0,
+    });
+    let bytes_read = bytes_read.fold(0, u64::saturating_add);
+    let variables = variables.iter().map(|&variable| variable.clone()).zip(outcomes);
+    RestoreReport {
+        file: file.path.clone(),
+        step: file.metadata.step(),
+        rules,
+        variables: variables
+            .map(|(variable, outcome)| VariableOutcome { variable, outcome })
+            .collect(),
+        bytes_read,
+        unexpected: unexpected.into_iter().cloned().collect(),
+        suggestions: Vec::new(),
+        saved,
+        allow_missing: options.allow_missing,
+        allow_unexpected: options.allow_unexpected,
+        allow_mismatched_shape: options.allow_mismatched_shape,
+        left_out: left_out.into_iter().map(|tensor| tensor.name.clone()).collect(),
+        damaged: Vec::new(),
+    }
+}
+
+/// What has to be allowed beside what is, so that a checkpoint fits under rules that are added.
+fn allowances(
+    before: &RestoreReport,
+    file: &OpenFile,
+    variables: &[&Variable],
+    rules: &[Rule],
+    options: &RestoreOptions,
+) -> Option<Vec<Allowance>> {
+    let options = rules.iter().cloned().fold(options.clone(), RestoreOptions::rule);
+    let matching = Matching::new(&file.tensors, variables, &options.rules);
+    let options = options.allow_missing().allow_unexpected().allow_mismatched_shape();
+    let after = report(file, variables, matching, &options, before.saved.clone());
+    if !after.closes() {
+        return None;
+    }
+    let shapes = after.mismatched().next().is_some();
+    let asked = [
+        (Allowance::Missing, !before.allow_missing && after.missing().next().is_some()),
+        (Allowance::Unexpected, !before.allow_unexpected && !after.unexpected.is_empty()),
+        (Allowance::MismatchedShape, !before.allow_mismatched_shape && shapes),
+    ];
+    Some(asked.into_iter().filter_map(|(what, asked)| asked.then_some(what)).collect())
 }
 
 impl Deref for RestorePlan {

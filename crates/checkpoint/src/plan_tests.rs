@@ -83,9 +83,49 @@ restore step-500.safetensors → 2 variables
 error: 2 variables have no value in this checkpoint.
 error: 2 tensors belong to no variable. Nothing on the device was changed.
 help: renaming scope `model_scope` to `different_model_scope` restores 2 of 2:
-          .rename_scope(\"model_scope\", \"different_model_scope\")
-help: `.allow_unexpected()` leaves such tensors in the file";
+          .rename_scope(\"model_scope\", \"different_model_scope\")";
     assert_eq!(report(&plan), expected);
+}
+
+#[test]
+fn a_suggestion_says_what_else_has_to_be_allowed() {
+    let strict = RestoreOptions::new;
+    let variables = [variable("b/w", &[10, 3]), variable("b/bias", &[10]), variable("c/w", &[7])];
+    for (more, expected) in [
+        (&[("c/w", &[7][..])][..], &[][..]),
+        (&[], &[Allowance::Missing]),
+        (&[("c/w", &[7]), ("old", &[2])], &[Allowance::Unexpected]),
+        (&[("c/w", &[8]), ("old", &[2])], &[Allowance::Unexpected, Allowance::MismatchedShape]),
+    ] {
+        let tensors = [&[("a/w", &[10, 3][..]), ("a/bias", &[10])], more].concat();
+        let checkpoint = checkpoint(&tensors);
+        let plan = checkpoint.plan_for(&variables, &strict());
+        let [suggestion] = plan.suggestions() else { panic!("{plan}") };
+        assert_eq!(suggestion.allow.as_deref(), Some(expected), "{plan}");
+        // Which is all that it takes.
+        let options = suggestion.rules.iter().cloned().fold(strict(), RestoreOptions::rule);
+        assert_eq!(checkpoint.plan_for(&variables, &options).closes(), expected.is_empty());
+        let allowed = expected.iter().fold(options, |options, what| match what {
+            Allowance::Missing => options.allow_missing(),
+            Allowance::Unexpected => options.allow_unexpected(),
+            Allowance::MismatchedShape => options.allow_mismatched_shape(),
+        });
+        assert!(checkpoint.plan_for(&variables, &allowed).closes());
+        // And none is advised that would do nothing.
+        let advised = report(&plan).contains("`.allow_unexpected()`");
+        assert_eq!(advised, expected.contains(&Allowance::Unexpected), "{plan}");
+    }
+}
+
+#[test]
+fn globs_that_match_nothing_are_told_what_they_may_mean() {
+    let checkpoint = checkpoint(&[("fc1/weight", &[4, 3]), ("fc1/bias", &[3])]);
+    let variables = [variable("fc1/weight", &[4, 3]), variable("fc1/bias", &[3])];
+    let plan = |options: RestoreOptions| report(&checkpoint.plan_for(&variables, &options));
+    let text = plan(RestoreOptions::new().ignore("**/wieght"));
+    let near = "help: did you mean `.ignore(\"**/weight\")` for `.ignore(\"**/wieght\")`?";
+    assert!(text.contains(near), "{text}");
+    assert!(!plan(RestoreOptions::new().ignore("encoder/**")).contains("did you mean"));
 }
 
 #[test]

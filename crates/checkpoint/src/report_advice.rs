@@ -4,6 +4,7 @@
 use crate::globs::Glob;
 use crate::infer::Suggestion;
 use crate::matching::Outcome;
+use crate::near_globs::near_rule;
 use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_text::{counted, quoted};
@@ -122,7 +123,7 @@ impl RestoreReport {
             let some = quoted(&some, ", ");
             errors.push(format!("only {kind} would be restored, and no weight: {some}{more}."));
         }
-        if let Some(last) = errors.last_mut() {
+        if let Some(last) = errors.last_mut().filter(|_| words.is_of_restore()) {
             last.push_str(" Nothing on the device was changed.");
         }
         errors
@@ -139,6 +140,7 @@ impl RestoreReport {
                  leaves; take away what does nothing"
                     .to_owned(),
             );
+            helps.extend(self.help_with_globs(words));
         }
         let ambiguous = |v: &VariableOutcome| match &v.outcome {
             Outcome::Ambiguous { tensors } => tensors.first().cloned(),
@@ -203,11 +205,30 @@ impl RestoreReport {
         if !self.unexpected.is_empty()
             && !self.allow_unexpected
             && counters.is_none()
+            && !self.suggestions_take_all(words)
             && let Some(allow) = words.allow(&[Allowance::Unexpected])
         {
             helps.push(format!("`{allow}` leaves such tensors in the file"));
         }
         helps
+    }
+
+    /// Globs that match something, for those that were probably mistyped.
+    fn help_with_globs(&self, words: &dyn Wording) -> Vec<String> {
+        let tensors = self.variables.iter().filter_map(|v| match &v.outcome {
+            Outcome::Restored { tensor, .. } => Some(tensor.as_str()),
+            _ => None,
+        });
+        let names: Vec<&str> = tensors
+            .chain(self.variables.iter().map(|v| v.variable.name.as_str()))
+            .chain(self.unexpected.iter().map(|tensor| tensor.name.as_str()))
+            .collect();
+        let idle = self.rules.iter().filter(|used| used.touched == 0 && used.problem.is_none());
+        idle.filter_map(|RuleUse { rule, .. }| {
+            let (old, new) = (words.rule(rule)?, words.rule(&near_rule(rule, &names)?)?);
+            Some(format!("did you mean `{new}` for `{old}`?"))
+        })
+        .collect()
     }
 
     /// Whether nothing is missing but what may be.
@@ -303,9 +324,19 @@ impl RestoreReport {
         ))
     }
 
+    /// Whether any of the suggestions leaves no tensor without a variable.
+    fn suggestions_take_all(&self, words: &dyn Wording) -> bool {
+        let takes_all = |suggestion: &Suggestion| {
+            let allowed = suggestion.allow.as_ref();
+            allowed.is_some_and(|allow| !allow.contains(&Allowance::Unexpected))
+                && suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
+        };
+        !self.suggestions.is_empty() && self.suggestions.iter().all(takes_all)
+    }
+
     fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
         let lines = |suggestion: &Suggestion| {
-            let Suggestion { rules, restores, of, notes } = suggestion;
+            let Suggestion { rules, restores, of, notes, .. } = suggestion;
             let subject = match rules.as_slice() {
                 [rule] => deed(rule),
                 many => format!("these {} rules together", many.len()),

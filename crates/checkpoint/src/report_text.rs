@@ -70,7 +70,7 @@ impl RestoreReport {
             }
         }
         // Nothing is restored unless all is.
-        let plain = self.closes() || self.restored().next().is_none();
+        let plain = words.is_of_restore() && (self.closes() || self.restored().next().is_none());
         let fitting = if plain { "restored" } else { "would fit" };
         let restored = self.restored_lines();
         let missing =

@@ -31,11 +31,40 @@ impl Better {
         }
     }
 
-    /// From the worst to the best; of equals the older first. What is not a number is never good.
-    pub(crate) fn rank(self, values: impl Iterator<Item = (f64, u64)>) -> Vec<(f64, u64)> {
-        let mut ranked: Vec<(f64, u64)> = values.filter(|(value, _)| !value.is_nan()).collect();
-        ranked.sort_by(|a, b| self.order(a.0, b.0).then(a.1.cmp(&b.1)));
+    /// From the worst to the best. Of equals the one with the lower loss is better, then the
+    /// earlier: what trained on without getting better has only learned its rows by heart. What is not
+    /// a number is never good.
+    pub(crate) fn rank(self, values: impl Iterator<Item = (Score, u64)>) -> Vec<(Score, u64)> {
+        let mut ranked: Vec<(Score, u64)> =
+            values.filter(|(score, _)| !score.value.is_nan()).collect();
+        ranked.sort_by(|(a, first), (b, second)| {
+            let losses = Better::Lower.order(a.loss, b.loss);
+            self.order(a.value, b.value).then(losses).then(second.cmp(first))
+        });
         ranked
+    }
+}
+
+/// What decides which of two checkpoints is the better.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Score {
+    /// The metric's.
+    pub value: f64,
+    /// That of the loss among the same metrics, such as `validation/loss` beside
+    /// `validation/accuracy`; infinite where there is none.
+    loss: f64,
+}
+
+impl Score {
+    /// `None` of a checkpoint that has not recorded the metric.
+    pub fn of(metadata: &Metadata, metric: &str) -> Option<Score> {
+        let value = metadata.metric(metric)?;
+        let loss = match metric.rsplit_once('/') {
+            Some((scope, _)) => metadata.metric(&format!("{scope}/loss")),
+            None => metadata.metric("loss"),
+        };
+        let loss = loss.filter(|loss| !loss.is_nan()).unwrap_or(f64::INFINITY);
+        Some(Score { value, loss })
     }
 }
 
@@ -61,7 +90,7 @@ struct Facts {
     step: u64,
     time: Option<SystemTime>,
     /// For each [`KeepBest`] the value of its metric.
-    metrics: Vec<Option<f64>>,
+    metrics: Vec<Option<Score>>,
 }
 
 impl Retention {
@@ -137,7 +166,7 @@ impl Retention {
     }
 
     fn facts(&self, step: u64, metadata: &Metadata) -> Facts {
-        let metrics = self.best.iter().map(|best| metadata.metric(&best.metric)).collect();
+        let metrics = self.best.iter().map(|best| Score::of(metadata, &best.metric)).collect();
         Facts { step, time: metadata.time(), metrics }
     }
 

@@ -90,7 +90,8 @@ impl Saver {
         Saver { directory: directory.into(), retention: Retention::default() }
     }
 
-    /// Keep the newest so many checkpoints, by step; 0 takes the rule back.
+    /// Keep the newest so many checkpoints, by step; 0 takes the rule back. Those that the session's
+    /// variables were restored from are kept beside them.
     pub fn keep(mut self, checkpoints: usize) -> Saver {
         self.retention.newest = NonZeroUsize::new(checkpoints);
         self
@@ -111,8 +112,9 @@ impl Saver {
     }
 
     /// Keep so many checkpoints with the best values of a metric that [`SaveOptions::metric`]
-    /// recorded; 0 takes the rule for this metric back. Of equal values the newer is the better,
-    /// and NaN is never good.
+    /// recorded; 0 takes the rule for this metric back. Of equal values that with the lower loss is
+    /// the better (of the metric `loss` of the same scope: `validation/loss` for
+    /// `validation/accuracy`), then the earlier, and NaN is never good.
     pub fn keep_best(
         mut self,
         metric: impl Into<String>,
@@ -149,8 +151,8 @@ impl Saver {
         if_there(directory::latest(&self.directory))
     }
 
-    /// The checkpoint with the best value of a metric; of equals the newest. `None` if no whole one
-    /// has recorded a number for it, or the directory does not exist yet.
+    /// The checkpoint with the best value of a metric, of equals as [`Saver::keep_best`] judges.
+    /// `None` if no whole one has recorded a number for it, or the directory does not exist yet.
     ///
     /// # Errors
     /// As [`crate::best`], but for the directory that does not exist.

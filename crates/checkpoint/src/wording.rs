@@ -23,6 +23,10 @@ pub trait Wording {
     fn allow(&self, what: &[Allowance]) -> Option<String>;
     /// What gives a value to variables that have none, as the subject of a sentence.
     fn fill(&self) -> Option<String>;
+    /// Whether a restore is told of, done or refused, and not only what one would do.
+    fn is_of_restore(&self) -> bool {
+        true
+    }
 }
 
 /// The methods of [`RestoreOptions`](crate::RestoreOptions), as a report is displayed.

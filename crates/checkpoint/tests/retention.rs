@@ -122,11 +122,11 @@ fn the_best_are_kept_and_nan_is_never_good() {
     };
     assert_eq!(best_step("accuracy", Better::Higher), Some((6, f64::INFINITY)));
     assert_eq!(best_step("accuracy", Better::Lower), Some((5, 0.1)));
-    // Of equals the newer.
-    assert_eq!(best_step("loss", Better::Lower), Some((5, 0.2)));
+    // Of equals the earlier.
+    assert_eq!(best_step("loss", Better::Lower), Some((3, 0.2)));
     assert_eq!(best_step("fame", Better::Lower), None);
     let found = best(directory.path(), "loss", Better::Lower).unwrap().unwrap();
-    assert_eq!(found.path, path(&directory, 5));
+    assert_eq!(found.path, path(&directory, 3));
     assert_eq!(found.damaged[0].path, path(&directory, 7));
 
     let saver = Saver::new(directory.path());
@@ -134,6 +134,26 @@ fn the_best_are_kept_and_nan_is_never_good() {
     saver.retain(&[]).unwrap();
     // Accuracy 6 and 4, loss 5 and 3, and the newest; the damaged one is older than that.
     assert_eq!(steps(&directory), [3, 4, 5, 6, 8]);
+}
+
+/// What was trained on without getting better is no better for it.
+#[test]
+fn ties_go_to_the_lower_loss_and_then_to_the_earlier() {
+    let directory = tempfile::tempdir().unwrap();
+    let (accuracy, loss) = ("validation/accuracy", "validation/loss");
+    let put = |step: u64, metrics: &[(&str, f64)]| put(&directory, step, &whole(None, metrics));
+    put(1, &[(accuracy, 0.9), (loss, 0.5), ("loss", 0.01)]);
+    put(2, &[(accuracy, 0.9), (loss, 0.2), ("loss", 0.4)]);
+    put(3, &[(accuracy, 0.9), (loss, 0.2), ("loss", 0.1)]);
+    put(4, &[(accuracy, 0.9), (loss, f64::NAN)]);
+    put(5, &[(accuracy, 0.9)]);
+    put(6, &[(accuracy, 0.8), (loss, 0.1)]);
+    let best = |metric: &str, better| best(directory.path(), metric, better).unwrap().unwrap().step;
+    assert_eq!(best(accuracy, Better::Higher), 2);
+    assert_eq!(best(accuracy, Better::Lower), 6);
+    assert_eq!(best(loss, Better::Lower), 6);
+    Saver::new(directory.path()).keep_best(accuracy, Better::Higher, 2).retain(&[]).unwrap();
+    assert_eq!(steps(&directory), [2, 3, 6]);
 }
 
 #[test]
@@ -190,7 +210,7 @@ proptest! {
         let mut last: Option<u64> = None;
         for (step, (is_whole, minute, loss)) in (0..).zip(&made) {
             let better = whole_ones.iter().filter(|(other, (_, _, value))| {
-                *value < *loss || (*value == *loss && *other > step)
+                *value < *loss || (*value == *loss && *other < step)
             });
             let timely = *is_whole && last.is_none_or(|last| last.abs_diff(*minute) >= minutes);
             if timely {

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, Overflow, Rule, TensorEntry,
+    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, OutOfRange, Rule, TensorEntry,
     printable,
 };
 
-/// Tensors that are named of those with infinities.
+/// Tensors that are named of those with infinities, or zeros that were none.
 const SHOWN: usize = 8;
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
@@ -110,15 +110,15 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     };
     let file = written.index.as_ref().unwrap_or(file).display();
     if arguments.json {
-        let overflow = |overflow: &Overflow| {
+        let one = |found: &OutOfRange| {
             json!({
-                "tensor": overflow.tensor,
-                "elements": overflow.elements,
-                "first": overflow.first,
-                "value": overflow.value,
+                "tensor": found.tensor,
+                "elements": found.elements,
+                "first": found.first,
+                "value": found.value,
             })
         };
-        let overflows: Vec<Value> = written.overflows.iter().map(overflow).collect();
+        let all = |found: &[OutOfRange]| found.iter().map(one).collect::<Vec<Value>>();
         let value = json!({
             "from": checkpoint.file().display().to_string(),
             "file": file.to_string(),
@@ -127,7 +127,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "bytes": written.bytes,
             "cast": written.cast,
             "overflowed": written.overflowed,
-            "overflows": overflows,
+            "overflows": all(&written.overflows),
+            "underflowed": written.underflowed,
+            "underflows": all(&written.underflows),
             "transposed": written.transposed,
             "left_out": written.left_out,
             "description_left_out": written.description_left_out,
@@ -154,27 +156,18 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         line.push_str(&format!(", in {count}:\n  {first}\n  … {last}"));
     }
     writeln!(out, "{line}")?;
-    if written.overflowed > 0 {
-        let elements =
-            counted(usize::try_from(written.overflowed).unwrap_or(usize::MAX), "element");
-        writeln!(
-            out,
-            "note: {elements} became infinite: beyond the largest number of the new dtype:"
-        )?;
-        for Overflow { tensor, elements, first, value, .. } in written.overflows.iter().take(SHOWN)
-        {
-            let tensor = printable(tensor);
-            let value = text::short(*value);
-            writeln!(out, "  {tensor}: {elements}, the first at {first:?}, which was {value}")?;
-        }
-        if let more @ 1.. = written.overflows.len().saturating_sub(SHOWN) {
-            writeln!(out, "  and in {}", counted(more, "more tensor"))?;
-        }
-    }
+    let infinite = "became infinite: beyond the largest number of the new dtype:";
+    out_of_range(out, written.overflowed, infinite, &written.overflows)?;
+    let zero = "became zero: too small for the new dtype:";
+    out_of_range(out, written.underflowed, zero, &written.underflows)?;
     if written.description_left_out {
+        let graph = match checkpoint.metadata().graph() {
+            Some(_) => "; `warmstart predict` needs the graph, and takes what was converted",
+            None => "",
+        };
         writeln!(
             out,
-            "note: without graph and optimizer, which speak of the tensors as they were"
+            "note: without graph and optimizer, which speak of the tensors as they were{graph}"
         )?;
     }
     if !written.removed.is_empty() {
@@ -186,6 +179,28 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         writeln!(out, "note: of an earlier conversion, and no longer part of it: {left}")?;
     }
     Ok(Answer::Yes)
+}
+
+/// Says what the new dtype does not reach.
+fn out_of_range(
+    out: &mut dyn Write,
+    elements: u64,
+    became: &str,
+    found: &[OutOfRange],
+) -> Result<(), Failure> {
+    if elements == 0 {
+        return Ok(());
+    }
+    let elements = counted(usize::try_from(elements).unwrap_or(usize::MAX), "element");
+    writeln!(out, "note: {elements} {became}")?;
+    for OutOfRange { tensor, elements, first, value, .. } in found.iter().take(SHOWN) {
+        let (tensor, value) = (printable(tensor), text::short(*value));
+        writeln!(out, "  {tensor}: {elements}, the first at {first:?}, which was {value}")?;
+    }
+    if let more @ 1.. = found.len().saturating_sub(SHOWN) {
+        writeln!(out, "  and in {}", counted(more, "more tensor"))?;
+    }
+    Ok(())
 }
 
 /// How to leave out what has a dtype that safetensors does not, if there is such: by a glob that

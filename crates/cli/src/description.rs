@@ -1,7 +1,7 @@
 //! What a model that was trained here takes and gives: it rides in the checkpoint as JSON, so that
 //! predicting needs nothing else.
 
-use crate::data::{ColumnChoice, Table, listed};
+use crate::data::{Table, listed, nearest};
 use crate::error::Failure;
 use crate::text::counted;
 use serde::{Deserialize, Serialize};
@@ -78,12 +78,43 @@ impl Columns {
                 ))
                 .help(self.unnamed(table)));
             }
-            return names
-                .iter()
-                .map(|name| table.find(&ColumnChoice::Name(name.clone())))
-                .collect();
+            return names.iter().map(|name| self.locate_name(table, name)).collect();
         }
         self.locate_by_place(table)
+    }
+
+    /// Where the column is that the model knows by a name. It is the file's column that has another.
+    fn locate_name(&self, table: &Table, name: &str) -> Result<usize, Failure> {
+        let header = table.header.as_deref().unwrap_or_default();
+        if header.iter().any(|column| column == name) {
+            return table.find_name(name);
+        }
+        // What the model takes under its own name is not meant.
+        let known = self.names.iter().flatten();
+        let known: Vec<&String> = known.collect();
+        let others = header.iter().filter(|column| !known.contains(column));
+        let help = match nearest(name, others.map(String::as_str)) {
+            Some(near) => format!("if its column `{near}` is that one, call it `{name}`"),
+            None => {
+                format!("its columns are {}; call the one that is meant `{name}`", listed(header))
+            }
+        };
+        let file = table.file.display();
+        Err(Failure::new(format!("`{file}` has no column `{name}`, which the model takes"))
+            .help(help))
+    }
+
+    /// What is to be known of names that a file gives its columns and the model does not have, since
+    /// it was trained on a file without names.
+    pub fn unknown_names(&self, table: &Table) -> Option<String> {
+        let header = table.header.as_ref().filter(|_| self.names.is_none())?;
+        let places = self.locate_by_place(table).ok()?;
+        let names: Vec<String> = places.iter().map(|&at| header[at].clone()).collect();
+        Some(format!(
+            "the model was trained on columns without names, so those of `{}` are taken by their places, in this order: {}",
+            table.file.display(),
+            listed(&names)
+        ))
     }
 
     /// What to do about a file without names.

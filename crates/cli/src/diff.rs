@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
+    Checkpoint, CheckpointError, Compared, Glob, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
     TensorEntry, printable,
 };
 
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let file = file.unwrap_or_default();
     let rules: Vec<Rule> = file.rules.iter().cloned().map(Rule::from).collect();
     let pairs = a.pairs(&b, &rules);
-    check(&pairs.rules)?;
+    check(&pairs.rules, &a)?;
     let under = Under::of(&pairs, &file);
     let Pairs { both, only_first: only_a, only_second: only_b, rules: uses, .. } = &pairs;
     let kinds: Vec<_> =
@@ -88,7 +88,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
         let ways = suggestions.len();
         let suggestions = suggestions.iter().map(|suggestion| {
-            let flags = flags_of(&suggestion.rules);
+            let flags = flags_of(suggestion);
             let file: Vec<String> = suggestion.rules.iter().filter_map(toml_of).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
             json!({
@@ -225,7 +225,7 @@ impl Under {
 }
 
 /// Refuses rules that do nothing, or nothing that can be done.
-fn check(uses: &[RuleUse]) -> Result<(), Failure> {
+fn check(uses: &[RuleUse], a: &Checkpoint) -> Result<(), Failure> {
     for RuleUse { rule, touched, problem } in uses {
         let shown = toml_of(rule).unwrap_or_else(|| rule.to_string());
         match problem {
@@ -233,8 +233,20 @@ fn check(uses: &[RuleUse]) -> Result<(), Failure> {
                 return Err(Failure::new(format!("`{shown}` cannot be applied: {problem}")));
             }
             None if *touched == 0 => {
-                return Err(Failure::new(format!("`{shown}` touches no name"))
-                    .help("rules are applied in order, each to the names that the one before leaves; take it away"));
+                let failure = Failure::new(format!("`{shown}` touches no name"));
+                let glob = match rule {
+                    Rule::Only(glob) | Rule::Ignore(glob) | Rule::Transpose(glob) => Some(glob),
+                    Rule::Cast(glob) | Rule::Reshape(glob) => Some(glob),
+                    Rule::ResizeRows { glob, .. } => Some(glob),
+                    _ => None,
+                };
+                let names: Vec<&str> = a.tensors().iter().map(|t| t.name.as_str()).collect();
+                let order =
+                    "rules are applied in order, each to the names that the one before leaves";
+                return Err(failure.help(match glob.and_then(|glob| Glob::near(glob, &names)) {
+                    Some(near) => format!("did you mean `{near}`? {order}"),
+                    None => format!("{order}; take it away"),
+                }));
             }
             None => {}
         }
@@ -247,7 +259,10 @@ fn inferred(a: &Checkpoint, b: &Checkpoint, rules: &[Rule]) -> Vec<Suggestion> {
     // What only makes a suggestion is no reason to fail.
     let variables = b.variables().unwrap_or_default();
     let options = rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
-    a.plan_for(&variables, &options).suggestions().to_vec()
+    let mut suggestions = a.plan_for(&variables, &options).suggestions().to_vec();
+    // A comparison is not to allow what a restore has to.
+    suggestions.iter_mut().for_each(|suggestion| suggestion.allow = Some(Vec::new()));
+    suggestions
 }
 
 /// A suggestion as the text of a file for --rules.

@@ -87,6 +87,15 @@ impl Failure {
         self
     }
 
+    /// Something else that can be done about it.
+    pub fn or(self, other: &str) -> Failure {
+        let help = match &self.help {
+            Some(help) => format!("{help}; or {other}"),
+            None => other.to_owned(),
+        };
+        self.help(help)
+    }
+
     /// Whether only the reader of the output has gone.
     pub fn is_broken_pipe(&self) -> bool {
         self.code == BROKEN_PIPE
@@ -184,6 +193,11 @@ impl From<TrainingError> for Failure {
     fn from(error: TrainingError) -> Failure {
         match error {
             TrainingError::Checkpoint(error) => error.into(),
+            TrainingError::AlreadyRunning(lock) => {
+                let directory = lock.parent().unwrap_or(&lock).display();
+                Failure::new(format!("another run trains in `{directory}`; nothing was changed"))
+                    .help("wait until it has ended, or stop it")
+            }
             TrainingError::Interrupted { by, step, steps, file } => {
                 let file = file.display();
                 let message =

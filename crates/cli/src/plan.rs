@@ -10,7 +10,7 @@ use crate::wording::Flags;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, Rule, Suggestion};
+use warmstart_checkpoint::{Checkpoint, Suggestion, Wording};
 use warmstart_graph::DType;
 
 /// Say whether a checkpoint fits a model, and which rules would make it fit
@@ -80,7 +80,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         value["left_out"] = json!(strange.tensors);
         value["notes"] = json!(notes);
         for (at, suggestion) in plan.suggestions().iter().enumerate() {
-            value["suggestions"][at]["flags"] = json!(flags_of(&suggestion.rules));
+            value["suggestions"][at]["flags"] = json!(flags_of(suggestion));
         }
         text::print_json(out, &value)?;
     } else {
@@ -97,13 +97,19 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 pub fn print_flags(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<(), Failure> {
     let ways = suggestions.len();
     for (way, suggestion) in (1..).zip(suggestions) {
-        let Suggestion { rules, restores, of, .. } = suggestion;
+        let Suggestion { restores, of, allow, .. } = suggestion;
         let which = match ways {
             1 => String::new(),
             _ => format!(" (way {way} of {ways}; nothing says which is meant)"),
         };
-        let what = format!("As flags, for {restores} of {}{which}:", counted(*of, "variable"));
-        let flags = flags_of(rules).join(" ");
+        let then = match allow {
+            None => "; plan again with them, since it does not fit yet",
+            Some(allow) if allow.is_empty() => "",
+            Some(_) => ", and to leave the rest as it is",
+        };
+        let of = counted(*of, "variable");
+        let what = format!("As flags, for {restores} of {of}{which}{then}:");
+        let flags = flags_of(suggestion).join(" ");
         if flags.is_empty() {
             continue;
         }
@@ -112,7 +118,11 @@ pub fn print_flags(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<()
     Ok(())
 }
 
-/// Nothing if one of them has none: the others would not do what is promised.
-pub fn flags_of(rules: &[Rule]) -> Vec<String> {
-    rules.iter().map(flag_of).collect::<Option<_>>().unwrap_or_default()
+/// The rules, and what is to be allowed beside them. Nothing if one of them has none: the others would
+/// not do what is promised.
+pub fn flags_of(suggestion: &Suggestion) -> Vec<String> {
+    let rules = suggestion.rules.iter().map(flag_of).collect::<Option<Vec<_>>>();
+    let allow = suggestion.allow.iter().flatten().map(|&what| Flags.allow(&[what]));
+    let allow = allow.collect::<Option<Vec<_>>>();
+    rules.zip(allow).map_or_else(Vec::new, |(rules, allow)| [rules, allow].concat())
 }

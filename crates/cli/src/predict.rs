@@ -112,6 +112,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     }
     let rows =
         inputs(&table, description.as_ref(), arguments.header == Some(false), inference.inputs())?;
+    if let Some(note) = description.as_ref().and_then(|found| found.inputs.unknown_names(&table)) {
+        text::say(format_args!("note: {note}"));
+    }
     // The rest is of the training.
     let options = RestoreOptions::new().allow_unexpected();
     checkpoint.plan(&session, &options).restore(&mut session)?;
@@ -205,7 +208,7 @@ fn refuse_no_numbers(table: &Table, values: &[f32], width: usize) -> Result<(), 
     let (file, place) = (table.file.display(), table.row_name(row));
     Err(if values.chunks(width).any(finite) {
         Failure::new(format!("the model gives no finite number for {place} of `{file}`")).help(
-            "a value there is too far from those that the model was trained on: correct it, or leave the row out",
+            "a value there is too far from those that the model was trained on: leave the row out, or train on rows that reach as far",
         )
     } else {
         Failure::new(format!("the model gives no finite number for any row of `{file}`"))

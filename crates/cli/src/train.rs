@@ -1,11 +1,14 @@
 //! `warmstart train`: a model from a file that says what to train on what.
 
+mod best;
 mod check;
+mod diverged;
 mod examples;
 mod explained;
 mod memory;
 mod network;
 pub mod part;
+mod resumed;
 mod same_model;
 mod scaling;
 mod score;
@@ -20,20 +23,22 @@ pub use score::largest;
 pub use source::{Kind, Source};
 
 use crate::Answer;
-use crate::description::{self, Description, Output};
+use crate::description::{self, Output};
 use crate::error::Failure;
 use crate::flags::quoted;
 use crate::inference::Inference;
 use crate::output::WhileRead;
 use crate::text::{self, counted};
+use best::BestCheckpoint;
 use examples::{Data, Examples};
-use network::{BATCH_INPUT, BATCH_TARGET, Network, Shape};
+use network::{BATCH_INPUT, BATCH_TARGET, Network, ROWS_AT_ONCE, Shape};
+use resumed::Newest;
 use scaling::Scale;
 use score::Scores;
 use settings::{Scaling, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart::checkpoint::{Checkpoint, CheckpointError, RestoreOptions, latest, list};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, RestoreOptions, latest};
 use warmstart::gpu::{Feed, Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
 use warmstart::{Batches, Run, Training, TrainingError};
@@ -57,7 +62,8 @@ The smallest file, which classifies by the last column:
   file = \"iris.csv\"
 
 Ctrl-C ends the run after the step under way and saves a checkpoint; the same command goes on from
-it. A second Ctrl-C ends it at once.
+it. A second Ctrl-C ends it at once, and so does one before the first step is under way, when there
+is nothing to save.
 
 Exit codes: 0 trained, or nothing was left to train, 2 error, 130 stopped by Ctrl-C (143 by SIGTERM)")]
 pub struct Arguments {
@@ -85,7 +91,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let source = Source::open(file, Kind::Training)?;
     let settings = source.settings()?;
     let data = Data::read(&source, &settings)?;
-    let job = Job::new(source, settings, data)?;
+    let mut job = Job::new(source, settings, data)?;
     if arguments.json {
         // What people read goes where the progress goes.
         let outcome = job.run(arguments.quiet, &mut WhileRead::new(&mut anstream::stderr()))?;
@@ -93,7 +99,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     } else {
         let mut out = WhileRead::new(out);
         let outcome = job.run(arguments.quiet, &mut out)?;
-        summary::print(&mut out, &outcome)?;
+        job.print(&mut out, &outcome)?;
     }
     Ok(Answer::Yes)
 }
@@ -110,15 +116,6 @@ struct Job {
     keep_best: usize,
 }
 
-/// A checkpoint that a run goes on from.
-#[derive(Default)]
-struct Newest {
-    /// What is to be known about it.
-    notes: Vec<String>,
-    /// How it may differ from the variables of the run.
-    restore: RestoreOptions,
-}
-
 /// Steps between what is done now and then.
 struct Every {
     validate: u64,
@@ -133,6 +130,8 @@ struct Outcome {
     /// The losses as a picture, once there are some.
     curve: Option<PathBuf>,
     scores: Scores,
+    /// A better one than the newest.
+    best: Option<BestCheckpoint>,
     restored: bool,
     /// What is to be known about it.
     notes: Vec<String>,
@@ -187,10 +186,14 @@ impl Job {
         Ok(Job { source, settings, data, shape, directory, steps, every, keep_best })
     }
 
-    fn run(&self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    fn run(&mut self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
         self.describe(out)?;
-        let graph = Graph::new();
         let optimizer = network::optimizer(&self.settings, self.steps);
+        let gpu = Gpu::new()?;
+        let mut session = Session::new(&gpu);
+        self.shape.rows_at_once =
+            memory::rows_at_once(&session, &self.source, &self.settings, &optimizer, &self.shape);
+        let graph = Graph::new();
         // Whoever looks at the model later knows this file, and not the source of this command.
         let line = |table: &str| self.source.line(table);
         let network = Network::build(&graph, &self.settings, &optimizer, &self.shape, &line);
@@ -198,8 +201,6 @@ impl Job {
         graph.finish().map_err(|errors| too_large(errors.into()))?;
         let newest = self.check_newest(&graph)?;
         let resumes = newest.is_some();
-        let gpu = Gpu::new()?;
-        let mut session = Session::new(&gpu);
         session.plan_memory(&graph, &[network.output], &[]).map_err(too_large)?;
         // First, so that the model's variables are all there are when weights are restored.
         let inference = Inference::compile(&mut session, &graph, network.output)?;
@@ -244,7 +245,7 @@ impl Job {
                 }
                 newest_scores = Some(scores);
             }
-            run.record(&session, &outputs, network.loss)?;
+            run.record(&session, &outputs, network.loss).map_err(|error| self.failed(error))?;
         }
         let scores = match newest_scores {
             Some(scores) => scores,
@@ -254,7 +255,7 @@ impl Job {
         };
         let checkpoint = run.finish(&session).map_err(|error| {
             let stopped = matches!(error, TrainingError::Interrupted { .. });
-            let failure = Failure::from(error);
+            let failure = self.failed(error);
             let file = quoted(&self.source.file.display().to_string());
             match stopped {
                 true => failure.help(format!("`warmstart train {file}` goes on from there")),
@@ -274,7 +275,8 @@ impl Job {
             }
             notes.push(note);
         }
-        Ok(Outcome { checkpoint, step, curve, scores, restored: resumes, notes })
+        let best = self.best(&checkpoint, &scores);
+        Ok(Outcome { checkpoint, step, curve, scores, best, restored: resumes, notes })
     }
 
     fn validate(&self, inference: &Inference, session: &mut Session) -> Result<Scores, Failure> {
@@ -316,7 +318,7 @@ impl Job {
         training.begin(session, graph, optimizer).map_err(|error| {
             let of_other_variables =
                 matches!(&error, TrainingError::Checkpoint(CheckpointError::Mismatch(_)));
-            let failure = Failure::from(error);
+            let failure = self.begun_afresh(error);
             let newest = latest(&self.directory).ok().flatten().filter(|_| of_other_variables);
             match newest {
                 Some(newest) => failure.help(format!(
@@ -326,123 +328,6 @@ impl Job {
                 None => failure,
             }
         })
-    }
-
-    /// What is to be known if the run goes on from a checkpoint, which must be of the same seed, data
-    /// and model.
-    fn check_newest(&self, graph: &Graph) -> Result<Option<Newest>, Failure> {
-        let directory = &self.directory;
-        if !directory.is_dir() || list(directory)?.is_empty() {
-            return Ok(None);
-        }
-        let Some(newest) = latest(directory)? else { return Ok(None) };
-        let file = newest.path.display();
-        let checkpoint = Checkpoint::open(&newest.path)?;
-        if let Some(seed) = checkpoint.metadata().seed().filter(|&seed| seed != self.settings.seed)
-        {
-            let message = format!("`{file}` is of a run with seed {seed}");
-            return Err(self.source.failure(&["seed"], message, "another seed").help(format!(
-                "a run goes on with its own seed, `seed = {seed}`; for another run give another `directory`"
-            )));
-        }
-        let Some(before) = Description::of(&checkpoint)? else {
-            return Ok(Some(Newest::default()));
-        };
-        let what = match (&before, &self.data.description) {
-            (before, now) if before == now => {
-                self.check_model(&checkpoint, graph)?;
-                let mut notes = self.kept(&checkpoint, graph)?;
-                let (restore, note) = self.tolerated(&checkpoint, graph)?;
-                notes.extend(note);
-                return Ok(Some(Newest { notes, restore }));
-            }
-            (before, now) if before.output != now.output => "other classes or targets",
-            (before, now) if before.inputs != now.inputs => "other inputs",
-            _ => "other rows, or another split of them",
-        };
-        let failure = Failure::new(format!("`{file}` was trained on {what}; nothing was trained"));
-        let begins = "a run goes on with the data it began with: use that again, or begin another run on this data";
-        // Weights for other inputs fit no better than none, and what scales them would come along.
-        Err(failure.help(
-            match before.inputs == self.data.description.inputs
-                && before.output == self.data.description.output
-            {
-                true => format!(
-                    "{begins} with these weights, by these lines{}",
-                    self.another_run(&newest.path)
-                ),
-                false => format!("{begins}, by this line{}", self.another_directory()),
-            },
-        ))
-    }
-
-    /// Notes of what only a new run would do otherwise.
-    fn kept(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<Vec<String>, Failure> {
-        let before = checkpoint.metadata().variables()?.unwrap_or_default();
-        let kept = same_model::kept(&before, &graph.finish()?.variables);
-        let note = |(key, what): (&str, &str)| {
-            format!(
-                "`{key}` is not what the run began with and changes nothing: {what}; another `directory` begins a new run"
-            )
-        };
-        Ok(kept.into_iter().map(note).collect())
-    }
-
-    /// How the checkpoint may differ, and a note if it does: loss scaling comes and goes with a key,
-    /// and what it keeps is nothing that a model would miss.
-    fn tolerated(
-        &self,
-        checkpoint: &Checkpoint,
-        graph: &Graph,
-    ) -> Result<(RestoreOptions, Option<String>), Failure> {
-        let (strict, now) = (RestoreOptions::new(), graph.finish()?);
-        let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
-        let Some(before) = before else { return Ok((strict, None)) };
-        let plan = checkpoint.plan_for(&now.variables, &strict);
-        let missing: Vec<&str> = plan.missing().map(|variable| &*variable.name).collect();
-        let unexpected: Vec<&str> = plan.unexpected().iter().map(|tensor| &*tensor.name).collect();
-        let (came, went) = (same_model::loss_scaling(&now), same_model::loss_scaling(&before));
-        let all_of = |names: &[&str], known: &[&str]| {
-            !names.is_empty() && names.iter().all(|name| known.contains(name))
-        };
-        let key = match self.settings.optimizer.loss_scaling {
-            Some(_) => "optimizer.loss_scaling",
-            None => "training.compute_f16",
-        };
-        let named = |names: &[&str]| format!("`{}`", names.join("` and `"));
-        Ok(if unexpected.is_empty() && all_of(&missing, &came) {
-            let note = format!(
-                "loss scaling is on since `{key}` changed: {} begin at their initial values",
-                named(&missing)
-            );
-            (strict.allow_missing(), Some(note))
-        } else if missing.is_empty() && all_of(&unexpected, &went) {
-            let note = format!(
-                "loss scaling is off since `{key}` changed: {} of the checkpoint are left out",
-                named(&unexpected)
-            );
-            (strict.allow_unexpected(), Some(note))
-        } else {
-            (strict, None)
-        })
-    }
-
-    /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no
-    /// checkpoint. What only trains may change.
-    fn check_model(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<(), Failure> {
-        let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
-        let Some(before) = before else { return Ok(()) };
-        let Some(difference) = same_model::difference(&before, &graph.finish()?) else {
-            return Ok(());
-        };
-        let (file, what) = (checkpoint.file().display(), difference.described());
-        let directory = self.directory.display();
-        let message =
-            format!("`{file}` is of a model with {what}; nothing was trained in `{directory}`");
-        let keys = ["model", difference.key()];
-        Err(self.source.failure(&keys, message, "another model").help(
-            "a run goes on with the model it began with: give another `directory`, or use it as it was",
-        ))
     }
 }
 
@@ -465,7 +350,8 @@ fn shape(settings: &Settings, data: &Data, batch: usize) -> Shape {
             Some(Scale::learn(data.targets(), data.target_width(), scaling))
         }
     };
-    Shape { inputs: training.width(), outputs, batch, scale, target_scale }
+    let (inputs, rows_at_once) = (training.width(), ROWS_AT_ONCE);
+    Shape { inputs, outputs, batch, rows_at_once, scale, target_scale }
 }
 
 /// What a step is fed, in memory that is used again.

@@ -27,6 +27,10 @@ impl Wording for Flags {
     fn fill(&self) -> Option<String> {
         None
     }
+
+    fn is_of_restore(&self) -> bool {
+        false
+    }
 }
 
 /// Keys under `[warm_start]` of a training file.

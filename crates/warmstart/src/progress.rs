@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// it gets one every five seconds at first, and then ever more rarely, up to one a minute:
 ///
 /// ```text
-/// step   400/2,000   20%  loss 0.2231  812.5 steps/s  2s left
+/// step  400/2000   20%  loss 0.2231  812.5 steps/s  2s left
 /// ```
 ///
 /// Nothing it shows can stop a run: a terminal or log that cannot be written is ignored.
@@ -26,6 +26,8 @@ pub struct Progress {
 enum Sink {
     Bar(Bar),
     Log(Log),
+    /// A bar that has gone: what is still said.
+    Stopped(Box<dyn Write + Send>),
     Hidden,
 }
 
@@ -98,7 +100,8 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(Some(last), ProgressDrawTarget::hidden());
         // The template is a constant, which a test draws; were it wrong, the default bar serves.
         if let Ok(style) = ProgressStyle::with_template(
-            "{percent:>3}% {bar:30.cyan/dim} {human_pos}/{human_len}{msg}{pace}",
+            // The bar has what the rest leaves of the line: one that goes on in the next would stay.
+            "{percent:>3}% {wide_bar:.cyan/dim} {pos}/{len}{msg}{pace}",
         ) {
             // The bar's own rate counts the steps before a resume too.
             let pace = move |state: &ProgressState, out: &mut dyn fmt::Write| {
@@ -118,7 +121,7 @@ impl Progress {
         let loss_changed = loss.is_some() && loss != self.loss;
         self.loss = loss.or(self.loss);
         match &mut self.sink {
-            Sink::Hidden => {}
+            Sink::Hidden | Sink::Stopped(_) => {}
             Sink::Bar(Bar { bar, target, .. }) => {
                 if let Some(target) = target.take() {
                     bar.set_draw_target(target);
@@ -147,11 +150,24 @@ impl Progress {
         match &mut self.sink {
             Sink::Hidden => {}
             Sink::Bar(Bar { bar, target: None, .. }) => bar.println(text.to_string()),
-            Sink::Bar(Bar { terminal, .. }) => {
+            Sink::Bar(Bar { terminal, .. }) | Sink::Stopped(terminal) => {
                 // As with a log.
                 let _ = writeln!(terminal, "{text}");
             }
             Sink::Log(log) => log.line(format_args!("{text}")),
+        }
+    }
+
+    /// Shows a line of text as the last, in place of the bar if there is one: a terminal that shows
+    /// `^C` has pushed it up a line, where it would stay beside the next.
+    pub(crate) fn stop(&mut self, text: impl fmt::Display) {
+        self.say(text);
+        match std::mem::replace(&mut self.sink, Sink::Hidden) {
+            Sink::Bar(Bar { bar, terminal, .. }) => {
+                bar.finish_and_clear();
+                self.sink = Sink::Stopped(terminal);
+            }
+            other => self.sink = other,
         }
     }
 
@@ -164,7 +180,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         match &mut self.sink {
-            Sink::Hidden => {}
+            Sink::Hidden | Sink::Stopped(_) => {}
             Sink::Bar(Bar { bar, target, terminal }) => {
                 bar.abandon();
                 if target.is_none() {
@@ -221,9 +237,8 @@ struct Line {
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let last = Grouped(self.last).to_string();
-        let percent = u128::from(self.step) * 100 / u128::from(self.last.max(1));
-        let step = Grouped(self.step).to_string();
+        let (step, last) = (self.step, self.last.to_string());
+        let percent = u128::from(step) * 100 / u128::from(self.last.max(1));
         write!(f, "step {step:>width$}/{last}  {percent:>3}%", width = last.len())?;
         if let Some(loss) = self.loss {
             write!(f, "  loss {}", Loss(loss))?;
@@ -300,23 +315,6 @@ impl fmt::Display for Left {
             3600..86_400 => write!(f, "{hours}h {minutes}m"),
             _ => write!(f, "{days}d {hours}h"),
         }
-    }
-}
-
-/// A whole number such as 12,500.
-pub(crate) struct Grouped(pub(crate) u64);
-
-impl fmt::Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        let mut text = String::with_capacity(digits.len() * 4 / 3);
-        for (place, digit) in digits.chars().enumerate() {
-            if place > 0 && (digits.len() - place).is_multiple_of(3) {
-                text.push(',');
-            }
-            text.push(digit);
-        }
-        f.write_str(&text)
     }
 }
 

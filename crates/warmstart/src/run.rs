@@ -2,7 +2,6 @@
 
 use crate::interrupt::{Interrupt, Listening};
 use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
-use crate::progress::Grouped;
 use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
@@ -136,11 +135,11 @@ impl Run {
         if let Some(by) = self.interrupted().filter(|_| !self.stops) {
             self.stops = true;
             let again = match by {
-                Interrupt::CtrlC => "; Ctrl-C again ends it at once, without",
+                Interrupt::CtrlC => "\nCtrl-C again ends it at once, without saving",
                 Interrupt::Terminate => "",
             };
-            let (done, steps) = (Grouped(self.done), Grouped(self.training.steps));
-            self.progress.say(format_args!(
+            let (done, steps) = (self.done, self.training.steps);
+            self.progress.stop(format_args!(
                 "{by}: stopping after step {done} of {steps}, to save it{again}"
             ));
         }

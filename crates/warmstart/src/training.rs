@@ -176,7 +176,8 @@ impl Training {
     }
 
     /// How many of the newest checkpoints to keep, 3 if not said; 0 is no such rule, and without any
-    /// rule all are kept.
+    /// rule all are kept. The checkpoint that the run went on from is kept beside them as long as the
+    /// run lasts: it is where its weights came from.
     #[must_use]
     pub fn keep(mut self, checkpoints: usize) -> Training {
         self.keep = checkpoints;

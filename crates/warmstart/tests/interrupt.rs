@@ -102,7 +102,7 @@ fn a_run_that_is_interrupted_goes_on_exactly() {
     let whole = tempfile::tempdir().expect("a temporary directory");
     let expected = train(whole.path(), 1, |_, _| {}).expect("nobody stops it");
     let cases: [(&str, i32, &[u64], &str); 5] = [
-        ("once", 130, &[4], "Ctrl-C: stopping after step 4 of 12, to save it; Ctrl-C again"),
+        ("once", 130, &[4], "Ctrl-C: stopping after step 4 of 12, to save it\nCtrl-C again ends"),
         ("terminate", 143, &[4], "SIGTERM: stopping after step 4 of 12, to save it\n"),
         ("twice", 130, &[], ""),
         ("late", 130, &[STEPS], ""),

@@ -70,7 +70,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         let outputs = session.run_steps(&train, &Steps::rows(&on_device, &rows))?;
         run.record_steps(&session, &outputs, loss)?;
     }
-    let newest = run.finish(&session)?;
+    let newest = match run.finish(&session) {
+        // Stopped by Ctrl-C: a shell is told so by the exit code.
+        Err(stopped @ TrainingError::Interrupted { by, .. }) => {
+            eprintln!("{stopped}");
+            std::process::exit(by.exit_code().into());
+        }
+        finished => finished?,
+    };
 
     let feeds = [("images", test.inputs().into()), ("labels", test.labels().into())];
     let share = session.run(&evaluate, &feeds)?.scalar(accuracy)?;

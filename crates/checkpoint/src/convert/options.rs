@@ -82,10 +82,11 @@ impl ConvertOptions {
     }
 }
 
-/// Elements of a tensor that were finite and became infinities.
+/// Elements of a tensor that the new dtype does not reach: they were finite and became infinities, or
+/// were not zero and became zeros.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Overflow {
+pub struct OutOfRange {
     /// The tensor, as it is called now.
     pub tensor: String,
     /// How many elements of it.
@@ -119,7 +120,12 @@ pub struct Converted {
     /// Elements that were finite and became infinities, since the new dtype ends before them.
     pub overflowed: u64,
     /// The tensors that these elements are in.
-    pub overflows: Vec<Overflow>,
+    pub overflows: Vec<OutOfRange>,
+    /// Elements that were not zero and became zeros, since they are nearer to zero than to the smallest
+    /// number of the new dtype.
+    pub underflowed: u64,
+    /// The tensors that these elements are in.
+    pub underflows: Vec<OutOfRange>,
     /// How many of them were transposed.
     pub transposed: usize,
     /// Tensors that rules left out.

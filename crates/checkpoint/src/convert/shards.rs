@@ -2,13 +2,14 @@
 //! [`open_sharded`](crate::safetensors::open_sharded) reads them.
 
 use super::replace::{DIGITS, EXTENSION, Replacing, index_of};
-use super::{DESCRIPTION, Overflows, Part, Target, part, refused};
+use super::{DESCRIPTION, Part, Strays, Target, part, refused};
 use crate::atomic;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError::{self, NotDurable};
 use crate::safetensors::MAX_HEADER;
 use crate::save::header_error;
 use serde_json::json;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -104,7 +105,7 @@ impl Checkpoint {
         replacing: &Replacing<'_>,
         shards: &Shards<'_>,
         metadata: &BTreeMap<String, String>,
-        overflows: &Overflows,
+        strays: &RefCell<Strays>,
     ) -> Result<Written, CheckpointError> {
         // What speaks of all tensors is said once.
         let mut rest = metadata.clone();
@@ -127,7 +128,7 @@ impl Checkpoint {
         let index_may_go = |file: &Path| replacing.index_may_go(file);
         let mut prepared = Vec::with_capacity(parts.len());
         for part in &parts {
-            prepared.push(self.prepare_part(storage, part, &may_go, overflows)?);
+            prepared.push(self.prepare_part(storage, part, &may_go, strays)?);
         }
         let prepared_index = atomic::prepare(storage, &index, &index_may_go, &mut |sink| {
             sink(&text)?;

@@ -115,7 +115,8 @@ impl Table {
         }
     }
 
-    fn find_name(&self, name: &str) -> Result<usize, Failure> {
+    /// The one column of this name.
+    pub fn find_name(&self, name: &str) -> Result<usize, Failure> {
         let file = self.file.display();
         let Some(header) = &self.header else {
             return Err(Failure::new(format!("`{file}` does not name its columns, so none is `{name}`"))

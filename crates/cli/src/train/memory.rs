@@ -1,6 +1,6 @@
 //! A batch that does not fit is refused, with the largest that does.
 
-use super::network::{Network, Shape};
+use super::network::{Network, ROWS_AT_ONCE, Shape};
 use super::settings::Settings;
 use super::source::Source;
 use crate::error::Failure;
@@ -34,6 +34,29 @@ pub fn compile(
         planned(session, settings, graph, network)?;
     }
     session.compile(graph, &[network.loss], &[network.update])
+}
+
+/// How many rows the model can be given at once when it is not trained: fewer than usual where its
+/// layers are so wide that as many do not fit this device. Where not even one does, as usual: then
+/// compiling says what is too large.
+pub fn rows_at_once(
+    session: &Session,
+    source: &Source,
+    settings: &Settings,
+    optimizer: &Optimizer,
+    shape: &Shape,
+) -> usize {
+    let fit = |&rows_at_once: &usize| {
+        let graph = Graph::new();
+        let shape = Shape { rows_at_once, ..shape.clone() };
+        let line = |table: &str| source.line(table);
+        let network = Network::build(&graph, settings, optimizer, &shape, &line);
+        let planned = session.plan_memory(&graph, &[network.output], &[]);
+        !planned.is_err_and(|error| error.is_too_large())
+    };
+    let mut halves =
+        std::iter::successors(Some(ROWS_AT_ONCE), |&rows| (rows > 1).then_some(rows / 2));
+    halves.find(fit).unwrap_or(ROWS_AT_ONCE)
 }
 
 /// The failure of compiling a network for training.
@@ -120,7 +143,14 @@ mod tests {
             );
             let settings: Settings = toml::from_str(&text).unwrap();
             let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
-            let shape = Shape { inputs: 2, outputs: 3, batch: 512, scale, target_scale: None };
+            let shape = Shape {
+                inputs: 2,
+                outputs: 3,
+                batch: 512,
+                rows_at_once: ROWS_AT_ONCE,
+                scale,
+                target_scale: None,
+            };
             let (graph, line) = (Graph::new(), |_: &str| Location::caller());
             let optimizer = network::optimizer(&settings, 10);
             let network = Network::build(&graph, &settings, &optimizer, &shape, &line);

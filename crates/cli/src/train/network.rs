@@ -9,8 +9,8 @@ use warmstart::graph::{
     DType, Graph, Initializer, Location, LossScaling, Optimizer, Schedule, Scope, Tensor, Update,
 };
 
-/// Rows that the model is given at once when it is not trained.
-const ROWS_AT_ONCE: usize = 256;
+/// Rows that the model is given at once when it is not trained, if they fit.
+pub const ROWS_AT_ONCE: usize = 256;
 
 /// What a model is made for.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct Shape {
     pub outputs: usize,
     /// Rows of a step.
     pub batch: usize,
+    /// Rows at once where nothing is trained.
+    pub rows_at_once: usize,
     /// Of the inputs.
     pub scale: Scale,
     /// Of the targets of a regression; none of classes.
@@ -54,7 +56,7 @@ impl<'g> Network<'g> {
     ) -> Network<'g> {
         graph.set_seed(settings.seed);
         let builder = Builder { graph, settings, shape, line };
-        let input = builder.input("input", ROWS_AT_ONCE);
+        let input = builder.input("input", shape.rows_at_once);
         let output = builder.layers(input, false);
         let output = match &shape.target_scale {
             None => {

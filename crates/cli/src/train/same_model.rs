@@ -54,6 +54,19 @@ pub fn difference(before: &GraphDef, now: &GraphDef) -> Option<Difference> {
     None
 }
 
+/// The units of each hidden layer of a model that was trained here.
+pub fn hidden(def: &GraphDef) -> Vec<usize> {
+    let units = |layer: usize| {
+        let name = format!("fc{layer}/weight");
+        let variable = def.variables.iter().find(|variable| variable.name == name)?;
+        variable.shape.get(1).copied()
+    };
+    let mut layers: Vec<usize> = (1..).map_while(units).collect();
+    // The last gives the output.
+    layers.pop();
+    layers
+}
+
 /// What a run that goes on keeps from when it began, although the file says otherwise now: keys, and
 /// what they are about.
 pub fn kept(before: &[Variable], now: &[Variable]) -> Vec<(&'static str, &'static str)> {
@@ -123,7 +136,8 @@ mod tests {
         let text = format!("[data]\nfile = \"a.csv\"\n{keys}");
         let settings: Settings = toml::from_str(&text).unwrap();
         let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
-        let shape = Shape { inputs: 2, outputs: 3, batch: 2, scale, target_scale: None };
+        let shape =
+            Shape { inputs: 2, outputs: 3, batch: 2, rows_at_once: 256, scale, target_scale: None };
         let graph = Graph::new();
         let line = |_: &str| Location::caller();
         Network::build(&graph, &settings, &network::optimizer(&settings, 10), &shape, &line);
@@ -155,6 +169,7 @@ mod tests {
         }
         for hidden in ["[64, 32]", "[64]", "[64, 64, 64]", "[]"] {
             let now = model(&format!("[model]\nhidden = {hidden}\n"));
+            assert_eq!(format!("{:?}", super::hidden(&now)), hidden);
             assert_eq!(difference(before, &now), Some(Difference::Hidden), "{hidden}");
         }
     }

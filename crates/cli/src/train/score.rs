@@ -75,18 +75,23 @@ pub fn largest(values: &[f32]) -> usize {
     (0..values.len()).fold(0, first)
 }
 
+/// A metric as people call it, and its value.
+pub fn one(name: &'static str, value: f64) -> (&'static str, String) {
+    match name.trim_start_matches("validation/") {
+        "accuracy" => ("accuracy", format!("{:.1} %", 100.0 * value)),
+        "r2" => ("R²", format!("{value:.3}")),
+        "rmse" => ("RMSE", crate::text::short(value)),
+        name => (name, crate::text::short(value)),
+    }
+}
+
 /// Metrics as a line.
 pub fn described(scores: &Scores) -> String {
-    let one = |&(name, value): &(&str, f64)| {
-        let name = name.trim_start_matches("validation/");
-        match name {
-            "accuracy" => format!("accuracy {:.1} %", 100.0 * value),
-            "r2" => format!("R² {value:.3}"),
-            "rmse" => format!("RMSE {}", crate::text::short(value)),
-            _ => format!("{name} {}", crate::text::short(value)),
-        }
+    let text = |&(name, value): &(&'static str, f64)| {
+        let (name, value) = one(name, value);
+        format!("{name} {value}")
     };
-    scores.iter().map(one).collect::<Vec<_>>().join(", ")
+    scores.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

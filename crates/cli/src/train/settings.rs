@@ -223,6 +223,30 @@ pub struct WarmStart {
     pub allow_mismatched_shape: bool,
 }
 
+impl Activation {
+    /// All of them, with the words that choose them.
+    pub const ALL: [(Activation, &str); 7] = [
+        (Activation::Relu, "relu"),
+        (Activation::LeakyRelu, "leaky_relu"),
+        (Activation::Gelu, "gelu"),
+        (Activation::Silu, "silu"),
+        (Activation::Tanh, "tanh"),
+        (Activation::Sigmoid, "sigmoid"),
+        (Activation::Softplus, "softplus"),
+    ];
+}
+
+impl OptimizerName {
+    /// The word that chooses it.
+    pub fn text(self) -> &'static str {
+        match self {
+            OptimizerName::Adam => "adam",
+            OptimizerName::Adamw => "adamw",
+            OptimizerName::Sgd => "sgd",
+        }
+    }
+}
+
 fn yes() -> bool {
     true
 }

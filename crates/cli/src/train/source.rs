@@ -108,6 +108,11 @@ impl Source {
         }
     }
 
+    /// Whether a key is written.
+    pub fn says(&self, keys: &[&str]) -> bool {
+        self.place(keys).is_some()
+    }
+
     /// The line on which a table begins, or else the first.
     pub fn line(&self, table: &str) -> Location {
         let before = self.place(&[table]).map_or("", |place| &self.text[..place.start]);

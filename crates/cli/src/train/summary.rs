@@ -1,5 +1,6 @@
 //! What is said before and after a run.
 
+use super::best::BestCheckpoint;
 use super::{Job, Outcome, score};
 use crate::description::{Description, Output};
 use crate::error::Failure;
@@ -93,6 +94,23 @@ impl Job {
         format!("{directory}\n{table}{heading}\n    checkpoint = {checkpoint}")
     }
 
+    /// What came of it, in two lines, or more where an earlier checkpoint is better.
+    pub fn print(&self, out: &mut dyn Write, outcome: &Outcome) -> Result<(), Failure> {
+        if !outcome.scores.is_empty() {
+            let scores = score::described(&outcome.scores);
+            writeln!(out, "{} {scores}", styled(text::GOOD, "validation"))?;
+        }
+        let losses = match &outcome.curve {
+            Some(curve) => format!(", losses {}", curve.display()),
+            None => String::new(),
+        };
+        writeln!(out, "newest checkpoint {}{losses}", outcome.checkpoint.display())?;
+        if let Some(better) = self.better(outcome) {
+            writeln!(out, "{} {better}", styled(HEADING, "best:"))?;
+        }
+        Ok(())
+    }
+
     /// What came of it, as JSON.
     pub fn json(&self, outcome: &Outcome) -> Value {
         let metrics: Map<String, Value> = outcome
@@ -106,6 +124,7 @@ impl Job {
             "checkpoint": outcome.checkpoint.display().to_string(),
             "losses": outcome.curve.as_ref().map(|curve| curve.display().to_string()),
             "step": outcome.step,
+            "best": outcome.best.as_ref().map(BestCheckpoint::json),
             "seed": self.settings.seed,
             "resumed": outcome.restored,
             "data": self.data.description,
@@ -143,23 +162,6 @@ pub fn begun(out: &mut dyn Write, begun: &Begun) -> Result<(), Failure> {
         other => text::print_report(out, &other.to_string())?,
     }
     Ok(())
-}
-
-/// What came of it, in two lines.
-pub fn print(out: &mut dyn Write, outcome: &Outcome) -> Result<(), Failure> {
-    if !outcome.scores.is_empty() {
-        writeln!(
-            out,
-            "{} {}",
-            styled(text::GOOD, "validation"),
-            score::described(&outcome.scores)
-        )?;
-    }
-    let losses = match &outcome.curve {
-        Some(curve) => format!(", losses {}", curve.display()),
-        None => String::new(),
-    };
-    Ok(writeln!(out, "newest checkpoint {}{losses}", outcome.checkpoint.display())?)
 }
 
 /// Names as a line shows them.

@@ -39,13 +39,34 @@ fn a_part_of_ours_goes_without_the_graph() {
     let out = run(&["convert", ".", "part.safetensors", "--only", "fc1/*"]).with(0);
     assert!(
         out.starts_with("wrote part.safetensors: 2 tensors, 64 B, ")
-            && out.contains("without graph"),
+            && out.contains("without graph")
+            && out.contains("`warmstart predict` needs the graph, and takes what was converted"),
         "{out}"
     );
     run(&["convert", ".", "all.safetensors"]).with(0);
     let graph = run(&["graph", "."]).with(0);
     assert_eq!(run(&["graph", "all.safetensors"]).with(0), graph);
     run(&["diff", ".", "all.safetensors", "--values"]).with(0);
+}
+
+#[test]
+fn numbers_that_become_zero_or_infinite_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let values = floats(&[1e-9, 1e9, 0.0, 0.5]);
+    foreign(&directory.path().join("a.safetensors"), &[("a", "F32", &[4], values)]);
+    let convert = ["convert", "a.safetensors", "b.safetensors", "--dtype", "f16", "--force"];
+    let out = warmstart(directory.path(), &convert).with(0);
+    for line in [
+        "note: 1 element became infinite: beyond the largest number of the new dtype:",
+        "  a: 1, the first at [1], which was 1.000e9",
+        "note: 1 element became zero: too small for the new dtype:",
+        "  a: 1, the first at [0], which was 1.000e-9",
+    ] {
+        assert!(out.lines().any(|printed| printed == line), "{line}\n{out}");
+    }
+    let value = json(&warmstart(directory.path(), &[&convert[..], &["--json"]].concat()).with(0));
+    assert_eq!((&value["underflowed"], &value["overflowed"]), (&1.into(), &1.into()));
+    assert_eq!(value["underflows"][0]["first"], serde_json::json!([0]));
 }
 
 #[test]
@@ -68,6 +89,7 @@ fn what_cannot_be_written_is_refused() {
     let help = warmstart(directory.path(), &["convert", "--help"]).with(0);
     assert!(help.contains("--transpose") && !help.contains("--reshape"), "{help}");
     assert!(convert(&["--rename", "c=d"]).contains("`--rename c=d` touches no name"));
+    assert!(convert(&["--ignore", "encoder/**"]).contains("touches no name: take it away"));
     assert!(convert(&["--max-shard-size", "3 apples"]).contains("such as 500MB"));
     assert!(!directory.path().join("b.safetensors").exists());
     fs::write(directory.path().join("notes"), "mine").unwrap();

@@ -19,6 +19,7 @@ mod python;
 mod readme;
 mod train;
 mod train_again;
+mod train_ends;
 mod train_precision;
 mod train_wrong;
 mod verify;

@@ -27,10 +27,12 @@ fn suggestions_are_flags_that_make_it_fit() {
     // As a shell takes them apart.
     let words: Vec<String> =
         line.iter().flat_map(|flag| flag.split(' ')).map(|word| word.replace('\'', "")).collect();
-    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
-    words.push("--allow-missing");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert_eq!(words.last(), Some(&"--allow-missing"), "{out}");
+    // No tensor is left that could be.
+    assert!(!out.contains("--allow-unexpected"), "{out}");
     let out = plan(&words).with(0);
-    assert!(out.contains("restored    2 "), "{out}");
+    assert!(out.contains("would fit   2 "), "{out}");
     let value = json(&plan(&[&words[..], &["--json"]].concat()).with(0));
     assert_eq!((&value["closes"], &value["counts"]["restored"]), (&true.into(), &2.into()));
 }
@@ -44,15 +46,39 @@ fn the_model_is_a_checkpoint_or_a_graph() {
     let graph = run(&["graph", ".", "--json"]).with(0);
     std::fs::write(directory.path().join("graph.json"), &graph).unwrap();
     let out = run(&["plan", ".", "--graph", "graph.json"]).with(0);
-    assert!(out.contains("restored"), "{out}");
+    // Nothing is restored, and there is no device to be left alone.
+    assert!(out.contains("would fit") && !out.contains("restored"), "{out}");
     // Of a file of another program, the tensors are the variables.
     let tensors = [("a", "F32", &[1][..], floats(&[1.0]))];
     foreign(&directory.path().join("a.safetensors"), &tensors);
     run(&["plan", "a.safetensors", "--graph", "a.safetensors"]).with(0);
-    run(&["plan", "a.safetensors", "--graph", "."]).with(1);
+    let out = run(&["plan", "a.safetensors", "--graph", "."]).with(1);
+    assert!(!out.contains("device"), "{out}");
     std::fs::write(directory.path().join("bad.json"), "{\"nodes\": 3}").unwrap();
     let error = run(&["plan", ".", "--graph", "bad.json"]).failed();
     assert!(error.contains("`bad.json` does not describe a graph"), "{error}");
+}
+
+/// What no rule and no permission mends is left for the next time.
+#[test]
+fn flags_that_do_not_make_it_fit_yet_are_told_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, scope: &str, (dtype, bytes): (&str, usize)| {
+        let (weight, bias) = (format!("{scope}/weight"), format!("{scope}/bias"));
+        let tensors = [
+            (weight.as_str(), "F32", &[3, 4][..], floats(&[0.5; 12])),
+            (bias.as_str(), "F32", &[4], floats(&[0.5; 4])),
+            ("flag", dtype, &[1], vec![0; bytes]),
+        ];
+        foreign(&directory.path().join(name), &tensors);
+    };
+    file("theirs.safetensors", "a", ("C64", 8));
+    file("mine.safetensors", "b", ("F32", 4));
+    let plan = ["plan", "theirs.safetensors", "--graph", "mine.safetensors"];
+    let out = warmstart(directory.path(), &plan).with(1);
+    let flags = "As flags, for 2 of 3 variables; plan again with them, since it does not fit yet:\n  \
+                 --rename-scope a=b\n";
+    assert!(out.contains(flags), "{out}");
 }
 
 #[test]
@@ -62,6 +88,10 @@ fn a_rule_that_does_nothing_is_told() {
     let out =
         warmstart(directory.path(), &["plan", ".", "--graph", ".", "--rename", "x=y"]).with(1);
     assert!(out.contains("error: `--rename x=y` touches no name."), "{out}");
+    let plan = ["plan", ".", "--graph", ".", "--ignore", "**/wieght"];
+    let out = warmstart(directory.path(), &plan).with(1);
+    let near = "help: did you mean `--ignore '**/weight'` for `--ignore '**/wieght'`?";
+    assert!(out.contains(near), "{out}");
 }
 
 #[test]

@@ -117,7 +117,10 @@ fn a_run_that_was_extended_is_the_run_without_a_break() {
     let text = std::fs::read_to_string(at.join("b.toml")).unwrap();
     write(at, "d.toml", &text.replace("seed = 3", "seed = 4"));
     let error = warmstart(at, &["train", "d.toml"]).failed_late();
-    assert!(error.contains("is of a run with seed 3"), "{error}");
+    assert!(error.contains("is of a run with seed 3; nothing was trained"), "{error}");
+    assert!(error.contains("d.toml:2:8"), "{error}");
+    let ways = "say `seed = 3` again, or begin another run by this line: in place of `directory` directory = \"broken-2\"";
+    assert!(error.contains(ways), "{error}");
     write(at, "flowers.csv", &flowers(61, 0));
     let error = warmstart(at, &["train", "b.toml"]).failed_late();
     assert!(error.contains("was trained on other rows, or another split of them"), "{error}");
@@ -163,7 +166,9 @@ fn values_are_predicted_in_their_own_units() {
         warmstart(at, &["predict", "runs/houses", "--data", "wrong.csv"]).failed()
     };
     let error = said("aera,rooms\n1,2\n");
-    assert!(error.contains("has no column `area`") && error.contains("`aera`?"), "{error}");
+    assert!(error.contains("has no column `area`, which the model takes"), "{error}");
+    // The file is what can be mended.
+    assert!(error.contains("if its column `aera` is that one, call it `area`"), "{error}");
     let error = said("1,2\n3,4\n");
     assert!(error.contains("does not name its columns"), "{error}");
     assert!(error.contains("if it has one, say `--header true`"), "{error}");

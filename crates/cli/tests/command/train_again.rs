@@ -26,10 +26,17 @@ fn a_model_that_predicts_otherwise_is_another_run() {
             error.contains("`model.activation`: ") && error.contains("run.toml:5:14"),
             "{error}"
         );
-        assert!(error.contains("is of a model with another activation; nothing was"), "{error}");
-        assert!(error.contains("give another `directory`, or use it as it was"), "{error}");
+        let had = "is of a model with another activation, `activation = \"relu\"`; nothing was";
+        assert!(error.contains(had), "{error}");
+        let ways = "say `activation = \"relu\"` again, or begin another run by this line: at the top \
+            directory = \"runs/run-2\"";
+        assert!(error.contains(ways), "{error}");
     }
-    assert!(run("hidden = [4]", 5, "").failed().contains("with other layers"));
+    let error = run("hidden = [4]", 5, "").failed();
+    assert!(error.contains("with other layers, `hidden = [8]`; nothing was trained"), "{error}");
+    assert!(error.contains("say `hidden = [8]` again, or begin another run"), "{error}");
+    let error = run("", 5, "").failed();
+    assert!(error.contains("say `hidden = [8]` under [model], or begin another run"), "{error}");
     // What only trains may change.
     let trains = "label_smoothing = 0.1\n[optimizer]\nlearning_rate = 0.5\n";
     let before = json(&run("hidden = [8]", 5, "").with(0));
@@ -127,6 +134,14 @@ fn a_run_goes_on_past_a_newest_checkpoint_with_flipped_bits() {
     let last = bytes.len() - 5;
     bytes[last] ^= 16;
     std::fs::write(&newest, &bytes).unwrap();
+    // Where nothing is whole, another run can still be begun.
+    let older = at.join("runs/run/step-2.safetensors");
+    std::fs::rename(&older, at.join("kept")).unwrap();
+    let error = warmstart(at, &["train", "run.toml", "--quiet"]).failed_late();
+    assert!(error.contains("or keep what is whole"), "{error}");
+    let afresh = "or begin another run, by this line: at the top directory = \"runs/run-2\"";
+    assert!(error.contains(afresh), "{error}");
+    std::fs::rename(at.join("kept"), &older).unwrap();
     let out = run(4);
     assert!(
         out.contains("note: a newer checkpoint is damaged, and an older one was opened: "),
@@ -156,7 +171,9 @@ fn another_optimizer_is_another_run() {
     let (top, end) =
         ("directory = \"runs/run-2\"", "[warm_start] checkpoint = \"runs/run/step-2.safetensors\"");
     for part in [
-        "a run goes on with the optimizer it began with: use that again",
+        "`optimizer.name`: `runs/run/step-2.safetensors` was trained with adam; nothing was trained",
+        "run.toml:10:8",
+        "a run goes on with the optimizer it began with: say `name = \"adam\"` again",
         &format!("at the top {top} at the end {end}"),
     ] {
         assert!(error.contains(part), "{part}\n{error}");
@@ -175,6 +192,31 @@ fn another_optimizer_is_another_run() {
     std::fs::create_dir(&below).unwrap();
     let error = warmstart(&below, &["train", "../run.toml", "--quiet"]).failed_late();
     assert!(error.contains("checkpoint = \"runs/run/step-2.safetensors\""), "{error}");
+}
+
+/// Momentum is kept for each weight; its size may change.
+#[test]
+fn momentum_comes_and_goes_with_a_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |name: &str, momentum: &str| {
+        let text = format!(
+            "directory = \"{name}\"\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [8]\n\
+             [training]\nsteps = 2\n[optimizer]\nname = \"sgd\"\n{momentum}\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    run("with", "momentum = 0.9").with(0);
+    run("with", "momentum = 0.5").with(0);
+    let error = run("with", "").failed_late();
+    assert!(error.contains("was trained with a momentum of 0.9; nothing was trained"), "{error}");
+    assert!(error.contains("say `momentum = 0.9` under [optimizer], or begin"), "{error}");
+    run("without", "").with(0);
+    let error = run("without", "momentum = 0.9").failed_late();
+    assert!(error.contains("was trained without momentum") && error.contains(":10:12"), "{error}");
+    assert!(error.contains("leave `momentum` out, or begin another run with these"), "{error}");
 }
 
 /// A `run.toml` of two steps, and its data.

@@ -225,13 +225,30 @@ fn rows_to_validate_on_are_held_against_those_to_train_on() {
     assert!(said.contains("`other.csv` has no column `a`"), "{said}");
 }
 
+/// They fit in batches that are small enough, and so do those of whoever predicts later.
+#[test]
+fn layers_too_wide_for_many_rows_at_once_get_fewer() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    // As many values for 256 rows as no binding of software Vulkan holds.
+    let toml = "[data]\nfile = \"data.csv\"\n[model]\nhidden = [140000]\n[training]\nsteps = 1\n";
+    std::fs::write(at.join("data.csv"), DATA).unwrap();
+    std::fs::write(at.join("run.toml"), toml).unwrap();
+    warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let out = warmstart(at, &["predict", "runs/run", "--data", "data.csv"]).with(0);
+    assert_eq!(out.lines().count(), DATA.lines().count(), "{out}");
+    // It goes on as what it was.
+    std::fs::write(at.join("run.toml"), toml.replace("steps = 1", "steps = 2")).unwrap();
+    warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+}
+
 #[test]
 fn layers_that_do_not_fit_are_shown_where_they_are_said() {
     let directory = tempfile::tempdir().unwrap();
     for (hidden, said) in [
         // Beyond what an index reaches, and beyond what this device binds.
         ("[8, 2000000000]", "more elements than an index of 32 bits reaches"),
-        ("[8, 2000000, 4]", "one binding of this device holds at most"),
+        ("[8, 4000000, 4]", "one binding of this device holds at most"),
     ] {
         let toml = format!("[data]\nfile = \"data.csv\"\n[model]\nhidden = {hidden}\n");
         std::fs::write(directory.path().join("data.csv"), DATA).unwrap();

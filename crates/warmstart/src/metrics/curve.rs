@@ -1,9 +1,9 @@
 //! A loss curve as an SVG picture.
 
 use super::MetricsError;
-use crate::progress::Grouped;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
+use std::fmt;
 use std::fmt::Write as _;
 use std::fs;
 use std::ops::Range;
@@ -360,6 +360,23 @@ fn short(value: f64) -> String {
         write!(text, "{}", (value * 1e6).round() / 1e6)
     };
     text.replace(".0e", "e")
+}
+
+/// A whole number such as 12,500.
+struct Grouped(u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() * 4 / 3);
+        for (place, digit) in digits.chars().enumerate() {
+            if place > 0 && (digits.len() - place).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.write_str(&text)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,250 @@
+//! What a run goes on from, and whether the file still says what that checkpoint was trained by.
+
+use super::network::{self, Network};
+use super::settings::{Activation, OptimizerName};
+use super::{Job, same_model};
+use crate::description::Description;
+use crate::error::Failure;
+use serde_json::Value;
+use std::path::Path;
+use warmstart::TrainingError;
+use warmstart::checkpoint::{Checkpoint, CheckpointError, RestoreOptions, latest, list};
+use warmstart::graph::{Graph, GraphDef};
+
+/// A checkpoint that a run goes on from.
+#[derive(Default)]
+pub struct Newest {
+    /// What is to be known about it.
+    pub notes: Vec<String>,
+    /// How it may differ from the variables of the run.
+    pub restore: RestoreOptions,
+}
+
+impl Job {
+    /// What is to be known if the run goes on from a checkpoint, which must be of the same seed, data,
+    /// model and optimizer.
+    pub fn check_newest(&self, graph: &Graph) -> Result<Option<Newest>, Failure> {
+        let directory = &self.directory;
+        if !directory.is_dir() || list(directory)?.is_empty() {
+            return Ok(None);
+        }
+        let newest = latest(directory).map_err(|error| self.begun_afresh(error.into()))?;
+        let Some(newest) = newest else { return Ok(None) };
+        let file = newest.path.display();
+        let checkpoint = Checkpoint::open(&newest.path)?;
+        if let Some(seed) = checkpoint.metadata().seed().filter(|&seed| seed != self.settings.seed)
+        {
+            let message = format!("`{file}` is of a run with seed {seed}; nothing was trained");
+            let failure = self.source.failure(&["seed"], message, "another seed");
+            let back = self.back(&["seed"], &seed.to_string());
+            return Err(self.of_another_run(failure, "seed", &back, None));
+        }
+        let Some(before) = Description::of(&checkpoint)? else {
+            return Ok(Some(Newest::default()));
+        };
+        let what = match (&before, &self.data.description) {
+            (before, now) if before == now => {
+                self.check_model(&checkpoint, graph)?;
+                self.check_optimizer(&checkpoint)?;
+                let mut notes = self.kept(&checkpoint, graph)?;
+                let (restore, note) = self.tolerated(&checkpoint, graph)?;
+                notes.extend(note);
+                return Ok(Some(Newest { notes, restore }));
+            }
+            (before, now) if before.output != now.output => "other classes or targets",
+            (before, now) if before.inputs != now.inputs => "other inputs",
+            _ => "other rows, or another split of them",
+        };
+        let failure = Failure::new(format!("`{file}` was trained on {what}; nothing was trained"));
+        let begins = "a run goes on with the data it began with: use that again, or begin another run on this data";
+        // Weights for other inputs fit no better than none, and what scales them would come along.
+        Err(failure.help(
+            match before.inputs == self.data.description.inputs
+                && before.output == self.data.description.output
+            {
+                true => format!(
+                    "{begins} with these weights, by these lines{}",
+                    self.another_run(&newest.path)
+                ),
+                false => format!("{begins}, by this line{}", self.another_directory()),
+            },
+        ))
+    }
+
+    /// A failure that does not keep another run from beginning, unless it is of something else than
+    /// the checkpoints that are there.
+    pub fn begun_afresh(&self, error: TrainingError) -> Failure {
+        let afresh = matches!(
+            error,
+            TrainingError::AlreadyRunning(_)
+                | TrainingError::Checkpoint(CheckpointError::AllDamaged { .. })
+        );
+        let failure = Failure::from(error);
+        match afresh {
+            true => {
+                failure.or(&format!("begin another run, by this line{}", self.another_directory()))
+            }
+            false => failure,
+        }
+    }
+
+    /// A failure of a key that a run keeps for good: both ways out, with the weights of a checkpoint
+    /// where they are of use to another run.
+    fn of_another_run(
+        &self,
+        failure: Failure,
+        what: &str,
+        back: &str,
+        weights: Option<&Path>,
+    ) -> Failure {
+        let other = match weights {
+            Some(checkpoint) => {
+                format!("with these weights, by these lines{}", self.another_run(checkpoint))
+            }
+            None => format!("by this line{}", self.another_directory()),
+        };
+        failure.help(format!(
+            "a run goes on with the {what} it began with: {back}, or begin another run {other}"
+        ))
+    }
+
+    /// How a key gets the value again that it had.
+    fn back(&self, keys: &[&str], value: &str) -> String {
+        let key = keys.last().copied().unwrap_or_default();
+        match (self.source.says(keys), keys) {
+            (true, _) => format!("say `{key} = {value}` again"),
+            (false, [table, _]) => format!("say `{key} = {value}` under [{table}]"),
+            (false, _) => format!("say `{key} = {value}` at the top"),
+        }
+    }
+
+    /// Notes of what only a new run would do otherwise.
+    fn kept(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<Vec<String>, Failure> {
+        let before = checkpoint.metadata().variables()?.unwrap_or_default();
+        let kept = same_model::kept(&before, &graph.finish()?.variables);
+        let note = |(key, what): (&str, &str)| {
+            format!(
+                "`{key}` is not what the run began with and changes nothing: {what}; another `directory` begins a new run"
+            )
+        };
+        Ok(kept.into_iter().map(note).collect())
+    }
+
+    /// How the checkpoint may differ, and a note if it does: loss scaling comes and goes with a key,
+    /// and what it keeps is nothing that a model would miss.
+    fn tolerated(
+        &self,
+        checkpoint: &Checkpoint,
+        graph: &Graph,
+    ) -> Result<(RestoreOptions, Option<String>), Failure> {
+        let (strict, now) = (RestoreOptions::new(), graph.finish()?);
+        let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
+        let Some(before) = before else { return Ok((strict, None)) };
+        let plan = checkpoint.plan_for(&now.variables, &strict);
+        let missing: Vec<&str> = plan.missing().map(|variable| &*variable.name).collect();
+        let unexpected: Vec<&str> = plan.unexpected().iter().map(|tensor| &*tensor.name).collect();
+        let (came, went) = (same_model::loss_scaling(&now), same_model::loss_scaling(&before));
+        let all_of = |names: &[&str], known: &[&str]| {
+            !names.is_empty() && names.iter().all(|name| known.contains(name))
+        };
+        let key = match self.settings.optimizer.loss_scaling {
+            Some(_) => "optimizer.loss_scaling",
+            None => "training.compute_f16",
+        };
+        let named = |names: &[&str]| format!("`{}`", names.join("` and `"));
+        Ok(if unexpected.is_empty() && all_of(&missing, &came) {
+            let note = format!(
+                "loss scaling is on since `{key}` changed: {} begin at their initial values",
+                named(&missing)
+            );
+            (strict.allow_missing(), Some(note))
+        } else if missing.is_empty() && all_of(&unexpected, &went) {
+            let note = format!(
+                "loss scaling is off since `{key}` changed: {} of the checkpoint are left out",
+                named(&unexpected)
+            );
+            (strict.allow_unexpected(), Some(note))
+        } else {
+            (strict, None)
+        })
+    }
+
+    /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no
+    /// checkpoint. What only trains may change.
+    fn check_model(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<(), Failure> {
+        let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
+        let Some(before) = before else { return Ok(()) };
+        let Some(difference) = same_model::difference(&before, &graph.finish()?) else {
+            return Ok(());
+        };
+        let file = checkpoint.file().display();
+        let keys = ["model", difference.key()];
+        let value = match difference {
+            same_model::Difference::Hidden => Some(format!("{:?}", same_model::hidden(&before))),
+            same_model::Difference::Activation => {
+                self.activation_of(&before)?.map(|name| format!("\"{name}\""))
+            }
+        };
+        let (had, back) = match value {
+            Some(value) => {
+                (format!(", `{} = {value}`", difference.key()), self.back(&keys, &value))
+            }
+            // Of another version, which built it otherwise.
+            None => (String::new(), "use that again".to_owned()),
+        };
+        let what = difference.described();
+        let message = format!("`{file}` is of a model with {what}{had}; nothing was trained");
+        let failure = self.source.failure(&keys, message, "another model");
+        Err(self.of_another_run(failure, "model", &back, None))
+    }
+
+    /// The activation by which a model of these settings is the one of the checkpoint.
+    fn activation_of(&self, before: &GraphDef) -> Result<Option<&'static str>, Failure> {
+        let mut settings = self.source.settings()?;
+        for (activation, name) in Activation::ALL {
+            settings.model.activation = activation;
+            let graph = Graph::new();
+            let optimizer = network::optimizer(&settings, self.steps);
+            let line = |table: &str| self.source.line(table);
+            Network::build(&graph, &settings, &optimizer, &self.shape, &line);
+            if same_model::difference(before, &graph.finish()?).is_none() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Refuses an optimizer whose slots are not those of the checkpoint's. Its settings may change.
+    fn check_optimizer(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        let text = checkpoint.metadata().optimizer();
+        let before = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let Some(before) = before else { return Ok(()) };
+        let optimizer = &self.settings.optimizer;
+        let now = optimizer.name.text();
+        let newest = checkpoint.file();
+        let refused = |key: &str, had: String, label: &str, back: &str| {
+            let file = newest.display();
+            let message = format!("`{file}` was trained {had}; nothing was trained");
+            let failure = self.source.failure(&["optimizer", key], message, label);
+            Err(self.of_another_run(failure, "optimizer", back, Some(newest)))
+        };
+        let Some(name) = before["name"].as_str() else { return Ok(()) };
+        if name != now {
+            let back = self.back(&["optimizer", "name"], &format!("\"{name}\""));
+            return refused("name", format!("with {name}"), "another optimizer", &back);
+        }
+        let had = before["rule"]["sgd"]["momentum"].as_f64().filter(|&momentum| momentum != 0.0);
+        let has = optimizer.momentum.filter(|&momentum| momentum != 0.0);
+        match (optimizer.name, had, has) {
+            (OptimizerName::Sgd, Some(momentum), None) => {
+                let back = self.back(&["optimizer", "momentum"], &momentum.to_string());
+                refused("momentum", format!("with a momentum of {momentum}"), "none", &back)
+            }
+            (OptimizerName::Sgd, None, Some(_)) => {
+                let had = "without momentum".to_owned();
+                refused("momentum", had, "a momentum", "leave `momentum` out")
+            }
+            _ => Ok(()),
+        }
+    }
+}
