@@ -114,7 +114,7 @@ fn ctrl_c_saves_and_ends_with_130() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let id = child.id().to_string();
-    let told = Command::new("kill").args(["-INT", &id]).status();
+    let told = Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status();
     let told = told.is_ok_and(|status| status.success());
     if !told {
         // It would train on for years.

@@ -48,7 +48,9 @@ fn ctrl_c_saves_a_checkpoint_from_which_the_same_command_goes_on() {
         assert!(said.lines().count() < 60, "{said}");
     }
     let id = child.0.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert!(
+        Command::new("sh").args(["-c", &format!("kill -INT {id}")]).status().unwrap().success()
+    );
     error.read_to_string(&mut said).unwrap();
     let mut out = String::new();
     child.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
