@@ -94,7 +94,10 @@ fn a_killed_writers_leftover_goes_and_a_living_writers_file_stays() {
     fs::write(path(".a.safetensors.12-0.partial"), b"half").unwrap();
     fs::write(path(".b.safetensors.12-0.partial"), b"another target's").unwrap();
     fs::write(path(".a.safetensors.partial"), b"not ours").unwrap();
-    let living = Disk.create_new(&path(".a.safetensors.13-0.partial")).unwrap();
+    let mut living = Disk.create_new(&path(".a.safetensors.13-0.partial")).unwrap();
+    living.write_all(b"half").unwrap();
+    // It may have been given its name, and then anybody may read it.
+    assert_eq!(fs::read(path(".a.safetensors.13-0.partial")).unwrap(), b"half");
     save(&Disk, &target).unwrap();
     let mut left = names(directory.path());
     left.sort();

@@ -6,7 +6,6 @@ use crate::options::RestoreOptions;
 use crate::storage::StorageFile;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use warmstart_gpu::Gpu;
@@ -309,7 +308,7 @@ fn dropping_waits() {
 fn killed_at_any_operation_the_older_checkpoint_is_there_or_the_new_one() {
     use rustix::process::{Signal, getpid, kill_process};
     use std::os::unix::process::ExitStatusExt;
-    use std::{env, process};
+    use std::{env, fs, process};
 
     const DIRECTORY: &str = "WARMSTART_TEST_DIRECTORY";
     const OPERATION: &str = "WARMSTART_TEST_OPERATION";

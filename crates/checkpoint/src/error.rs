@@ -351,11 +351,19 @@ fn advice(operation: &str, error: &io::Error) -> &'static str {
     if error.raw_os_error().is_some_and(|code| too_many.contains(&code)) {
         return "This process has too many files open: raise the limit (`ulimit -n`), or convert the checkpoint into fewer files where the limit is higher";
     }
+    // ERROR_SHARING_VIOLATION and ERROR_LOCK_VIOLATION, which have no kind either.
+    if cfg!(windows) && matches!(error.raw_os_error(), Some(32 | 33)) {
+        return "Another program has it open: close it there, and try again";
+    }
     match error.kind() {
         io::ErrorKind::NotFound if operation == "create a file in" => {
             "Make this directory, or choose another"
         }
         io::ErrorKind::NotFound => "Check that its directory exists",
+        // What is open can neither be replaced nor removed there on some file systems.
+        io::ErrorKind::PermissionDenied if cfg!(windows) => {
+            "Check the permissions of the file and its directory, and that no program has it open"
+        }
         io::ErrorKind::PermissionDenied => "Check the permissions of the file and its directory",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free space there, or choose another directory"

@@ -12,6 +12,9 @@ pub(crate) enum Fault {
     /// As the operating system numbers it.
     #[cfg(unix)]
     Errno(rustix::io::Errno),
+    /// As Windows numbers it.
+    #[cfg(windows)]
+    Number(i32),
     /// A write takes only some of the bytes; anything else is as without a fault.
     ShortWrite,
 }
@@ -20,24 +23,32 @@ impl Fault {
     /// Every way in which an operation may fail.
     pub fn all() -> Vec<Fault> {
         let mut all = vec![Fault::Error(io::ErrorKind::Other), Fault::ShortWrite];
-        #[cfg(unix)]
-        {
-            use rustix::io::Errno;
-            let errors = [
-                Errno::IO,
-                Errno::NOSPC,
-                Errno::DQUOT,
-                Errno::INTR,
-                Errno::ROFS,
-                Errno::ACCESS,
-                Errno::PERM,
-                Errno::MFILE,
-                Errno::FBIG,
-                Errno::STALE,
-            ];
-            all.extend(errors.map(Fault::Errno));
-        }
+        all.extend(Fault::numbered());
         all
+    }
+
+    #[cfg(unix)]
+    fn numbered() -> impl Iterator<Item = Fault> {
+        use rustix::io::Errno;
+        let errors = [
+            Errno::IO,
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::INTR,
+            Errno::ROFS,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::MFILE,
+            Errno::FBIG,
+            Errno::STALE,
+        ];
+        errors.into_iter().map(Fault::Errno)
+    }
+
+    #[cfg(windows)]
+    fn numbered() -> impl Iterator<Item = Fault> {
+        // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION, ERROR_DISK_FULL.
+        [5, 32, 33, 112].into_iter().map(Fault::Number)
     }
 }
 
@@ -69,6 +80,8 @@ impl Watcher for Faulty {
             (Fault::Error(kind), _) => Verdict::Fails(kind.into()),
             #[cfg(unix)]
             (Fault::Errno(errno), _) => Verdict::Fails(errno.into()),
+            #[cfg(windows)]
+            (Fault::Number(code), _) => Verdict::Fails(io::Error::from_raw_os_error(code)),
             (Fault::ShortWrite, Operation::Write { bytes, .. }) => {
                 Verdict::Short(bytes.len().div_ceil(3))
             }

@@ -1,7 +1,7 @@
 //! The file operations that saving needs, behind a trait, so that tests can make each of them fail.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -55,7 +55,21 @@ impl StorageFile for File {
 }
 
 impl Storage for Disk {
+    // A lock on Windows keeps readers out too, and a file has its name a moment before it is closed.
+    // So others may do anything with it but open it to write, as whoever looks for dead writers does.
+    #[cfg(windows)]
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_SHARE_READ: u32 = 1;
+        const FILE_SHARE_DELETE: u32 = 4;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).share_mode(FILE_SHARE_READ | FILE_SHARE_DELETE);
+        Ok(Box::new(options.open(path)?))
+    }
+
+    #[cfg(not(windows))]
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
+        use std::fs::TryLockError;
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         // The lock ends with the process, so another process can tell a dead writer's file from a
         // living one's. File systems without locks leave dead writers' files lying, which wastes
@@ -147,6 +161,7 @@ fn sync(file: &File) -> io::Result<()> {
 }
 
 /// The name is lost, but the next one may do.
+#[cfg(not(windows))]
 fn lost_to_cleaner() -> io::Error {
     io::ErrorKind::AlreadyExists.into()
 }

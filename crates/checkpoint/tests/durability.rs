@@ -4,11 +4,8 @@ mod common;
 
 use common::{f32s, session, variable};
 use std::fs;
-use std::path::Path;
 use std::thread;
-use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, latest, save,
-};
+use warmstart_checkpoint::{Checkpoint, RestoreOptions, SaveOptions, Saver, save};
 use warmstart_gpu::Session;
 
 const ELEMENTS: usize = 20_000;
@@ -75,6 +72,8 @@ fn two_writers_with_retention_and_a_reader_disturb_nobody() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_directory_that_cannot_be_written_is_said() {
+    use warmstart_checkpoint::CheckpointError;
+
     let mut session = model();
     fill(&mut session, 1.0);
     let error = save(&session, "/sys/model.safetensors", &SaveOptions::new()).unwrap_err();
@@ -105,6 +104,8 @@ fn a_missing_parent_is_said_or_made() {
 #[test]
 fn a_run_in_a_linked_directory_and_a_step_that_is_a_link() {
     use std::os::unix::fs::symlink;
+    use warmstart_checkpoint::latest;
+
     let root = tempfile::tempdir().unwrap();
     let (real, link) = (root.path().join("real"), root.path().join("link"));
     fs::create_dir(&real).unwrap();
@@ -131,6 +132,7 @@ fn a_run_in_a_linked_directory_and_a_step_that_is_a_link() {
 #[test]
 fn a_disk_that_fills_up_keeps_the_last_whole_checkpoint() {
     use std::env;
+    use std::path::Path;
     use std::process::Command;
 
     const DISK: &str = "WARMSTART_TEST_DISK";

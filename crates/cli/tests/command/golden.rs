@@ -104,7 +104,6 @@ fn printed(at: &Path, line: &str) -> String {
 }
 
 #[test]
-#[cfg(unix)]
 fn every_subcommand_prints_what_it_did() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let made = tempfile::tempdir().unwrap();

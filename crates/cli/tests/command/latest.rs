@@ -13,9 +13,7 @@ fn the_newest_whole_and_the_best_are_found() {
     assert_eq!(latest(&["--json"]).with(1), "null\n");
     trained(&run, 9, 7, 0.25);
     trained(&run, 10, 7, 0.5);
-    let path = |step: u64| {
-        format!("run/step-{step}.safetensors\n").replace('/', std::path::MAIN_SEPARATOR_STR)
-    };
+    let path = |step: u64| format!("run/step-{step}.safetensors\n");
     assert_eq!(latest(&[]).with(0), path(10));
     assert_eq!(latest(&["--best", "loss", "--lower"]).with(0), path(9));
     assert_eq!(latest(&["--best", "loss", "--higher"]).with(0), path(10));
