@@ -109,7 +109,7 @@ fn fill_tiles(batch: u32, row: u32, column: u32, start: u32, local: u32) {
         }
     }
     if (B_FOURS && B_ROW == 1u) {
-        // Half of the workgroup is enough: the half that has not just loaded A.
+        // Where half of the workgroup is enough, the half that has not just loaded A.
         for (var at = (local + THREADS / 2u) % THREADS; at < B_SIZE / 4u; at += THREADS) {
             let depth = at / B_WIDTH * 4u;
             let four = at % B_WIDTH;

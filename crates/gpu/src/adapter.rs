@@ -145,7 +145,8 @@ pub(crate) fn rank(options: &GpuOptions) -> Vec<(usize, wgpu::Adapter)> {
     let _alone = opening();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     // With it builds for debugging name objects for the driver, as `WGPU_DEBUG=1` asks for (closing.rs).
-    descriptor.flags.remove(wgpu::InstanceFlags::DEBUG);
+    // Validation layers would print what they find to the standard output then.
+    descriptor.flags.remove(wgpu::InstanceFlags::DEBUG | wgpu::InstanceFlags::VALIDATION);
     let mut descriptor = descriptor.with_env();
     descriptor.backends = backends;
     let instance = wgpu::Instance::new(descriptor);

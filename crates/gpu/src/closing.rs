@@ -7,7 +7,7 @@
 
 use crate::device::locked;
 use std::mem::ManuallyDrop;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};
 
 static OPENING: Mutex<()> = Mutex::new(());
@@ -44,7 +44,8 @@ impl<T> Deref for Closing<T> {
     }
 }
 
-impl<T> DerefMut for Closing<T> {
+#[cfg(test)]
+impl<T> std::ops::DerefMut for Closing<T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }

@@ -1,5 +1,5 @@
-//! Products by cooperative matrices (tensor cores, matrix cores, XMX, simdgroup matrices), which `wgpu`
-//! has as an experimental feature: whether to ask for them, and whether what they compute is right.
+//! Products by cooperative matrices (tensor cores, matrix cores), which `wgpu` has as an experimental
+//! feature: whether to ask for them, and whether what they compute is right.
 
 use crate::compute_once::Dispatch;
 use crate::device::Gpu;
@@ -9,9 +9,9 @@ use std::env;
 use warmstart_shaders::{self as shaders, Cooperative, Elements};
 
 /// Whether products of two `f16` operands ([`Scope::compute_f16`](warmstart_graph::Scope::compute_f16))
-/// are computed by cooperative matrices, where the device has those that add up in `f32`. They multiply
-/// and add as exactly as other kernels, but in an order of the device's own: results differ in their
-/// last bits from those without, and are the same each time.
+/// are computed by cooperative matrices, where the device has those that add up in `f32`. They add up in
+/// an order of the device's own, and round as it does: results differ in their last bits from those
+/// without, and are the same each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CooperativeMatrix {
     /// Never.
@@ -34,7 +34,7 @@ impl CooperativeMatrix {
 }
 
 /// The size of the matrices to use on an adapter: the largest that it has.
-pub(crate) fn offered(adapter: &wgpu::Adapter, choice: CooperativeMatrix) -> Option<u32> {
+fn offered(adapter: &wgpu::Adapter, choice: CooperativeMatrix) -> Option<u32> {
     let info = adapter.get_info();
     let asked = match choice {
         CooperativeMatrix::Off => false,
@@ -62,36 +62,61 @@ fn is_such(matrices: &wgpu::CooperativeMatrixProperties, size: u32) -> bool {
         && !matrices.saturating_accumulation
 }
 
-/// What to ask a device for.
+/// Opens a device, and says of which size the matrices are that its shaders may have.
 #[allow(unsafe_code)]
-pub(crate) fn requested() -> (wgpu::Features, wgpu::ExperimentalFeatures) {
+pub(crate) fn request_device(
+    adapter: &wgpu::Adapter,
+    plain: wgpu::DeviceDescriptor<'_>,
+    choice: CooperativeMatrix,
+) -> Result<((wgpu::Device, wgpu::Queue), Option<u32>), wgpu::RequestDeviceError> {
+    let Some(size) = offered(adapter, choice) else {
+        return Ok((pollster::block_on(adapter.request_device(&plain))?, None));
+    };
     // SAFETY: `wgpu` asks whoever enables an experimental feature to accept that its implementation may
     // have undefined behaviour. It is used by one kernel of ours, which loads and stores matrices in
     // workgroup memory only and within its arrays, and whose results are tried out on the device first.
     let experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
-    (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, experimental)
+    let with = wgpu::DeviceDescriptor {
+        required_features: plain.required_features
+            | wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
+        experimental_features: experimental,
+        ..plain.clone()
+    };
+    match pollster::block_on(adapter.request_device(&with)) {
+        Ok(opened) => Ok((opened, Some(size))),
+        // A device that cannot be had with them may be had without.
+        Err(_) => Ok((pollster::block_on(adapter.request_device(&plain))?, None)),
+    }
 }
 
 impl Gpu {
     /// Whether products by matrices of this size are right. Tried the first time: four dispatches, for
-    /// which the host waits. A device on which that fails counts as one without.
-    pub(crate) fn multiplies_by_matrices(&self, size: u32) -> bool {
-        let tried = || {
-            let blocks = [16 / size, 32 / size];
-            blocks.into_iter().all(|blocks| {
-                let matrices = Cooperative { size, blocks };
-                [false, true].into_iter().all(|transposed| {
-                    let trial = Trial { transposed, ..TRIAL };
-                    trial.run(self, matrices).is_ok_and(|found| trial.is_right(&found))
-                })
-            })
-        };
-        *self.tried_matrices().get_or_init(tried)
+    /// which the host waits. A device that cannot compile or run them counts as one without.
+    ///
+    /// # Errors
+    /// What may be otherwise the next time, as results would be then: that memory ran out, time ran
+    /// out, or the device was lost.
+    pub(crate) fn multiplies_by_matrices(&self, size: u32) -> Result<bool, GpuError> {
+        if let Some(&tried) = self.tried_matrices().get() {
+            return Ok(tried);
+        }
+        let mut right = true;
+        for (blocks, transposed) in
+            [(16, false), (16, true), (32, false), (32, true)].map(|(tile, t)| (tile / size, t))
+        {
+            let trial = Trial { transposed, ..TRIAL };
+            right &= match trial.run(self, Cooperative { size, blocks }) {
+                Ok(found) => trial.is_right(&found),
+                Err(GpuError::Validation { .. } | GpuError::Internal { .. }) => false,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(*self.tried_matrices().get_or_init(|| right))
     }
 }
 
 /// A product whose sums are exact in `f32`, in whichever order, and neither exact nor finite in `f16`.
-/// No extent is a multiple of a tile's. The rows of the second half are subnormal.
+/// No extent is a multiple of a tile's. The second half of A's rows, and of B's columns, are subnormal.
 #[derive(Clone, Copy)]
 struct Trial {
     m: usize,
@@ -112,13 +137,17 @@ impl Trial {
         (row * 37 + k * 101 + row * k * 13) as i32 % 511 - 255
     }
 
-    /// At most 127 either way.
+    /// At most 127 either way, in units of the column.
     fn b(&self, k: usize, column: usize) -> i32 {
         (k * 59 + column * 83 + k * column * 7) as i32 % 255 - 127
     }
 
-    fn unit(&self, row: usize) -> f32 {
+    fn row_unit(&self, row: usize) -> f32 {
         if row >= self.m / 2 { SMALLEST } else { 1.0 }
+    }
+
+    fn column_unit(&self, column: usize) -> f32 {
+        if column >= self.n / 2 { SMALLEST } else { 1.0 }
     }
 
     /// Whether these are the bits of the right results.
@@ -127,7 +156,7 @@ impl Trial {
         let mut expected = (0..self.m).flat_map(|row| {
             (0..self.n).map(move |column| {
                 let products = (0..self.k).map(|k| self.a(row, k) * self.b(k, column));
-                products.sum::<i32>() as f32 * self.unit(row)
+                products.sum::<i32>() as f32 * self.row_unit(row) * self.column_unit(column)
             })
         });
         found.len() == self.m * self.n
@@ -177,8 +206,9 @@ impl Trial {
             shaders::MATMUL_SHAPE.into_iter().zip(shape.map(|x| x as f64)).collect();
         constants.push(("SUBGROUP", gpu.subgroup_size().unwrap_or(0).into()));
         let pipeline = gpu.pipeline("matmul_cooperative", &source, &constants)?;
-        let a = self.stored([m, k], |row, k| self.a(row, k) as f32 * self.unit(row));
-        let b = self.stored([k, n], |k, column| self.b(k, column) as f32);
+        let a = self.stored([m, k], |row, k| self.a(row, k) as f32 * self.row_unit(row));
+        let b =
+            self.stored([k, n], |k, column| self.b(k, column) as f32 * self.column_unit(column));
         let (storage, copied) = (wgpu::BufferUsages::STORAGE, wgpu::BufferUsages::COPY_DST);
         let operand = |name: &str, halves: &[u16]| {
             let buffer = gpu.buffer(name, size_of_val(halves) as u64, storage | copied)?;

@@ -404,29 +404,15 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
     let info = adapter.get_info();
     let wanted = adapter.features() & wanted_features(&info);
     let choice = options.cooperative_matrix.unwrap_or_else(CooperativeMatrix::from_env);
-    let matrices = cooperative::offered(adapter, choice);
     let _alone = opening();
-    let request = |features, experimental_features| {
-        pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("warmstart"),
-            required_features: features,
-            required_limits: wanted_limits(&adapter.limits()),
-            experimental_features,
-            ..Default::default()
-        }))
+    let request = wgpu::DeviceDescriptor {
+        label: Some("warmstart"),
+        required_features: wanted,
+        required_limits: wanted_limits(&adapter.limits()),
+        ..Default::default()
     };
-    // A device that cannot be had with them may be had without.
-    let with = matrices.and_then(|size| {
-        let (features, experimental) = cooperative::requested();
-        Some((request(wanted | features, experimental).ok()?, Some(size)))
-    });
-    let ((device, queue), cooperative) = match with {
-        Some(with) => with,
-        None => {
-            let without = request(wanted, wgpu::ExperimentalFeatures::disabled());
-            (without.map_err(|error| error.to_string())?, None)
-        }
-    };
+    let ((device, queue), cooperative) =
+        cooperative::request_device(adapter, request, choice).map_err(|error| error.to_string())?;
     let health = Arc::new(Mutex::new(Health::default()));
     let reports = health.clone();
     device.on_uncaptured_error(Arc::new(move |error| {

@@ -1,5 +1,5 @@
-//! Host memory that is device memory. Unsafe code of this crate is here, in `huge_pages.rs` and in
-//! `driver_cache.rs` only.
+//! Host memory that is device memory. Unsafe code of this crate is here, in `huge_pages.rs`,
+//! `driver_cache.rs`, `cooperative.rs` and `closing.rs` only.
 
 use crate::device::Gpu;
 use crate::error::GpuError;

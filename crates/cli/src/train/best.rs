@@ -6,7 +6,7 @@ use crate::flags::quoted;
 use crate::text;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use warmstart::checkpoint::{Checkpoint, best};
+use warmstart::checkpoint::{Better, Checkpoint, best_verified};
 
 /// A checkpoint that is better than the newest.
 pub struct BestCheckpoint {
@@ -17,18 +17,26 @@ pub struct BestCheckpoint {
 }
 
 impl Job {
-    /// The best checkpoint in the directory, unless it is the newest or nothing says which is best.
+    /// The best checkpoint in the directory, if the newest, which has these scores, is not as good.
     pub fn best(&self, newest: &Path, scores: &Scores) -> Option<BestCheckpoint> {
         let (_, (metric, better)) = score::metrics(self.data.validation.as_ref()?);
         // The training is done: what cannot be found out now is no reason to fail.
-        let found = best(&self.directory, metric, better).ok()??;
+        let found = best_verified(&self.directory, metric, better).ok()??;
         if found.path == newest {
             return None;
         }
         let checkpoint = Checkpoint::open(&found.path).ok()?;
         let metadata = checkpoint.metadata();
-        let scores = scores.iter().filter_map(|&(name, _)| Some((name, metadata.metric(name)?)));
-        Some(BestCheckpoint { step: found.step, file: found.path, scores: scores.collect() })
+        let recorded = scores.iter().filter_map(|&(name, _)| Some((name, metadata.metric(name)?)));
+        let best =
+            BestCheckpoint { step: found.step, file: found.path, scores: recorded.collect() };
+        // What was saved on Ctrl-C has recorded none, and may be better for all that.
+        let is_better = scores.iter().find_map(|&(name, last)| {
+            let best = best.of(name)?;
+            let is_higher = better == Better::Higher && name == metric;
+            (best != last).then_some(if is_higher { best > last } else { best < last })
+        });
+        is_better?.then_some(best)
     }
 
     /// The command that predicts with a checkpoint, on the rows that are there.
@@ -48,7 +56,8 @@ impl Job {
         let flags = [
             ("array", array.clone()),
             ("header", data.header.map(|header| header.to_string())),
-            ("separator", data.separator.map(String::from)),
+            // A tab would not come through a terminal, and is found without.
+            ("separator", data.separator.filter(|&it| it != '\t').map(String::from)),
         ];
         for (flag, value) in flags {
             if let Some(value) = value {
@@ -61,14 +70,17 @@ impl Job {
     /// Which checkpoint is better than the newest, and how to use it.
     pub fn better(&self, outcome: &Outcome) -> Option<String> {
         let best = outcome.best.as_ref()?;
-        let pairs = outcome.scores.iter().filter_map(|&(name, last)| {
-            let best = best.scores.iter().find(|(other, _)| *other == name)?.1;
-            Some((score::one(name, best), score::one(name, last)))
-        });
-        let pairs: Vec<_> = pairs.collect();
+        let pairs: Vec<_> = outcome
+            .scores
+            .iter()
+            .filter_map(|&(name, last)| Some((name, best.of(name)?, last)))
+            .collect();
         // Where the metric is the same, the loss has decided.
-        let shown = pairs.iter().position(|(best, last)| best != last).map_or(1, |at| at + 1);
-        let (bests, lasts): (Vec<_>, Vec<_>) = pairs.into_iter().take(shown).unzip();
+        let shown = pairs.iter().position(|(_, best, last)| best != last).map_or(1, |at| at + 1);
+        let pairs = pairs.into_iter().take(shown);
+        let (bests, lasts): (Vec<_>, Vec<_>) = pairs
+            .map(|(name, best, last)| (score::one(name, best), score::one(name, last)))
+            .unzip();
         let named = |(name, value): &(&str, String)| format!("{name} {value}");
         let bests = bests.iter().map(named).collect::<Vec<_>>().join(", ");
         let lasts: Vec<String> = match &lasts[..] {
@@ -85,6 +97,10 @@ impl Job {
 }
 
 impl BestCheckpoint {
+    fn of(&self, metric: &str) -> Option<f64> {
+        Some(self.scores.iter().find(|(name, _)| *name == metric)?.1)
+    }
+
     pub fn json(&self) -> Value {
         let metrics: serde_json::Map<String, Value> = self
             .scores

@@ -40,9 +40,11 @@ impl Job {
             }
             None => format!("`warmstart train {file}` then begins anew"),
         };
-        self.source
-            .failure(&["optimizer", "learning_rate"], message, "perhaps too high")
-            .help(format!("under [optimizer], in place of what is there, write\n{lines}\n{again}"))
+        self.source.failure(&["optimizer", "learning_rate"], message, "perhaps too high").help(
+            format!(
+                "under [optimizer] write, in place of the keys of these names,\n{lines}\n{again}"
+            ),
+        )
     }
 }
 

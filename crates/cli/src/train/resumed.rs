@@ -1,7 +1,7 @@
 //! What a run goes on from, and whether the file still says what that checkpoint was trained by.
 
-use super::network::{self, Network};
-use super::settings::{Activation, OptimizerName};
+use super::network::{self, Network, Shape};
+use super::settings::{Activation, OptimizerName, Settings};
 use super::{Job, same_model};
 use crate::description::Description;
 use crate::error::Failure;
@@ -44,7 +44,7 @@ impl Job {
         };
         let what = match (&before, &self.data.description) {
             (before, now) if before == now => {
-                self.check_model(&checkpoint, graph)?;
+                self.check_model(&checkpoint)?;
                 self.check_optimizer(&checkpoint)?;
                 let mut notes = self.kept(&checkpoint, graph)?;
                 let (restore, note) = self.tolerated(&checkpoint, graph)?;
@@ -171,12 +171,11 @@ impl Job {
 
     /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no
     /// checkpoint. What only trains may change.
-    fn check_model(&self, checkpoint: &Checkpoint, graph: &Graph) -> Result<(), Failure> {
+    fn check_model(&self, checkpoint: &Checkpoint) -> Result<(), Failure> {
         let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
         let Some(before) = before else { return Ok(()) };
-        let Some(difference) = same_model::difference(&before, &graph.finish()?) else {
-            return Ok(());
-        };
+        let now = self.model_like(&before, &self.settings)?;
+        let Some(difference) = same_model::difference(&before, &now) else { return Ok(()) };
         let file = checkpoint.file().display();
         let keys = ["model", difference.key()];
         let value = match difference {
@@ -198,16 +197,25 @@ impl Job {
         Err(self.of_another_run(failure, "model", &back, None))
     }
 
+    /// The model of these settings, which takes as many rows at once as the one of the checkpoint: it
+    /// may have been trained on another device.
+    fn model_like(&self, before: &GraphDef, settings: &Settings) -> Result<GraphDef, Failure> {
+        let rows_at_once = same_model::rows_at_once(before).unwrap_or(self.shape.rows_at_once);
+        let shape = Shape { rows_at_once, ..self.shape.clone() };
+        let graph = Graph::new();
+        let optimizer = network::optimizer(settings, self.steps);
+        let line = |table: &str| self.source.line(table);
+        Network::build(&graph, settings, &optimizer, &shape, &line);
+        Ok(graph.finish()?)
+    }
+
     /// The activation by which a model of these settings is the one of the checkpoint.
     fn activation_of(&self, before: &GraphDef) -> Result<Option<&'static str>, Failure> {
         let mut settings = self.source.settings()?;
         for (activation, name) in Activation::ALL {
             settings.model.activation = activation;
-            let graph = Graph::new();
-            let optimizer = network::optimizer(&settings, self.steps);
-            let line = |table: &str| self.source.line(table);
-            Network::build(&graph, &settings, &optimizer, &self.shape, &line);
-            if same_model::difference(before, &graph.finish()?).is_none() {
+            let now = self.model_like(before, &settings)?;
+            if same_model::difference(before, &now).is_none() {
                 return Ok(Some(name));
             }
         }

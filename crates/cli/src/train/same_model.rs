@@ -3,6 +3,7 @@
 
 use super::network::{PREDICTION, PROBABILITIES};
 use std::collections::{BTreeMap, HashSet};
+use std::iter;
 use warmstart::graph::{GraphDef, Node, NodeId, Op, Shape, Variable};
 
 /// What makes two models predict otherwise.
@@ -29,12 +30,22 @@ impl Difference {
     }
 }
 
+fn prediction(def: &GraphDef) -> Option<NodeId> {
+    [PROBABILITIES, PREDICTION].iter().find_map(|&name| def.names.get(name).copied())
+}
+
+/// How many rows at once the part of a graph takes that predicts. It is that of the device that a run
+/// began on, and nothing by which models differ.
+pub fn rows_at_once(def: &GraphDef) -> Option<usize> {
+    nodes(def, prediction(def)?).find_map(|node| match &node.op {
+        Op::Placeholder { shape, .. } => shape.first().copied(),
+        _ => None,
+    })
+}
+
 /// How the parts of two graphs that predict differ. What only trains, such as dropout, the loss and
 /// the optimizer, is left out. A graph that names no prediction is not ours to judge.
 pub fn difference(before: &GraphDef, now: &GraphDef) -> Option<Difference> {
-    let prediction = |def: &GraphDef| {
-        [PROBABILITIES, PREDICTION].iter().find_map(|&name| def.names.get(name).copied())
-    };
     let (first, second) = (prediction(before)?, prediction(now)?);
     if variables(before, first) != variables(now, second) {
         return Some(Difference::Hidden);
@@ -110,18 +121,26 @@ fn same((before, old): (&GraphDef, &Node), (now, new): (&GraphDef, &Node)) -> bo
 
 /// The variables that a tensor depends on.
 fn variables(def: &GraphDef, output: NodeId) -> BTreeMap<&str, &Shape> {
-    let (mut nodes, mut seen, mut found) = (vec![output], HashSet::new(), BTreeMap::new());
-    while let Some(id) = nodes.pop() {
-        if !seen.insert(id) {
-            continue;
+    let variables = nodes(def, output).filter_map(|node| match node.op {
+        Op::Variable(variable) => Some((def.variable(variable).name.as_str(), &node.shape)),
+        _ => None,
+    });
+    variables.collect()
+}
+
+/// The nodes that a tensor depends on, each once, itself first.
+fn nodes(def: &GraphDef, output: NodeId) -> impl Iterator<Item = &Node> {
+    let (mut open, mut seen) = (vec![output], HashSet::new());
+    iter::from_fn(move || {
+        while let Some(id) = open.pop() {
+            if seen.insert(id) {
+                let node = def.node(id);
+                open.extend(&node.inputs);
+                return Some(node);
+            }
         }
-        let node = def.node(id);
-        if let Op::Variable(variable) = node.op {
-            found.insert(def.variable(variable).name.as_str(), &node.shape);
-        }
-        nodes.extend(&node.inputs);
-    }
-    found
+        None
+    })
 }
 
 #[cfg(test)]
@@ -133,11 +152,15 @@ mod tests {
     use warmstart::graph::{Graph, Location};
 
     fn model(keys: &str) -> GraphDef {
+        model_of(256, keys)
+    }
+
+    fn model_of(rows_at_once: usize, keys: &str) -> GraphDef {
         let text = format!("[data]\nfile = \"a.csv\"\n{keys}");
         let settings: Settings = toml::from_str(&text).unwrap();
         let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
         let shape =
-            Shape { inputs: 2, outputs: 3, batch: 2, rows_at_once: 256, scale, target_scale: None };
+            Shape { inputs: 2, outputs: 3, batch: 2, rows_at_once, scale, target_scale: None };
         let graph = Graph::new();
         let line = |_: &str| Location::caller();
         Network::build(&graph, &settings, &network::optimizer(&settings, 10), &shape, &line);
@@ -158,6 +181,8 @@ mod tests {
             }
         }
         let before = &models[0];
+        assert_eq!(rows_at_once(before), Some(256));
+        assert_eq!(rows_at_once(&model_of(64, "")), Some(64));
         for trains in [
             "[model]\ndropout = 0.5\ninitializer = \"orthogonal\"\n",
             "[training]\nlabel_smoothing = 0.1\n",

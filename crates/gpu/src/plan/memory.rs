@@ -136,8 +136,11 @@ impl Session {
         }
         let is_f16 = || def.nodes.iter().any(|node| node.dtype == DType::F16);
         let has_f16 = target.has_f16 && is_f16() && self.gpu().widens_f16();
-        let tried = |size: &u32| has_f16 && self.gpu().multiplies_by_matrices(*size);
-        let target = Target { has_f16, cooperative: target.cooperative.filter(tried), ..target };
+        let cooperative = match target.cooperative {
+            Some(size) if has_f16 && self.gpu().multiplies_by_matrices(size)? => Some(size),
+            _ => None,
+        };
+        let target = Target { has_f16, cooperative, ..target };
         let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
         let program = compile::compile(&def, &fetches, &updates, target)?;

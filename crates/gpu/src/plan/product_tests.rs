@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::compile::{Step, compile};
+use crate::cooperative::CooperativeMatrix;
 use crate::device::GpuOptions;
 use crate::tune::Tune;
 use warmstart_graph::Optimizer;
@@ -14,7 +15,10 @@ pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
 }
 
 pub(super) fn gpu() -> Gpu {
-    Gpu::with(&GpuOptions { tune: Some(Tune::Off), ..Default::default() }).unwrap()
+    // Without cooperative matrices, which add up in another order.
+    let cooperative_matrix = Some(CooperativeMatrix::Off);
+    let options = GpuOptions { tune: Some(Tune::Off), cooperative_matrix, ..Default::default() };
+    Gpu::with(&options).unwrap()
 }
 
 /// This device, and a GPU. Kernels for GPUs run anywhere.
