@@ -14,7 +14,7 @@ use crate::checksums;
 use crate::error::CheckpointError;
 use crate::globs::Glob;
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
-use crate::near_globs::near_rule;
+use crate::near_globs::near_glob;
 use crate::rules::{Rule, RuleUse, apply};
 use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::save::header_error;
@@ -209,13 +209,13 @@ impl Checkpoint {
         }
         let names = self.tensors().iter().map(|tensor| tensor.name.as_str());
         let applied = apply(&rules, names, &[]);
-        for RuleUse { rule, touched, problem } in &applied.uses {
+        for (at, RuleUse { rule, touched, problem }) in applied.uses.iter().enumerate() {
             if let Some(problem) = problem {
                 return Err(wrong(rule, &format!("cannot be applied: {problem}")));
             }
             if *touched == 0 {
                 let names: Vec<&str> = self.tensors().iter().map(|t| t.name.as_str()).collect();
-                let problem = match near_rule(rule, &names) {
+                let problem = match RuleUse::near(&applied.uses, at, &names) {
                     Some(Rule::Only(glob) | Rule::Ignore(glob)) => {
                         format!("touches no name: did you mean `{glob}`?")
                     }
@@ -266,7 +266,7 @@ impl Checkpoint {
         if let Some((rule, glob, _)) = transposes.iter().find(|(.., touched)| *touched == 0) {
             let matrices = targets.iter().filter(|target| target.source.shape.rank() == 2);
             let names: Vec<&str> = matrices.map(|target| target.name.as_str()).collect();
-            let problem = match Glob::near(glob.as_str(), &names) {
+            let problem = match near_glob(glob.as_str(), &names) {
                 Some(near) => format!("touches no matrix: did you mean `{near}`?"),
                 None => "touches no matrix: take it away".to_owned(),
             };

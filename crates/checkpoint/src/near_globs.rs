@@ -1,15 +1,25 @@
 //! Globs that match nothing, and what they were probably meant to be.
 
 use crate::globs::Glob;
-use crate::rules::{Rule, SEPARATORS};
+use crate::rules::{Rule, RuleUse, SEPARATORS};
 
 /// Pairs of characters to compare: a file with a million long names must not make an error message
 /// take minutes.
 const BUDGET: usize = 20_000_000;
 
-/// A rule with the glob that its own was probably meant to be, of those that match a name.
-pub(crate) fn near_rule(rule: &Rule, names: &[&str]) -> Option<Rule> {
-    let near = |glob: &str| Glob::near(glob, names);
+impl RuleUse {
+    /// The rule at a place with the glob that its own was probably meant to be, of those that match one
+    /// of a file's names. `None` after rules that rewrite names.
+    pub fn near(uses: &[RuleUse], at: usize, names: &[&str]) -> Option<Rule> {
+        if uses.iter().take(at).any(|before| before.rule.is_about_names()) {
+            return None;
+        }
+        near_rule(&uses.get(at)?.rule, names)
+    }
+}
+
+fn near_rule(rule: &Rule, names: &[&str]) -> Option<Rule> {
+    let near = |glob: &str| near_glob(glob, names);
     Some(match rule {
         Rule::Only(glob) => Rule::Only(near(glob)?),
         Rule::Ignore(glob) => Rule::Ignore(near(glob)?),
@@ -21,22 +31,9 @@ pub(crate) fn near_rule(rule: &Rule, names: &[&str]) -> Option<Rule> {
     })
 }
 
-impl Glob {
-    /// What a glob that matches none of these names was probably meant to be: the same with each part
-    /// that no name has replaced by the nearest one, if that matches a name.
-    ///
-    /// ```
-    /// # use warmstart_checkpoint::Glob;
-    /// let names = ["fc1/weight", "fc1/bias"];
-    /// assert_eq!(Glob::near("**/wieght", &names).as_deref(), Some("**/weight"));
-    /// assert_eq!(Glob::near("encoder/**", &names), None);
-    /// ```
-    pub fn near(glob: &str, names: &[&str]) -> Option<String> {
-        near_glob(glob, names)
-    }
-}
-
-fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
+/// What a glob that matches none of these names was probably meant to be: the same with each part that
+/// no name has replaced by the nearest one, if that matches a name.
+pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
     let parts: Vec<&str> = names.iter().flat_map(|name| name.split(SEPARATORS)).collect();
     let length = |parts: &[&str]| parts.iter().map(|part| part.len()).sum::<usize>();
     if length(&parts).saturating_mul(glob.len()) > BUDGET {
@@ -82,5 +79,19 @@ mod tests {
         ] {
             assert_eq!(near_glob(glob, &names).as_deref(), near, "{glob}");
         }
+    }
+
+    #[test]
+    fn names_that_were_rewritten_before_are_nobodys() {
+        let uses = |rules: &[Rule]| -> Vec<RuleUse> {
+            let used = |rule: &Rule| RuleUse { rule: rule.clone(), touched: 0, problem: None };
+            rules.iter().map(used).collect()
+        };
+        let (names, only) = (["m.fc1/weight"], Rule::Only("m.fc1/wieght".to_owned()));
+        let near = Rule::Only("m.fc1/weight".to_owned());
+        let ignore = Rule::Ignore("nothing".to_owned());
+        assert_eq!(RuleUse::near(&uses(&[ignore, only.clone()]), 1, &names), Some(near));
+        let strip = Rule::StripPrefix("m.".to_owned());
+        assert_eq!(RuleUse::near(&uses(&[strip, only]), 1, &names), None);
     }
 }

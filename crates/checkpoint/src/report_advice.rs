@@ -4,7 +4,6 @@
 use crate::globs::Glob;
 use crate::infer::Suggestion;
 use crate::matching::Outcome;
-use crate::near_globs::near_rule;
 use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_text::{counted, quoted};
@@ -223,9 +222,11 @@ impl RestoreReport {
             .chain(self.variables.iter().map(|v| v.variable.name.as_str()))
             .chain(self.unexpected.iter().map(|tensor| tensor.name.as_str()))
             .collect();
-        let idle = self.rules.iter().filter(|used| used.touched == 0 && used.problem.is_none());
-        idle.filter_map(|RuleUse { rule, .. }| {
-            let (old, new) = (words.rule(rule)?, words.rule(&near_rule(rule, &names)?)?);
+        let uses = self.rules.iter().enumerate();
+        let idle = uses.filter(|(_, used)| used.touched == 0 && used.problem.is_none());
+        idle.filter_map(|(at, used)| {
+            let near = RuleUse::near(&self.rules, at, &names)?;
+            let (old, new) = (words.rule(&used.rule)?, words.rule(&near)?);
             Some(format!("did you mean `{new}` for `{old}`?"))
         })
         .collect()

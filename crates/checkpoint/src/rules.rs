@@ -103,7 +103,7 @@ pub enum Rule {
 
 impl Rule {
     /// Whether it rewrites names of tensors.
-    fn is_about_names(&self) -> bool {
+    pub(crate) fn is_about_names(&self) -> bool {
         match self {
             Rule::Rename { .. }
             | Rule::RenameScope { .. }

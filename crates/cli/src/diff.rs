@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, Compared, Glob, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
+    Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
     TensorEntry, printable,
 };
 
@@ -226,7 +226,7 @@ impl Under {
 
 /// Refuses rules that do nothing, or nothing that can be done.
 fn check(uses: &[RuleUse], a: &Checkpoint) -> Result<(), Failure> {
-    for RuleUse { rule, touched, problem } in uses {
+    for (at, RuleUse { rule, touched, problem }) in uses.iter().enumerate() {
         let shown = toml_of(rule).unwrap_or_else(|| rule.to_string());
         match problem {
             Some(problem) => {
@@ -234,16 +234,11 @@ fn check(uses: &[RuleUse], a: &Checkpoint) -> Result<(), Failure> {
             }
             None if *touched == 0 => {
                 let failure = Failure::new(format!("`{shown}` touches no name"));
-                let glob = match rule {
-                    Rule::Only(glob) | Rule::Ignore(glob) | Rule::Transpose(glob) => Some(glob),
-                    Rule::Cast(glob) | Rule::Reshape(glob) => Some(glob),
-                    Rule::ResizeRows { glob, .. } => Some(glob),
-                    _ => None,
-                };
                 let names: Vec<&str> = a.tensors().iter().map(|t| t.name.as_str()).collect();
                 let order =
                     "rules are applied in order, each to the names that the one before leaves";
-                return Err(failure.help(match glob.and_then(|glob| Glob::near(glob, &names)) {
+                let near = RuleUse::near(uses, at, &names).and_then(|rule| toml_of(&rule));
+                return Err(failure.help(match near {
                     Some(near) => format!("did you mean `{near}`? {order}"),
                     None => format!("{order}; take it away"),
                 }));

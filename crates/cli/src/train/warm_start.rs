@@ -9,7 +9,9 @@ use crate::rules::{RulesFile, toml_of};
 use crate::text::{self, HEADING, counted, styled};
 use crate::wording::Keys;
 use std::io::Write;
-use warmstart::checkpoint::{Checkpoint, RestoreOptions, RestorePlan, RestoreReport, Rule};
+use warmstart::checkpoint::{
+    Checkpoint, RestoreOptions, RestorePlan, RestoreReport, Rule, Wording,
+};
 use warmstart::gpu::Session;
 use warmstart::graph::Role;
 
@@ -62,6 +64,12 @@ pub fn warm_start(
             writeln!(out, "      {rule},")?;
         }
         writeln!(out, "  ]")?;
+        // Each on a line of its own.
+        for what in suggestion.allow.iter().flatten() {
+            if let Some(key) = Keys.allow(&[*what]) {
+                writeln!(out, "  {key}")?;
+            }
+        }
     }
     let message = "the checkpoint does not fit the model; nothing was trained";
     Err(source.failure(&["warm_start", "checkpoint"], message, "this checkpoint").help(
