@@ -210,7 +210,11 @@ impl Job {
                 let model = (&self.data.description, last.as_str());
                 warm_start::warm_start(&self.source, settings, &mut session, model, out)?
             }
-            _ => Vec::new(),
+            Some(_) => vec![
+                "[warm_start] is for the beginning of a run: this one goes on from its own checkpoint"
+                    .to_owned(),
+            ],
+            None => Vec::new(),
         };
         let train = memory::compile(&mut session, &self.settings, &graph, &network);
         let train = train.map_err(|error| {

@@ -1,6 +1,7 @@
 //! The best checkpoint of a run, where it is not the newest: training on has made it worse.
 
 use super::score::{self, Scores};
+use super::settings::Missing;
 use super::{Job, Outcome};
 use crate::flags::quoted;
 use crate::text;
@@ -39,9 +40,12 @@ impl Job {
         is_better?.then_some(best)
     }
 
-    /// The command that predicts with a checkpoint, on the rows that are there.
-    fn predicts(&self, checkpoint: &Path) -> String {
+    /// The command that predicts with a checkpoint, on the rows that are there, if it takes all.
+    fn predicts(&self, checkpoint: &Path) -> Option<String> {
         let data = &self.settings.data;
+        if data.missing == Missing::Skip {
+            return None;
+        }
         let (file, array) = match (&data.validation_file, &data.validation_array) {
             (Some(file), array) => (file, array),
             (None, Some(array)) => (&data.file, &Some(array.clone())),
@@ -64,7 +68,7 @@ impl Job {
                 line.push_str(&format!(" --{flag} {}", quoted(&value)));
             }
         }
-        line
+        Some(line)
     }
 
     /// Which checkpoint is better than the newest, and how to use it.
@@ -87,12 +91,11 @@ impl Job {
             [(_, value)] => vec![value.clone()],
             several => several.iter().map(named).collect(),
         };
-        Some(format!(
-            "step {}, {bests} (last: {}); to predict with it:\n  {}",
-            best.step,
-            lasts.join(", "),
-            self.predicts(&best.file)
-        ))
+        let use_it = match self.predicts(&best.file) {
+            Some(command) => format!("to predict with it:\n  {command}"),
+            None => format!("it is `{}`", best.file.display()),
+        };
+        Some(format!("step {}, {bests} (last: {}); {use_it}", best.step, lasts.join(", ")))
     }
 }
 

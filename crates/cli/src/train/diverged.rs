@@ -41,9 +41,7 @@ impl Job {
             None => format!("`warmstart train {file}` then begins anew"),
         };
         self.source.failure(&["optimizer", "learning_rate"], message, "perhaps too high").help(
-            format!(
-                "under [optimizer] write, in place of the keys of these names,\n{lines}\n{again}"
-            ),
+            format!("under [optimizer] say, instead of what these keys say now,\n{lines}\n{again}"),
         )
     }
 }

@@ -49,6 +49,13 @@ pub fn warm_start(
             notes.extend(outputs.map(|differs| {
                 format!("{differs}: the weights of `{file}` are taken by place, not by name")
             }));
+            let same =
+                (&before.inputs, &before.output) == (&description.inputs, &description.output);
+            if same && before.rows != description.rows && description.rows.validation > 0 {
+                notes.push(format!(
+                    "`{file}` was trained on other rows, or another split of them: as far as rows to validate on are among those, the scores are too good"
+                ));
+            }
         }
         return Ok(notes);
     }

@@ -339,6 +339,17 @@ fn weights_that_get_other_inputs_or_classes_are_told() {
         notes.map(|note| note.as_str().unwrap().to_owned()).collect()
     };
     assert!(notes("first.csv", "").is_empty());
+    // With another row, others are validated on.
+    let first = std::fs::read_to_string(at.join("first.csv")).unwrap();
+    write(at, "grown.csv", &format!("{first}1,2,x\n"));
+    let told = notes("grown.csv", "");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("was trained on other rows, or another split of them: "), "{told:?}");
+    let told = notes("grown.csv", "");
+    assert!(
+        told.iter().any(|note| note.starts_with("[warm_start] is for the beginning")),
+        "{told:?}"
+    );
     data("turned.csv", "height,width,kind", ["x", "y"]);
     let told = notes("turned.csv", "");
     assert_eq!(told.len(), 1, "{told:?}");
