@@ -17,8 +17,9 @@ pub(crate) fn opening() -> MutexGuard<'static, ()> {
     locked(&OPENING)
 }
 
-/// What keeps a device open, dropped while nobody holds [`opening`]. Whatever else keeps it open, as its buffers
-/// do, must be dropped first: a type that has both has the [`Gpu`](crate::Gpu) as its last field.
+/// What keeps a device open, dropped while nobody holds [`opening`]. Whatever else keeps it open, as
+/// its buffers do, must be dropped first: a type that has both has the [`Gpu`](crate::Gpu) as its last
+/// field.
 pub(crate) struct Closing<T>(ManuallyDrop<T>);
 
 impl<T> Closing<T> {
@@ -57,7 +58,7 @@ mod tests {
     use std::thread;
     use warmstart_graph::{DType, Initializer, Role, Variable};
 
-    /// With those loaders, and without the lock, one run in three crashed.
+    /// With those loaders, and without the lock and with names, one run in four crashed.
     #[test]
     fn devices_are_opened_and_closed_by_many_threads() {
         let work = || {
