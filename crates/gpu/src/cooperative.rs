@@ -150,7 +150,7 @@ impl Trial {
         if column >= self.n / 2 { SMALLEST } else { 1.0 }
     }
 
-    /// Whether these are the right results, by their bits as `f32`.
+    /// Whether these, the bits of `f32`, are the right results.
     fn is_right(&self, found: &[u32]) -> bool {
         // Not by their bits: a zero may be one of either sign.
         let mut expected = (0..self.m).flat_map(|row| {
