@@ -150,7 +150,7 @@ impl Checkpoint {
 
     /// The checksum that a tensor had when it was saved, if the file says it.
     pub fn checksum(&self, name: &str) -> Option<Checksum> {
-        self.file.checksum(name)
+        self.file.tensor(name)?.checksum
     }
 
     /// What rides beside the weights.

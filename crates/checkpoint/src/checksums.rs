@@ -20,7 +20,6 @@ use crate::sums::Checksum;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -139,12 +138,11 @@ fn place(start: &[u8]) -> Option<usize> {
 }
 
 /// Puts the checksums in the place of the zeros that a file's first bytes were made with.
-pub(crate) fn fill_in(
+pub(crate) fn fill_in<'a>(
     start: &mut [u8],
-    tensors: &BTreeMap<&str, u64>,
+    tensors: impl Iterator<Item = (&'a str, u64)>,
 ) -> Result<(), serde_json::Error> {
-    let value =
-        serde_json::to_string(&entry(tensors.iter().map(|(&name, &value)| (name, value)))?)?;
+    let value = serde_json::to_string(&entry(tensors)?)?;
     let at = place(start).unwrap_or(start.len());
     let zeros = start.get_mut(at..at + value.len());
     let zeros = zeros.ok_or_else(|| serde_json::Error::custom("it has no place for checksums"))?;
@@ -217,6 +215,7 @@ mod tests {
     use super::*;
     use crate::safetensors::{Planned, make_header};
     use crate::tensor::FileDType;
+    use std::collections::BTreeMap;
     use warmstart_graph::Shape;
 
     fn start(names: &[&str], extra: &[(&str, &str)]) -> Vec<u8> {
@@ -245,10 +244,10 @@ mod tests {
         let decoy = String::from_utf8([KEY, BEFORE_DIGITS].concat()).unwrap();
         let before = start(&names, &[("a", &decoy)]);
         let mut after = before.clone();
-        let checksums = names.iter().zip(u64::MAX - 9..).map(|(&name, i)| (name, i)).collect();
-        fill_in(&mut after, &checksums).unwrap();
-        assert_ne!(before, after);
         // A `BTreeMap` is in the order of names, as the header is.
+        let checksums: BTreeMap<&str, u64> = names.into_iter().zip(u64::MAX - 9..).collect();
+        fill_in(&mut after, checksums.iter().map(|(&name, &sum)| (name, sum))).unwrap();
+        assert_ne!(before, after);
         let expected: Vec<Checksum> = checksums.into_values().map(Checksum::Xxh3).collect();
         assert_eq!(open(&after, 4).unwrap().unwrap(), expected);
         assert!(matches!(open(&before, 4), Err(CheckpointError::HeaderChecksum { .. })));
@@ -278,12 +277,13 @@ mod tests {
     #[test]
     fn an_entry_that_does_not_fit_is_refused() {
         let mut whole = start(&["a"], &[]);
-        fill_in(&mut whole, &[("b", 1)].into()).unwrap();
+        fill_in(&mut whole, [("b", 1)].into_iter()).unwrap();
         let message = open(&whole, 1).unwrap_err().to_string();
         assert!(message.contains("none for tensor `a`"), "{message}");
         let mut short = start(&["a"], &[]);
-        assert!(fill_in(&mut short, &[("a", 1), (&"long".repeat(99), 1)].into()).is_err());
-        assert!(fill_in(&mut [], &[("a", 1)].into()).is_err());
+        let long = "long".repeat(99);
+        assert!(fill_in(&mut short, [("a", 1), (&long, 1)].into_iter()).is_err());
+        assert!(fill_in(&mut [], [("a", 1)].into_iter()).is_err());
         for text in ["", "0123456", "0123456G", "+1234567", "0123456A"] {
             assert_eq!(from_digits(text.as_bytes(), 8), None, "{text}");
         }

@@ -302,13 +302,13 @@ impl Checkpoint {
     ) -> Result<Prepared<'s>, CheckpointError> {
         atomic::prepare(storage, &part.file, may_go, &mut |sink| {
             sink(&part.header)?;
-            let mut checksums = BTreeMap::new();
+            let mut sums = Vec::with_capacity(part.targets.len());
             for target in &part.targets {
-                let checksum = self.write_tensor(&part.file, target, sink, strays)?;
-                checksums.insert(target.name.as_str(), checksum);
+                let sum = self.write_tensor(&part.file, target, sink, strays)?;
+                sums.push((target.name.as_str(), sum));
             }
             let mut header = part.header.clone();
-            checksums::fill_in(&mut header, &checksums)
+            checksums::fill_in(&mut header, sums.into_iter())
                 .map_err(|error| header_error(&part.file, error))?;
             Ok(header)
         })

@@ -144,6 +144,12 @@ pub enum CheckpointError {
     /// Checkpoint and variables do not match; the report says where, and displays in full.
     #[error("{0}")]
     Mismatch(Box<RestoreReport>),
+    /// There is nothing to restore into.
+    #[error("checkpoint `{}` was to be restored into a session without variables. Compile the plans first, or declare the variables: only then is it known what is to be restored. `.allow_unexpected()` says that nothing is meant to be", .file.display())]
+    NoVariables {
+        /// The file.
+        file: PathBuf,
+    },
     /// The session's variables are others than those that the plan was made for.
     #[error("the plan to restore `{}` was made for other variables than the session has now (`{variable}` differs). Nothing was changed: make the plan again, after all variables are declared", .file.display())]
     OutdatedPlan {

@@ -7,11 +7,13 @@ use crate::metadata::Metadata;
 use crate::read_at::{Filled, ReadAt};
 use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::sealed::Sealed;
-use crate::sums::Checksum;
 use crate::tensor::TensorEntry;
 use crate::text::Text;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::hash::BuildHasher;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -55,6 +57,39 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
+/// Where the tensor of each name stands among the tensors, which have the names themselves.
+#[derive(Debug, Default)]
+struct Names {
+    own: HashTable<usize>,
+    hasher: RandomState,
+    aliases: HashMap<String, usize>,
+}
+
+impl Names {
+    fn of(tensors: &[TensorEntry]) -> Names {
+        let mut names = Names { own: HashTable::with_capacity(tensors.len()), ..Names::default() };
+        let Names { own, hasher, .. } = &mut names;
+        let hash = |name: &str| hasher.hash_one(name);
+        for (index, tensor) in tensors.iter().enumerate() {
+            let same = |&other: &usize| tensors[other].name == tensor.name;
+            match own.find_mut(hash(&tensor.name), same) {
+                Some(other) => *other = index,
+                None => {
+                    own.insert_unique(hash(&tensor.name), index, |&i| hash(&tensors[i].name));
+                }
+            }
+        }
+        names
+    }
+
+    /// By its own name or another.
+    fn find(&self, name: &str, tensors: &[TensorEntry]) -> Option<usize> {
+        let same = |&index: &usize| tensors.get(index).is_some_and(|tensor| tensor.name == name);
+        let own = self.own.find(self.hasher.hash_one(name), same);
+        own.or_else(|| self.aliases.get(name)).copied()
+    }
+}
+
 /// A checkpoint of one file or several. They stay open, so that a save that replaces one changes
 /// nothing for whoever is about to read it.
 #[derive(Debug)]
@@ -64,14 +99,12 @@ pub(crate) struct OpenFile {
     pub format: Format,
     pub tensors: Arc<Vec<TensorEntry>>,
     pub metadata: Arc<Metadata>,
-    /// The tensors' checksums, in their order, where it has them.
-    pub checksums: Vec<Option<Checksum>>,
     /// Stretches of the files that have one checksum for all that is in them.
     pub sealed: Vec<Sealed>,
     /// Whether there is a checksum for every tensor.
     pub all_summed: bool,
     pub files: Vec<DataFile>,
-    index: HashMap<String, usize>,
+    names: Names,
 }
 
 impl OpenFile {
@@ -98,18 +131,12 @@ impl OpenFile {
         // First, because it tells a damaged version from a newer one.
         let checksums = checksums::read(path, &header)?;
         let all_summed = checksums.is_some();
-        let checksums = match checksums {
-            Some(checksums) => checksums.into_iter().map(Some).collect(),
-            None => vec![None; header.tensors.len()],
-        };
-        let mut open = OpenFile::new(
-            path,
-            Format::Safetensors,
-            vec![file],
-            header.tensors,
-            checksums,
-            header.metadata,
-        )?;
+        let mut tensors = header.tensors;
+        for (tensor, checksum) in tensors.iter_mut().zip(checksums.into_iter().flatten()) {
+            tensor.checksum = Some(checksum);
+        }
+        let mut open =
+            OpenFile::new(path, Format::Safetensors, vec![file], tensors, header.metadata)?;
         open.all_summed = all_summed;
         Ok(open)
     }
@@ -120,39 +147,33 @@ impl OpenFile {
         format: Format,
         files: Vec<DataFile>,
         tensors: Vec<TensorEntry>,
-        checksums: Vec<Option<Checksum>>,
         metadata: BTreeMap<String, Text>,
     ) -> Result<OpenFile, CheckpointError> {
         let metadata = Arc::new(Metadata::read(path, metadata)?);
-        let index = |(i, tensor): (usize, &TensorEntry)| (tensor.name.clone(), i);
-        let index = tensors.iter().enumerate().map(index).collect();
-        let all_summed = checksums.iter().all(Option::is_some);
+        let names = Names::of(&tensors);
+        let all_summed = tensors.iter().all(|tensor| tensor.checksum.is_some());
         Ok(OpenFile {
             path: path.to_owned(),
             format,
             tensors: Arc::new(tensors),
             metadata,
-            checksums,
             sealed: Vec::new(),
             all_summed,
             files,
-            index,
+            names,
         })
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorEntry> {
-        self.index.get(name).and_then(|&index| self.tensors.get(index))
-    }
-
-    /// The checksum that a tensor had when it was written.
-    pub fn checksum(&self, name: &str) -> Option<Checksum> {
-        *self.checksums.get(*self.index.get(name)?)?
+        self.tensors.get(self.names.find(name, &self.tensors)?)
     }
 
     /// Lets a tensor be found by another name too, if no tensor has that one.
     pub fn alias(&mut self, alias: String, name: &str) {
-        if let Some(&index) = self.index.get(name) {
-            self.index.entry(alias).or_insert(index);
+        if self.tensor(&alias).is_none()
+            && let Some(index) = self.names.find(name, &self.tensors)
+        {
+            self.names.aliases.insert(alias, index);
         }
     }
 

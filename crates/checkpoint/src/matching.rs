@@ -3,7 +3,8 @@
 
 use crate::rules::{Allowed, Rule, RuleUse, apply, other_output};
 use crate::tensor::{FileDType, TensorEntry};
-use std::collections::HashMap;
+use foldhash::HashMap;
+use smallvec::SmallVec;
 use warmstart_graph::{DType, Shape, Variable};
 
 /// What a checkpoint has for one variable.
@@ -81,6 +82,8 @@ pub enum Change {
 pub(crate) struct Matching {
     /// One for each variable. Missing ones have no close names yet.
     pub outcomes: Vec<Outcome>,
+    /// For each variable the index of the only tensor that has its name.
+    pub sources: Vec<Option<usize>>,
     /// Indices of the tensors that belong to no variable and that no rule leaves out.
     pub unexpected: Vec<usize>,
     /// What became of each rule.
@@ -90,7 +93,8 @@ pub(crate) struct Matching {
 impl Matching {
     pub fn new(tensors: &[TensorEntry], variables: &[&Variable], rules: &[Rule]) -> Matching {
         let applied = apply(rules, tensors.iter().map(|t| t.name.as_str()), variables);
-        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::with_capacity(tensors.len());
+        let mut by_name: HashMap<&str, SmallVec<[usize; 1]>> = HashMap::default();
+        by_name.reserve(tensors.len());
         for (index, names) in applied.names.iter().enumerate() {
             for name in names {
                 let candidates = by_name.entry(name).or_default();
@@ -102,7 +106,7 @@ impl Matching {
         let mut used = vec![false; tensors.len()];
         let mut found: Vec<&[usize]> = variables
             .iter()
-            .map(|variable| by_name.get(variable.name.as_str()).map_or(&[][..], Vec::as_slice))
+            .map(|variable| by_name.get(variable.name.as_str()).map_or(&[][..], SmallVec::as_slice))
             .collect();
         for (&index, allowed) in found
             .iter()
@@ -133,11 +137,16 @@ impl Matching {
                 },
             }
         };
+        let only = |candidates: &&[usize]| match candidates {
+            [index] => Some(*index),
+            _ => None,
+        };
+        let sources = found.iter().map(only).collect();
         let outcomes = variables.iter().zip(found).zip(&applied.allowed).map(outcome).collect();
         let unexpected = (0..tensors.len())
             .filter(|&index| !used[index] && !applied.names[index].is_empty())
             .collect();
-        Matching { outcomes, unexpected, rules: applied.uses }
+        Matching { outcomes, sources, unexpected, rules: applied.uses }
     }
 }
 

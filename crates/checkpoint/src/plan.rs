@@ -22,6 +22,8 @@ use warmstart_graph::Variable;
 pub struct RestorePlan {
     pub(crate) file: Arc<OpenFile>,
     pub(crate) report: RestoreReport,
+    /// For each variable the index of the only tensor that has its name.
+    pub(crate) sources: Vec<Option<usize>>,
     pub(crate) skip_checksums: bool,
 }
 
@@ -33,7 +35,7 @@ impl RestorePlan {
         options: &RestoreOptions,
     ) -> RestorePlan {
         let variables: Vec<&Variable> = variables.collect();
-        let Matching { mut outcomes, unexpected, rules } =
+        let Matching { mut outcomes, sources, unexpected, rules } =
             Matching::new(&file.tensors, &variables, &options.rules);
         let left = unexpected.iter().map(|&index| &file.tensors[index]);
         let left: Vec<&TensorEntry> =
@@ -52,14 +54,15 @@ impl RestorePlan {
             }
             false => Vec::new(),
         };
-        let matching = Matching { outcomes, unexpected, rules };
+        let matching = Matching { outcomes, sources: sources.clone(), unexpected, rules };
         let mut report = report(file, &variables, matching, options, saved);
         for suggestion in &mut suggestions {
             suggestion.allow = allowances(&report, file, &variables, &suggestion.rules, options);
         }
         report.suggestions = suggestions;
         report.damaged = damaged;
-        RestorePlan { file: file.clone(), report, skip_checksums: options.skip_checksums }
+        let skip_checksums = options.skip_checksums;
+        RestorePlan { file: file.clone(), report, sources, skip_checksums }
     }
 
     /// Every variable with its outcome, as a value of its own.
@@ -76,16 +79,18 @@ fn report(
     options: &RestoreOptions,
     saved: SavedVariables,
 ) -> RestoreReport {
-    let Matching { outcomes, unexpected, rules } = matching;
+    let Matching { outcomes, sources, unexpected, rules } = matching;
     let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
     let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
         unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
-    let bytes_read = variables.iter().zip(&outcomes).map(|(variable, outcome)| match outcome {
-        Outcome::Restored { tensor, changes } => {
-            file.tensor(tensor).map_or(0, |tensor| bytes_read(variable, changes, tensor))
-        }
-        _ => 0,
-    });
+    let bytes_read = variables.iter().zip(&outcomes).zip(&sources).map(
+        |((variable, outcome), &source)| match (outcome, source) {
+            (Outcome::Restored { changes, .. }, Some(index)) => {
+                bytes_read(variable, changes, &file.tensors[index])
+            }
+            _ => 0,
+        },
+    );
     let bytes_read = bytes_read.fold(0, u64::saturating_add);
     let variables = variables.iter().map(|&variable| variable.clone()).zip(outcomes);
     RestoreReport {

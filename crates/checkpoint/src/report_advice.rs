@@ -28,8 +28,9 @@ impl RestoreReport {
                 && without_output(tensor) == without_output(&variable.name);
             if let Some(saved) = self.saved.get(tensor).and_then(|saved| saved.initializer.as_ref())
                 && *saved != variable.initializer
+                && let Some(declared) = words.initializer(&variable.name, &variable.initializer)
             {
-                initializers.push((&variable.name, &variable.initializer, saved));
+                initializers.push((variable, declared, saved));
             }
         }
         if output_suffix {
@@ -39,16 +40,17 @@ impl RestoreReport {
             let (tensor, n) = (printable(tensor), variables.len());
             format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
         }));
-        if let Some((name, declared, saved)) = initializers.first() {
-            let name = printable(name);
+        if let Some((variable, declared, saved)) = initializers.first() {
+            let name = printable(&variable.name);
             let more = match initializers.len() - 1 {
                 0 => String::new(),
                 1 => "; so is one more".to_owned(),
                 n => format!("; so are {n} more"),
             };
-            let (declared, saved) = (declared.to_string(), saved.to_string());
+            let saved = saved.to_string();
             // Values that are given are too many to show, so two sets of them read the same.
-            let began = if declared == saved { "other values" } else { &saved };
+            let alike = variable.initializer.to_string() == saved;
+            let began = if alike { "other values" } else { &saved };
             notes.push(format!(
                 "the restored values win over other initializers: `{name}` is declared with \
                  {declared}, and began as {began}{more}"

@@ -9,7 +9,7 @@ use crate::summed::Summed;
 use crate::tensor::TensorEntry;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use warmstart_gpu::{
     ByteSource, Conversion, Fill, LeadingRows, Missing, Origin, Session, SessionError,
 };
@@ -20,7 +20,9 @@ impl RestorePlan {
     /// each variable's origin says file, name and step.
     ///
     /// # Errors
-    /// [`CheckpointError::Mismatch`] if the plan does not close, [`CheckpointError::OutdatedPlan`]
+    /// [`CheckpointError::NoVariables`] if the session had none and that was not allowed,
+    /// [`CheckpointError::Mismatch`] if the
+    /// plan does not close, [`CheckpointError::OutdatedPlan`]
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
     /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Inflate`] if what
     /// is compressed in it is damaged, [`CheckpointError::Checksum`] if a tensor is not as
@@ -40,6 +42,11 @@ impl RestorePlan {
         session: &mut Session,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<RestoreReport, CheckpointError> {
+        // What could be allowed is no help to who has forgotten to compile.
+        let strict = !self.report.allow_unexpected;
+        if strict && self.report.variables.is_empty() && !self.file.tensors.is_empty() {
+            return Err(CheckpointError::NoVariables { file: self.report.file.clone() });
+        }
         if !self.report.closes() {
             return Err(CheckpointError::Mismatch(Box::new(self.report.clone())));
         }
@@ -50,17 +57,19 @@ impl RestorePlan {
             .report
             .variables
             .iter()
-            .filter_map(|VariableOutcome { variable, outcome }| match outcome {
-                Outcome::Restored { tensor, changes } => {
-                    let tensor = self.file.tensor(tensor)?;
+            .zip(&self.sources)
+            .filter_map(|(VariableOutcome { variable, outcome }, source)| match outcome {
+                Outcome::Restored { changes, .. } => {
+                    let tensor = self.file.tensors.get((*source)?)?;
                     Some((variable, &changes[..], self.source(tensor, &failure)))
                 }
                 _ => None,
             })
             .collect();
+        let file: Arc<Path> = self.report.file.as_path().into();
         let fills: Vec<Fill<'_>> = planned
             .iter()
-            .map(|(variable, changes, source)| self.fill(variable, changes, source))
+            .map(|(variable, changes, source)| self.fill(&file, variable, changes, source))
             .collect();
         let total = self.report.bytes_read();
         let restored = session.restore(&fills, &|done| progress(done, total));
@@ -69,15 +78,15 @@ impl RestorePlan {
             return Err(told(&self.report.file, error, known));
         }
         for VariableOutcome { variable, outcome } in self.report.variables.iter() {
-            let file = self.report.file.clone();
+            let file = || self.report.file.clone();
             let why = match outcome {
                 Outcome::Missing { close } => {
-                    Missing::AbsentFromCheckpoint { file, close: close.clone() }
+                    Missing::AbsentFromCheckpoint { file: file(), close: close.clone() }
                 }
                 Outcome::ShapeMismatch { shape, .. } => {
-                    Missing::OtherShape { file, shape: shape.clone() }
+                    Missing::OtherShape { file: file(), shape: shape.clone() }
                 }
-                Outcome::Ignored => Missing::LeftOut { file },
+                Outcome::Ignored => Missing::LeftOut { file: file() },
                 _ => continue,
             };
             session.mark_missing(&variable.name, why);
@@ -100,11 +109,12 @@ impl RestorePlan {
     /// How the changes of a plan are carried out.
     fn fill<'a>(
         &self,
+        file: &Arc<Path>,
         variable: &'a Variable,
         changes: &[Change],
         source: &'a TensorSource<'_>,
     ) -> Fill<'a> {
-        let (file, name) = (self.report.file.clone(), source.tensor.name.clone());
+        let name = source.tensor.name.clone();
         let step = self.report.step;
         let mut fill = Fill {
             variable: &variable.name,
@@ -112,7 +122,7 @@ impl RestorePlan {
             offset: source.tensor.range.start,
             conversion: None,
             leading: None,
-            origin: Origin::Restored { file, name, step },
+            origin: Origin::Restored { file: file.clone(), name, step },
         };
         let own = Conversion { from: variable.dtype.into(), transpose: false };
         for change in changes {
@@ -133,7 +143,7 @@ impl RestorePlan {
                         let (rows, seed) = (*from, *seed);
                         fill.leading = Some(LeadingRows { rows, seed });
                         fill.origin = Origin::PartlyRestored {
-                            file: self.report.file.clone(),
+                            file: file.clone(),
                             name: source.tensor.name.clone(),
                             step,
                             rows,

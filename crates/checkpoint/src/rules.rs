@@ -6,6 +6,7 @@
 
 use crate::globs::Glob;
 use regex::Regex;
+use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
@@ -181,11 +182,14 @@ pub(crate) struct Allowed {
     pub ignored: bool,
 }
 
+/// A tensor's names: an assignment map may give it several.
+pub(crate) type Names<'a> = SmallVec<[Cow<'a, str>; 1]>;
+
 /// What rules make of the names of a checkpoint, and of the variables.
 #[derive(Debug)]
 pub(crate) struct Applied<'a> {
     /// Each tensor's names; none if it is left out.
-    pub names: Vec<Vec<Cow<'a, str>>>,
+    pub names: Vec<Names<'a>>,
     /// What each variable's value may be like.
     pub allowed: Vec<Allowed>,
     /// One for each rule.
@@ -202,7 +206,7 @@ pub(crate) fn apply<'a>(
     variables: &[&Variable],
 ) -> Applied<'a> {
     let mut applied = Applied {
-        names: tensors.map(|name| vec![Cow::Borrowed(name)]).collect(),
+        names: tensors.map(|name| smallvec![Cow::Borrowed(name)]).collect(),
         allowed: vec![Allowed::default(); variables.len()],
         uses: Vec::with_capacity(rules.len()),
     };
@@ -279,7 +283,7 @@ impl Applied<'_> {
     fn assign(&mut self, pairs: &[(String, String)], variables: &[&Variable]) -> usize {
         let mut touched = 0;
         for names in &mut self.names {
-            let new: Vec<Cow<'_, str>> = names
+            let new: Names<'_> = names
                 .iter()
                 .flat_map(|name| pairs.iter().filter_map(|pair| assigned(name, pair)))
                 .map(Cow::Owned)

@@ -245,15 +245,21 @@ pub(crate) fn write(
     atomic::write(storage, file, &replaceable, &mut |sink| {
         sink(&contents.header)?;
         let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
-        let sums = contents.variables.iter().map(|(name, bytes)| (&**name, InOrder::new(*bytes)));
-        let mut sums: BTreeMap<&str, InOrder> = sums.collect();
+        let sums = contents.variables.iter().map(|(_, bytes)| InOrder::new(*bytes));
+        let mut sums: Vec<InOrder> = sums.collect();
         let mut refused = None;
+        let mut at = 0;
         let streamed = values.read(&names, &mut |name, piece| {
+            // They come in this order, each in one piece or more.
+            while names.get(at).is_some_and(|own| *own != name) {
+                at += 1;
+            }
             // In parts that are still in the cache when they are written.
             piece.chunks(atomic::BUFFER).try_for_each(|part| {
-                if let Some(sum) = sums.get_mut(name) {
-                    sum.append(part);
-                }
+                let Some(sum) = sums.get_mut(at) else {
+                    return Err(io::Error::other("values came in another order than asked for"));
+                };
+                sum.append(part);
                 sink(part).map_err(|error| {
                     let told = io::Error::other(error.to_string());
                     refused = Some(error);
@@ -267,8 +273,8 @@ pub(crate) fn write(
             (None, Err(error)) => Err(CheckpointError::session(file, *error)),
             (None, Ok(())) => {
                 let mut header = contents.header.clone();
-                let checksums = sums.iter().map(|(&name, sum)| (name, sum.value())).collect();
-                checksums::fill_in(&mut header, &checksums)
+                let sums = sums.iter().map(InOrder::value);
+                checksums::fill_in(&mut header, names.iter().copied().zip(sums))
                     .map_err(|error| header_error(file, error))?;
                 Ok(header)
             }

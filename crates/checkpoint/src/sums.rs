@@ -1,5 +1,6 @@
 //! Checksums of bytes: their kinds, and how what is read in pieces of any order becomes one.
 
+use smallvec::SmallVec;
 use std::fmt;
 use std::hash::Hasher as _;
 use std::ops::Range;
@@ -143,7 +144,8 @@ pub(crate) struct Blocks {
 
 #[derive(Default)]
 struct Found {
-    whole: Vec<Sum>,
+    /// Most tensors have one.
+    whole: SmallVec<[Sum; 1]>,
     /// Blocks that a cut between two pieces goes through, until both have come.
     partial: Vec<Partial>,
 }

@@ -3,6 +3,7 @@
 use crate::gguf::Quantization;
 use crate::slices::Slices;
 use crate::strides::Strides;
+use crate::sums::Checksum;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -214,6 +215,8 @@ pub struct TensorEntry {
     pub(crate) strides: Option<Arc<Strides>>,
     /// The stretch with one checksum that it lies in, if it does.
     pub(crate) sealed: Option<usize>,
+    /// The checksum that it had when it was written, if its file says.
+    pub(crate) checksum: Option<Checksum>,
 }
 
 impl TensorEntry {
@@ -233,6 +236,7 @@ impl TensorEntry {
             slices: None,
             strides: None,
             sealed: None,
+            checksum: None,
         }
     }
 

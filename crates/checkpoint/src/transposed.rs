@@ -202,7 +202,7 @@ mod tests {
             let tensor = TensorEntry::new("w".to_owned(), dtype, Shape::from([2, 32]), 0..bytes);
             let (format, path) = (Format::TensorFlow, Path::new("m"));
             let metadata = BTreeMap::new();
-            let file = OpenFile::new(path, format, vec![], vec![tensor], vec![None], metadata);
+            let file = OpenFile::new(path, format, vec![], vec![tensor], metadata);
             let checkpoint = Checkpoint::found(file.unwrap(), Vec::new());
             checkpoint.transposed_reader("w").is_some()
         };

@@ -1,6 +1,7 @@
 //! What the reader of a report can say: lines of code, or the flags of a command.
 
 use crate::rules::Rule;
+use warmstart_graph::Initializer;
 
 /// Something that a restore is told to put up with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,11 @@ pub trait Wording {
     fn allow(&self, what: &[Allowance]) -> Option<String>;
     /// What gives a value to variables that have none, as the subject of a sentence.
     fn fill(&self) -> Option<String>;
+    /// How an initializer is called that a variable is declared with, where a note says that restored
+    /// values win over it; nothing where the variable only seems to be declared so.
+    fn initializer(&self, _variable: &str, initializer: &Initializer) -> Option<String> {
+        Some(initializer.to_string())
+    }
     /// Whether a restore is told of, done or refused, and not only what one would do.
     fn is_of_restore(&self) -> bool {
         true

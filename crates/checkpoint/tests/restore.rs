@@ -43,8 +43,11 @@ fn round_trip(session: &dyn Fn(&[Variable]) -> Session) {
     for name in ["fc1/weight", "fc1/bias"] {
         assert_eq!(bytes(&restored, name), bytes(&saved, name), "{name}");
         let origin = &restored.variable(name).unwrap().origin;
-        let expected =
-            Origin::Restored { file: file.clone(), name: name.to_owned(), step: Some(500) };
+        let expected = Origin::Restored {
+            file: file.as_path().into(),
+            name: name.to_owned(),
+            step: Some(500),
+        };
         assert_eq!(*origin, expected);
     }
 
@@ -192,4 +195,21 @@ fn a_save_over_an_open_checkpoint_does_not_disturb_its_reader() {
     assert_eq!(session.read("a").unwrap().as_f32().unwrap(), [5.0, 6.0]);
     let now = fs::read(directory.path().join("step-3.safetensors")).unwrap();
     assert!(now.ends_with(&[0; 8]), "the new file holds the zeros that were saved");
+}
+
+#[test]
+fn a_session_without_variables_is_told_so_and_not_what_could_be_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let mut saved = session(&[variable("fc1/bias", [33])]);
+    saved.initialize_missing(7).unwrap();
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let mut empty = Session::new(saved.gpu());
+    let mut restore = |options| checkpoint.plan(&empty, &options).restore(&mut empty);
+    let error = restore(RestoreOptions::new()).unwrap_err();
+    assert!(matches!(error, CheckpointError::NoVariables { .. }), "{error}");
+    assert!(error.to_string().contains("Compile the plans first"), "{error}");
+    // A program that restores whatever its plans read may have one that reads nothing.
+    assert_eq!(restore(RestoreOptions::new().allow_unexpected()).unwrap().restored().count(), 0);
 }

@@ -61,7 +61,7 @@ fn they_restore_like_one_file() {
         assert_eq!(bytes(&session, &variable.name), value(&checkpoint, tensor));
         let origin = &session.variable(&variable.name).unwrap().origin;
         let (file, name) = (fixture("st_sharded").join(INDEX), variable.name.clone());
-        assert_eq!(*origin, Origin::Restored { file, name, step: None });
+        assert_eq!(*origin, Origin::Restored { file: file.into(), name, step: None });
     }
 }
 

@@ -55,7 +55,11 @@ fn asked(device_type: wgpu::DeviceType, memory: MemoryKind) -> (u64, u64) {
             _ => None,
         },
         leading: None,
-        origin: Origin::Restored { file: "a".into(), name: variable.name.clone(), step: None },
+        origin: Origin::Restored {
+            file: std::path::Path::new("a").into(),
+            name: variable.name.clone(),
+            step: None,
+        },
     });
     session.restore(&fills, &|_| {}).unwrap();
     (source.cached.into_inner(), source.plain.into_inner())

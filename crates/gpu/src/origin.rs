@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use warmstart_graph::{Initializer, Shape};
 
 /// Where a variable's value came from.
@@ -21,8 +22,8 @@ pub enum Origin {
     },
     /// Read from a checkpoint.
     Restored {
-        /// The checkpoint's file.
-        file: PathBuf,
+        /// The checkpoint's file. Variables from one checkpoint share it.
+        file: Arc<Path>,
         /// The tensor's name in that file.
         name: String,
         /// The training step the checkpoint was saved at, if it says so.
@@ -31,7 +32,7 @@ pub enum Origin {
     /// Its first rows read from a checkpoint, the others made by an initializer.
     PartlyRestored {
         /// The checkpoint's file.
-        file: PathBuf,
+        file: Arc<Path>,
         /// The tensor's name in that file.
         name: String,
         /// The training step the checkpoint was saved at, if it says so.
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn an_origin_is_one_line() {
         let restored = Origin::Restored {
-            file: "runs/a/step-500.safetensors".into(),
+            file: Path::new("runs/a/step-500.safetensors").into(),
             name: "fc1/weight".into(),
             step: Some(500),
         };
@@ -195,7 +196,7 @@ mod tests {
         trained.train();
         assert_eq!(trained, once);
         let grown = Origin::PartlyRestored {
-            file: "runs/a.safetensors".into(),
+            file: Path::new("runs/a.safetensors").into(),
             name: "table".into(),
             step: None,
             rows: 10,

@@ -10,7 +10,7 @@ use crate::origin::{Missing, Origin};
 use crate::session::Session;
 use crate::store::Entry;
 use crate::{convert, initialize, plain};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -60,12 +60,12 @@ impl Session {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Restored, SessionError> {
         let memory = self.gpu.memory();
-        let mut seen = HashSet::new();
+        let mut seen = vec![false; self.store.entries().len()];
         let mut targets = Vec::with_capacity(fills.len());
         let mut indices = Vec::with_capacity(fills.len());
         for fill in fills {
             let index = self.store.index(fill.variable)?;
-            if !seen.insert(index) {
+            if std::mem::replace(&mut seen[index], true) {
                 return Err(SessionError::RestoredTwice { name: fill.variable.to_owned() });
             }
             indices.push(index);

@@ -7,6 +7,7 @@ use common::{bytes_of, gpu_with, ways};
 use proptest::prelude::*;
 use rand::RngExt;
 use std::io;
+use std::path::Path;
 use std::sync::Mutex;
 use warmstart_gpu::{
     ByteSource, Conversion, Fill, Gpu, LeadingRows, MemoryKind, Origin, Overwrite, Session,
@@ -63,7 +64,7 @@ fn variable(name: &str, dtype: DType, shape: impl Into<Shape>) -> Variable {
 }
 
 fn origin() -> Origin {
-    Origin::Restored { file: "a.safetensors".into(), name: "x".to_owned(), step: None }
+    Origin::Restored { file: Path::new("a.safetensors").into(), name: "x".to_owned(), step: None }
 }
 
 fn fill<'a>(variable: &'a str, source: &'a Bytes, conversion: Conversion) -> Fill<'a> {
@@ -332,7 +333,7 @@ fn the_rows_after_the_leading_ones_are_initialized() {
             .map(|(rows, conversion)| Bytes::new(holdable(conversion.from, rows * 5, 2)))
             .collect();
         let grown = |rows| Origin::PartlyRestored {
-            file: "a.safetensors".into(),
+            file: Path::new("a.safetensors").into(),
             name: "x".to_owned(),
             step: None,
             rows,

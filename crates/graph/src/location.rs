@@ -1,6 +1,7 @@
 //! Where in the user's program something was written.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::panic;
 
@@ -9,7 +10,7 @@ use std::panic;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Location {
     /// The file, as the compiler names it.
-    pub file: String,
+    pub file: Cow<'static, str>,
     /// The line, from 1.
     pub line: u32,
 }
@@ -19,7 +20,7 @@ impl Location {
     #[track_caller]
     pub fn caller() -> Location {
         let at = panic::Location::caller();
-        Location { file: at.file().to_owned(), line: at.line() }
+        Location { file: Cow::Borrowed(at.file()), line: at.line() }
     }
 }
 

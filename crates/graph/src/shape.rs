@@ -1,17 +1,22 @@
 //! Static shapes and NumPy broadcasting.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::fmt;
 use std::ops::Deref;
 
 /// The extents of a tensor, outermost first. `[]` is a scalar; an extent of 0 is legal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Shape(Vec<usize>);
+pub struct Shape(
+    /// Graphs and checkpoints have thousands of shapes, most of at most two dimensions: as many as have
+    /// room where a `Vec` has its pointer.
+    SmallVec<[usize; 2]>,
+);
 
 impl Shape {
     /// The shape of a scalar.
     pub fn scalar() -> Shape {
-        Shape(Vec::new())
+        Shape::default()
     }
 
     /// The number of dimensions.
@@ -72,7 +77,7 @@ impl Shape {
                 (a, 1) => Some(a),
                 _ => None,
             })
-            .collect::<Option<Vec<_>>>()
+            .collect::<Option<SmallVec<_>>>()
             .map(Shape)
     }
 }
@@ -86,25 +91,31 @@ impl Deref for Shape {
 
 impl From<Vec<usize>> for Shape {
     fn from(extents: Vec<usize>) -> Shape {
-        Shape(extents)
+        Shape(extents.into())
     }
 }
 
 impl From<&[usize]> for Shape {
     fn from(extents: &[usize]) -> Shape {
-        Shape(extents.to_vec())
+        Shape(SmallVec::from_slice(extents))
     }
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
     fn from(extents: [usize; N]) -> Shape {
-        Shape(extents.to_vec())
+        Shape(SmallVec::from_slice(&extents))
     }
 }
 
 impl From<&Shape> for Shape {
     fn from(shape: &Shape) -> Shape {
         shape.clone()
+    }
+}
+
+impl<const N: usize> From<&[usize; N]> for Shape {
+    fn from(extents: &[usize; N]) -> Shape {
+        Shape::from(&extents[..])
     }
 }
 

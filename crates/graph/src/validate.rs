@@ -61,7 +61,7 @@ impl GraphDef {
             Some(why) => Err(GraphErrors(vec![GraphError {
                 operation: "graph".to_owned(),
                 scope: String::new(),
-                location: Location { file: "stored graph".to_owned(), line: 0 },
+                location: Location { file: "stored graph".into(), line: 0 },
                 problem: Problem::Damaged { why },
             }])),
         }

@@ -25,7 +25,7 @@ fn names_are_taken_once() {
     let _ = Optimizer::sgd(0.1).momentum(0.9).minimize(v.sum_all());
     let _ = Optimizer::sgd(0.1).named("second").minimize(v.sum_all());
     let [twice, shape, dtype, fed, named, dropout, optimizer] = errors(&graph);
-    let here = |line: u32| warmstart_graph::Location { file: file!().to_owned(), line };
+    let here = |line: u32| warmstart_graph::Location { file: file!().into(), line };
     at(&twice, first + 1, "variable", "fc");
     let problem = Problem::DuplicateVariable { name: "fc/v".to_owned(), first: here(first) };
     assert_eq!(twice.problem, problem);

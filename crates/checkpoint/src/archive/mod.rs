@@ -299,10 +299,8 @@ impl Archive {
                     tensors_in[sealed] == 1 && tensor.strides.is_none();
             }
         }
-        let checksums = vec![None; tensors.len()];
         let all_summed = tensors.iter().all(|tensor| tensor.sealed.is_some());
-        let mut open =
-            OpenFile::new(&self.path, format, self.files, tensors, checksums, BTreeMap::new())?;
+        let mut open = OpenFile::new(&self.path, format, self.files, tensors, BTreeMap::new())?;
         (open.sealed, open.all_summed) = (self.sealed, all_summed);
         Ok(open)
     }

@@ -55,8 +55,7 @@ pub(crate) fn open_gguf(path: &Path) -> Result<OpenFile, CheckpointError> {
     let listed = read_tensors(&mut reader, tensors)?;
     let begin = reader.at.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
     let tensors = place(&reader, listed, begin)?;
-    let checksums = vec![None; tensors.len()];
-    OpenFile::new(path, Format::Gguf, vec![file], tensors, checksums, metadata)
+    OpenFile::new(path, Format::Gguf, vec![file], tensors, metadata)
 }
 
 /// Reads the keys with their values: keeps short texts, and the alignment.

@@ -85,7 +85,7 @@ impl<'a> Trials<'a> {
         let matching = self.matching(added)?;
         let rules = [self.rules, added].concat();
         let applied = apply(&rules, self.tensors.iter().map(|t| t.name.as_str()), self.variables);
-        let owned = |names: Vec<std::borrow::Cow<'_, str>>| {
+        let owned = |names: crate::rules::Names<'_>| {
             names.into_iter().map(|name| name.into_owned()).collect()
         };
         let names = applied.names.into_iter().map(owned).collect();

@@ -41,7 +41,7 @@ pub(crate) fn open_npy(path: &Path) -> Result<OpenFile, CheckpointError> {
         file: path.to_owned(),
         source: source.into(),
     })?;
-    OpenFile::new(path, Format::NumPy, vec![file], vec![tensor], vec![None], BTreeMap::new())
+    OpenFile::new(path, Format::NumPy, vec![file], vec![tensor], BTreeMap::new())
 }
 
 /// Opens an archive of arrays, each under the name of its entry. Arrays of what no variable takes

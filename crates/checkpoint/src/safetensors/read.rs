@@ -7,10 +7,11 @@ use crate::metadata::{GRAPH, VARIABLES};
 use crate::read_at::{Filled, ReadAt};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
 use crate::text::Text;
+use foldhash::HashSet;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::{fmt, io};
 use warmstart_graph::Shape;
 
@@ -112,7 +113,7 @@ pub(crate) struct Word<'a>(#[serde(borrow)] pub Cow<'a, str>);
 struct Description<'a> {
     #[serde(borrow)]
     dtype: Word<'a>,
-    shape: Vec<usize>,
+    shape: Shape,
     data_offsets: (u64, u64),
 }
 
@@ -178,7 +179,7 @@ impl<'de> Visitor<'de> for HeaderSeed<'_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let parsed = self.0;
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         while let Some(name) = map.next_key::<Word<'de>>()? {
             if !names.insert(name.clone()) {
                 let Word(name) = name;
@@ -263,7 +264,7 @@ fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, Form
         let Some(known) = FileDType::from_safetensors_name(&dtype) else {
             return Err(FormatError::UnknownDType { tensor: name, dtype: dtype.into_owned() });
         };
-        let (dtype, shape) = (known, Shape::from(shape));
+        let dtype = known;
         if end < begin {
             return Err(FormatError::Reversed { tensor: name, begin, end });
         }

@@ -60,7 +60,7 @@ pub enum FileKind {
 }
 
 /// What checkpoints are read from, for whoever has something else.
-pub(super) const KINDS: &str = "checkpoints are read from safetensors, PyTorch's `.pt` and `.bin`, TensorFlow's \
+pub(super) const KINDS: &str = "checkpoints are read from safetensors, PyTorch's `.pt`, `.pth` and `.bin`, TensorFlow's \
      `.index`, NumPy's `.npy` and `.npz`, and GGUF; name one of these";
 
 impl FileKind {

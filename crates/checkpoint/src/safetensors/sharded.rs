@@ -67,7 +67,7 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
     for (tensor, shard) in &weight_map {
         shards.entry(shard).or_default().push(tensor);
     }
-    let (mut files, mut tensors, mut checksums) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut files, mut tensors) = (Vec::new(), Vec::new());
     let mut metadata: BTreeMap<String, Text> = BTreeMap::new();
     let mut all_summed = true;
     let mut from: HashMap<String, String> = HashMap::new();
@@ -107,10 +107,8 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
         all_summed &= open.all_summed;
         files.append(&mut open.files);
         tensors.append(&mut own);
-        checksums.append(&mut open.checksums);
     }
-    let mut open =
-        OpenFile::new(path, Format::SafetensorsShards, files, tensors, checksums, metadata)?;
+    let mut open = OpenFile::new(path, Format::SafetensorsShards, files, tensors, metadata)?;
     open.all_summed = all_summed;
     Ok(open)
 }

@@ -27,11 +27,15 @@ pub(crate) fn make_header(
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, serde_json::Error> {
     tensors.sort_by_cached_key(|tensor| (Reverse(tensor.dtype.rank()), tensor.name));
-    let mut json = serde_json::to_vec(&HeaderText { tensors, metadata })?;
-    let start = (LENGTH as usize + json.len()).next_multiple_of(ALIGNMENT);
-    json.resize(start - LENGTH as usize, b' ');
-    let mut start = (json.len() as u64).to_le_bytes().to_vec();
-    start.append(&mut json);
+    // About as much as it will be: a header of megabytes would be copied each time it outgrows itself.
+    let texts = metadata.values().map(|text| text.len() * 5 / 4);
+    let entries = tensors.iter().map(|tensor| tensor.name.len() + 80);
+    let mut start = Vec::with_capacity(texts.chain(entries).sum());
+    start.extend([0; LENGTH as usize]);
+    serde_json::to_writer(&mut start, &HeaderText { tensors, metadata })?;
+    start.resize(start.len().next_multiple_of(ALIGNMENT), b' ');
+    let length = (start.len() as u64 - LENGTH).to_le_bytes();
+    start[..LENGTH as usize].copy_from_slice(&length);
     Ok(start)
 }
 

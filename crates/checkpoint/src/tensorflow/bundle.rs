@@ -91,16 +91,13 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
         }
     }
     tensors.sort_by_key(|(tensor, _)| (tensor.file, tensor.range.start));
-    let crc32c = |(tensor, sum): (_, Option<u32>)| (tensor, sum.map(Checksum::Crc32c));
-    let (tensors, checksums): (Vec<_>, Vec<_>) = tensors.into_iter().map(crc32c).unzip();
-    let mut open = OpenFile::new(
-        path,
-        Format::TensorFlow,
-        data.files,
-        tensors,
-        checksums,
-        step.into_iter().collect(),
-    )?;
+    let summed = |(mut tensor, sum): (TensorEntry, Option<u32>)| {
+        tensor.checksum = sum.map(Checksum::Crc32c);
+        tensor
+    };
+    let tensors = tensors.into_iter().map(summed).collect();
+    let mut open =
+        OpenFile::new(path, Format::TensorFlow, data.files, tensors, step.into_iter().collect())?;
     for (key, name) in keys {
         open.alias(key, &name);
     }

@@ -158,7 +158,8 @@ impl Workload {
 
     fn fills<'a>(&'a self, source: &'a Source) -> Vec<Fill<'a>> {
         let each = self.variables.iter().zip(&self.offsets);
-        let origin = Origin::Restored { file: self.path.clone(), name: String::new(), step: None };
+        let origin =
+            Origin::Restored { file: self.path.as_path().into(), name: String::new(), step: None };
         each.map(|(variable, &offset)| Fill {
             variable: &variable.name,
             source,
