@@ -159,7 +159,8 @@ fn signs(word: u32) -> u32 {
     return u32(i32(word) >> 31u);
 }
 
-// An integer of the source as 64 bits in two's complement.
+// An integer of the source as 64 bits in two's complement. (Like all functions it ends in a `return`, not in
+// a `switch` whose cases do: Windows' compiler of HLSL may not see that they all do.)
 fn integer(element: u32) -> vec2<u32> {
     switch source_dtype {
         case BOOL: { return vec2<u32>(select(0u, 1u, byte(element) != 0u), 0u); }
@@ -178,8 +179,9 @@ fn integer(element: u32) -> vec2<u32> {
             return vec2<u32>(low, signs(low));
         }
         case U32: { return vec2<u32>(word(element), 0u); }
-        default: { return long(element); }
+        default: {}
     }
+    return long(element);
 }
 
 // An element of the source as the bits of an f32.
@@ -199,13 +201,12 @@ fn float(element: u32) -> u32 {
             let bits = long(element);
             return float_of_integer(0u, bits.y, bits.x);
         }
-        default: {
-            let bits = integer(element);
-            if bits.y >> 31u == 0u { return float_of_integer(0u, bits.y, bits.x); }
-            let low = ~bits.x + 1u;
-            return float_of_integer(0x80000000u, ~bits.y + select(0u, 1u, low == 0u), low);
-        }
+        default: {}
     }
+    let bits = integer(element);
+    if bits.y >> 31u == 0u { return float_of_integer(0u, bits.y, bits.x); }
+    let low = ~bits.x + 1u;
+    return float_of_integer(0x80000000u, ~bits.y + select(0u, 1u, low == 0u), low);
 }
 
 fn fits(bits: vec2<u32>) -> bool {
@@ -228,12 +229,11 @@ fn converted(element: u32, index: u32) -> u32 {
             return bfloat_of_float(float(element));
         }
         case F32: { return float(element); }
-        default: {
-            let bits = integer(element);
-            if !fits(bits) { atomicMax(&misfits[piece[MISFIT]], ~index); }
-            return bits.x;
-        }
+        default: {}
     }
+    let bits = integer(element);
+    if !fits(bits) { atomicMax(&misfits[piece[MISFIT]], ~index); }
+    return bits.x;
 }
 
 // Whether two elements of the variable share a word.

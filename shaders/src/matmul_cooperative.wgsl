@@ -23,7 +23,7 @@ const DEPTH: u32 = 32u;
 const PITCH: u32 = ROWS + 8u;
 var<workgroup> a_tile: array<f16, PITCH * DEPTH>;
 var<workgroup> b_tile: array<f16, PITCH * DEPTH>;
-// One matrix of results for each subgroup. They are zeros until the results are there.
+// One matrix of results for each subgroup. They are made zeros that the sums begin with.
 var<workgroup> c_tile: array<f32, 4u * SIZE * SIZE>;
 var<workgroup> b_totals: array<f32, COLUMNS>;
 
@@ -63,6 +63,13 @@ fn main(
     let own_row = subgroup / 2u * BLOCKS * SIZE;
     let own_column = subgroup % 2u * BLOCKS * SIZE;
     let own = subgroup * SIZE * SIZE;
+    for (var at = local; at < 4u * SIZE * SIZE; at += THREADS) {
+        c_tile[at] = 0.0;
+    }
+    for (var at = local; at < COLUMNS; at += THREADS) {
+        b_totals[at] = 0.0;
+    }
+    workgroupBarrier();
     let zeros = coopLoadT<CMatrix>(&c_tile[own], SIZE);
     //{totals
     var c_0_0 = zeros;

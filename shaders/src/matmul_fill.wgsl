@@ -25,18 +25,20 @@ fn b_four(i: u32) -> vec4<BNumber> {
 }
 //}
 
+// Not `ANumber()`: for HLSL, naga writes a function for the zero of each type, and where two names mean one
+// type, the same one twice.
 fn a_at(batch: u32, row: u32, k: u32) -> ANumber {
     if (row < M && k < K) {
         return a_element(batch * A_BATCH + row * A_ROW + k * A_COLUMN);
     }
-    return ANumber();
+    return ANumber(0);
 }
 
 fn b_at(batch: u32, k: u32, column: u32) -> BNumber {
     if (k < K && column < N) {
         return b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN);
     }
-    return BNumber();
+    return BNumber(0);
 }
 
 // Four from this place on: neighbours in memory, or else along the tile.

@@ -4,7 +4,8 @@ enable f16;
 
 @group(0) @binding(0) var<storage, read> loaded: array<f16>;
 @group(0) @binding(1) var<storage, read> words: array<u32>;
-@group(0) @binding(2) var<storage, read_write> result: array<u32>;
+@group(0) @binding(2) var<storage, read> fours: array<vec4<f16>>;
+@group(0) @binding(3) var<storage, read_write> result: array<u32>;
 
 const ALL = 65536u;
 
@@ -20,4 +21,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(local_invocation_
     result[i - lane + other] = bitcast<u32>(f32(tile[other]));
     result[ALL + i] = bitcast<u32>(f32(loaded[i]));
     result[2u * ALL + i] = bitcast<u32>(unpack2x16float(words[i / 2u])[i % 2u]);
+    let four = vec4<f32>(fours[i / 4u]);
+    result[3u * ALL + i] = bitcast<u32>(four[i % 4u]);
 }

@@ -7,20 +7,20 @@ use crate::pipelines::bind_group_entries;
 use crate::staging::internal;
 
 /// One dispatch of such a kernel.
-pub(crate) struct Dispatch<'a> {
+pub(crate) struct Dispatch<'a, const N: usize> {
     /// What it binds, in order, each buffer as a whole.
-    pub buffers: [&'a wgpu::Buffer; 3],
+    pub buffers: [&'a wgpu::Buffer; N],
     pub workgroups: [u32; 2],
 }
 
 impl Gpu {
     /// Has a kernel do these dispatches in one pass, and gives the words that `result` holds then.
     /// `wait` is how to wait for them: [`Gpu::wait`], or [`Gpu::wait_alone`] for what nobody asked for.
-    pub(crate) fn compute_once(
+    pub(crate) fn compute_once<const N: usize>(
         &self,
         what: &str,
         pipeline: &wgpu::ComputePipeline,
-        dispatches: &[Dispatch<'_>],
+        dispatches: &[Dispatch<'_, N>],
         result: &wgpu::Buffer,
         wait: fn(&Gpu, wgpu::SubmissionIndex) -> Result<(), GpuError>,
     ) -> Result<Vec<u32>, GpuError> {

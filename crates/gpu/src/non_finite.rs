@@ -114,7 +114,7 @@ fn count(gpu: &Gpu, entries: &[&Entry]) -> Result<Vec<u32>, GpuError> {
         jobs.push((arena, table, parts.len() as u32));
     }
     let widest = gpu.limits().max_compute_workgroups_per_dimension;
-    let dispatches: Vec<Dispatch<'_>> = jobs
+    let dispatches: Vec<Dispatch<'_, 3>> = jobs
         .iter()
         .map(|(arena, table, groups)| {
             let wide = (*groups).min(widest);

@@ -133,13 +133,17 @@ impl Gpu {
                 entry_point: Some("main"),
                 compilation_options: wgpu::PipelineCompilationOptions {
                     constants,
-                    ..Default::default()
+                    zero_initialize_workgroup_memory: ZEROED_WORKGROUP_MEMORY,
                 },
                 cache: self.driver_cache().map(|cache| cache.cache()),
             })
         })
     }
 }
+
+/// Whether workgroup memory is filled with zeros before a kernel begins. No kernel reads what it has not
+/// written, and Windows' own compiler of HLSL does not get to an end with the zeros of a product's tiles.
+pub(crate) const ZEROED_WORKGROUP_MEMORY: bool = false;
 
 /// What a bind group binds, from binding 0 on.
 pub(crate) fn bind_group_entries<'a>(

@@ -10,8 +10,8 @@ use warmstart_shaders::WIDEN;
 /// How many `f16` there are.
 const ALL: usize = 1 << 16;
 
-/// Ways in which kernels widen them: from workgroup memory, from a buffer, and out of words.
-const WAYS: usize = 3;
+/// Ways in which kernels widen them: from workgroup memory, from a buffer, out of words, and four at once.
+const WAYS: usize = 4;
 
 impl Gpu {
     /// Whether shaders may have `f16`, and all of them become the right `f32`. Tried the first time:
@@ -45,7 +45,7 @@ fn widened(gpu: &Gpu) -> Result<Vec<u32>, GpuError> {
     let result = gpu.buffer("all f16 as f32", bytes, storage | wgpu::BufferUsages::COPY_SRC)?;
     gpu.checked(what, |_| gpu.queue().write_buffer(&given, 0, bytemuck::cast_slice(&halves)))?;
     let dispatch =
-        Dispatch { buffers: [&given, &given, &result], workgroups: [ALL as u32 / 64, 1] };
+        Dispatch { buffers: [&given, &given, &given, &result], workgroups: [ALL as u32 / 64, 1] };
     gpu.compute_once(what, &pipeline, &[dispatch], &result, Gpu::wait_alone)
 }
 
@@ -59,7 +59,13 @@ mod tests {
         let right: Vec<u32> = all.collect::<Vec<_>>().repeat(WAYS);
         assert!(are_right(&right));
         assert!(!are_right(&right[ALL..]));
-        for (at, bits) in [(1, 0), (ALL + 0x83ff, 0x8000_0000), (2 * ALL + 0x3c00, 0x3f80_0001)] {
+        let wrong_ones = [
+            (1, 0),
+            (ALL + 0x83ff, 0x8000_0000),
+            (2 * ALL + 0x3c00, 0x3f80_0001),
+            (3 * ALL + 0x03ff, 0),
+        ];
+        for (at, bits) in wrong_ones {
             let mut wrong = right.clone();
             wrong[at] = bits;
             assert!(!are_right(&wrong), "{at}");

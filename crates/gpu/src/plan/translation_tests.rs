@@ -1,10 +1,13 @@
 //! Kernels as other devices get them: naga translates each for Vulkan, Metal and DX12, and none takes
-//! more than any GPU has. The drivers of those compile what comes out, which cannot be tried here.
+//! more than any GPU has. The drivers of those compile what comes out, which cannot be tried here. Who has
+//! a compiler of HLSL gets all texts by
+//! `WARMSTART_WRITE_HLSL=/tmp/hlsl cargo test --workspace --lib translated`.
 
 use super::build::{optimizer_source, rule_constants};
 use super::*;
 use crate::cast::SourceDType;
 use crate::compile::{Dispatch, Step, compile};
+use crate::pipelines::ZEROED_WORKGROUP_MEMORY;
 use naga::back::{hlsl, msl, pipeline_constants, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
@@ -112,22 +115,70 @@ pub(crate) fn translate(what: &str, source: &str, constants: &[(&str, f64)]) {
     if source.contains("coop_mat8x8") {
         return;
     }
-    let options = hlsl::Options {
-        shader_model: match (is_half, is_new) {
-            (true, _) => hlsl::ShaderModel::V6_2,
-            (_, true) => hlsl::ShaderModel::V6_0,
-            _ => hlsl::ShaderModel::V5_1,
-        },
-        special_constants_binding: Some(hlsl::BindTarget { space: 9, ..Default::default() }),
-        ..Default::default()
+    // The language that suffices, which decides whether Windows' own compiler will do, and a new one,
+    // which `wgpu` takes where a program brings DXC along.
+    let least = match (is_half, is_new) {
+        (true, _) => hlsl::ShaderModel::V6_2,
+        (_, true) => hlsl::ShaderModel::V6_0,
+        _ => hlsl::ShaderModel::V5_1,
     };
-    let mut text = String::new();
-    let pipeline = hlsl::PipelineOptions { entry_point: main() };
-    let translated = hlsl::Writer::new(&mut text, &options, &pipeline)
-        .write(&module, &info, None)
-        .unwrap_or_else(|error| panic!("{what}: {error:?}"));
-    assert!(text.contains("numthreads"), "{what}: {text}");
-    assert!(translated.entry_point_names.iter().all(Result::is_ok), "{what}: {text}");
+    for shader_model in [least, hlsl::ShaderModel::V6_8] {
+        let options = hlsl::Options {
+            shader_model,
+            special_constants_binding: Some(hlsl::BindTarget { space: 9, ..Default::default() }),
+            zero_initialize_workgroup_memory: ZEROED_WORKGROUP_MEMORY,
+            ..Default::default()
+        };
+        let mut text = String::new();
+        let pipeline = hlsl::PipelineOptions { entry_point: main() };
+        let translated = hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert!(text.contains("numthreads"), "{what}: {text}");
+        assert!(translated.entry_point_names.iter().all(Result::is_ok), "{what}: {text}");
+        is_taken_by_compilers(what, &text);
+        write_hlsl(what, &text, shader_model);
+    }
+}
+
+/// Holds HLSL against what its compilers refused of ours before: a function that is there twice, one that
+/// ends in a `switch`, of which Windows' own (FXC) may say that "not all control paths return a value", and
+/// zeros for all of a tile, with which that does not get to an end.
+fn is_taken_by_compilers(what: &str, text: &str) {
+    let lines: Vec<&str> = text.lines().collect();
+    for shared in lines.iter().filter_map(|line| line.strip_prefix("groupshared ")) {
+        let name = shared.split_once(' ').and_then(|(_, name)| name.split_once('['));
+        let Some((name, _)) = name else { continue };
+        let zeros = |line: &&str| line.trim_start().starts_with(&format!("{name} = ("));
+        assert!(!lines.iter().any(zeros), "{what}: zeros for `{name}`: {text}");
+    }
+    let mut begun: Option<&str> = None;
+    let mut seen = BTreeSet::new();
+    for pair in lines.windows(2) {
+        let (line, next) = (pair[0], pair[1]);
+        let is_outside = |line: &str| !line.starts_with(char::is_whitespace) && line != "}";
+        if is_outside(line) && line.contains('(') && (line.ends_with('{') || next == "{") {
+            let head = line.trim_end_matches([' ', '{']);
+            assert!(seen.insert(head), "{what}: `{head}` is there twice: {text}");
+            begun = Some(head);
+        } else if next == "}"
+            && let Some(head) = begun.take()
+        {
+            let ends = line.starts_with("    return") || head.starts_with("void ");
+            assert!(ends, "{what}: `{head}` does not end in a return: {text}");
+        }
+    }
+    assert!(seen.iter().any(|head| head.starts_with("void main(")), "{what}: {text}");
+}
+
+/// Writes it where compilers are to find it: into the folder that `WARMSTART_WRITE_HLSL` names, below one
+/// with the name of the language.
+fn write_hlsl(what: &str, text: &str, shader_model: hlsl::ShaderModel) {
+    let Some(folder) = std::env::var_os("WARMSTART_WRITE_HLSL") else { return };
+    let folder = std::path::Path::new(&folder).join(shader_model.to_str());
+    let name = format!("{:016x}.hlsl", twox_hash::XxHash3_64::oneshot(text.as_bytes()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), format!("// {what}\n{text}")).unwrap();
 }
 
 fn within_limits(what: &str, module: &naga::Module) {
