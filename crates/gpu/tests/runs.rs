@@ -117,6 +117,11 @@ fn what_is_not_fetched_is_not_there() {
     // What was asked for, and what there is, each with the line that built it.
     assert!(text.starts_with("`add` at ") && text.contains("fetches: `mul` at "), "{text}");
     assert_eq!(text.matches("runs.rs:").count(), 2, "{text}");
+    assert!(text.ends_with("add it to the fetches when compiling"), "{text}");
+    // The same operation of the same scope: perhaps it was meant to be the one that is fetched.
+    let text = outputs.tensor(result * 2.0).unwrap_err().to_string();
+    assert_eq!(text.matches("runs.rs:").count(), 2, "{text}");
+    assert!(text.ends_with("keep the tensor that was compiled and ask for that"), "{text}");
     let error = outputs.scalar(result).unwrap_err();
     assert!(matches!(error, RunError::FetchedAs { dtype: DType::F32, .. }), "{error}");
 }

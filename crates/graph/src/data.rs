@@ -74,6 +74,12 @@ macro_rules! elements_from {
                 Elements::$variant(elements.to_vec())
             }
         }
+        impl From<Vec<$type>> for TensorData {
+            /// A list: one dimension.
+            fn from(elements: Vec<$type>) -> TensorData {
+                TensorData { shape: Shape::from([elements.len()]), elements: elements.into() }
+            }
+        }
         impl From<$type> for TensorData {
             fn from(element: $type) -> TensorData {
                 TensorData { shape: Shape::scalar(), elements: Elements::$variant(vec![element]) }

@@ -73,6 +73,10 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+fn entries(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "entry" } else { "entries" })
+}
+
 /// What is wrong with an operation, with what to do about it.
 #[derive(Clone, PartialEq, Error)]
 pub enum Problem {
@@ -115,6 +119,25 @@ pub enum Problem {
         expected: String,
         /// The shape it was given.
         found: Shape,
+    },
+    /// An argument that has not one entry for each dimension.
+    #[error(
+        "`{argument}` {given:?} has {} for {} dimensions; give one for each of {shape}",
+        entries(.given.len()), .shape.rank()
+    )]
+    Entries {
+        /// Which argument.
+        argument: &'static str,
+        /// What was given.
+        given: Vec<usize>,
+        /// The shape whose dimensions it is for.
+        shape: Shape,
+    },
+    /// A dimension that was given more than once.
+    #[error("axis {axis} is given twice; give each at most once")]
+    AxisTwice {
+        /// The axis.
+        axis: usize,
     },
     /// A dimension that the shape does not have.
     #[error("there is no axis {axis} in shape {shape}; use 0 to rank - 1, each at most once")]
@@ -212,7 +235,7 @@ pub enum Problem {
     },
     /// A slot whose name is taken, mostly by another optimizer of the same name.
     #[error(
-        "optimizer `{optimizer}` keeps its state in variable `{name}`, which is already declared at {first}; give this optimizer another name with `.named(\"..\")`"
+        "optimizer `{optimizer}` keeps its state in variable `{name}`, which is already declared at {first}; give this optimizer another name with `.named(\"..\")`, or, where the graph has this training already, as one from a checkpoint does, compile that: `graph.updates()`"
     )]
     DuplicateSlot {
         /// The optimizer's name.

@@ -2,7 +2,7 @@
 //! (fusion, memory planning, printing) sees one graph.
 
 use crate::recompute::Recomputed;
-use crate::{DType, NodeId, Problem, Tensor};
+use crate::{DType, GraphDef, NodeId, Op, Problem, Tensor};
 use std::collections::HashMap;
 
 /// The gradients of a scalar with respect to tensors, by reverse accumulation. `None` where the
@@ -39,7 +39,8 @@ pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Op
         return vec![None; with_respect_to.len()];
     }
     // A variable may be read by several nodes; they are one value.
-    let key = |tensor: Tensor<'g>| canonical(tensor);
+    let readers = graph.with_def(first_readers);
+    let key = |tensor: Tensor<'g>| readers.get(&tensor.id()).copied().unwrap_or(tensor.id());
     let mut wanted: HashMap<NodeId, Option<Tensor<'g>>> =
         with_respect_to.iter().map(|&tensor| (key(tensor), None)).collect();
 
@@ -93,13 +94,12 @@ pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Op
     with_respect_to.iter().map(|&tensor| wanted[&key(tensor)]).collect()
 }
 
-/// The first node that reads the same variable, or the node itself.
-fn canonical(tensor: Tensor<'_>) -> NodeId {
-    use crate::ops::Op;
-    tensor.graph().with_def(|def| match &def.node(tensor.id()).op {
-        op @ Op::Variable(_) => {
-            NodeId(def.nodes.iter().position(|node| node.op == *op).unwrap_or(tensor.id().0))
-        }
-        _ => tensor.id(),
-    })
+/// For each node that reads a variable, the first node that reads the same one.
+fn first_readers(def: &GraphDef) -> HashMap<NodeId, NodeId> {
+    let mut first = HashMap::new();
+    let variables = def.nodes.iter().enumerate().filter_map(|(at, node)| match node.op {
+        Op::Variable(variable) => Some((NodeId(at), variable)),
+        _ => None,
+    });
+    variables.map(|(id, variable)| (id, *first.entry(variable).or_insert(id))).collect()
 }

@@ -128,7 +128,7 @@ refused!(
     "sum",
     "",
     |g| float(g, "x", [3, 4]).mean(&[1, 1]),
-    Problem::Axis { axis: 1, .. }
+    Problem::AxisTwice { axis: 1 }
 );
 refused!(
     axis_of_a_slice,
@@ -149,14 +149,14 @@ refused!(
     "transpose",
     "",
     |g| float(g, "x", [3, 2]).transpose(&[1, 1]),
-    Problem::Axis { axis: 1, .. }
+    Problem::AxisTwice { axis: 1 }
 );
 refused!(
     too_few_axes_of_a_transposition,
     "transpose",
     "",
     |g| float(g, "x", [3, 2]).transpose(&[0]),
-    Problem::Rank { .. }
+    Problem::Entries { argument: "permutation", .. }
 );
 refused!(reshape, "reshape", "", |g| float(g, "x", [3, 2]).reshape([7]), Problem::Reshape { from, to } if from[..] == [3, 2] && to[..] == [7]);
 refused!(broadcast_to, "broadcast_to", "", |g| float(g, "x", [3, 2]).broadcast_to([3]), Problem::BroadcastTo { from, to } if from[..] == [3, 2] && to[..] == [3]);

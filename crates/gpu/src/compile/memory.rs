@@ -69,11 +69,23 @@ impl Shared {
 /// What is alive at each step, in bytes.
 pub(super) fn alive<'a>(items: impl Iterator<Item = &'a Item> + Clone) -> Vec<u64> {
     let steps = items.clone().map(|item| item.last + 1).max().unwrap_or(0);
-    let mut alive = vec![0; steps];
-    for item in items {
-        alive[item.first..=item.last].iter_mut().for_each(|bytes| *bytes += item.room);
+    summed(steps, items.map(|item| (item.first, item.last, item.room)))
+}
+
+/// For each step the sum of the bytes whose span, from first to last, it lies in.
+pub(super) fn summed(steps: usize, spans: impl Iterator<Item = (usize, usize, u64)>) -> Vec<u64> {
+    // What begins at each step, and what has ended before it.
+    let mut changes = vec![(0, 0); steps + 1];
+    for (first, last, bytes) in spans {
+        changes[first].0 += bytes;
+        changes[last + 1].1 += bytes;
     }
-    alive
+    let mut sum = 0;
+    let sums = changes[..steps].iter().map(|(begun, ended)| {
+        sum = sum + begun - ended;
+        sum
+    });
+    sums.collect()
 }
 
 /// The largest sum of items that overlap.
@@ -95,12 +107,22 @@ fn share(items: &[Item], limit: u64) -> Shared {
     let mut by_crowd = by_size.clone();
     by_crowd.sort_by_cached_key(|&item| Reverse(crowd(&items[item])));
     let orders = [by_time, by_size, by_crowd];
+    let least = alive.iter().copied().max().unwrap_or(0);
     let best = |side_by_side: bool| {
-        let all = orders.iter().map(|order| placed(items, order, side_by_side.then_some(limit)));
-        all.min_by_key(Shared::total).unwrap_or(Shared { buffers: Vec::new(), of: Vec::new() })
+        let mut best: Option<Shared> = None;
+        for order in &orders {
+            // No other order takes less than the least.
+            if best.as_ref().is_some_and(|best| best.total() == least) {
+                break;
+            }
+            let other = placed(items, order, side_by_side.then_some(limit));
+            if best.as_ref().is_none_or(|best| other.total() < best.total()) {
+                best = Some(other);
+            }
+        }
+        best.unwrap_or(Shared { buffers: Vec::new(), of: Vec::new() })
     };
     let apart = best(false);
-    let least = least(items);
     if apart.total() <= least + least / 20 {
         return apart;
     }
@@ -113,14 +135,31 @@ fn share(items: &[Item], limit: u64) -> Shared {
 fn placed(items: &[Item], order: &[usize], side_by_side: Option<u64>) -> Shared {
     let mut buffers: Vec<u64> = Vec::new();
     let mut held: Vec<Vec<usize>> = Vec::new();
+    // First and last step of what each buffer holds, ascending if nothing lies side by side.
+    let mut spans: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut of = vec![(0, 0); items.len()];
     for &at in order {
         let item = &items[at];
+        // The least cost so far, where nothing lies side by side: a buffer of no less is not looked at.
+        let mut least_cost = None;
         let found = (0..buffers.len())
             .filter_map(|buffer| {
+                if side_by_side.is_none() {
+                    let (own, held) = (buffers[buffer], &spans[buffer]);
+                    let cost = (item.room.saturating_sub(own), false, own.abs_diff(item.room));
+                    if least_cost.is_some_and(|least| least <= cost) {
+                        return None;
+                    }
+                    let begun = held.partition_point(|&(first, _)| first <= item.last);
+                    let is_free = begun == 0 || held[begun - 1].1 < item.first;
+                    return is_free.then(|| {
+                        least_cost = Some(cost);
+                        (cost, buffer, 0)
+                    });
+                }
                 let mut beside: Vec<(u64, u64)> = Vec::new();
                 for &other in held[buffer].iter().filter(|&&other| items[other].overlaps(item)) {
-                    if side_by_side.is_none() || item.apart.contains(&other) {
+                    if item.apart.contains(&other) {
                         return None;
                     }
                     beside.push((of[other].1, items[other].room));
@@ -148,11 +187,14 @@ fn placed(items: &[Item], order: &[usize], side_by_side: Option<u64>) -> Shared 
             _ => {
                 buffers.push(0);
                 held.push(Vec::new());
+                spans.push(Vec::new());
                 (buffers.len() - 1, 0)
             }
         };
         buffers[buffer] = buffers[buffer].max(offset + item.room);
         held[buffer].push(at);
+        let begun = spans[buffer].partition_point(|&(first, _)| first <= item.first);
+        spans[buffer].insert(begun, (item.first, item.last));
         of[at] = (buffer, offset);
     }
     Shared { buffers, of }

@@ -244,6 +244,28 @@ impl Arranged {
     }
 }
 
+/// Fuses and lowers, in as many rounds as it takes: kernels that would read more buffers than the device
+/// allows are cut, until all fit. Tells how many rounds that were.
+fn fitted(
+    def: &GraphDef,
+    live: &Live,
+    target: Target,
+) -> Result<(Fused, Lowered, usize), CompileError> {
+    let mut apart = BTreeSet::new();
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let fused = fuse::fuse(live, &apart);
+        match lower::lower(def, live, &fused, target) {
+            Ok(lowered) => return Ok((fused, lowered, rounds)),
+            Err(lower::Refused::TooManyBindings { cuts }) if !cuts.is_subset(&apart) => {
+                apart.extend(cuts);
+            }
+            Err(refused) => return Err(refused.into_error(live, target)),
+        }
+    }
+}
+
 /// Compiles what is asked of a graph.
 pub(crate) fn compile(
     def: &GraphDef,
@@ -260,16 +282,7 @@ pub(crate) fn compile(
             return Err(CompileError::FetchHalf { location, dtype: node.dtype });
         }
     }
-    // A kernel that would read more buffers than the device allows is cut in two, until all fit.
-    let mut apart = BTreeSet::new();
-    let (mut fused, lowered) = loop {
-        let fused = fuse::fuse(&live, &apart);
-        match lower::lower(def, &live, &fused, target) {
-            Ok(lowered) => break (fused, lowered),
-            Err(lower::Refused::TooManyBindings { cut }) if apart.insert(cut) => {}
-            Err(refused) => return Err(refused.into_error(&live, target)),
-        }
-    };
+    let (mut fused, lowered, _) = fitted(def, &live, target)?;
     let fetch_specs = |fused: &Fused| -> Vec<FetchSpec> {
         let specs = live.fetches.iter().zip(fetches).map(|(&id, &node)| {
             let live_node = live.node(id);
@@ -355,3 +368,7 @@ impl Program {
         self.trained.dedup();
     }
 }
+
+#[cfg(test)]
+#[path = "cuts_tests.rs"]
+mod tests;

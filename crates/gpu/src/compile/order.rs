@@ -7,7 +7,7 @@
 //! such a group all the same, since each member is the first to read a value or writes memory that was
 //! used before, a pass of its own has one for all of them.
 
-use super::memory::{Memory, padded};
+use super::memory::{Memory, padded, summed};
 use super::{Access, FetchSpec, Place, Step};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -162,7 +162,6 @@ pub(crate) fn grouped(
     let room = |place: &Place| memory.places.get(place).map_or(0, |&(_, _, bytes)| padded(bytes));
 
     // What is alive at each step, and when each place is first used.
-    let mut alive = vec![0; steps.len()];
     let mut spans: HashMap<Place, (usize, usize)> = HashMap::new();
     for (at, places) in held.iter().enumerate() {
         for &place in places.keys() {
@@ -174,14 +173,13 @@ pub(crate) fn grouped(
             span.1 = steps.len().saturating_sub(1);
         }
     }
-    for (place, &(first, last)) in &spans {
-        alive[first..=last].iter_mut().for_each(|bytes| *bytes += room(place));
-    }
+    let bytes = spans.iter().map(|(place, &(first, last))| (first, last, room(place)));
+    let mut alive = summed(steps.len(), bytes);
     let most = alive.iter().copied().max().unwrap_or(0);
 
     let mut order: Vec<usize> = (0..steps.len()).collect();
     // The steps of all groups before.
-    let mut begun: BTreeSet<usize> = BTreeSet::new();
+    let mut begun = vec![false; steps.len()];
     let mut packed_begun = false;
     let mut next = 0;
     while next < order.len() {
@@ -190,7 +188,7 @@ pub(crate) fn grouped(
         let mut at = start;
         while at < order.len().min(next + AHEAD) {
             let step = order[at];
-            let is_ready = needed[step].iter().all(|earlier| begun.contains(earlier));
+            let is_ready = needed[step].iter().all(|&earlier| begun[earlier]);
             let is_free = held[step].iter().all(|(place, &access)| {
                 let other = group.get(place);
                 other.is_none_or(|&other| other == Access::Read && access == Access::Read)
@@ -221,7 +219,7 @@ pub(crate) fn grouped(
             next += 1;
             at += 1;
         }
-        begun.extend(&order[start..next]);
+        order[start..next].iter().for_each(|&step| begun[step] = true);
     }
     order
 }

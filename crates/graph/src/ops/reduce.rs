@@ -83,8 +83,12 @@ pub(super) fn infer(axes: &[usize], keep_dims: bool, x: &Node) -> Result<(Shape,
         return Err(Problem::DType { expected: "f32".to_owned(), found: x.dtype });
     }
     for (position, &axis) in axes.iter().enumerate() {
-        let ascends = position == 0 || axes[position - 1] < axis;
-        if axis >= x.shape.rank() || !ascends {
+        let before = position.checked_sub(1).map(|before| axes[before]);
+        if before == Some(axis) {
+            return Err(Problem::AxisTwice { axis });
+        }
+        // They were sorted when the operation was built.
+        if axis >= x.shape.rank() || before.is_some_and(|before| before > axis) {
             return Err(Problem::Axis { axis, shape: x.shape.clone() });
         }
     }

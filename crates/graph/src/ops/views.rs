@@ -14,14 +14,14 @@ pub(super) fn infer_reshape(shape: &Shape, x: &Node) -> Inferred {
 
 pub(super) fn infer_transpose(permutation: &[usize], x: &Node) -> Inferred {
     for (position, &axis) in permutation.iter().enumerate() {
-        if axis >= x.shape.rank() || permutation[..position].contains(&axis) {
+        if axis >= x.shape.rank() {
             return Err(Problem::Axis { axis, shape: x.shape.clone() });
         }
+        if permutation[..position].contains(&axis) {
+            return Err(Problem::AxisTwice { axis });
+        }
     }
-    if permutation.len() != x.shape.rank() {
-        let expected = format!("a tensor of {} dimensions", permutation.len());
-        return Err(Problem::Rank { expected, found: x.shape.clone() });
-    }
+    one_for_each("permutation", permutation, &x.shape)?;
     let extents: Vec<usize> = permutation.iter().map(|&axis| x.shape[axis]).collect();
     Ok((Shape::from(extents), x.dtype))
 }
@@ -34,7 +34,7 @@ pub(super) fn infer_broadcast(shape: &Shape, x: &Node) -> Inferred {
 }
 
 pub(super) fn infer_slice(starts: &[usize], shape: &Shape, x: &Node) -> Inferred {
-    fits_inside(starts, shape, &x.shape)?;
+    fits_inside("starts", starts, shape, &x.shape)?;
     Ok((shape.clone(), x.dtype))
 }
 
@@ -42,16 +42,30 @@ pub(super) fn infer_pad(before: &[usize], shape: &Shape, x: &Node) -> Inferred {
     if x.dtype != DType::F32 {
         return Err(Problem::DType { expected: "f32".to_owned(), found: x.dtype });
     }
-    fits_inside(before, &x.shape, shape)?;
+    fits_inside("before", before, &x.shape, shape)?;
     Ok((shape.clone(), x.dtype))
 }
 
-/// That a box of shape `inner` at `starts` lies within `outer`.
-fn fits_inside(starts: &[usize], inner: &Shape, outer: &Shape) -> Result<(), Problem> {
-    if starts.len() != outer.rank() || inner.rank() != outer.rank() {
+/// That an argument has one entry for each dimension of a shape.
+fn one_for_each(argument: &'static str, given: &[usize], shape: &Shape) -> Result<(), Problem> {
+    if given.len() == shape.rank() {
+        return Ok(());
+    }
+    Err(Problem::Entries { argument, given: given.to_vec(), shape: shape.clone() })
+}
+
+/// That a box of shape `inner` at `starts`, an argument of this name, lies within `outer`.
+fn fits_inside(
+    argument: &'static str,
+    starts: &[usize],
+    inner: &Shape,
+    outer: &Shape,
+) -> Result<(), Problem> {
+    if inner.rank() != outer.rank() {
         let expected = format!("{} dimensions", outer.rank());
         return Err(Problem::Rank { expected, found: inner.clone() });
     }
+    one_for_each(argument, starts, outer)?;
     for (axis, (&start, (&extent, &limit))) in
         starts.iter().zip(inner.iter().zip(outer.iter())).enumerate()
     {

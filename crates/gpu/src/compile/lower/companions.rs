@@ -7,7 +7,7 @@
 
 use crate::compile::fuse::{Fused, operand};
 use crate::compile::simplify::Live;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::Op;
 use warmstart_graph::ops::Reduction;
 
@@ -23,12 +23,22 @@ pub(super) fn find(
     let roots: Vec<usize> =
         (0..live.nodes.len()).filter(|&id| has_anchor(live, fused, id)).collect();
     let is_plain = |id: usize| fused.anchor[id] == Some(id);
+    let readers = readers(live);
+    // Kernels that may take another's value along, by what both read: graphs may have thousands.
+    let mut carriers: HashMap<usize, Vec<usize>> = HashMap::new();
+    for &carrier in &roots {
+        if let Some(read) = fused.anchor[carrier].and_then(|anchor| read_in_common(live, anchor)) {
+            carriers.entry(read).or_default().push(carrier);
+        }
+    }
     for &other in roots.iter().filter(|&&id| is_plain(id)) {
-        let carrier = roots.iter().copied().find(|&carrier| {
+        let read = read_in_common(live, other);
+        let possible = read.and_then(|read| carriers.get(&read)).into_iter().flatten();
+        let carrier = possible.copied().find(|&carrier| {
             !carried.contains_key(&carrier)
-                && (carries_statistics(live, fused, carrier, other)
+                && (carries_statistics(live, fused, &readers, carrier, other)
                     || is_plain(carrier)
-                        && (carries_sum(live, fused, packed, carrier, other)
+                        && (carries_sum(live, fused, packed, &readers, carrier, other)
                             || carries_gradient(live, packed, carrier, other)))
         });
         if let Some(carrier) = carrier {
@@ -39,10 +49,20 @@ pub(super) fn find(
     let mut taken: BTreeSet<usize> = carried.values().copied().collect();
     let sums: Vec<usize> =
         roots.into_iter().filter(|&id| is_plain(id) && is_sum(live, id)).collect();
+    let loaded: BTreeMap<usize, BTreeSet<usize>> =
+        sums.iter().map(|&sum| (sum, loaded(live, fused, sum))).collect();
+    let mut loading: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (&sum, loaded) in &loaded {
+        loaded.iter().for_each(|&id| loading.entry(id).or_default().push(sum));
+    }
     for &other in &sums {
-        let carrier = sums.iter().copied().find(|&carrier| {
-            ![carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
-                && carries_other_sum(live, fused, packed, buffers, [carrier, other])
+        let possible = loading.get(&live.node(other).inputs[0].0).into_iter().flatten();
+        let carrier = possible.copied().find(|carrier| {
+            ![*carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
+                && loaded[carrier].len() + 2 <= buffers
+                // A kernel cannot read the buffer that it writes.
+                && !loaded[carrier].iter().any(|id| packed.contains_key(id))
+                && carries_other_sum(live, fused, &readers, [*carrier, other])
         });
         if let Some(carrier) = carrier {
             carried.insert(carrier, other);
@@ -52,6 +72,30 @@ pub(super) fn find(
     carried
 }
 
+/// What a kernel with this anchor reads, and so does every kernel whose value it may take along: the same
+/// of a carrier and of what it carries.
+fn read_in_common(live: &Live, anchor: usize) -> Option<usize> {
+    let node = live.node(anchor);
+    match node.op {
+        Op::LayerNorm { .. } | Op::LayerNormStatistics { .. } => Some(node.inputs[0].0),
+        Op::SoftmaxCrossEntropy { .. } | Op::SoftmaxCrossEntropyGradient { .. } => {
+            Some(node.inputs[0].0)
+        }
+        Op::MatMul { .. } => Some(operand(live, node.inputs[1].0).0),
+        Op::Reduce { .. } if is_sum(live, anchor) => Some(operand(live, node.inputs[0].0).0),
+        _ => None,
+    }
+}
+
+/// The nodes that read each node.
+fn readers(live: &Live) -> Vec<Vec<usize>> {
+    let mut readers = vec![Vec::new(); live.nodes.len()];
+    for id in 0..live.nodes.len() {
+        live.inputs(id).for_each(|input| readers[input].push(id));
+    }
+    readers
+}
+
 /// A kernel with an anchor, which computes something.
 fn has_anchor(live: &Live, fused: &Fused, id: usize) -> bool {
     fused.kernel[id] == Some(id) && fused.anchor[id].is_some() && live.elements(id) > 0
@@ -59,13 +103,17 @@ fn has_anchor(live: &Live, fused: &Fused, id: usize) -> bool {
 
 /// Whether `other` can be computed with `carrier`, as far as those go that read it: it may come later than
 /// it would, if nobody reads it in between.
-fn is_in_time(live: &Live, fused: &Fused, carrier: usize, other: usize) -> bool {
+fn is_in_time(
+    live: &Live,
+    fused: &Fused,
+    readers: &[Vec<usize>],
+    carrier: usize,
+    other: usize,
+) -> bool {
     other > carrier
-        || (0..live.nodes.len()).filter(|&id| live.inputs(id).any(|input| input == other)).all(
-            |id| {
-                live.node(id).op.is_update() || fused.kernel[id].is_some_and(|root| root > carrier)
-            },
-        )
+        || readers[other].iter().all(|&id| {
+            live.node(id).op.is_update() || fused.kernel[id].is_some_and(|root| root > carrier)
+        })
 }
 
 /// Whether `other` is the sum over the index that the product `carrier` sums over, of its second
@@ -74,6 +122,7 @@ fn carries_sum(
     live: &Live,
     fused: &Fused,
     packed: &BTreeMap<usize, (u64, u64)>,
+    readers: &[Vec<usize>],
     carrier: usize,
     other: usize,
 ) -> bool {
@@ -97,7 +146,7 @@ fn carries_sum(
     if packed.contains_key(&a) || packed.contains_key(&b) {
         return false;
     }
-    is_in_time(live, fused, carrier, other)
+    is_in_time(live, fused, readers, carrier, other)
 }
 
 /// Whether `other` is the gradient of the cross-entropy `carrier`, and needs nothing that is not
@@ -124,7 +173,13 @@ fn carries_gradient(
 }
 
 /// Whether `other` are the statistics of the rows that the kernel `carrier` normalizes.
-fn carries_statistics(live: &Live, fused: &Fused, carrier: usize, other: usize) -> bool {
+fn carries_statistics(
+    live: &Live,
+    fused: &Fused,
+    readers: &[Vec<usize>],
+    carrier: usize,
+    other: usize,
+) -> bool {
     let Some(anchor) = fused.anchor[carrier] else { return false };
     let (norm, statistics) = (live.node(anchor), live.node(other));
     let (Op::LayerNorm { epsilon }, Op::LayerNormStatistics { epsilon: own }) =
@@ -134,20 +189,19 @@ fn carries_statistics(live: &Live, fused: &Fused, carrier: usize, other: usize) 
     };
     epsilon.to_bits() == own.to_bits()
         && norm.inputs[0] == statistics.inputs[0]
-        && is_in_time(live, fused, carrier, other)
+        && is_in_time(live, fused, readers, carrier, other)
 }
 
 fn is_sum(live: &Live, id: usize) -> bool {
     matches!(live.node(id).op, Op::Reduce { reduction: Reduction::Sum, .. })
 }
 
-/// Whether `other` is a sum, over the same axes as the sum `carrier`, of a tensor that this one reads
-/// anyway.
+/// Whether `other` is a sum, over the same axes as the sum `carrier`, of a tensor of the same shape, and
+/// may be computed with it.
 fn carries_other_sum(
     live: &Live,
     fused: &Fused,
-    packed: &BTreeMap<usize, (u64, u64)>,
-    buffers: usize,
+    readers: &[Vec<usize>],
     [carrier, other]: [usize; 2],
 ) -> bool {
     let (Op::Reduce { axes, .. }, Op::Reduce { axes: others, .. }) =
@@ -156,26 +210,18 @@ fn carries_other_sum(
         return false;
     };
     let [summed, others_summed] = [carrier, other].map(|id| live.node(id).inputs[0].0);
-    if carrier == other
-        || axes != others
-        || live.node(summed).shape != live.node(others_summed).shape
-    {
-        return false;
-    }
-    let read = loaded(live, fused, carrier);
-    // A kernel cannot read the buffer that it writes.
-    read.contains(&others_summed)
-        && read.len() + 2 <= buffers
-        && !read.iter().any(|id| packed.contains_key(id))
-        && is_in_time(live, fused, carrier, other)
+    carrier != other
+        && axes == others
+        && live.node(summed).shape == live.node(others_summed).shape
+        && is_in_time(live, fused, readers, carrier, other)
 }
 
 /// What a kernel loads.
 fn loaded(live: &Live, fused: &Fused, root: usize) -> BTreeSet<usize> {
-    let mut loaded = BTreeSet::new();
+    let (mut loaded, mut seen) = (BTreeSet::new(), BTreeSet::new());
     let mut pending: Vec<usize> = live.inputs(root).collect();
     while let Some(id) = pending.pop() {
-        if live.uniform(id).is_some() {
+        if !seen.insert(id) || live.uniform(id).is_some() {
             continue;
         }
         if live.is_leaf(id) || fused.kernel[id].is_some_and(|kernel| kernel != root) {

@@ -2,16 +2,17 @@
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
 //! `anchors.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs`
-//! finds those that compute two values.
+//! finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
 
 mod anchors;
 mod companions;
+mod cuts;
 mod layer_norm;
 mod product;
 mod update;
 
 use super::expression::{Bindings, Bound, Function, Index, scalar_type, stored_type};
-use super::fuse::{Fused, is_view};
+use super::fuse::Fused;
 use super::simplify::Live;
 use super::{Access, Alternative, Dispatch, Place, Step, Target};
 use crate::plan_error::CompileError;
@@ -42,8 +43,8 @@ pub(crate) struct InPlace {
 
 /// Why a graph could not be lowered as it was fused.
 pub(crate) enum Refused {
-    /// A kernel would bind more buffers than the device allows; computing this node apart helps.
-    TooManyBindings { cut: usize },
+    /// Kernels would bind more buffers than the device allows; computing these nodes apart helps.
+    TooManyBindings { cuts: BTreeSet<usize> },
     /// It would even with nothing fused.
     Hopeless { root: usize, buffers: usize },
     /// More workgroups than the device launches.
@@ -53,7 +54,8 @@ pub(crate) enum Refused {
 impl Refused {
     pub fn into_error(self, live: &Live, target: Target) -> CompileError {
         match self {
-            Refused::TooManyBindings { cut: root } => {
+            Refused::TooManyBindings { cuts } => {
+                let root = cuts.first().copied().unwrap_or_default();
                 Refused::Hopeless { root, buffers: 0 }.into_error(live, target)
             }
             Refused::Hopeless { root, buffers } => CompileError::TooManyBuffers {
@@ -87,8 +89,15 @@ pub(crate) fn lower(
         in_place: Vec::new(),
     };
     let carried = companions::find(live, fused, &lowered.packed, target.storage_buffers);
+    let mut members = vec![Vec::new(); live.nodes.len()];
+    for (id, root) in fused.kernel.iter().enumerate() {
+        if let Some(root) = *root {
+            members[root].push(id);
+        }
+    }
+    let (counted, cuts) = (BTreeSet::new(), BTreeSet::new());
     let mut lowering =
-        Lowering { def, live, fused, target, lowered, carried, counted: BTreeSet::new() };
+        Lowering { def, live, fused, members, target, lowered, carried, counted, cuts };
     let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
     let roots =
         (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
@@ -98,19 +107,25 @@ pub(crate) fn lower(
     for root in values.into_iter().chain(updates) {
         lowering.root(root)?;
     }
-    Ok(lowering.lowered)
+    let Lowering { lowered, cuts, .. } = lowering;
+    if cuts.is_empty() { Ok(lowered) } else { Err(Refused::TooManyBindings { cuts }) }
 }
 
 struct Lowering<'a> {
     def: &'a GraphDef,
     live: &'a Live,
     fused: &'a Fused,
+    /// For each root the nodes that its kernel computes, ascending.
+    members: Vec<Vec<usize>>,
     target: Target,
     lowered: Lowered,
     /// For each root whose kernel computes another root's value too, that other root.
     carried: BTreeMap<usize, usize>,
     /// Global steps that a kernel lowered so far increments.
     counted: BTreeSet<VariableId>,
+    /// Nodes to compute apart, so that kernels lowered so far bind no more than they can. If there are
+    /// any, what is lowered is not used.
+    cuts: BTreeSet<usize>,
 }
 
 /// A shader being put together from a template.
@@ -294,7 +309,10 @@ impl Lowering<'_> {
         let apart = self.result_apart(root, &mut kernel);
         let buffers = kernel.bindings.list.len();
         if buffers > self.target.storage_buffers {
-            return Err(self.too_many(root, buffers));
+            return self.cut(root, buffers);
+        }
+        if !self.cuts.is_empty() {
+            return Ok(());
         }
         let bound = kernel.bindings.list.iter();
         let mut bytes: u64 = bound.map(|bound| self.bytes(bound.place)).sum();
@@ -382,37 +400,6 @@ impl Lowering<'_> {
         self.push(root, kernel, workgroups, 0)
     }
 
-    /// The node that is best computed apart: the largest part of the expression that is not all of
-    /// it.
-    fn too_many(&self, root: usize, buffers: usize) -> Refused {
-        let inside = (0..self.live.nodes.len()).filter(|&id| {
-            id != root
-                && self.fused.kernel[id] == Some(root)
-                && self.live.node(id).inputs.len() > 1
-                && !is_view(&self.live.node(id).op)
-        });
-        let loads = |id: usize| {
-            let mut loads = std::collections::BTreeSet::new();
-            let mut pending = vec![id];
-            while let Some(id) = pending.pop() {
-                for input in self.live.inputs(id) {
-                    let here = self.fused.kernel[input].is_none_or(|kernel| kernel == root);
-                    if self.live.is_leaf(input) || !here {
-                        loads.insert(input);
-                    } else {
-                        pending.push(input);
-                    }
-                }
-            }
-            loads.len()
-        };
-        let fits = |&id: &usize| loads(id) < self.target.storage_buffers;
-        match inside.filter(fits).max_by_key(|&id| loads(id)) {
-            Some(cut) => Refused::TooManyBindings { cut },
-            None => Refused::Hopeless { root, buffers },
-        }
-    }
-
     fn bytes(&self, place: Place) -> u64 {
         match place {
             Place::Value(id) | Place::Feed(id) | Place::Constant(id) => {
@@ -427,10 +414,8 @@ impl Lowering<'_> {
 
     /// The operations in a kernel, in order.
     fn label(&self, root: usize) -> String {
-        let names: Vec<&str> = (0..=root)
-            .filter(|&id| self.fused.kernel[id] == Some(root))
-            .map(|id| self.live.node(id).op.name())
-            .collect();
+        let names: Vec<&str> =
+            self.members[root].iter().map(|&id| self.live.node(id).op.name()).collect();
         match names.len() {
             0..=4 => names.join("+"),
             more => format!("{}+{}+..+{} ({more})", names[0], names[1], names[more - 1]),
