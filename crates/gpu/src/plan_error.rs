@@ -36,6 +36,22 @@ pub enum CompileError {
         /// Its dtype.
         dtype: DType,
     },
+    /// Two plans would count the steps of different models together.
+    #[error(
+        "{location}: `{step}` counts the steps of an optimizer that trains {}, in another plan of this session, and would count those of {} too: Adam's correction would be right for neither. Give one of the optimizers another name, with `Optimizer::named`, or train each model in a session of its own",
+        some(before),
+        some(now)
+    )]
+    SharedStep {
+        /// Where the training was built.
+        location: Location,
+        /// The variable that counts.
+        step: String,
+        /// What is trained by it in other plans.
+        before: Vec<String>,
+        /// What would be.
+        now: Vec<String>,
+    },
     /// A value is larger than what the device lets a kernel see.
     #[error(
         "{what} takes {bytes} bytes, and one binding of this device holds at most {limit}; use a smaller batch or model, or an adapter with a larger limit"
@@ -106,6 +122,15 @@ pub enum CompileError {
         /// The limit.
         limit: u32,
     },
+}
+
+/// The first of some names, and how many more there are.
+fn some(names: &[String]) -> String {
+    match names {
+        [] => "nothing".to_owned(),
+        [name] => format!("`{name}`"),
+        [name, others @ ..] => format!("`{name}` and {} more", others.len()),
+    }
 }
 
 impl CompileError {
@@ -256,8 +281,8 @@ pub enum RunError {
     OtherSession,
     /// A tensor that the plan does not fetch.
     #[error(
-        "{tensor} is not among what this plan fetches: {}; add it to the fetches when compiling",
-        listed(.fetched)
+        "{tensor} is not among what this plan fetches: {}; add it to the fetches when compiling{}",
+        listed(.fetched), or_keep(.tensor, .fetched)
     )]
     NotFetched {
         /// The tensor, with the line that built it.
@@ -371,6 +396,20 @@ fn listed(fetched: &[String]) -> String {
         _ if fetched.is_empty() => "nothing".to_owned(),
         None | Some(0) => first,
         Some(more) => format!("{first}; and {more} more"),
+    }
+}
+
+/// Advice where a tensor of the same operation and scope is fetched: a model that was built twice, say, or
+/// an `accuracy` that was asked for again.
+fn or_keep(tensor: &str, fetched: &[String]) -> &'static str {
+    let what = |described: &str| match described.rsplit_once(" at ") {
+        Some((what, _line)) => what.to_owned(),
+        None => described.to_owned(),
+    };
+    if fetched.iter().any(|other| what(other) == what(tensor)) {
+        "; or, if it is one of these built a second time, keep the tensor that was compiled and ask for that"
+    } else {
+        ""
     }
 }
 

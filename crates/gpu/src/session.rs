@@ -4,6 +4,7 @@ use crate::device::Gpu;
 use crate::download::download;
 use crate::error::SessionError;
 use crate::origin::{Missing, Origin};
+use crate::plan::Trainers;
 use crate::store::{Entry, Store, VariableInfo, VariableSlice};
 use crate::table::VariableTable;
 use std::io;
@@ -38,6 +39,7 @@ use warmstart_graph::{TensorData, Variable};
 pub struct Session {
     pub(crate) store: Store,
     pub(crate) seed: Option<u64>,
+    pub(crate) trainers: Trainers,
     /// Plans remember it, so that none is run by another session.
     pub(crate) identity: Arc<()>,
     // Last, so that it is let go of last (closing.rs).
@@ -47,7 +49,13 @@ pub struct Session {
 impl Session {
     /// A session without variables.
     pub fn new(gpu: &Gpu) -> Session {
-        Session { gpu: gpu.clone(), store: Store::default(), seed: None, identity: Arc::default() }
+        Session {
+            store: Store::default(),
+            seed: None,
+            trainers: Trainers::default(),
+            identity: Arc::default(),
+            gpu: gpu.clone(),
+        }
     }
 
     /// The device.

@@ -5,7 +5,7 @@ use crate::device::{Gpu, MemoryKind};
 use crate::error::{Conflict, GpuError, SessionError};
 use crate::huge_pages;
 use crate::origin::{Missing, Origin};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -145,7 +145,7 @@ pub(crate) fn check_sizes(gpu: &Gpu, variables: &[Variable]) -> Result<(), Sessi
 fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
     let limit = limit / ALIGNMENT * ALIGNMENT;
     let mut arenas: Vec<u64> = Vec::new();
-    let mut open: HashMap<Group, usize> = HashMap::new();
+    let mut open: HashMap<Group, usize> = HashMap::default();
     let mut places = Vec::with_capacity(variables.len());
     for (index, variable) in variables.iter().enumerate() {
         let room = room(variable, limit).ok_or(index)?;
@@ -214,7 +214,7 @@ impl Store {
     /// was.
     pub fn declare(&mut self, gpu: &Gpu, variables: &[Variable]) -> Result<(), SessionError> {
         let mut fresh: Vec<&Variable> = Vec::new();
-        let mut fresh_names: HashMap<&str, usize> = HashMap::new();
+        let mut fresh_names: HashMap<&str, usize> = HashMap::default();
         let mut conflicts = Vec::new();
         for variable in variables {
             let held = match self.get(&variable.name) {
@@ -263,6 +263,18 @@ impl Store {
         }
         self.arenas.extend(arenas);
         Ok(())
+    }
+
+    /// Notes that these are trained. The graph that declared one first may have had it
+    /// [frozen](warmstart_graph::Scope::frozen); whoever looks for weights, as a save does for those
+    /// that are not finite, must find it.
+    pub fn mark_trainable(&mut self, trained: &[&Variable]) {
+        for index in trained.iter().filter_map(|variable| self.by_name.get(&variable.name)) {
+            let role = &mut self.entries[*index].info.variable.role;
+            if *role == Role::State {
+                *role = Role::Trainable;
+            }
+        }
     }
 
     pub fn entries(&self) -> &[Entry] {

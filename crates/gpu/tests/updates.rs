@@ -6,7 +6,7 @@ mod common;
 use warmstart_gpu::{CompileError, Session};
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{
-    DType, Graph, GraphDef, Initializer, NodeId, Op, Optimizer, Problem, Schedule, Tensor,
+    DType, Graph, GraphDef, Initializer, NodeId, Op, Optimizer, Problem, Role, Schedule, Tensor,
     TensorData,
 };
 
@@ -164,7 +164,7 @@ fn two_optimizers_of_one_variable_are_refused_at_their_lines() {
     let refused = session.compile(&graph, &[loss], &[second, first]).err();
     let Some(CompileError::Graph(errors)) = refused else { panic!("it was compiled") };
     let [error] = &errors.0[..] else { panic!("{errors}") };
-    assert_eq!((error.location.file.as_str(), error.location.line), (file!(), line));
+    assert_eq!((&*error.location.file, error.location.line), (file!(), line));
     let Problem::WrittenTwice { variables, first: place, .. } = &error.problem else {
         panic!("{error}")
     };
@@ -195,4 +195,52 @@ fn a_copy_is_listed_as_a_copy() {
     once.sort();
     once.dedup();
     assert_eq!(once.len(), labels.len(), "{plan}");
+}
+
+/// A layer in a scope, and what trains it.
+fn layer<'g>(graph: &'g Graph, scope: &str, optimizer: &Optimizer) -> warmstart_graph::Update<'g> {
+    let x = graph.placeholder(&format!("{scope}_x"), [2, 3], DType::F32);
+    let loss = graph.scope(scope).linear(x, 4).square().mean_all();
+    optimizer.minimize(loss).update
+}
+
+#[test]
+fn two_models_do_not_share_the_count_that_adam_corrects_by() {
+    let (first, second, both) = (Graph::new(), Graph::new(), Graph::new());
+    let adam = Optimizer::adam(0.1);
+    let mut session = Session::new(&common::gpu());
+    session.compile(&first, &[], &[layer(&first, "a", &adam)]).unwrap();
+    let update = layer(&second, "b", &adam);
+    let error = session.compile(&second, &[], &[update]).map(drop).unwrap_err();
+    let CompileError::SharedStep { step, before, now, .. } = &error else { panic!("{error}") };
+    assert_eq!(step, "adam/step");
+    assert_eq!((before.len(), now.len()), (2, 2));
+    let message = error.to_string();
+    assert!(message.contains("updates.rs:") && message.contains("`Optimizer::named`"), "{message}");
+    assert!(session.variable("b/weight").is_err(), "nothing was declared");
+
+    // Another name, no such count, or a model that has a part in common.
+    let named = Graph::new();
+    session.compile(&named, &[], &[layer(&named, "b", &adam.clone().named("other"))]).unwrap();
+    let plain = Graph::new();
+    session.compile(&plain, &[], &[layer(&plain, "c", &Optimizer::sgd(0.1))]).unwrap();
+    let x = both.placeholder("x", [2, 3], DType::F32);
+    let hidden = both.scope("a").linear(x, 4);
+    let loss = both.scope("d").linear(hidden, 1).square().mean_all();
+    session.compile(&both, &[], &[adam.minimize(loss).update]).unwrap();
+}
+
+#[test]
+fn what_a_graph_had_frozen_counts_as_trained_once_a_plan_trains_it() {
+    let (frozen, trained) = (Graph::new(), Graph::new());
+    let x = frozen.placeholder("x", [2, 3], DType::F32);
+    let y = frozen.root().frozen().scope("a").linear(x, 4);
+    let mut session = Session::new(&common::gpu());
+    session.compile(&frozen, &[y], &[]).unwrap();
+    let role = |session: &Session| session.variable("a/weight").unwrap().variable.role.clone();
+    assert_eq!(role(&session), Role::State);
+    let update = layer(&trained, "a", &Optimizer::sgd(0.1));
+    session.compile(&trained, &[], &[update]).unwrap();
+    assert_eq!(role(&session), Role::Trainable);
+    assert_eq!(session.variable("global_step").unwrap().variable.role, Role::State);
 }

@@ -195,7 +195,14 @@ impl Graph {
         self.root().variable(name, shape, initializer)
     }
 
-    /// A value written into the graph.
+    /// A value written into the graph: a number, a list, or any [`TensorData`].
+    ///
+    /// ```
+    /// use warmstart_graph::Graph;
+    /// let graph = Graph::new();
+    /// assert_eq!(graph.constant(vec![1.0f32, 2.0, 4.0]).shape().to_string(), "[3]");
+    /// assert_eq!(graph.constant(vec![1u32; 6]).reshape([2, 3]).shape().to_string(), "[2, 3]");
+    /// ```
     #[track_caller]
     pub fn constant(&self, data: impl Into<TensorData>) -> Tensor<'_> {
         self.add(Op::Constant(data.into()), &[], "")
@@ -205,7 +212,13 @@ impl Graph {
     /// declared at first use and incremented by optimizers.
     #[track_caller]
     pub fn global_step(&self) -> Tensor<'_> {
-        self.root().reuse().state_of(GLOBAL_STEP, [], DType::U32, Initializer::Zeros)
+        self.step_count(GLOBAL_STEP)
+    }
+
+    /// A count of steps, declared at first use.
+    #[track_caller]
+    pub(crate) fn step_count(&self, name: &str) -> Tensor<'_> {
+        self.root().reuse().state_of(name, [], DType::U32, Initializer::Zeros)
     }
 
     /// The tensor that was given a name with [`Tensor::named`].
@@ -230,6 +243,13 @@ impl Graph {
     pub fn update(&self, id: NodeId) -> Option<Update<'_>> {
         let tensor = self.node(id)?;
         self.with(id, |node| node.op.is_update()).then_some(Update { tensor })
+    }
+
+    /// Its updates, in the order in which they were built: a graph that comes from a checkpoint has the
+    /// training that it was saved with, and goes on with it by these.
+    pub fn updates(&self) -> Vec<Update<'_>> {
+        let nodes = self.inner.borrow().def.nodes.len();
+        (0..nodes).filter_map(|index| self.update(NodeId(index))).collect()
     }
 
     /// Adds a node; a node that does not fit, or has an input that did not, is invalid.

@@ -3,8 +3,8 @@
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    DType, Graph, Initializer, Location, LossScale, LossScaling, Problem, Role, Schedule, Tensor,
-    Update, Variable, VariableId, gradients,
+    DType, GLOBAL_STEP, Graph, Initializer, Location, LossScale, LossScaling, Problem, Role,
+    Schedule, Tensor, Update, Variable, VariableId, gradients,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct Optimizer {
     no_decay: Vec<String>,
     #[serde(default)]
     loss_scaling: Option<LossScaling>,
+    /// Unless it is the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    global_step: Option<String>,
 }
 
 /// What [`Optimizer::minimize`] built.
@@ -56,8 +59,15 @@ impl Optimizer {
     fn new(rule: Rule, learning_rate: impl Into<Schedule>) -> Optimizer {
         let name = rule.name().to_owned();
         let learning_rate = learning_rate.into();
-        let (clip_global_norm, no_decay, loss_scaling) = (None, Vec::new(), None);
-        Optimizer { rule, learning_rate, clip_global_norm, name, no_decay, loss_scaling }
+        Optimizer {
+            rule,
+            learning_rate,
+            clip_global_norm: None,
+            name,
+            no_decay: Vec::new(),
+            loss_scaling: None,
+            global_step: None,
+        }
     }
 
     /// Plain stochastic gradient descent.
@@ -173,6 +183,31 @@ impl Optimizer {
         self
     }
 
+    /// The variable that counts its steps and that its schedule follows, in place of
+    /// [`GLOBAL_STEP`](crate::GLOBAL_STEP). Each run of a plan that trains raises the count by one. So
+    /// where a step of training is runs of several plans, as of a generator and a discriminator in
+    /// turn, all but one of the optimizers need a count of their own, or each schedule would go
+    /// forward several steps at once. (Dropout follows the usual one, whatever is said here.)
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, Optimizer, Schedule};
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [64, 8], DType::F32);
+    /// let loss = graph.scope("discriminator").linear(x, 1).square().mean_all();
+    /// Optimizer::adam(Schedule::cosine(1e-3, 0.0, 10_000))
+    ///     .named("discriminator_adam")
+    ///     .global_step("discriminator_step")
+    ///     .minimize(loss);
+    /// let def = graph.finish().unwrap();
+    /// assert!(def.variables.iter().any(|variable| variable.name == "discriminator_step"));
+    /// assert!(def.variables.iter().all(|variable| variable.name != "global_step"));
+    /// ```
+    #[must_use]
+    pub fn global_step(mut self, name: &str) -> Optimizer {
+        self.global_step = Some(name.to_owned()).filter(|name| name != GLOBAL_STEP);
+        self
+    }
+
     /// Builds the training of every trainable variable that the loss depends on.
     #[track_caller]
     pub fn minimize<'g>(&self, loss: Tensor<'g>) -> TrainStep<'g> {
@@ -181,7 +216,8 @@ impl Optimizer {
 
     /// As [`Optimizer::minimize`], of those variables alone that are chosen, by name for instance.
     /// Several optimizers, each with its own variables, may train in one plan: all of them read the
-    /// same global step, which one run raises by one.
+    /// same global step, which one run raises by one. (In plans of their own they raise it once each:
+    /// see [`Optimizer::global_step`].)
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph, Optimizer};
@@ -206,7 +242,7 @@ impl Optimizer {
     fn build<'g>(&self, loss: Tensor<'g>, chosen: impl Fn(&Variable) -> bool) -> TrainStep<'g> {
         let graph = loss.graph();
         let mistakes = graph.mistakes();
-        if let Some(problem) = self.unsuitable() {
+        for problem in self.unsuitable() {
             graph.record("minimize", "", problem);
         }
         let mut trainable: Vec<(VariableId, Variable)> = graph.with_def(|def| {
@@ -234,7 +270,7 @@ impl Optimizer {
             graph.record("minimize", "", Problem::NothingToTrain);
         }
 
-        let global_step = graph.global_step();
+        let global_step = graph.step_count(self.global_step.as_deref().unwrap_or(GLOBAL_STEP));
         let minimized = Minimized { loss, trained, scaling, refused, mistakes };
         // What follows is of no layer, wherever the gradients come from.
         graph.in_scope(Location::caller(), &self.name, || self.update(minimized, global_step))
@@ -291,7 +327,7 @@ impl Optimizer {
     }
 
     /// What is wrong with the optimizer's numbers.
-    fn unsuitable(&self) -> Option<Problem> {
+    fn unsuitable(&self) -> impl Iterator<Item = Problem> {
         let limit = self.clip_global_norm.filter(|&limit| !limit.is_finite() || limit <= 0.0);
         let limit = limit.map(|limit| Problem::Range {
             what: "the limit of the global norm".to_owned(),
@@ -306,7 +342,7 @@ impl Optimizer {
             value: 0.0,
             range: "above 0".to_owned(),
         });
-        self.rule.check().err().or(plain).or(limit).or(scaling)
+        [self.rule.check().err(), plain, limit, scaling].into_iter().flatten()
     }
 
     /// The variables of loss scaling, and the scale; none if they were refused.

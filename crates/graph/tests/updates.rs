@@ -96,7 +96,7 @@ fn a_variable_is_written_by_one_update() {
         (3, "global_step", "optimizer_update"),
     ];
     for (error, (line, variable, operation)) in found.iter().zip(expected) {
-        assert_eq!((error.location.file.as_str(), error.location.line), (file!(), first + line));
+        assert_eq!((&*error.location.file, error.location.line), (file!(), first + line));
         let Problem::WrittenTwice { variables, operation: by, first: place } = &error.problem
         else {
             panic!("{error}")
@@ -138,4 +138,20 @@ fn each_global_step_rises_by_one() {
         assert_eq!(reference.variable("global_step").unwrap().elements, [f64::from(step)]);
         assert_eq!(reference.variable("other_step").unwrap().elements, [f64::from(40 + step)]);
     }
+}
+
+#[test]
+fn all_that_is_wrong_with_an_optimizer_is_told_at_once() {
+    let graph = Graph::new();
+    let loss = graph.variable("v", [2], Initializer::Ones).sum_all();
+    let _ = Optimizer::adam(0.1).betas(0.9, 1.0).clip_global_norm(-2.0).minimize(loss);
+    let errors = graph.finish().unwrap_err().0;
+    let values: Vec<f64> = errors
+        .iter()
+        .filter_map(|error| match error.problem {
+            Problem::Range { value, .. } => Some(value),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(values, [1.0, -2.0], "{errors:?}");
 }

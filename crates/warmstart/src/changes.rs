@@ -6,17 +6,38 @@
 
 use crate::graph_changes::first_difference;
 use serde_json::Value;
+use std::fmt;
 use warmstart_checkpoint::Checkpoint;
 use warmstart_graph::GraphDef;
 
-/// A sentence for the optimizer and one for the graph, if they are not as in the checkpoint.
+/// Something that a run does otherwise than the run that saved its checkpoint; a sentence says what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The optimizer has other settings.
+    Optimizer(String),
+    /// The graph computes something else.
+    Graph(String),
+    /// Rules of [`Training::restore_options`](crate::Training::restore_options) were not followed.
+    Rules(String),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Change::Optimizer(sentence) | Change::Graph(sentence) | Change::Rules(sentence)) =
+            self;
+        f.write_str(sentence)
+    }
+}
+
+/// What the optimizer and the graph do otherwise, if they are not as in the checkpoint.
 /// `graph` is the checkpoint's graph and `optimizer` the run's optimizer as JSON.
 pub(crate) fn changes(
     checkpoint: &Checkpoint,
     graph: Option<&GraphDef>,
     def: &GraphDef,
     optimizer: &str,
-) -> Vec<String> {
+) -> Vec<Change> {
     let mut told = Vec::new();
     let before = checkpoint.metadata().optimizer().and_then(|text| serde_json::from_str(text).ok());
     let now = serde_json::from_str(optimizer).ok();
@@ -25,12 +46,13 @@ pub(crate) fn changes(
         compare("", &before, &now, &mut settings);
         if !settings.is_empty() {
             let settings = settings.join("; ");
-            told.push(format!("the optimizer differs from the checkpoint's: {settings}"));
+            let sentence = format!("the optimizer differs from the checkpoint's: {settings}");
+            told.push(Change::Optimizer(sentence));
         }
     }
     // The optimizer's settings are in its nodes too, and need not be said twice.
     let known = !told.is_empty();
-    told.extend(graph.and_then(|before| first_difference(before, def, known)));
+    told.extend(graph.and_then(|before| first_difference(before, def, known)).map(Change::Graph));
     told
 }
 

@@ -56,6 +56,7 @@
 
 mod batches;
 mod changes;
+mod counted;
 mod dataset;
 mod dataset_csv;
 mod dataset_error;
@@ -64,6 +65,7 @@ mod graph_changes;
 mod interrupt;
 mod largest_batch;
 mod loss_watch;
+mod losses;
 pub mod metrics;
 pub mod prelude;
 mod progress;
@@ -74,6 +76,7 @@ mod training;
 mod training_error;
 
 pub use batches::{BatchError, Batches};
+pub use changes::Change;
 pub use dataset::Dataset;
 pub use dataset_error::DatasetError;
 pub use dataset_input::DatasetInput;

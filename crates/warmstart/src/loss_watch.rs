@@ -17,9 +17,10 @@ pub enum OnNonFinite {
 /// A loss that is NaN or infinite.
 #[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
-    "the loss of step {step} is {loss}; begin again, from the newest checkpoint before it if there is \
-     one, with a lower learning rate or gradients clipped by their global norm, or look for a log or \
-     a division by zero"
+    "the loss of step {step} is {loss}, and that of a step before it may have been, where not each is \
+     read. Look for NaN in what was fed, or a log or a division by zero; or begin again, from the newest \
+     checkpoint before it if there is one, with a lower learning rate or gradients clipped by their \
+     global norm"
 )]
 pub struct NonFiniteLoss {
     /// The step.
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(watch.check(41, f32::MAX), Ok(None));
         let stopped = watch.check(42, f32::NEG_INFINITY).unwrap_err();
         assert_eq!((stopped.step, stopped.loss), (42, f32::NEG_INFINITY));
-        assert!(stopped.to_string().starts_with("the loss of step 42 is -inf;"));
+        assert!(stopped.to_string().starts_with("the loss of step 42 is -inf, "));
         assert!(watch.check(43, f32::NAN).is_err(), "a caller that goes on is told again");
     }
 

@@ -1,14 +1,16 @@
 //! A run of training steps: what is done around each of them.
 
+use crate::counted::Counted;
 use crate::interrupt::{Interrupt, Listening};
-use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
+use crate::losses;
+use crate::metrics::{MetricsError, MetricsWriter};
 use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
 use warmstart_checkpoint::{SaveOptions, Saver};
 use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
 use warmstart_graph::{Role, Tensor};
@@ -22,6 +24,10 @@ pub struct Run {
     seed: u64,
     /// Steps done since the very first, resumed ones included.
     done: u64,
+    /// Steps that were done when it began.
+    first: u64,
+    /// What optimizers count.
+    counted: Counted,
     /// The newest checkpoint with its step: restored or saved by this run.
     newest: Option<(u64, PathBuf)>,
     /// None as long as a run has nothing to write.
@@ -62,7 +68,7 @@ impl Run {
         (saver, options): (Saver, SaveOptions),
         begun: Begun,
         (seed, first): (u64, u64),
-        lock: RunLock,
+        (lock, counted): (RunLock, Counted),
     ) -> Result<Run, TrainingError> {
         let last = training.steps;
         let complete = first >= last;
@@ -82,7 +88,7 @@ impl Run {
             Begun::Restored { report, .. } => Some((first, report.file().to_owned())),
             Begun::Initialized { .. } => None,
         };
-        let metrics = if complete { None } else { Some(open_metrics(training, first)?) };
+        let metrics = if complete { None } else { Some(losses::open(training, first)?) };
         Ok(Run {
             training: training.clone(),
             saving: Saving::new(saver, training.background),
@@ -90,6 +96,8 @@ impl Run {
             begun,
             seed,
             done: first,
+            first,
+            counted,
             newest,
             metrics,
             pending: Vec::new(),
@@ -158,8 +166,12 @@ impl Run {
     /// [`OnNonFinite::WarnOnce`] and [`OnNonFinite::Ignore`] a checkpoint that would hold NaN or
     /// infinities is left out, and training goes on.
     ///
+    /// The first records are held against the count that the optimizer raises: a loop that trains
+    /// nothing, or more than it records, is told so at once.
+    ///
     /// # Errors
-    /// Under [`OnNonFinite::Stop`], [`TrainingError::NonFinite`] if the loss is not finite, and
+    /// [`TrainingError::OtherCount`]. Under [`OnNonFinite::Stop`], [`TrainingError::NonFinite`] if the
+    /// loss is not finite, and
     /// [`TrainingError::NonFiniteVariables`] if it is a step to be saved and a weight or slot is
     /// not finite; nothing is saved then. The other variants if reading or writing fails.
     pub fn record(
@@ -170,6 +182,7 @@ impl Run {
     ) -> Result<(), TrainingError> {
         // The device has done it, whatever is found out now.
         self.done += 1;
+        self.check_count(session)?;
         let metrics = std::mem::take(&mut self.pending);
         self.catch_up()?;
         let save = self.done.is_multiple_of(self.training.save_every);
@@ -186,6 +199,12 @@ impl Run {
         self.progress.update(self.done, shown);
         self.say_stops();
         if save { self.save_as_planned(session) } else { Ok(()) }
+    }
+
+    /// Whether what was recorded was trained, as far as the first few records tell.
+    fn check_count(&mut self, session: &Session) -> Result<(), TrainingError> {
+        let recorded = self.done - self.first;
+        self.counted.check(recorded, session)
     }
 
     /// The steps to do next in one submission, at most so many (but at least one), counted and
@@ -248,6 +267,7 @@ impl Run {
         let losses = outputs.scalars_later(loss)?;
         let before = self.done;
         self.done += losses.len() as u64;
+        self.check_count(session)?;
         // Steps of the caller's own choice may go beyond the step to save at: better late than never.
         let save =
             (before + 1..=self.done).any(|step| step.is_multiple_of(self.training.save_every));
@@ -318,7 +338,7 @@ impl Run {
         let metrics = match &mut self.metrics {
             Some(metrics) => metrics,
             // The program goes on although all steps are done.
-            none => none.insert(open_metrics(&self.training, step - 1)?),
+            none => none.insert(losses::open(&self.training, step - 1)?),
         };
         Ok(metrics.write(step, &row)?)
     }
@@ -400,7 +420,8 @@ impl Run {
     }
 
     /// Ends the run: saves, unless the newest checkpoint is of this step, and draws the losses of
-    /// all runs as `loss.svg`. Returns the newest checkpoint, which is of the last step done.
+    /// all runs as `loss.svg`, and the [curves](Training::curve) beside them. Returns the newest
+    /// checkpoint, which is of the last step done.
     ///
     /// Metrics that cannot be written, read or drawn are said, but are no error: the training is
     /// done, and its weights are saved.
@@ -422,7 +443,10 @@ impl Run {
                 Err(error) => (Err(error), Ok(())),
             },
         };
-        if let Err(error) = flushed.and_then(|()| self.draw()) {
+        // What was written since the last save is drawn too.
+        let flushed =
+            flushed.and_then(|()| self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush));
+        if let Err(error) = flushed.and_then(|()| losses::draw(&self.training)) {
             self.progress.say(format_args!("the losses were not drawn: {error}"));
         }
         let interrupted = self.interrupted();
@@ -437,35 +461,4 @@ impl Run {
             }
         }
     }
-
-    fn draw(&mut self) -> Result<(), MetricsError> {
-        // What was written since the last save.
-        self.metrics.as_mut().map_or(Ok(()), MetricsWriter::flush)?;
-        let file = self.training.directory.join("metrics.csv");
-        if !file.exists() {
-            return Ok(());
-        }
-        let series = MetricsTable::read(&file)?.series("loss");
-        let drawn = self.training.directory.join("loss.svg");
-        if series.len() < 2 {
-            // A picture that is there is of an earlier run in this directory.
-            return match fs::remove_file(&drawn) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    Err(MetricsError::io("remove", &drawn)(error))
-                }
-                _ => Ok(()),
-            };
-        }
-        LossCurve::new("Training loss")
-            .axis(Axis::Logarithmic)
-            .series("loss", series)
-            .write_svg(&drawn)
-    }
-}
-
-/// Opens the metrics for the steps after `done`; rows count steps done, from 1.
-fn open_metrics(training: &Training, done: u64) -> Result<MetricsWriter, TrainingError> {
-    let mut columns = vec!["loss"];
-    columns.extend(training.metrics.iter().map(String::as_str));
-    Ok(MetricsWriter::open(&training.directory, &columns, done + 1)?)
 }

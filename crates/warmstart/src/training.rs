@@ -1,6 +1,8 @@
 //! How a training loop is set up and how it begins: from the newest checkpoint, or from a seed.
 
-use crate::changes::changes;
+use crate::changes::{Change, changes};
+use crate::counted::{Counted, counts};
+use crate::losses::Curve;
 use crate::run_lock::RunLock;
 use crate::{OnNonFinite, Run, TrainingError};
 use std::collections::BTreeMap;
@@ -55,6 +57,7 @@ pub struct Training {
     keep: usize,
     pub(crate) log_every: u64,
     pub(crate) metrics: Vec<String>,
+    pub(crate) curves: Vec<Curve>,
     pub(crate) on_non_finite: OnNonFinite,
     pub(crate) quiet: bool,
     pub(crate) interruptible: bool,
@@ -83,9 +86,9 @@ pub enum Begun {
     Restored {
         /// What was restored.
         report: Box<RestoreReport>,
-        /// What this run does otherwise than the one that saved the checkpoint: sentences about the
-        /// optimizer and the graph. No error, but not to be overlooked.
-        changes: Vec<String>,
+        /// What this run does otherwise than the one that saved the checkpoint. No error, but not to
+        /// be overlooked.
+        changes: Vec<Change>,
         /// Variables that got no value from the checkpoint and had none, and were initialized from
         /// the seed. Only [`Training::restore_options`] lead to any.
         initialized: Vec<String>,
@@ -131,6 +134,7 @@ impl Training {
             keep: 3,
             log_every: 10,
             metrics: Vec::new(),
+            curves: Vec::new(),
             on_non_finite: OnNonFinite::Stop,
             quiet: false,
             interruptible: false,
@@ -232,6 +236,22 @@ impl Training {
         self
     }
 
+    /// Draws a [metric](Training::metrics) in `loss.svg` too, beside the loss of the training, under a
+    /// name for the legend. `value` makes of the metric what can be held against that loss.
+    ///
+    /// ```
+    /// use warmstart::prelude::*;
+    /// let training = Training::new("runs/digits")
+    ///     .metrics(&["test/loss"])
+    ///     .curve("test/loss", "test", |loss| loss);
+    /// # let _ = training;
+    /// ```
+    #[must_use]
+    pub fn curve(mut self, metric: &str, name: &str, value: fn(f64) -> f64) -> Training {
+        self.curves.push(Curve { metric: metric.to_owned(), name: name.to_owned(), value });
+        self
+    }
+
     /// What to do about a loss that is not finite, or weights that are not when they are to be
     /// saved; training stops if not said. Such weights are never saved, whatever is said here.
     #[must_use]
@@ -293,7 +313,9 @@ impl Training {
     /// over, and [`Run::begun`] says so. The directory is the run's until the run is dropped.
     ///
     /// # Errors
-    /// [`TrainingError::AlreadyRunning`] if another run is under way in the directory,
+    /// [`TrainingError::NothingCompiled`] or [`TrainingError::NothingTrains`] if the session has no
+    /// plan that trains the graph, [`TrainingError::AlreadyRunning`] if another run is under way in the
+    /// directory,
     /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit, or all are damaged,
     /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
     /// another seed, [`TrainingError::OtherRules`] if it is one that other rules were noted in; then
@@ -306,6 +328,7 @@ impl Training {
         optimizer: &Optimizer,
     ) -> Result<Run, TrainingError> {
         let def = graph.finish()?;
+        let counts = counts(&def, session)?;
         let optimizer = serde_json::to_string(optimizer)?;
         let options = SaveOptions::new().graph(&def).optimizer(optimizer.as_str());
         let options =
@@ -350,7 +373,8 @@ impl Training {
             }
         };
         let options = options.rules(self.restore.rules()).seed(seed);
-        Run::new(self, (saver, options), begun, (seed, first), lock)
+        let counted = Counted::begin(counts, session)?;
+        Run::new(self, (saver, options), begun, (seed, first), (lock, counted))
     }
 
     /// How a checkpoint is restored, and what is to be said about the rules.
@@ -358,7 +382,7 @@ impl Training {
         &self,
         checkpoint: &Checkpoint,
         session: &Session,
-    ) -> Result<(RestorePlan, Option<String>), TrainingError> {
+    ) -> Result<(RestorePlan, Option<Change>), TrainingError> {
         if self.restore.rules().is_empty() {
             return Ok((checkpoint.plan(session, &self.restore), None));
         }
@@ -389,7 +413,7 @@ impl Training {
             (false, true) => {
                 let note =
                     "no rule was followed, since the checkpoint fits as it is and not under them";
-                Ok((as_it_is, Some(note.to_owned())))
+                Ok((as_it_is, Some(Change::Rules(note.to_owned()))))
             }
             _ => Ok((plan, None)),
         }

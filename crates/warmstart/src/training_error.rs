@@ -1,12 +1,13 @@
 //! Why training stopped.
 
+use crate::counted::advice;
 use crate::metrics::MetricsError;
 use crate::{Interrupt, NonFiniteLoss};
 use std::path::PathBuf;
 use thiserror::Error;
 use warmstart_checkpoint::CheckpointError;
 use warmstart_gpu::{NonFinite, RunError, SessionError};
-use warmstart_graph::GraphErrors;
+use warmstart_graph::{GraphErrors, Location};
 
 warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
 
@@ -38,6 +39,32 @@ pub enum TrainingError {
     /// The graph or the optimizer could not be written as JSON.
     #[error("the graph could not be stored in the checkpoint: {0}. Nothing was saved")]
     Json(#[from] serde_json::Error),
+    /// The session has no variables.
+    #[error(
+        "the session has no variables: compile the plan that trains before the run begins, with `Session::compile`. Nothing was restored or initialized"
+    )]
+    NothingCompiled,
+    /// The session has no plan with the graph's training in it.
+    #[error(
+        "{location}: no plan of the session has the update that is built here, so that nothing would be trained. Give `&[step.update]` to `Session::compile` before the run begins. Nothing was restored or initialized"
+    )]
+    NothingTrains {
+        /// Where the training was built.
+        location: Location,
+    },
+    /// What was recorded is not what was trained.
+    #[error(
+        "the run has recorded {recorded} step{}, and `{name}` rose by {counted}. Schedules follow that count, and checkpoints are named by the run's. {}",
+        if *recorded == 1 { "" } else { "s" }, advice(*recorded, *counted)
+    )]
+    OtherCount {
+        /// The variable that counts.
+        name: String,
+        /// Steps that were recorded since the run began.
+        recorded: u64,
+        /// Steps that it was raised by.
+        counted: u64,
+    },
     /// Another run is under way in the directory.
     #[error(
         "another run trains in this directory and holds {}. Nothing was changed: wait until it has ended, stop it, or train in another directory", .0.display()
@@ -131,6 +158,21 @@ pub struct NonFiniteVariables {
     pub step: u64,
     /// The variables, in the order of their declaration; at least one.
     pub variables: Vec<NonFinite>,
+}
+
+impl NonFiniteVariables {
+    /// Which variables hold what, without what to do about it.
+    ///
+    /// ```
+    /// use warmstart::NonFiniteVariables;
+    /// use warmstart::gpu::NonFinite;
+    /// let found = NonFinite { name: "fc/weight".to_owned(), count: 3, elements: 8 };
+    /// let found = NonFiniteVariables { step: 20, variables: vec![found] };
+    /// assert_eq!(found.listed(), "1 variable holds NaN or infinity: `fc/weight` (3 of 8 elements)");
+    /// ```
+    pub fn listed(&self) -> String {
+        listed(&self.variables)
+    }
 }
 
 /// Variables listed before the message says how many more there are.

@@ -89,3 +89,15 @@ fn a_failure_behind_the_training_is_told_at_the_end() {
     let error = run.finish(&session).expect_err("the name is taken").to_string();
     assert!(error.contains("step-2.safetensors"), "{error}");
 }
+
+#[test]
+fn a_metric_is_drawn_beside_the_loss_under_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let training = Training::new(directory.path()).steps(20).metrics(&["score"]).quiet();
+    train(&training);
+    let drawn = || std::fs::read_to_string(directory.path().join("loss.svg")).unwrap();
+    assert!(drawn().contains("Training loss") && !drawn().contains("how far off"), "{}", drawn());
+    // A run that is complete draws anew.
+    train(&training.curve("score", "how far off", |score| 10.5 - score));
+    assert!(drawn().contains("\nhow far off\n") && drawn().contains("\ntraining\n"), "{}", drawn());
+}

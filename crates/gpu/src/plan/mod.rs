@@ -3,6 +3,7 @@
 
 mod build;
 mod memory;
+mod trainers;
 
 use crate::compile::Target;
 use crate::device::Gpu;
@@ -22,6 +23,8 @@ use std::sync::{Arc, Mutex};
 use warmstart_graph::{DType, Graph, Location, NodeId, Shape, Tensor, TensorData, Update};
 
 pub use memory::PlanMemory;
+pub(crate) use trainers::Trainers;
+use trainers::trained_by;
 
 /// A placeholder on the device.
 pub(crate) struct Feed {
@@ -152,6 +155,7 @@ impl Session {
     ) -> Result<Plan, CompileError> {
         let Compiled { def, program, variables } =
             self.compile_graph(graph, fetches, updates, target)?;
+        let trainers = self.trainers.with(&def, updates)?;
         self.declare(&variables)?;
         let mut plan = Builder {
             gpu: self.gpu().clone(),
@@ -164,6 +168,8 @@ impl Session {
         }
         .build()?;
         plan.memory.variables = memory::of_variables(&variables);
+        self.store.mark_trainable(&trained_by(&def, updates));
+        self.trainers = trainers;
         Ok(plan)
     }
 }

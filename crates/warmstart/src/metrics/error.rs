@@ -28,7 +28,7 @@ pub enum MetricsError {
         name: String,
     },
     /// A value for a column that was not declared.
-    #[error("there is no column `{name}` among {}; name it when opening the metrics", columns.join(", "))]
+    #[error("there is no column `{name}` among {}; name it when the metrics are opened, as by `Training::metrics`", columns.join(", "))]
     UnknownColumn {
         /// The name.
         name: String,

@@ -1,0 +1,106 @@
+//! Whether the steps that a run records are steps of training.
+
+use crate::TrainingError;
+use warmstart_gpu::Session;
+use warmstart_graph::{GraphDef, Op, Role, VariableId};
+
+/// The counts that the optimizers of a graph raise, as they were when a run began.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    /// Variables with their values.
+    counts: Vec<(String, u32)>,
+    /// How many records are still held against them.
+    looks: u32,
+}
+
+/// How many records are held against the counts. A loop that records something else than its training
+/// does so from its first turn on; after that, the device is not waited for.
+const LOOKS: u32 = 2;
+
+/// The variables that the optimizers of a graph count their steps by, as far as the session has them.
+///
+/// # Errors
+/// [`TrainingError::NothingCompiled`] or [`TrainingError::NothingTrains`] if the session has no plan
+/// that trains the graph.
+pub(crate) fn counts(def: &GraphDef, session: &Session) -> Result<Vec<String>, TrainingError> {
+    let table = session.variables();
+    if table.is_empty() {
+        return Err(TrainingError::NothingCompiled);
+    }
+    let name = |id: VariableId| def.variables[id.0].name.as_str();
+    let known = |id: VariableId| table.iter().any(|info| info.name() == name(id));
+    let optimizers = def.nodes.iter().filter_map(|node| match &node.op {
+        Op::OptimizerUpdate(update) => Some((update, &node.location)),
+        _ => None,
+    });
+    let optimizers: Vec<_> = optimizers.collect();
+    // Who computes new weights otherwise may have built an optimizer for its gradients alone.
+    let by_hand = def.nodes.iter().any(|node| match node.op {
+        Op::Assign(id) => def.variables[id.0].role == Role::Trainable && known(id),
+        _ => false,
+    });
+    let trains = by_hand || optimizers.iter().any(|(update, _)| known(update.step));
+    if let (false, Some((_, location))) = (trains, optimizers.first()) {
+        return Err(TrainingError::NothingTrains { location: (*location).clone() });
+    }
+    let compiled = optimizers.iter().filter(|(update, _)| known(update.step));
+    let mut counts: Vec<String> =
+        compiled.map(|(update, _)| name(update.global_step).to_owned()).collect();
+    counts.sort();
+    counts.dedup();
+    Ok(counts)
+}
+
+impl Counted {
+    /// These counts, once they have values.
+    pub fn begin(names: Vec<String>, session: &Session) -> Result<Counted, TrainingError> {
+        let counts = names.into_iter().map(|name| {
+            let before = value(&name, session)?;
+            Ok((name, before))
+        });
+        Ok(Counted { counts: counts.collect::<Result<_, TrainingError>>()?, looks: LOOKS })
+    }
+
+    /// After a record: holds the first few against the counts. One that is raised once for each step
+    /// that is recorded is enough: others may be of plans that run more often, or not in this run.
+    ///
+    /// # Errors
+    /// [`TrainingError::OtherCount`] if none rose by as many steps as were recorded.
+    pub fn check(&mut self, recorded: u64, session: &Session) -> Result<(), TrainingError> {
+        if self.looks == 0 || self.counts.is_empty() {
+            return Ok(());
+        }
+        self.looks -= 1;
+        let mut most: Option<(u32, &str)> = None;
+        for (name, before) in &self.counts {
+            // It is a `u32`, which begins again after its last.
+            let rose = value(name, session)?.wrapping_sub(*before);
+            // One that has fallen was set by the program, which knows why.
+            if rose == recorded as u32 || rose > u32::MAX / 2 {
+                return Ok(());
+            }
+            most = most.max(Some((rose, name)));
+        }
+        most.map_or(Ok(()), |(rose, name)| {
+            let (name, counted) = (name.to_owned(), rose.into());
+            Err(TrainingError::OtherCount { name, recorded, counted })
+        })
+    }
+}
+
+fn value(name: &str, session: &Session) -> Result<u32, TrainingError> {
+    // Its graph declares it as one `u32`, and the session has it so.
+    Ok(session.read(name)?.as_u32().and_then(|steps| steps.first().copied()).unwrap_or_default())
+}
+
+/// What is wrong with a loop whose training is counted otherwise than it is recorded.
+pub(crate) fn advice(recorded: u64, counted: u64) -> &'static str {
+    if counted == 0 {
+        "The plan that was run does not train: compile it with `&[step.update]`, and run that one"
+    } else if counted < recorded {
+        "Record each run of the plan that trains once, and no run of another plan"
+    } else {
+        "Record each run of the plan that trains; where one step is runs of several plans that train, \
+         give the optimizers of all but one a count of their own, with `Optimizer::global_step`"
+    }
+}
