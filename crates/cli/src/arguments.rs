@@ -30,7 +30,7 @@ const STYLES: Styles = Styles::styled()
 /// fit a model; and trains and uses models without code.
 ///
 /// A path is a safetensors file or an index of several, one of the files or the prefix of a
-/// TensorFlow checkpoint, a file of PyTorch (`.pt`, `.pth`), NumPy (`.npy`, `.npz`) or GGUF, or a
+/// TensorFlow checkpoint, a file of PyTorch (`.pt`, `.pth`, `.bin`), NumPy (`.npy`, `.npz`) or GGUF, or a
 /// directory, which opens the newest checkpoint in it that is whole by its header. Weights stay in
 /// the file unless a question is about their values, and then pass through in small pieces.
 /// `warmstart man` prints a manual page.

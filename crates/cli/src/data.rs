@@ -7,7 +7,7 @@ mod table;
 mod tensors;
 
 pub use csv::Options as CsvOptions;
-pub use table::{Cells, ColumnChoice, Help, Table, listed, nearest};
+pub use table::{Cells, ColumnChoice, Help, Table, how_to_write, listed, nearest};
 
 use crate::error::Failure;
 use flate2::read::MultiGzDecoder;

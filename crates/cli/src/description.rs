@@ -72,8 +72,9 @@ impl Columns {
         if let Some(names) = &self.names {
             if table.header.is_none() {
                 let file = table.file.display();
+                let which = if table.is_array() { "is an array, which " } else { "" };
                 return Err(Failure::new(format!(
-                    "`{file}` does not name its columns, and the model finds its own by name: {}",
+                    "`{file}` {which}does not name its columns, and the model finds its own by name: {}",
                     listed(names)
                 ))
                 .help(self.unnamed(table)));
@@ -119,6 +120,20 @@ impl Columns {
 
     /// What to do about a file without names.
     fn unnamed(&self, table: &Table) -> String {
+        if table.is_array() {
+            return match table.help.by_place {
+                Some(plain) if self.fits(table) => {
+                    format!("if its columns have the order of those, say {plain}")
+                }
+                Some(plain) => {
+                    let (found, count) = (counted(table.width, "column"), self.count());
+                    format!(
+                        "it has {found}: give the {count} that the model takes, in their order, and say {plain}"
+                    )
+                }
+                None => "give a file that names them, such as CSV".to_owned(),
+            };
+        }
         let named = table.help.header[0];
         let names =
             format!("give the file a first line with the names; if it has one, say {named}");

@@ -4,15 +4,16 @@ use crate::Answer;
 use crate::elements::Elements;
 use crate::error::Failure;
 use crate::latest::choice;
-use crate::plan::{flags_of, print_flags};
+use crate::plan::{flags_of, print_file, print_flags, print_notes, promise};
 use crate::rules::{self, RulesFile, toml_of};
 use crate::text::{self, GOOD, HEADING, counted, styled};
+use crate::wording::Flags;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
-    TensorEntry, printable,
+    TensorEntry, Wording,
 };
 
 /// Compare two checkpoints
@@ -69,8 +70,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             }
         }
     }
-    let suggestions =
-        if only_a.is_empty() || only_b.is_empty() { Vec::new() } else { inferred(&a, &b, &rules) };
+    let (suggestions, allowed) = match only_a.is_empty() || only_b.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => inferred(&a, &b, &rules),
+    };
     let unequal = values.iter().filter(|(_, difference)| !difference.is_none()).count();
     let differing = only_a.len() + only_b.len() + kinds.len();
     let same = differing == under.allowed && unequal == 0;
@@ -87,13 +90,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
         let ways = suggestions.len();
-        let suggestions = suggestions.iter().map(|suggestion| {
+        let suggestions = suggestions.iter().zip(&allowed).map(|(suggestion, plan)| {
             let flags = flags_of(suggestion);
             let file: Vec<String> = suggestion.rules.iter().filter_map(toml_of).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
             json!({
                 "restores": restores, "of": of, "flags": flags, "toml": file, "notes": notes,
-                "alternatives": ways - 1,
+                "plan_also": plan, "alternatives": ways - 1,
             })
         });
         let value = json!({
@@ -153,12 +156,17 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             true => "`plan` and --rules (`convert` has --dtype in place of casts)",
         };
         writeln!(out, "\nRules that make names of a those of b, for {convert}:")?;
-        print_flags(out, &suggestions)?;
-        for suggestion in &suggestions {
-            print_file(out, suggestion)?;
-            for note in &suggestion.notes {
-                writeln!(out, "  note: {}", printable(note))?;
+        for (way, (suggestion, plan)) in (1..).zip(suggestions.iter().zip(&allowed)) {
+            let promise = promise(suggestion, way, suggestions.len());
+            // The file is told after the flags; where there are none, it says what they would.
+            if print_flags(out, suggestion, &promise)? {
+                print_plan(out, plan.as_deref())?;
+                print_file(out, suggestion, "")?;
+            } else {
+                print_file(out, suggestion, &format!(", {promise}"))?;
+                print_plan(out, plan.as_deref())?;
             }
+            print_notes(out, suggestion)?;
         }
     }
     under.print(&pairs, out)?;
@@ -249,24 +257,35 @@ fn check(uses: &[RuleUse], a: &Checkpoint) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Rules to add under which `a` could be restored into what `b` holds.
-fn inferred(a: &Checkpoint, b: &Checkpoint, rules: &[Rule]) -> Vec<Suggestion> {
+/// Rules to add under which `a` could be restored into what `b` holds, and the flags that a restore
+/// needs beside each: `None` if it would not do whatever is allowed.
+fn inferred(
+    a: &Checkpoint,
+    b: &Checkpoint,
+    rules: &[Rule],
+) -> (Vec<Suggestion>, Vec<Option<String>>) {
     // What only makes a suggestion is no reason to fail.
     let variables = b.variables().unwrap_or_default();
     let options = rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
     let mut suggestions = a.plan_for(&variables, &options).suggestions().to_vec();
     // A comparison is not to allow what a restore has to.
-    suggestions.iter_mut().for_each(|suggestion| suggestion.allow = Some(Vec::new()));
-    suggestions
+    let allowed = suggestions.iter_mut().map(|suggestion| {
+        let allowed = suggestion.allow.replace(Vec::new())?;
+        let flags: Vec<_> = allowed.iter().filter_map(|&what| Flags.allow(&[what])).collect();
+        Some(flags.join(" "))
+    });
+    let allowed = allowed.collect();
+    (suggestions, allowed)
 }
 
-/// A suggestion as the text of a file for --rules.
-fn print_file(out: &mut dyn Write, suggestion: &Suggestion) -> Result<(), Failure> {
-    writeln!(out, "\n{}\n  rules = [", styled(HEADING, "As a file for --rules:"))?;
-    for rule in suggestion.rules.iter().filter_map(toml_of) {
-        writeln!(out, "      {rule},")?;
+/// What a restore needs beside a suggestion.
+fn print_plan(out: &mut dyn Write, flags: Option<&str>) -> Result<(), Failure> {
+    match flags {
+        Some("") => {}
+        Some(flags) => writeln!(out, "  `plan` needs {flags} too")?,
+        None => writeln!(out, "  `plan` does not fit with them yet, and says what is still wrong")?,
     }
-    Ok(writeln!(out, "  ]")?)
+    Ok(())
 }
 
 fn section(

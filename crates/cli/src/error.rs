@@ -297,8 +297,9 @@ fn rescue(directory: &Path, damaged: &[Damaged]) -> String {
     };
     let file = word(&file.display().to_string());
     let whole = word(&directory.join("whole.safetensors").display().to_string());
-    let ignored: Vec<String> =
-        lost.iter().filter_map(|name| flag_of(&Rule::Ignore(Glob::escape(name)))).collect();
+    let ignored = lost.iter().map(|name| flag_of(&Rule::Ignore(Glob::escape(name))));
+    // A command that leaves out only some of them would fail.
+    let Some(ignored) = ignored.collect::<Option<Vec<String>>>() else { return backup };
     let left = tensors - lost.len();
     format!(
         "{backup}; or keep what is whole, {left} of {tensors} tensors:\n    warmstart convert {file} {whole} {}\nA warm start takes those with `allow_missing = true`, a program with `allow_missing()`",
@@ -337,8 +338,8 @@ pub const DATA: [&str; 10] =
     ["csv", "tsv", "npy", "npz", "gz", "idx", "ubyte", "idx1-ubyte", "idx3-ubyte", "safetensors"];
 
 /// What names of checkpoints end with.
-const CHECKPOINTS: [&str; 9] =
-    ["safetensors", "json", "index", "pt", "pth", "bin", "npz", "npy", "gguf"];
+pub const CHECKPOINTS: [&str; 10] =
+    ["safetensors", "json", "index", "pt", "pth", "bin", "npz", "npy", "gguf", "ckpt"];
 
 /// The file of the same folder whose name a mistyped one was probably meant to be, if it ends with
 /// the same or with one of these. What names end with is the same for many, so it tells nothing else.

@@ -205,7 +205,7 @@ impl FromArgMatches for RuleFlags {
 }
 
 /// A rule as the flag that asks for it, to be pasted into a shell. None for what cannot be shown as it
-/// is: pasted as it is shown, it would be another rule.
+/// is, or that a shell would change: pasted as it is shown, it would be another rule.
 pub fn flag_of(rule: &Rule) -> Option<String> {
     let joined = |from: &str, to: &str| format!("{}={}", escaped(from), escaped(to));
     let (flag, value) = match rule {
@@ -213,7 +213,7 @@ pub fn flag_of(rule: &Rule) -> Option<String> {
         Rule::RenameScope { from, to } => ("rename-scope", joined(from, to)),
         Rule::RenameComponent { from, to } => ("rename-component", joined(from, to)),
         Rule::RenameRegex { pattern, replacement } => {
-            let flag = format!("--{REGEX} {} {}", quoted(pattern), quoted(replacement));
+            let flag = format!("--{REGEX} {} {}", unchanged(pattern)?, unchanged(replacement)?);
             return Some(flag).filter(|flag| printable(flag) == flag.as_str());
         }
         Rule::StripPrefix(prefix) => ("strip-prefix", prefix.clone()),
@@ -231,7 +231,7 @@ pub fn flag_of(rule: &Rule) -> Option<String> {
         Rule::ResizeRows { glob, seed } => ("resize-rows", format!("{glob}={seed}")),
         _ => return None,
     };
-    Some(format!("--{flag} {}", quoted(&value))).filter(|flag| printable(flag) == flag.as_str())
+    Some(format!("--{flag} {}", unchanged(&value)?)).filter(|flag| printable(flag) == flag.as_str())
 }
 
 /// `FROM=TO`. A backslash before `=`, `,` or a backslash takes it as it is.
@@ -282,13 +282,49 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('=', "\\=").replace(',', "\\,")
 }
 
-/// A word that a shell takes as it is.
+/// A word that the system's shells take as it is. On Windows they may still replace what stands for a
+/// variable in it, which names of files seldom do.
 pub fn quoted(text: &str) -> String {
+    if cfg!(windows) { quoted_for_windows(text) } else { quoted_for_posix(text) }
+}
+
+/// A word that the system's shells take as it is, whatever it is. None where no quotes see to that.
+fn unchanged(text: &str) -> Option<String> {
+    if cfg!(windows) { unchanged_for_windows(text) } else { Some(quoted_for_posix(text)) }
+}
+
+fn quoted_for_posix(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./=:,@%+-".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Within double quotes PowerShell replaces `$name` and what follows a backtick, and `cmd` replaces
+/// `%NAME%`. To PowerShell a backslash before a quote is no more than a backslash, and curly quotes
+/// are quotes.
+fn unchanged_for_windows(text: &str) -> Option<String> {
+    (!text.contains(['$', '`', '%', '"', '“', '”', '„'])).then(|| quoted_for_windows(text))
+}
+
+/// For both `cmd` and PowerShell: only double quotes are quotes to both. Names of files hold none.
+fn quoted_for_windows(text: &str) -> String {
+    // `,` and `@` mean something to PowerShell.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./\\=:+-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    // A program takes backslashes before a quote, also before the last, for half as many.
+    let (mut quoted, mut slashes) = ("\"".to_owned(), 0);
+    for character in text.chars() {
+        if character == '"' {
+            quoted.push_str(&"\\".repeat(slashes + 1));
+        }
+        slashes = if character == '\\' { slashes + 1 } else { 0 };
+        quoted.push(character);
+    }
+    format!("{quoted}{}\"", "\\".repeat(slashes))
 }
 
 #[cfg(test)]

@@ -60,9 +60,14 @@ fn every_rule(text: &str) -> Vec<Rule> {
 #[test]
 fn every_rule_comes_back_from_its_flag() {
     for text in ["fc1/weight", "**/{a,b}", "a=b,c\\d\\", "-x y", "it's", "\\=", "ü"] {
-        let rules = every_rule(text);
+        let mut rules = every_rule(text);
+        if cfg!(windows) {
+            // Its shells would take the `$1` for a variable.
+            rules.retain(|rule| !matches!(rule, Rule::RenameRegex { .. }));
+        }
         let line: Vec<String> = rules.iter().map(|rule| flag_of(rule).unwrap()).collect();
-        let words = shell(&line.join(" "));
+        let take_apart = if cfg!(windows) { windows } else { shell };
+        let words = take_apart(&line.join(" "));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         assert_eq!(parse(&words), rules, "{line:?}");
     }
@@ -135,4 +140,73 @@ fn rules_of_files_stand_where_the_file_is_named() {
     assert!(line.rules.read().unwrap().1.allow_missing);
     let line = Line::try_parse_from(["test", "--rules", "no.toml"]).unwrap();
     assert!(line.rules.read().is_err());
+}
+
+/// What a program on Windows is given of a line, by the rules of its C library.
+fn windows(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut within, mut slashes) = (Vec::new(), None::<String>, false, 0);
+    for character in line.chars() {
+        if character == '\\' {
+            slashes += 1;
+            continue;
+        }
+        let halved = if character == '"' { slashes / 2 } else { slashes };
+        let is_escaped = character == '"' && slashes % 2 == 1;
+        if slashes > 0 {
+            word.get_or_insert_default().push_str(&"\\".repeat(halved));
+        }
+        slashes = 0;
+        match character {
+            '"' if !is_escaped => {
+                within = !within;
+                word.get_or_insert_default();
+            }
+            ' ' if !within => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    if slashes > 0 {
+        word.get_or_insert_default().push_str(&"\\".repeat(slashes));
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn words_are_quoted_as_the_shells_of_windows_take_them() {
+    let words = [
+        "plain/path-1.csv",
+        r"C:\runs\iris",
+        r"C:\my runs\iris\",
+        "**/weight",
+        "a{b,c}",
+        "",
+        "it's",
+        "say \"so\"",
+        "a=b,c=d",
+        r#"a\"b"#,
+        r#"a\\"b \c\\"#,
+        r#"\""#,
+    ];
+    let line: Vec<String> = words.iter().map(|word| quoted_for_windows(word)).collect();
+    assert_eq!(windows(&line.join(" ")), words, "{}", line.join(" "));
+    // What both shells take as it is stays so, and nothing has the quotes of POSIX.
+    assert_eq!(line[..2], words[..2]);
+    assert_eq!(line[3], "\"**/weight\"");
+    assert!(line.iter().all(|word| !word.starts_with('\'')));
+    assert_eq!(quoted_for_windows(r#"a\"b"#), r#""a\\\"b""#);
+}
+
+/// Rules with such words are suggested as a file.
+#[test]
+fn what_the_shells_of_windows_would_change_has_no_flag_there() {
+    for text in ["layer_${1}", "a$$b", "a`nb", "%PATH%", "50%", "say \"so\""] {
+        assert_eq!(unchanged_for_windows(text), None, "{text}");
+        assert_eq!(shell(&quoted_for_posix(text)), [text]);
+        let rule = Rule::RenameRegex { pattern: "a".into(), replacement: text.into() };
+        assert_eq!(flag_of(&rule).is_none(), cfg!(windows), "{text}");
+    }
+    for text in [r"layer_(\d+)/", "**/{a,b}", "it's", "ü", r"a\"] {
+        assert_eq!(unchanged_for_windows(text), Some(quoted_for_windows(text)));
+    }
 }

@@ -116,6 +116,14 @@ impl Model {
             Model::Checkpoint(checkpoint) => Ok(checkpoint.variables()?),
         }
     }
+
+    /// Whether it says of its variables how they begin.
+    pub fn declares(&self) -> Result<bool, Failure> {
+        match self {
+            Model::Graph(_) => Ok(true),
+            Model::Checkpoint(checkpoint) => Ok(checkpoint.metadata().variables()?.is_some()),
+        }
+    }
 }
 
 /// Tensors of a checkpoint that no variable can be, and that are left out for that.

@@ -182,16 +182,19 @@ pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
     let files = list(path).ok()?;
     let at = files.iter().position(|file| file.path == checkpoint.file())?;
     let (file, directory) = (checkpoint.file().display(), path.display());
-    let which = match files.len() {
+    match files.len() {
         // Nobody could have meant another.
-        1 => return None,
-        n if at + 1 == n => format!("the newest of {n} checkpoints in `{directory}`"),
-        n => format!("the newest of {n} checkpoints in `{directory}` whose header is whole"),
-    };
-    let word = quoted(&directory.to_string());
-    Some(format!(
-        "`{file}` is {which}. Headers alone decided: `warmstart latest {word}` reads the weights too"
-    ))
+        1 => None,
+        n if at + 1 == n => {
+            Some(format!("`{file}` is the newest of {n} checkpoints in `{directory}`"))
+        }
+        n => {
+            let word = quoted(&directory.to_string());
+            Some(format!(
+                "`{file}` is the newest of {n} checkpoints in `{directory}` whose header is whole. Headers alone decided: `warmstart latest {word}` reads the weights too"
+            ))
+        }
+    }
 }
 
 /// The names of all metrics, but of checkpoints that cannot be opened.

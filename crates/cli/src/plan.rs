@@ -5,12 +5,13 @@ use crate::error::Failure;
 use crate::flags::{RuleFlags, Strictness, flag_of};
 use crate::graph::{self, Model};
 use crate::latest::choice;
+use crate::rules::toml_of;
 use crate::text::{self, HEADING, counted, styled};
-use crate::wording::Flags;
+use crate::wording::{Flags, Keys, UndeclaredFlags};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, Suggestion, Wording};
+use warmstart_checkpoint::{Checkpoint, Suggestion, Wording, printable};
 use warmstart_graph::DType;
 
 /// Say whether a checkpoint fits a model, and which rules would make it fit
@@ -87,35 +88,86 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         for note in notes {
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
-        text::print_report(out, &plan.worded(&Flags).to_string())?;
-        print_flags(out, plan.suggestions())?;
+        let words: &dyn Wording = if model.declares()? { &Flags } else { &UndeclaredFlags };
+        text::print_report(out, &plan.worded(words).to_string())?;
+        print_suggestions(out, plan.suggestions())?;
     }
     Ok(plan.closes().into())
 }
 
-/// Suggestions, to be pasted.
-pub fn print_flags(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<(), Failure> {
-    let ways = suggestions.len();
+/// Suggestions, to be pasted: as flags, or as a file where a rule has no flag.
+fn print_suggestions(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<(), Failure> {
     for (way, suggestion) in (1..).zip(suggestions) {
-        let Suggestion { restores, of, allow, .. } = suggestion;
-        let which = match ways {
-            1 => String::new(),
-            _ => format!(" (way {way} of {ways}; nothing says which is meant)"),
-        };
-        let then = match allow {
-            None => "; plan again with them, since it does not fit yet",
-            Some(allow) if allow.is_empty() => "",
-            Some(_) => ", and to leave the rest as it is",
-        };
-        let of = counted(*of, "variable");
-        let what = format!("As flags, for {restores} of {of}{which}{then}:");
-        let flags = flags_of(suggestion).join(" ");
-        if flags.is_empty() {
-            continue;
+        let promise = promise(suggestion, way, suggestions.len());
+        if !print_flags(out, suggestion, &promise)? && is_printable(suggestion) {
+            print_file(out, suggestion, &format!(", {promise}"))?;
+            // The report tells them only with rules that it can write.
+            print_notes(out, suggestion)?;
         }
-        writeln!(out, "\n{}\n  {flags}", styled(HEADING, &what))?;
     }
     Ok(())
+}
+
+/// What one of so many suggestions does.
+pub fn promise(suggestion: &Suggestion, way: usize, ways: usize) -> String {
+    let Suggestion { restores, of, allow, .. } = suggestion;
+    let which = match ways {
+        1 => String::new(),
+        _ => format!(" (way {way} of {ways}; nothing says which is meant)"),
+    };
+    let then = match allow {
+        None => "; plan again with them, since it does not fit yet",
+        Some(allow) if allow.is_empty() => "",
+        Some(_) => ", and to leave the rest as it is",
+    };
+    format!("for {restores} of {}{which}{then}", counted(*of, "variable"))
+}
+
+/// A suggestion as flags, if it has some.
+pub fn print_flags(
+    out: &mut dyn Write,
+    suggestion: &Suggestion,
+    promise: &str,
+) -> Result<bool, Failure> {
+    let flags = flags_of(suggestion).join(" ");
+    if !flags.is_empty() {
+        let heading = format!("As flags, {promise}:");
+        writeln!(out, "\n{}\n  {flags}", styled(HEADING, &heading))?;
+    }
+    Ok(!flags.is_empty())
+}
+
+/// A suggestion as the text of a file for --rules, with what is to be allowed.
+pub fn print_file(
+    out: &mut dyn Write,
+    suggestion: &Suggestion,
+    promise: &str,
+) -> Result<(), Failure> {
+    let heading = format!("As a file for --rules{promise}:");
+    writeln!(out, "\n{}", styled(HEADING, &heading))?;
+    let allowed = suggestion.allow.iter().flatten();
+    for key in allowed.filter_map(|&what| Keys.allow(&[what])) {
+        writeln!(out, "  {key}")?;
+    }
+    writeln!(out, "  rules = [")?;
+    for rule in suggestion.rules.iter().filter_map(toml_of) {
+        writeln!(out, "      {rule},")?;
+    }
+    Ok(writeln!(out, "  ]")?)
+}
+
+/// What a suggestion takes for granted.
+pub fn print_notes(out: &mut dyn Write, suggestion: &Suggestion) -> Result<(), Failure> {
+    for note in &suggestion.notes {
+        writeln!(out, "  note: {}", printable(note))?;
+    }
+    Ok(())
+}
+
+/// Whether all rules can be shown as they are: pasted otherwise, they would be others.
+fn is_printable(suggestion: &Suggestion) -> bool {
+    let mut rules = suggestion.rules.iter().map(toml_of);
+    rules.all(|rule| rule.is_some_and(|rule| printable(&rule) == rule.as_str()))
 }
 
 /// The rules, and what is to be allowed beside them. Nothing if one of them has none: the others would

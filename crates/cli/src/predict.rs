@@ -8,6 +8,7 @@ use crate::inference::Inference;
 use crate::latest::open_verified;
 use crate::output;
 use crate::text::{self, counted};
+use crate::train::settings::Missing;
 use crate::train::{LOGITS, PREDICTION, PROBABILITIES, largest};
 use csv::Writer;
 use serde_json::json;
@@ -21,7 +22,8 @@ use warmstart::graph::{Graph, Tensor};
 ///
 /// The model is rebuilt from the checkpoint alone. It finds its columns by their names, if it was
 /// trained on a file with names; other columns are passed over. Each row gives a line of CSV: of a
-/// classification the class and the probability of each, of a regression the values.
+/// classification the class and the probability of each, of a regression the values. With
+/// `--missing skip` a line begins with that of its row in the file.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -50,9 +52,14 @@ pub struct Arguments {
     /// Print JSON about what was written to OUT.csv
     #[arg(long, requires = "out")]
     json: bool,
+    /// Rows without a value: refuse the file, or leave them out and say which. What is left then begins
+    /// with a column `line`, or of an array `row`, that counts from 1; or `line_`, where a class or
+    /// another column is called `line`
+    #[arg(long, value_name = "refuse|skip", default_value = "refuse", hide_default_value = true)]
+    missing: Missing,
     /// Whether the first line names the columns; looked at if not said. With `false`, columns are
-    /// taken by their places even if the model knows their names: those of the file it was trained
-    /// on, or only its inputs, in the same order
+    /// taken by their places even if the model knows their names, as those of an array have to be:
+    /// those of the file it was trained on, or only its inputs, in the same order
     #[arg(long, value_name = "true|false")]
     header: Option<bool>,
     /// What stands between the cells of a line; looked at if not said
@@ -65,7 +72,7 @@ const HELP: Help = Help {
     header: ["`--header true`", "`--header false`"],
     by_place: Some("`--header false`"),
     array: "`--array`",
-    missing: "fill it in, or leave the row out: the model takes a number here",
+    missing: "fill it in, or leave out the rows without a value with `--missing skip`: the model takes a number here",
     no_number: "correct it, or leave the row out: the model takes a number here",
     too_large: "correct it, or leave the row out",
 };
@@ -104,35 +111,53 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         .help("use a checkpoint that `warmstart train` saved, or name a tensor with --output"));
     }
     let of = description.as_ref().map_or(&[][..], |description| description.output.names());
-    let lines = Lines { output, asked: arguments.output.as_deref(), of, width: inference.outputs };
+    let width = inference.outputs;
+    let asked = arguments.output.as_deref();
+    let counts = (arguments.missing == Missing::Skip).then(|| table.counts());
+    let lines = Lines { output, asked, of, width, counts };
     if let Some(file) = arguments.out.as_ref().filter(|_| !arguments.force) {
         let mut first = Vec::new();
-        lines.write(&[], &mut first)?;
+        lines.write(&[], &[], &mut first)?;
         output::refuse_other(file, &String::from_utf8_lossy(&first))?;
     }
-    let rows =
-        inputs(&table, description.as_ref(), arguments.header == Some(false), inference.inputs())?;
+    let by_place = arguments.header == Some(false);
+    let columns = columns(&table, description.as_ref(), by_place, inference.inputs())?;
+    let rows = rows(&table, &columns, arguments.missing)?;
+    let left_out: Vec<u64> = left_out(&table, &rows).map(|row| table.row_number(row)).collect();
+    if !left_out.is_empty() {
+        let (file, all, counts) = (table.file.display(), table.rows(), table.counts());
+        let (have, were, s) =
+            if left_out.len() == 1 { ("has", "was", "") } else { ("have", "were", "s") };
+        text::say(format_args!(
+            "note: {} of {all} rows of {file} {have} no value somewhere and {were} left out: {counts}{s} {}",
+            left_out.len(),
+            some_of(&left_out)
+        ));
+    }
+    let inputs = inputs(&table, &columns, &rows)?;
     if let Some(note) = description.as_ref().and_then(|found| found.inputs.unknown_names(&table)) {
         text::say(format_args!("note: {note}"));
     }
     // The rest is of the training.
     let options = RestoreOptions::new().allow_unexpected();
     checkpoint.plan(&session, &options).restore(&mut session)?;
-    let values = inference.run(&mut session, &rows)?;
+    let values = inference.run(&mut session, &inputs)?;
     if output.is_some() {
-        refuse_no_numbers(&table, &values, inference.outputs)?;
+        refuse_no_numbers(&table, &rows, &values, inference.outputs)?;
     }
+    let numbers: Vec<u64> = rows.iter().map(|&row| table.row_number(row)).collect();
 
     match &arguments.out {
-        None => lines.write(&values, out)?,
+        None => lines.write(&numbers, &values, out)?,
         Some(file) => {
             let mut text = Vec::new();
-            lines.write(&values, &mut text)?;
+            lines.write(&numbers, &values, &mut text)?;
             output::replace(file, &text).map_err(|error| Failure::file("write", file, &error))?;
             let (from, to) = (checkpoint.file().display(), file.display());
             if arguments.json {
                 let value = json!({
-                    "rows": table.rows(),
+                    "rows": rows.len(),
+                    "left_out": left_out,
                     "checkpoint": from.to_string(),
                     "step": checkpoint.step(),
                     "file": to.to_string(),
@@ -140,7 +165,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
                 });
                 text::print_json(out, &value)?;
             } else {
-                writeln!(out, "{} predicted by {from}: {to}", counted(table.rows(), "row"))?;
+                writeln!(out, "{} predicted by {from}: {to}", counted(rows.len(), "row"))?;
             }
         }
     }
@@ -173,13 +198,13 @@ fn find_output<'g>(arguments: &Arguments, graph: &'g Graph) -> Result<Tensor<'g>
     })
 }
 
-/// The rows that the model takes.
-fn inputs(
+/// The columns that the model takes.
+fn columns(
     table: &Table,
     description: Option<&Description>,
     by_place: bool,
     width: usize,
-) -> Result<Vec<f32>, Failure> {
+) -> Result<Vec<usize>, Failure> {
     let columns = match description {
         // Whoever says that there are no names says that places are meant.
         Some(description) if by_place => description.inputs.locate_by_place(table)?,
@@ -191,20 +216,62 @@ fn inputs(
         return Err(Failure::new(format!("`{file}` has {found}, and the model takes {width}"))
             .help("give a file with the columns that the model was trained on"));
     }
-    let mut rows = Vec::with_capacity(table.rows() * width);
-    for row in 0..table.rows() {
-        for &column in &columns {
-            rows.push(table.number(row, column)?);
-        }
+    Ok(columns)
+}
+
+/// The rows that are predicted for.
+fn rows(table: &Table, columns: &[usize], missing: Missing) -> Result<Vec<usize>, Failure> {
+    let whole = |&row: &usize| !columns.iter().any(|&column| table.is_missing(row, column));
+    let all = 0..table.rows();
+    let rows: Vec<usize> =
+        if missing == Missing::Skip { all.filter(whole).collect() } else { all.collect() };
+    if rows.is_empty() {
+        let file = table.file.display();
+        return Err(Failure::new(format!(
+            "every row of `{file}` has a cell without a value that the model takes"
+        ))
+        .help("give rows with values"));
     }
     Ok(rows)
 }
 
+/// The rows that are not among these, which are in order.
+fn left_out<'a>(table: &Table, rows: &'a [usize]) -> impl Iterator<Item = usize> + use<'a> {
+    (0..table.rows()).filter(|row| rows.binary_search(row).is_err())
+}
+
+/// The first of some numbers, and how many more there are.
+fn some_of(numbers: &[u64]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<String> = numbers.iter().take(SHOWN).map(u64::to_string).collect();
+    match numbers.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// What the model is fed.
+fn inputs(table: &Table, columns: &[usize], rows: &[usize]) -> Result<Vec<f32>, Failure> {
+    let mut inputs = Vec::with_capacity(rows.len() * columns.len());
+    for &row in rows {
+        for &column in columns {
+            inputs.push(table.number(row, column)?);
+        }
+    }
+    Ok(inputs)
+}
+
 /// Refuses what is no prediction: numbers so large that the model computed with infinities, as a
 /// cell does that stands for no value.
-fn refuse_no_numbers(table: &Table, values: &[f32], width: usize) -> Result<(), Failure> {
+fn refuse_no_numbers(
+    table: &Table,
+    rows: &[usize],
+    values: &[f32],
+    width: usize,
+) -> Result<(), Failure> {
     let finite = |row: &[f32]| row.iter().all(|value| value.is_finite());
-    let Some(row) = values.chunks(width).position(|row| !finite(row)) else { return Ok(()) };
+    let place = values.chunks(width).position(|row| !finite(row));
+    let Some(row) = place.and_then(|place| rows.get(place).copied()) else { return Ok(()) };
     let (file, place) = (table.file.display(), table.row_name(row));
     Err(if values.chunks(width).any(finite) {
         Failure::new(format!("the model gives no finite number for {place} of `{file}`")).help(
@@ -224,15 +291,19 @@ struct Lines<'a> {
     /// What the model tells apart or predicts.
     of: &'a [String],
     width: usize,
+    /// What lines begin with the numbers of, if they do.
+    counts: Option<&'static str>,
 }
 
 impl Lines<'_> {
     fn header(&self) -> Vec<String> {
-        match self.output {
+        let names = match self.output {
             Some(Output::Classes(classes)) => [&["class".to_owned()], &classes[..]].concat(),
             Some(Output::Values(names)) => names.clone(),
             None => self.columns(self.asked.unwrap_or("output")),
-        }
+        };
+        let counts = self.counts.map(|counts| no_other(counts, &names));
+        counts.into_iter().chain(names).collect()
     }
 
     /// The columns of a tensor, by what they are about, or else by their numbers.
@@ -247,10 +318,13 @@ impl Lines<'_> {
         }
     }
 
-    fn write(&self, values: &[f32], out: &mut dyn Write) -> Result<(), Failure> {
+    fn write(&self, numbers: &[u64], values: &[f32], out: &mut dyn Write) -> Result<(), Failure> {
         let mut lines = Writer::from_writer(out);
         lines.write_record(self.header()).map_err(cannot_write)?;
-        for row in values.chunks(self.width) {
+        for (number, row) in numbers.iter().zip(values.chunks(self.width)) {
+            if self.counts.is_some() {
+                lines.write_field(number.to_string()).map_err(cannot_write)?;
+            }
             if let Some(Output::Classes(classes)) = self.output {
                 lines.write_field(&classes[largest(row)]).map_err(cannot_write)?;
             }
@@ -258,6 +332,15 @@ impl Lines<'_> {
         }
         Ok(lines.flush()?)
     }
+}
+
+/// A name that none of the others is.
+fn no_other(name: &str, others: &[String]) -> String {
+    let mut name = name.to_owned();
+    while others.contains(&name) {
+        name.push('_');
+    }
+    name
 }
 
 /// As few digits as make the same number when they are read.
@@ -281,6 +364,19 @@ fn cannot_write(error: csv::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_column_of_lines_is_called_as_no_other() {
+        let header = |classes: &[&str], counts| {
+            let classes = classes.iter().map(|&class| class.to_owned()).collect();
+            let output = Some(&Output::Classes(classes));
+            Lines { output, asked: None, of: &[], width: 2, counts }.header()
+        };
+        assert_eq!(header(&["circle", "line"], None), ["class", "circle", "line"]);
+        assert_eq!(header(&["a", "b"], Some("line")), ["line", "class", "a", "b"]);
+        assert_eq!(header(&["circle", "line"], Some("line")), ["line_", "class", "circle", "line"]);
+        assert_eq!(header(&["line", "line_"], Some("line"))[0], "line__");
+    }
 
     #[test]
     fn numbers_are_short_and_read_back() {

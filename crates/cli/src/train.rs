@@ -1,6 +1,7 @@
 //! `warmstart train`: a model from a file that says what to train on what.
 
 mod best;
+mod changed;
 mod check;
 mod diverged;
 mod examples;
@@ -9,6 +10,7 @@ mod memory;
 mod network;
 pub mod part;
 mod resumed;
+mod ruined;
 mod same_model;
 mod scaling;
 mod score;
@@ -33,6 +35,7 @@ use best::BestCheckpoint;
 use examples::{Data, Examples};
 use network::{BATCH_INPUT, BATCH_TARGET, Network, ROWS_AT_ONCE, Shape};
 use resumed::Newest;
+use ruined::Guessing;
 use scaling::Scale;
 use score::Scores;
 use settings::{Scaling, Settings};
@@ -114,6 +117,7 @@ struct Job {
     steps: u64,
     every: Every,
     keep_best: usize,
+    guessing: Guessing,
 }
 
 /// Steps between what is done now and then.
@@ -135,6 +139,8 @@ struct Outcome {
     restored: bool,
     /// What is to be known about it.
     notes: Vec<String>,
+    /// What is wrong with the weights, though they are numbers.
+    ruined: Option<String>,
 }
 
 /// Between validations that nobody asked for at another pace; as many whole epochs as that takes.
@@ -182,8 +188,10 @@ impl Job {
             }
         };
         let shape = shape(&settings, &data, batch);
+        let scale = shape.target_scale.as_ref();
+        let guessing = Guessing::of(&data.training, shape.outputs, scale, &settings);
         let every = Every { validate: validate_every, save: save_every };
-        Ok(Job { source, settings, data, shape, directory, steps, every, keep_best })
+        Ok(Job { source, settings, data, shape, directory, steps, every, keep_best, guessing })
     }
 
     fn run(&mut self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
@@ -208,7 +216,7 @@ impl Job {
             Some(settings) if !resumes => {
                 let last = format!("fc{}", self.settings.model.hidden.len() + 1);
                 let model = (&self.data.description, last.as_str());
-                warm_start::warm_start(&self.source, settings, &mut session, model, out)?
+                warm_start::warm_start(&self.source, settings, &mut session, model, &self.shape, out)?
             }
             Some(_) => vec![
                 "[warm_start] is for the beginning of a run: this one goes on from its own checkpoint"
@@ -222,9 +230,14 @@ impl Job {
         })?;
         let Newest { mut notes, restore } = newest.unwrap_or_default();
         let mut run = self.begin(quiet, restore, (&mut session, &graph, &optimizer))?;
+        self.learn_guessing(&session);
         writeln!(out, "{}", gpu.summary())?;
-        summary::begun(out, run.begun())?;
+        summary::begun(out, run.begun(), self.settings.warm_start.is_some())?;
+        notes.extend(self.changed(run.begun(), &optimizer)?);
         notes.extend(warm);
+        let first = run.next_step().unwrap_or(self.steps);
+        let began_ruined = if resumes { self.ruined(first) } else { None };
+        notes.extend(began_ruined.as_ref().map(|ruined| self.begins_ruined(ruined)));
         for note in &notes {
             writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
         }
@@ -280,7 +293,9 @@ impl Job {
             notes.push(note);
         }
         let best = self.best(&checkpoint, &scores);
-        Ok(Outcome { checkpoint, step, curve, scores, best, restored: resumes, notes })
+        let ruined = self.ruined(step).filter(|_| !complete);
+        let ruined = ruined.map(|ruined| self.ends_ruined(&ruined, began_ruined.is_some()));
+        Ok(Outcome { checkpoint, step, curve, scores, best, restored: resumes, notes, ruined })
     }
 
     fn validate(&self, inference: &Inference, session: &mut Session) -> Result<Scores, Failure> {
@@ -296,6 +311,8 @@ impl Job {
     ) -> Result<Run, Failure> {
         let checkpoints = &self.settings.checkpoints;
         let description = serde_json::to_string(&self.data.description)?;
+        let keys = changed::keys(&self.settings, self.shape.batch)?;
+        let keys = serde_json::to_string(&keys)?;
         let mut training = Training::new(&self.directory)
             .steps(self.steps)
             .seed(self.settings.seed)
@@ -305,12 +322,16 @@ impl Job {
             .log_every(self.settings.training.log_every)
             .restore_options(restore)
             .stop_on_interrupt()
-            .extra(description::KEY, description);
+            .extra(description::KEY, description)
+            .extra(changed::KEY, keys);
         if let Some(validation) = &self.data.validation {
             let (names, (best, better)) = score::metrics(validation);
             training = training.metrics(&names);
             if self.keep_best > 0 {
                 training = training.keep_best(best, better, self.keep_best);
+            }
+            if let Some(curve) = score::curve(validation, &self.settings) {
+                training = training.curve(curve.metric, curve.name, curve.value);
             }
         }
         if checkpoints.background {

@@ -1,20 +1,22 @@
 //! `warmstart verify`: whether checkpoints are as they were written.
 
 use crate::Answer;
-use crate::error::Failure;
+use crate::error::{CHECKPOINTS, Failure};
 use crate::text::{self, BAD, GOOD, counted, styled};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::slice;
-use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, FileKind, FormatError, PyTorchError, Verification,
-};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, PyTorchError, Verification};
 
 /// Read checkpoints wholly, and hold them against their checksums
 ///
 /// Reports every damaged tensor with its place in the file. Without checksums, as in files of other
 /// programs, it is only known that the structure is sound and that everything can be read.
+///
+/// A file that is known to be something else, such as text or a web page, is no checkpoint, whatever
+/// it is called. One that is empty, cut short or makes no sense is a damaged checkpoint if its name
+/// ends with `.safetensors`, `.pt`, `.pth`, `.npz`, `.npy`, `.gguf` or `.index`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -99,11 +101,7 @@ fn is_damage(error: &CheckpointError) -> bool {
             source: FormatError::PyTorch(PyTorchError::Global { .. } | PyTorchError::Opcode { .. }),
             ..
         } => false,
-        // A checkpoint may have been written over with such.
-        CheckpointError::Malformed {
-            source: FormatError::Recognised { kind: FileKind::Text | FileKind::Picture },
-            ..
-        } => true,
+        // What is known to be something else is no checkpoint, whatever it is called.
         CheckpointError::Malformed { source, .. } => {
             !matches!(source, FormatError::Recognised { .. })
         }
@@ -114,23 +112,19 @@ fn is_damage(error: &CheckpointError) -> bool {
 /// Whether a file that makes no sense is to be taken for a checkpoint that has been damaged: if not
 /// even its first bytes do, only if its name says that it is one.
 fn was_checkpoint(path: &Path, error: &CheckpointError) -> bool {
-    use FileKind::{Picture, Text};
-    use FormatError::{Empty, HeaderBeyondEnd, HeaderTooLarge, Recognised, TooShort};
-    const NAMES: [&str; 7] = ["safetensors", "pt", "pth", "npy", "npz", "gguf", "index"];
+    use FormatError::{Empty, HeaderBeyondEnd, HeaderTooLarge, TooShort};
+    // `.bin`, `.json` and `.ckpt` are names of much else.
+    let said_so = |end: &str| CHECKPOINTS.contains(&end) && !["bin", "json", "ckpt"].contains(&end);
     let nothing = matches!(
         error,
         CheckpointError::Malformed {
-            source: Empty
-                | TooShort { .. }
-                | HeaderTooLarge { .. }
-                | HeaderBeyondEnd { .. }
-                | Recognised { kind: Text | Picture },
+            source: Empty | TooShort { .. } | HeaderTooLarge { .. } | HeaderBeyondEnd { .. },
             ..
         }
     );
     let extension = path.extension().and_then(|extension| extension.to_str());
     // A directory's checkpoints have their names.
-    !nothing || path.is_dir() || extension.is_some_and(|extension| NAMES.contains(&extension))
+    !nothing || path.is_dir() || extension.is_some_and(said_so)
 }
 
 fn is_whole(found: &Found) -> bool {

@@ -3,6 +3,7 @@
 use crate::flags::flag_of;
 use crate::rules::toml_of;
 use warmstart_checkpoint::{Allowance, Rule, Wording};
+use warmstart_graph::Initializer;
 
 /// Flags of `plan`.
 pub struct Flags;
@@ -28,8 +29,46 @@ impl Wording for Flags {
         None
     }
 
+    fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
+        Some(match is_scaling(variable, initializer) {
+            true => "the scaling learned from the rows to train on".to_owned(),
+            false => initializer.to_string(),
+        })
+    }
+
     fn is_of_restore(&self) -> bool {
         false
+    }
+}
+
+/// Whether a variable is the scaling of a model that `warmstart train` made.
+fn is_scaling(variable: &str, initializer: &Initializer) -> bool {
+    let names = ["input/offset", "input/scale", "output/offset", "output/scale"];
+    matches!(initializer, Initializer::Values(_)) && names.contains(&variable)
+}
+
+/// Flags of `plan`, for a model that is the tensors of a file, which declares nothing.
+pub struct UndeclaredFlags;
+
+impl Wording for UndeclaredFlags {
+    fn rule(&self, rule: &Rule) -> Option<String> {
+        Flags.rule(rule)
+    }
+
+    fn allow(&self, what: &[Allowance]) -> Option<String> {
+        Flags.allow(what)
+    }
+
+    fn fill(&self) -> Option<String> {
+        Flags.fill()
+    }
+
+    fn initializer(&self, _variable: &str, _initializer: &Initializer) -> Option<String> {
+        None
+    }
+
+    fn is_of_restore(&self) -> bool {
+        Flags.is_of_restore()
     }
 }
 
@@ -56,6 +95,11 @@ impl Wording for Keys {
     fn fill(&self) -> Option<String> {
         Some("training".to_owned())
     }
+
+    /// A warm start has a note of its own about scaling.
+    fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
+        (!is_scaling(variable, initializer)).then(|| initializer.to_string())
+    }
 }
 
 /// Nothing: where the command takes no rules.
@@ -72,6 +116,11 @@ impl Wording for Nothing {
 
     fn fill(&self) -> Option<String> {
         None
+    }
+
+    /// A run that goes on has a note of its own about what it keeps.
+    fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
+        Keys.initializer(variable, initializer)
     }
 }
 

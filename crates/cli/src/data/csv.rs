@@ -1,6 +1,6 @@
 //! Text with a row in each line.
 
-use super::table::{Cells, Help, Table, says_nothing};
+use super::table::{Cells, Help, Table, are_written_alike, how_to_write, says_nothing};
 use crate::error::Failure;
 use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 use std::collections::BTreeSet;
@@ -62,7 +62,10 @@ pub fn read(
     if let Some(((line, first), others)) = rows.split_first() {
         let named = match options.header {
             Some(named) => named,
-            None if first.iter().all(|cell| !is_number(cell)) => true,
+            None if first.iter().all(|cell| !is_number(cell)) => {
+                refuse_values(file, (line, first), others, help)?;
+                true
+            }
             None if !others.is_empty() && counts(first) => {
                 let file = file.display();
                 return Err(Failure::new(format!("`{file}`, line {line} counts its cells from 0: these may be names of the columns"))
@@ -84,6 +87,25 @@ pub fn read(
         }
     }
     Ok(Table { file: file.to_owned(), header, width, cells: Cells::Text(rows), help })
+}
+
+/// Refuses a first line that would be taken for names, though it has a value of the same writing as
+/// the one below it.
+fn refuse_values(
+    file: &Path,
+    (line, first): (&u64, &StringRecord),
+    others: &[(u64, StringRecord)],
+    help: &Help,
+) -> Result<(), Failure> {
+    let Some((_, second)) = others.first() else { return Ok(()) };
+    let mut pairs = first.iter().zip(second).enumerate();
+    let Some((column, (cell, _))) = pairs.find(|(_, (a, b))| are_written_alike(a, b)) else {
+        return Ok(());
+    };
+    let (file, column) = (file.display(), column + 1);
+    let how = how_to_write(cell).unwrap_or_default();
+    Err(Failure::new(format!("`{file}`, line {line} has no number and would name the columns, but `{cell}` in column {column} is written as the value below it"))
+        .help(format!("{how}; or if these are names, say {}", help.header[0])))
 }
 
 fn is_number(cell: &str) -> bool {

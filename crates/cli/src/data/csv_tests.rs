@@ -121,3 +121,33 @@ fn columns_are_found_by_name_and_by_number() {
         );
     }
 }
+
+/// Numbers as people write them are no numbers to a program, and a line of them would be taken for
+/// names.
+#[test]
+fn a_first_line_of_values_is_not_taken_for_names() {
+    let said = |text: &str| {
+        let error = table(text.as_bytes(), &Options::default()).unwrap_err();
+        (error.to_string(), miette::Diagnostic::help(&error).unwrap().to_string())
+    };
+    let (error, help) = said("x;5,1;a\ny;4,9;b\n");
+    assert!(
+        error.contains("line 1 has no number and would name the columns, but `5,1` in column 2")
+    );
+    assert!(help.starts_with("write numbers with a decimal point, not a comma; or if"), "{help}");
+    let (error, help) = said("5.1 cm,a\n4.9 cm,b\n");
+    assert!(error.contains("`5.1 cm` in column 1 is written as the value below it"), "{error}");
+    assert!(help.starts_with("write numbers without their unit, here `cm`"), "{help}");
+    // Names may look like that, if what is below does not.
+    for text in ["length cm,b\n4.9,x\n", "2nd,b\n3,x\n", "1st,b\n2nd,x\n", "10m,b\n4.9,x\n"] {
+        let names = table(text.as_bytes(), &Options::default()).unwrap().header;
+        assert_eq!(names.unwrap().join(","), text.lines().next().unwrap(), "{text}");
+    }
+    let options = Options { header: Some(true), separator: None };
+    assert_eq!(table(b"1m,b\n2m,c\n", &options).unwrap().rows(), 1);
+    // The same where a number is missed.
+    let table = table("a;b\n3,5;x\n".as_bytes(), &Options::default()).unwrap();
+    let error = table.number(0, 0).unwrap_err();
+    let help = miette::Diagnostic::help(&error).unwrap().to_string();
+    assert_eq!(help, "write numbers with a decimal point, not a comma");
+}

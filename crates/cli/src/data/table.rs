@@ -87,11 +87,26 @@ impl Table {
         }
     }
 
+    /// Whether this is an array, which has neither lines nor names of columns.
+    pub fn is_array(&self) -> bool {
+        matches!(self.cells, Cells::Numbers { .. })
+    }
+
     /// A row as errors speak of it.
     pub fn row_name(&self, row: usize) -> String {
+        format!("{} {}", self.counts(), self.row_number(row))
+    }
+
+    /// What rows are counted by.
+    pub fn counts(&self) -> &'static str {
+        if self.is_array() { "row" } else { "line" }
+    }
+
+    /// The line of a row in the file, or its place in the array, from 1.
+    pub fn row_number(&self, row: usize) -> u64 {
         match &self.cells {
-            Cells::Text(rows) => format!("line {}", rows[row].0),
-            Cells::Numbers { .. } => format!("row {}", row + 1),
+            Cells::Text(rows) => rows[row].0,
+            Cells::Numbers { .. } => row as u64 + 1,
         }
     }
 
@@ -119,8 +134,18 @@ impl Table {
     pub fn find_name(&self, name: &str) -> Result<usize, Failure> {
         let file = self.file.display();
         let Some(header) = &self.header else {
-            return Err(Failure::new(format!("`{file}` does not name its columns, so none is `{name}`"))
-                .help(format!("give the column's number: 1 is the first, -1 the last; or, if the first line does have the names, say {}", self.help.header[0])));
+            let number = "give the column's number: 1 is the first, -1 the last";
+            let help = match self.is_array() {
+                true => number.to_owned(),
+                false => format!(
+                    "{number}; or, if the first line does have the names, say {}",
+                    self.help.header[0]
+                ),
+            };
+            return Err(Failure::new(format!(
+                "`{file}` does not name its columns, so none is `{name}`"
+            ))
+            .help(help));
         };
         let places: Vec<usize> = (0..header.len()).filter(|&at| header[at] == name).collect();
         match places[..] {
@@ -234,8 +259,8 @@ impl Table {
             return self.missing(row, column);
         }
         let shown: String = text.chars().take(40).collect();
-        Failure::new(format!("{} is `{shown}`, not a number", self.place(row, column)))
-            .help(self.help.no_number)
+        let help = how_to_write(text).unwrap_or_else(|| self.help.no_number.to_owned());
+        Failure::new(format!("{} is `{shown}`, not a number", self.place(row, column))).help(help)
     }
 
     /// Where a cell is: file, line and column.
@@ -243,6 +268,39 @@ impl Table {
         let (file, row) = (self.file.display(), self.row_name(row));
         format!("`{file}`, {row}, {}", self.column_name(column))
     }
+}
+
+/// How a number is to be written that is written as people do.
+pub fn how_to_write(cell: &str) -> Option<String> {
+    if has_decimal_comma(cell) {
+        return Some("write numbers with a decimal point, not a comma".to_owned());
+    }
+    let unit = unit_of(cell)?;
+    Some(format!("write numbers without their unit, here `{unit}`: name it in the first line"))
+}
+
+/// Whether a text is a number as it is written in many countries: `3,14`.
+fn has_decimal_comma(text: &str) -> bool {
+    text.split_once(',').is_some_and(|(whole, rest)| {
+        !rest.contains(',') && format!("{whole}.{rest}").parse::<f32>().is_ok()
+    })
+}
+
+/// What stands behind a number, if it may be a unit: `cm` in `3.5 cm`.
+fn unit_of(text: &str) -> Option<&str> {
+    let number = |c: char| c.is_ascii_digit() || ".,+-".contains(c);
+    let unit = text.trim_start_matches(number);
+    let before = text[..text.len() - unit.len()].parse::<f32>();
+    let unit = unit.trim_start();
+    let of_unit = |c: char| c.is_alphabetic() || "%°€$£/²³".contains(c);
+    (before.is_ok() && !unit.is_empty() && unit.chars().all(of_unit)).then_some(unit)
+}
+
+/// Whether two cells that are no numbers are numbers as people write them, and both alike.
+pub fn are_written_alike(first: &str, second: &str) -> bool {
+    let unit = unit_of(first);
+    has_decimal_comma(first) && has_decimal_comma(second)
+        || unit.is_some() && unit == unit_of(second)
 }
 
 /// Whether a cell of a text has no value.

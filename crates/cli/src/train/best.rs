@@ -40,12 +40,9 @@ impl Job {
         is_better?.then_some(best)
     }
 
-    /// The command that predicts with a checkpoint, on the rows that are there, if it takes all.
-    fn predicts(&self, checkpoint: &Path) -> Option<String> {
+    /// The command that predicts with a checkpoint, on the rows that are there.
+    fn predicts(&self, checkpoint: &Path) -> String {
         let data = &self.settings.data;
-        if data.missing == Missing::Skip {
-            return None;
-        }
         let (file, array) = match (&data.validation_file, &data.validation_array) {
             (Some(file), array) => (file, array),
             (None, Some(array)) => (&data.file, &Some(array.clone())),
@@ -59,6 +56,7 @@ impl Job {
         );
         let flags = [
             ("array", array.clone()),
+            ("missing", (data.missing == Missing::Skip).then(|| "skip".to_owned())),
             ("header", data.header.map(|header| header.to_string())),
             // A tab would not come through a terminal, and is found without.
             ("separator", data.separator.filter(|&it| it != '\t').map(String::from)),
@@ -68,7 +66,7 @@ impl Job {
                 line.push_str(&format!(" --{flag} {}", quoted(&value)));
             }
         }
-        Some(line)
+        line
     }
 
     /// Which checkpoint is better than the newest, and how to use it.
@@ -91,11 +89,8 @@ impl Job {
             [(_, value)] => vec![value.clone()],
             several => several.iter().map(named).collect(),
         };
-        let use_it = match self.predicts(&best.file) {
-            Some(command) => format!("to predict with it:\n  {command}"),
-            None => format!("it is `{}`", best.file.display()),
-        };
-        Some(format!("step {}, {bests} (last: {}); {use_it}", best.step, lasts.join(", ")))
+        let (step, lasts, command) = (best.step, lasts.join(", "), self.predicts(&best.file));
+        Some(format!("step {step}, {bests} (last: {lasts}); to predict with it:\n  {command}"))
     }
 }
 

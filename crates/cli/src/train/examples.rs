@@ -5,7 +5,7 @@ use super::part::{DATA_HELP, Part, input_columns, note_skipped};
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
 use super::target;
-use crate::data::{self, Cells, Table};
+use crate::data::{self, Cells, Table, how_to_write};
 use crate::description::{Columns, Description, Output, Rows};
 use crate::error::Failure;
 use crate::text::short;
@@ -143,7 +143,9 @@ fn texts(
     };
     if found.len() < 2 {
         let failure = table.number(row, column).err()?;
-        return Some(failure.help(format!("{}{target}", DATA_HELP.no_number)));
+        let written = how_to_write(&table.word(row, column));
+        let help = written.unwrap_or_else(|| format!("{}{target}", DATA_HELP.no_number));
+        return Some(failure.help(help));
     }
     let shown = |&(column, row): &(usize, usize)| {
         let word: String = table.word(row, column).chars().take(40).collect();
@@ -167,22 +169,15 @@ fn texts(
         lines.join("\n")
     );
     let ignored = format!("leave them out, {place}:\n    ignore = [{}]\nor ", choices.join(", "));
-    let help = match found.len() < columns.len() {
-        _ if found.iter().all(|&(column, row)| has_decimal_comma(&table.word(row, column))) => {
-            "write numbers with a decimal point, not a comma".to_owned()
-        }
-        true => format!("{ignored}write their kinds as numbers{target}"),
+    let mut written = found.iter().map(|&(column, row)| how_to_write(&table.word(row, column)));
+    let first_written = written.next().flatten();
+    let help = match (first_written, found.len() < columns.len()) {
+        (Some(how), _) if written.all(|how| how.is_some()) => how,
+        (_, true) => format!("{ignored}write their kinds as numbers{target}"),
         // Without them there would be no input.
-        false => format!("write their kinds as numbers{target}"),
+        (_, false) => format!("write their kinds as numbers{target}"),
     };
     Some(Failure::new(message).help(help))
-}
-
-/// Whether a text is a number as it is written in many countries: `3,14`.
-fn has_decimal_comma(text: &str) -> bool {
-    text.split_once(',').is_some_and(|(whole, rest)| {
-        !rest.contains(',') && format!("{whole}.{rest}").parse::<f32>().is_ok()
-    })
 }
 
 /// Sets rows aside to validate on.

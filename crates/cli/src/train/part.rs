@@ -102,10 +102,11 @@ pub fn note_skipped(notes: &mut Vec<String>, part: &Part, rows: &[usize]) -> Res
         return Err(Failure::new(format!("every row of `{file}` has a cell without a value"))
             .help("leave out the columns that are to blame with `ignore` under [data]"));
     }
-    if rows.len() < all {
+    let skipped = all - rows.len();
+    if skipped > 0 {
+        let (have, were) = if skipped == 1 { ("has", "was") } else { ("have", "were") };
         notes.push(format!(
-            "{} of {all} rows of {file} have no value somewhere and were skipped",
-            all - rows.len()
+            "{skipped} of {all} rows of {file} {have} no value somewhere and {were} skipped"
         ));
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! How well a model does on rows that it was not trained on.
 
 use super::examples::Examples;
+use super::settings::{self, Settings};
 use warmstart::Dataset;
 use warmstart::checkpoint::Better;
 
@@ -18,6 +19,32 @@ pub fn metrics(examples: &Examples) -> ([&'static str; 2], (&'static str, Better
         Examples::Classes(_) => ([ACCURACY, LOSS], (ACCURACY, Better::Higher)),
         Examples::Values(_) => ([RMSE, R2], (RMSE, Better::Lower)),
     }
+}
+
+/// A metric that can be drawn beside the loss of the training.
+pub struct Curve {
+    pub metric: &'static str,
+    /// What the legend calls it.
+    pub name: &'static str,
+    /// What is drawn of a value.
+    pub value: fn(f64) -> f64,
+}
+
+/// The metric that can be held against the loss of the training, if there is one.
+pub fn curve(examples: &Examples, settings: &Settings) -> Option<Curve> {
+    let (metric, name, value): (_, _, fn(f64) -> f64) = match examples {
+        Examples::Classes(_) => (LOSS, "validation", |loss| loss),
+        // Its scale is that of squares within `huber_delta` alone.
+        Examples::Values(_) if settings.training.loss == Some(settings::Loss::Huber) => {
+            return None;
+        }
+        // Of standardized targets, what is not explained of their variance.
+        Examples::Values(_) if settings.data.scale_targets => {
+            (R2, "validation, 1 − R²", |r2| 1.0 - r2)
+        }
+        Examples::Values(_) => (RMSE, "validation", |rmse| rmse * rmse),
+    };
+    Some(Curve { metric, name, value })
 }
 
 /// The metrics of what a model says: logits of classes, or values.

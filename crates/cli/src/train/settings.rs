@@ -2,7 +2,7 @@
 
 use crate::data::ColumnChoice;
 use crate::rules::RuleSetting;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A whole file.
@@ -64,14 +64,14 @@ pub enum Targets {
     Several(Vec<ColumnChoice>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
     Classification,
     Regression,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
     #[default]
@@ -92,7 +92,7 @@ pub enum Scaling {
 }
 
 /// `[model]`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelSettings {
     pub hidden: Vec<usize>,
@@ -101,7 +101,7 @@ pub struct ModelSettings {
     pub initializer: WeightInitializer,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     Relu,
@@ -113,7 +113,7 @@ pub enum Activation {
     Softplus,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightInitializer {
     GlorotUniform,
@@ -124,7 +124,7 @@ pub enum WeightInitializer {
 }
 
 /// `[training]`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainingSettings {
     pub epochs: Option<u64>,
@@ -142,7 +142,7 @@ pub struct TrainingSettings {
     pub memory_limit: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
     CrossEntropy,
@@ -151,7 +151,7 @@ pub enum Loss {
 }
 
 /// `[optimizer]`
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerSettings {
     pub name: OptimizerName,
@@ -167,7 +167,7 @@ pub struct OptimizerSettings {
     pub loss_scaling: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerName {
     Adam,
@@ -176,7 +176,7 @@ pub enum OptimizerName {
 }
 
 /// `[schedule]`
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleSettings {
     pub kind: ScheduleKind,
@@ -187,7 +187,7 @@ pub struct ScheduleSettings {
     pub factor: Option<f32>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleKind {
     #[default]

@@ -117,7 +117,7 @@ impl Source {
     pub fn line(&self, table: &str) -> Location {
         let before = self.place(&[table]).map_or("", |place| &self.text[..place.start]);
         let line = 1 + before.matches('\n').count();
-        Location { file: self.file.display().to_string(), line: line as u32 }
+        Location { file: self.file.display().to_string().into(), line: line as u32 }
     }
 
     /// Where the value of a key is.

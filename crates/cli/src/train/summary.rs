@@ -108,6 +108,9 @@ impl Job {
         if let Some(better) = self.better(outcome) {
             writeln!(out, "{} {better}", styled(HEADING, "best:"))?;
         }
+        if let Some(ruined) = &outcome.ruined {
+            writeln!(out, "{} {ruined}", styled(text::BAD, "warning:"))?;
+        }
         Ok(())
     }
 
@@ -118,7 +121,8 @@ impl Job {
             .iter()
             .map(|&(name, value)| (name.to_owned(), text::number(value)))
             .collect();
-        let notes = [&self.data.notes[..], &outcome.notes].concat();
+        let mut notes = [&self.data.notes[..], &outcome.notes].concat();
+        notes.extend(outcome.ruined.clone());
         json!({
             "directory": self.directory.display().to_string(),
             "checkpoint": outcome.checkpoint.display().to_string(),
@@ -134,13 +138,19 @@ impl Job {
     }
 }
 
-/// What a run begins with.
-pub fn begun(out: &mut dyn Write, begun: &Begun) -> Result<(), Failure> {
+/// What a run begins with, a warm start if its first weights came from another.
+pub fn begun(out: &mut dyn Write, begun: &Begun, is_warm: bool) -> Result<(), Failure> {
     let note = styled(HEADING, "note:");
     match begun {
         Begun::Initialized { variables, seed, passed_over } => {
             let count = counted(variables.len(), "variable");
-            writeln!(out, "no checkpoint yet: {count} initialized, seed {seed}")?;
+            match is_warm {
+                true => writeln!(
+                    out,
+                    "a new run with these weights: {count} initialized beside them, seed {seed}"
+                )?,
+                false => writeln!(out, "a new run: {count} initialized, seed {seed}")?,
+            }
             for file in passed_over {
                 writeln!(
                     out,
@@ -149,11 +159,9 @@ pub fn begun(out: &mut dyn Write, begun: &Begun) -> Result<(), Failure> {
                 )?;
             }
         }
-        Begun::Restored { report, changes, initialized, seed } => {
+        // What has changed is told by the keys of the file.
+        Begun::Restored { report, initialized, seed, .. } => {
             text::print_report(out, &report.worded(&Nothing).to_string())?;
-            for change in changes {
-                writeln!(out, "{note} {change}")?;
-            }
             if !initialized.is_empty() {
                 let count = counted(initialized.len(), "variable");
                 writeln!(out, "{count} initialized, seed {seed}")?;

@@ -1,5 +1,7 @@
 //! Weights of another checkpoint to begin with, under the rules of the training file.
 
+use super::network::Shape;
+use super::scaling::Scale;
 use super::settings::WarmStart;
 use super::source::Source;
 use crate::description::Description;
@@ -23,6 +25,7 @@ pub fn warm_start(
     settings: &WarmStart,
     session: &mut Session,
     (description, last): (&Description, &str),
+    shape: &Shape,
     out: &mut dyn Write,
 ) -> Result<Vec<String>, Failure> {
     let path = source.path(&settings.checkpoint);
@@ -40,6 +43,17 @@ pub fn warm_start(
             let name = format!("{scope}/weight");
             report.restored().any(|variable| variable.name == name)
         };
+        let scales = [
+            ("input", "inputs", Some(&shape.scale)),
+            ("output", "targets", shape.target_scale.as_ref()),
+        ];
+        for (scope, what, scale) in scales {
+            if scale.is_some_and(|scale| has_other_scale(session, scope, scale)) {
+                notes.push(format!(
+                    "{what} are scaled as in `{file}`, by what its weights were trained with, and not by the rows to train on here"
+                ));
+            }
+        }
         if let Some(before) = Description::of(&checkpoint)? {
             let inputs = before.inputs.differs(&description.inputs).filter(|_| restored("fc1"));
             notes.extend(inputs.map(|differs| {
@@ -82,6 +96,16 @@ pub fn warm_start(
     Err(source.failure(&["warm_start", "checkpoint"], message, "this checkpoint").help(
         "the report says what does not fit; add `rules` under [warm_start], or `allow_missing`, `allow_unexpected` or `allow_mismatched_shape`",
     ))
+}
+
+/// Whether a session scales otherwise than was learned.
+fn has_other_scale(session: &Session, scope: &str, learned: &Scale) -> bool {
+    let other = |name: &str, learned: &[f32]| {
+        // Without a value yet, it will have what was learned.
+        let value = session.read(&format!("{scope}/{name}")).ok();
+        value.is_some_and(|value| value.as_f32().is_some_and(|value| value != learned))
+    };
+    other("offset", &learned.offset) || other("scale", &learned.scale)
 }
 
 fn plan(

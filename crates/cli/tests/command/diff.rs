@@ -219,3 +219,70 @@ fn what_a_file_of_rules_allows_is_no_difference() {
     let error = diff(&format!("rules = [{{ ignore = \"w\" }}]\n{all}"), &[]).failed();
     assert!(error.contains("leave no tensor to compare"), "{error}");
 }
+
+/// A restore wants a value for each variable, which a comparison does not.
+#[test]
+fn suggested_flags_are_whole_for_plan() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    trained(at, 1, 7, 0.5);
+    let tensors = [
+        ("module.fc1.weight", "F32", &[3, 4][..], floats(&[0.5; 12])),
+        ("module.fc1.bias", "F32", &[4], floats(&[0.5; 4])),
+    ];
+    foreign(&at.join("theirs.safetensors"), &tensors);
+    let diff = ["diff", "theirs.safetensors", "step-1.safetensors"];
+    let out = warmstart(at, &diff).with(1);
+    assert!(out.contains("\n  `plan` needs --allow-missing too\n"), "{out}");
+    let value = json(&warmstart(at, &[&diff[..], &["--json"]].concat()).with(1));
+    assert_eq!(value["rules"][0]["plan_also"], "--allow-missing", "{value}");
+}
+
+/// Nothing that could be allowed makes a variable of complex numbers.
+#[test]
+fn what_plan_does_not_take_whatever_is_allowed_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for (name, scope, dtype, bytes) in [("a", "a", "C64", 8), ("b", "b", "F32", 4)] {
+        let (weight, bias) = (format!("{scope}/weight"), format!("{scope}/bias"));
+        let tensors = [
+            (weight.as_str(), "F32", &[3, 4][..], floats(&[0.5; 12])),
+            (bias.as_str(), "F32", &[4], floats(&[0.5; 4])),
+            ("flag", dtype, &[1], vec![0; bytes]),
+        ];
+        foreign(&at.join(name), &tensors);
+    }
+    let out = warmstart(at, &["diff", "a", "b"]).with(1);
+    let line = "  --rename-scope a=b\n  `plan` does not fit with them yet, and says what is still \
+                wrong\n";
+    assert!(out.contains(line) && !out.contains("`plan` needs"), "{out}");
+    let value = json(&warmstart(at, &["diff", "a", "b", "--json"]).with(1));
+    let rule = value["rules"][0].as_object().unwrap();
+    assert!(rule["plan_also"].is_null(), "{value}");
+}
+
+#[test]
+fn each_of_several_ways_says_what_plan_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for (file, scopes) in [("a", &["a", "b"][..]), ("b", &["c"])] {
+        let names: Vec<String> = scopes
+            .iter()
+            .flat_map(|scope| ["w", "b"].map(|name| format!("{scope}/{name}")))
+            .collect();
+        let tensor = |name| match str::ends_with(name, "/w") {
+            true => (name, "F32", &[3, 4][..], floats(&[0.5; 12])),
+            false => (name, "F32", &[3][..], floats(&[0.5; 3])),
+        };
+        let tensors: Vec<_> = names.iter().map(|name| tensor(name.as_str())).collect();
+        foreign(&at.join(file), &tensors);
+    }
+    let out = warmstart(at, &["diff", "a", "b"]).with(1);
+    let ways = out.matches("As flags, for 2 of 2 variables (way ").count();
+    assert!(ways > 1, "{out}");
+    assert_eq!(out.matches("  `plan` needs --allow-unexpected too\n").count(), ways, "{out}");
+    // All that is about a way stands together.
+    let (_, first) = out.split_once("(way 1 of ").unwrap();
+    let (first, _) = first.split_once("(way 2 of ").unwrap();
+    assert!(first.contains("`plan` needs") && first.contains("As a file for --rules:"), "{out}");
+}

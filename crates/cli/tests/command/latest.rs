@@ -72,7 +72,17 @@ fn a_file_is_no_folder_of_a_run() {
     let latest = ["latest", "my runs/step-1.safetensors"];
     let error = warmstart(directory.path(), &latest).failed();
     assert!(error.contains("is a file, and `latest` chooses among those of a folder"), "{error}");
-    assert!(error.contains("as `warmstart latest 'my runs'`"), "{error}");
-    let out = warmstart(directory.path(), &["plan", "my runs", "--graph", "my runs"]).with(0);
-    assert!(out.contains("`warmstart latest 'my runs'` reads the weights too"), "{out}");
+    let folder = if cfg!(windows) { "\"my runs\"" } else { "'my runs'" };
+    assert!(error.contains(&format!("as `warmstart latest {folder}`")), "{error}");
+    let plan = ["plan", "my runs", "--graph", "my runs"];
+    let newest = "note: `my runs/step-2.safetensors` is the newest of 2 checkpoints in `my runs`\n";
+    let out = warmstart(directory.path(), &plan).with(0);
+    assert!(out.contains(newest), "{out}");
+    // There is something to do only where one was passed over.
+    let file = run.join("step-2.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(file, &bytes[..100]).unwrap();
+    let out = warmstart(directory.path(), &plan).with(0);
+    let latest = format!("`warmstart latest {folder}` reads the weights too");
+    assert!(out.contains(&latest), "{out}");
 }

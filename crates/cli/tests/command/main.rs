@@ -23,6 +23,7 @@ mod train;
 mod train_again;
 mod train_ends;
 mod train_precision;
+mod train_ruined;
 mod train_wrong;
 mod verify;
 
@@ -114,7 +115,7 @@ fn trained(directory: &Path, step: u64, seed: u64, loss: f64) -> PathBuf {
     let graph = Graph::new();
     let optimizer = Optimizer::adam(1e-3);
     // Not of this file: what is printed would change with it.
-    let line = Location { file: "model.rs".to_owned(), line: 1 };
+    let line = Location { file: "model.rs".into(), line: 1 };
     let update = graph.at_line(line, || {
         let input = graph.placeholder("input", [2, 3], DType::F32);
         let output = graph.scope("fc1").linear(input, 4);

@@ -1,3 +1,4 @@
+use crate::train::{flowers, write};
 use crate::{json, trained, warmstart};
 use warmstart_checkpoint::{SaveOptions, save};
 use warmstart_gpu::{Gpu, Session};
@@ -15,6 +16,7 @@ fn any_named_tensor_of_any_graph_is_computed() {
     (x + other).named("both");
     let weight = graph.variable("weight", [3, 1], warmstart_graph::Initializer::Ones);
     x.matmul(weight).named("weighted");
+    x.square().named("squares");
     let mut session = Session::new(&Gpu::new().unwrap());
     session.compile(&graph, &[x.matmul(weight), sum], &[]).unwrap();
     session.initialize_missing(1).unwrap();
@@ -28,6 +30,11 @@ fn any_named_tensor_of_any_graph_is_computed() {
     };
     let out = predict(&["--output", "weighted"]).with(0);
     assert_eq!(out, "weighted\n6\n15\n24\n");
+    // Tensors that read no variable need nothing of what the checkpoint holds.
+    let out = predict(&["--output", "squares"]).with(0);
+    assert_eq!(out, "squares 1,squares 2,squares 3\n1,4,9\n16,25,36\n49,64,81\n");
+    let out = predict(&["--output", "twice the sum"]).with(0);
+    assert_eq!(out, "twice the sum\n12\n30\n48\n");
     let out = predict(&["--output", "weighted", "-o", "out.csv", "--json"]).with(0);
     let value = json(&out);
     assert_eq!((&value["rows"], &value["columns"][0]), (&3.into(), &"weighted".into()));
@@ -49,4 +56,70 @@ fn any_named_tensor_of_any_graph_is_computed() {
     trained(at, 1, 7, 0.5);
     let error = warmstart(at, &["predict", "step-1.safetensors", "--data", "rows.csv"]).failed();
     assert!(error.contains(".named(\"...\")"), "{error}");
+}
+
+/// An array of NumPy with rows of three.
+fn npy(rows: &[[f32; 3]]) -> Vec<u8> {
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, 3), }}", rows.len());
+    let header = format!("{header:<117}\n");
+    let length = (header.len() as u16).to_le_bytes();
+    let values: Vec<u8> = rows.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), &values].concat()
+}
+
+#[test]
+fn rows_without_a_value_are_left_out_if_asked_for_and_the_others_keep_their_lines() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    write(at, "run.toml", "[data]\nfile = \"flowers.csv\"\n[training]\nsteps = 2\n");
+    warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let predict = |data: &str, more: &[&str]| {
+        warmstart(at, &[&["predict", "runs/run", "--data", data][..], more].concat())
+    };
+    // What the model does not take may be missing.
+    let rows = "\"length, cm\",width,petals,note\n4.1,30,5,\n,31,5,x\n\n5.2,NA,6,x\n6.3,40,7,x\n";
+    write(at, "new.csv", rows);
+    let error = predict("new.csv", &[]).failed();
+    assert!(error.contains("`new.csv`, line 3, column `length, cm` has no value"), "{error}");
+    assert!(error.contains("with `--missing skip`"), "{error}");
+    let ran = predict("new.csv", &["--missing", "skip"]);
+    let note =
+        "note: 2 of 4 rows of new.csv have no value somewhere and were left out: lines 3, 5\n";
+    assert!(ran.error.contains(note), "{}", ran.error);
+    let out = ran.with(0);
+    let lines: Vec<&str> = out.lines().map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(lines, ["line", "2", "6"], "{out}");
+    // They are the predictions of just these rows.
+    write(at, "whole.csv", "\"length, cm\",width,petals\n4.1,30,5\n6.3,40,7\n");
+    let whole = predict("whole.csv", &[]).with(0);
+    let rest = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_once(',').unwrap().1.to_owned()).collect()
+    };
+    assert_eq!(rest(&out), whole.lines().collect::<Vec<_>>());
+    write(at, "one.csv", "\"length, cm\",width,petals\n4.1,30,5\n,31,5\n");
+    let ran = predict("one.csv", &["--missing", "skip"]);
+    let note = "note: 1 of 2 rows of one.csv has no value somewhere and was left out: line 3\n";
+    assert!(ran.error.contains(note), "{}", ran.error);
+    let value = json(&predict("new.csv", &["--missing", "skip", "-o", "o.csv", "--json"]).with(0));
+    assert_eq!((&value["rows"], &value["left_out"]), (&2.into(), &serde_json::json!([3, 5])));
+    assert_eq!(std::fs::read_to_string(at.join("o.csv")).unwrap(), out);
+    write(at, "new.csv", "\"length, cm\",width,petals\n,30,5\n");
+    let error = predict("new.csv", &["--missing", "skip"]).failed();
+    assert!(error.contains("every row of `new.csv` has a cell without a value"), "{error}");
+
+    // Of an array, which has no lines and no names.
+    std::fs::write(at.join("new.npy"), npy(&[[f32::NAN, 30.0, 5.0], [6.3, 40.0, 7.0]])).unwrap();
+    let error = predict("new.npy", &[]).failed();
+    let array = "`new.npy` is an array, which does not name its columns, and the model finds its own by \
+                 name: `length, cm`, `width`, `petals` help: if its columns have the order of those, \
+                 say `--header false`";
+    assert!(error.contains(array) && !error.contains("first line"), "{error}");
+    let out = predict("new.npy", &["--header", "false", "--missing", "skip"]).with(0);
+    assert!(
+        out.starts_with("row,class,") && out.lines().nth(1).unwrap().starts_with("2,"),
+        "{out}"
+    );
+    assert_eq!(rest(&out)[1], whole.lines().nth(2).unwrap());
 }

@@ -103,7 +103,7 @@ fn a_run_that_was_extended_is_the_run_without_a_break() {
     file("b.toml", "broken", 31);
     file("c.toml", "whole", 31);
     let out = warmstart(at, &["train", "a.toml", "--quiet"]).with(0);
-    assert!(out.contains("no checkpoint yet: "), "{out}");
+    assert!(out.contains("a new run: "), "{out}");
     let out = warmstart(at, &["train", "b.toml", "--quiet"]).with(0);
     assert!(out.contains("restore broken/step-13.safetensors → "), "{out}");
     assert!(!out.contains("note: the graph"), "{out}");

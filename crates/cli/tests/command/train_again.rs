@@ -43,7 +43,9 @@ fn a_model_that_predicts_otherwise_is_another_run() {
     let dropped = json(&run("hidden = [8]\ndropout = 0.3", 5, trains).with(0));
     assert_eq!(dropped["metrics"], before["metrics"]);
     let value = json(&run("hidden = [8]\ndropout = 0.3", 9, trains).with(0));
-    assert_eq!((&value["step"], &value["notes"]), (&9.into(), &serde_json::json!([])));
+    let note = "from here on, `model.dropout` was 0.0, now 0.3; `optimizer.learning_rate` was 0.001, \
+                now 0.5; `training.label_smoothing` was 0.0, now 0.1";
+    assert_eq!((&value["step"], &value["notes"]), (&9.into(), &serde_json::json!([note])));
 }
 
 #[test]
@@ -343,8 +345,13 @@ fn weights_that_get_other_inputs_or_classes_are_told() {
     let first = std::fs::read_to_string(at.join("first.csv")).unwrap();
     write(at, "grown.csv", &format!("{first}1,2,x\n"));
     let told = notes("grown.csv", "");
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("was trained on other rows, or another split of them: "), "{told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
+    let scaled = "inputs are scaled as in `first";
+    assert!(
+        told[0].starts_with(scaled) && told[0].contains("by what its weights were"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("was trained on other rows, or another split of them: "), "{told:?}");
     let told = notes("grown.csv", "");
     assert!(
         told.iter().any(|note| note.starts_with("[warm_start] is for the beginning")),

@@ -111,9 +111,17 @@ fn what_was_never_a_checkpoint_is_not_damaged() {
     let evil = concat!(env!("CARGO_MANIFEST_DIR"), "/../checkpoint/tests/fixtures/pytorch/evil.pt");
     let error = warmstart(directory.path(), &["verify", evil]).failed();
     assert!(error.contains("posix"), "{error}");
-    // By its name it was one.
+    // Nor does a name make text one; but what is nothing at all, or cut short, was one by its name.
     fs::write(directory.path().join("a.safetensors"), "what one writes down").unwrap();
-    warmstart(directory.path(), &["verify", "a.safetensors"]).with(1);
+    let error = warmstart(directory.path(), &["verify", "a.safetensors"]).failed();
+    assert!(error.contains("this is a text, and no checkpoint"), "{error}");
+    assert!(error.contains("PyTorch's `.pt`, `.pth` and `.bin`"), "{error}");
+    let whole = trained(directory.path(), 1, 7, 0.5);
+    let bytes = fs::read(whole).unwrap();
+    for left in [0, 5, 100, bytes.len() - 1] {
+        fs::write(directory.path().join("a.safetensors"), &bytes[..left]).unwrap();
+        warmstart(directory.path(), &["verify", "a.safetensors"]).with(1);
+    }
     fs::write(directory.path().join("a.npz"), "").unwrap();
     warmstart(directory.path(), &["verify", "a.npz"]).with(1);
     // A folder without a checkpoint of a known name says which file to name.
