@@ -17,7 +17,8 @@ pub(crate) struct Counted {
 /// does so from its first turn on; after that, the device is not waited for.
 const LOOKS: u32 = 2;
 
-/// The variables that the optimizers of a graph count their steps by, as far as the session has them.
+/// The variables that the optimizers of a graph count their steps by, as far as the session has them;
+/// none where weights are also assigned by hand.
 ///
 /// # Errors
 /// [`TrainingError::NothingCompiled`] or [`TrainingError::NothingTrains`] if the session has no plan
@@ -34,12 +35,15 @@ pub(crate) fn counts(def: &GraphDef, session: &Session) -> Result<Vec<String>, T
         _ => None,
     });
     let optimizers: Vec<_> = optimizers.collect();
-    // Who computes new weights otherwise may have built an optimizer for its gradients alone.
+    // Who computes new weights by hand need not run what an optimizer counts.
     let by_hand = def.nodes.iter().any(|node| match node.op {
         Op::Assign(id) => def.variables[id.0].role == Role::Trainable && known(id),
         _ => false,
     });
-    let trains = by_hand || optimizers.iter().any(|(update, _)| known(update.step));
+    if by_hand {
+        return Ok(Vec::new());
+    }
+    let trains = optimizers.iter().any(|(update, _)| known(update.step));
     if let (false, Some((_, location))) = (trains, optimizers.first()) {
         return Err(TrainingError::NothingTrains { location: (*location).clone() });
     }

@@ -77,10 +77,10 @@ pub(super) fn find(
 fn read_in_common(live: &Live, anchor: usize) -> Option<usize> {
     let node = live.node(anchor);
     match node.op {
-        Op::LayerNorm { .. } | Op::LayerNormStatistics { .. } => Some(node.inputs[0].0),
-        Op::SoftmaxCrossEntropy { .. } | Op::SoftmaxCrossEntropyGradient { .. } => {
-            Some(node.inputs[0].0)
-        }
+        Op::LayerNorm { .. }
+        | Op::LayerNormStatistics { .. }
+        | Op::SoftmaxCrossEntropy { .. }
+        | Op::SoftmaxCrossEntropyGradient { .. } => Some(node.inputs[0].0),
         Op::MatMul { .. } => Some(operand(live, node.inputs[1].0).0),
         Op::Reduce { .. } if is_sum(live, anchor) => Some(operand(live, node.inputs[0].0).0),
         _ => None,
