@@ -4,8 +4,8 @@
 use crate::compute_once::Dispatch;
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::switch::switch;
 use half::f16;
-use std::env;
 use warmstart_shaders::{self as shaders, Cooperative, Elements};
 
 /// Whether products of two `f16` operands ([`Scope::compute_f16`](warmstart_graph::Scope::compute_f16))
@@ -23,13 +23,10 @@ pub enum CooperativeMatrix {
 }
 
 impl CooperativeMatrix {
-    /// What `WARMSTART_COOPERATIVE_MATRIX` says: `off`, `force`, or else `on`.
-    pub(crate) fn from_env() -> CooperativeMatrix {
-        match env::var("WARMSTART_COOPERATIVE_MATRIX").as_deref() {
-            Ok("off") => CooperativeMatrix::Off,
-            Ok("force") => CooperativeMatrix::Force,
-            _ => CooperativeMatrix::On,
-        }
+    /// What `WARMSTART_COOPERATIVE_MATRIX` says.
+    pub(crate) fn from_env() -> Result<CooperativeMatrix, GpuError> {
+        use CooperativeMatrix::{Force, Off, On};
+        switch("WARMSTART_COOPERATIVE_MATRIX", [Off, On, Force])
     }
 }
 

@@ -106,7 +106,9 @@ impl Gpu {
     /// The best adapter there is, or the one that `WGPU_BACKEND` and `WGPU_ADAPTER_NAME` name.
     ///
     /// # Errors
-    /// [`GpuError::NoAdapter`], [`GpuError::NoSuchAdapter`] or [`GpuError::RequestDevice`].
+    /// [`GpuError::NoAdapter`], [`GpuError::NoSuchAdapter`] or [`GpuError::RequestDevice`];
+    /// [`GpuError::UnknownBackend`], [`GpuError::BackendNotBuilt`] or [`GpuError::UnknownSwitch`] if an
+    /// environment variable says what nobody knows.
     pub fn new() -> Result<Gpu, GpuError> {
         Gpu::with(&GpuOptions::default())
     }
@@ -116,6 +118,14 @@ impl Gpu {
     /// # Errors
     /// As for [`Gpu::new`].
     pub fn with(options: &GpuOptions) -> Result<Gpu, GpuError> {
+        let mut options = options.clone();
+        if options.tune.is_none() {
+            options.tune = Some(Tune::from_env()?);
+        }
+        if options.cooperative_matrix.is_none() {
+            options.cooperative_matrix = Some(CooperativeMatrix::from_env()?);
+        }
+        let options = &options;
         let candidates = choose(options)?;
         let mut tried = Vec::new();
         for adapter in &candidates.adapters {
@@ -403,7 +413,7 @@ fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
 fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Result<Gpu, String> {
     let info = adapter.get_info();
     let wanted = adapter.features() & wanted_features(&info);
-    let choice = options.cooperative_matrix.unwrap_or_else(CooperativeMatrix::from_env);
+    let choice = options.cooperative_matrix.unwrap_or(CooperativeMatrix::On);
     let _alone = opening();
     let request = wgpu::DeviceDescriptor {
         label: Some("warmstart"),
@@ -447,7 +457,7 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
         widens_f16: OnceLock::new(),
         cooperative,
         multiplies_by_matrices: OnceLock::new(),
-        tuner: Tuner::new(options.tune.unwrap_or_else(Tune::from_env), &info, &cache),
+        tuner: Tuner::new(options.tune.unwrap_or(Tune::On), &info, &cache),
         device,
         queue,
     };

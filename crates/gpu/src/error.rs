@@ -47,6 +47,16 @@ pub enum GpuError {
         /// The backends there are.
         built: Vec<String>,
     },
+    /// An environment variable that switches something says neither of what it may.
+    #[error(
+        "{variable} is `{value}`, and takes `off`, `on` or `force`. Correct it, or unset it, which means `on`"
+    )]
+    UnknownSwitch {
+        /// The variable.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
     /// The adapter that was asked for gave no device.
     #[error(
         "adapter {adapter} gave no device: {message}. Ask for another adapter, or update its driver"

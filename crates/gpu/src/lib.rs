@@ -36,6 +36,7 @@ mod snapshot;
 mod staging;
 mod steps;
 mod store;
+mod switch;
 mod table;
 mod trace;
 mod transfer;

@@ -198,7 +198,7 @@ pub enum RunError {
     },
     /// A placeholder was not fed.
     #[error(
-        "placeholder `{name}` {dtype} {shape} (declared at {location}) was not fed; pass it with the run"
+        "placeholder `{name}` {dtype} {shape} (declared at {location}) was not fed{}; pass it with the run", beside(.fed)
     )]
     NotFed {
         /// The placeholder.
@@ -209,6 +209,8 @@ pub enum RunError {
         shape: Shape,
         /// Where it was declared.
         location: Location,
+        /// What was fed, by the caller or from a data set.
+        fed: Vec<String>,
     },
     /// A feed that the plan has no placeholder for.
     #[error(
@@ -411,6 +413,10 @@ fn or_keep(tensor: &str, fetched: &[String]) -> &'static str {
     } else {
         ""
     }
+}
+
+fn beside(fed: &[String]) -> String {
+    if fed.is_empty() { String::new() } else { format!(", only {} was", fed.join(", ")) }
 }
 
 fn uninitialized(variables: &[UninitializedRead]) -> String {

@@ -82,7 +82,7 @@ impl Session {
             |wanted: &PlanFeed| data.is_some_and(|data| data.column(&wanted.name).is_some());
         plan.feeds
             .iter()
-            .map(|wanted| if gathered(wanted) { Ok(&[][..]) } else { fit(wanted, feeds) })
+            .map(|wanted| if gathered(wanted) { Ok(&[][..]) } else { fit(wanted, feeds, &names) })
             .collect()
     }
 
@@ -99,11 +99,16 @@ impl Session {
 }
 
 /// The bytes fed to a placeholder, if they are as many and of the kind it takes.
-fn fit<'a>(wanted: &PlanFeed, feeds: &[(&str, Feed<'a>)]) -> Result<&'a [u8], RunError> {
+fn fit<'a>(
+    wanted: &PlanFeed,
+    feeds: &[(&str, Feed<'a>)],
+    names: &[&str],
+) -> Result<&'a [u8], RunError> {
     let (name, location) = (wanted.name.clone(), wanted.location.clone());
     let Some((_, feed)) = feeds.iter().find(|(name, _)| *name == wanted.name) else {
         let (dtype, shape) = (wanted.dtype, wanted.shape.clone());
-        return Err(RunError::NotFed { name, dtype, shape, location });
+        let fed = names.iter().map(|&name| name.to_owned()).collect();
+        return Err(RunError::NotFed { name, dtype, shape, location, fed });
     };
     if feed.dtype() != wanted.dtype {
         let (expected, found) = (wanted.dtype, feed.dtype());

@@ -221,6 +221,25 @@ impl Graph {
         self.root().reuse().state_of(name, [], DType::U32, Initializer::Zeros)
     }
 
+    /// The variable of this name, scopes included: the weight of a layer that was built elsewhere, to
+    /// use it once more or to say something about it. None if the graph declares none of this name.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph};
+    /// let graph = Graph::new();
+    /// let words = graph.placeholder("words", [6], DType::I32);
+    /// let embedded = graph.scope("embedding").embedding(words, 100, 8);
+    /// // The table is the last layer's matrix, too.
+    /// let table = graph.get_variable("embedding/weight").expect("it was declared above");
+    /// assert_eq!(embedded.matmul(table.transpose(&[1, 0])).shape().to_string(), "[6, 100]");
+    /// assert!(graph.get_variable("weight").is_none());
+    /// ```
+    #[track_caller]
+    pub fn get_variable(&self, name: &str) -> Option<Tensor<'_>> {
+        let at = self.inner.borrow().def.variables.iter().position(|v| v.name == name)?;
+        Some(self.add(Op::Variable(VariableId(at)), &[], ""))
+    }
+
     /// The tensor that was given a name with [`Tensor::named`].
     pub fn named(&self, name: &str) -> Option<Tensor<'_>> {
         let id = self.inner.borrow().def.names.get(name).copied()?;

@@ -96,6 +96,7 @@ impl<'g> Scope<'g> {
 
     /// A linear layer: `x · weight + bias`, with variables `weight [inputs, units]`
     /// (Glorot uniform) and `bias [units]` (zeros) in this scope.
+    /// [`Graph::get_variable`](crate::Graph::get_variable) gives them by name.
     #[track_caller]
     pub fn linear(&self, x: Tensor<'g>, units: usize) -> Tensor<'g> {
         self.linear_with(x, units, Initializer::GlorotUniform, Initializer::Zeros)

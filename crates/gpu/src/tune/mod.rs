@@ -11,10 +11,11 @@ use crate::cache::{CacheChoice, CacheFolder};
 use crate::compile::matmul::Rung;
 use crate::compile::{Access, Alternative, Dispatch};
 use crate::device::{Gpu, locked};
+use crate::error::GpuError;
 use crate::pipelines::Kernel;
+use crate::switch::switch;
 use measure::{Outcome, Trial};
 use std::collections::HashMap;
-use std::env;
 use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -34,13 +35,9 @@ pub enum Tune {
 }
 
 impl Tune {
-    /// What `WARMSTART_TUNE` says: `off`, `force`, or else `on`.
-    pub(crate) fn from_env() -> Tune {
-        match env::var("WARMSTART_TUNE").as_deref() {
-            Ok("off") => Tune::Off,
-            Ok("force") => Tune::Force,
-            _ => Tune::On,
-        }
+    /// What `WARMSTART_TUNE` says.
+    pub(crate) fn from_env() -> Result<Tune, GpuError> {
+        switch("WARMSTART_TUNE", [Tune::Off, Tune::On, Tune::Force])
     }
 }
 

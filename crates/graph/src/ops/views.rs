@@ -238,10 +238,33 @@ impl<'g> Tensor<'g> {
         self.apply(Op::Pad { before: before.to_vec(), shape: shape.into() }, &[])
     }
 
-    /// This tensor and the others, one after the other along an axis.
+    /// This tensor and the others, one after the other along an axis. Of more than seven, the graph has
+    /// several such operations, each of seven at most: that is what every device can read at once.
     #[track_caller]
     #[must_use]
     pub fn concat(self, others: &[Tensor<'g>], axis: usize) -> Tensor<'g> {
-        self.apply(Op::Concat { axis }, others)
+        const AT_ONCE: usize = 7;
+        let (shape, dtype) = (self.shape(), self.dtype());
+        // What does not fit together is refused once, below.
+        let fits = |other: &Tensor<'g>| {
+            let theirs = other.shape();
+            let extents = shape.iter().zip(theirs.iter()).enumerate();
+            std::ptr::eq(self.graph(), other.graph())
+                && other.dtype() == dtype
+                && theirs.rank() == shape.rank()
+                && extents.into_iter().all(|(at, (a, b))| at == axis || a == b)
+        };
+        let mut parts = [&[self], others].concat();
+        while parts.len() > AT_ONCE && axis < shape.rank() && others.iter().all(fits) {
+            let joined = |parts: &[Tensor<'g>]| match parts {
+                [first, others @ ..] if !others.is_empty() => {
+                    Some(first.apply(Op::Concat { axis }, others))
+                }
+                parts => parts.first().copied(),
+            };
+            parts = parts.chunks(AT_ONCE).filter_map(joined).collect();
+        }
+        let [first, others @ ..] = parts.as_slice() else { return self };
+        first.apply(Op::Concat { axis }, others)
     }
 }

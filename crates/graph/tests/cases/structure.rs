@@ -183,6 +183,17 @@ pub(super) const CASES: &[Case] = &[
             .collect();
         vec![parts[0].concat(&parts[1..], axis)]
     }),
+    smooth("concat_of_many", |m| {
+        let axis = m.random.below(2);
+        let parts: Vec<Tensor<'_>> = (0..8 + m.random.below(50))
+            .map(|_| {
+                let mut shape = [2, 2];
+                shape[axis] = m.random.below(3);
+                m.floats(&shape, -2.0, 2.0).tanh()
+            })
+            .collect();
+        vec![parts[0].concat(&parts[1..], axis)]
+    }),
     rough("views_of_integers", |m| {
         let shape = some_shape(m);
         let x = m.integers(&shape, i32::MIN, i32::MAX);
