@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 use warmstart_gpu::Gpu;
 use warmstart_graph::{DType, Graph, Optimizer, TensorData};
 
@@ -36,9 +37,14 @@ struct HookedFile {
 }
 
 impl io::Write for HookedFile {
+    /// Two operations, so that a writer may also be killed within.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.storage.step()?;
-        self.file.write(bytes)
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        self.file.write_all(first)?;
+        self.storage.step()?;
+        self.file.write_all(rest)?;
+        Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
@@ -48,7 +54,13 @@ impl io::Write for HookedFile {
 impl StorageFile for HookedFile {
     fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.storage.step()?;
-        self.file.write_some_at(bytes, offset)
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        let written = self.file.write_some_at(first, offset)?;
+        if written < first.len() || rest.is_empty() {
+            return Ok(written);
+        }
+        self.storage.step()?;
+        Ok(written + self.file.write_some_at(rest, offset + written as u64)?)
     }
     fn sync(&mut self) -> io::Result<()> {
         self.storage.step()?;
@@ -297,8 +309,14 @@ fn dropping_waits() {
     saver.save(&session, 1, &SaveOptions::new()).unwrap();
     let expected = values(&session);
     drop(session);
-    gate.set(true);
+    // The writer cannot be done before the gate is opened, and that is while the saver is dropped.
+    let opener = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        gate.set(true);
+    });
     drop(saver);
+    assert!(directory.path().join("step-1.safetensors").exists(), "it was not waited for");
+    opener.join().unwrap();
     assert_eq!(newest(&plain), (1, expected));
 }
 

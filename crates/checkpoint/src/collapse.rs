@@ -1,7 +1,7 @@
 //! Long lists made short: names that differ only by a number become one line,
 //! `encoder/layer_{0..5}/weight`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A name, and what is said about it.
 pub(crate) type Line = (String, String);
@@ -31,22 +31,80 @@ struct Group {
 
 impl Group {
     fn lines(self) -> Vec<Line> {
-        let places = self.template.len() - 1;
-        let sets: Vec<BTreeSet<u64>> = (0..places)
-            .map(|place| self.members.iter().map(|(_, numbers)| numbers[place]).collect())
-            .collect();
-        // One line stands for the group only if every combination of the numbers is there.
-        let combinations = sets.iter().map(BTreeSet::len).try_fold(1usize, usize::checked_mul);
-        if self.members.len() == 1 || combinations != Some(self.members.len()) {
-            return self.members.into_iter().map(|(name, _)| (name, self.what.clone())).collect();
+        if let [(name, _)] = self.members.as_slice() {
+            return vec![(name.clone(), self.what)];
         }
+        let members = self.members.iter().map(|(_, numbers)| numbers.clone()).collect();
+        let order = self.members.iter().enumerate().map(|(at, (_, numbers))| (&numbers[..], at));
+        let order: HashMap<&[u64], usize> = order.collect();
+        let mut blocks = blocks(members, self.template.len() - 1);
+        blocks.sort_by_cached_key(|block| {
+            let mut first = usize::MAX;
+            each(block, &mut Vec::new(), &mut |numbers| {
+                first = first.min(order.get(numbers).copied().unwrap_or(usize::MAX));
+            });
+            first
+        });
+        blocks.iter().map(|block| (self.named(block), self.what.clone())).collect()
+    }
+
+    fn named(&self, block: &Block) -> String {
         let mut name = self.template[0].clone();
-        for (set, after) in sets.iter().zip(&self.template[1..]) {
+        for (set, after) in block.iter().zip(&self.template[1..]) {
             name.push_str(&numbers(set));
             name.push_str(after);
         }
-        vec![(name, self.what)]
+        name
     }
+}
+
+/// Names that are all combinations of some numbers: those of each place.
+type Block = Vec<BTreeSet<u64>>;
+
+/// Calls for each combination.
+fn each(block: &[BTreeSet<u64>], numbers: &mut Vec<u64>, call: &mut impl FnMut(&[u64])) {
+    let Some((set, rest)) = block.split_first() else { return call(numbers) };
+    for &number in set {
+        numbers.push(number);
+        each(rest, numbers, call);
+        numbers.pop();
+    }
+}
+
+/// Of names with more numbers, only one way to take them apart is tried.
+const TRIED: usize = 3;
+
+/// As few blocks as are easily found that together are the members, which have so many numbers each:
+/// numbers of one place that occur with the same others belong together.
+fn blocks(members: Vec<Vec<u64>>, places: usize) -> Vec<Block> {
+    let sets: Block =
+        (0..places).map(|place| members.iter().map(|numbers| numbers[place]).collect()).collect();
+    let combinations = sets.iter().map(BTreeSet::len).try_fold(1usize, usize::checked_mul);
+    if combinations == Some(members.len()) {
+        return vec![sets];
+    }
+    let tried = if places > TRIED { 1 } else { places };
+    let apart = |place: usize| {
+        let mut others: BTreeMap<u64, Vec<Vec<u64>>> = BTreeMap::new();
+        for numbers in &members {
+            let mut rest = numbers.clone();
+            let own = rest.remove(place);
+            others.entry(own).or_default().push(rest);
+        }
+        let mut alike: BTreeMap<Vec<Vec<u64>>, BTreeSet<u64>> = BTreeMap::new();
+        for (own, mut rest) in others {
+            rest.sort_unstable();
+            alike.entry(rest).or_default().insert(own);
+        }
+        let whole = |(rest, own): (Vec<Vec<u64>>, BTreeSet<u64>)| {
+            blocks(rest, places - 1).into_iter().map(move |mut block| {
+                block.insert(place, own.clone());
+                block
+            })
+        };
+        alike.into_iter().flat_map(whole).collect::<Vec<Block>>()
+    };
+    (0..tried).map(apart).min_by_key(Vec::len).unwrap_or_default()
 }
 
 /// A name apart: what is text, and what are numbers. A number that would not come back the same,
@@ -78,6 +136,9 @@ fn runs(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// How many stretches of numbers are written out.
+const RANGES: usize = 8;
+
 fn numbers(set: &BTreeSet<u64>) -> String {
     let (Some(first), Some(last)) = (set.first(), set.last()) else { return String::new() };
     if first == last {
@@ -86,8 +147,23 @@ fn numbers(set: &BTreeSet<u64>) -> String {
     if last - first == set.len() as u64 - 1 {
         return format!("{{{first}..{last}}}");
     }
-    let all: Vec<String> = set.iter().map(u64::to_string).collect();
-    format!("{{{}}}", all.join(","))
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for &number in set {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let text = |(first, last): &(u64, u64)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first},{last}"),
+        _ => format!("{first}..{last}"),
+    };
+    let mut shown: Vec<String> = ranges.iter().take(RANGES).map(text).collect();
+    if ranges.len() > RANGES {
+        shown.push(format!("… {} numbers to {last}", set.len()));
+    }
+    format!("{{{}}}", shown.join(","))
 }
 
 #[cfg(test)]
@@ -108,9 +184,39 @@ mod tests {
     }
 
     #[test]
+    fn gaps_are_told_in_few_short_lines() {
+        let all =
+            |names: Vec<String>| collapsed(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let layers = (0..96).filter(|layer| ![7, 50].contains(layer));
+        let layers = layers.map(|layer| format!("l{layer}/w")).collect();
+        assert_eq!(all(layers), ["l{0..6,8..49,51..95}/w"]);
+        // Twelve layers of four heads, without one head.
+        let heads = (0..48).filter(|at| *at != 29).map(|at| format!("l{}/h{}", at / 4, at % 4));
+        assert_eq!(all(heads.collect()), ["l{0..6,8..11}/h{0..3}", "l7/h{0,2,3}"]);
+        let odd = (0..5000).map(|at| format!("l{}/w", 2 * at)).collect();
+        assert_eq!(all(odd), ["l{0,2,4,6,8,10,12,14,… 5000 numbers to 9998}/w"]);
+        // Each name is told once, whatever is missing.
+        for seed in 0..200u64 {
+            let random = |at: u64| (at * 7919 + seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60;
+            let left = (0..60u64).filter(|&at| random(at) > seed % 12);
+            let members: Vec<Vec<u64>> = left.map(|at| vec![at / 20, at / 4 % 5, at % 4]).collect();
+            let blocks = blocks(members.clone(), 3);
+            let has = |block: &Block, numbers: &[u64]| {
+                block.iter().zip(numbers).all(|(set, number)| set.contains(number))
+            };
+            let told: usize =
+                blocks.iter().map(|b| b.iter().map(BTreeSet::len).product::<usize>()).sum();
+            assert_eq!(told, members.len(), "{seed}");
+            for numbers in &members {
+                let times = blocks.iter().filter(|block| has(block, numbers)).count();
+                assert_eq!(times, 1, "{seed} {numbers:?}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_is_claimed_that_is_not_there() {
-        let names = ["h/0/a/0", "h/0/a/1", "h/1/a/0"];
-        assert_eq!(collapsed(&names), names);
+        assert_eq!(collapsed(&["h/0/a/0", "h/0/a/1", "h/1/a/0"]), ["h/0/a/{0..1}", "h/1/a/0"]);
         assert_eq!(collapsed(&["a", "b", "a1"]), ["a", "b", "a1"]);
         assert_eq!(collapsed(&["a01", "a1", "a2"]), ["a01", "a{1..2}"]);
         // What stands for the numbers may not be taken for a part of the name.

@@ -218,6 +218,24 @@ pub enum CheckpointError {
         /// The checkpoint that would have been written.
         file: PathBuf,
     },
+    /// What should say which variables are saved is no glob.
+    #[error("cannot save `{}`: `only({glob:?})`: {problem}. Nothing was written: correct the glob", .file.display())]
+    SaveGlob {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// The glob, as it was given.
+        glob: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No variable has a name that is to be saved.
+    #[error("cannot save `{}`: no variable of the session matches {}. Nothing was written: `session.variables()` lists the names there are", .file.display(), .globs.iter().map(|glob| format!("`only({glob:?})`")).collect::<Vec<_>>().join(" or "))]
+    NothingChosen {
+        /// The checkpoint that would have been written.
+        file: PathBuf,
+        /// The globs.
+        globs: Vec<String>,
+    },
     /// A variable has a name that the format keeps for itself.
     #[error("cannot save `{}`: the name `{name}` is reserved by the safetensors format. Nothing was written: give the variable another name", .file.display())]
     ReservedName {
@@ -255,6 +273,14 @@ pub enum CheckpointError {
     WouldReplace {
         /// The file.
         file: PathBuf,
+    },
+    /// A save would have written safetensors under a name by which programs look for another format.
+    #[error("cannot save `{}`: what is written is safetensors, and whatever reads `.{extension}` expects another format. Nothing was written: call it `{}`", .file.display(), .file.with_extension("safetensors").display())]
+    OtherFormat {
+        /// The file.
+        file: PathBuf,
+        /// What its name ends with.
+        extension: String,
     },
     /// A checkpoint cannot be written anew as it was asked for.
     #[error("cannot convert into `{}`: {problem}. Nothing was written", .file.display())]

@@ -181,7 +181,12 @@ impl RestoreReport {
             let (name, close) = (printable(name), quoted(close, ", "));
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
-        helps.extend(self.help_with_missing(words));
+        let missing = self.help_with_missing(words);
+        // Where it is said together with the other, it need not be said alone.
+        let says_unexpected = missing.as_ref().is_some_and(|help| {
+            words.allow(&[Allowance::Unexpected]).is_some_and(|allow| help.contains(&allow))
+        });
+        helps.extend(missing);
         if self.has_nothing() && self.lets_values_be_missing() {
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
@@ -203,9 +208,9 @@ impl RestoreReport {
             }));
         }
         // What is left holds the weights.
-        if !self.unexpected.is_empty()
-            && !self.allow_unexpected
+        if self.asks_to_leave_tensors()
             && counters.is_none()
+            && !says_unexpected
             && !self.suggestions_take_all(words)
             && let Some(allow) = words.allow(&[Allowance::Unexpected])
         {
@@ -232,6 +237,11 @@ impl RestoreReport {
             Some(format!("did you mean `{new}` for `{old}`?"))
         })
         .collect()
+    }
+
+    /// Whether there are tensors that no variable takes, and that nobody has said may be.
+    fn asks_to_leave_tensors(&self) -> bool {
+        !self.unexpected.is_empty() && !self.allow_unexpected
     }
 
     /// Whether nothing is missing but what may be.
@@ -273,11 +283,17 @@ impl RestoreReport {
                 format!("; then {fill} fills those without a value")
             });
             // One alone would not do.
-            let allowed = match self.mismatched().next().is_some() && !self.allow_mismatched_shape {
-                true => words.allow(&[Allowance::Missing, Allowance::MismatchedShape])?,
-                false => missing_allowed,
-            };
-            return Some(format!("`{allowed}` restores the other {others}{then}"));
+            let mut allowed = vec![Allowance::Missing];
+            if self.mismatched().next().is_some() && !self.allow_mismatched_shape {
+                allowed.push(Allowance::MismatchedShape);
+            }
+            let mut and = "";
+            if self.asks_to_leave_tensors() {
+                allowed.push(Allowance::Unexpected);
+                and = " and leaves the unexpected tensors in the file";
+            }
+            let allowed = words.allow(&allowed)?;
+            return Some(format!("`{allowed}` restores the other {others}{and}{then}"));
         }
         let join = |names: BTreeSet<String>| {
             printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()

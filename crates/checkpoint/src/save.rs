@@ -4,6 +4,7 @@ use crate::atomic;
 use crate::checksums;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::globs::Glob;
 use crate::metadata::{
     CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, RULES, SEED, STEP, TIME,
     VARIABLES, VERSION,
@@ -30,6 +31,7 @@ pub struct SaveOptions {
     time: Option<SystemTime>,
     metrics: BTreeMap<String, f64>,
     extra: BTreeMap<String, String>,
+    only: Vec<String>,
 }
 
 impl SaveOptions {
@@ -72,6 +74,37 @@ impl SaveOptions {
         self
     }
 
+    /// Saves only variables whose names match, such as those of the encoder that other models are to
+    /// begin with: `only("encoder/**")`, a [glob](crate::Glob). Said several times, what matches any of
+    /// them. The others need not have a value. A graph that is saved as well still speaks of all.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let file = directory.path().join("encoder.safetensors");
+    /// use warmstart_checkpoint::{Checkpoint, SaveOptions, save};
+    /// use warmstart_gpu::{Gpu, Session};
+    /// use warmstart_graph::{DType, Graph};
+    ///
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [1, 4], DType::F32);
+    /// let code = graph.scope("encoder").linear(x, 2);
+    /// let logits = graph.scope("head").linear(code, 3);
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// session.compile(&graph, &[logits], &[])?;
+    /// session.initialize_missing(7)?;
+    /// save(&session, &file, &SaveOptions::new().only("encoder/**"))?;
+    /// let names = Checkpoint::open(&file)?;
+    /// let names: Vec<&str> = names.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
+    /// assert_eq!(names, ["encoder/bias", "encoder/weight"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn only(mut self, glob: impl Into<String>) -> SaveOptions {
+        self.only.push(glob.into());
+        self
+    }
+
     /// When the values were what they are. A [`Saver`](crate::Saver) sets it by itself, unless it
     /// is set here; [`save`] does not, so that it writes the same bytes for the same session.
     pub fn time(mut self, time: SystemTime) -> SaveOptions {
@@ -103,9 +136,12 @@ impl SaveOptions {
 /// it fails, or the process is killed, a file that had the name is as it was.
 ///
 /// A checkpoint that has the name is replaced. A file that is no checkpoint (neither named
-/// `*.safetensors` nor one by its content) is not.
+/// `*.safetensors` nor one by its content) is not. A name that ends as those of another format do,
+/// such as `model.pt`, is refused, as no program would read what is written there.
 ///
 /// # Errors
+/// [`CheckpointError::OtherFormat`] for such a name, [`CheckpointError::SaveGlob`] or
+/// [`CheckpointError::NothingChosen`] if [`SaveOptions::only`] cannot be followed,
 /// [`CheckpointError::Uninitialized`] with all variables that have no value, or
 /// [`CheckpointError::NothingToSave`], [`CheckpointError::ReservedName`],
 /// [`CheckpointError::ReservedKey`], [`CheckpointError::HeaderTooLarge`],
@@ -165,21 +201,57 @@ impl Contents {
         file: &Path,
         options: &SaveOptions,
     ) -> Result<Contents, CheckpointError> {
+        if let Some(extension) = other_format(file) {
+            let (file, extension) = (file.to_owned(), extension.to_owned());
+            return Err(CheckpointError::OtherFormat { file, extension });
+        }
         let table = session.variables();
         if table.is_empty() {
             return Err(CheckpointError::NothingToSave { file: file.to_owned() });
         }
+        let chosen = chosen(options, file)?;
         let variables: Vec<(String, Origin)> = session
             .uninitialized()
             .iter()
+            .filter(|info| chosen(info.name()))
             .map(|info| (info.name().to_owned(), info.origin.clone()))
             .collect();
         if !variables.is_empty() {
             return Err(CheckpointError::Uninitialized { file: file.to_owned(), variables });
         }
-        let variables: Vec<&Variable> = table.iter().map(|info| &info.variable).collect();
+        let variables = table.iter().map(|info| &info.variable);
+        let variables: Vec<&Variable> = variables.filter(|v| chosen(&v.name)).collect();
+        if variables.is_empty() {
+            let (file, globs) = (file.to_owned(), options.only.clone());
+            return Err(CheckpointError::NothingChosen { file, globs });
+        }
         contents(&variables, options.seed.or(session.seed()), file, options)
     }
+}
+
+/// Whether a variable of a name is to be saved.
+fn chosen(
+    options: &SaveOptions,
+    file: &Path,
+) -> Result<impl Fn(&str) -> bool + use<>, CheckpointError> {
+    let glob = |text: &String| {
+        Glob::new(text).map_err(|problem| {
+            let (file, glob) = (file.to_owned(), text.clone());
+            CheckpointError::SaveGlob { file, glob, problem }
+        })
+    };
+    let globs: Vec<Glob> = options.only.iter().map(glob).collect::<Result<_, _>>()?;
+    Ok(move |name: &str| globs.is_empty() || globs.iter().any(|glob| glob.is_match(name)))
+}
+
+/// What a name ends with by which programs expect something else than safetensors.
+fn other_format(file: &Path) -> Option<&str> {
+    const OTHERS: [&str; 16] = [
+        "bin", "ckpt", "gguf", "h5", "hdf5", "index", "keras", "msgpack", "npy", "npz", "onnx",
+        "pb", "pkl", "pt", "pth", "tflite",
+    ];
+    let extension = file.extension()?.to_str()?;
+    OTHERS.contains(&extension.to_ascii_lowercase().as_str()).then_some(extension)
 }
 
 fn contents(

@@ -227,3 +227,50 @@ fn a_saver_keeps_the_newest_and_what_was_restored_from() {
     saver.save(&second, 5, &SaveOptions::new().extra("run", "3")).unwrap();
     assert_eq!(steps(), [5, 40, 50]);
 }
+
+#[test]
+fn a_part_of_the_variables_is_saved_by_their_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("encoder.safetensors");
+    let names = ["encoder/fc/weight", "encoder/fc/bias", "head/weight", "scale"];
+    let mut session = session(&names.map(|name| variable(name, [2])));
+    let saved = |session: &_, globs: &[&str]| {
+        let options = globs.iter().fold(SaveOptions::new(), |options, glob| options.only(*glob));
+        save(session, &file, &options)?;
+        let saved = Checkpoint::open(&file)?;
+        Ok::<_, CheckpointError>(saved.tensors().iter().map(|t| t.name.clone()).collect::<Vec<_>>())
+    };
+    for name in &names[..2] {
+        session.assign(name, &f32s(&[1.0, 2.0])).unwrap();
+    }
+    // What is not saved needs no value.
+    assert_eq!(saved(&session, &["encoder/**"]).unwrap(), ["encoder/fc/bias", "encoder/fc/weight"]);
+    let error = saved(&session, &["encoder/**", "scale"]).unwrap_err();
+    let CheckpointError::Uninitialized { variables, .. } = &error else { panic!("{error}") };
+    assert_eq!(variables.len(), 1, "{error}");
+    session.initialize_missing(7).unwrap();
+    assert_eq!(saved(&session, &["head/*", "scale"]).unwrap(), ["head/weight", "scale"]);
+    assert_eq!(saved(&session, &[]).unwrap().len(), 4);
+
+    let before = fs::read(&file).unwrap();
+    let error = saved(&session, &["decoder/**"]).unwrap_err().to_string();
+    assert!(error.contains("matches `only(\"decoder/**\")`. Nothing was written"), "{error}");
+    let error = saved(&session, &["encoder/[", "scale"]).unwrap_err();
+    assert!(matches!(error, CheckpointError::SaveGlob { .. }), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn names_of_other_formats_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut session = session(&[variable("a", [1])]);
+    session.initialize_missing(7).unwrap();
+    for name in ["model.pt", "model.CKPT", "weights.npz", "pytorch_model.bin"] {
+        let error = save(&session, directory.path().join(name), &SaveOptions::new()).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, CheckpointError::OtherFormat { .. }), "{text}");
+        assert!(text.contains("Nothing was written: call it") && text.contains(".safetensors"));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    save(&session, directory.path().join("model"), &SaveOptions::new()).unwrap();
+}
