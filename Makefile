@@ -54,7 +54,7 @@ unit: ## unit, integration and doc tests (ARGS="name" picks some)
 
 test-long: ## crash states, kills, flipped bits, random files and random names, far more than in `test`
 	@scripts/set-up.sh
-	WARMSTART_TEST_LONG=1 cargo test -p warmstart-checkpoint $(ARGS)
+	WARMSTART_TEST_LONG=1 cargo test -p warmstart-checkpoint -p warmstart $(ARGS)
 
 doc: ## build the API documentation, warnings denied
 	@scripts/set-up.sh

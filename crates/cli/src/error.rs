@@ -193,6 +193,7 @@ impl From<TrainingError> for Failure {
     fn from(error: TrainingError) -> Failure {
         match error {
             TrainingError::Checkpoint(error) => error.into(),
+            TrainingError::Mismatch(report) => CheckpointError::Mismatch(report).into(),
             TrainingError::AlreadyRunning(lock) => {
                 let directory = lock.parent().unwrap_or(&lock).display();
                 Failure::new(format!("another run trains in `{directory}`; nothing was changed"))

@@ -41,7 +41,7 @@ use score::Scores;
 use settings::{Scaling, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use warmstart::checkpoint::{Checkpoint, CheckpointError, RestoreOptions, latest};
+use warmstart::checkpoint::{Checkpoint, RestoreOptions, latest};
 use warmstart::gpu::{Feed, Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
 use warmstart::{Batches, Run, Training, TrainingError};
@@ -342,7 +342,7 @@ impl Job {
         }
         training.begin(session, graph, optimizer).map_err(|error| {
             let of_other_variables =
-                matches!(&error, TrainingError::Checkpoint(CheckpointError::Mismatch(_)));
+                matches!(&error, TrainingError::Mismatch(_));
             let failure = self.begun_afresh(error);
             let newest = latest(&self.directory).ok().flatten().filter(|_| of_other_variables);
             match newest {

@@ -50,9 +50,9 @@ impl Dataset {
     /// `[labels.len(), width]`.
     ///
     /// # Errors
-    /// If the lengths do not agree.
+    /// If the lengths do not agree, or an input is not finite.
     pub fn new(inputs: Vec<f32>, width: usize, labels: Vec<i32>) -> Result<Dataset, DatasetError> {
-        Dataset::of(inputs, width, labels, 1)
+        Dataset::of(inputs, width, labels, 1)?.with_finite_inputs()
     }
 
     /// Reads lines of numbers separated by commas, without a header: the inputs, then the label.
@@ -122,14 +122,16 @@ impl Dataset<f32> {
     /// both hold the examples' rows one after the other.
     ///
     /// # Errors
-    /// If the lengths do not agree.
+    /// If the lengths do not agree, or an input or a target is not finite.
     pub fn with_targets(
         inputs: Vec<f32>,
         width: usize,
         targets: Vec<f32>,
         target_width: usize,
     ) -> Result<Dataset<f32>, DatasetError> {
-        Dataset::of(inputs, width, targets, target_width)
+        Dataset::of(inputs, width, targets, target_width)?
+            .with_finite_inputs()?
+            .with_finite_targets()
     }
 
     /// As [`Dataset::read_csv`], but the last `target_width` cells of a line are its targets.
@@ -149,14 +151,14 @@ impl Dataset<f32, u8> {
     /// As [`Dataset::with_targets`], of bytes.
     ///
     /// # Errors
-    /// If the lengths do not agree.
+    /// If the lengths do not agree, or a target is not finite.
     pub fn from_bytes_with_targets(
         inputs: Vec<u8>,
         width: usize,
         targets: Vec<f32>,
         target_width: usize,
     ) -> Result<Dataset<f32, u8>, DatasetError> {
-        Dataset::of(inputs, width, targets, target_width)
+        Dataset::of(inputs, width, targets, target_width)?.with_finite_targets()
     }
 }
 
@@ -170,6 +172,11 @@ impl<I> Dataset<f32, I> {
     /// The number of targets of an example.
     pub fn target_width(&self) -> usize {
         self.each
+    }
+
+    fn with_finite_targets(self) -> Result<Self, DatasetError> {
+        all_finite("target", &self.labels, self.each)?;
+        Ok(self)
     }
 }
 
@@ -188,6 +195,11 @@ impl<T: Copy + FromStr> Dataset<T> {
 }
 
 impl<T> Dataset<T> {
+    fn with_finite_inputs(self) -> Result<Self, DatasetError> {
+        all_finite("input", &self.inputs, self.width)?;
+        Ok(self)
+    }
+
     /// The same examples, held as bytes: a quarter of the memory, here and on the device. Scale them
     /// after this.
     ///
@@ -217,6 +229,20 @@ impl<T> Dataset<T> {
         };
         let inputs = inputs.iter().enumerate().map(byte).collect::<Result<_, _>>()?;
         Ok(Dataset { inputs, scale: 1.0, width, labels, each })
+    }
+}
+
+/// One number that is none makes all weights so, in a single step.
+fn all_finite(what: &'static str, values: &[f32], each: usize) -> Result<(), DatasetError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        // A number was found, so a row has some.
+        Some(at) => Err(DatasetError::NotFinite {
+            what,
+            example: at / each,
+            place: at % each,
+            value: values[at],
+        }),
+        None => Ok(()),
     }
 }
 

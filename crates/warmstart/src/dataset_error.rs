@@ -80,6 +80,21 @@ pub enum DatasetError {
         /// What should be there.
         wanted: &'static str,
     },
+    /// An input or target that is NaN or infinite.
+    #[error(
+        "{what} {place} of example {example} is {value}, which would make the loss and then all \
+         weights NaN; leave the example out, or give a number in its place"
+    )]
+    NotFinite {
+        /// `input` or `target`.
+        what: &'static str,
+        /// The example, from 0.
+        example: usize,
+        /// Which of the example's, from 0.
+        place: usize,
+        /// What it is.
+        value: f32,
+    },
     /// An input that no byte is.
     #[error(
         "input {input} of example {example} is {value}, and bytes are whole numbers from 0 to 255; \

@@ -316,7 +316,8 @@ impl Training {
     /// [`TrainingError::NothingCompiled`] or [`TrainingError::NothingTrains`] if the session has no
     /// plan that trains the graph, [`TrainingError::AlreadyRunning`] if another run is under way in the
     /// directory,
-    /// [`TrainingError::Checkpoint`] if there is a checkpoint that does not fit, or all are damaged,
+    /// [`TrainingError::Mismatch`] if there is a checkpoint that does not fit,
+    /// [`TrainingError::Checkpoint`] if all are damaged,
     /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
     /// another seed, [`TrainingError::OtherRules`] if it is one that other rules were noted in; then
     /// nothing was changed. The other variants if initializing or opening the

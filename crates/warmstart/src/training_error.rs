@@ -5,7 +5,7 @@ use crate::metrics::MetricsError;
 use crate::{Interrupt, NonFiniteLoss};
 use std::path::PathBuf;
 use thiserror::Error;
-use warmstart_checkpoint::CheckpointError;
+use warmstart_checkpoint::{CheckpointError, RestoreReport};
 use warmstart_gpu::{NonFinite, RunError, SessionError};
 use warmstart_graph::{GraphErrors, Location};
 
@@ -17,7 +17,12 @@ warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
 pub enum TrainingError {
     /// A checkpoint could not be found, restored or saved.
     #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(CheckpointError),
+    /// The newest checkpoint does not fit the session's variables; the report says where.
+    #[error(
+        "{0}\nhelp: what mends it goes to `Training::restore_options(RestoreOptions::new()...)`; to train this model from its initial values, begin in another directory"
+    )]
+    Mismatch(Box<RestoreReport>),
     /// Variables could not be initialized, or looked at before they are saved.
     #[error(transparent)]
     Session(Box<SessionError>),
@@ -139,6 +144,15 @@ pub enum TrainingError {
         /// The rules given to `Training::restore_options`, as code.
         given: String,
     },
+}
+
+impl From<CheckpointError> for TrainingError {
+    fn from(error: CheckpointError) -> TrainingError {
+        match error {
+            CheckpointError::Mismatch(report) => TrainingError::Mismatch(report),
+            other => TrainingError::Checkpoint(other),
+        }
+    }
 }
 
 impl From<SessionError> for TrainingError {

@@ -68,12 +68,35 @@ fn bytes_train_to_the_same_bits_in_a_quarter_of_the_memory() {
 }
 
 #[test]
+fn what_is_no_number_is_told() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let told = |error: DatasetError| {
+            let text = error.to_string();
+            let DatasetError::NotFinite { what, example, place, .. } = error else {
+                panic!("{text}")
+            };
+            assert!(text.starts_with(&format!("{what} {place} of example {example} is {value}")));
+            (what, example, place)
+        };
+        let inputs = vec![0.0, 1.0, 2.0, 3.0, 4.0, value];
+        let error = Dataset::new(inputs.clone(), 2, vec![0; 3]).expect_err("an input");
+        assert_eq!(told(error), ("input", 2, 1));
+        let error = Dataset::with_targets(inputs.clone(), 3, vec![0.0; 2], 1);
+        assert_eq!(told(error.expect_err("an input")), ("input", 1, 2));
+        let error = Dataset::with_targets(vec![0.0; 2], 1, inputs.clone(), 3);
+        assert_eq!(told(error.expect_err("a target")), ("target", 1, 2));
+        let error = Dataset::from_bytes_with_targets(vec![1; 3], 1, inputs, 2);
+        assert_eq!(told(error.expect_err("a target")), ("target", 2, 1));
+    }
+}
+
+#[test]
 fn what_is_no_byte_is_told() {
     let said = |value: f32| {
         let data = Dataset::with_targets(vec![0.0, 255.0, 1.0, value], 2, vec![0.0; 2], 1);
         data.expect("lengths that agree").into_bytes().expect_err("it is no byte")
     };
-    for value in [-1.0, -0.0, 0.5, 256.0, 1e30, f32::NAN, f32::INFINITY] {
+    for value in [-1.0, -0.0, 0.5, 256.0, 1e30] {
         let error = said(value);
         assert!(matches!(error, DatasetError::NotAByte { example: 1, input: 1, .. }), "{error}");
     }

@@ -1,6 +1,9 @@
 //! A run that is killed and begun again is the run without the break, to the bit.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::{env, fs, thread};
 use warmstart::TrainingError;
 use warmstart::graph::random::Philox;
 use warmstart::graph::{TrainStep, Update};
@@ -50,21 +53,28 @@ struct Kill {
     midway: bool,
 }
 
-/// Trains until done or killed; the bits of all variables if done. Killed, it drops everything
-/// without another word. Steps are fed one by one, or `together` in a submission from a data set on
-/// the device: no difference either.
-fn train(
-    directory: &Path,
-    optimizer: &Optimizer,
+/// How it trains.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
     kill: Option<Kill>,
+    /// Steps that are fed one by one, or so many in a submission from a data set on the device: no
+    /// difference either.
     together: Option<u64>,
-) -> Option<Vec<Vec<u8>>> {
+    /// Whether checkpoints are saved behind the training.
+    background: bool,
+}
+
+/// Trains until done or killed; the bits of all variables if done. Killed, it drops everything
+/// without another word.
+fn train(directory: &Path, optimizer: &Optimizer, how: How) -> Option<Vec<Vec<u8>>> {
+    let How { kill, together, background } = how;
     let model = Model::new(optimizer.clone(), 5);
     let (loss, update) = model.build();
     let mut session = Session::new(&Gpu::new().expect("an adapter"));
     let plan = session.compile(&model.graph, &[loss], &[update]).expect("it compiles");
     let training = Training::new(directory).steps(STEPS).save_every(6).log_every(5).keep(2);
     let training = training.seed(3).quiet();
+    let training = if background { training.save_in_background() } else { training };
     let mut run = training.begin(&mut session, &model.graph, &model.optimizer).expect("it begins");
     let data = examples();
     let mut batches = Batches::new(data.len(), BATCH, run.seed()).expect("batches");
@@ -74,6 +84,7 @@ fn train(
     while let Some(steps) = run.next_steps(together.unwrap_or(1)) {
         let killed = kill.is_some_and(|kill| kill.after <= done);
         if killed && kill.is_some_and(|kill| !kill.midway) {
+            stop();
             return None;
         }
         done += steps.end - steps.start;
@@ -82,6 +93,7 @@ fn train(
             let steps = Steps::rows(&on_device, &rows);
             let outputs = session.run_steps(&plan, &steps).expect("they run");
             if killed {
+                stop();
                 return None;
             }
             run.record_steps(&session, &outputs, loss).expect("they are recorded");
@@ -91,6 +103,7 @@ fn train(
         let feeds = [("inputs", Feed::from(&inputs)), ("labels", Feed::from(&labels))];
         let outputs = session.run(&plan, &feeds).expect("it runs");
         if killed {
+            stop();
             return None;
         }
         run.record(&session, &outputs, loss).expect("it is recorded");
@@ -115,13 +128,13 @@ fn saved(file: &Path) -> (Vec<Option<String>>, Vec<u8>) {
         Some(variables),
     ];
     let begin = checkpoint.tensors()[0].range.start as usize;
-    (said, std::fs::read(file).expect("a file")[begin..].to_vec())
+    (said, fs::read(file).expect("a file")[begin..].to_vec())
 }
 
 /// Kills a run again and again at random until it is done, and holds it to the run without breaks.
 fn survives(optimizer: Optimizer, seed: u64) {
     let whole = tempfile::tempdir().expect("a temporary directory");
-    let expected = train(whole.path(), &optimizer, None, None).expect("nobody kills it");
+    let expected = train(whole.path(), &optimizer, How::default()).expect("nobody kills it");
     let broken = tempfile::tempdir().expect("a temporary directory");
     let dice = Philox::new(seed, "kills");
     let mut kills = Vec::new();
@@ -129,7 +142,8 @@ fn survives(optimizer: Optimizer, seed: u64) {
         let word = dice.word(kills.len() as u64);
         let kill = Kill { after: u64::from(word % 13), midway: word & 1 << 31 != 0 };
         let together = [None, Some(1), Some(4), Some(9)][(word >> 16) as usize % 4];
-        if let Some(found) = train(broken.path(), &optimizer, Some(kill), together) {
+        let how = How { kill: Some(kill), together, background: false };
+        if let Some(found) = train(broken.path(), &optimizer, how) {
             break found;
         }
         kills.push((kill, together));
@@ -137,12 +151,84 @@ fn survives(optimizer: Optimizer, seed: u64) {
     };
     assert!(kills.len() >= 3, "too few kills to show anything: {kills:?}");
     assert!(found == expected, "variables differ from the run without a break: {kills:?}");
+    same_files(whole.path(), broken.path(), &format!("{kills:?}"));
+}
+
+/// Holds what a run has left against what the run without a break has.
+fn same_files(whole: &Path, broken: &Path, kills: &str) {
     for file in ["step-40.safetensors", "step-36.safetensors"] {
         let saved = |directory: &Path| saved(&directory.join(file));
-        assert!(saved(whole.path()) == saved(broken.path()), "{file} differs: {kills:?}");
+        assert!(saved(whole) == saved(broken), "{file} differs: {kills}");
     }
-    let metrics = |directory: &Path| std::fs::read(directory.join("metrics.csv")).expect("a file");
-    assert!(metrics(whole.path()) == metrics(broken.path()), "metrics differ: {kills:?}");
+    let metrics = |directory: &Path| fs::read(directory.join("metrics.csv")).expect("a file");
+    assert!(metrics(whole) == metrics(broken), "metrics differ: {kills}");
+}
+
+/// Tells a child where to train, and how.
+const DIRECTORY: &str = "WARMSTART_TEST_DIRECTORY";
+const HOW: &str = "WARMSTART_TEST_HOW";
+/// What the child prints when it is to be killed.
+const READY: &str = "kill me";
+
+/// In a child, says that it is time, and waits for it. What is being saved goes on meanwhile.
+fn stop() {
+    if env::var_os(DIRECTORY).is_some() {
+        println!("{READY}");
+        loop {
+            thread::park();
+        }
+    }
+}
+
+/// Trains in a child, which the system ends at a step: nothing is dropped there, and what was not
+/// written is lost.
+fn killed_in_a_child(directory: &Path, kill: Kill, background: bool) {
+    let this = env::current_exe().expect("a test program");
+    let mut child = Command::new(this)
+        .args(["a_process_that_is_killed_at_any_step_goes_on_exactly", "--exact", "--nocapture"])
+        .env(DIRECTORY, directory)
+        .env(HOW, format!("{} {} {background}", kill.after, kill.midway))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let ready = lines.any(|line| line.is_ok_and(|line| line.ends_with(READY)));
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    assert!(ready, "the child came to no end: {kill:?}, background: {background}");
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_step_goes_on_exactly() {
+    let schedule = Schedule::cosine(5e-2, 1e-3, 30).warm_up(7);
+    let optimizer = Optimizer::adam(schedule).clip_global_norm(0.5);
+    if let Some(directory) = env::var_os(DIRECTORY) {
+        let how = env::var(HOW).expect("it says how");
+        let [after, midway, background] = how.split(' ').collect::<Vec<_>>()[..] else { panic!() };
+        let kill = Kill { after: after.parse().unwrap(), midway: midway == "true" };
+        let how = How { kill: Some(kill), together: None, background: background == "true" };
+        train(Path::new(&directory), &optimizer, how);
+        return;
+    }
+    let whole = tempfile::tempdir().expect("a temporary directory");
+    let expected = train(whole.path(), &optimizer, How::default()).expect("nobody kills it");
+    // All of them in `make test-long`; else some, on both sides of saves, which are every sixth step.
+    let is_long = env::var_os("WARMSTART_TEST_LONG").is_some();
+    let steps = (0..STEPS).filter(|step| is_long || [0, 6, 11, 13, 24, 39].contains(step));
+    for (at, after) in steps.enumerate() {
+        let all = [(false, false), (true, false), (false, true), (true, true)];
+        let some = if is_long { &all[..] } else { &all[at % 4..][..1] };
+        for &(midway, background) in some {
+            let broken = tempfile::tempdir().expect("a temporary directory");
+            let kill = Kill { after, midway };
+            killed_in_a_child(broken.path(), kill, background);
+            let how = How { background, ..How::default() };
+            let found = train(broken.path(), &optimizer, how).expect("nobody kills it");
+            let what = format!("{kill:?}, background: {background}");
+            assert!(found == expected, "variables differ from the run without a break: {what}");
+            same_files(whole.path(), broken.path(), &what);
+        }
+    }
 }
 
 #[test]

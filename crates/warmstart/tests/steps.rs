@@ -29,9 +29,10 @@ impl<'g> Model<'g> {
         let mut session = Session::new(&Gpu::new().expect("an adapter"));
         let plan = session.compile(graph, &[loss], &[step.update]).expect("it compiles");
         let inputs = (0..EXAMPLES).map(|at| if at == 5 { f32::NAN } else { at as f32 });
-        let examples = Dataset::with_targets(inputs.collect(), 1, vec![0.0; EXAMPLES], 1);
-        let examples = examples.expect("lengths that agree");
-        let data = examples.upload(session.gpu(), "x", "y").expect("it has room");
+        // A `Dataset` would refuse it.
+        let (inputs, targets): (Vec<f32>, _) = (inputs.collect(), [0.0f32; EXAMPLES]);
+        let columns = [("x", Feed::from(&inputs).into()), ("y", Feed::from(&targets).into())];
+        let data = DeviceDataset::new(session.gpu(), EXAMPLES, &columns).expect("it has room");
         Model { graph, optimizer, loss, session, plan, data }
     }
 

@@ -19,7 +19,8 @@ pub struct CsvWriter {
 impl CsvWriter {
     /// Opens or makes the file, and its directory. Of what is already there, rows before `step`
     /// are kept and the others are dropped, atomically: killed at any instant, the file is the old
-    /// or the new one. A last line that a killed run left unfinished is dropped too.
+    /// or the new one. A last line that a killed run left unfinished is dropped too. Columns that the
+    /// kept rows do not have come after theirs, and are empty in those rows.
     ///
     /// # Errors
     /// As [`MetricsWriter::open`](super::MetricsWriter::open).
@@ -34,10 +35,7 @@ impl CsvWriter {
         if let Some(directory) = file.parent() {
             fs::create_dir_all(directory).map_err(MetricsError::io("create", directory))?;
         }
-        let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
-        let mut kept = String::from("step");
-        columns.iter().for_each(|name| kept.extend([",", name]));
-        kept.push('\n');
+        let mut columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
 
         let old = match fs::read_to_string(file) {
             // Nothing of it is kept, so it need not even be one of ours.
@@ -48,22 +46,30 @@ impl CsvWriter {
             Err(error) => return Err(MetricsError::io("read", file)(error)),
         };
         let mut last = None;
+        let mut rows = String::new();
         if let Some(text) = &old {
             let table = MetricsTable::parse(file, text)?;
-            let rows: Vec<_> = table.rows.iter().take_while(|row| row.step < step).collect();
-            if !rows.is_empty() && table.columns != columns {
-                let file = file.to_owned();
-                return Err(MetricsError::OtherColumns {
-                    file,
-                    found: table.columns,
-                    wanted: columns,
-                });
+            let kept: Vec<_> = table.rows.iter().take_while(|row| row.step < step).collect();
+            let mut added = 0;
+            if !kept.is_empty() {
+                // Columns of the kept rows stay, also those that this run does not write.
+                let before = std::mem::replace(&mut columns, table.columns);
+                let new: Vec<_> = before.into_iter().filter(|c| !columns.contains(c)).collect();
+                added = new.len();
+                columns.extend(new);
             }
-            last = rows.last().map(|row| row.step);
-            for row in rows {
-                kept.push_str(text.get(row.place.clone()).unwrap_or_default());
+            last = kept.last().map(|row| row.step);
+            for row in kept {
+                let line = text.get(row.place.clone()).unwrap_or_default();
+                rows.push_str(line.trim_end_matches(['\r', '\n']));
+                rows.extend(std::iter::repeat_n(',', added));
+                rows.push('\n');
             }
         }
+        let mut kept = String::from("step");
+        columns.iter().for_each(|name| kept.extend([",", name]));
+        kept.push('\n');
+        kept.push_str(&rows);
         if old.as_ref() != Some(&kept) {
             replace(file, &kept)?;
         }
@@ -278,11 +284,24 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_change_lose_no_value() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("metrics.csv");
+        fs::write(&file, "step,loss,lr\r\n0,1.5,0.1\r\n1,0.25,\r\n2,0.1,9\r\n").unwrap();
+        let mut csv = CsvWriter::open(&file, &["accuracy", "loss"], 2).unwrap();
+        csv.write(2, &[("accuracy", 0.5), ("loss", 0.125)]).unwrap();
+        drop(csv);
+        assert_eq!(text(&file), "step,loss,lr,accuracy\n0,1.5,0.1,\n1,0.25,,\n2,0.125,,0.5\n");
+        // No row is kept, so neither are its columns.
+        drop(CsvWriter::open(&file, &["loss"], 0).unwrap());
+        assert_eq!(text(&file), "step,loss\n");
+    }
+
+    #[test]
     fn refusals_leave_the_file_alone() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("metrics.csv");
         for (old, said) in [
-            ("step,a\n0,1\n", "has the columns a, this run writes loss"),
             ("time,loss\n", "line 1: the header begins with `time`"),
             ("step,loss\n0,1\nx,2\n", "line 3: `x` is not a step's number"),
             ("step,loss\n4,1\n4,2\n", "line 3: step 4 comes after step 4"),

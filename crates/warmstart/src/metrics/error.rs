@@ -45,19 +45,6 @@ pub enum MetricsError {
         /// The last step before it.
         last: u64,
     },
-    /// Rows that are to be kept have other columns than the run that goes on.
-    #[error(
-        "{} has the columns {}, this run writes {}; log into another directory, or move the file away",
-        file.display(), found.join(", "), wanted.join(", ")
-    )]
-    OtherColumns {
-        /// The file.
-        file: PathBuf,
-        /// Its columns.
-        found: Vec<String>,
-        /// The run's.
-        wanted: Vec<String>,
-    },
     /// A CSV file that is not one of ours, or is damaged.
     #[error("{}, line {line}: {what}; correct the line, or move the file away", file.display())]
     Malformed {

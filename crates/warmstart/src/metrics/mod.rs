@@ -43,11 +43,11 @@ impl MetricsWriter {
     ///
     /// `step` is the first step that will be written: 0 for a new run, the step to go on with for a
     /// resumed one. What an earlier run wrote for this step or a later one is dropped, so that no
-    /// step appears twice.
+    /// step appears twice. Columns of what is kept stay, and new ones come after them.
     ///
     /// # Errors
-    /// If a column's name is unfit, if the rows to keep have other columns or are damaged, or if a
-    /// file cannot be read or written. Then `metrics.csv` is as it was.
+    /// If a column's name is unfit, if the rows to keep are damaged, or if a file cannot be read or
+    /// written. Then `metrics.csv` is as it was.
     pub fn open(
         directory: &Path,
         columns: &[&str],
