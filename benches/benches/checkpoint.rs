@@ -90,11 +90,20 @@ fn restoring(criterion: &mut Criterion, gpu: &Gpu) -> Outcome {
 
 /// Plans of a model of 10,000 variables (weights and biases of layers in blocks), whose inference
 /// looks for rules. `scopes`: three rules mend all. `unlike`: no name has anything to do with
-/// another. `like`: names are all alike, numbers differ, and shapes fit everywhere.
+/// another. `like`: names are all alike, numbers differ, and shapes fit everywhere. `values`: as
+/// `scopes`, and matrices are called otherwise and lie the other way round.
 fn inferring(criterion: &mut Criterion) -> Outcome {
     const LAYERS: usize = 5_000;
     type Name = fn(usize, &str) -> String;
-    let cases: [(&str, Name, Name); 3] = [
+    let cases: [(&str, Name, Name); 4] = [
+        (
+            "values",
+            |n, part| format!("module.backbone.block_{}.layer_{}.{part}", n / 10, n % 10),
+            |n, part| {
+                let part = part.replace("weight", "kernel");
+                format!("encoder/block_{}/layer_{}/{part}", n / 10, n % 10)
+            },
+        ),
         (
             "scopes",
             |n, part| format!("module.backbone.block_{}.layer_{}.{part}", n / 10, n % 10),
@@ -111,7 +120,7 @@ fn inferring(criterion: &mut Criterion) -> Outcome {
             |n, part| format!("layer_{}/sub_{}/{part}", n / 97 + 3, n % 97),
         ),
     ];
-    let variables = |name: Name| -> Vec<Variable> {
+    let variables = |name: Name, matrix: [usize; 2]| -> Vec<Variable> {
         let variable = |name: String, shape: &[usize]| Variable {
             name,
             shape: Shape::from(shape.to_vec()),
@@ -121,7 +130,7 @@ fn inferring(criterion: &mut Criterion) -> Outcome {
             location: Location::caller(),
         };
         (0..LAYERS)
-            .flat_map(|n| [(n, "weight", &[4, 4][..]), (n, "bias", &[4])])
+            .flat_map(|n| [(n, "weight", &matrix[..]), (n, "bias", &[4])])
             .map(|(n, part, shape)| variable(name(n, part), shape))
             .collect()
     };
@@ -132,10 +141,14 @@ fn inferring(criterion: &mut Criterion) -> Outcome {
     for (case, in_file, in_model) in cases {
         let file = directory.path().join(format!("{case}.safetensors"));
         let mut session = Session::new(&gpu);
-        session.declare(&variables(in_file))?;
+        let [in_the_file, in_the_model] = match case {
+            "values" => [[4, 8], [8, 4]],
+            _ => [[4, 4]; 2],
+        };
+        session.declare(&variables(in_file, in_the_file))?;
         session.initialize_missing(1)?;
         save(&session, &file, &SaveOptions::new())?;
-        let (checkpoint, model) = (Checkpoint::open(&file)?, variables(in_model));
+        let (checkpoint, model) = (Checkpoint::open(&file)?, variables(in_model, in_the_model));
         let plan = checkpoint.plan_for(&model, &RestoreOptions::new());
         println!("plan/10000/{case}: {} suggestions", plan.suggestions().len());
         group.bench_function(case, |bencher| {

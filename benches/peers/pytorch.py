@@ -1,4 +1,4 @@
-"""The comparison's rows in PyTorch on the CPU: pytorch.py ROW SAMPLES SECONDS.
+"""The comparison's rows in PyTorch: pytorch.py [--cuda] ROW SAMPLES SECONDS.
 
 Prints one line of JSON, as the other arms do (common/src/answer.rs).
 """
@@ -19,6 +19,8 @@ MODELS = {
     "medium": ([784, 512, 256, 10], 128, 5),
 }
 CHECKED = [0, 1, 10]
+# Products are in f32, as in the other arms: TF32 has a tenth of its digits.
+torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def numbers(seed, count, limit):
@@ -37,24 +39,34 @@ def set_layer(layer, weight, bias):
         layer.bias.copy_(torch.from_numpy(bias))
 
 
+def wait(device):
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class Linear:
     """A dense layer with ReLU."""
 
-    def __init__(self, size):
-        self.x = torch.from_numpy(numbers(1, size * size, 1).reshape(size, size))
+    def __init__(self, size, device):
+        self.device = device
+        self.x = torch.from_numpy(numbers(1, size * size, 1).reshape(size, size)).to(device)
         self.layer = nn.Linear(size, size)
         weight = numbers(2, size * size, 1 / math.sqrt(size)).reshape(size, size)
         set_layer(self.layer, weight, numbers(3, size, 0.1))
+        self.layer.to(device)
 
     @torch.inference_mode()
     def run(self):
         self.y = torch.relu(self.layer(self.x))
+        wait(self.device)
 
 
 class Training:
     """An MLP trained by Adam."""
 
-    def __init__(self, model):
+    def __init__(self, model, device):
+        self.device = device
         widths, rows, self.steps = MODELS[model]
         layers = []
         for index, (inputs, units) in enumerate(zip(widths, widths[1:])):
@@ -62,7 +74,7 @@ class Training:
             weight = numbers(10 + index, inputs * units, math.sqrt(6 / (inputs + units)))
             set_layer(layer, weight.reshape(inputs, units), numpy.zeros(units, numpy.float32))
             layers += [layer, nn.ReLU()]
-        self.mlp = nn.Sequential(*layers[:-1])
+        self.mlp = nn.Sequential(*layers[:-1]).to(device)
         self.optimizer = torch.optim.Adam(self.mlp.parameters(), lr=1e-3)
         self.features = numbers(1, rows * widths[0], 1).reshape(rows, widths[0])
         self.labels = numpy.arange(rows, dtype=numpy.int64) * 7 % widths[-1]
@@ -70,8 +82,9 @@ class Training:
     def step(self):
         self.optimizer.zero_grad()
         # `tensor` copies: the batch comes anew each step, as in the other arms.
-        logits = self.mlp(torch.tensor(self.features))
-        loss = nn.functional.cross_entropy(logits, torch.tensor(self.labels))
+        logits = self.mlp(torch.tensor(self.features, device=self.device))
+        labels = torch.tensor(self.labels, device=self.device)
+        loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
         self.optimizer.step()
         return loss
@@ -89,18 +102,18 @@ def samples(count, limit, block):
     return seconds
 
 
-def linear(size, count, limit):
-    layer = Linear(size)
+def linear(size, device, count, limit):
+    layer = Linear(size, device)
     layer.run()
-    result = layer.y.flatten()
+    result = layer.y.flatten().cpu()
     last = len(result) - 1
     check = [result.double().mean().item()]
     check += [result[index].item() for index in (0, last // 3, last // 3 * 2, last)]
     return check, samples(count, limit, layer.run)
 
 
-def train(model, read, count, limit):
-    training = Training(model)
+def train(model, read, device, count, limit):
+    training = Training(model, device)
     losses = [training.step().item() for _ in range(CHECKED[-1] + 1)]
 
     def block():
@@ -108,6 +121,7 @@ def train(model, read, count, limit):
             loss = training.step()
             if read:
                 loss.item()
+        wait(device)
 
     seconds = [second / training.steps for second in samples(count, limit, block)]
     return [losses[step] for step in CHECKED], seconds
@@ -124,20 +138,29 @@ def peak_bytes():
     return None
 
 
+def adapter(device):
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, without TF32"
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
 def main():
-    row, count, limit = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    arguments = sys.argv[1:]
+    cuda = arguments[0] == "--cuda"
+    row, count, limit = arguments[-3], int(arguments[-2]), float(arguments[-1])
+    device = torch.device("cuda" if cuda else "cpu")
     torch.set_num_threads(int(os.environ.get("PEERS_THREADS", os.cpu_count() or 1)))
     kind, detail = row.split("-")
     if kind == "linear":
-        check, seconds = linear(int(detail), count, limit)
+        check, seconds = linear(int(detail), device, count, limit)
     elif row == "first-step":
-        check, seconds = [Training("small").step().item()], []
+        check, seconds = [Training("small", device).step().item()], []
     else:
-        check, seconds = train(kind, detail == "read", count, limit)
+        check, seconds = train(kind, detail == "read", device, count, limit)
     answer = {
-        "arm": "pytorch",
+        "arm": "pytorch-cuda" if cuda else "pytorch",
         "row": row,
-        "adapter": f"PyTorch {torch.__version__}, CPU, {torch.get_num_threads()} threads",
+        "adapter": f"PyTorch {torch.__version__}, {adapter(device)}",
         "seconds": seconds,
         "check": check,
         "peak_bytes": peak_bytes(),

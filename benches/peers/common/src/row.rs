@@ -53,11 +53,12 @@ pub enum Row {
 }
 
 /// All rows, in the order of the report.
-pub const ALL: [Row; 9] = [
+pub const ALL: [Row; 10] = [
     Row::Linear { size: 256 },
     Row::Linear { size: 512 },
     Row::Linear { size: 1024 },
     Row::Linear { size: 2048 },
+    Row::Linear { size: 4096 },
     Row::Train { model: SMALL, read: false },
     Row::Train { model: SMALL, read: true },
     Row::Train { model: MEDIUM, read: false },
@@ -66,6 +67,11 @@ pub const ALL: [Row; 9] = [
 ];
 
 impl Row {
+    /// Whether it is work for a GPU: a pass runs it only if it is asked for.
+    pub fn is_large(&self) -> bool {
+        matches!(self, Row::Linear { size: 4096.. })
+    }
+
     /// Its name, which an arm is given.
     pub fn name(&self) -> String {
         match self {

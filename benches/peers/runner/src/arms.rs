@@ -41,12 +41,31 @@ impl Arm {
                 if program.exists() { Ok(vec![program]) } else { Err("not built".into()) };
             Arm { name, title: format!("{title} {}", locked_version(package)), program }
         };
-        Ok(vec![
+        let python = python()?;
+        let pytorch = |device: Device| {
+            let arguments = |python: PathBuf, script| match device {
+                Device::Cpu => vec![python, script],
+                Device::Cuda => vec![python, script, PathBuf::from("--cuda")],
+            };
+            let script = env::current_dir()?.join("pytorch.py");
+            let program = python.clone().map(|python| arguments(python, script));
+            let (name, title) = match device {
+                Device::Cpu => ("pytorch", "PyTorch (CPU)"),
+                Device::Cuda => ("pytorch-cuda", "PyTorch (CUDA)"),
+            };
+            Outcome::Ok(Arm { name, title: title.to_owned(), program })
+        };
+        let mut arms = vec![
             built("warmstart", "warmstart", "warmstart"),
             built("meganeura", "meganeura", "meganeura"),
             built("burn", "burn (wgpu)", "burn"),
-            Arm { name: "pytorch", title: "PyTorch (CPU)".to_owned(), program: pytorch()? },
-        ])
+            pytorch(Device::Cpu)?,
+        ];
+        let has_cuda = "import sys, torch; sys.exit(not torch.cuda.is_available())";
+        if python.as_ref().is_ok_and(|python| runs(python, has_cuda)) {
+            arms.push(pytorch(Device::Cuda)?);
+        }
+        Ok(arms)
     }
 
     /// Why it cannot be started, if it cannot.
@@ -139,23 +158,27 @@ fn last_line(errors: &mut File) -> String {
     line.unwrap_or("it said nothing").chars().take(300).collect()
 }
 
+/// Where PyTorch computes.
+#[derive(Clone, Copy)]
+enum Device {
+    Cpu,
+    Cuda,
+}
+
 /// The Python that has PyTorch: that of `PEERS_PYTHON`, of set-up.sh, or of the system.
-fn pytorch() -> Outcome<Result<Vec<PathBuf>, String>> {
-    let script = env::current_dir()?.join("pytorch.py");
+fn python() -> Outcome<Result<PathBuf, String>> {
     let here = env::current_dir()?.join("target/python/bin/python");
     let given = env::var_os("PEERS_PYTHON").map(PathBuf::from);
-    let candidates = given.into_iter().chain([here, PathBuf::from("python3")]);
-    for python in candidates {
-        let import = Command::new(&python)
-            .args(["-c", "import torch, numpy"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if import.is_ok_and(|status| status.success()) {
-            return Ok(Ok(vec![python, script]));
-        }
-    }
-    Ok(Err("no Python here has torch and numpy".to_owned()))
+    let mut candidates = given.into_iter().chain([here, PathBuf::from("python3")]);
+    let found = candidates.find(|python| runs(python, "import torch, numpy"));
+    Ok(found.ok_or_else(|| "no Python here has torch and numpy".to_owned()))
+}
+
+/// Whether a Python runs a line without an error.
+fn runs(python: &Path, line: &str) -> bool {
+    let mut command = Command::new(python);
+    let status = command.args(["-c", line]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// A package's version in the lock file that this program was built with.

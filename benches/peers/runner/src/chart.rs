@@ -10,10 +10,14 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
 use std::path::Path;
 
-/// What a peer gets of the height of one row, whose own height is 1.
-const BAR: f64 = 0.24;
-const COLORS: [RGBColor; 3] =
-    [RGBColor(0xd9, 0x5f, 0x02), RGBColor(0x75, 0x70, 0xb3), RGBColor(0x1b, 0x9e, 0x77)];
+/// What all peers together get of the height of one row, whose own height is 1.
+const BARS: f64 = 0.72;
+const COLORS: [RGBColor; 4] = [
+    RGBColor(0xd9, 0x5f, 0x02),
+    RGBColor(0x75, 0x70, 0xb3),
+    RGBColor(0x1b, 0x9e, 0x77),
+    RGBColor(0xe7, 0x29, 0x8a),
+];
 
 /// Draws a bar for each peer and row: its speed as a multiple of warmstart's, which is the line at
 /// 1. The axis is logarithmic. Without results to compare, nothing is drawn.
@@ -58,14 +62,15 @@ pub fn draw(path: &Path, arms: &[Arm], results: &Results) -> Outcome<()> {
         .draw()
         .map_err(|error| failed(&error))?;
 
+    let bar_height = BARS / (arms.len() - 1) as f64;
     for (arm, color) in (1..arms.len()).zip(COLORS) {
         // The first row is at the top, and in it the first peer.
-        let top = |row: usize| (keys.len() - row) as f64 - 0.14 - (arm - 1) as f64 * BAR;
+        let top = |row: usize| (keys.len() - row) as f64 - 0.14 - (arm - 1) as f64 * bar_height;
         let values: Vec<(f64, f64)> = (keys.iter().enumerate())
             .filter_map(|(row, key)| Some((top(row), ratio(*key, arm)?)))
             .collect();
         let bar = |(top, value): &(f64, f64)| {
-            Rectangle::new([(1.0, top - BAR * 0.9), (*value, *top)], color.filled())
+            Rectangle::new([(1.0, top - bar_height * 0.9), (*value, *top)], color.filled())
         };
         chart
             .draw_series(values.iter().map(bar))
@@ -75,7 +80,7 @@ pub fn draw(path: &Path, arms: &[Arm], results: &Results) -> Outcome<()> {
         for (top, value) in values {
             let (side, gap) = if value < 1.0 { (HPos::Right, -4) } else { (HPos::Left, 4) };
             let style = ("sans-serif", 11).into_text_style(&root).pos(Pos::new(side, VPos::Center));
-            let (x, y) = chart.backend_coord(&(value, top - BAR * 0.45));
+            let (x, y) = chart.backend_coord(&(value, top - bar_height * 0.45));
             root.draw(&Text::new(figure(value), (x + gap, y), style))
                 .map_err(|error| failed(&error))?;
         }

@@ -2,7 +2,7 @@
 //! `RESULTS.md` and `results.svg` into the current folder.
 //!
 //! `runner [PART...]` runs only rows whose names contain one of the parts. `PEERS_QUICK=1` makes a
-//! short pass; `PEERS_OUT` names another folder to write into.
+//! short pass; `PEERS_LARGE=1` adds the rows for GPUs; `PEERS_OUT` names another folder to write into.
 
 mod arms;
 mod build_costs;

@@ -46,11 +46,19 @@ impl Settings {
     };
 }
 
-/// Runs the rows whose names contain one of the parts, or all.
+/// Runs the rows whose names contain one of the parts, or all; those for GPUs only if a part names them,
+/// or `PEERS_LARGE=1` is set.
 pub fn run(arms: &[Arm], settings: &Settings, parts: &[String]) -> Outcome<Results> {
     let fresh = settings.fresh_caches.then(tempfile::tempdir).transpose()?;
     let caches = fresh.as_ref().map_or_else(kept_caches, |folder| Ok(folder.path().to_owned()))?;
-    let picked = |row: &Row| parts.is_empty() || parts.iter().any(|part| row.name().contains(part));
+    let large = env::var_os("PEERS_LARGE").is_some_and(|value| value != "0");
+    let picked = |row: &Row| match parts {
+        [] => large || !row.is_large(),
+        parts => parts.iter().any(|part| match row.is_large() && !large {
+            true => row.name() == *part,
+            false => row.name().contains(part),
+        }),
+    };
     let rows = || ALL.into_iter().filter(picked);
     let mut results = Results::default();
     for round in 0..settings.rounds {
