@@ -34,7 +34,7 @@ use choose::{ALTERNATIVES, choose};
 pub(crate) use origin::is_pytorch;
 use problem::{Given, Problem};
 use roles::{Kind, SlotNames};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use trial::{Trial, Trials};
 use warmstart_graph::Variable;
 
@@ -62,6 +62,15 @@ const EACH: usize = 64;
 /// Names that searches look at in all, and as many again where layers are renumbered.
 const NAMES: usize = 400_000;
 
+/// How often it plans again at most, however small the file: while it searches, and after that to compare
+/// and to order what it found. Random models of a dozen variables take up to 200.
+const SEARCHING: usize = 300;
+const FINISHING: usize = 20;
+
+/// Sets of rules that something speaks against, and that are tried without some of their rules, in all.
+/// Those of one search have much in common, and what speaks against one mostly does against the others.
+const WEAKER: usize = 48;
+
 /// Searches this often for more, each time after the rules found so far.
 const ROUNDS: usize = 4;
 
@@ -77,6 +86,9 @@ pub(crate) fn infer(
 ) -> Vec<Suggestion> {
     infer_within(BUDGET, tensors, variables, rules, outcomes, saved, pytorch).0
 }
+
+/// What is said of suggestions if not all that was worth it was tried.
+const ENDED: &str = "the search for rules was cut short: others may restore as much or more";
 
 /// Within a budget; also says how often it planned again.
 fn infer_within(
@@ -102,6 +114,7 @@ fn infer_within(
     let tensor_kinds: Vec<Kind> = tensors.iter().map(|tensor| ends.kind(tensor, saved)).collect();
     let variable_kinds: Vec<Kind> =
         variables.iter().map(|variable| Kind::of_role(&variable.role)).collect();
+    let affordable = budget / pass.max(1);
     let mut trials = Trials {
         tensors,
         variables,
@@ -115,8 +128,10 @@ fn infer_within(
         lacking: Default::default(),
         renumbers: false,
         names: NAMES,
+        weaker: WEAKER,
+        ended: false,
         passes: 0,
-        most: budget / pass.max(1),
+        most: affordable.min(SEARCHING),
     };
     let slots = slot_rules::slot_rules(&trials);
     let mut all = rounds(&mut trials, slots.clone());
@@ -127,6 +142,8 @@ fn infer_within(
         let renumbered = renumbered(&mut trials, &all);
         all.extend(renumbered);
     }
+    let ended = trials.ended.then(|| ENDED.to_owned());
+    trials.most = affordable.min(SEARCHING + FINISHING);
     let suggestions = choose(&trials, all);
     let alone = suggestions.len() == 1;
     let mut suggestions: Vec<Trial> =
@@ -135,6 +152,7 @@ fn infer_within(
     let suggestion = |mut trial: Trial| {
         trial.notes.extend(trial.tie.take().filter(|_| alone));
         trial.notes.extend(known::notes(&trials, &trial));
+        trial.notes.extend(ended.clone());
         Suggestion {
             rules: trials.in_usual_order(trial.rules),
             restores: trial.restored,
@@ -225,6 +243,8 @@ fn separator(trials: &Trials<'_>) -> Vec<Rule> {
 fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
     let mut all: Vec<Trial> = Vec::new();
     let mut so_far = start.clone();
+    // Sets of one search have most of their rules in common, and so have what is left without some.
+    let mut tried: HashMap<Vec<Rule>, bool> = HashMap::new();
     for _ in 0..ROUNDS {
         let Some(state) = trials.plan(&so_far) else { break };
         let given = Given {
@@ -246,8 +266,18 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
         }
         let best = |all: &[Trial]| all.iter().map(Trial::gain).max().unwrap_or(0);
         let before = best(&all);
+        // Whole sets first: they do not wait for what may become of those that something speaks against.
+        sets.retain(|set| !completed(trials, &so_far, set, &mut tried, &mut all));
         for set in sets {
-            all.extend(completed(trials, &so_far, set));
+            for fewer in weaker(&set) {
+                let known = tried.contains_key(&[&so_far, &fewer[..]].concat());
+                if !known && !trials.may_weaken() {
+                    break;
+                }
+                if completed(trials, &so_far, &fewer, &mut tried, &mut all) {
+                    break;
+                }
+            }
         }
         let after = best(&all);
         let more = found.unfinished || problem.thinned;
@@ -262,29 +292,30 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
     all
 }
 
-/// What becomes of a set of rules: if something speaks against it, of the set without its last rules, or
-/// without one of them.
-fn completed(trials: &mut Trials<'_>, so_far: &[Rule], set: Vec<Rule>) -> Vec<Trial> {
-    let mut of = |rules: Vec<Rule>| trials.complete([so_far, &rules].concat());
-    let whole = of(set.clone());
-    if !whole.is_empty() {
-        return whole;
+/// Whether anything comes of a set of rules, which then is with `all`. What was tried is not tried again.
+fn completed(
+    trials: &mut Trials<'_>,
+    so_far: &[Rule],
+    set: &[Rule],
+    tried: &mut HashMap<Vec<Rule>, bool>,
+    all: &mut Vec<Trial>,
+) -> bool {
+    let rules = [so_far, set].concat();
+    if let Some(&sound) = tried.get(&rules) {
+        return sound;
     }
-    for left_out in (0..set.len()).rev() {
-        let mut fewer = set.clone();
-        fewer.remove(left_out);
-        let found = of(fewer);
-        if !found.is_empty() {
-            return found;
-        }
-    }
-    for length in (1..set.len().saturating_sub(1)).rev() {
-        let found = of(set[..length].to_vec());
-        if !found.is_empty() {
-            return found;
-        }
-    }
-    Vec::new()
+    let found = trials.complete(&rules);
+    let sound = !found.is_empty();
+    tried.insert(rules, sound);
+    all.extend(found);
+    sound
+}
+
+/// A set without one of its rules, the last first, and then without its last rules.
+fn weaker(set: &[Rule]) -> impl Iterator<Item = Vec<Rule>> {
+    let without = |at: usize| [&set[..at], &set[at + 1..]].concat();
+    let shorter = (1..set.len().saturating_sub(1)).rev().map(|length| set[..length].to_vec());
+    (0..set.len()).rev().map(without).chain(shorter)
 }
 
 /// Whether a variable is missing or mismatched.

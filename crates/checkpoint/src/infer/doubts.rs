@@ -156,6 +156,7 @@ pub(super) fn judge<'a>(
                     pair.tensor.name, pair.variable.name
                 )
             });
+            let tie = tie.or_else(|| left.moved(compared, *class, pair, all, turned));
             let scope = patterns.1.rsplit_once('/').map_or("", |(scope, _)| scope);
             ties.entry(scope).or_default().push(tie);
             for (other_patterns, other) in &all[..at] {
@@ -300,6 +301,40 @@ impl<'a> Leftovers<'a> {
             tensors.filter(|(other, _)| as_like(other, new)).find_map(|(_, (name, shape))| {
                 Some((name, same_shape(shape, pair.tensor.shape, turned)?))
             })
+        })
+    }
+
+    /// That tensors may all be moved by one: a pair's variable has more whole words in common with
+    /// another pair's tensor than with its own, which a variable that is left could take, and then the
+    /// names have as much in common.
+    fn moved(
+        &self,
+        compared: &Comparisons,
+        class: u64,
+        pair: &Pair<'_>,
+        others: &[(&Patterns, &Pair<'_>)],
+        turned: bool,
+    ) -> Option<String> {
+        let same = |tensor: &Entry<'_>, variable: &str| compared.of(tensor.name, variable).same;
+        let words: Vec<&str> = pair.variable.name.split(SEPARATORS).map(bare).collect();
+        // To align names takes long: names that have no word in common are many.
+        let any = |tensor: &str| tensor.split(SEPARATORS).any(|word| words.contains(&bare(word)));
+        others.iter().filter(|(_, other)| any(other.tensor.name)).find_map(|(_, other)| {
+            let this = same(&pair.tensor, pair.variable.name);
+            let nearer = same(&other.tensor, pair.variable.name);
+            if nearer <= this {
+                return None;
+            }
+            let as_they_are = this + same(&other.tensor, other.variable.name);
+            let fits = |shape: &Shape| same_shape(shape, pair.variable.shape, turned).is_some();
+            let mut left = self.variables.some(class).filter(|(_, (_, shape))| fits(shape));
+            let (_, (name, _)) =
+                left.find(|(_, (name, _))| nearer + same(&pair.tensor, name) >= as_they_are)?;
+            Some(format!(
+                "`{}` is taken for `{}`, though by their names it may as well be `{name}`, which is left, \
+                 and `{}` the value of `{1}`",
+                pair.tensor.name, pair.variable.name, other.tensor.name
+            ))
         })
     }
 }

@@ -185,6 +185,44 @@ fn files_that_are_too_large_get_no_suggestion() {
     }
 }
 
+/// Five tensors fit each of four variables, so that many sets of rules restore as much and something speaks
+/// against each of them: not all of them are tried without each of their rules.
+#[test]
+fn sets_that_differ_by_little_take_few_plans() {
+    let file: [Named<'_>; 6] = [
+        ("ema.decay", &[8]),
+        ("mlp.weight", &[8, 6]),
+        ("net.block_0.encoder.norm.wight", &[8]),
+        ("net.norm.bias", &[8]),
+        ("net.norm.weight", &[8]),
+        ("queue.rows", &[8]),
+    ];
+    let model: [Named<'_>; 5] = [
+        ("block_1/norm/gamma", &[8]),
+        ("block_1/norm/beta", &[8]),
+        ("mlp/weight", &[6, 8]),
+        ("block_1/block_0/encoder/norm/gamma", &[8]),
+        ("block_1/block_0/encoder/norm/beta", &[8]),
+    ];
+    let (file, model, none) = (tensors(&file), variables(&model), BTreeMap::new());
+    let (all, passes) = inferred(&file, &model, &none);
+    let ended = |one: &Suggestion| one.notes.iter().any(|note| note == ENDED);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert!(all[0].restores == 3 && ended(&all[0]), "{all:#?}");
+    assert!(passes < 200, "{passes}");
+    // So it is said where plans are what there is too little of.
+    let names = file.iter().map(|tensor| tensor.name.len());
+    let names = names.chain(model.iter().map(|variable| variable.name.len()));
+    let pass: usize = names.map(|length| length + EACH).sum();
+    let variables: Vec<&Variable> = model.iter().collect();
+    let outcomes = crate::matching::Matching::new(&file, &variables, &[]).outcomes;
+    for plans in 4..passes {
+        let (all, passes) =
+            infer_within(plans * pass, &file, &variables, &[], &outcomes, &none, false);
+        assert!(passes <= plans && all.iter().all(ended), "{plans}: {all:#?}");
+    }
+}
+
 #[test]
 fn long_names_are_not_compared() {
     let long = |n: usize| format!("{}{n}", "a/".repeat(50_000));

@@ -266,6 +266,26 @@ fn what_is_left_and_as_like_is_told() {
     assert_eq!(tie(&[]), None);
 }
 
+/// One tensor has as many words in common with either variable, and the other's may be the one that is left.
+#[test]
+fn tensors_that_may_all_be_moved_by_one_are_told() {
+    let file = ["attention/weight", "blocks/weight", "mlp/backbone/weight"];
+    let model = ["attention/weight", "head/weight", "mlp/block_0/weight", "mlp/weight"];
+    let told = |file: &[&str], model: &[&str]| {
+        let file: Vec<TensorEntry> = file.iter().map(|name| tensor(name, &[6, 8])).collect();
+        let model: Vec<Variable> = model.iter().map(|name| variable(name, &[6, 8])).collect();
+        let (all, _) = inferred(&file, &model, &BTreeMap::new());
+        let [one] = all.as_slice() else { panic!("{all:#?}") };
+        (one.restores, one.notes.clone())
+    };
+    let note = "`blocks/weight` is taken for `mlp/block_0/weight`, though by their names it may as well be \
+                `head/weight`, which is left, and `mlp/backbone/weight` the value of `mlp/block_0/weight`";
+    assert_eq!(told(&file, &model), (2, vec![note.to_owned()]));
+    // Nothing is left that it may be.
+    let model = ["attention/weight", "mlp/block_0/weight", "mlp/weight"];
+    assert_eq!(told(&file, &model), (2, vec![]));
+}
+
 /// By its name, one of the two is no weight, or not all of one.
 #[test]
 fn factors_and_scales_are_told() {

@@ -39,6 +39,10 @@ pub(super) struct Trials<'a> {
     pub renumbers: bool,
     /// Names that searches may still look at.
     pub names: usize,
+    /// Sets of rules that may still be tried without some of their rules.
+    pub weaker: usize,
+    /// Whether there was more to try than may be.
+    pub ended: bool,
     /// Plans made so far, and as many as there may be.
     pub passes: usize,
     pub most: usize,
@@ -94,6 +98,7 @@ impl<'a> Trials<'a> {
 
     fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
         if self.passes >= self.most {
+            self.ended = true;
             return None;
         }
         self.passes += 1;
@@ -101,25 +106,40 @@ impl<'a> Trials<'a> {
         Some(Matching::new(self.tensors, self.variables, &rules))
     }
 
+    /// Whether one more set may be tried without some of its rules.
+    pub fn may_weaken(&mut self) -> bool {
+        let left = self.weaker.checked_sub(1);
+        self.ended |= left.is_none();
+        self.weaker = left.unwrap_or(0);
+        left.is_some()
+    }
+
     /// Rules about names, with what rules about values and single renames add to them.
-    pub fn complete(&mut self, name_rules: Vec<Rule>) -> Vec<Trial> {
-        let Some(planned) = self.plan(&name_rules) else { return Vec::new() };
+    pub fn complete(&mut self, name_rules: &[Rule]) -> Vec<Trial> {
+        let Some(planned) = self.plan(name_rules) else { return Vec::new() };
         let mut trials = Vec::new();
-        let singles = singles::singles(self, &planned);
-        for renames in singles {
-            let none = renames.is_empty();
-            let all = [&name_rules[..], &renames[..]].concat();
-            let matching = match none {
+        for renames in singles::singles(self, &planned) {
+            let names = [name_rules, &renames[..]].concat();
+            let renamed = match renames.is_empty() {
                 true => None,
-                false => match self.matching(&all) {
+                false => match self.matching(&names) {
                     None => break,
                     some => some,
                 },
             };
-            let outcomes = matching.as_ref().map_or(&planned.matching.outcomes, |m| &m.outcomes);
-            let values = values::values(self, outcomes, &planned.allowed);
-            let rules = [&all[..], &values.rules[..]].concat();
-            let trial = self.verified(all, rules, values.notes);
+            let before_values = renamed.as_ref().unwrap_or(&planned.matching);
+            let values = values::values(self, &before_values.outcomes, &planned.allowed);
+            let rules = [&names[..], &values.rules[..]].concat();
+            // Where values stay as they are, that was the whole plan.
+            let with_values = match values.rules.is_empty() {
+                true => None,
+                false => match self.matching(&rules) {
+                    None => break,
+                    some => some,
+                },
+            };
+            let whole = with_values.as_ref().unwrap_or(before_values);
+            let trial = self.verified(names, rules, values.notes, whole);
             trials.extend(trial.map(|trial| Trial { turning: values.turning, ..trial }));
         }
         trials
@@ -133,14 +153,15 @@ impl<'a> Trials<'a> {
         all_do.then(|| outcomes.iter().filter(restored).count())
     }
 
-    /// What rules restore, if they do no harm.
+    /// What rules restore, by the plan under them, if they do no harm.
     fn verified(
-        &mut self,
+        &self,
         names: Vec<Rule>,
         rules: Vec<Rule>,
         notes: Vec<String>,
+        plan: &Matching,
     ) -> Option<Trial> {
-        let Matching { outcomes, rules: uses, unexpected, .. } = self.matching(&rules)?;
+        let Matching { outcomes, rules: uses, unexpected, .. } = plan;
         if uses[self.rules.len()..].iter().any(|used| used.touched == 0) {
             return None;
         }
@@ -149,7 +170,7 @@ impl<'a> Trials<'a> {
         let mut moved = Vec::new();
         let by_name: HashMap<&str, usize> =
             self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
-        for (index, (before, after)) in self.outcomes.iter().zip(&outcomes).enumerate() {
+        for (index, (before, after)) in self.outcomes.iter().zip(outcomes).enumerate() {
             match (before, after) {
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if old == new => {}
@@ -205,14 +226,14 @@ impl<'a> Trials<'a> {
         let sound = trial.gain() > 0
             && !self.strained(&trial)
             && !self.contradicted(&trial)
-            && self.slots_follow(&outcomes, &trial)
+            && self.slots_follow(outcomes, &trial)
             && !self.crosses(&trial)
-            && !self.arbitrary(&trial, &outcomes, &unexpected);
+            && !self.arbitrary(&trial, outcomes, unexpected);
         if !sound {
             return None;
         }
-        trial.notes.extend(slot_rules::half(self, &trial, &outcomes));
-        match self.verdict(&by_name, &trial, &outcomes, &unexpected) {
+        trial.notes.extend(slot_rules::half(self, &trial, outcomes));
+        match self.verdict(&by_name, &trial, outcomes, unexpected) {
             Verdict::Against => None,
             Verdict::For { notes: doubts, tie } => {
                 trial.tie = tie;
