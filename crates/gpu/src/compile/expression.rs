@@ -66,6 +66,12 @@ impl Bindings {
     }
 }
 
+/// The source of a kernel with a binding that it only reads declared as one that it also writes.
+pub(crate) fn bound_as_written(source: &str, binding: usize) -> String {
+    let declared = |access| format!("@group(0) @binding({binding}) var<storage, {access}> ");
+    source.replacen(&declared("read"), &declared("read_write"), 1)
+}
+
 /// The WGSL type that elements of a dtype have in arithmetic.
 pub(crate) fn scalar_type(dtype: DType) -> &'static str {
     match dtype {

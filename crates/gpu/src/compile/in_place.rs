@@ -4,7 +4,8 @@
 //! before it. So this is done only where it makes the plan smaller.
 
 use super::lower::Lowered;
-use super::memory::{alive, items};
+use super::memory::items;
+use super::share::alive;
 use super::simplify::Live;
 use super::{FetchSpec, Place, Step};
 use std::collections::{BTreeMap, HashMap};

@@ -1,60 +1,159 @@
-//! How close the placement comes to the least possible, and that it is one.
+//! How close the placement comes to the least possible, for graphs of many kinds, and that it is one.
 
 use super::*;
-use crate::compile::{Program, compile};
+use crate::compile::{Program, compile, order};
+use crate::device::{Gpu, GpuOptions};
+use crate::session::Session;
+use crate::steps::Steps;
+use crate::tune::Tune;
+use std::ops::Range;
 use warmstart_graph::random::Philox;
-use warmstart_graph::{DType, Graph, Optimizer, Tensor};
+use warmstart_graph::{DType, Graph, NodeId, Optimizer, Tensor, TensorData, Update};
 
-/// Software.
-const TARGET: Target = Target { is_cpu: true, subgroup_size: Some(8), ..Target::GPU };
+/// What a plan may take of the least possible.
+const MOST: f64 = 1.15;
 
-/// The program of a training step, and how much more it takes than the least.
-fn trained(graph: &Graph, output: Tensor<'_>, clip: bool) -> (Program, f64) {
+const TARGETS: [Target; 2] =
+    [Target { is_cpu: true, subgroup_size: Some(8), ..Target::GPU }, Target::GPU];
+
+/// What is fetched and updated: a result, or a training step.
+fn wanted<'g>(output: Tensor<'g>, trained: bool, clip: bool) -> (Tensor<'g>, Vec<Update<'g>>) {
+    if !trained {
+        return (output, Vec::new());
+    }
     let optimizer = Optimizer::adam(1e-3);
     let optimizer = if clip { optimizer.clip_global_norm(1.0) } else { optimizer };
     let loss = output.square().mean_all();
-    let step = optimizer.minimize(loss);
-    let def = graph.finish().unwrap();
-    let program = compile(&def, &[loss.id()], &[step.update.id()], TARGET).unwrap();
-    let memory = &program.memory;
-    assert!(memory.least <= memory.total() && memory.total() <= memory.unshared);
-    let ratio = memory.total() as f64 / memory.least as f64;
-    (program, ratio)
+    (loss, vec![optimizer.minimize(loss).update])
 }
 
-#[test]
-fn perceptrons_take_hardly_more_than_the_least() {
-    let widths: [&[usize]; 5] = [
-        &[64, 128, 64, 10],
-        &[784, 512, 256, 10],
-        &[16, 32, 32, 4],
-        &[300, 200, 150, 100, 50, 20, 1],
-        &[32; 12],
-    ];
-    for widths in widths {
-        for batch in [1, 8, 64, 128, 1000] {
-            for clip in [false, true] {
-                let graph = Graph::new();
-                let mut x = graph.placeholder("x", [batch, widths[0]], DType::F32);
-                for (layer, &units) in widths[1..].iter().enumerate() {
-                    x = graph.scope(&format!("fc{layer}")).linear(x, units).relu();
-                }
-                let (_, ratio) = trained(&graph, x, clip);
-                println!("{widths:?} {batch} {clip}: {ratio:.3}");
-                assert!(ratio <= 1.15, "{widths:?}, batch {batch}: {ratio}");
+fn program(graph: &Graph, fetch: Tensor<'_>, updates: &[Update<'_>], target: Target) -> Program {
+    let def = graph.finish().unwrap();
+    let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
+    compile(&def, &[fetch.id()], &updates, target).unwrap()
+}
+
+/// How much more than the least a program takes, after a look at where everything is.
+fn ratio(program: &Program) -> f64 {
+    check(program);
+    let memory = &program.memory;
+    assert!(memory.least <= memory.total() && memory.total() <= memory.unshared);
+    if memory.least == 0 { 1.0 } else { memory.total() as f64 / memory.least as f64 }
+}
+
+/// Where something is, and from which step to which it is to be found there.
+struct Span {
+    place: Place,
+    buffer: usize,
+    bytes: Range<u64>,
+    first: usize,
+    last: usize,
+}
+
+fn spans(program: &Program) -> Vec<Span> {
+    let mut spans: HashMap<Place, Span> = HashMap::new();
+    let end = program.steps.len();
+    let fetched = program.fetches.iter().map(|fetch| (fetch.place, end));
+    let bound = program.steps.iter().enumerate().flat_map(|(at, step)| {
+        let places: Vec<Place> = match step {
+            Step::Dispatch(dispatch) => dispatch.bindings.iter().map(|&(place, _)| place).collect(),
+            Step::Optimizer { scalars, .. } => vec![*scalars, Place::Packed],
+        };
+        places.into_iter().map(move |place| (place, at))
+    });
+    for (place, at) in bound.chain(fetched) {
+        let Some(&(buffer, start, bytes)) = program.memory.places.get(&place) else { continue };
+        let bytes = start..start + bytes;
+        let begun = || Span { place, buffer, bytes, first: at, last: at };
+        spans.entry(place).or_insert_with(begun).last = at;
+    }
+    spans.into_values().collect()
+}
+
+fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
+    a.start < b.end && b.start < a.end
+}
+
+/// That no two values are in one place at once, that a kernel uses a buffer in one way and each part of
+/// it through one binding, and that sources declare bindings as they are.
+fn check(program: &Program) {
+    let spans = spans(program);
+    for (at, a) in spans.iter().enumerate() {
+        for b in &spans[..at] {
+            let at_once = a.first <= b.last && b.first <= a.last;
+            let shared = a.buffer == b.buffer && overlap(&a.bytes, &b.bytes);
+            // Gradients are in the packed buffer, and are read as a whole.
+            let packed = [a.place, b.place].contains(&Place::Packed);
+            assert!(!(at_once && shared) || packed, "{:?} and {:?}", a.place, b.place);
+        }
+    }
+    for step in &program.steps {
+        let Step::Dispatch(dispatch) = step else { continue };
+        for (number, &(place, access)) in dispatch.bindings.iter().enumerate() {
+            let kind = if access == Access::Write { "read_write" } else { "read" };
+            let declared = format!("@group(0) @binding({number}) var<storage, {kind}> ");
+            let others = dispatch.alternatives.iter().map(|other| &other.source);
+            for source in others.chain([&dispatch.source]) {
+                assert!(source.contains(&declared), "{}: {declared}: {source}", dispatch.label);
+            }
+            let Some(&(buffer, start, bytes)) = program.memory.places.get(&place) else { continue };
+            for &(other, its_access) in &dispatch.bindings[..number] {
+                let Some(&(its, its_start, its_bytes)) = program.memory.places.get(&other) else {
+                    continue;
+                };
+                let beside = !overlap(&(start..start + bytes), &(its_start..its_start + its_bytes));
+                let is_read = access == Access::Read && its_access == Access::Read;
+                let is_fine = is_read || buffer != its || access == its_access && beside;
+                assert!(is_fine, "{}: {:?}", dispatch.label, dispatch.bindings);
             }
         }
     }
 }
 
-/// A graph of random layers: each takes one or two values of before.
-fn random_graph(graph: &Graph, seed: u64) -> Tensor<'_> {
-    let dice = Philox::new(seed, "graphs");
+/// How many kernels read beside what they write in a buffer: they bind what was there before as written,
+/// beside something else that is written.
+fn together(program: &Program) -> usize {
+    let mut begun = HashSet::new();
+    let reads = |step: &&Step| {
+        let Step::Dispatch(dispatch) = step else { return false };
+        let values = dispatch.bindings.iter().filter(|(_, access)| *access == Access::Write);
+        let values: Vec<(usize, Place)> =
+            values.filter_map(|&(p, _)| Some((program.memory.buffer(p)?, p))).collect();
+        let beside = |&(buffer, place): &(usize, Place)| {
+            let all = values.iter().filter(|(other, _)| *other == buffer).count();
+            all > 1 && begun.contains(&place)
+        };
+        let found = values.iter().any(beside);
+        begun.extend(values.iter().map(|&(_, place)| place));
+        found
+    };
+    program.steps.iter().filter(reads).count()
+}
+
+/// Whether a kernel binds a value twice, as a product does that reads pairs of what is also added.
+fn binds_twice(program: &Program) -> bool {
+    program.steps.iter().any(|step| {
+        let Step::Dispatch(dispatch) = step else { return false };
+        let values =
+            dispatch.bindings.iter().filter(|(place, _)| program.memory.buffer(*place).is_some());
+        let places: Vec<Place> = values.map(|&(place, _)| place).collect();
+        places.iter().enumerate().any(|(at, place)| places[..at].contains(place))
+    })
+}
+
+/// Dice for one graph.
+fn dice(seed: u64, name: &str) -> impl FnMut(usize) -> usize {
+    let dice = Philox::new(seed, name);
     let mut at = 0;
-    let mut below = |bound: usize| {
+    move |bound: usize| {
         at += 1;
         dice.word(at) as usize % bound
-    };
+    }
+}
+
+/// Layers of any kind: each takes one or two values of before.
+fn layers(graph: &Graph, seed: u64) -> Tensor<'_> {
+    let mut below = dice(seed, "graphs");
     let batch = 1 + below(200);
     let mut values = vec![graph.placeholder("x", [batch, 1 + below(300)], DType::F32)];
     for layer in 0..3 + below(12) {
@@ -74,58 +173,265 @@ fn random_graph(graph: &Graph, seed: u64) -> Tensor<'_> {
     graph.scope("last").linear(values[values.len() - 1], 3)
 }
 
-#[test]
-fn random_graphs_take_hardly_more_than_the_least() {
-    let mut worst: f64 = 0.0;
-    for seed in 0..100 {
-        let graph = Graph::new();
-        let output = random_graph(&graph, seed);
-        let (_, ratio) = trained(&graph, output, seed % 2 == 0);
-        worst = worst.max(ratio);
-        println!("{seed}: {ratio:.3}");
+/// The same with what joins and cuts values, normalizes them, and adds to them.
+fn joined(graph: &Graph, seed: u64) -> Tensor<'_> {
+    let mut below = dice(seed, "wide");
+    let batch = 1 + below(300);
+    let mut values = vec![graph.placeholder("x", [batch, 1 + below(300)], DType::F32)];
+    for layer in 0..3 + below(10) {
+        let x = values[values.len() - 1 - below(values.len().min(3))];
+        let y = values[values.len() - 1 - below(values.len().min(4))];
+        let scope = graph.scope(&format!("layer{layer}"));
+        let width = x.shape()[1];
+        let value = match below(7) {
+            0 => x.concat(&[y], 1),
+            1 => scope.layer_norm(x, 1e-5).gelu(),
+            2 => x + scope.linear(y, width).silu(),
+            3 => x.slice(1, 0, 1 + below(width)),
+            4 => x.softmax() * 2.0,
+            _ => scope.linear(x, 1 + below(400)).relu(),
+        };
+        values.push(value);
     }
-    println!("worst {worst}");
-    assert!(worst <= 1.15, "{worst}");
+    graph.scope("last").linear(values[values.len() - 1], 3)
 }
 
-/// What is alive at once does not overlap, and what kernels need apart is in other buffers.
+/// Branches of any depth from one value, side by side at the end.
+fn branches(graph: &Graph, seed: u64) -> Tensor<'_> {
+    let mut below = dice(seed, "branches");
+    let x = graph.placeholder("x", [1 + below(256), 1 + below(256)], DType::F32);
+    let mut branch = |number: usize| {
+        (0..1 + below(3)).fold(x, |x, layer| {
+            graph.scope(&format!("branch{number}/fc{layer}")).linear(x, 1 + below(300)).relu()
+        })
+    };
+    let all: Vec<Tensor<'_>> = (0..2 + seed as usize % 11).map(&mut branch).collect();
+    let y = all[0].concat(&all[1..], 1);
+    let y = if below(2) == 0 { y.softmax() } else { y };
+    graph.scope("out").linear(y, 1 + below(20))
+}
+
+/// Layers that narrow and widen again, some with what leaves one that narrows joined to what enters
+/// the one that widens.
+fn autoencoder<'g>(graph: &'g Graph, seed: u64) -> Tensor<'g> {
+    let mut below = dice(seed, "autoencoder");
+    let mut widths = vec![100 + below(900)];
+    for _ in 0..1 + below(4) {
+        widths.push((widths[widths.len() - 1] / (2 + below(4))).max(1));
+    }
+    let (kind, skips) = (below(3), below(3) == 0);
+    let layer = |name: String, x: Tensor<'g>, units: usize| {
+        let scope = graph.scope(&name);
+        let x = scope.scope("fc").linear(x, units);
+        match kind {
+            0 => x.relu(),
+            1 => x.tanh(),
+            _ => scope.scope("norm").layer_norm(x, 1e-5).gelu(),
+        }
+    };
+    let mut x = graph.placeholder("x", [1 + below(256), widths[0]], DType::F32);
+    let mut entered = Vec::new();
+    for &units in &widths[1..] {
+        entered.push(x);
+        x = layer(format!("down{units}x{}", entered.len()), x, units);
+    }
+    for skip in entered.into_iter().rev() {
+        let units = skip.shape()[1];
+        x = layer(format!("up{units}x{}", x.shape()[1]), x, units);
+        x = if skips { x.concat(&[skip], 1) } else { x };
+    }
+    x
+}
+
+/// Blocks of attention and a perceptron, as in GPT.
+fn blocks(graph: &Graph, tokens: usize, heads: usize, head: usize, count: usize) -> Tensor<'_> {
+    let width = heads * head;
+    let x = graph.placeholder("x", [tokens, width], DType::F32);
+    let mut x = graph.scope("in").linear(x, width);
+    for block in 0..count {
+        let scope = graph.scope(&format!("block{block}"));
+        let normal = scope.scope("norm1").layer_norm(x, 1e-5);
+        let part = |name: &str| {
+            let all = scope.scope(name).linear(normal, width);
+            all.reshape([tokens, heads, head]).transpose(&[1, 0, 2])
+        };
+        let weights = (part("q").matmul_with(part("k"), false, true) * 0.125).softmax();
+        let mixed = weights.matmul(part("v")).transpose(&[1, 0, 2]).reshape([tokens, width]);
+        x = x + scope.scope("mix").linear(mixed, width);
+        let normal = scope.scope("norm2").layer_norm(x, 1e-5);
+        let hidden = scope.scope("fc1").linear(normal, 4 * width).gelu();
+        x = x + scope.scope("fc2").linear(hidden, width);
+    }
+    graph.scope("out").linear(x, 1 + tokens % 50)
+}
+
+fn attention(graph: &Graph, seed: u64) -> Tensor<'_> {
+    let mut below = dice(seed, "blocks");
+    let (tokens, heads, head) = (8 + below(300), 1 + below(6), 8 * (1 + below(8)));
+    blocks(graph, tokens, heads, head, 1 + below(3))
+}
+
+/// A bottleneck: of what a kernel reads and writes each would need a buffer as large as the largest.
+fn narrow(graph: &Graph) -> Tensor<'_> {
+    let x = graph.placeholder("x", [16, 64], DType::F32);
+    [200, 1, 100, 100]
+        .into_iter()
+        .enumerate()
+        .fold(x, |x, (layer, units)| graph.scope(&format!("fc{layer}")).linear(x, units).tanh())
+}
+
+fn cases(usual: u64) -> u64 {
+    if std::env::var_os("WARMSTART_TEST_LONG").is_some() { 10 * usual } else { usual }
+}
+
+/// Looks at training steps and predictions on both kinds of devices, and tells how the ratios are
+/// distributed.
+fn all_take_hardly_more(name: &str, make: fn(&Graph, u64) -> Tensor<'_>, seeds: u64) {
+    for trained in [true, false] {
+        for target in TARGETS {
+            let of = |seed| {
+                let graph = Graph::new();
+                let output = make(&graph, seed);
+                let (fetch, updates) = wanted(output, trained, seed % 2 == 0);
+                let program = program(&graph, fetch, &updates, target);
+                let groups = order::count(&program.steps, &program.memory);
+                (ratio(&program), seed, groups, together(&program), binds_twice(&program))
+            };
+            let mut all: Vec<_> = (0..seeds).map(of).collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0));
+            let (most, seed, ..) = all[all.len() - 1];
+            let groups: usize = all.iter().map(|one| one.2).sum();
+            let together: usize = all.iter().map(|one| one.3).sum();
+            let what = format!("{name}, trained: {trained}, software: {}", target.is_cpu);
+            println!(
+                "{what}: median {:.3}, 99 of 100 at most {:.3}, most {most:.3} (seed {seed}); \
+                 {groups} groups, {together} kernels read beside what they write",
+                all[all.len() / 2].0,
+                all[(all.len() * 99).div_ceil(100) - 1].0,
+            );
+            let over: Vec<_> = all.iter().filter(|one| one.0 > MOST).collect();
+            // Some predictions cannot: kernels bind a value twice, which then lies apart from what they
+            // write, time after time.
+            let excused = over.iter().filter(|one| !trained && one.4).count();
+            assert!(over.len() == excused && excused as u64 * 1000 <= seeds, "{what}: {over:?}");
+        }
+    }
+}
+
 #[test]
-fn no_two_values_are_in_one_place_at_once() {
-    for seed in 0..50 {
-        let dice = Philox::new(seed, "items");
-        let mut items: Vec<Item> = (0..u64::from(dice.word(0) % 60))
-            .map(|at| {
-                let [room, first, length] = [0, 1, 2].map(|part| dice.word(1 + 3 * at + part));
-                let (room, first) = (256 * u64::from(1 + room % 100), first as usize % 40);
-                Item { room, first, last: first + length as usize % 9, apart: HashSet::new() }
-            })
-            .collect();
-        for at in 1..items.len() {
-            let other = dice.word(1000 + at as u64) as usize % at;
-            if items[at].overlaps(&items[other]) {
-                items[at].apart.insert(other);
-                items[other].apart.insert(at);
-            }
-        }
-        for order in [(0..items.len()).collect::<Vec<_>>(), (0..items.len()).rev().collect()] {
-            for side_by_side in [None, Some(60_000), Some(u64::MAX)] {
-                let Shared { buffers, of } = placed(&items, &order, side_by_side);
-                assert!(buffers.iter().all(|&bytes| bytes <= side_by_side.unwrap_or(u64::MAX)));
-                for (at, item) in items.iter().enumerate() {
-                    let (buffer, start) = of[at];
-                    assert!(start + item.room <= buffers[buffer]);
-                    for (other, later) in items.iter().enumerate().skip(at + 1) {
-                        let (its, its_start) = of[other];
-                        let beside =
-                            start + item.room <= its_start || its_start + later.room <= start;
-                        let may_share =
-                            side_by_side.is_some() && beside && !item.apart.contains(&other);
-                        let fine = buffer != its || !item.overlaps(later) || may_share;
-                        assert!(fine, "{item:?} {later:?}");
-                    }
+fn layers_take_hardly_more_than_the_least() {
+    all_take_hardly_more("layers", layers, cases(2000));
+}
+
+#[test]
+fn joined_layers_take_hardly_more_than_the_least() {
+    all_take_hardly_more("joined layers", joined, cases(1000));
+}
+
+#[test]
+fn branches_and_autoencoders_take_hardly_more_than_the_least() {
+    all_take_hardly_more("branches", branches, cases(300));
+    all_take_hardly_more("autoencoders", autoencoder, cases(300));
+}
+
+#[test]
+fn attention_takes_hardly_more_than_the_least() {
+    all_take_hardly_more("attention", attention, cases(200));
+    // One that is deep: what is tried for each is less.
+    all_take_hardly_more("deep", |graph, seed| blocks(graph, 64 << seed, 4, 16, 12), 3);
+}
+
+#[test]
+fn perceptrons_take_hardly_more_than_the_least() {
+    let widths: [&[usize]; 7] = [
+        &[64, 128, 64, 10],
+        &[784, 512, 256, 10],
+        &[16, 32, 32, 4],
+        &[300, 200, 150, 100, 50, 20, 1],
+        &[784, 256, 64, 8, 64, 256, 784],
+        &[2000, 2000, 1, 1000, 1000],
+        &[32; 12],
+    ];
+    for widths in widths {
+        for batch in [1, 8, 64, 128, 1000] {
+            for (target, trained, clip) in TARGETS.into_iter().flat_map(|target| {
+                [(true, false), (true, true), (false, false)].map(|(t, c)| (target, t, c))
+            }) {
+                let graph = Graph::new();
+                let mut x = graph.placeholder("x", [batch, widths[0]], DType::F32);
+                for (layer, &units) in widths[1..].iter().enumerate() {
+                    x = graph.scope(&format!("fc{layer}")).linear(x, units).relu();
                 }
-                assert!(least(&items) <= buffers.iter().sum());
+                let (fetch, updates) = wanted(x, trained, clip);
+                let ratio = ratio(&program(&graph, fetch, &updates, target));
+                assert!(ratio <= MOST, "{widths:?}, batch {batch}, {trained}, {clip}: {ratio}");
             }
         }
+    }
+}
+
+/// The bits of what is fetched in two runs, the first of one step and the second of two, and of all
+/// variables after them.
+fn bits(
+    gpu: &Gpu,
+    graph: &Graph,
+    fetch: Tensor<'_>,
+    updates: &[Update<'_>],
+    target: Target,
+) -> Vec<Vec<u8>> {
+    let mut session = Session::new(gpu);
+    let plan = session.compile_for(graph, &[fetch], updates, target).unwrap();
+    session.initialize_missing(5).unwrap();
+    let shape = graph.finish().unwrap().nodes[0].shape.clone();
+    let random = Philox::new(1, "inputs");
+    let x: Vec<f32> = (0..shape.elements() as u64)
+        .map(|at| (random.word(at) >> 8) as f32 / (1 << 23) as f32 - 1.0)
+        .collect();
+    let x = TensorData::new(shape, x).unwrap();
+    let feeds = [("x", (&x).into())];
+    let mut bits = vec![session.run(&plan, &feeds).unwrap().tensor(fetch).unwrap().to_le_bytes()];
+    let steps = session.run_unread(&plan, &Steps::repeat(2).feeds(&feeds)).unwrap();
+    bits.push(steps.tensor(fetch).unwrap().to_le_bytes());
+    drop(steps);
+    let names: Vec<String> = session.variables().iter().map(|info| info.name().into()).collect();
+    bits.extend(names.iter().map(|name| session.read(name).unwrap().to_le_bytes()));
+    bits
+}
+
+/// A kernel that reads beside what it writes computes the same.
+#[test]
+fn values_together_have_the_same_bits() {
+    let gpu = Gpu::with(&GpuOptions { tune: Some(Tune::Off), ..Default::default() }).unwrap();
+    let own = Target::of(&gpu);
+    // A small one of those in which there is such a kernel.
+    let is_one = |&seed: &u64| {
+        let graph = Graph::new();
+        let program = program(&graph, attention(&graph, seed), &[], own);
+        program.memory.total() < 400_000 && together(&program) > 0
+    };
+    let seed = (0..).find(is_one).unwrap();
+    type Make = fn(&Graph, u64) -> Tensor<'_>;
+    let makes: [(&str, Make, u64, bool); 5] = [
+        ("narrow", |graph, _| narrow(graph), 0, false),
+        ("attention", attention, seed, false),
+        ("layers", layers, 779, true),
+        ("layers", layers, 874, true),
+        ("layers", layers, 1379, true),
+    ];
+    for (name, make, seed, trained) in makes {
+        let mut more = 0;
+        for target in [own, Target { is_cpu: false, ..own }] {
+            let graph = Graph::new();
+            let (fetch, updates) = wanted(make(&graph, seed), trained, seed % 2 == 0);
+            let found = program(&graph, fetch, &updates, target);
+            check(&found);
+            more += together(&found);
+            let apart = Target { in_place: false, ..target };
+            let [found, expected] =
+                [target, apart].map(|target| bits(&gpu, &graph, fetch, &updates, target));
+            assert!(found == expected, "{name}, trained: {trained}, {target:?}: other bits");
+        }
+        println!("{name}: {more} kernels read beside what they write");
+        assert!(more > 0, "{name}: no kernel reads beside what it writes");
     }
 }

@@ -8,6 +8,7 @@ mod lower;
 pub(crate) mod matmul;
 mod memory;
 mod order;
+mod share;
 mod simplify;
 
 use crate::device::Gpu;
@@ -20,6 +21,8 @@ use std::collections::BTreeSet;
 use warmstart_graph::ops::OptimizerUpdate;
 use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, VariableId};
 
+#[cfg(test)]
+pub(crate) use expression::bound_as_written;
 pub(crate) use expression::literal;
 pub(crate) use lower::BLOCK;
 pub(crate) use memory::{ALIGNMENT, Memory};
@@ -44,7 +47,8 @@ pub(crate) struct Target {
     pub workgroups: u32,
     /// Whether other kernels that compute the same are wanted, to be measured.
     pub alternatives: bool,
-    /// Whether results may be written over what they are computed from. Tests compare the two.
+    /// Whether a kernel may write where it reads: its result over what that is computed from, or beside
+    /// it in one buffer. Tests compare the two.
     pub in_place: bool,
 }
 
@@ -306,7 +310,8 @@ pub(crate) fn compile(
             arranged = other;
         }
     }
-    let Arranged { lowered, memory, fetches } = arranged;
+    let Arranged { mut lowered, memory, fetches } = arranged;
+    memory.bind(&mut lowered.steps);
     let mut program = Program {
         steps: lowered.steps,
         feeds: Vec::new(),

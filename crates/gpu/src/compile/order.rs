@@ -7,7 +7,8 @@
 //! such a group all the same, since each member is the first to read a value or writes memory that was
 //! used before, a pass of its own has one for all of them.
 
-use super::memory::{Memory, padded, summed};
+use super::memory::{Memory, padded};
+use super::share::summed;
 use super::{Access, FetchSpec, Place, Step};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -224,13 +225,22 @@ pub(crate) fn grouped(
     order
 }
 
-/// The buffers that each step binds, as they will lie in memory.
+/// The buffers that each step binds, as they will lie in memory: in one that it writes it binds whatever
+/// it reads as written too ([`Memory::bind`]).
 pub(crate) fn buffers(steps: &[Step], memory: &Memory) -> Vec<Vec<(Bound, Access)>> {
-    let bound = |place: Place| match memory.places.get(&place) {
-        Some(&(buffer, ..)) => Bound::Values(buffer),
-        None => Bound::Other(place),
+    let bound = |place: Place| memory.buffer(place).map_or(Bound::Other(place), Bound::Values);
+    let of = |step| {
+        let mut all: Vec<(Bound, Access)> =
+            uses(step).into_iter().map(|(place, access)| (bound(place), access)).collect();
+        let written = all.iter().filter(|(_, access)| *access == Access::Write);
+        let written: HashSet<Bound> = written.map(|&(bound, _)| bound).collect();
+        for (bound, access) in &mut all {
+            if written.contains(bound) {
+                *access = Access::Write;
+            }
+        }
+        all
     };
-    let of = |step| uses(step).into_iter().map(|(place, access)| (bound(place), access)).collect();
     steps.iter().map(of).collect()
 }
 

@@ -6,7 +6,7 @@
 use super::build::{optimizer_source, rule_constants};
 use super::*;
 use crate::cast::SourceDType;
-use crate::compile::{Dispatch, Step, compile};
+use crate::compile::{Access, Dispatch, Place, Step, bound_as_written, compile};
 use crate::pipelines::ZEROED_WORKGROUP_MEMORY;
 use naga::back::{hlsl, msl, pipeline_constants, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -199,6 +199,20 @@ fn within_limits(what: &str, module: &naga::Module) {
     assert!(bound <= limits.max_storage_buffers_per_shader_stage as usize, "{what}: {bound}");
 }
 
+/// A kernel as it is where all that it reads lies in one buffer with what it writes.
+fn all_written(dispatch: &Dispatch, source: &str) -> String {
+    let places = dispatch.bindings.iter().enumerate();
+    let values = places.filter(|(_, (place, access))| {
+        let is_value = matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed);
+        is_value && *access == Access::Read
+    });
+    values.fold(source.to_owned(), |source, (at, _)| {
+        let other = bound_as_written(&source, at);
+        assert_ne!(source, other, "binding {at}");
+        other
+    })
+}
+
 /// Translates all kernels of a plan, and those that might be taken in their place; gives the families.
 fn translate_plan(
     what: &str,
@@ -227,8 +241,10 @@ fn translate_plan(
                 let Dispatch { kernel, source, constants, workgroups, .. } = dispatch;
                 assert!(workgroups.iter().all(|&groups| groups <= target.workgroups));
                 one(kernel, source, constants);
+                one(kernel, &all_written(dispatch, source), constants);
                 for other in &dispatch.alternatives {
                     one(other.kernel, &other.source, &other.constants);
+                    one(other.kernel, &all_written(dispatch, &other.source), &other.constants);
                 }
             }
             Step::Optimizer { update, .. } => {
