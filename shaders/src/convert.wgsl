@@ -121,17 +121,26 @@ fn float_of_double(high: u32, low: u32) -> u32 {
         return sign | select(0x7f800000u, QUIET | kept, nan);
     }
     let rebiased = exponent - 896;
-    if rebiased >= 255 { return sign | 0x7f800000u; }
+    // What becomes an f16 or bf16 is rounded again. Here it is cut off then, with an odd last bit if that
+    // changed it, so that it is no tie which the number is not.
+    let again = shares_words();
+    if rebiased >= 255 { return sign | select(0x7f800000u, 0x7f7fffffu, again); }
     if rebiased >= 1 {
+        let bits = (u32(rebiased) << 23u) | kept;
+        if again { return sign | bits | select(0u, 1u, rest != 0u); }
         let up = rest > 0x10000000u || (rest == 0x10000000u && (kept & 1u) == 1u);
-        return sign | ((u32(rebiased) << 23u) + kept + select(0u, 1u, up));
+        return sign | (bits + select(0u, 1u, up));
     }
     // Subnormal in f32, or less than half of the least such.
-    if rebiased < -23 { return sign; }
+    if rebiased < -23 {
+        let is_zero = (high & 0x7fffffffu) == 0u && low == 0u;
+        return sign | select(0u, 1u, again && !is_zero);
+    }
     let shift = u32(1 - rebiased);
     let whole = kept | 0x800000u;
     let quotient = whole >> shift;
     let dropped = whole & ((1u << shift) - 1u);
+    if again { return sign | quotient | select(0u, 1u, dropped != 0u || rest != 0u); }
     let tie = 1u << (shift - 1u);
     let above = dropped > tie || (dropped == tie && (rest != 0u || (quotient & 1u) == 1u));
     return sign | (quotient + select(0u, 1u, above));
@@ -215,6 +224,34 @@ fn fits(bits: vec2<u32>) -> bool {
     return bits.y == signs(bits.x);
 }
 
+// Whether an element of the source is an infinity there.
+fn is_infinite(element: u32) -> bool {
+    switch source_dtype {
+        case F64: {
+            let bits = long(element);
+            return (bits.y & 0x7fffffffu) == 0x7ff00000u && bits.x == 0u;
+        }
+        case F8E4M3, F8E5M2, F16, BF16, F32: {
+            return (float(element) & 0x7fffffffu) == 0x7f800000u;
+        }
+        default: {}
+    }
+    return false;
+}
+
+// Notes that the variable's dtype cannot hold an element.
+fn misfit(index: u32) {
+    atomicMax(&misfits[piece[MISFIT]], ~index);
+}
+
+// The bits of a float of the variable, which is not to become infinite on its way: `infinity` are those
+// of one.
+fn finite(bits: u32, infinity: u32, element: u32, index: u32) -> u32 {
+    let beyond = (bits & (infinity | (infinity - 1u))) == infinity;
+    if beyond && !is_infinite(element) { misfit(index); }
+    return bits;
+}
+
 // An element of the piece as the bits of one of the variable; `index` is its place in the whole
 // source.
 fn converted(element: u32, index: u32) -> u32 {
@@ -222,17 +259,21 @@ fn converted(element: u32, index: u32) -> u32 {
         case F16: {
             // As it is, a NaN's payload too.
             if source_dtype == F16 { return short(element); }
-            return half_of_float(float(element));
+            return finite(half_of_float(float(element)), 0x7c00u, element, index);
         }
         case BF16: {
             if source_dtype == BF16 { return short(element); }
-            return bfloat_of_float(float(element));
+            return finite(bfloat_of_float(float(element)), 0x7f80u, element, index);
         }
-        case F32: { return float(element); }
+        case F32: {
+            // Every other number is below its largest.
+            if source_dtype != F64 { return float(element); }
+            return finite(float(element), 0x7f800000u, element, index);
+        }
         default: {}
     }
     let bits = integer(element);
-    if !fits(bits) { atomicMax(&misfits[piece[MISFIT]], ~index); }
+    if !fits(bits) { misfit(index); }
     return bits.x;
 }
 

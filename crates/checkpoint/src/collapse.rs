@@ -1,7 +1,7 @@
 //! Long lists made short: names that differ only by a number become one line,
 //! `encoder/layer_{0..5}/weight`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A name, and what is said about it.
 pub(crate) type Line = (String, String);
@@ -34,7 +34,11 @@ impl Group {
         if let [(name, _)] = self.members.as_slice() {
             return vec![(name.clone(), self.what)];
         }
-        let members = self.members.iter().map(|(_, numbers)| numbers.clone()).collect();
+        // What is said twice is said twice.
+        let mut known = HashSet::new();
+        let (once, again): (Vec<_>, Vec<_>) =
+            self.members.iter().partition(|(_, numbers)| known.insert(numbers.clone()));
+        let members = once.iter().map(|(_, numbers)| numbers.clone()).collect();
         let order = self.members.iter().enumerate().map(|(at, (_, numbers))| (&numbers[..], at));
         let order: HashMap<&[u64], usize> = order.collect();
         let mut blocks = blocks(members, self.template.len() - 1);
@@ -45,7 +49,9 @@ impl Group {
             });
             first
         });
-        blocks.iter().map(|block| (self.named(block), self.what.clone())).collect()
+        let blocks = blocks.iter().map(|block| self.named(block));
+        let again = again.into_iter().map(|(name, _)| name.clone());
+        blocks.chain(again).map(|name| (name, self.what.clone())).collect()
     }
 
     fn named(&self, block: &Block) -> String {
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(collapsed(&["h/0/a/0", "h/0/a/1", "h/1/a/0"]), ["h/0/a/{0..1}", "h/1/a/0"]);
         assert_eq!(collapsed(&["a", "b", "a1"]), ["a", "b", "a1"]);
         assert_eq!(collapsed(&["a01", "a1", "a2"]), ["a01", "a{1..2}"]);
+        assert_eq!(collapsed(&["a", "b", "a"]), ["a", "a", "b"]);
+        assert_eq!(collapsed(&["a1", "a2", "a1"]), ["a{1..2}", "a1"]);
         // What stands for the numbers may not be taken for a part of the name.
         assert_eq!(collapsed(&["a1b", "a\0b"]), ["a1b", "a\0b"]);
         let large = "a99999999999999999999999";

@@ -209,7 +209,7 @@ impl Checkpoint {
         }
         let names = self.tensors().iter().map(|tensor| tensor.name.as_str());
         let applied = apply(&rules, names, &[]);
-        for (at, RuleUse { rule, touched, problem }) in applied.uses.iter().enumerate() {
+        for (at, RuleUse { rule, touched, problem, .. }) in applied.uses.iter().enumerate() {
             if let Some(problem) = problem {
                 return Err(wrong(rule, &format!("cannot be applied: {problem}")));
             }
@@ -429,7 +429,7 @@ fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {
         FloatDType::F16 => DType::F16,
         FloatDType::Bf16 => DType::Bf16,
     };
-    let cast = conversion.evaluate(bytes, dtype, 0);
+    let cast = conversion.nearest(bytes, dtype, 0);
     cast.expect("floats are cast to floats, and every float has a nearest one")
 }
 

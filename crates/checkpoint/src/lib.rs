@@ -93,6 +93,7 @@ mod reader;
 mod report;
 mod report_advice;
 mod report_shapes;
+mod report_slots;
 mod report_text;
 mod restore;
 mod retention;

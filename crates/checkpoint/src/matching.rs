@@ -146,7 +146,42 @@ impl Matching {
         let unexpected = (0..tensors.len())
             .filter(|&index| !used[index] && !applied.names[index].is_empty())
             .collect();
-        Matching { outcomes, sources, unexpected, rules: applied.uses }
+        let mut matching = Matching { outcomes, sources, unexpected, rules: applied.uses };
+        for (rule, matched) in applied.of_values {
+            let concerned = |&index: &usize| {
+                matching.concerns(&matching.rules[rule].rule, index, variables[index], tensors)
+            };
+            matching.rules[rule].touched = matched.iter().filter(|index| concerned(index)).count();
+        }
+        matching
+    }
+
+    /// Whether a rule about values says something about a variable that it matches, for which not
+    /// the very bytes of the file would do.
+    fn concerns(
+        &self,
+        rule: &Rule,
+        index: usize,
+        variable: &Variable,
+        tensors: &[TensorEntry],
+    ) -> bool {
+        let outcome = &self.outcomes[index];
+        if matches!(outcome, Outcome::Ignored) {
+            return false;
+        }
+        // What is not there may well be of another dtype or shape where it is.
+        let Some(tensor) = self.sources[index].map(|source| &tensors[source]) else { return true };
+        let made = |is_made: fn(&Change) -> bool| match outcome {
+            Outcome::Restored { changes, .. } => changes.iter().any(is_made),
+            _ => tensor.shape != variable.shape,
+        };
+        match rule {
+            Rule::Transpose(_) => variable.shape.rank() == 2,
+            Rule::Cast(_) => tensor.dtype.variable() != Some(variable.dtype),
+            Rule::Reshape(_) => made(|change| matches!(change, Change::Reshaped { .. })),
+            Rule::ResizeRows { .. } => made(|change| matches!(change, Change::ResizedRows { .. })),
+            _ => true,
+        }
     }
 }
 

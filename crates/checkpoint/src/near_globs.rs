@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn names_that_were_rewritten_before_are_nobodys() {
         let uses = |rules: &[Rule]| -> Vec<RuleUse> {
-            let used = |rule: &Rule| RuleUse { rule: rule.clone(), touched: 0, problem: None };
+            let used =
+                |rule: &Rule| RuleUse { rule: rule.clone(), touched: 0, matched: 0, problem: None };
             rules.iter().map(used).collect()
         };
         let (names, only) = (["m.fc1/weight"], Rule::Only("m.fc1/wieght".to_owned()));

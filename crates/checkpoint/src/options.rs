@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 /// tensor and every tensor a variable, of one name, shape and dtype.
 ///
 /// Rules are applied in the order in which they are given, and the report says how many names each
-/// touched; a rule that touches none is an error, since it does not do what it was written for.
+/// touched; a rule that touches none is an error, since it does not do what it was written for. So is
+/// one about values where none of those that it matches needs it, unless its glob is `**`.
 /// In globs ([`Glob`](crate::Glob)) `*` stands for anything within one part of a name (what stands
 /// between `/` or `.`), `**` for any number of whole parts, as in `**/weight` or `**.weight`, and
 /// `{a,b}` for either.
@@ -30,6 +31,7 @@ pub struct RestoreOptions {
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
+    pub(crate) allow_slots_alone: bool,
     pub(crate) skip_checksums: bool,
     pub(crate) left_out: BTreeSet<String>,
 }
@@ -79,6 +81,15 @@ impl RestoreOptions {
     /// it were missing. Those that have nothing stay uninitialized.
     pub fn allow_mismatched_shape(mut self) -> RestoreOptions {
         self.allow_mismatched_shape = true;
+        self
+    }
+
+    /// Optimizer slots (Adam's averages, say) are restored even where the variables that they belong to
+    /// are not, since those have their weights from elsewhere: from another file, say, that was
+    /// restored before. Otherwise that is an error: weights that begin anew would train on with the
+    /// averages of others.
+    pub fn allow_slots_alone(mut self) -> RestoreOptions {
+        self.allow_slots_alone = true;
         self
     }
 
@@ -193,7 +204,9 @@ impl RestoreOptions {
     }
 }
 
-/// Rules about values. Their globs match names of variables.
+/// Rules about values. Their globs match names of variables. A rule that none of them needs is an
+/// error, such as a cast of what has its dtype in the file already. The glob `**` alone says: wherever
+/// it must be, so it may find nothing to do, in a program that restores files which differ.
 impl RestoreOptions {
     /// Matrices are stored with rows and columns exchanged, as those of PyTorch's `Linear` are.
     /// Variables that match and are no matrices are not concerned.
@@ -202,7 +215,9 @@ impl RestoreOptions {
     }
 
     /// A value of another dtype is cast, rounding to the nearest; floats are not cast to whole
-    /// numbers. `cast("**")` casts wherever it must.
+    /// numbers. `cast("**")` casts wherever it must. A number that the variable's dtype cannot hold
+    /// fails the restore, which changes nothing then: 1e6 for an `f16`, which ends at 65504, would
+    /// become an infinity.
     pub fn cast(self, glob: impl Into<String>) -> RestoreOptions {
         self.rule(Rule::Cast(glob.into()))
     }

@@ -107,8 +107,10 @@ fn report(
         allow_missing: options.allow_missing,
         allow_unexpected: options.allow_unexpected,
         allow_mismatched_shape: options.allow_mismatched_shape,
+        allow_slots_alone: options.allow_slots_alone,
         left_out: left_out.into_iter().map(|tensor| tensor.name.clone()).collect(),
         damaged: Vec::new(),
+        submissions: None,
     }
 }
 
@@ -153,8 +155,14 @@ impl fmt::Display for RestorePlan {
 #[path = "counters_tests.rs"]
 mod counters_tests;
 #[cfg(test)]
+#[path = "idle_rules_tests.rs"]
+mod idle_rules_tests;
+#[cfg(test)]
 #[path = "plan_pytorch_tests.rs"]
 mod pytorch_tests;
+#[cfg(test)]
+#[path = "slots_alone_tests.rs"]
+mod slots_alone_tests;
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

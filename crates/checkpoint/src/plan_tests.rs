@@ -109,6 +109,7 @@ fn a_suggestion_says_what_else_has_to_be_allowed() {
             Allowance::Missing => options.allow_missing(),
             Allowance::Unexpected => options.allow_unexpected(),
             Allowance::MismatchedShape => options.allow_mismatched_shape(),
+            Allowance::SlotsAlone => options.allow_slots_alone(),
         });
         assert!(checkpoint.plan_for(&variables, &allowed).closes());
         // And none is advised that would do nothing.

@@ -6,6 +6,8 @@ use crate::rules::RuleUse;
 pub(crate) use crate::saved::Saved;
 use crate::saved::SavedVariables;
 use crate::tensor::TensorEntry;
+use crate::wording::{InCode, Wording};
+use foldhash::HashSet;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,8 +39,11 @@ pub struct RestoreReport {
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
+    pub(crate) allow_slots_alone: bool,
     /// Tensors that may belong to no variable, of those that do not.
     pub(crate) left_out: Vec<String>,
+    /// How many times work was submitted to the device, once it was.
+    pub(crate) submissions: Option<u64>,
     /// What the checkpoint says about the variables that it holds.
     pub(crate) saved: SavedVariables,
     /// Newer checkpoints that were passed over, with why.
@@ -93,6 +98,17 @@ impl RestoreReport {
         self.of(|outcome| matches!(outcome, Outcome::Ambiguous { .. }))
     }
 
+    /// The optimizer slots that get a value though the variable that each belongs to gets none.
+    pub fn slots_alone(&self) -> impl Iterator<Item = &Variable> {
+        let is_restored = |v: &&VariableOutcome| matches!(v.outcome, Outcome::Restored { .. });
+        let others = self.variables.iter().filter(move |v| !is_restored(v));
+        let others: HashSet<&str> = others.map(|v| v.variable.name.as_str()).collect();
+        self.restored().filter(move |variable| match &variable.role {
+            Role::Slot { variable: Some(owner), .. } => others.contains(owner.as_str()),
+            _ => false,
+        })
+    }
+
     /// The tensors of the checkpoint that belong to no variable, in the order of the file.
     pub fn unexpected(&self) -> &[TensorEntry] {
         &self.unexpected
@@ -115,12 +131,19 @@ impl RestoreReport {
         self.bytes_read
     }
 
+    /// How many times work was submitted to the device for the restore; nothing before it is done.
+    pub fn submissions(&self) -> Option<u64> {
+        self.submissions
+    }
+
     /// Whether the checkpoint fits the variables under the options given, so that it can be
     /// restored. One that has nothing for any of them does not, whatever is allowed, nor one that has
     /// only counters and slots where there are weights to restore: that is how weights stay random
-    /// unnoticed.
+    /// unnoticed. Nor does one that has slots of an optimizer for variables that are not restored, as
+    /// long as [that is not allowed](crate::RestoreOptions::allow_slots_alone).
     pub fn closes(&self) -> bool {
-        self.rules.iter().all(|rule| rule.touched > 0)
+        self.rules.iter().all(|used| used.problem.is_none() && !used.does_nothing())
+            && (self.allow_slots_alone || self.slots_alone().next().is_none())
             && !self.has_nothing()
             && self.only_counters().is_none()
             && self.variables.iter().all(|v| match v.outcome {
@@ -134,10 +157,13 @@ impl RestoreReport {
 
     /// The report as JSON: `file`, `step`, `closes`, `bytes_read` from the file, `bytes_of_variables`
     /// on the device, `counts`, `allow_missing`, `allow_unexpected`, `allow_mismatched_shape`,
-    /// `rules`, `variables`, `unexpected`, `left_out` (tensors that belong to no variable and may),
-    /// `shared` (tensors that are the value of several variables), `damaged` (newer checkpoints that
-    /// were passed over, with why), `suggestions`. A suggestion with `alternatives` is one of several
-    /// ways, of which nothing says which is meant.
+    /// `allow_slots_alone`, `rules`, `variables`, `unexpected`, `left_out` (tensors that belong to no
+    /// variable and may), `shared` (tensors that are the value of several variables), `slots_alone`
+    /// (slots that get a value though their variables get none), `damaged` (newer checkpoints that
+    /// were passed over, with why), `suggestions`, and `notes`, `errors` and `helps` as the text has
+    /// them. A suggestion with `alternatives` is one of several ways, of which nothing says which is
+    /// meant; `allow` is what has to be allowed beside its rules (`allow_missing`, say), and `null` if
+    /// it would not do then either.
     ///
     /// ```
     /// # use warmstart_checkpoint::{Checkpoint, RestoreOptions};
@@ -149,9 +175,16 @@ impl RestoreReport {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn to_json(&self) -> Value {
+        self.to_json_worded(&InCode)
+    }
+
+    /// The same with `notes`, `errors` and `helps` in the words of whoever reads it.
+    pub fn to_json_worded(&self, words: &dyn Wording) -> Value {
         let rules = self.rules.iter().map(|used| {
-            let RuleUse { rule, touched, problem } = used;
-            json!({ "rule": rule.to_string(), "touched": touched, "problem": problem })
+            let RuleUse { rule, touched, problem, .. } = used;
+            let rule = rule.to_string();
+            let idle = used.does_nothing();
+            json!({ "rule": rule, "touched": touched, "does_nothing": idle, "problem": problem })
         });
         let unexpected = self.unexpected.iter().map(|tensor| {
             let TensorEntry { name, dtype, shape, .. } = tensor;
@@ -161,9 +194,12 @@ impl RestoreReport {
         let others = self.suggestions.len().saturating_sub(1);
         let suggestions = self.suggestions.iter().map(|suggestion| {
             let rules: Vec<String> = suggestion.rules.iter().map(ToString::to_string).collect();
-            let Suggestion { restores, of, notes, .. } = suggestion;
+            let Suggestion { restores, of, notes, allow, .. } = suggestion;
+            let allow = allow.as_ref();
+            let allow: Option<Vec<&str>> =
+                allow.map(|allow| allow.iter().map(|what| what.key()).collect());
             json!({
-                "rules": rules, "restores": restores, "of": of, "notes": notes,
+                "rules": rules, "restores": restores, "of": of, "notes": notes, "allow": allow,
                 "alternatives": others,
             })
         });
@@ -188,13 +224,18 @@ impl RestoreReport {
             "allow_missing": self.allow_missing,
             "allow_unexpected": self.allow_unexpected,
             "allow_mismatched_shape": self.allow_mismatched_shape,
+            "allow_slots_alone": self.allow_slots_alone,
             "rules": rules.collect::<Vec<_>>(),
             "variables": self.variables.iter().map(VariableOutcome::to_json).collect::<Vec<_>>(),
             "unexpected": unexpected.collect::<Vec<_>>(),
             "left_out": self.left_out,
             "shared": shared.collect::<Vec<_>>(),
+            "slots_alone": self.slots_alone().map(|slot| &slot.name).collect::<Vec<_>>(),
             "damaged": self.damaged,
             "suggestions": suggestions.collect::<Vec<_>>(),
+            "notes": self.notes(words),
+            "errors": self.errors(words),
+            "helps": self.helps(words),
         })
     }
 

@@ -6,8 +6,8 @@ use crate::infer::Suggestion;
 use crate::matching::Outcome;
 use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
-use crate::report_text::{counted, quoted};
-use crate::rules::{Rule, RuleUse, without_output};
+use crate::report_text::{counted, quoted, slot_groups};
+use crate::rules::{EVERYTHING, Rule, RuleUse, without_output};
 use crate::slots::{UNNAMED, canonical};
 use crate::tensor::FileDType;
 use crate::wording::{Allowance, Wording, rule_text};
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
 /// Names of what stands alone that are listed.
-const SHOWN: usize = 5;
+pub(crate) const SHOWN: usize = 5;
 
 impl RestoreReport {
     pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
@@ -65,6 +65,11 @@ impl RestoreReport {
         if self.closes() && self.mismatched().next().is_some() {
             notes.push("variables of another shape in the file keep what they have".to_owned());
         }
+        let alone = slot_groups(self.slots_alone());
+        if self.closes() && !alone.is_empty() {
+            let alone = alone.join("; ");
+            notes.push(format!("{alone}: restored, though what they belong to is not"));
+        }
         if self.closes() && !self.unexpected.is_empty() {
             notes.push("unexpected tensors stay in the file".to_owned());
         }
@@ -76,14 +81,17 @@ impl RestoreReport {
 
     pub(crate) fn errors(&self, words: &dyn Wording) -> Vec<String> {
         let mut errors = Vec::new();
-        for RuleUse { rule, touched, problem } in &self.rules {
-            let rule = rule_text(words, rule);
-            match problem {
+        for used in &self.rules {
+            let rule = rule_text(words, &used.rule);
+            match &used.problem {
                 Some(problem) => {
                     let problem = problem.replace('\n', " ");
                     errors.push(format!("`{rule}` cannot be applied: {problem}."));
                 }
-                None if *touched == 0 => errors.push(format!("`{rule}` touches no name.")),
+                None if used.does_nothing() => errors.push(match self.needless(used) {
+                    Some(why) => format!("`{rule}` changes nothing: {why}."),
+                    None => format!("`{rule}` touches no name."),
+                }),
                 None => {}
             }
         }
@@ -123,6 +131,8 @@ impl RestoreReport {
             };
             let some = quoted(&some, ", ");
             errors.push(format!("only {kind} would be restored, and no weight: {some}{more}."));
+        } else if self.lets_owners_be() {
+            errors.extend(self.told_of_slots_alone().map(|told| format!("{told}.")));
         }
         if let Some(last) = errors.last_mut().filter(|_| words.is_of_restore()) {
             last.push_str(" Nothing on the device was changed.");
@@ -135,13 +145,25 @@ impl RestoreReport {
             return Vec::new();
         }
         let mut helps = self.suggestion_lines(words);
-        if self.rules.iter().any(|used| used.touched == 0 && used.problem.is_none()) {
+        let mut idle = self.rules.iter().filter(|used| used.does_nothing());
+        if idle.clone().any(|used| used.matched == 0) {
             helps.push(
                 "rules about names are applied in order, each to the names that the one before \
                  leaves; take away what does nothing"
                     .to_owned(),
             );
             helps.extend(self.help_with_globs(words));
+        }
+        if let Some(RuleUse { rule, .. }) = idle.find(|used| used.matched > 0) {
+            let cast = Rule::Cast(EVERYTHING.to_owned());
+            let wherever = words.rule(&cast).filter(|_| matches!(rule, Rule::Cast(_)));
+            helps.push(match wherever {
+                Some(wherever) => format!(
+                    "take away what changes nothing; `{wherever}` casts wherever it must, and may \
+                     find nothing to cast"
+                ),
+                None => "take away what changes nothing".to_owned(),
+            });
         }
         let ambiguous = |v: &VariableOutcome| match &v.outcome {
             Outcome::Ambiguous { tensors } => tensors.first().cloned(),
@@ -181,6 +203,7 @@ impl RestoreReport {
             let (name, close) = (printable(name), quoted(close, ", "));
             helps.push(format!("close to `{name}` in this checkpoint: {close}"));
         }
+        helps.extend(self.help_with_slots_alone(words));
         let missing = self.help_with_missing(words);
         // Where it is said together with the other, it need not be said alone.
         let says_unexpected = missing.as_ref().is_some_and(|help| {
@@ -200,10 +223,16 @@ impl RestoreReport {
                 [one] => one.clone(),
                 many => format!("{{{}}}", many.join(",")),
             };
-            helps.extend(words.rule(&Rule::Only(glob)).map(|rule| {
+            let alone = self.slots_alone().next().is_some() && !self.allow_slots_alone;
+            let alone = match alone {
+                true => words.allow(&[Allowance::SlotsAlone]).map(|allow| (allow, "say")),
+                false => Some((String::new(), "says")),
+            };
+            helps.extend(words.rule(&Rule::Only(glob)).zip(alone).map(|(rule, (allow, say))| {
+                let and = if allow.is_empty() { String::new() } else { format!(" and `{allow}`") };
                 format!(
                     "training would go on from that step with weights that were not trained so far: \
-                     `{rule}` says that this is meant"
+                     `{rule}`{and} {say} that this is meant"
                 )
             }));
         }
@@ -230,7 +259,7 @@ impl RestoreReport {
             .chain(self.unexpected.iter().map(|tensor| tensor.name.as_str()))
             .collect();
         let uses = self.rules.iter().enumerate();
-        let idle = uses.filter(|(_, used)| used.touched == 0 && used.problem.is_none());
+        let idle = uses.filter(|(_, used)| used.does_nothing() && used.matched == 0);
         idle.filter_map(|(at, used)| {
             let near = RuleUse::near(&self.rules, at, &names)?;
             let (old, new) = (words.rule(&used.rule)?, words.rule(&near)?);
@@ -239,19 +268,43 @@ impl RestoreReport {
         .collect()
     }
 
+    /// Why a rule about values has nothing to do for any of the variables that it matches; nothing if
+    /// it matches none.
+    fn needless(&self, used: &RuleUse) -> Option<String> {
+        let glob = Glob::new(used.rule.glob_of_values()?).ok()?;
+        let matched = self.variables.iter().filter(|v| glob.is_match(&v.variable.name));
+        let name = printable(&matched.clone().next()?.variable.name);
+        let mut outcomes = matched.map(|v| &v.outcome);
+        let (one, many) = match &used.rule {
+            _ if outcomes.all(|outcome| *outcome == Outcome::Ignored) => {
+                ("is left out", "takes part")
+            }
+            Rule::Transpose(_) => ("is no matrix", "is a matrix"),
+            Rule::Cast(_) => ("has its dtype in the file already", "has another dtype in the file"),
+            Rule::Reshape(_) => ("needs no other shape", "needs another shape"),
+            _ => ("needs no other number of rows", "needs another number of rows"),
+        };
+        Some(match used.matched {
+            1 => format!("`{name}` {one}"),
+            n => format!("none of the {n} variables that it matches {many}"),
+        })
+    }
+
     /// Whether there are tensors that no variable takes, and that nobody has said may be.
     fn asks_to_leave_tensors(&self) -> bool {
         !self.unexpected.is_empty() && !self.allow_unexpected
     }
 
     /// Whether nothing is missing but what may be.
-    fn lets_values_be_missing(&self) -> bool {
+    pub(crate) fn lets_values_be_missing(&self) -> bool {
         self.allow_missing || self.missing().next().is_none()
     }
 
     fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
         let missing: Vec<&Variable> = self.missing().collect();
-        let restored = self.restored().count();
+        // Slots of what is missing are told by themselves.
+        let alone = if self.allow_slots_alone { 0 } else { self.slots_alone().count() };
+        let restored = self.restored().count() - alone;
         if missing.is_empty() || self.allow_missing || restored == 0 {
             return None;
         }

@@ -250,6 +250,17 @@ fn missing_lines(missing: &[&Variable]) -> Vec<Line> {
     lines
 }
 
+/// Slots, told by groups.
+pub(crate) fn slot_groups<'a>(slots: impl Iterator<Item = &'a Variable>) -> Vec<String> {
+    let mut groups = Slots::default();
+    for slot in slots {
+        if let Role::Slot { variable, optimizer, slot } = &slot.role {
+            groups.add(optimizer, variable.as_deref(), slot);
+        }
+    }
+    groups.lines().map(|(text, _)| text).collect()
+}
+
 /// Slots, told by groups: an optimizer's slots are there together or not at all, and a hundred
 /// lines would hide the one weight that is missing too.
 #[derive(Default)]

@@ -26,8 +26,9 @@ impl RestorePlan {
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
     /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Inflate`] if what
     /// is compressed in it is damaged, [`CheckpointError::Checksum`] if a tensor is not as
-    /// it was saved, [`CheckpointError::Session`] if the device fails. Every variable and its origin
-    /// is then as before.
+    /// it was saved, [`CheckpointError::Session`] if the device fails, or with
+    /// [`SessionError::OutOfRange`] if a number is cast to a dtype that cannot hold it. Every variable
+    /// and its origin is then as before.
     pub fn restore(&self, session: &mut Session) -> Result<RestoreReport, CheckpointError> {
         self.restore_with(session, &|_, _| {})
     }
@@ -73,10 +74,10 @@ impl RestorePlan {
             .collect();
         let total = self.report.bytes_read();
         let restored = session.restore(&fills, &|done| progress(done, total));
-        if let Err(error) = restored {
+        let restored = restored.map_err(|error| {
             let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-            return Err(told(&self.report.file, error, known));
-        }
+            told(&self.report.file, error, known)
+        })?;
         for VariableOutcome { variable, outcome } in self.report.variables.iter() {
             let file = || self.report.file.clone();
             let why = match outcome {
@@ -91,7 +92,7 @@ impl RestorePlan {
             };
             session.mark_missing(&variable.name, why);
         }
-        Ok(self.report.clone())
+        Ok(RestoreReport { submissions: Some(restored.submissions), ..self.report.clone() })
     }
 
     fn source<'a>(

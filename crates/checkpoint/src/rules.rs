@@ -130,6 +130,17 @@ impl Rule {
         let about_choice = matches!(self, Rule::Only(_) | Rule::Ignore(_));
         !about_choice && !self.is_about_names()
     }
+
+    /// The glob of a rule that says what values of variables may be like.
+    pub(crate) fn glob_of_values(&self) -> Option<&str> {
+        match self {
+            Rule::Transpose(glob)
+            | Rule::Cast(glob)
+            | Rule::Reshape(glob)
+            | Rule::ResizeRows { glob, .. } => Some(glob),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Rule {
@@ -163,12 +174,30 @@ impl fmt::Display for Rule {
 pub struct RuleUse {
     /// The rule.
     pub rule: Rule,
-    /// How many names it changed, or, for a rule about choice or values, how many it matched; a
-    /// tensor and a variable of one name count once.
+    /// How many names it changed, or, for a rule about choice, how many it matched; a tensor and a
+    /// variable of one name count once. For a rule about values, how many variables it concerns: a
+    /// cast those of another dtype than in the file, and so on. (One that the file does not hold may
+    /// be concerned. Where two checkpoints are paired, there are no variables: then it is as many as
+    /// its glob matches.)
     pub touched: usize,
-    /// Why the rule cannot be applied: its glob or regular expression is malformed.
+    /// How many names its glob matched, if it is a rule about values: more than it concerns, perhaps.
+    pub matched: usize,
+    /// Why the rule cannot be applied as it is written: its glob or regular expression is malformed,
+    /// or a pair of its assignment map speaks of nothing.
     pub problem: Option<String>,
 }
+
+impl RuleUse {
+    /// Whether the rule does nothing that it was written for. One about the values of `**`, which is
+    /// whatever there is, was written for what needs it, and may find nothing.
+    pub fn does_nothing(&self) -> bool {
+        let wherever = self.matched > 0 && self.rule.glob_of_values() == Some(EVERYTHING);
+        self.touched == 0 && self.problem.is_none() && !wherever
+    }
+}
+
+/// The glob that matches all names.
+pub(crate) const EVERYTHING: &str = "**";
 
 /// What values of one variable may be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -192,8 +221,11 @@ pub(crate) struct Applied<'a> {
     pub names: Vec<Names<'a>>,
     /// What each variable's value may be like.
     pub allowed: Vec<Allowed>,
-    /// One for each rule.
+    /// One for each rule. Which values need a rule about them is not known here: all that it matches
+    /// count.
     pub uses: Vec<RuleUse>,
+    /// For each rule about values its place among the rules, and the variables that it matches.
+    pub of_values: Vec<(usize, Vec<usize>)>,
 }
 
 /// What stands between the parts of a name: TensorFlow's `/`, PyTorch's `.`.
@@ -209,6 +241,7 @@ pub(crate) fn apply<'a>(
         names: tensors.map(|name| smallvec![Cow::Borrowed(name)]).collect(),
         allowed: vec![Allowed::default(); variables.len()],
         uses: Vec::with_capacity(rules.len()),
+        of_values: Vec::new(),
     };
     let last_rename = rules.iter().rposition(Rule::is_about_names);
     for (at, rule) in rules.iter().enumerate() {
@@ -216,23 +249,27 @@ pub(crate) fn apply<'a>(
         let maps = matches!(rule, Rule::AssignmentMap(_));
         let renamed = last_rename.is_none_or(|last| last < at || (last == at && maps));
         let chosen = if renamed { variables } else { &[] };
-        let (touched, problem) = match applied.apply(rule, variables, chosen) {
-            Ok(touched) => (touched, None),
-            Err(problem) => (0, Some(problem)),
-        };
-        applied.uses.push(RuleUse { rule: rule.clone(), touched, problem });
+        let mut problem = None;
+        let touched = applied.apply(rule, variables, chosen, &mut problem).unwrap_or_else(|why| {
+            problem = Some(why);
+            0
+        });
+        let matched = if rule.is_about_values() { touched } else { 0 };
+        applied.uses.push(RuleUse { rule: rule.clone(), touched, matched, problem });
     }
     applied
 }
 
 impl Applied<'_> {
     /// Applies one rule; returns how many names it touched, or why it cannot be applied. `chosen`
-    /// are the variables of which rules about choice speak.
+    /// are the variables of which rules about choice speak; `problem` is what is wrong with a rule
+    /// that can be applied.
     fn apply(
         &mut self,
         rule: &Rule,
         variables: &[&Variable],
         chosen: &[&Variable],
+        problem: &mut Option<String>,
     ) -> Result<usize, String> {
         Ok(match rule {
             Rule::Rename { from, to } => self.rename(|name| (name == from).then(|| to.clone())),
@@ -255,7 +292,7 @@ impl Applied<'_> {
             Rule::Separator { from, to } => self.rename(|name| {
                 name.contains(*from).then(|| name.replace(*from, to.encode_utf8(&mut [0; 4])))
             }),
-            Rule::AssignmentMap(pairs) => self.assign(pairs, chosen),
+            Rule::AssignmentMap(pairs) => self.assign(pairs, chosen, problem),
             Rule::Only(glob) => self.choose(glob, chosen, true)?,
             Rule::Ignore(glob) => self.choose(glob, chosen, false)?,
             Rule::Transpose(glob) => self.allow(glob, variables, |a| a.transpose = true)?,
@@ -280,26 +317,42 @@ impl Applied<'_> {
 
     /// As TensorFlow's `init_from_checkpoint`: the pairs are taken together, not one after the
     /// other, and whatever none of them speaks of is left out.
-    fn assign(&mut self, pairs: &[(String, String)], variables: &[&Variable]) -> usize {
+    fn assign(
+        &mut self,
+        pairs: &[(String, String)],
+        variables: &[&Variable],
+        problem: &mut Option<String>,
+    ) -> usize {
         let mut touched = 0;
+        let mut idle = vec![true; pairs.len()];
         for names in &mut self.names {
-            let new: Names<'_> = names
-                .iter()
-                .flat_map(|name| pairs.iter().filter_map(|pair| assigned(name, pair)))
-                .map(Cow::Owned)
-                .collect();
+            let mut new = Names::new();
+            for name in names.iter() {
+                for (pair, idle) in pairs.iter().zip(&mut idle) {
+                    if let Some(name) = assigned(name, pair) {
+                        new.push(Cow::Owned(name));
+                        *idle = false;
+                    }
+                }
+            }
             touched += new.len();
             *names = new;
         }
-        let asked = |variable: &Variable| {
-            pairs.iter().any(|(_, to)| match scope_of(to) {
-                Some(scope) => variable.name.starts_with(scope),
-                None => without_output(&variable.name) == without_output(to),
-            })
+        let asks = |(_, to): &(String, String), variable: &Variable| match scope_of(to) {
+            Some(scope) => variable.name.starts_with(scope),
+            None => without_output(&variable.name) == without_output(to),
         };
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
-            allowed.ignored |= !asked(variable);
+            allowed.ignored |= !pairs.iter().any(|pair| asks(pair, variable));
         }
+        // A pair that has a variable and no tensor is told as a variable without a value.
+        let idle = pairs.iter().zip(idle).filter(|(_, idle)| *idle);
+        // Where other rules follow, names are not those of variables yet.
+        let idle = idle.filter(|_| !variables.is_empty());
+        let mut idle = idle.filter(|(pair, _)| !variables.iter().any(|v| asks(pair, v)));
+        *problem = idle.next().filter(|_| touched > 0).map(|((from, to), _)| {
+            format!("no tensor and no variable is what its pair ({from:?}, {to:?}) speaks of")
+        });
         touched
     }
 
@@ -333,13 +386,16 @@ impl Applied<'_> {
         allow: impl Fn(&mut Allowed),
     ) -> Result<usize, String> {
         let glob = Glob::new(glob)?;
-        let mut touched = 0;
-        for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
+        let mut matched = Vec::new();
+        for (index, (variable, allowed)) in variables.iter().zip(&mut self.allowed).enumerate() {
             if glob.is_match(&variable.name) {
                 allow(allowed);
-                touched += 1;
+                matched.push(index);
             }
         }
+        let touched = matched.len();
+        // The uses of the rules before it are there already.
+        self.of_values.push((self.uses.len(), matched));
         Ok(touched)
     }
 }

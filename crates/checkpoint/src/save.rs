@@ -1,4 +1,4 @@
-//! Saving: all variables of a session into one safetensors file, atomically and durably.
+//! Saving: the variables of a session into one safetensors file, atomically and durably.
 
 use crate::atomic;
 use crate::checksums;
@@ -78,6 +78,9 @@ impl SaveOptions {
     /// begin with: `only("encoder/**")`, a [glob](crate::Glob). Said several times, what matches any of
     /// them. The others need not have a value. A graph that is saved as well still speaks of all.
     ///
+    /// It is meant for [`save`]. A [`Saver`](crate::Saver) takes what it saved last for its newest
+    /// checkpoint, from which a run that asks for all variables cannot go on.
+    ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let directory = tempfile::tempdir()?;
@@ -132,7 +135,8 @@ impl SaveOptions {
     }
 }
 
-/// Saves all variables of a session in a file. When it returns, the file is whole and durable; if
+/// Saves the variables of a session in a file, all of them or [those that are asked
+/// for](SaveOptions::only). When it returns, the file is whole and durable; if
 /// it fails, or the process is killed, a file that had the name is as it was.
 ///
 /// A checkpoint that has the name is replaced. A file that is no checkpoint (neither named

@@ -13,6 +13,20 @@ pub enum Allowance {
     Unexpected,
     /// [`RestoreOptions::allow_mismatched_shape`](crate::RestoreOptions::allow_mismatched_shape).
     MismatchedShape,
+    /// [`RestoreOptions::allow_slots_alone`](crate::RestoreOptions::allow_slots_alone).
+    SlotsAlone,
+}
+
+impl Allowance {
+    /// What JSON calls it.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Allowance::Missing => "allow_missing",
+            Allowance::Unexpected => "allow_unexpected",
+            Allowance::MismatchedShape => "allow_mismatched_shape",
+            Allowance::SlotsAlone => "allow_slots_alone",
+        }
+    }
 }
 
 /// How whoever reads a [`RestoreReport`](crate::RestoreReport) writes what it asks for. What cannot
@@ -49,6 +63,7 @@ impl Wording for InCode {
             Allowance::Missing => ".allow_missing()",
             Allowance::Unexpected => ".allow_unexpected()",
             Allowance::MismatchedShape => ".allow_mismatched_shape()",
+            Allowance::SlotsAlone => ".allow_slots_alone()",
         };
         Some(what.iter().map(method).collect())
     }

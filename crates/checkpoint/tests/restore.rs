@@ -38,6 +38,11 @@ fn round_trip(session: &dyn Fn(&[Variable]) -> Session) {
         .unwrap();
     assert_eq!((report.restored().count(), report.bytes()), (2, 64 * 33 * 4 + 33 * 4));
     assert_eq!(report.step(), Some(500));
+    // A plan has done nothing yet. Afterwards: once for what was there, and where bytes are staged, the
+    // copies.
+    assert_eq!(plan.submissions(), None);
+    let least = 1 + u64::from(restored.gpu().memory() == MemoryKind::Staged);
+    assert!(report.submissions().is_some_and(|n| (least..10).contains(&n)), "{report:?}");
     let total = report.bytes();
     assert_eq!(seen.into_inner().unwrap().last(), Some(&(total, total)));
     for name in ["fc1/weight", "fc1/bias"] {

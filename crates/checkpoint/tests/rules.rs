@@ -14,7 +14,8 @@ use warmstart_checkpoint::{
     Change, Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, save,
 };
 use warmstart_gpu::{
-    Conversion, Gpu, GpuOptions, MemoryKind, Missing, Origin, Session, SourceDType,
+    Conversion, Gpu, GpuOptions, MemoryKind, Missing, Number, Origin, Session, SessionError,
+    SourceDType,
 };
 use warmstart_graph::{DType, Initializer, Variable, initial_value};
 
@@ -50,6 +51,43 @@ struct Case {
     kind: Kind,
     dtype: DType,
     seed: u32,
+    /// Whether one number is far out, where the cast is to a dtype that ends before it.
+    beyond: bool,
+}
+
+impl Case {
+    /// The dtype in the file.
+    fn stored(&self) -> safetensors::Dtype {
+        match self.kind {
+            Kind::Cast(stored) => stored,
+            Kind::TransposedAndCast | Kind::GrownAndCast => safetensors::Dtype::BF16,
+            _ => own(self.dtype),
+        }
+    }
+
+    /// The bytes of a number that the variable's dtype ends before, if the file's has one.
+    fn out_of_range(&self) -> Option<Vec<u8>> {
+        use safetensors::Dtype;
+        let negative = self.seed % 2 == 1;
+        Some(match (self.stored(), self.dtype) {
+            (Dtype::F64, _) => if negative { -1e300f64 } else { 1e39 }.to_le_bytes().to_vec(),
+            (Dtype::BF16, DType::F16) => {
+                bf16::from_f32(if negative { -65536.0 } else { 3e38 }).to_le_bytes().to_vec()
+            }
+            (Dtype::U16, DType::F16) => 65520u16.to_le_bytes().to_vec(),
+            _ => return None,
+        })
+    }
+}
+
+/// What a variable is to be after a restore.
+enum Expected {
+    /// Without a value.
+    LeftOut,
+    /// These bytes.
+    Value(Vec<u8>),
+    /// Nothing: this element of the source fails the restore.
+    OutOfRange(u64),
 }
 
 fn cases() -> impl Strategy<Value = Vec<Case>> {
@@ -70,13 +108,16 @@ fn cases() -> impl Strategy<Value = Vec<Case>> {
     ];
     let dtype = prop_oneof![3 => Just(DType::F32), 1 => Just(DType::F16), 1 => Just(DType::Bf16)];
     let extent = || prop_oneof![4 => 1usize..40, 1 => Just(0), 1 => 60usize..140];
-    let case = (extent(), extent(), kind, dtype, any::<u32>());
-    let case = case.prop_map(|(rows, columns, kind, dtype, seed)| Case {
+    // Most restores are to have none.
+    let beyond = prop_oneof![7 => Just(false), 1 => Just(true)];
+    let case = (extent(), extent(), kind, dtype, any::<u32>(), beyond);
+    let case = case.prop_map(|(rows, columns, kind, dtype, seed, beyond)| Case {
         rows,
         columns,
         kind,
         dtype,
         seed,
+        beyond,
     });
     proptest::collection::vec(case, 1..12)
 }
@@ -128,16 +169,12 @@ fn source(dtype: safetensors::Dtype) -> SourceDType {
     }
 }
 
-/// What one case puts into the file, the variable, and the bytes that the variable must have.
-fn expectation(name: &str, case: &Case) -> (Variable, Stored, Option<Vec<u8>>) {
-    let &Case { rows, columns, kind, dtype, seed } = case;
+/// What one case puts into the file, the variable, and what becomes of it.
+fn expectation(name: &str, case: &Case) -> (Variable, Stored, Expected) {
+    let &Case { rows, columns, kind, dtype, seed, beyond } = case;
     let mut variable = of_dtype(name, dtype, [rows, columns]);
     variable.initializer = Initializer::Normal { mean: 0.0, stddev: 1.0 };
-    let stored = match kind {
-        Kind::Cast(stored) => stored,
-        Kind::TransposedAndCast | Kind::GrownAndCast => safetensors::Dtype::BF16,
-        _ => own(dtype),
-    };
+    let stored = case.stored();
     let shape = match kind {
         Kind::Transposed | Kind::TransposedAndCast => vec![columns, rows],
         Kind::Reshaped => vec![rows * columns],
@@ -145,19 +182,30 @@ fn expectation(name: &str, case: &Case) -> (Variable, Stored, Option<Vec<u8>>) {
         Kind::Shrunk => vec![rows + 3, columns],
         _ => vec![rows, columns],
     };
-    let bytes = content(stored, shape.iter().product(), seed);
+    let elements = shape.iter().product();
+    let mut bytes = content(stored, elements, seed);
+    let far = case.out_of_range().filter(|_| beyond && elements > 0);
+    let far = far.map(|far| {
+        let place = seed as usize / 2 % elements;
+        bytes[place * far.len()..][..far.len()].copy_from_slice(&far);
+        place as u64
+    });
     let transpose = matches!(kind, Kind::Transposed | Kind::TransposedAndCast);
     let conversion = Conversion { from: source(stored), transpose };
-    let converted = conversion.evaluate(&bytes, dtype, columns).expect("floats take all of these");
-    let expected = match kind {
-        Kind::Ignored => None,
-        Kind::Grown | Kind::GrownAndCast if rows / 2 < rows => {
+    let expected = match (conversion.evaluate(&bytes, dtype, columns), kind) {
+        (_, Kind::Ignored) => Expected::LeftOut,
+        (None, _) => Expected::OutOfRange(far.expect("floats take all others")),
+        (Some(converted), Kind::Grown | Kind::GrownAndCast) if rows / 2 < rows => {
             let whole = initial_value(&variable, 7).expect("a sound recipe").to_le_bytes();
-            Some([&converted[..], &whole[converted.len()..]].concat())
+            Expected::Value([&converted[..], &whole[converted.len()..]].concat())
         }
-        Kind::Shrunk => Some(converted[..rows * columns * dtype.size()].to_vec()),
-        _ => Some(converted),
+        (Some(converted), Kind::Shrunk) => {
+            Expected::Value(converted[..rows * columns * dtype.size()].to_vec())
+        }
+        (Some(converted), _) => Expected::Value(converted),
     };
+    let fits = !matches!(expected, Expected::OutOfRange(_));
+    assert_eq!(fits, far.is_none(), "{name}");
     (variable, (stored, shape, bytes), expected)
 }
 
@@ -166,15 +214,17 @@ fn options(cases: &[Case]) -> RestoreOptions {
     for (i, case) in cases.iter().enumerate() {
         let name = format!("layers/{i}/weight");
         options = match case.kind {
-            Kind::Same => options,
-            Kind::Cast(_) => options.cast(name),
-            Kind::Transposed => options.transpose(name),
-            Kind::TransposedAndCast => options.transpose(&name).cast(name),
-            Kind::Reshaped => options.reshape(name),
-            Kind::Grown | Kind::Shrunk => options.resize_rows(name, 7),
-            Kind::GrownAndCast => options.resize_rows(&name, 7).cast(name),
-            Kind::Ignored => options.ignore(name),
+            Kind::Same | Kind::Cast(_) => options,
+            Kind::Transposed | Kind::TransposedAndCast => options.transpose(&name),
+            Kind::Reshaped => options.reshape(&name),
+            // A rule that changes nothing is an error, and half of no rows is as many.
+            Kind::Grown | Kind::GrownAndCast if case.rows == 0 => options,
+            Kind::Grown | Kind::Shrunk | Kind::GrownAndCast => options.resize_rows(&name, 7),
+            Kind::Ignored => options.ignore(&name),
         };
+        if case.kind != Kind::Ignored && case.stored() != own(case.dtype) {
+            options = options.cast(name);
+        }
     }
     options
 }
@@ -193,15 +243,37 @@ fn check(cases: &[Case], gpu: &Gpu) {
     session.declare(&variables).unwrap();
     let plan = Checkpoint::open(&file).unwrap().plan(&session, &options(cases));
     assert!(plan.closes(), "{plan}");
+    let beyond: BTreeMap<&str, u64> = all
+        .iter()
+        .filter_map(|(variable, _, expected)| match expected {
+            Expected::OutOfRange(index) => Some((variable.name.as_str(), *index)),
+            _ => None,
+        })
+        .collect();
+    if !beyond.is_empty() {
+        session.initialize_missing(3).unwrap();
+        let before = state(&session);
+        match plan.restore(&mut session).unwrap_err() {
+            CheckpointError::Session { source, .. } => match *source {
+                SessionError::OutOfRange { name, index, .. } => {
+                    assert_eq!(beyond.get(name.as_str()), Some(&index), "{name}");
+                }
+                other => panic!("{other}"),
+            },
+            other => panic!("{other}"),
+        }
+        assert_eq!(state(&session), before);
+        return;
+    }
     plan.restore(&mut session).unwrap();
     for ((variable, _, expected), outcome) in all.iter().zip(plan.variables()) {
         let origin = &session.variable(&variable.name).unwrap().origin;
         match (expected, &outcome.outcome) {
-            (None, Outcome::Ignored) => {
+            (Expected::LeftOut, Outcome::Ignored) => {
                 let left_out = Missing::LeftOut { file: file.clone() };
                 assert_eq!(*origin, Origin::Uninitialized(left_out));
             }
-            (Some(expected), Outcome::Restored { changes, .. }) => {
+            (Expected::Value(expected), Outcome::Restored { changes, .. }) => {
                 let found = bytes(&session, &variable.name);
                 let differs = found.iter().zip(expected).position(|(a, b)| a != b);
                 assert!(
@@ -215,7 +287,7 @@ fn check(cases: &[Case], gpu: &Gpu) {
                 });
                 assert_eq!(matches!(origin, Origin::PartlyRestored { .. }), grown, "{origin}");
             }
-            other => panic!("{other:?}"),
+            (_, other) => panic!("{}: {other:?}", variable.name),
         }
     }
 }
@@ -258,6 +330,95 @@ fn a_number_that_does_not_fit_fails_the_restore_and_changes_nothing() {
     assert!(matches!(error, CheckpointError::Session { .. }), "{error}");
     assert!(error.to_string().contains("count"), "{error}");
     assert_eq!(state(&session), before);
+}
+
+#[test]
+fn a_float_that_would_become_infinite_fails_the_restore_and_changes_nothing() {
+    use safetensors::Dtype;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let single = |values: [f32; 3]| values.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>();
+    let double = |values: [f64; 3]| values.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<_>>();
+    let half = (Dtype::F32, DType::F16);
+    for (of, bytes, index, value, told) in [
+        (
+            half,
+            single([1.0, 1e6, -1e6]),
+            1,
+            Number::Float(1e6),
+            "is 1000000.0, which f16 cannot hold (it ends at 65504, ",
+        ),
+        (
+            half,
+            single([f32::INFINITY, 2.0, -65520.0]),
+            2,
+            Number::Float(-65520.0),
+            "declare the variable as f32 or bf16",
+        ),
+        (
+            (Dtype::F64, DType::F32),
+            double([1e300, 0.0, 0.0]),
+            0,
+            Number::Double(1e300),
+            "is 1e300, which f32 cannot hold",
+        ),
+        (
+            (Dtype::F32, DType::Bf16),
+            single([0.0, 0.0, f32::MAX]),
+            2,
+            Number::Float(f32::MAX),
+            "declare the variable as f32",
+        ),
+    ] {
+        let (stored, dtype) = of;
+        let tensors = [
+            ("a".to_owned(), (Dtype::F32, vec![3], single([1.0; 3]))),
+            ("b".to_owned(), (stored, vec![3], bytes)),
+        ];
+        write(&file, &BTreeMap::from(tensors));
+        for memory in [MemoryKind::Staged, MemoryKind::Mappable] {
+            let variables = [of_dtype("a", DType::F32, [3]), of_dtype("b", dtype, [3])];
+            let mut session = common::session_in(memory, &variables);
+            session.initialize_missing(7).unwrap();
+            let before = state(&session);
+            let options = RestoreOptions::new().cast("b");
+            let plan = Checkpoint::open(&file).unwrap().plan(&session, &options);
+            assert!(plan.closes(), "{plan}");
+            let error = plan.restore(&mut session).unwrap_err();
+            let text = error.to_string();
+            let place =
+                format!("element {index} of the {} source of variable `b` is ", source(stored));
+            for part in [&file.display().to_string(), &place, told] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            let CheckpointError::Session { source, .. } = error else { panic!("{text}") };
+            match *source {
+                SessionError::OutOfRange { name, index: at, value: found, dtype: to, .. } => {
+                    assert_eq!((name.as_str(), at, found, to), ("b", index, value, dtype));
+                }
+                other => panic!("{other}"),
+            }
+            assert_eq!(state(&session), before, "{text}");
+        }
+    }
+}
+
+#[test]
+fn floats_that_are_near_to_the_end_or_infinite_in_the_file_are_restored() {
+    use safetensors::Dtype;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let values = [65519.996f32, -65504.0, f32::INFINITY, f32::NEG_INFINITY];
+    let bytes: Vec<u8> = values.iter().flat_map(|n| n.to_le_bytes()).collect();
+    write(&file, &BTreeMap::from([("b".to_owned(), (Dtype::F32, vec![4], bytes))]));
+    for memory in [MemoryKind::Staged, MemoryKind::Mappable] {
+        let mut session = common::session_in(memory, &[of_dtype("b", DType::F16, [4])]);
+        let options = RestoreOptions::new().cast("b");
+        let plan = Checkpoint::open(&file).unwrap().plan(&session, &options);
+        plan.restore(&mut session).unwrap();
+        let halves = [65504.0, -65504.0, f64::INFINITY, f64::NEG_INFINITY];
+        assert_eq!(session.read("b").unwrap().to_f64(), halves);
+    }
 }
 
 #[test]

@@ -234,7 +234,7 @@ impl Under {
 
 /// Refuses rules that do nothing, or nothing that can be done.
 fn check(uses: &[RuleUse], a: &Checkpoint) -> Result<(), Failure> {
-    for (at, RuleUse { rule, touched, problem }) in uses.iter().enumerate() {
+    for (at, RuleUse { rule, touched, problem, .. }) in uses.iter().enumerate() {
         let shown = toml_of(rule).unwrap_or_else(|| rule.to_string());
         match problem {
             Some(problem) => {

@@ -52,6 +52,9 @@ pub struct Strictness {
     /// Variables of another shape than in the file may keep what they have
     #[arg(long)]
     allow_mismatched_shape: bool,
+    /// Optimizer slots may be restored for variables that are not
+    #[arg(long)]
+    allow_slots_alone: bool,
 }
 
 impl Strictness {
@@ -61,7 +64,9 @@ impl Strictness {
         allowed.allow_missing |= self.allow_missing;
         allowed.allow_unexpected |= self.allow_unexpected;
         allowed.allow_mismatched_shape |= self.allow_mismatched_shape;
-        Ok(allowed.apply(rules.into_iter().fold(RestoreOptions::new(), RestoreOptions::rule)))
+        let options = rules.into_iter().fold(RestoreOptions::new(), RestoreOptions::rule);
+        let options = allowed.apply(options);
+        Ok(if self.allow_slots_alone { options.allow_slots_alone() } else { options })
     }
 }
 

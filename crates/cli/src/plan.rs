@@ -8,7 +8,7 @@ use crate::latest::choice;
 use crate::rules::toml_of;
 use crate::text::{self, HEADING, counted, styled};
 use crate::wording::{Flags, Keys, UndeclaredFlags};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{Checkpoint, Suggestion, Wording, printable};
@@ -76,10 +76,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         notes.push(strange.to_string());
     }
     let plan = checkpoint.plan_for(&variables, &options);
+    let words: &dyn Wording = if model.declares()? { &Flags } else { &UndeclaredFlags };
     if arguments.json {
-        let mut value = plan.to_json();
+        let mut value = plan.to_json_worded(words);
         value["left_out"] = json!(strange.tensors);
-        value["notes"] = json!(notes);
+        // Those of the command come first, as in its text.
+        let of_report = value["notes"].as_array().into_iter().flatten().cloned();
+        value["notes"] = notes.into_iter().map(Value::from).chain(of_report).collect();
         for (at, suggestion) in plan.suggestions().iter().enumerate() {
             value["suggestions"][at]["flags"] = json!(flags_of(suggestion));
         }
@@ -88,7 +91,6 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         for note in notes {
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
-        let words: &dyn Wording = if model.declares()? { &Flags } else { &UndeclaredFlags };
         text::print_report(out, &plan.worded(words).to_string())?;
         print_suggestions(out, plan.suggestions())?;
     }

@@ -19,6 +19,7 @@ impl Wording for Flags {
                 Allowance::Missing => "--allow-missing",
                 Allowance::Unexpected => "--allow-unexpected",
                 Allowance::MismatchedShape => "--allow-mismatched-shape",
+                Allowance::SlotsAlone => "--allow-slots-alone",
                 _ => return None,
             })
         })
@@ -86,6 +87,7 @@ impl Wording for Keys {
                 Allowance::Missing => "allow_missing = true",
                 Allowance::Unexpected => "allow_unexpected = true",
                 Allowance::MismatchedShape => "allow_mismatched_shape = true",
+                // A warm start has no slots.
                 _ => return None,
             })
         })

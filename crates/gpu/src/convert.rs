@@ -177,12 +177,37 @@ fn pipelines(
         .collect()
 }
 
-/// Reads and converts. Returns what is out of range, an error that the sources may have a better
-/// explanation for.
-pub(crate) fn run(
+/// An element that the dtype of its variable cannot hold.
+pub(crate) struct Misfit<'a> {
+    target: &'a Target<'a>,
+    from: SourceDType,
+    index: u64,
+}
+
+impl Misfit<'_> {
+    /// What is said of it, once its source has found its bytes to be right. The element is read again
+    /// for it: the device only knows where it was.
+    pub fn error(&self) -> SessionError {
+        let &Misfit { target: Target { fill, variable, .. }, from, index } = self;
+        let name = || fill.variable.to_owned();
+        let size = from.size() as u64;
+        let offset = fill.offset.saturating_add(index.saturating_mul(size));
+        let mut element = [0; 8];
+        let element = &mut element[..from.size()];
+        if let Err(source) = fill.source.read_at_cached(offset, element) {
+            return SessionError::Source { name: name(), offset, bytes: size, source };
+        }
+        let value = from.number(element);
+        SessionError::OutOfRange { name: name(), index, value, from, dtype: variable.dtype }
+    }
+}
+
+/// Reads and converts. Returns what is out of range, which the sources may have a better explanation
+/// for.
+pub(crate) fn run<'a>(
     job: &Job<'_>,
-    targets: &[Target<'_>],
-) -> Result<Option<SessionError>, SessionError> {
+    targets: &'a [Target<'a>],
+) -> Result<Option<Misfit<'a>>, SessionError> {
     let gpu = job.gpu;
     let mut kernels: HashMap<(Conversion, DType), Vec<Arc<wgpu::ComputePipeline>>> = HashMap::new();
     let mut converted = Vec::new();
@@ -210,7 +235,7 @@ pub(crate) fn run(
     }
     let misfits = Misfits::new(gpu, &converted)?;
     pass_on_all(job, &converted, &misfits)?;
-    misfits.first(gpu, &converted)
+    misfits.first(job, &converted)
 }
 
 fn pass_on_all(
@@ -321,12 +346,15 @@ impl Misfits {
         Ok(Misfits(gpu.buffer("the list of elements out of range", bytes as u64, usage)?))
     }
 
-    fn first(
+    fn first<'a>(
         self,
-        gpu: &Gpu,
-        converted: &[Converted<'_>],
-    ) -> Result<Option<SessionError>, SessionError> {
-        if converted.iter().all(|c| c.target.variable.dtype.is_float()) {
+        job: &Job<'_>,
+        converted: &[Converted<'a>],
+    ) -> Result<Option<Misfit<'a>>, SessionError> {
+        let gpu = job.gpu;
+        let may_not_fit =
+            |c: &Converted<'_>| c.conversion.from.may_not_fit(c.target.variable.dtype);
+        if !converted.iter().any(may_not_fit) {
             return Ok(None);
         }
         let what = "the list of elements out of range";
@@ -339,16 +367,16 @@ impl Misfits {
             gpu.queue().submit([encoder.finish()]);
             Mapping::start(&read, wgpu::MapMode::Read, 0, bytes)
         })?;
+        job.submitted();
         gpu.wait_all()?;
         mapping.finish(gpu, what)?;
         let view = read.get_mapped_range(..).map_err(|error| internal(what, error))?;
         let misfits = view.chunks_exact(4).map(bytemuck::pod_read_unaligned::<u32>);
         let found = converted.iter().zip(misfits).find(|(_, inverted)| *inverted != 0);
-        Ok(found.map(|(of, inverted)| SessionError::OutOfRange {
-            name: of.target.fill.variable.to_owned(),
-            index: u64::from(!inverted),
+        Ok(found.map(|(of, inverted)| Misfit {
+            target: of.target,
             from: of.conversion.from,
-            dtype: of.target.variable.dtype,
+            index: u64::from(!inverted),
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with the device and with the variables on it.
 
-use crate::cast::SourceDType;
+use crate::cast::{Number, SourceDType};
 use crate::origin::Origin;
 use std::io;
 use std::time::Duration;
@@ -266,15 +266,19 @@ pub enum SessionError {
         /// The variable's.
         dtype: DType,
     },
-    /// An integer of the source that the variable's dtype cannot hold.
+    /// A number of the source that the variable's dtype cannot hold: an integer out of its range, or a
+    /// finite number that would become infinite.
     #[error(
-        "element {index} of the {from} source of variable `{name}` is out of the range of {dtype}. Every variable is as it was before; declare the variable as f32 where rounding is no harm, or convert the checkpoint"
+        "element {index} of the {from} source of variable `{name}` is {value}, which {dtype} cannot hold ({}). Every variable is as it was before; {}",
+        reach(*.dtype), instead_of(*.dtype, *.value)
     )]
     OutOfRange {
         /// The variable.
         name: String,
         /// The first such element, counted in the order of the source.
         index: u64,
+        /// What it is there.
+        value: Number,
         /// The element type of the source.
         from: SourceDType,
         /// The variable's.
@@ -326,6 +330,42 @@ pub(crate) fn close_names(close: &[String]) -> String {
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Where the numbers of a dtype end.
+fn reach(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "it ends at 3.4028235e38, and an infinity is not what was saved",
+        DType::F16 => "it ends at 65504, and an infinity is not what was saved",
+        DType::Bf16 => "it ends at 3.3895314e38, and an infinity is not what was saved",
+        DType::I32 => "it holds -2147483648 to 2147483647",
+        DType::U32 => "it holds 0 to 4294967295",
+    }
+}
+
+/// What to do about a number that a dtype cannot hold.
+fn instead_of(dtype: DType, value: Number) -> &'static str {
+    let value = match value {
+        Number::Unsigned(value) => value as f64,
+        Number::Signed(value) => value as f64,
+        Number::Float(value) => f64::from(value),
+        Number::Double(value) => value,
+    };
+    let fits = |largest: f64| value.abs() <= largest;
+    match dtype {
+        DType::F16 if fits(f64::from(half::bf16::MAX)) => {
+            "declare the variable as f32 or bf16, or leave it out of the restore"
+        }
+        DType::F16 | DType::Bf16 if fits(f64::from(f32::MAX)) => {
+            "declare the variable as f32, or leave it out of the restore"
+        }
+        DType::F16 | DType::Bf16 | DType::F32 => {
+            "leave the variable out of the restore, or mend the checkpoint"
+        }
+        DType::I32 | DType::U32 => {
+            "declare the variable as f32 where rounding is no harm, or convert the checkpoint"
+        }
+    }
 }
 
 fn origins(variables: &[(String, Origin)]) -> String {

@@ -31,7 +31,8 @@ pub trait ByteSource: Sync {
     }
 
     /// Called once for each [`Fill`] from this source, after all its bytes were read and before
-    /// its value counts: the place to compare a checksum.
+    /// its value counts: the place to compare a checksum. (If a restore then fails because a number does
+    /// not fit, that number is read once more.)
     ///
     /// # Errors
     /// If the bytes are not what they should be. The whole restore fails then, as by a failed read.

@@ -46,7 +46,7 @@ mod widening;
 
 pub use adapter::{AdapterChoice, AdapterSummary};
 pub use cache::CacheChoice;
-pub use cast::{Conversion, SourceDType};
+pub use cast::{Conversion, Number, SourceDType};
 pub use cooperative::CooperativeMatrix;
 pub use dataset::{Column, DeviceDataset, DeviceDatasetError};
 pub use device::{Gpu, GpuOptions, MemoryKind};

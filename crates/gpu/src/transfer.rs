@@ -148,7 +148,7 @@ fn carry_out(
             .map_err(|source| SessionError::Refused { name: fill.variable.to_owned(), source })?;
     }
     // Of damaged bytes the damage is told, not what they happen to say.
-    misfit.map_or(Ok(job.submissions.into_inner()), Err)
+    misfit.map_or(Ok(job.submissions.into_inner()), |misfit| Err(misfit.error()))
 }
 
 /// A restore under way, shared by its threads.

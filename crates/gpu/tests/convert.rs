@@ -109,12 +109,29 @@ fn assert_twin(gpu: &Gpu, variable: &Variable, conversion: Conversion, bytes: &[
     assert_same(&device, &twin, variable.dtype.size(), &about);
 }
 
+/// To every dtype: all elements that fit are the twin's, and of others the first is named.
+#[track_caller]
 fn assert_cast(gpu: &Gpu, from: SourceDType, bytes: &[u8]) {
     for to in DTYPES.into_iter().filter(|to| from.casts_to(*to)) {
         let conversion = Conversion { from, transpose: false };
-        let elements = bytes.len() / from.size();
-        if conversion.evaluate(bytes, to, 1).is_some() {
-            assert_twin(gpu, &variable("x", to, [elements]), conversion, bytes);
+        let (fit, not): (Vec<&[u8]>, Vec<&[u8]>) = bytes
+            .chunks_exact(from.size())
+            .partition(|element| conversion.evaluate(element, to, 1).is_some());
+        let (elements, fit) = (fit.len(), fit.concat());
+        assert_twin(gpu, &variable("x", to, [elements]), conversion, &fit);
+        // Each of them alone is found: spread among the fitting, as many as there is time for.
+        let step = not.len().div_ceil(24).max(1);
+        for element in not.first().into_iter().chain(not.iter().step_by(step)).chain(not.last()) {
+            let place = fit.len() / 2 / from.size() * from.size();
+            let mixed = [&fit[..place], element, &fit[place..]].concat();
+            let error = convert(gpu, &variable("x", to, [elements + 1]), conversion, &mixed);
+            match error.unwrap_err() {
+                SessionError::OutOfRange { index, from: of, dtype, .. } => {
+                    let at = (place / from.size()) as u64;
+                    assert_eq!((index, of, dtype), (at, from, to), "{element:x?}");
+                }
+                other => panic!("{element:x?} of {from} to {to}: {other}"),
+            }
         }
     }
 }
@@ -220,15 +237,20 @@ fn integers_round_to_the_nearest_or_stay() {
     }
 }
 
-/// Elements that every dtype they are cast to can hold.
-fn holdable(from: SourceDType, elements: usize, seed: u64) -> Vec<u8> {
+/// Elements that this dtype can hold.
+fn holdable(from: SourceDType, to: DType, elements: usize, seed: u64) -> Vec<u8> {
     let mut random = Philox::new(seed, "bytes").rng();
+    let conversion = Conversion { from, transpose: false };
     let element = |random: &mut PhiloxRng| {
         let mut bytes: Vec<u8> = (0..from.size()).map(|_| random.random()).collect();
-        if !from.is_float() {
-            bytes[from.size() - 1] &= 0x7f;
-            bytes.iter_mut().skip(4).for_each(|byte| *byte = 0);
-            bytes.iter_mut().skip(3).for_each(|byte| *byte &= 0x7f);
+        if conversion.evaluate(&bytes, to, 1).is_none() {
+            // A float without the upper bit of its exponent is below 2, an integer of few bits fits.
+            let last = bytes.len() - 1;
+            match from.is_float() {
+                true => bytes[last] &= 0xbf,
+                false => bytes[1.min(last)..].fill(0),
+            }
+            bytes[0] &= if last == 0 { 0x7f } else { 0xff };
         }
         bytes
     };
@@ -258,7 +280,7 @@ fn large_and_transposed_in_small_pieces() {
         session.declare(&variables).unwrap();
         let sources: Vec<Bytes> = (0..)
             .zip(variables.iter().zip(&conversions))
-            .map(|(seed, (v, c))| Bytes::new(holdable(c.from, v.shape.elements(), seed)))
+            .map(|(seed, (v, c))| Bytes::new(holdable(c.from, v.dtype, v.shape.elements(), seed)))
             .collect();
         let fills: Vec<Fill<'_>> = variables
             .iter()
@@ -285,10 +307,10 @@ fn pairs() -> impl Iterator<Item = (SourceDType, DType)> {
 fn pieces_of_a_tensor_meet_without_a_seam() {
     // Several times the largest read.
     let gpu = gpu_with(MemoryKind::Mappable, 128 << 20);
-    let bytes = holdable(SourceDType::F64, 2_500_001, 1);
+    let bytes = holdable(SourceDType::F64, DType::F16, 2_500_001, 1);
     let straight = Conversion { from: SourceDType::F64, transpose: false };
     assert_twin(&gpu, &variable("x", DType::F16, [2_500_001]), straight, &bytes);
-    let bytes = holdable(SourceDType::F32, 1_501 * 2_003, 1);
+    let bytes = holdable(SourceDType::F32, DType::F16, 1_501 * 2_003, 1);
     let turned = Conversion { from: SourceDType::F32, transpose: true };
     assert_twin(&gpu, &variable("x", DType::F32, [1_501, 2_003]), turned, &bytes);
     assert_twin(&gpu, &variable("x", DType::F16, [2_003, 1_501]), turned, &bytes);
@@ -330,7 +352,9 @@ fn the_rows_after_the_leading_ones_are_initialized() {
             .collect();
         let sources: Vec<Bytes> = asked
             .iter()
-            .map(|(rows, conversion)| Bytes::new(holdable(conversion.from, rows * 5, 2)))
+            .map(|(rows, conversion)| {
+                Bytes::new(holdable(conversion.from, DType::F16, rows * 5, 2))
+            })
             .collect();
         let grown = |rows| Origin::PartlyRestored {
             file: Path::new("a.safetensors").into(),
@@ -403,8 +427,8 @@ fn an_integer_out_of_range_changes_nothing() {
         let variables =
             [variable("a", DType::F32, [70_000]), variable("b", DType::I32, [10_000, 7])];
         let mut before = Before::new(&gpu_with(memory, staging), &variables);
-        let good = Bytes::new(holdable(SourceDType::F64, 70_000, 1));
-        let mut bytes = holdable(SourceDType::I64, 70_000, 1);
+        let good = Bytes::new(holdable(SourceDType::F64, DType::F32, 70_000, 1));
+        let mut bytes = holdable(SourceDType::I64, DType::I32, 70_000, 1);
         // Two of them: the first is named.
         for at in [69_998, 31_234] {
             bytes[at * 8..at * 8 + 8].copy_from_slice(&(-0x8000_0001i64).to_le_bytes());
@@ -417,11 +441,104 @@ fn an_integer_out_of_range_changes_nothing() {
             good.asked.lock().unwrap().clear();
             let error = before.assert_refuses(&fills);
             assert!(matches!(error, SessionError::OutOfRange { index: 31_234, .. }), "{error}");
-            assert!(error.to_string().contains("i64 source of variable `b`"), "{error}");
+            let text = "element 31234 of the i64 source of variable `b` is -2147483649, which i32";
+            assert!(error.to_string().contains(text), "{error}");
             // Where the source itself objects, that is the reason.
             let refused = Bytes { finish: Err("the sum differs"), ..Bytes::new(bytes.clone()) };
             let error = before.assert_refuses(&[fill("b", &refused, conversion)]);
             assert!(matches!(error, SessionError::Refused { .. }), "{error}");
+        }
+    }
+}
+
+/// A restore from one dtype to another: finite numbers that would become infinite, the first as it is
+/// told, and numbers that are near to them and fit.
+type Overflow = (SourceDType, DType, [Vec<u8>; 2], &'static str, Vec<Vec<u8>>);
+
+fn overflows() -> Vec<Overflow> {
+    use SourceDType::{Bf16, F32, F64, I32};
+    let double = |value: f64| value.to_le_bytes().to_vec();
+    let single = |value: f32| value.to_le_bytes().to_vec();
+    let whole = |value: i32| value.to_le_bytes().to_vec();
+    let infinite = || vec![single(f32::INFINITY), single(f32::NEG_INFINITY), single(f32::NAN)];
+    let and = |near: Vec<u8>, mut others: Vec<Vec<u8>>| {
+        others.push(near);
+        others
+    };
+    let tie = f64::from(f32::MAX) + 2f64.powi(103);
+    vec![
+        (
+            F32,
+            DType::F16,
+            [single(-65520.0), single(1e6)],
+            "-65520.0",
+            and(single(65519.996), infinite()),
+        ),
+        (
+            F32,
+            DType::Bf16,
+            [single(f32::MAX), single(f32::MIN)],
+            "3.4028235e38",
+            and(single(3.39e38), infinite()),
+        ),
+        (
+            F64,
+            DType::F32,
+            [double(1e300), double(-tie)],
+            "1e300",
+            vec![double(tie.next_down()), double(f64::INFINITY), double(f64::NAN)],
+        ),
+        (
+            F64,
+            DType::F16,
+            [double(65520.0), double(-1e300)],
+            "65520.0",
+            vec![double(65519.9999999), double(f64::NEG_INFINITY)],
+        ),
+        (F64, DType::Bf16, [double(-1e300), double(f64::MAX)], "-1e300", vec![double(3.39e38)]),
+        (
+            Bf16,
+            DType::F16,
+            [vec![0x80, 0x47], vec![0x80, 0xc7]],
+            "65536.0",
+            vec![vec![0x7f, 0x47], vec![0x80, 0x7f]],
+        ),
+        (I32, DType::F16, [whole(-65520), whole(i32::MAX)], "-65520", vec![whole(65519)]),
+    ]
+}
+
+#[test]
+fn a_finite_number_that_would_become_infinite_changes_nothing() {
+    for (memory, staging) in ways() {
+        let gpu = gpu_with(memory, staging);
+        for (from, dtype, beyond, told, near) in overflows() {
+            let variables = [variable("a", DType::F32, [70_000]), variable("b", dtype, [901, 70])];
+            let mut before = Before::new(&gpu, &variables);
+            let mut bytes = holdable(from, dtype, 63_070, 1);
+            let mut put = |at: usize, element: &[u8]| {
+                bytes[at * element.len()..][..element.len()].copy_from_slice(element);
+            };
+            near.iter().enumerate().for_each(|(at, element)| put(99 + at, element));
+            put(31_235, &beyond[0]);
+            put(62_998, &beyond[1]);
+            for transpose in [false, true] {
+                let conversion = Conversion { from, transpose };
+                let source = Bytes::new(bytes.clone());
+                let good = Bytes::new(holdable(SourceDType::F32, DType::F32, 70_000, 1));
+                let plain = Conversion { from: SourceDType::F32, transpose: false };
+                let fills = [fill("a", &good, plain), fill("b", &source, conversion)];
+                let error = before.assert_refuses(&fills);
+                let about = format!("{memory:?} {staging} {from} {dtype} {transpose}: {error}");
+                assert!(matches!(error, SessionError::OutOfRange { index: 31_235, .. }), "{about}");
+                let text = format!("of variable `b` is {told}, which {dtype} cannot hold");
+                assert!(error.to_string().contains(&text), "{about}");
+                // The twin refuses too, and takes what is near.
+                assert_eq!(conversion.evaluate(&bytes, dtype, 70), None, "{about}");
+            }
+            for element in near {
+                let conversion = Conversion { from, transpose: false };
+                assert_twin(&gpu, &variable("x", dtype, [1]), conversion, &element);
+            }
         }
     }
 }
@@ -432,8 +549,8 @@ fn a_source_that_objects_at_the_end_changes_nothing() {
         let variables = [variable("a", DType::F32, [9_000]), variable("b", DType::F16, [9_001])];
         let mut before = Before::new(&gpu_with(memory, staging), &variables);
         for (from, rows) in [(SourceDType::F32, None), (SourceDType::Bf16, Some(99))] {
-            let good = Bytes::new(holdable(from, rows.unwrap_or(9_000), 1));
-            let bad = holdable(SourceDType::F16, 9_001, 1);
+            let good = Bytes::new(holdable(from, DType::F32, rows.unwrap_or(9_000), 1));
+            let bad = holdable(SourceDType::F16, DType::F16, 9_001, 1);
             let bad = Bytes { finish: Err("the sum differs"), ..Bytes::new(bad) };
             let good = Fill {
                 leading: rows.map(|rows| LeadingRows { rows, seed: 77 }),
@@ -454,8 +571,8 @@ fn a_read_that_fails_among_conversions_changes_nothing() {
         let variables =
             [variable("a", DType::F32, [300, 100]), variable("b", DType::F16, [100, 301])];
         let mut before = Before::new(&gpu_with(memory, staging), &variables);
-        let good = Bytes::new(holdable(SourceDType::F64, 30_000, 1));
-        let cut = Bytes::new(holdable(SourceDType::F64, 30_099, 1));
+        let good = Bytes::new(holdable(SourceDType::F64, DType::F32, 30_000, 1));
+        let cut = Bytes::new(holdable(SourceDType::F64, DType::F16, 30_099, 1));
         let turned = Conversion { from: SourceDType::F64, transpose: true };
         let error = before.assert_refuses(&[fill("a", &good, turned), fill("b", &cut, turned)]);
         assert!(matches!(error, SessionError::Source { .. }), "{error}");
@@ -491,7 +608,7 @@ proptest! {
         let (from, to) = (SourceDType::ALL[from], DTYPES[to]);
         prop_assume!(from.casts_to(to));
         let (memory, staging) = ways()[way];
-        let bytes = holdable(from, rows * columns, seed);
+        let bytes = holdable(from, to, rows * columns, seed);
         let variable = variable("x", to, [rows, columns]);
         assert_twin(&gpu_with(memory, staging), &variable, Conversion { from, transpose }, &bytes);
     }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Better, Checkpoint, RestoreOptions, RestorePlan, RestoreReport, RestoredLatest, SaveOptions,
-    Saver, step_file_name,
+    Better, Checkpoint, CheckpointError, RestoreOptions, RestorePlan, RestoreReport,
+    RestoredLatest, SaveOptions, Saver, step_file_name,
 };
 use warmstart_gpu::Session;
 use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
@@ -293,7 +293,8 @@ impl Training {
     /// none, it follows the rest. Where others were noted, it follows all of its own, unless the
     /// checkpoint fits as it is too: then there is no telling whose it is, and that is
     /// [an error](TrainingError::OtherRules). Whenever it fits as it is and not under the rules, it is
-    /// restored as it is, and [`Run::begun`] says so. What is allowed is allowed of any checkpoint.
+    /// restored as it is, and [`Run::begun`] says so, unless the rules leave out variables and not their
+    /// optimizer's slots: that is an error. What is allowed is allowed of any checkpoint.
     ///
     /// ```
     /// use warmstart::prelude::*;
@@ -359,6 +360,12 @@ impl Training {
             changes.extend(note);
             tried = Some((seed, changes));
             Ok(plan)
+        });
+        let restored = restored.map_err(|error| match error {
+            TrainingError::Checkpoint(CheckpointError::Mismatch(report)) => {
+                TrainingError::Mismatch(report)
+            }
+            other => other,
         })?;
         let (first, seed, begun) = match restored.zip(tried) {
             Some((RestoredLatest { step, report, .. }, (seed, changes))) => {
@@ -411,7 +418,8 @@ impl Training {
                 noted: noted.join(""),
                 given: given.join(""),
             }),
-            (false, true) => {
+            // Which rules leave out a part of what they speak of is to be mended, not passed over.
+            (false, true) if !checkpoint.plan(session, &options.allow_slots_alone()).closes() => {
                 let note =
                     "no rule was followed, since the checkpoint fits as it is and not under them";
                 Ok((as_it_is, Some(Change::Rules(note.to_owned()))))

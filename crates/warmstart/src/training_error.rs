@@ -17,7 +17,7 @@ warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
 pub enum TrainingError {
     /// A checkpoint could not be found, restored or saved.
     #[error(transparent)]
-    Checkpoint(CheckpointError),
+    Checkpoint(#[from] CheckpointError),
     /// The newest checkpoint does not fit the session's variables; the report says where.
     #[error(
         "{0}\nhelp: what mends it goes to `Training::restore_options(RestoreOptions::new()...)`; to train this model from its initial values, begin in another directory"
@@ -144,15 +144,6 @@ pub enum TrainingError {
         /// The rules given to `Training::restore_options`, as code.
         given: String,
     },
-}
-
-impl From<CheckpointError> for TrainingError {
-    fn from(error: CheckpointError) -> TrainingError {
-        match error {
-            CheckpointError::Mismatch(report) => TrainingError::Mismatch(report),
-            other => TrainingError::Checkpoint(other),
-        }
-    }
 }
 
 impl From<SessionError> for TrainingError {

@@ -137,6 +137,31 @@ fn rules_are_followed_once() {
     assert_eq!(values(directory.path(), 4, "head/weight"), transposed);
 }
 
+/// A head that begins anew is not trained with the averages of the old one, nor is the old one kept in
+/// silence.
+#[test]
+fn a_head_is_not_left_out_without_its_slots() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let momentum = || {
+        let optimizer = Optimizer::sgd(0.01).momentum(0.9);
+        Model { optimizer, ..Model::default() }
+    };
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    momentum().train(&training(1));
+    let head = |glob| training(2).restore_options(RestoreOptions::new().ignore(glob));
+    let refused = momentum().begin(&head("head/*")).map(|_| ()).expect_err("slots are left");
+    let text = refused.to_string();
+    assert!(matches!(refused, TrainingError::Mismatch { .. }), "{text}");
+    let error = "error: sgd's slot momentum for 2 variables would be restored, though what they \
+                 belong to is not.";
+    assert!(text.contains(error) && text.contains(r#"`.ignore("head/**")` leaves"#), "{text}");
+    // With them it is: two weights and two slots, and later no rule is followed again.
+    let text = momentum().train(&head("head/**"));
+    assert!(text.contains("4 variables initialized"), "{text}");
+    let again = training(3).restore_options(RestoreOptions::new().ignore("head/**"));
+    assert!(!momentum().train(&again).contains("initialized"));
+}
+
 #[test]
 fn rules_that_are_added_are_followed_alone_and_others_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");

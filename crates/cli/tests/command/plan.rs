@@ -122,6 +122,32 @@ fn a_rule_that_does_nothing_is_told() {
 }
 
 #[test]
+fn slots_without_their_weights_are_told_with_flags_and_in_json() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let plan = |more: &[&str]| {
+        let arguments = ["plan", ".", "--graph", ".", "--ignore", "fc1/weight"];
+        warmstart(directory.path(), &[&arguments, more].concat())
+    };
+    // Windows has other quotes.
+    let out = plan(&[]).with(1).replace('"', "'");
+    let error = "error: adam's slots m, v for fc1/weight would be restored, though what they \
+                 belong to is not.";
+    let help = "help: `--ignore 'fc1/weight/**'` leaves these slots out, too, so that they begin anew \
+                with what they belong to; `--allow-slots-alone` restores them";
+    assert!(out.contains(error) && out.contains(help), "{out}");
+    let value = json(&plan(&["--json"]).with(1));
+    assert_eq!(value["slots_alone"], serde_json::json!(["fc1/weight/adam/m", "fc1/weight/adam/v"]));
+    assert_eq!(value["errors"].as_array().map(Vec::len), Some(1), "{value}");
+    assert!(value["errors"][0].as_str().is_some_and(|told| error.ends_with(told)), "{value}");
+    assert!(value["helps"][0].as_str().is_some_and(|told| told.contains("--allow-slots-alone")));
+    plan(&["--ignore", "fc1/weight/**"]).with(0);
+    let value = json(&plan(&["--allow-slots-alone", "--json"]).with(0));
+    let note = "adam's slots m, v for fc1/weight: restored, though what they belong to is not";
+    assert_eq!(value["notes"], serde_json::json!([note]));
+}
+
+#[test]
 fn reports_name_flags_and_no_methods() {
     let directory = tempfile::tempdir().unwrap();
     trained(directory.path(), 1, 7, 0.5);

@@ -133,9 +133,9 @@ impl Workload {
                     session.declare(&self.variables)?;
                     let checkpoint = Checkpoint::open(&self.path)?;
                     let plan = checkpoint.plan(&session, &RestoreOptions::new());
-                    plan.restore(&mut session)?;
+                    let restored = plan.restore(&mut session)?;
                     drain(gpu)?;
-                    Ok(None)
+                    Ok(restored.submissions())
                 })?;
                 self.check(&session, arm)?;
                 sample
