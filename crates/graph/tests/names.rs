@@ -54,3 +54,20 @@ fn names_are_taken_once() {
     let text = optimizer.to_string();
     assert!(text.contains(".named(\"..\")") && !text.contains("reuse"), "{text}");
 }
+
+#[test]
+fn tensors_that_are_joined_in_several_steps_are_of_the_callers_line() {
+    let graph = Graph::new();
+    let parts: Vec<_> =
+        (0..60).map(|at| graph.placeholder(&format!("x{at}"), [2], DType::F32)).collect();
+    let line = line!() + 1;
+    let all = parts[0].concat(&parts[1..], 0);
+    assert_eq!(all.shape().to_string(), "[120]");
+    let def = graph.finish().unwrap();
+    let joins: Vec<_> = def.nodes.iter().filter(|node| node.inputs.len() > 1).collect();
+    assert!(joins.len() > 8 && joins.iter().all(|node| node.inputs.len() <= 7));
+    for node in joins {
+        assert!(node.location.file.ends_with("names.rs"), "{}", node.location);
+        assert_eq!(node.location.line, line);
+    }
+}

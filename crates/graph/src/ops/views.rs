@@ -1,7 +1,7 @@
 //! The same elements in another arrangement: reshape, transpose, broadcast, slice, pad, concat.
 
 use crate::reference::{Value, indices};
-use crate::{DType, Node, Op, Problem, Shape, Tensor};
+use crate::{DType, Location, Node, Op, Problem, Shape, Tensor};
 
 type Inferred = Result<(Shape, DType), Problem>;
 
@@ -255,15 +255,18 @@ impl<'g> Tensor<'g> {
                 && extents.into_iter().all(|(at, (a, b))| at == axis || a == b)
         };
         let mut parts = [&[self], others].concat();
-        while parts.len() > AT_ONCE && axis < shape.rank() && others.iter().all(fits) {
-            let joined = |parts: &[Tensor<'g>]| match parts {
-                [first, others @ ..] if !others.is_empty() => {
-                    Some(first.apply(Op::Concat { axis }, others))
-                }
-                parts => parts.first().copied(),
-            };
-            parts = parts.chunks(AT_ONCE).filter_map(joined).collect();
-        }
+        // All of them are of the caller's line.
+        self.graph().at_line(Location::caller(), || {
+            while parts.len() > AT_ONCE && axis < shape.rank() && others.iter().all(fits) {
+                let joined = |parts: &[Tensor<'g>]| match parts {
+                    [first, others @ ..] if !others.is_empty() => {
+                        Some(first.apply(Op::Concat { axis }, others))
+                    }
+                    parts => parts.first().copied(),
+                };
+                parts = parts.chunks(AT_ONCE).filter_map(joined).collect();
+            }
+        });
         let [first, others @ ..] = parts.as_slice() else { return self };
         first.apply(Op::Concat { axis }, others)
     }
