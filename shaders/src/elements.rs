@@ -160,3 +160,14 @@ pub const ENABLE_F16: &str = "enable f16;\n";
 
 /// What a kernel with cooperative matrices of `f16` begins with.
 pub const ENABLE_COOPERATIVE_MATRIX: &str = "enable f16;\nenable wgpu_cooperative_matrix;\n";
+
+/// The function of [`ROUND_F16`].
+pub const ROUND: &str = "f16_of_float";
+
+/// Rounds to `f16`, the nearest, ties to even: a device's own rounding may go either way, so it gets what
+/// needs none. Needs [`FUNCTIONS`](crate::FUNCTIONS) and [`HALF`](crate::HALF).
+pub const ROUND_F16: &str = "
+fn f16_of_float(x: f32) -> f16 {
+    return f16(float_of_half(half_of_float(bitcast<u32>(x))));
+}
+";

@@ -8,7 +8,9 @@ mod cooperative;
 mod elements;
 
 pub use cooperative::Cooperative;
-pub use elements::{ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, bfloat, half};
+pub use elements::{
+    ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, ROUND, ROUND_F16, bfloat, half,
+};
 
 macro_rules! shaders {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
@@ -50,14 +52,18 @@ shaders! {
     ARGMAX = "argmax.wgsl";
     /// Rows added up into a table.
     SCATTER = "scatter.wgsl";
-    /// Sums of squares of blocks. Needs [`LANES`].
+    /// Four elements loaded and stored at once.
+    FOURS = "fours.wgsl";
+    /// Two elements loaded and stored at once, for software adapters, in place of [`FOURS`].
+    PAIRS = "pairs.wgsl";
+    /// Sums of squares of blocks. Needs [`LANES`] and [`FOURS`].
     SQUARES = "squares.wgsl";
-    /// The update of all parameters.
-    OPTIMIZER = "optimizer.wgsl";
     /// The next scale of the loss. Needs [`FUNCTIONS`].
     LOSS_SCALE = "loss_scale.wgsl";
-    /// What an update needs once per step. Needs [`FUNCTIONS`] and [`LOSS_SCALE`].
+    /// What an update needs once per step. Needs [`FUNCTIONS`].
     OPTIMIZER_SCALARS = "optimizer_scalars.wgsl";
+    /// The update of all parameters. Needs [`FUNCTIONS`], [`LANES`], [`FOURS`] and [`LOSS_SCALE`].
+    OPTIMIZER = "optimizer.wgsl";
     /// Operands and result of matrix products. Needs [`FUNCTIONS`].
     MATMUL = "matmul.wgsl";
     /// Matrix product, one result an invocation. Needs [`MATMUL`], as the others do.
@@ -78,8 +84,6 @@ shaders! {
     /// Matrix product by cooperative matrices. Needs [`MATMUL_FILL`], [`ENABLE_COOPERATIVE_MATRIX`]
     /// and, for more than one small matrix, [`Cooperative`].
     MATMUL_COOPERATIVE = "matmul_cooperative.wgsl";
-    /// The section `stored` of [`OPTIMIZER`], for software adapters.
-    OPTIMIZER_PAIRS = "optimizer_pairs.wgsl";
 }
 
 /// Functions of one element, for generated expressions, with [`PHILOX`].
@@ -100,9 +104,11 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("layer_norm_gradient", &[FUNCTIONS, LANES, LAYER_NORM_GRADIENT]),
     ("argmax", &[FUNCTIONS, ARGMAX]),
     ("scatter", &[FUNCTIONS, SCATTER]),
-    ("squares", &[FUNCTIONS, LANES, SQUARES]),
-    ("optimizer", &[OPTIMIZER]),
-    ("optimizer_scalars", &[FUNCTIONS, LOSS_SCALE, OPTIMIZER_SCALARS]),
+    ("squares", &[FUNCTIONS, LANES, FOURS, SQUARES]),
+    ("squares of pairs", &[FUNCTIONS, LANES, PAIRS, SQUARES]),
+    ("optimizer_scalars", &[FUNCTIONS, OPTIMIZER_SCALARS]),
+    ("optimizer", &[FUNCTIONS, LANES, FOURS, LOSS_SCALE, OPTIMIZER]),
+    ("optimizer of pairs", &[FUNCTIONS, LANES, PAIRS, LOSS_SCALE, OPTIMIZER]),
     ("matmul_naive", &[FUNCTIONS, MATMUL, MATMUL_NAIVE]),
     ("matmul_register", &[FUNCTIONS, MATMUL, MATMUL_REGISTER]),
     ("matmul_subgroup", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SUBGROUP]),
@@ -163,8 +169,6 @@ mod tests {
         for (name, parts) in ALL {
             check(name, &fill(&parts.concat(), &[]));
         }
-        let pairs = ("stored", OPTIMIZER_PAIRS.to_owned());
-        check("optimizer of pairs", &fill(OPTIMIZER, &[pairs]));
     }
 
     /// Operands of all kinds, as far as a kernel takes them.

@@ -1,7 +1,10 @@
-// The update of all parameters of an optimizer. A workgroup works on one block: a run of elements
+// The update of all parameters of an optimizer. A workgroup works on blocks: each is a run of elements
 // of one parameter, its gradient and its slots, at offsets into the buffers that hold them all. The
 // offsets are multiples of 64 elements, and so is the room that each has: its last vector may reach
 // past its end.
+//
+// Where the update depends on the gradients' norm, each workgroup adds up the same few sums of squares
+// in the same order. One invocation of all raises the counters, which no other reads in this dispatch.
 //
 // SGD: torch.optim.SGD. Adam: Kingma and Ba 2014; AdamW: Loshchilov and Hutter 2017.
 
@@ -16,9 +19,10 @@ override REST2: f32 = 0.001;
 override EPSILON: f32 = 1e-8;
 override WEIGHT_DECAY: f32 = 0.0;
 override DECOUPLED: bool = false;
-override BLOCKS: u32 = 1u;
-// Whether a step may be left out, because the gradients of a scaled loss are not finite.
-override SCALED: bool = false;
+override BLOCKS: u32 = 0u;
+// How many sums of squares there are, and where.
+override SUMS: u32 = 0u;
+override FIRST: u32 = 0u;
 
 struct Block {
     parameter: u32,
@@ -29,60 +33,43 @@ struct Block {
     decays: u32,
 }
 
-// See optimizer_scalars.wgsl.
-struct Scalars {
-    learning_rate: f32,
-    gradient_factor: f32,
-    correction1: f32,
-    correction2: f32,
-    applied: f32,
-}
+// What optimizer_scalars.wgsl stored, then the sums.
+@group(0) @binding(0) var<storage, read> scalars: array<f32>;
 
-//{stored
-// As many elements as are loaded and stored at once.
-alias Stored = vec4<f32>;
-alias Numbers = vec4<f32>;
-
-const TOGETHER = 4u;
-const LANES = 64u;
-
-fn numbers(stored: Stored) -> Numbers {
-    return stored;
-}
-
-fn stored(numbers: Numbers) -> Stored {
-    return numbers;
+//{learning_rate
+fn learning_rate(anchor: f32) -> f32 {
+    return scalars[2];
 }
 //}
 
-@group(0) @binding(0) var<storage, read> blocks: array<Block>;
-@group(0) @binding(1) var<storage, read> scalars: Scalars;
+//{gradient_factor
+fn gradient_factor(anchor: f32) -> f32 {
+    return 1.0;
+}
+//}
+
+// Of a loss that is not scaled every step is applied.
+//{gradient_norm
+fn gradient_norm(anchor: f32) -> f32 {
+    return 0.0;
+}
+//}
+
+// What is written once, by this kernel or by another of the same text.
+//{count
+fn count(norm: f32, applied: bool) {}
+//}
+
+//{update
+@group(0) @binding(1) var<storage, read> blocks: array<Block>;
 @group(0) @binding(2) var<storage, read> gradients: array<Stored>;
 @group(0) @binding(3) var<storage, read_write> parameters: array<Stored>;
 @group(0) @binding(4) var<storage, read_write> slots0: array<Stored>;
 @group(0) @binding(5) var<storage, read_write> slots1: array<Stored>;
 
-@compute @workgroup_size(LANES)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
-) {
-    let index = group.x + group.y * groups.x;
-    if (index >= BLOCKS) {
-        return;
-    }
-    if (SCALED && scalars.applied == 0.0) {
-        return;
-    }
-    let block = blocks[index];
-    let rate = scalars.learning_rate;
+fn update(block: Block, lane: u32, rate: f32, factor: f32, correction1: f32, correction2: f32) {
     let decay = select(0.0, WEIGHT_DECAY, block.decays != 0u);
-    // Read once, not for each element.
-    let factor = scalars.gradient_factor;
-    let correction1 = scalars.correction1;
-    let correction2 = scalars.correction2;
-    for (var k = local.x; k * TOGETHER < block.length; k += LANES) {
+    for (var k = lane; k * TOGETHER < block.length; k += INVOCATIONS) {
         let place = block.parameter / TOGETHER + k;
         let place0 = block.slot0 / TOGETHER + k;
         let place1 = block.slot1 / TOGETHER + k;
@@ -106,5 +93,40 @@ fn main(
             direction = select(velocity, gradient + MOMENTUM * velocity, NESTEROV);
         }
         parameters[place] = stored(parameter - rate * direction);
+    }
+}
+
+fn update_blocks(norm: f32, group: u32, groups: u32, lane: u32) {
+    // Read once, not for each element.
+    let rate = learning_rate(norm);
+    let factor = gradient_factor(norm);
+    let correction1 = scalars[0];
+    let correction2 = scalars[1];
+    for (var at = group; at < BLOCKS; at += groups) {
+        update(blocks[at], lane, rate, factor, correction1, correction2);
+    }
+}
+//}
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
+) {
+    // With one lane, each invocation adds up all of them by itself.
+    let lane = local.x % LANES;
+    var own = 0.0;
+    for (var k = lane; k < SUMS; k += LANES) {
+        own += scalars[FIRST + k];
+    }
+    let norm = sqrt(sum_over_lanes(own, lane, 0u));
+    let applied = is_finite(gradient_norm(norm));
+    let index = group.x + group.y * groups.x;
+    if (index == 0u && local.x == 0u) {
+        count(norm, applied);
+    }
+    if (applied) {
+        update_blocks(norm, index, groups.x * groups.y, local.x);
     }
 }

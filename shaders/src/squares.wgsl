@@ -1,27 +1,43 @@
-// The global norm, first half: the sum of squares of each block of a packed buffer.
+// The global norm, first half: sums of squares of a packed buffer. Each workgroup makes one sum, of
+// blocks that lie as far apart as there are sums. The workgroup behind them is for what an update needs
+// before its norm is known, where one is computed on the way.
 
 override BLOCKS: u32 = 1u;
+override SUMS: u32 = 1u;
+// Where the sums begin in `result`.
+override FIRST: u32 = 0u;
 
+//{bindings
+@group(0) @binding(0) var<storage, read_write> result: array<f32>;
 // Pairs of offset and length, in elements.
-@group(0) @binding(0) var<storage, read> blocks: array<vec2<u32>>;
-@group(0) @binding(1) var<storage, read> values: array<f32>;
-@group(0) @binding(2) var<storage, read_write> sums: array<f32>;
+@group(0) @binding(1) var<storage, read> blocks: array<vec2<u32>>;
+@group(0) @binding(2) var<storage, read> values: array<Stored>;
+//}
 
-@compute @workgroup_size(LANES, ROWS)
+//{beside
+fn beside() {}
+//}
+
+@compute @workgroup_size(LANES)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let index = (group.x + group.y * groups.x) * ROWS + local.y;
-    let block = blocks[min(index, BLOCKS - 1u)];
-    var own = 0.0;
-    for (var k = local.x; k < block.y; k += LANES) {
-        let x = values[block.x + k];
-        own += x * x;
+    if (group.x == SUMS && local.x == 0u) {
+        beside();
     }
-    let total = sum_over_lanes(own, local.x, local.y);
-    if (index < BLOCKS && local.x == 0u) {
-        sums[index] = total;
+    var own = Numbers(0.0);
+    if (group.x < SUMS) {
+        for (var at = group.x; at < BLOCKS; at += SUMS) {
+            let block = blocks[at];
+            for (var k = local.x * TOGETHER; k < block.y; k += LANES * TOGETHER) {
+                let x = first_of(numbers(values[(block.x + k) / TOGETHER]), block.y - k);
+                own += x * x;
+            }
+        }
+    }
+    let total = sum_over_lanes(sum_of(own), local.x, 0u);
+    if (group.x < SUMS && local.x == 0u) {
+        result[FIRST + group.x] = total;
     }
 }

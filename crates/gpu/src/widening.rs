@@ -1,4 +1,4 @@
-//! Whether `f16` of the device's own become the right `f32`. WGSL lets a driver take subnormal ones for
+//! Whether `f16` of the device's own become the right `f32`, and are made of it again. WGSL lets a driver take subnormal ones for
 //! zero; then kernels read `f16` by integers, so that results are the same on all devices.
 
 use crate::compute_once::Dispatch;
@@ -10,8 +10,9 @@ use warmstart_shaders::WIDEN;
 /// How many `f16` there are.
 const ALL: usize = 1 << 16;
 
-/// Ways in which kernels widen them: from workgroup memory, from a buffer, out of words, and four at once.
-const WAYS: usize = 4;
+/// Ways in which kernels widen them: from workgroup memory, from a buffer, out of words, four at once, and
+/// after they were made of the right `f32`.
+const WAYS: usize = 5;
 
 impl Gpu {
     /// Whether shaders may have `f16`, and all of them become the right `f32`. Tried the first time:

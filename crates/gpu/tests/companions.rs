@@ -6,7 +6,7 @@ mod common;
 use warmstart_gpu::Session;
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{
-    DType, Graph, Initializer, Optimizer, Schedule, Tensor, TensorData, gradients,
+    DType, Graph, Initializer, LossScaling, Optimizer, Schedule, Tensor, TensorData, gradients,
 };
 
 /// Compiles and runs fetches with numbers for every placeholder, compares each with the twin, and
@@ -16,7 +16,11 @@ fn dispatches(graph: &Graph, fetches: &[Tensor<'_>]) -> Vec<String> {
     let def = graph.finish().unwrap();
     let mut session = Session::new(&common::gpu());
     let plan = session.compile(graph, fetches, &[]).unwrap();
+    session.initialize_missing(3).unwrap();
     let mut reference = Reference::new(&def);
+    for info in session.variables().iter() {
+        reference.assign(info.name(), &session.read(info.name()).unwrap());
+    }
     let mut values = Vec::new();
     let mut needed: Vec<_> = fetches.iter().map(|fetch| fetch.id()).collect();
     let mut seen = std::collections::BTreeSet::new();
@@ -178,26 +182,102 @@ fn a_cross_entropy_computes_its_gradient_too() {
     }
 }
 
-/// Three layers, trained by Adam with clipping and a schedule.
+fn activated<'g>(x: Tensor<'g>, activation: &str) -> Tensor<'g> {
+    match activation {
+        "relu" => x.relu(),
+        "tanh" => x.tanh(),
+        "sigmoid" => x.sigmoid(),
+        "gelu" => x.gelu(),
+        _ => x.silu(),
+    }
+}
+
+fn dropped<'g>(x: Tensor<'g>, name: &str, rate: f32) -> Tensor<'g> {
+    if rate > 0.0 { x.dropout(name, rate) } else { x }
+}
+
+/// Three layers, trained by Adam with clipping and a schedule, whatever stands between the layers.
 #[test]
-fn a_training_step_of_three_layers_is_fourteen_dispatches() {
-    let graph = Graph::new();
-    let x = graph.placeholder("x", [8, 16], DType::F32);
-    let labels = graph.placeholder("labels", [8], DType::I32);
-    let hidden = graph.scope("fc1").linear(x, 33).relu();
-    let hidden = graph.scope("fc2").linear(hidden, 17).relu();
-    let loss = graph.scope("fc3").linear(hidden, 10).softmax_cross_entropy(labels);
-    let schedule = Schedule::cosine(1e-2, 0.0, 100).warm_up(10);
-    let step = Optimizer::adam(schedule).clip_global_norm(1.0).minimize(loss);
-    let mut session = Session::new(&common::gpu());
-    let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
-    assert!(plan.dispatches().len() <= 14, "{plan}");
-    let text = plan.to_string();
-    let count = |what: &str| text.matches(what).count();
-    assert_eq!((count("matmul, sum"), count("matmul+add+relu")), (3, 2), "{plan}");
-    // Without the loss there is one dispatch less.
-    let plan = session.compile(&graph, &[], &[step.update]).unwrap();
-    assert!(plan.dispatches().len() <= 13, "{plan}");
+fn a_training_step_of_three_layers_is_twelve_dispatches() {
+    for activation in ["relu", "tanh", "sigmoid", "gelu", "silu"] {
+        for (rate, scaling) in [(0.0, false), (0.1, false), (0.0, true), (0.1, true)] {
+            let graph = Graph::new();
+            let x = graph.placeholder("x", [8, 16], DType::F32);
+            let labels = graph.placeholder("labels", [8], DType::I32);
+            let hidden = activated(graph.scope("fc1").linear(x, 33), activation);
+            let hidden = dropped(hidden, "fc1", rate);
+            let hidden = activated(graph.scope("fc2").linear(hidden, 17), activation);
+            let hidden = dropped(hidden, "fc2", rate);
+            let loss = graph.scope("fc3").linear(hidden, 10).softmax_cross_entropy(labels);
+            let schedule = Schedule::cosine(1e-2, 0.0, 100).warm_up(10);
+            let mut optimizer = Optimizer::adam(schedule).clip_global_norm(1.0);
+            if scaling {
+                optimizer = optimizer.loss_scaling(LossScaling::new());
+            }
+            let step = optimizer.minimize(loss);
+            let mut session = Session::new(&common::gpu());
+            let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+            let what = format!("{activation}, dropout {rate}, loss scaling {scaling}");
+            assert!(plan.dispatches().len() <= 12, "{what}\n{plan}");
+            let operations: Vec<String> =
+                plan.dispatches().into_iter().map(|info| info.operations).collect();
+            let count = |what: &str| operations.iter().filter(|all| all.starts_with(what)).count();
+            assert_eq!((count("matmul, sum"), count("matmul")), (3, 8), "{what}\n{plan}");
+            // Without the loss there is one dispatch less.
+            let plan = session.compile(&graph, &[], &[step.update]).unwrap();
+            assert!(plan.dispatches().len() <= 11, "{what}\n{plan}");
+        }
+    }
+}
+
+/// A product's kernel stores all that is asked for of what it computes, element by element.
+#[test]
+fn a_product_stores_what_its_activation_reads() {
+    for (rows, inner, columns) in [(1, 33, 65), (33, 70, 9), (5, 40, 1), (64, 64, 64), (40, 1, 33)]
+    {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [rows, inner], DType::F32);
+        let weight = graph.placeholder("weight", [inner, columns], DType::F32);
+        let bias = graph.placeholder("bias", [columns], DType::F32);
+        let hidden = x.matmul(weight) + bias;
+        let (gelu, product) = (hidden.gelu(), x.matmul(weight));
+        let turned = gelu.reshape([columns, rows]) * 2.0;
+        assert_eq!(dispatches(&graph, &[gelu, hidden]), ["matmul+add+gelu"]);
+        assert_eq!(dispatches(&graph, &[turned, product, hidden, gelu]).len(), 1);
+        // What an activation's gradient needs, and what dropout's does.
+        let dropped = hidden.silu().dropout(&format!("of {rows}"), 0.25);
+        let slope = gradients((dropped * bias).sum_all(), &[hidden])[0].unwrap();
+        let found = dispatches(&graph, &[dropped, slope]);
+        assert_eq!((found.len(), &found[0][..6]), (2, "matmul"), "{found:?}");
+        let slope = gradients((gelu.matmul_with(weight, false, true)).sum_all(), &[x]);
+        let found = dispatches(&graph, &[gelu.matmul_with(weight, false, true), slope[0].unwrap()]);
+        assert_eq!(found.iter().filter(|all| *all == "matmul+add+gelu").count(), 1, "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_not_stored_on_the_way() {
+    let count = |build: &dyn for<'g> Fn(Tensor<'g>, Tensor<'g>) -> Vec<Tensor<'g>>| {
+        let graph = Graph::new();
+        let [x, y] = ["x", "second"].map(|name| graph.placeholder(name, [33, 33], DType::F32));
+        dispatches(&graph, &build(x, y)).len()
+    };
+    // Two functions of elements are one kernel.
+    assert_eq!(count(&|x, _| vec![x.exp(), x.exp().tanh()]), 1);
+    // What another kernel needs before.
+    let before = count(&|x, y| {
+        let product = x.matmul(y);
+        vec![product, product.tanh() * product.sum_keep_dims(&[1])]
+    });
+    assert_eq!(before, 3);
+    // What is read elsewhere than where it is written.
+    assert_eq!(count(&|x, _| vec![x.exp(), x.exp() + x.exp().transpose(&[1, 0])]), 2);
+    // The second of two products: a kernel has one.
+    let gated = count(&|x, y| {
+        let (gate, value) = (x.matmul(y), y.matmul(x));
+        vec![gate, value, gate * value]
+    });
+    assert_eq!(gated, 2);
 }
 
 /// What an optimizer reads lies in one buffer, which no kernel may read and write.

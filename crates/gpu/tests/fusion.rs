@@ -3,10 +3,12 @@
 mod common;
 
 use std::collections::BTreeSet;
-use warmstart_gpu::Session;
+use warmstart_gpu::{DispatchInfo, Session};
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{DType, Graph, Op, Optimizer, Tensor, TensorData, gradients};
+use warmstart_graph::{
+    DType, Graph, LossScaling, Op, Optimizer, Schedule, Tensor, TensorData, gradients,
+};
 
 /// Compiles and runs fetches with random numbers for every placeholder, compares each with the twin,
 /// and gives the operations of each dispatch.
@@ -84,28 +86,84 @@ fn two_hundred_operations_are_one_dispatch() {
     assert!(found[0].ends_with("(200)"), "{found:?}");
 }
 
-/// However many parameters there are: the squares of all gradients in blocks, their root, the scalars
-/// of the update, and the update.
-#[test]
-fn clipping_and_adam_of_six_parameters_are_four_dispatches() {
-    let graph = Graph::new();
+/// Three layers.
+fn loss(graph: &Graph) -> Tensor<'_> {
     let x = graph.placeholder("x", [5, 6], DType::F32);
     let hidden = graph.scope("fc1").linear(x, 9).relu();
     let hidden = graph.scope("fc2").linear(hidden, 7).relu();
-    let loss = graph.scope("fc3").linear(hidden, 2).square().mean_all();
-    let step = Optimizer::adam(1e-2).clip_global_norm(1.0).minimize(loss);
-    let mut session = Session::new(&common::gpu());
-    let plan = session.compile(&graph, &[], &[step.update]).unwrap();
-    let dispatches = plan.dispatches();
-    let end = &dispatches[dispatches.len() - 4..];
-    let kernels: Vec<&str> = end.iter().map(|info| info.kernel).collect();
-    assert_eq!(kernels, ["squares", "reduce", "optimizer_scalars", "optimizer"], "{plan}");
-    assert_eq!(end[0].operations, "squares of global_norm", "{plan}");
-    assert_eq!(end[3].operations, "adam of 6 variables", "{plan}");
-    for kernel in ["squares", "optimizer_scalars", "optimizer"] {
-        let count = dispatches.iter().filter(|info| info.kernel == kernel).count();
-        assert_eq!(count, 1, "{kernel}\n{plan}");
+    graph.scope("fc3").linear(hidden, 2).square().mean_all()
+}
+
+/// However many parameters there are, and whatever the update depends on: squares of all gradients in
+/// blocks with the scalars of the step, and the update. A norm that is fetched comes with it.
+#[test]
+fn clipping_and_adam_of_six_parameters_are_two_dispatches() {
+    let schedule = || Schedule::cosine(1e-2, 0.0, 100).warm_up(10);
+    for (optimizer, first) in [
+        (Optimizer::adam(1e-2), "optimizer_scalars"),
+        (Optimizer::adam(schedule()), "optimizer_scalars"),
+        (Optimizer::adam(1e-2).clip_global_norm(1.0), "squares"),
+        (Optimizer::adam(schedule()).clip_global_norm(1.0), "squares"),
+        (Optimizer::adam(schedule()).loss_scaling(LossScaling::new()), "squares"),
+        (
+            Optimizer::adam(schedule()).clip_global_norm(1.0).loss_scaling(LossScaling::new()),
+            "squares",
+        ),
+    ] {
+        let graph = Graph::new();
+        let loss = loss(&graph);
+        let step = optimizer.minimize(loss);
+        let mut session = Session::new(&common::gpu());
+        let fetched = if first == "squares" { &[step.gradient_norm][..] } else { &[] };
+        for fetches in [&[], fetched] {
+            let plan = session.compile(&graph, fetches, &[step.update]).unwrap();
+            let dispatches = plan.dispatches();
+            let (before, end) = dispatches.split_at(dispatches.len() - 2);
+            let kernels: Vec<&str> = end.iter().map(|info| info.kernel).collect();
+            assert_eq!(kernels, [first, "optimizer"], "{plan}");
+            assert_eq!(end[1].operations, "adam of 6 variables", "{plan}");
+            if first == "squares" {
+                assert_eq!(end[0].operations, "squares of global_norm, scalars of adam", "{plan}");
+            }
+            let is_apart = |info: &DispatchInfo| info.operations.contains("norm");
+            assert!(!before.iter().any(is_apart), "{plan}");
+        }
     }
+}
+
+/// Each optimizer of a plan takes two, though they read the same global step.
+#[test]
+fn two_optimizers_that_clip_are_four_dispatches() {
+    let graph = Graph::new();
+    let loss = loss(&graph);
+    let one = Optimizer::adam(Schedule::cosine(1e-2, 0.0, 100))
+        .clip_global_norm(1.0)
+        .minimize_where(loss, |variable| variable.name.ends_with("/weight"));
+    let other = Optimizer::sgd(Schedule::step(1e-2, 10, 0.5))
+        .clip_global_norm(0.5)
+        .minimize_where(loss, |variable| variable.name.ends_with("/bias"));
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[], &[one.update, other.update]).unwrap();
+    let dispatches = plan.dispatches();
+    let kernels: Vec<&str> = dispatches.iter().map(|info| info.kernel).collect();
+    let end = ["squares", "squares", "optimizer", "optimizer"];
+    assert_eq!(kernels[kernels.len() - 4..], end, "{plan}");
+    assert!(!kernels[..kernels.len() - 4].contains(&"elementwise"), "{plan}");
+}
+
+/// What else is computed from a norm needs it before the update.
+#[test]
+fn a_norm_that_others_read_has_a_dispatch_of_its_own() {
+    let graph = Graph::new();
+    let loss = loss(&graph);
+    let step = Optimizer::adam(1e-2).clip_global_norm(1.0).minimize(loss);
+    let ratio = loss / step.gradient_norm;
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[ratio, step.gradient_norm], &[step.update]).unwrap();
+    let kernels: Vec<&str> = plan.dispatches().iter().map(|info| info.kernel).collect();
+    let squares = kernels.iter().position(|kernel| *kernel == "squares").unwrap();
+    assert_eq!(kernels[squares + 1], "reduce", "{plan}");
+    assert_eq!(kernels[kernels.len() - 2..], ["optimizer_scalars", "optimizer"], "{plan}");
 }
 
 /// Few operations on what lies in memory are computed at each of the two or three times that a softmax
@@ -245,9 +303,9 @@ fn a_block_with_a_layer_norm_takes_few_dispatches() {
     assert_eq!(slopes.len(), 8);
     let found = dispatches(&graph, &slopes);
     // Forward without the last product, three products for weights with the biases' sums, two for what
-    // enters them, an activation and its gradient, the normalization's two gradients.
+    // enters them, of which one is the activation's gradient too, the normalization's two gradients.
     let norms: Vec<&String> = found.iter().filter(|label| label.contains("norm")).collect();
-    assert_eq!((norms.len(), found.len()), (2, 11), "{found:?}");
+    assert_eq!((norms.len(), found.len()), (2, 10), "{found:?}");
     assert!(norms[0] == "layer_norm, layer_norm_statistics", "{found:?}");
     assert_eq!(norms[1], "layer_norm_gradient+add", "{found:?}");
     assert!(found.iter().any(|label| label == "sub+sub+..+sum (5), sum"), "{found:?}");

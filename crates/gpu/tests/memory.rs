@@ -4,7 +4,7 @@ mod common;
 
 use warmstart_gpu::Session;
 use warmstart_graph::reference::{Reference, Value};
-use warmstart_graph::{DType, Graph, Initializer, Optimizer, TensorData};
+use warmstart_graph::{DType, Graph, Initializer, Optimizer, Scope, Tensor, TensorData};
 
 /// Layers that narrow, so that what one layer leaves is too small for another: their values lie side
 /// by side.
@@ -71,28 +71,38 @@ fn a_plan_without_values_takes_the_least() {
 /// What is told before anything is made is what is made.
 #[test]
 fn the_memory_of_a_plan_is_known_beforehand() {
-    let graph = Graph::new();
-    let x = graph.placeholder("x", [37, 5], DType::F32);
-    let labels = graph.placeholder("labels", [37], DType::I32);
-    let table: Vec<f32> = (0..5).map(|at| at as f32).collect();
-    let x = x * graph.constant(TensorData::new([5], table).unwrap());
-    let hidden = graph.scope("fc1").linear(x, 1030).gelu().dropout("fc1", 0.5);
-    let logits = graph.scope("fc2").linear(hidden, 3);
-    let loss = logits.softmax_cross_entropy(labels);
-    let trained = Optimizer::adam(0.1).clip_global_norm(1.0).minimize(loss).update;
-    let mut session = Session::new(&common::gpu());
-    for (fetches, updates) in [(vec![loss], vec![trained]), (vec![logits, loss], vec![])] {
-        let before = session.variables().iter().count();
-        let told = session.plan_memory(&graph, &fetches, &updates).unwrap();
-        assert_eq!(session.variables().iter().count(), before, "nothing is declared");
-        let plan = session.compile(&graph, &fetches, &updates).unwrap();
-        assert_eq!(told, plan.memory(), "{plan}");
-        let all = told.peak() + told.variables;
-        assert!(told.within(all).is_ok());
-        let error = told.within(all - 1).unwrap_err();
-        assert!(error.is_too_large());
-        let text = format!("{all} bytes of device memory, and may take {}", all - 1);
-        assert!(error.to_string().contains(&text), "{error}");
+    // With `f16`, which kernels round to it depends on the device.
+    for is_mixed in [false, true] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [37, 5], DType::F32);
+        let labels = graph.placeholder("labels", [37], DType::I32);
+        let table: Vec<f32> = (0..5).map(|at| at as f32).collect();
+        let x = x * graph.constant(TensorData::new([5], table).unwrap());
+        fn layers<'g>(scope: &Scope<'g>, x: Tensor<'g>) -> Tensor<'g> {
+            let hidden = scope.scope("fc1").linear(x, 1030).gelu().dropout("fc1", 0.5);
+            let hidden = scope.scope("fc2").linear(hidden, 66).relu();
+            scope.scope("fc3").linear(hidden, 3)
+        }
+        let logits = match is_mixed {
+            true => graph.root().compute_f16(|scope| layers(scope, x)),
+            false => layers(&graph.root(), x),
+        };
+        let loss = logits.softmax_cross_entropy(labels);
+        let trained = Optimizer::adam(0.1).clip_global_norm(1.0).minimize(loss).update;
+        let mut session = Session::new(&common::gpu());
+        for (fetches, updates) in [(vec![loss], vec![trained]), (vec![logits, loss], vec![])] {
+            let before = session.variables().iter().count();
+            let told = session.plan_memory(&graph, &fetches, &updates).unwrap();
+            assert_eq!(session.variables().iter().count(), before, "nothing is declared");
+            let plan = session.compile(&graph, &fetches, &updates).unwrap();
+            assert_eq!(told, plan.memory(), "{plan}");
+            let all = told.peak() + told.variables;
+            assert!(told.within(all).is_ok());
+            let error = told.within(all - 1).unwrap_err();
+            assert!(error.is_too_large());
+            let text = format!("{all} bytes of device memory, and may take {}", all - 1);
+            assert!(error.to_string().contains(&text), "{error}");
+        }
     }
 }
 

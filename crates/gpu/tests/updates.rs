@@ -7,7 +7,7 @@ use warmstart_gpu::{CompileError, Session};
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{
     DType, Graph, GraphDef, Initializer, NodeId, Op, Optimizer, Problem, Role, Schedule, Tensor,
-    TensorData,
+    TensorData, global_norm,
 };
 
 /// Relative to the largest magnitude of a tensor. Both sides make the same few steps, the device in
@@ -150,6 +150,40 @@ fn steps_and_rates_of_their_own() {
     follow(&def, &[loss.id(), rate.id()], &updates);
     // Fetching a variable takes a copy of it; without that the update must still read first.
     follow(&def, &[loss.id()], &updates);
+}
+
+/// A graph from elsewhere may have a learning rate that follows the norm, beside the clipping, and another
+/// norm in it; and what others make of a norm is there too.
+#[test]
+fn rates_and_fetches_that_follow_a_norm() {
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [6, 5], DType::F32);
+    let y = graph.placeholder("y", [6, 3], DType::F32);
+    let loss = graph.scope("fc").linear(x, 3).mean_squared_error(y);
+    let schedule = Schedule::cosine(0.05, 0.0, 10).warm_up(3);
+    let step = Optimizer::adam(schedule).epsilon(0.1).clip_global_norm(0.5).minimize(loss);
+    let norm = step.gradient_norm;
+    let of_inputs = global_norm(&graph, &[x, y * 2.0]);
+    let rates = [
+        norm * 0.02,
+        step.learning_rate * norm / (of_inputs + 1.0),
+        (norm / of_inputs).reshape([1]).sum_all() * 0.02,
+        loss * norm * 0.02,
+    ];
+    let others = [vec![norm], vec![norm, norm * 3.0], vec![norm / loss], vec![of_inputs, norm]];
+    let def = graph.finish().unwrap();
+    for rate in rates {
+        let mut def = def.clone();
+        let mut moved = def.node(step.update.id()).clone();
+        moved.inputs[0] = rate.id();
+        def.nodes.push(moved);
+        let moved = NodeId(def.nodes.len() - 1);
+        follow(&def, &[loss.id()], &[moved]);
+        for fetched in &others {
+            let fetches: Vec<NodeId> = fetched.iter().map(|fetch| fetch.id()).collect();
+            follow(&def, &fetches, &[moved]);
+        }
+    }
 }
 
 #[test]

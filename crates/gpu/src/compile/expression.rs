@@ -122,6 +122,16 @@ impl Index {
     }
 }
 
+/// What a function stores beside what it returns.
+pub(crate) struct Keep {
+    /// The node that is computed.
+    pub node: usize,
+    /// The name of the buffer.
+    pub name: String,
+    /// Whether it is rounded to `f16`.
+    pub rounds: bool,
+}
+
 /// The body of one generated function.
 pub(crate) struct Function<'a> {
     live: &'a Live,
@@ -130,8 +140,14 @@ pub(crate) struct Function<'a> {
     root: usize,
     /// The anchor and the name of the parameter that holds its value, in an epilogue.
     anchor: Option<usize>,
+    /// Nodes whose values the kernel has already, as expressions.
+    given: HashMap<usize, String>,
     /// Whether the element `i` is the one that the same invocation then writes.
     is_own: bool,
+    /// What it also stores of the element `i`.
+    keeps: Vec<Keep>,
+    /// Whether what it returns is rounded to `f16`.
+    rounds: bool,
     lines: Vec<String>,
     known: HashMap<(usize, String), String>,
     offsets: HashMap<String, String>,
@@ -153,7 +169,10 @@ impl<'a> Function<'a> {
             bindings,
             root,
             anchor,
+            given: HashMap::new(),
             is_own: false,
+            keeps: Vec::new(),
+            rounds: false,
             lines: Vec::new(),
             known: HashMap::new(),
             offsets: HashMap::new(),
@@ -168,9 +187,25 @@ impl<'a> Function<'a> {
         Function { is_own: true, ..self }
     }
 
+    /// The same where the values of these nodes, of one element each, are known as expressions.
+    pub fn given(self, given: &HashMap<usize, String>) -> Function<'a> {
+        Function { given: given.clone(), ..self }
+    }
+
+    /// The same for one that also stores the element `i` of these nodes, where they are bound.
+    pub fn keeping(self, keeps: Vec<Keep>) -> Function<'a> {
+        Function { keeps, ..self }
+    }
+
+    /// The same for one that returns `f16`, where `rounds` is set.
+    pub fn rounding(self, rounds: bool) -> Function<'a> {
+        Function { rounds, ..self }
+    }
+
     /// The function that returns `node` at `index`, with the given signature.
     pub fn write(mut self, signature: &str, node: usize, index: &Index) -> String {
         let value = self.value(node, index);
+        let value = if self.rounds { format!("{}({value})", shaders::ROUND) } else { value };
         let mut text = format!("{signature} {{\n");
         for line in &self.lines {
             let _ = writeln!(text, "    {line}");
@@ -241,7 +276,11 @@ impl<'a> Function<'a> {
     /// The expression for one element of a node.
     fn value(&mut self, id: usize, index: &Index) -> String {
         if self.anchor == Some(id) {
+            self.keep(id, index, "anchor");
             return "anchor".to_owned();
+        }
+        if let Some(value) = self.given.get(&id) {
+            return value.clone();
         }
         let node = self.live.node(id);
         if let Some(value) = self.live.uniform(id) {
@@ -259,7 +298,21 @@ impl<'a> Function<'a> {
             if computed_here { self.computed(id, index) } else { self.load(id, index) };
         let name = self.name(expression);
         self.known.insert(key, name.clone());
+        self.keep(id, index, &name);
         name
+    }
+
+    /// Stores the element `i` of a node, once, if it is to be kept.
+    fn keep(&mut self, id: usize, index: &Index, value: &str) {
+        if index.flat.as_deref() != Some("i") {
+            return;
+        }
+        for keep in self.keeps.extract_if(.., |keep| keep.node == id) {
+            let Keep { name, rounds, .. } = keep;
+            let value =
+                if rounds { format!("{}({value})", shaders::ROUND) } else { value.to_owned() };
+            self.lines.push(format!("{name}[i] = {value};"));
+        }
     }
 
     fn load(&mut self, id: usize, index: &Index) -> String {

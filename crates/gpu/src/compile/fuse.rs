@@ -4,10 +4,14 @@
 //! A kernel has a *root*, the node whose value it writes. It may have an *anchor*: a node that is
 //! more than a function of single elements (a product, a reduction). Elementwise nodes and changes
 //! of shape around them are expressions inside the kernel: before the anchor if it reads them one
-//! element at a time, and after it as its epilogue.
+//! element at a time, and after it as its epilogue. What others read too, a kernel may store on its way
+//! (`kept.rs`).
 
-use super::Place;
+mod kept;
+
+use super::own_norm::{self, OwnNorm};
 use super::simplify::Live;
+use super::{Place, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::ops::{Binary, Unary};
 use warmstart_graph::{DType, Op};
@@ -19,9 +23,13 @@ pub(crate) struct Fused {
     pub kernel: Vec<Option<usize>>,
     /// For each root the anchor of its kernel.
     pub anchor: Vec<Option<usize>>,
+    /// For each root the other nodes that its kernel computes and also stores, for later kernels.
+    pub kept: BTreeMap<usize, Vec<usize>>,
     /// For each root whose kernel writes it over a value that it is the last to read, that value, or
     /// the one that has been written over before.
     pub over: BTreeMap<usize, usize>,
+    /// For each update that computes the norm of its gradients itself, that norm.
+    pub own_norms: BTreeMap<usize, OwnNorm>,
 }
 
 impl Fused {
@@ -33,7 +41,7 @@ impl Fused {
 
 /// The longest way from a kernel's root to what it computes or reads: expressions are built from their
 /// end, and each node on the way takes room on the stack.
-const DEEPEST: usize = 256;
+pub(super) const DEEPEST: usize = 256;
 
 /// A reader's wish to compute a node inside its own kernel.
 #[derive(Clone, Copy, PartialEq)]
@@ -76,7 +84,7 @@ fn is_free(live: &Live, id: usize) -> bool {
 }
 
 /// A function of elements, as an expression.
-fn is_map(op: &Op) -> bool {
+pub(super) fn is_map(op: &Op) -> bool {
     is_view(op)
         || op.is_elementwise()
         || matches!(op, Op::Pad { .. } | Op::Concat { .. } | Op::GatherRows)
@@ -89,10 +97,8 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
         (Op::Reduce { .. } | Op::ArgMax, _) => Reads::Once(elements),
         (Op::SoftmaxCrossEntropyGradient { .. }, 2) => Reads::Once(elements),
         (Op::ScatterAddRows { .. }, 1) => Reads::Once(elements),
-        // Several updates: each must have read everything before any of them writes.
-        (Op::OptimizerUpdate(update), at) if at < update.scalars() && live.updates.len() == 1 => {
-            Reads::Once(1)
-        }
+        // By the first of its kernels, which writes no variable.
+        (Op::OptimizerUpdate(update), at) if at < update.scalars() => Reads::Once(1),
         (Op::MatMul { .. } | Op::GlobalNorm | Op::Assign(_) | Op::OptimizerUpdate(_), _) => {
             Reads::Memory
         }
@@ -195,12 +201,13 @@ fn is_cheap(live: &Live, readers: &[usize], id: usize, input: usize) -> bool {
 }
 
 /// Decides for every node. `apart` are nodes that must have a kernel of their own.
-pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
+pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fused {
     let count = live.nodes.len();
+    // What lies in memory, and what is also the only result of its kernel.
     let mut forced = vec![false; count];
-    for &id in live.fetches.iter().chain(&live.updates).chain(apart) {
-        forced[id] = true;
-    }
+    let mut alone = vec![false; count];
+    live.fetches.iter().for_each(|&id| forced[id] = true);
+    live.updates.iter().chain(apart).for_each(|&id| alone[id] = true);
     let mut readers = vec![0; count];
     let inputs = (0..count).flat_map(|id| live.inputs(id));
     inputs.chain(live.fetches.iter().copied()).for_each(|id| readers[id] += 1);
@@ -208,7 +215,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
     let mut again = BTreeSet::new();
     for id in 0..count {
         // Inside a reader's kernel it would not be rounded.
-        forced[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
+        alone[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
         for (at, input) in live.inputs(id).enumerate() {
             let op = &live.node(id).op;
             if is_map(op) || live.is_leaf(id) {
@@ -218,7 +225,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
                 Reads::Memory if matches!(op, Op::MatMul { .. }) => {
                     forced[operand(live, input).0] = true;
                 }
-                Reads::Memory => forced[input] = true,
+                Reads::Memory => alone[input] = true,
                 Reads::Often if is_cheap(live, &readers, id, at) => {
                     again.insert((id, at));
                 }
@@ -233,9 +240,14 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
             }
         }
     }
+    forced.iter_mut().zip(&alone).for_each(|(forced, alone)| *forced |= alone);
 
     let (kernel, anchor) = (vec![None; count], vec![None; count]);
-    let mut fused = Fused { kernel, anchor, over: BTreeMap::new() };
+    let (kept, over) = (BTreeMap::new(), BTreeMap::new());
+    let own_norms = own_norm::find(live, apart);
+    let mut fused = Fused { kernel, anchor, kept, over, own_norms };
+    // Roots whose kernel is to have an anchor that is not reached yet.
+    let mut promised = BTreeSet::new();
     let mut demands: Vec<Vec<Demand>> = vec![Vec::new(); count];
     for id in (0..count).rev() {
         if live.is_leaf(id) {
@@ -243,9 +255,27 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
         }
         let node = live.node(id);
         let own = std::mem::take(&mut demands[id]);
+        let of_update = fused.own_norms.iter().find(|(_, own)| own.computes(id));
+        if let Some((&update, _)) = of_update {
+            fused.kernel[id] = Some(update);
+            continue;
+        }
         let depth = own.iter().map(|demand| demand.depth).max().unwrap_or(0);
-        if is_free(live, id) && !forced[id] && depth < DEEPEST {
+        // Several optimizers follow one count of steps: each computes what it needs of it.
+        let is_shared = live.elements(id) == 1
+            && is_map(&node.op)
+            && own.iter().any(|demand| demand.root != own[0].root)
+            && own.iter().all(|demand| live.node(demand.root).op.is_update());
+        if (is_free(live, id) || is_shared) && !forced[id] && depth < DEEPEST {
             // Computed wherever it is read.
+            for demand in own {
+                pass_on(live, id, demand, &mut demands);
+            }
+            continue;
+        }
+        let is_drawn_again = || !target.is_cpu && kept::is_random(live, id, &own);
+        let is_anywhere = || is_drawn_again() || kept::is_small_number(live, id, &own);
+        if target.keeps && !forced[id] && depth < DEEPEST && is_anywhere() {
             for demand in own {
                 pass_on(live, id, demand, &mut demands);
             }
@@ -255,6 +285,21 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
             .first()
             .copied()
             .filter(|first| !forced[id] && own.iter().all(|demand| demand.root == first.root));
+        // The kernel of its first reader may store it for the others.
+        let keeper = kept::first_reader(live, id, &own)
+            .filter(|_| target.keeps && one_reader.is_none() && !alone[id])
+            .filter(|reader| {
+                !kept::takes_anchor(live, &readers, &forced, id)
+                    || fused.anchor[reader.root].is_none()
+                        && live.node(reader.root).dtype == node.dtype
+                        && !promised.contains(&reader.root)
+                        && !kept::takes_anchor(live, &readers, &forced, reader.root)
+            });
+        let own = match keeper {
+            Some(reader) => own.into_iter().filter(|other| other.root == reader.root).collect(),
+            None => own,
+        };
+        let one_reader = one_reader.or(keeper);
         if is_map(&node.op) {
             let evaluations = own.iter().map(|demand| demand.evaluations).max().unwrap_or(0);
             // Up to twice the work is cheaper than a dispatch and a trip through memory.
@@ -263,6 +308,12 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
             {
                 Some(reader) => {
                     fused.kernel[id] = Some(reader.root);
+                    if keeper.is_some() {
+                        fused.kept.entry(reader.root).or_default().push(id);
+                        if kept::takes_anchor(live, &readers, &forced, id) {
+                            promised.insert(reader.root);
+                        }
+                    }
                     let in_step = own.iter().all(|demand| demand.in_step);
                     let demand = Demand { in_step, evaluations, depth, ..reader };
                     pass_on(live, id, demand, &mut demands);
@@ -282,22 +333,36 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>) -> Fused {
                 own.iter().all(|demand| demand.in_step)
                     && fused.anchor[reader.root].is_none()
                     && has_epilogue(&node.op)
-                    && live.node(reader.root).dtype == node.dtype
+                    && (live.node(reader.root).dtype == node.dtype
+                        || kept::rounds(live, id, reader.root, target))
             })
             .map_or(id, |reader| reader.root);
         fused.kernel[id] = Some(root);
         fused.anchor[root] = Some(id);
+        if keeper.is_some() && root != id {
+            fused.kept.entry(root).or_default().push(id);
+        }
         for (at, input) in live.inputs(id).enumerate() {
             let evaluations = match reads(live, id, at) {
                 Reads::Once(evaluations) => evaluations,
                 // That it is computed several times was found to be worth it.
                 Reads::Often if again.contains(&(id, at)) => live.elements(input),
                 Reads::Often => usize::MAX,
+                Reads::Memory if matches!(node.op, Op::MatMul { .. }) => {
+                    let (base, ..) = operand(live, input);
+                    let evaluations = usize::MAX;
+                    demands[base].push(Demand { root, in_step: false, evaluations, depth: 0 });
+                    continue;
+                }
                 Reads::Memory => continue,
             };
             demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
         }
+        for &input in fused.own_norms.get(&id).into_iter().flat_map(|own| &own.before) {
+            demands[input].push(Demand { root, in_step: false, evaluations: 1, depth: 0 });
+        }
     }
+    kept::round_on_the_way(live, &mut fused, apart, target);
     fused
 }
 
@@ -311,14 +376,18 @@ fn has_epilogue(op: &Op) -> bool {
 
 /// What a reader of a map wants of the map's own inputs.
 fn pass_on(live: &Live, id: usize, demand: Demand, demands: &mut [Vec<Demand>]) {
-    let node = live.node(id);
     for input in live.inputs(id) {
-        let same_place = match node.op {
-            Op::Reshape(_) => true,
-            ref op if op.is_elementwise() => live.node(input).shape == node.shape,
-            _ => false,
-        };
-        let in_step = demand.in_step && same_place;
+        let in_step = demand.in_step && is_in_place(live, id, input);
         demands[input].push(Demand { in_step, depth: demand.depth + 1, ..demand });
+    }
+}
+
+/// Whether a map reads the element `i` of an input for its own element `i`.
+fn is_in_place(live: &Live, id: usize, input: usize) -> bool {
+    let node = live.node(id);
+    match node.op {
+        Op::Reshape(_) => true,
+        ref op if op.is_elementwise() => live.node(input).shape == node.shape,
+        _ => false,
     }
 }

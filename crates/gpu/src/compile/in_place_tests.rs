@@ -233,7 +233,7 @@ fn whoever_reads_finds_what_was_written_for_it() {
         let ids: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
         let live: Live = simplify::simplify(&def, &ids, &updates);
-        let mut fused = fuse::fuse(&live, &Default::default());
+        let mut fused = fuse::fuse(&live, &Default::default(), TARGET);
         let lower = |fused: &_| lower::lower(&def, &live, fused, TARGET).ok().unwrap();
         let specs = |fused: &fuse::Fused| -> Vec<FetchSpec> {
             let ids = live.fetches.iter().zip(&ids);

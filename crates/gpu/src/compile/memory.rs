@@ -4,7 +4,7 @@ use super::expression::bound_as_written;
 use super::lower::Lowered;
 use super::share::{Item, Shared, least, share};
 use super::simplify::Live;
-use super::{Access, FetchSpec, Place, Step, Target};
+use super::{Access, FetchSpec, Place, Step, Target, WIDEST};
 use crate::plan_error::CompileError;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -72,8 +72,10 @@ fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
     match place {
         Place::Value(id) => live.elements(id) as u64 * live.node(id).dtype.size() as u64,
         Place::Scratch(number) => lowered.scratch[number],
+        // The last gradient has room up to a multiple of its alignment, as all have.
         Place::Packed => {
-            lowered.packed.values().map(|(offset, bytes)| offset + bytes).max().unwrap_or(0)
+            let ends = lowered.packed.values().map(|(offset, bytes)| offset + bytes);
+            ends.max().unwrap_or(0).next_multiple_of(WIDEST)
         }
         Place::Feed(_) | Place::Variable(_) | Place::Constant(_) | Place::Table(_) => 0,
     }
@@ -83,9 +85,7 @@ fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
 fn used(step: &Step) -> Vec<(Place, Access)> {
     let bindings = match step {
         Step::Dispatch(dispatch) => dispatch.bindings.clone(),
-        Step::Optimizer { scalars, .. } => {
-            vec![(*scalars, Access::Read), (Place::Packed, Access::Read)]
-        }
+        Step::Optimizer(step) => step.uses(),
     };
     let planned = bindings
         .into_iter()
@@ -117,10 +117,15 @@ pub(super) fn items(live: &Live, lowered: &Lowered, fetches: &[FetchSpec]) -> Ve
     };
     for (at, step) in lowered.steps.iter().enumerate() {
         let used = used(step);
-        // Halves are bound in one way or two, as the device knows `f16` or not.
+        // Halves are bound in one way or two, as the device knows `f16` or not. An update's kernel is
+        // not written out, so nothing that it reads can be declared as written.
+        let is_update = matches!(step, Step::Optimizer(_));
         let often = |place| {
             let is_half = matches!(place, Place::Value(id) if live.node(id).dtype.is_half());
-            is_half || used.iter().filter(|&&(other, _)| other == place).count() > 1
+            // Gradients lie in one buffer, so that two of them are bound like one that is bound twice.
+            let own = held(place, lowered);
+            let times = used.iter().filter(|&&(other, _)| held(other, lowered) == own).count();
+            is_update || is_half || times > 1
         };
         let used: Vec<(usize, Access, bool)> = used
             .iter()
@@ -155,7 +160,7 @@ pub(crate) fn plan(
 ) -> Result<Memory, CompileError> {
     let bindings = lowered.steps.iter().flat_map(|step| match step {
         Step::Dispatch(dispatch) => &dispatch.bindings[..],
-        Step::Optimizer { .. } => &[],
+        Step::Optimizer(_) => &[],
     });
     let constants = bindings.filter_map(|&(place, _)| match place {
         Place::Constant(id) => Some(id),

@@ -57,7 +57,7 @@ fn spans(program: &Program) -> Vec<Span> {
     let bound = program.steps.iter().enumerate().flat_map(|(at, step)| {
         let places: Vec<Place> = match step {
             Step::Dispatch(dispatch) => dispatch.bindings.iter().map(|&(place, _)| place).collect(),
-            Step::Optimizer { scalars, .. } => vec![*scalars, Place::Packed],
+            Step::Optimizer(step) => step.uses().into_iter().map(|(place, _)| place).collect(),
         };
         places.into_iter().map(move |place| (place, at))
     });

@@ -8,6 +8,7 @@ mod lower;
 pub(crate) mod matmul;
 mod memory;
 mod order;
+mod own_norm;
 mod share;
 mod simplify;
 
@@ -18,13 +19,12 @@ use lower::Lowered;
 use matmul::Rung;
 use simplify::Live;
 use std::collections::BTreeSet;
-use warmstart_graph::ops::OptimizerUpdate;
 use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, VariableId};
 
 #[cfg(test)]
 pub(crate) use expression::bound_as_written;
 pub(crate) use expression::literal;
-pub(crate) use lower::BLOCK;
+pub(crate) use lower::{BLOCK, OptimizerStep, WIDEST, together};
 pub(crate) use memory::{ALIGNMENT, Memory};
 pub(crate) use order::{Start, groups, starts};
 
@@ -50,6 +50,9 @@ pub(crate) struct Target {
     /// Whether a kernel may write where it reads: its result over what that is computed from, or beside
     /// it in one buffer. Tests compare the two.
     pub in_place: bool,
+    /// Whether what several kernels read may be stored beside another result, or computed by each. Tests
+    /// compare the two.
+    pub keeps: bool,
 }
 
 impl Target {
@@ -66,6 +69,7 @@ impl Target {
             workgroups: limits.max_compute_workgroups_per_dimension,
             alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
             in_place: true,
+            keeps: true,
         }
     }
 
@@ -82,6 +86,7 @@ impl Target {
         workgroups: 65535,
         alternatives: false,
         in_place: true,
+        keeps: true,
     };
 }
 
@@ -157,13 +162,7 @@ pub(crate) struct Alternative {
 pub(crate) enum Step {
     Dispatch(Dispatch),
     /// The update of all parameters: which buffers they are in only the session knows.
-    Optimizer {
-        update: OptimizerUpdate,
-        /// Learning rate, gradient factor, Adam's corrections, and whether the step is applied.
-        scalars: Place,
-        /// Where each parameter's gradient begins in the packed buffer, in elements.
-        gradients: Vec<u64>,
-    },
+    Optimizer(OptimizerStep),
 }
 
 /// A value that is fed.
@@ -259,7 +258,7 @@ fn fitted(
     let mut rounds = 0;
     loop {
         rounds += 1;
-        let fused = fuse::fuse(live, &apart);
+        let fused = fuse::fuse(live, &apart, target);
         match lower::lower(def, live, &fused, target) {
             Ok(lowered) => return Ok((fused, lowered, rounds)),
             Err(lower::Refused::TooManyBindings { cuts }) if !cuts.is_subset(&apart) => {

@@ -87,11 +87,7 @@ pub(super) fn count(steps: &[Step], memory: &Memory) -> usize {
 fn uses(step: &Step) -> Vec<(Place, Access)> {
     match step {
         Step::Dispatch(dispatch) => dispatch.bindings.clone(),
-        Step::Optimizer { update, scalars, .. } => {
-            let read = [(*scalars, Access::Read), (Place::Packed, Access::Read)];
-            let written = update.written().map(|id| (Place::Variable(id), Access::Write));
-            read.into_iter().chain(written).collect()
-        }
+        Step::Optimizer(step) => step.uses(),
     }
 }
 

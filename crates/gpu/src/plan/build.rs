@@ -2,9 +2,7 @@
 
 use super::memory::words;
 use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
-use crate::compile::{
-    Access, BLOCK, Dispatch, Place, Program, Start, Step, Target, groups, starts,
-};
+use crate::compile::{Access, Dispatch, Place, Program, Start, Step, Target, groups, starts};
 use crate::device::{Gpu, binding};
 use crate::outputs::Fetches;
 use crate::pipelines::{Kernel, bind_group_entries};
@@ -16,9 +14,7 @@ use crate::upload::Uploads;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use warmstart_graph::ops::{OptimizerUpdate, Rule};
 use warmstart_graph::{GraphDef, VariableId};
-use warmstart_shaders as shaders;
 
 /// A plan being put together.
 pub(super) struct Builder<'a> {
@@ -33,16 +29,16 @@ pub(super) struct Builder<'a> {
 }
 
 /// A kernel launch whose pipeline is not made yet.
-struct PendingLaunch<'d> {
-    source: Cow<'d, str>,
-    constants: Vec<(&'static str, f64)>,
+pub(super) struct PendingLaunch<'d> {
+    pub source: Cow<'d, str>,
+    pub constants: Vec<(&'static str, f64)>,
     /// Buffer, offset and bytes of each.
-    bindings: Vec<(wgpu::Buffer, u64, u64)>,
-    accesses: Vec<Access>,
-    info: DispatchInfo,
+    pub bindings: Vec<(wgpu::Buffer, u64, u64)>,
+    pub accesses: Vec<Access>,
+    pub info: DispatchInfo,
 }
 
-const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
+pub(super) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
     .union(wgpu::BufferUsages::COPY_SRC)
     .union(wgpu::BufferUsages::COPY_DST);
 
@@ -96,8 +92,8 @@ impl Builder<'_> {
         for step in &program.steps {
             match step {
                 Step::Dispatch(dispatch) => pending.push(self.pending(dispatch)?),
-                Step::Optimizer { update, scalars, gradients } => {
-                    pending.extend(self.optimizer(update, *scalars, gradients, &mut memory)?);
+                Step::Optimizer(step) => {
+                    pending.extend(self.optimizer(step, &mut memory)?);
                 }
             }
         }
@@ -166,12 +162,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn variable(&self, id: VariableId) -> Result<&VariableSlice, CompileError> {
+    pub fn variable(&self, id: VariableId) -> Result<&VariableSlice, CompileError> {
         Ok(self.session.slice(&self.def.variable(id).name)?)
     }
 
     /// Buffer, offset and bytes of a place.
-    fn place(&self, place: Place) -> Result<(wgpu::Buffer, u64, u64), CompileError> {
+    pub fn place(&self, place: Place) -> Result<(wgpu::Buffer, u64, u64), CompileError> {
         if let Place::Variable(id) = place {
             let slice = self.variable(id)?;
             return Ok((slice.buffer.clone(), slice.offset, slice.bytes));
@@ -244,93 +240,6 @@ impl Builder<'_> {
         })?;
         Ok(Launch { pipeline, bind_group, workgroups: info.workgroups, info })
     }
-
-    /// One dispatch for all parameters that share buffers with each other, and so do their slots:
-    /// all of them, unless a model is larger than one binding.
-    fn optimizer(
-        &mut self,
-        update: &OptimizerUpdate,
-        scalars: Place,
-        gradients: &[u64],
-        memory: &mut PlanMemory,
-    ) -> Result<Vec<PendingLaunch<'static>>, CompileError> {
-        let mut groups: Vec<(Vec<VariableSlice>, Vec<u32>, u64)> = Vec::new();
-        for (parameter, &gradient) in update.parameters.iter().zip(gradients) {
-            let mut slices = vec![self.variable(parameter.variable)?.clone()];
-            for &slot in &parameter.slots {
-                slices.push(self.variable(slot)?.clone());
-            }
-            let elements = slices[0].bytes / 4;
-            let same = |(others, ..): &(Vec<VariableSlice>, Vec<u32>, u64)| {
-                others.iter().zip(&slices).all(|(a, b)| a.arena == b.arena)
-            };
-            let group = match groups.iter().position(same) {
-                Some(group) => group,
-                None => {
-                    groups.push((slices.clone(), Vec::new(), 0));
-                    groups.len() - 1
-                }
-            };
-            let (_, blocks, total) = &mut groups[group];
-            *total += elements;
-            let start = |at: usize| slices.get(at).map_or(0, |slice| slice.offset / 4);
-            let mut done = 0;
-            while done < elements {
-                let length = (elements - done).min(BLOCK);
-                let places = [start(0), gradient, start(1), start(2)];
-                blocks.extend(places.map(|place| (place + done) as u32));
-                blocks.extend([length as u32, u32::from(parameter.decays)]);
-                done += length;
-            }
-        }
-
-        let mut pending = Vec::new();
-        for (slices, blocks, elements) in groups {
-            let count = blocks.len() as u64 / 6;
-            if count == 0 {
-                continue;
-            }
-            let bytes: &[u8] = bytemuck::cast_slice(&blocks);
-            memory.constants += words(bytes.len() as u64);
-            let table = self.gpu.buffer("optimizer blocks", words(bytes.len() as u64), STORAGE)?;
-            self.gpu.checked("the optimizer's table", |_| {
-                self.gpu.queue().write_buffer(&table, 0, bytes);
-            })?;
-            let scalars = self.place(scalars)?;
-            let (gradients, start, length) = self.place(Place::Packed)?;
-            // The last gradient has room up to a multiple of its alignment, as all have.
-            let packed = (gradients, start, length.next_multiple_of(WIDEST));
-            let mut bindings = vec![(table, 0, bytes.len() as u64), scalars, packed];
-            for at in 0..3 {
-                bindings.push(match slices.get(at) {
-                    Some(slice) => (slice.buffer.clone(), 0, slice.buffer.size()),
-                    // A rule without this slot leaves the binding alone.
-                    None => (self.gpu.buffer("no slot", WIDEST, STORAGE)?, 0, WIDEST),
-                });
-            }
-            let limit = u64::from(self.target.workgroups);
-            let rows = count.div_ceil(limit);
-            let info = DispatchInfo {
-                operations: format!(
-                    "{} of {} variables",
-                    update.rule.name(),
-                    update.parameters.len()
-                ),
-                kernel: "optimizer",
-                workgroups: [count.div_ceil(rows) as u32, rows as u32, 1],
-                bytes: elements * 4 * (3 + 2 * update.rule.slots().len() as u64),
-                arithmetic: elements * 12,
-            };
-            let mut constants = rule_constants(&update.rule);
-            constants.push(("BLOCKS", count as f64));
-            constants.push(("SCALED", f64::from(u8::from(update.loss_scale.is_some()))));
-            let source = optimizer_source(self.target).into();
-            // Parameters and slots are written; table, scalars and gradients only read.
-            let accesses = [[Access::Read; 3], [Access::Write; 3]].concat();
-            pending.push(PendingLaunch { source, constants, bindings, accesses, info });
-        }
-        Ok(pending)
-    }
 }
 
 /// Which launches open a pass: in a run, and in each further step of the same submission, which finds
@@ -348,36 +257,4 @@ fn passes(pending: &[PendingLaunch<'_>], target: Target) -> ([Vec<bool>; 2], usi
     let groups = groups(&first);
     let opens = |starts: Vec<Start>| starts.into_iter().map(|start| start == Start::Pass).collect();
     ([first, again].map(opens), groups)
-}
-
-/// The most bytes that the optimizer's kernel loads at once.
-const WIDEST: u64 = 16;
-
-/// The optimizer's kernel for this kind of device.
-pub(super) fn optimizer_source(target: Target) -> String {
-    let pairs = ("stored", shaders::OPTIMIZER_PAIRS.to_owned());
-    let sections: &[_] = if target.is_cpu && target.has_int64 { &[pairs] } else { &[] };
-    shaders::fill(shaders::OPTIMIZER, sections)
-}
-
-/// A rule as the optimizer kernel's constants.
-pub(super) fn rule_constants(rule: &Rule) -> Vec<(&'static str, f64)> {
-    let flag = |on: bool| f64::from(u8::from(on));
-    match *rule {
-        Rule::Sgd { momentum, nesterov, weight_decay } => vec![
-            ("MOMENTUM", momentum.into()),
-            ("NESTEROV", flag(nesterov)),
-            ("WEIGHT_DECAY", weight_decay.into()),
-        ],
-        Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => vec![
-            ("ADAM", 1.0),
-            ("BETA1", beta1),
-            ("REST1", 1.0 - beta1),
-            ("BETA2", beta2),
-            ("REST2", 1.0 - beta2),
-            ("EPSILON", epsilon.into()),
-            ("WEIGHT_DECAY", weight_decay.into()),
-            ("DECOUPLED", flag(decoupled)),
-        ],
-    }
 }

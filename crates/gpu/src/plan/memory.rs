@@ -65,7 +65,8 @@ pub(super) struct Compiled {
 }
 
 impl Session {
-    /// What a plan would take, without taking it: nothing is declared, and the device does nothing.
+    /// What a plan would take, without taking it: nothing is declared, and the device does nothing (but try
+    /// out its `f16`, once, where the graph has some).
     /// Shapes are static, so the batch is part of the graph; `largest_batch` of the crate `warmstart`
     /// looks for the largest that fits.
     ///
@@ -95,9 +96,10 @@ impl Session {
         fetches: &[Tensor<'_>],
         updates: &[Update<'_>],
     ) -> Result<PlanMemory, CompileError> {
-        // To tell it, neither kernels to choose from are needed nor the fastest.
+        // To tell it, neither kernels to choose from are needed nor the fastest. Whether the device has
+        // `f16` decides which kernels round to it, and so which values there are.
         let own = Target::of(self.gpu());
-        let target = Target { alternatives: false, has_f16: false, cooperative: None, ..own };
+        let target = Target { alternatives: false, cooperative: None, ..own };
         let Compiled { def, program, variables } =
             self.compile_graph(graph, fetches, updates, target)?;
         let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
@@ -106,7 +108,7 @@ impl Session {
         let tables = program.tables.iter().map(|table| words(table.len() as u64 * 4));
         let trained = program.steps.iter().flat_map(|step| match step {
             Step::Dispatch(_) => &[][..],
-            Step::Optimizer { update, .. } => &update.parameters,
+            Step::Optimizer(step) => &step.update.parameters,
         });
         let blocks = trained.map(|parameter| {
             let elements = def.variable(parameter.variable).shape.elements() as u64;

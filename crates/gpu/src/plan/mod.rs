@@ -3,6 +3,7 @@
 
 mod build;
 mod memory;
+mod optimizer;
 mod trainers;
 
 use crate::compile::Target;
@@ -288,9 +289,13 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod half_tests;
 #[cfg(test)]
+mod norm_tests;
+#[cfg(test)]
 mod pass_tests;
 #[cfg(test)]
 mod product_tests;
+#[cfg(test)]
+mod reduce_tests;
 #[cfg(test)]
 pub(crate) mod translation_tests;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! a compiler of HLSL gets all texts by
 //! `WARMSTART_WRITE_HLSL=/tmp/hlsl cargo test --workspace --lib translated`.
 
-use super::build::{optimizer_source, rule_constants};
+use super::optimizer::{Does, optimizer_constants, optimizer_source};
 use super::*;
 use crate::cast::SourceDType;
 use crate::compile::{Access, Dispatch, Place, Step, bound_as_written, compile};
@@ -35,6 +35,7 @@ fn any_gpu() -> Target {
         workgroups: limits.max_compute_workgroups_per_dimension,
         alternatives: true,
         in_place: true,
+        keeps: true,
     }
 }
 
@@ -247,8 +248,13 @@ fn translate_plan(
                     one(other.kernel, &all_written(dispatch, &other.source), &other.constants);
                 }
             }
-            Step::Optimizer { update, .. } => {
-                one("optimizer", &optimizer_source(target), &rule_constants(&update.rule));
+            Step::Optimizer(step) => {
+                let fits = 6 + step.counted.len() <= target.storage_buffers;
+                let both = if fits { &[Does::Both][..] } else { &[] };
+                for does in both.iter().copied().chain([Does::Updates, Does::Counts]) {
+                    let source = optimizer_source(step, does, target);
+                    one("optimizer", &source, &optimizer_constants(step, 7));
+                }
             }
         }
     }
@@ -282,7 +288,7 @@ fn kernels_of_a_classifier_are_translated() {
             let fetches = [loss, logits.accuracy(labels), logits.softmax(), step.gradient_norm];
             let what = format!("{name}, in f16: {in_f16}");
             let kernels = translate_plan(&what, &graph, &fetches, &[step.update], target);
-            let families = ["cross_entropy", "softmax", "argmax", "squares", "optimizer_scalars"];
+            let families = ["cross_entropy", "softmax", "argmax", "squares", "optimizer"];
             for kernel in families.into_iter().chain(["layer_norm", "layer_norm_gradient"]) {
                 assert!(kernels.contains(kernel), "{what}: {kernels:?}");
             }
@@ -325,7 +331,8 @@ fn kernels_of_everything_else_are_translated() {
         let assigned = half.cast(DType::Bf16).assign_to(moved);
         let fetches = [loss, normal, few, parts.max(parts.sign().floor()).sum(&[2])];
         let kernels = translate_plan(name, &graph, &fetches, &[step.update, assigned], target);
-        for kernel in ["scatter", "reduce", "softmax", "elementwise", "optimizer"] {
+        let families = ["scatter", "reduce", "softmax", "elementwise", "optimizer_scalars"];
+        for kernel in families.into_iter().chain(["optimizer"]) {
             assert!(kernels.contains(kernel), "{name}: {kernels:?}");
         }
     }

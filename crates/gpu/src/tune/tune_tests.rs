@@ -244,6 +244,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         workgroups: 1 << 9,
         alternatives: true,
         in_place: true,
+        keeps: true,
     };
     let usual = Rung::usual(&product, target);
     let others = Rung::others(&product, target);

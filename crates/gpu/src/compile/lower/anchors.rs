@@ -1,10 +1,9 @@
-//! Reductions, softmax, cross-entropy and scatter: kernels with an anchor whose loops are
+//! Softmax, cross-entropy, scatter and their like: kernels with an anchor whose loops are
 //! written by hand.
 
 use super::{Kernel, Lowering, Refused};
 use crate::compile::expression::{Function, Index, scalar_type};
 use warmstart_graph::Shape;
-use warmstart_graph::ops::Reduction;
 use warmstart_shaders as shaders;
 
 impl Lowering<'_> {
@@ -27,61 +26,6 @@ impl Lowering<'_> {
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
         self.spread(root, (rows as u64).div_ceil(together as u64))
-    }
-
-    pub(super) fn reduce(
-        &mut self,
-        root: usize,
-        id: usize,
-        reduction: Reduction,
-        axes: &[usize],
-    ) -> Result<(), Refused> {
-        let input = self.live.node(id).inputs[0].0;
-        let shape = self.live.node(input).shape.clone();
-        let results = self.live.elements(id);
-        let count: usize = axes.iter().map(|&axis| shape[axis]).product();
-        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
-        let mut kernel = Kernel::new("reduce", &parts);
-        kernel.constants.extend([
-            ("RESULTS", results as f64),
-            ("COUNT", count as f64),
-            ("MAXIMUM", f64::from(u8::from(reduction == Reduction::Max))),
-        ]);
-        self.bind_result(&mut kernel, root);
-        let kept: Vec<usize> = (0..shape.rank()).filter(|axis| !axes.contains(axis)).collect();
-        let trailing = kept.iter().enumerate().all(|(at, &axis)| at == axis);
-        let leading = axes.iter().enumerate().all(|(at, &axis)| at == axis);
-        let index = if trailing {
-            Index::flat(&shape, &format!("(i * {count}u + k)"))
-        } else if leading {
-            Index::flat(&shape, &format!("(k * {results}u + i)"))
-        } else {
-            let mut coordinates = vec![String::new(); shape.rank()];
-            for (axes, offset) in [(&kept[..], "i"), (axes, "k")] {
-                let own = Shape::from(axes.iter().map(|&axis| shape[axis]).collect::<Vec<_>>());
-                for ((&axis, stride), &extent) in axes.iter().zip(own.strides()).zip(own.iter()) {
-                    // Of nothing, nothing is read.
-                    let (stride, extent) = (stride.max(1), extent.max(1));
-                    coordinates[axis] = format!("({offset} / {stride}u % {extent}u)");
-                }
-            }
-            Index::at(&shape, coordinates)
-        };
-        let signature = "fn value(i: u32, k: u32) -> f32";
-        self.function(&mut kernel, root, "value", signature, input, &index);
-        self.epilogue(&mut kernel, root, id);
-        if let Some(carried) = self.bind_carried(&mut kernel, root, "second_result") {
-            let second = self.live.node(carried).inputs[0].0;
-            let bindings = &mut kernel.bindings;
-            let function = Function::new(self.live, self.fused, bindings, root, None);
-            let mut text = function.write("fn second(i: u32, k: u32) -> f32", second, &index);
-            text.push_str("fn store_second(i: u32, total: f32) {\n    ");
-            text.push_str("second_result[i] = total;\n}\n");
-            kernel.sections.push(("second", text));
-            kernel.constants.push(("SECOND", 1.0));
-        }
-        let workgroups = self.lanes(&mut kernel, root, results, count)?;
-        self.push(root, kernel, workgroups, shape.elements() as u64)
     }
 
     /// Rows and width of a tensor seen as rows of its last axis.
@@ -163,9 +107,11 @@ impl Lowering<'_> {
             ("labels", "fn labels(i: u32) -> i32"),
             ("upstream", "fn upstream(i: u32) -> f32"),
         ];
-        for (input, (section, signature)) in inputs.iter().zip(signatures) {
+        for (at, (input, (section, signature))) in inputs.iter().zip(signatures).enumerate() {
             let index = Index::flat(&self.live.node(input.0).shape, "i");
-            self.function(&mut kernel, root, section, signature, input.0, &index);
+            // What the gradient's own kernel would compute.
+            let owner = carried.filter(|_| at == 2).unwrap_or(root);
+            self.function(&mut kernel, owner, section, signature, input.0, &index);
         }
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.lanes(&mut kernel, root, rows, width)?;

@@ -39,7 +39,7 @@ pub(super) fn find(
                 && (carries_statistics(live, fused, &readers, carrier, other)
                     || is_plain(carrier)
                         && (carries_sum(live, fused, packed, &readers, carrier, other)
-                            || carries_gradient(live, packed, carrier, other)))
+                            || carries_gradient(live, fused, packed, carrier, other)))
         });
         if let Some(carrier) = carrier {
             carried.insert(carrier, other);
@@ -150,9 +150,11 @@ fn carries_sum(
 }
 
 /// Whether `other` is the gradient of the cross-entropy `carrier`, and needs nothing that is not
-/// known when the loss is computed.
+/// known when the loss is computed: of what it is multiplied by, a loss scale say, that there is before
+/// the run.
 fn carries_gradient(
     live: &Live,
+    fused: &Fused,
     packed: &BTreeMap<usize, (u64, u64)>,
     carrier: usize,
     other: usize,
@@ -165,9 +167,13 @@ fn carries_gradient(
     else {
         return false;
     };
+    // What the loss's kernel has to bind for it beside its own, whatever the device allows.
+    const LEAVES: usize = 2;
+    let upstream = loaded_for(live, fused, other, [gradient.inputs[2].0].into());
     label_smoothing.to_bits() == own.to_bits()
         && loss.inputs[..] == gradient.inputs[..2]
-        && live.uniform(gradient.inputs[2].0).is_some()
+        && upstream.len() <= LEAVES
+        && upstream.iter().all(|&id| live.is_leaf(id))
         && carrier < other
         && !packed.contains_key(&other)
 }
@@ -218,8 +224,12 @@ fn carries_other_sum(
 
 /// What a kernel loads.
 fn loaded(live: &Live, fused: &Fused, root: usize) -> BTreeSet<usize> {
+    loaded_for(live, fused, root, live.inputs(root).collect())
+}
+
+/// What a kernel loads to compute these nodes, or loads of them.
+fn loaded_for(live: &Live, fused: &Fused, root: usize, mut pending: Vec<usize>) -> BTreeSet<usize> {
     let (mut loaded, mut seen) = (BTreeSet::new(), BTreeSet::new());
-    let mut pending: Vec<usize> = live.inputs(root).collect();
     while let Some(id) = pending.pop() {
         if !seen.insert(id) || live.uniform(id).is_some() {
             continue;

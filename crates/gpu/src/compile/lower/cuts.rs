@@ -2,14 +2,21 @@
 
 use super::{Lowering, Refused};
 use crate::compile::fuse::is_view;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use warmstart_graph::Op;
+
+/// How many values a kernel may store beside its result that has to be cut.
+const TOGETHER: usize = 4;
 
 impl Lowering<'_> {
     /// Notes what is best computed apart, so that the rest of a kernel fits: all that is needed of a large
     /// one at once, since each round of fusing and lowering takes the time of the whole graph.
     pub(super) fn cut(&mut self, root: usize, buffers: usize) -> Result<(), Refused> {
-        let cuts = if buffers <= 2 * self.target.storage_buffers {
+        let kept = self.stored_apart(root);
+        let cuts = if !kept.is_empty() {
+            kept
+        } else if buffers <= 2 * self.target.storage_buffers {
             BTreeSet::from_iter(self.largest_part(root))
         } else {
             self.parts(root, buffers)
@@ -17,6 +24,14 @@ impl Lowering<'_> {
         let is_hopeless = cuts.is_empty();
         self.cuts.extend(cuts);
         if is_hopeless { Err(Refused::Hopeless { root, buffers }) } else { Ok(()) }
+    }
+
+    /// What a kernel stores for others is best had from a kernel before it: where that is much, each few
+    /// of it from one.
+    fn stored_apart(&self, root: usize) -> BTreeSet<usize> {
+        let mut kept = self.fused.kept.get(&root).cloned().unwrap_or_default();
+        kept.sort_unstable_by_key(|&id| Reverse(id));
+        kept.into_iter().step_by(TOGETHER).collect()
     }
 
     /// The largest part of an expression that fits in a kernel and is not all of it.
@@ -116,7 +131,11 @@ impl Lowering<'_> {
         let inputs = node.inputs[..count].iter().map(|input| input.0);
         inputs.filter(|&input| self.live.uniform(input).is_none()).map(|mut input| {
             while !self.live.is_leaf(input) && self.fused.kernel[input].is_none() {
-                input = self.live.node(input).inputs[0].0;
+                let mut inputs = self.live.inputs(input);
+                let Some(next) = inputs.find(|&input| self.live.uniform(input).is_none()) else {
+                    break;
+                };
+                input = next;
             }
             input
         })

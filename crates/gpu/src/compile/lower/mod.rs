@@ -1,17 +1,18 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`; `companions.rs`
-//! finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
+//! `anchors.rs`, `reduce.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`;
+//! `companions.rs` finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
 
 mod anchors;
 mod companions;
 mod cuts;
 mod layer_norm;
 mod product;
+mod reduce;
 mod update;
 
-use super::expression::{Bindings, Bound, Function, Index, scalar_type, stored_type};
+use super::expression::{Bindings, Bound, Function, Index, Keep, scalar_type, stored_type};
 use super::fuse::Fused;
 use super::simplify::Live;
 use super::{Access, Alternative, Dispatch, Place, Step, Target};
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
 
-pub(crate) use update::BLOCK;
+pub(crate) use update::{BLOCK, OptimizerStep, WIDEST, together};
 
 pub(crate) struct Lowered {
     pub steps: Vec<Step>,
@@ -104,8 +105,20 @@ pub(crate) fn lower(
     let (updates, values): (Vec<usize>, Vec<usize>) =
         roots.partition(|&id| live.node(id).op.is_update());
     // Everything is read before anything is written.
-    for root in values.into_iter().chain(updates) {
+    for root in values {
         lowering.root(root)?;
+    }
+    let mut optimizers = BTreeMap::new();
+    for &id in &updates {
+        if let Op::OptimizerUpdate(update) = &live.node(id).op {
+            optimizers.insert(id, lowering.optimizer(id, update)?);
+        }
+    }
+    for id in updates {
+        match optimizers.remove(&id) {
+            Some(step) => lowering.lowered.steps.push(Step::Optimizer(step)),
+            None => lowering.root(id)?,
+        }
     }
     let Lowering { lowered, cuts, .. } = lowering;
     if cuts.is_empty() { Ok(lowered) } else { Err(Refused::TooManyBindings { cuts }) }
@@ -156,7 +169,14 @@ impl Kernel {
     fn source(&self) -> String {
         let mut sections = self.sections.clone();
         sections.push(("bindings", self.bindings.wgsl()));
-        let source = shaders::fill(&self.template, &sections);
+        let mut source = shaders::fill(&self.template, &sections);
+        let is_rounded = |bound: &Bound| bound.element == "f16" && bound.access == Access::Write;
+        if self.bindings.list.iter().any(is_rounded) {
+            if !source.contains(shaders::HALF) {
+                source.push_str(shaders::HALF);
+            }
+            source.push_str(shaders::ROUND_F16);
+        }
         // A device may know how to store `f16` and not how to compute with it: only what has it asks.
         let binds = |element: &str| self.bindings.list.iter().any(|bound| bound.element == element);
         let enable = match self.name {
@@ -233,7 +253,6 @@ impl Lowering<'_> {
                 let place = Place::Variable(*variable);
                 self.copy(root, self.live.node(id).inputs[0].0, place)
             }
-            Some((id, Op::OptimizerUpdate(update))) => self.optimizer(root, id, update),
             // Maps are never anchors.
             Some((_, _)) => self.map(root),
         }
@@ -266,18 +285,46 @@ impl Lowering<'_> {
         parameters: &str,
         index: &Index,
     ) {
+        let keeps = self.bind_kept(kernel, root);
         let function =
             Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor))
-                .of_own_element();
-        let result = scalar_type(self.live.node(root).dtype);
+                .of_own_element()
+                .keeping(keeps)
+                .rounding(self.result_type(root) == "f16");
+        let result = match self.result_type(root) {
+            "f16" => "f16",
+            _ => scalar_type(self.live.node(root).dtype),
+        };
         let signature = format!("fn epilogue({parameters}) -> {result}");
         kernel.sections.push(("epilogue", function.write(&signature, root, index)));
     }
 
+    /// What a kernel stores for its root. Kernels of one expression write two halves at once.
+    fn result_type(&self, root: usize) -> &'static str {
+        match self.live.node(root).dtype {
+            DType::F16 if self.fused.anchor[root].is_some() => "f16",
+            dtype => stored_type(dtype),
+        }
+    }
+
     fn bind_result(&self, kernel: &mut Kernel, root: usize) {
-        let element = stored_type(self.live.node(root).dtype);
+        let element = self.result_type(root);
         let place = self.fused.place(self.live, root);
         kernel.bindings.bind("result", place, Access::Write, element);
+    }
+
+    /// Binds what a kernel stores beside the value of its root.
+    fn bind_kept(&self, kernel: &mut Kernel, root: usize) -> Vec<Keep> {
+        let kept = self.fused.kept.get(&root).into_iter().flatten();
+        let keeps = kept.enumerate().map(|(at, &id)| {
+            let node = self.live.node(id);
+            let rounds = node.dtype.is_half();
+            let element = if rounds { "f16" } else { stored_type(node.dtype) };
+            let name = format!("kept{at}");
+            kernel.bindings.bind(&name, self.fused.place(self.live, id), Access::Write, element);
+            Keep { node: if rounds { node.inputs[0].0 } else { id }, name, rounds }
+        });
+        keeps.collect()
     }
 
     /// Binds the second result of a kernel, if it has one, and gives its root.
@@ -412,10 +459,14 @@ impl Lowering<'_> {
         }
     }
 
-    /// The operations in a kernel, in order.
+    /// The operations in a kernel, in order, but that a product is never left out.
     fn label(&self, root: usize) -> String {
-        let names: Vec<&str> =
-            self.members[root].iter().map(|&id| self.live.node(id).op.name()).collect();
+        let mut members = self.members[root].clone();
+        let is_product = |id: &usize| matches!(self.live.node(*id).op, Op::MatMul { .. });
+        if let Some(at) = members.iter().position(is_product).filter(|_| members.len() > 4) {
+            members[..=at].rotate_right(1);
+        }
+        let names: Vec<&str> = members.iter().map(|&id| self.live.node(id).op.name()).collect();
         match names.len() {
             0..=4 => names.join("+"),
             more => format!("{}+{}+..+{} ({more})", names[0], names[1], names[more - 1]),
@@ -429,8 +480,9 @@ impl Lowering<'_> {
         self.bind_result(&mut kernel, root);
         let signature = format!("fn value(i: u32) -> {}", scalar_type(node.dtype));
         let index = Index::flat(&node.shape, "i");
+        let keeps = self.bind_kept(&mut kernel, root);
         let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
-        let value = function.of_own_element().write(&signature, root, &index);
+        let value = function.of_own_element().keeping(keeps).write(&signature, root, &index);
         kernel.sections.push(("value", value));
         let workgroups = self.spread(root, invocations.div_ceil(64))?;
         self.push(root, kernel, workgroups, elements as u64)

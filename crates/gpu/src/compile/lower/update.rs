@@ -1,18 +1,62 @@
 //! What ends a training step: the packed gradients, their global norm, and the optimizer.
+//!
+//! An optimizer's update is two steps. The first reads all that changes from step to step and is no
+//! gradient, and writes scalars; where the update computes a norm itself, it also sums up squares. The
+//! second writes parameters, slots and counters. All first steps of a run come before all second ones, so
+//! that whatever they share, as several optimizers do the global step, is read before it is written.
 
 use super::{Kernel, Lowering, Refused};
-use crate::compile::expression::Index;
+use crate::compile::expression::{Bindings, Function, Index};
 use crate::compile::simplify::Live;
-use crate::compile::{Access, Place, Step};
-use std::collections::BTreeMap;
+use crate::compile::{Access, Place, Target};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use warmstart_graph::Op;
 use warmstart_graph::ops::{OptimizerUpdate, Rule};
-use warmstart_graph::{Op, Shape};
 use warmstart_shaders as shaders;
 
 /// Elements of a packed value begin at multiples of this many bytes.
 const PACK_ALIGNMENT: u64 = 256;
-/// Elements that one workgroup of the norm or the optimizer works on.
+/// The most bytes that kernels load at once.
+pub(crate) const WIDEST: u64 = 16;
+/// Elements that one workgroup of the norm or the optimizer works on at a time.
 pub(crate) const BLOCK: u64 = 1024;
+/// Where the values that an update reads begin among its scalars: Adam's corrections come first.
+const VALUES: usize = 2;
+
+/// The second step of an optimizer's update.
+#[derive(Clone, Debug)]
+pub(crate) struct OptimizerStep {
+    pub update: OptimizerUpdate,
+    /// What the first step wrote.
+    pub scalars: Place,
+    /// Where each parameter's gradient begins in the packed buffer, in elements.
+    pub gradients: Vec<u64>,
+    /// How many sums of squares there are, and what else the kernel has for constants.
+    pub constants: Vec<(&'static str, f64)>,
+    /// Functions of the norm, and what one invocation writes.
+    pub sections: Vec<(&'static str, String)>,
+    /// Where that is: counters, the scale of the loss, and what is fetched of what follows from the norm.
+    pub counted: Vec<(String, Place, &'static str)>,
+}
+
+impl OptimizerStep {
+    /// Every place that it uses.
+    pub fn uses(&self) -> Vec<(Place, Access)> {
+        let read = [(self.scalars, Access::Read), (Place::Packed, Access::Read)];
+        let variables = self.update.written().map(Place::Variable);
+        // Counters are variables of the update.
+        let kept = self.counted.iter().map(|&(_, place, _)| place);
+        let kept = kept.filter(|place| matches!(place, Place::Value(_)));
+        let written = variables.chain(kept).map(|place| (place, Access::Write));
+        read.into_iter().chain(written).collect()
+    }
+}
+
+/// How this kind of device loads and stores several elements at once.
+pub(crate) fn together(target: Target) -> &'static str {
+    if target.is_cpu && target.has_int64 { shaders::PAIRS } else { shaders::FOURS }
+}
 
 /// Places the inputs of norms and optimizers one after the other.
 pub(super) fn pack(live: &Live) -> BTreeMap<usize, (u64, u64)> {
@@ -36,10 +80,19 @@ pub(super) fn pack(live: &Live) -> BTreeMap<usize, (u64, u64)> {
     packed
 }
 
+/// How many sums of squares so many blocks are. Each workgroup of an update adds up all of them. A GPU
+/// needs many workgroups to read gradients as fast as it can, and an update that large has workgroups that
+/// work long; a software adapter has no more threads than cores.
+fn sums(blocks: usize, target: Target) -> usize {
+    let most = if target.is_cpu { 16 } else { (blocks / 16).clamp(256, 1024) };
+    blocks.min(most)
+}
+
 impl Lowering<'_> {
-    pub(super) fn global_norm(&mut self, root: usize, id: usize) -> Result<(), Refused> {
+    /// Offset and length of each block of a norm's inputs, in elements.
+    fn blocks(&self, norm: usize) -> Vec<u32> {
         let mut blocks: Vec<u32> = Vec::new();
-        for input in self.live.inputs(id) {
+        for input in self.live.inputs(norm) {
             let (offset, bytes) = self.lowered.packed[&input];
             let (start, length) = (offset / 4, bytes / 4);
             for block in 0..length.div_ceil(BLOCK) {
@@ -47,22 +100,45 @@ impl Lowering<'_> {
                 blocks.extend([(start + done) as u32, (length - done).min(BLOCK) as u32]);
             }
         }
+        blocks
+    }
+
+    /// Makes a kernel sum up the squares of blocks from `first` on in its result, beside what it does
+    /// already, and gives its workgroups.
+    fn sum_squares(
+        &mut self,
+        kernel: &mut Kernel,
+        norm: usize,
+        blocks: Vec<u32>,
+        first: usize,
+    ) -> ([u32; 3], u64) {
         let count = blocks.len() / 2;
-        // Even of nothing there is a norm, and no table can be empty.
+        let sums = sums(count, self.target);
+        self.lowered.tables.push(blocks);
+        let table = Place::Table(self.lowered.tables.len() - 1);
+        // Few lanes on a software adapter, where a workgroup is one vector.
+        let lanes = if self.target.is_cpu { 8.0 } else { 256.0 };
+        kernel.constants.extend([("BLOCKS", count as f64), ("SUMS", sums as f64)]);
+        kernel.constants.extend([("FIRST", first as f64), ("LANES", lanes), ("ROWS", 1.0)]);
+        kernel.bindings.bind("blocks", table, Access::Read, "vec2<u32>");
+        kernel.bindings.bind("values", Place::Packed, Access::Read, "Stored");
+        let elements: usize = self.live.inputs(norm).map(|input| self.live.elements(input)).sum();
+        ([sums as u32, 1, 1], 2 * elements as u64)
+    }
+
+    pub(super) fn global_norm(&mut self, root: usize, id: usize) -> Result<(), Refused> {
+        let blocks = self.blocks(id);
+        let count = sums(blocks.len() / 2, self.target);
+        // Even of nothing there is a norm, and no buffer can be empty.
         let sums = self.scratch(count.max(1) as u64 * 4);
         if count > 0 {
-            self.lowered.tables.push(blocks);
-            let table = Place::Table(self.lowered.tables.len() - 1);
-            let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::SQUARES];
+            let parts =
+                [shaders::FUNCTIONS, shaders::LANES, together(self.target), shaders::SQUARES];
             let mut kernel = Kernel::new("squares", &parts);
             kernel.label = Some(format!("squares of {}", self.live.node(id).op.name()));
-            kernel.constants.extend([("BLOCKS", count as f64), ("LANES", 64.0), ("ROWS", 1.0)]);
-            kernel.bindings.bind("blocks", table, Access::Read, "vec2<u32>");
-            kernel.bindings.bind("values", Place::Packed, Access::Read, "f32");
-            kernel.bindings.bind("sums", sums, Access::Write, "f32");
-            let workgroups = self.spread(root, count as u64)?;
-            let elements: usize = self.live.inputs(id).map(|input| self.live.elements(input)).sum();
-            self.push(root, kernel, workgroups, 2 * elements as u64)?;
+            kernel.bindings.bind("result", sums, Access::Write, "f32");
+            let (workgroups, operations) = self.sum_squares(&mut kernel, id, blocks, 0);
+            self.push(root, kernel, workgroups, operations)?;
         }
         let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
         let mut kernel = Kernel::new("reduce", &parts);
@@ -78,61 +154,159 @@ impl Lowering<'_> {
         self.push(root, kernel, workgroups, count as u64)
     }
 
+    /// The first step of an update, which writes no variable, and the second, which the caller adds when
+    /// all first ones are there.
     pub(super) fn optimizer(
         &mut self,
-        root: usize,
         id: usize,
         update: &OptimizerUpdate,
-    ) -> Result<(), Refused> {
-        let inputs = self.live.node(id).inputs.clone();
-        let parts = [shaders::FUNCTIONS, shaders::LOSS_SCALE, shaders::OPTIMIZER_SCALARS];
-        let mut kernel = Kernel::new("optimizer_scalars", &parts);
+    ) -> Result<OptimizerStep, Refused> {
+        let inputs: Vec<usize> = self.live.inputs(id).collect();
+        let own = self.fused.own_norms.get(&id);
+        // What the first step finds out for the second.
+        let mut values: Vec<usize> = Vec::new();
+        let before = own.into_iter().flat_map(|own| own.before.iter().copied());
+        for value in inputs[..update.scalars()].iter().copied().chain(before) {
+            if !own.is_some_and(|own| own.computes(value)) && !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        let (norm, first) = (own.map(|own| own.norm), VALUES + values.len());
+        let blocks = norm.map(|norm| self.blocks(norm)).unwrap_or_default();
+        let count = sums(blocks.len() / 2, self.target);
+        let scalars = self.scratch((first + count) as u64 * 4);
+
+        let mut kernel = Kernel::new("optimizer_scalars", &[]);
         if let Rule::Adam { beta1, beta2, .. } = update.rule {
             // The logarithm of 0 is not finite, and constants must be; of this, too, e^x is 0.
             let log = |beta: f64| beta.ln().max(-1e4);
             kernel.constants.extend([("LOG_BETA1", log(beta1)), ("LOG_BETA2", log(beta2))]);
         }
-        // Optimizers that share a global step raise it by one together. None of them reads it after
-        // that: where there are several updates, learning rates are values of their own.
-        let counts = self.counted.insert(update.global_step);
-        kernel.constants.push(("COUNTS", f64::from(u8::from(counts))));
-        let scalars = self.scratch(20);
-        let (step, global_step) =
-            (Place::Variable(update.step), Place::Variable(update.global_step));
         kernel.bindings.bind("result", scalars, Access::Write, "f32");
-        kernel.bindings.bind("step", step, Access::Write, "u32");
-        // A schedule inside this kernel reads the global step through this binding, too.
-        kernel.bindings.bind("global_step", global_step, Access::Write, "u32");
+        kernel.bindings.bind("step", Place::Variable(update.step), Access::Read, "u32");
+        let (mut functions, mut store) = (String::new(), "fn store_values() {\n".to_owned());
+        for (at, &value) in values.iter().enumerate() {
+            let bindings = &mut kernel.bindings;
+            let function = Function::new(self.live, self.fused, bindings, id, None);
+            let index = Index::flat(&self.live.node(value).shape, "0u");
+            functions += &function.write(&format!("fn value{at}() -> f32"), value, &index);
+            let _ = writeln!(store, "    result[{}] = value{at}();", VALUES + at);
+        }
+        let values_section = ("values", functions + &store + "}\n");
+        match norm.filter(|_| count > 0) {
+            Some(norm) => {
+                kernel.name = "squares";
+                let (name, rule) = (self.live.node(norm).op.name(), update.rule.name());
+                kernel.label = Some(format!("squares of {name}, scalars of {rule}"));
+                let alone = ["bindings", "main"].map(|section| (section, String::new()));
+                let sections = [&alone[..], &[values_section]].concat();
+                kernel.template = [
+                    shaders::FUNCTIONS,
+                    shaders::LANES,
+                    together(self.target),
+                    &shaders::fill(shaders::OPTIMIZER_SCALARS, &sections),
+                    shaders::SQUARES,
+                ]
+                .concat();
+                let beside = "fn beside() {\n    store_scalars();\n}\n";
+                kernel.sections.push(("beside", beside.to_owned()));
+                let ([groups, ..], operations) = self.sum_squares(&mut kernel, norm, blocks, first);
+                self.push(id, kernel, [groups + 1, 1, 1], operations)?;
+            }
+            None => {
+                kernel.template = [shaders::FUNCTIONS, shaders::OPTIMIZER_SCALARS].concat();
+                kernel.sections.push(values_section);
+                self.push(id, kernel, [1, 1, 1], 0)?;
+            }
+        }
+
+        let gradients = inputs[update.scalars()..]
+            .iter()
+            .map(|input| self.lowered.packed[input].0 / 4)
+            .collect();
+        // One lane: each invocation of a software adapter adds up the few sums by itself, since a barrier
+        // would take longer.
+        let lanes = if self.target.is_cpu || count == 0 { 1.0 } else { 64.0 };
+        let mut step = OptimizerStep {
+            update: update.clone(),
+            scalars,
+            gradients,
+            constants: vec![("SUMS", count as f64), ("FIRST", first as f64)],
+            sections: Vec::new(),
+            counted: Vec::new(),
+        };
+        step.constants.extend([("LANES", lanes), ("ROWS", 1.0)]);
+        let given: HashMap<usize, String> = values
+            .iter()
+            .enumerate()
+            .map(|(at, &value)| (value, format!("scalars[{}]", VALUES + at)))
+            .collect();
+        for (at, section) in SCALARS.into_iter().take(update.scalars()).enumerate() {
+            let text = self.of_norm(id, norm, &given, section, inputs[at]);
+            step.sections.push((section, text));
+        }
+        self.count(id, norm, &given, &mut step);
+        Ok(step)
+    }
+
+    /// The function that computes a scalar from the norm and from what is given.
+    fn of_norm(
+        &self,
+        root: usize,
+        norm: Option<usize>,
+        given: &HashMap<usize, String>,
+        name: &str,
+        value: usize,
+    ) -> String {
+        // All that it reads is given.
+        let mut none = Bindings::default();
+        let function = Function::new(self.live, self.fused, &mut none, root, norm).given(given);
+        let index = Index::flat(&self.live.node(value).shape, "0u");
+        function.write(&format!("fn {name}(anchor: f32) -> f32"), value, &index)
+    }
+
+    /// What one invocation of the second step writes.
+    fn count(
+        &mut self,
+        root: usize,
+        norm: Option<usize>,
+        given: &HashMap<usize, String>,
+        step: &mut OptimizerStep,
+    ) {
+        let update = &step.update;
+        let (mut functions, mut count) = (String::new(), String::new());
+        let mut written = |name: &str, place: Place, element: &'static str| {
+            step.counted.push((name.to_owned(), place, element));
+        };
+        written("step", Place::Variable(update.step), "u32");
+        count += "    step[0] += select(0u, 1u, applied);\n";
+        // Optimizers that share a global step raise it by one together.
+        if self.counted.insert(update.global_step) {
+            written("global_step", Place::Variable(update.global_step), "u32");
+            count += "    global_step[0] += 1u;\n";
+        }
         if let Some(loss_scale) = &update.loss_scale {
             let (growth, backoff, interval) = loss_scale.scaling.numbers();
-            kernel.constants.extend([
+            step.constants.extend([
                 ("GROWTH_FACTOR", growth.into()),
                 ("BACKOFF_FACTOR", backoff.into()),
                 ("GROWTH_INTERVAL", interval.into()),
             ]);
-            // The factor reads the scale through this binding.
-            let [scale, good_steps] =
-                [loss_scale.scale, loss_scale.good_steps].map(Place::Variable);
-            kernel.bindings.bind("loss_scale", scale, Access::Write, "f32");
-            kernel.bindings.bind("good_steps", good_steps, Access::Write, "u32");
-            let count = "fn count_scale(applied: bool) {\n    \
-                let next = next_loss_scale(loss_scale[0], good_steps[0], applied);\n    \
-                loss_scale[0] = next.scale;\n    good_steps[0] = next.good_steps;\n}\n";
-            kernel.sections.push(("count_scale", count.to_owned()));
+            written("loss_scale", Place::Variable(loss_scale.scale), "f32");
+            written("good_steps", Place::Variable(loss_scale.good_steps), "u32");
+            count += "    let next = next_loss_scale(loss_scale[0], good_steps[0], applied);\n    \
+                loss_scale[0] = next.scale;\n    good_steps[0] = next.good_steps;\n";
         }
-        let sections = ["learning_rate", "gradient_factor", "gradient_norm"];
-        for (at, section) in sections.into_iter().take(update.scalars()).enumerate() {
-            let index = Index::flat(&Shape::scalar(), "0u");
-            let signature = format!("fn {section}(i: u32) -> f32");
-            self.function(&mut kernel, root, section, &signature, inputs[at].0, &index);
+        let kept = self.fused.own_norms.get(&root).map(|own| own.kept.clone()).unwrap_or_default();
+        for (at, id) in kept.into_iter().enumerate() {
+            written(&format!("kept{at}"), self.fused.place(self.live, id), "f32");
+            functions += &self.of_norm(root, norm, given, &format!("keep{at}"), id);
+            let _ = writeln!(count, "    kept{at}[0] = keep{at}(norm);");
         }
-        self.push(root, kernel, [1, 1, 1], 0)?;
-        let gradients = inputs[update.scalars()..]
-            .iter()
-            .map(|input| self.lowered.packed[&input.0].0 / 4)
-            .collect();
-        let update = update.clone();
-        self.lowered.steps.push(Step::Optimizer { update, scalars, gradients });
-        Ok(())
+        let text = format!("{functions}fn count(norm: f32, applied: bool) {{\n{count}}}\n");
+        step.sections.push(("count", text));
     }
 }
+
+/// The functions of the optimizer's kernel that give the scalars of an update, in the order of its inputs.
+const SCALARS: [&str; 3] = ["learning_rate", "gradient_factor", "gradient_norm"];

@@ -6,7 +6,7 @@ alias Stored = u64;
 alias Numbers = vec2<f32>;
 
 const TOGETHER = 2u;
-const LANES = 8u;
+const INVOCATIONS = 8u;
 
 fn numbers(stored: Stored) -> Numbers {
     return bitcast<vec2<f32>>(vec2<u32>(u32(stored), u32(stored >> 32u)));
@@ -15,4 +15,12 @@ fn numbers(stored: Stored) -> Numbers {
 fn stored(numbers: Numbers) -> Stored {
     let bits = bitcast<vec2<u32>>(numbers);
     return u64(bits.x) | (u64(bits.y) << 32u);
+}
+
+fn first_of(numbers: Numbers, count: u32) -> Numbers {
+    return select(Numbers(0.0), numbers, vec2<u32>(0u, 1u) < vec2<u32>(count));
+}
+
+fn sum_of(numbers: Numbers) -> f32 {
+    return numbers.x + numbers.y;
 }

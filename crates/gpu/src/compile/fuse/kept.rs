@@ -1,0 +1,162 @@
+//! Values that several kernels read: stored by the kernel of their first reader, or computed by each.
+//!
+//! The gradient of an activation reads what went into it. A kernel of its own for that would write it, and
+//! the activation's kernel read it again. So the kernel that computes both stores both, where it reads the
+//! element `i` for its own element `i`, and all others that read the value come after it.
+
+use super::{Demand, Fused, has_epilogue, is_in_place, is_map};
+use crate::compile::Target;
+use crate::compile::simplify::Live;
+use std::collections::BTreeSet;
+use warmstart_graph::{DType, Op};
+
+/// The first kernel that reads a node, if it reads nothing but each element for its own, and so could store
+/// them. Kernels run in the order of their roots.
+pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<Demand> {
+    let first = *own.iter().min_by_key(|demand| demand.root)?;
+    let in_step = own.iter().all(|demand| demand.root != first.root || demand.in_step);
+    // Two halves share a word, and numbers in the code are stored by nobody.
+    let is_stored = !live.node(id).dtype.is_half() && live.uniform(id).is_none();
+    (in_step && is_stored && live.elements(id) == live.elements(first.root)).then_some(first)
+}
+
+/// How many nodes to look at for an anchor, before it is taken for granted.
+const FAR: usize = 64;
+
+/// Whether an anchor would take the expression `id` as its epilogue: one that is read for each element,
+/// and by nobody else.
+pub(super) fn takes_anchor(live: &Live, readers: &[usize], forced: &[bool], id: usize) -> bool {
+    let mut pending = vec![id];
+    let mut seen = 0;
+    while let Some(id) = pending.pop() {
+        seen += 1;
+        let op = &live.node(id).op;
+        if seen > FAR || !is_map(op) && !live.is_leaf(id) && has_epilogue(op) {
+            return true;
+        }
+        if is_map(op) {
+            pending.extend(live.inputs(id).filter(|&input| {
+                readers[input] == 1 && !forced[input] && is_in_place(live, id, input)
+            }));
+        }
+    }
+    false
+}
+
+/// Whether it is made of random numbers and single ones, in a few operations: the mask of a dropout. Its
+/// numbers are a function of the seed, the step and the element, and can be drawn by each kernel that
+/// needs them. To a GPU that is less than to store them, and it takes no memory from the forward pass to
+/// the gradient; a software adapter takes longer to draw them than to read what is stored.
+pub(super) fn is_random(live: &Live, id: usize, own: &[Demand]) -> bool {
+    let twice = live.elements(id).saturating_mul(2);
+    of_scalars(live, id) == Some(1)
+        && own.len() <= FEW
+        && own.iter().all(|demand| demand.evaluations <= twice)
+}
+
+/// How many readers draw random numbers again.
+const FEW: usize = 3;
+
+/// Whether the kernel of the product `anchor` may have the `f16` of `root` for its result: on a device that
+/// has them, so that each is stored alone.
+pub(super) fn rounds(live: &Live, anchor: usize, root: usize, target: Target) -> bool {
+    let is_product = matches!(live.node(anchor).op, Op::MatMul { .. });
+    target.keeps && target.has_f16 && is_product && live.node(root).dtype == DType::F16
+}
+
+/// Leaves rounding to `f16` to the kernels that have the numbers, on a device that has `f16`: products read
+/// them rounded, and others as they are.
+pub(super) fn round_on_the_way(
+    live: &Live,
+    fused: &mut Fused,
+    apart: &BTreeSet<usize>,
+    target: Target,
+) {
+    if !(target.keeps && target.has_f16) {
+        return;
+    }
+    for id in 0..live.nodes.len() {
+        let is_alone = fused.kernel[id] == Some(id) && fused.anchor[id].is_none();
+        if live.node(id).op != Op::Cast(DType::F16) || !is_alone || apart.contains(&id) {
+            continue;
+        }
+        let input = live.node(id).inputs[0].0;
+        let Some(root) = fused.kernel[input].filter(|&root| root != id) else { continue };
+        let is_stored =
+            root == input || fused.kept.get(&root).is_some_and(|kept| kept.contains(&input));
+        // A cross-entropy's gradient comes with the loss where it is all that its kernel computes, and of
+        // sums there are few.
+        let fits = match fused.anchor[root].map(|anchor| &live.node(anchor).op) {
+            None => !live.node(root).op.is_update(),
+            Some(op) => matches!(
+                op,
+                Op::MatMul { .. } | Op::Softmax | Op::LayerNorm { .. } | Op::LayerNormGradient
+            ),
+        };
+        if is_stored
+            && fits
+            && live.node(input).dtype == DType::F32
+            && !live.node(root).dtype.is_half()
+        {
+            fused.kernel[id] = Some(root);
+            fused.kept.entry(root).or_default().push(id);
+        }
+    }
+}
+
+/// The longest expression that is computed wherever it is read.
+const SHORT: usize = 8;
+
+/// Of how many numbers in memory, at most: each is a buffer to all kernels that compute it, and what is
+/// computed wherever it is read cannot be computed apart where those are too many.
+const LEAVES: usize = 2;
+
+/// How often numbers are drawn in an expression of few operations whose few leaves are all single numbers.
+fn of_scalars(live: &Live, id: usize) -> Option<usize> {
+    let mut pending = vec![id];
+    let (mut seen, mut draws) = (0, 0);
+    let mut leaves = BTreeSet::new();
+    while let Some(id) = pending.pop() {
+        let node = live.node(id);
+        if live.uniform(id).is_some() {
+            continue;
+        }
+        if node.shape.rank() == 0 && live.is_leaf(id) {
+            leaves.insert(id);
+            if leaves.len() > LEAVES {
+                return None;
+            }
+            continue;
+        }
+        seen += 1;
+        let is_short = match node.op {
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::StopGradient | Op::Reshape(_) => true,
+            Op::Cast(dtype) => !dtype.is_half(),
+            Op::RandomUniform { .. } => {
+                draws += 1;
+                true
+            }
+            _ => false,
+        };
+        if !is_short || seen > SHORT {
+            return None;
+        }
+        pending.extend(live.inputs(id));
+    }
+    (seen > 0).then_some(draws)
+}
+
+/// Whether it is one number, computed in a few operations from such as lie in memory before the run, and
+/// to do that wherever it is read takes less than a dispatch, or is a small part of what its readers do: a
+/// loss scale's share for each row, say.
+pub(super) fn is_small_number(live: &Live, id: usize, own: &[Demand]) -> bool {
+    if live.node(id).shape.rank() > 0 || of_scalars(live, id) != Some(0) {
+        return false;
+    }
+    let all = own.iter().fold(0usize, |sum, demand| sum.saturating_add(demand.evaluations));
+    all <= 4096 || own.iter().all(|demand| demand.evaluations <= live.elements(demand.root) / 8)
+}
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

@@ -1,0 +1,227 @@
+//! The second step of an optimizer's update, once it is known which buffers its variables are in.
+
+use super::build::{Builder, PendingLaunch, STORAGE};
+use super::memory::words;
+use super::{DispatchInfo, PlanMemory};
+use crate::compile::{Access, BLOCK, OptimizerStep, Place, Target, WIDEST, together};
+use crate::plan_error::CompileError;
+use crate::store::VariableSlice;
+use std::fmt::Write as _;
+use warmstart_graph::ops::Rule;
+use warmstart_shaders as shaders;
+
+/// The most workgroups of an update. One works on several blocks then, and adds up the sums of squares
+/// once for all of them. On software adapters, where that takes longer, there are fewer.
+const MOST_WORKGROUPS: [u64; 2] = [4096, 64];
+
+/// How many buffers the optimizer's kernel binds beside those that it counts in: scalars, table,
+/// gradients, parameters, and two slots.
+const BOUND: usize = 6;
+
+/// Parameters that share buffers with each other, as their slots do.
+struct Group {
+    /// Those of the first: of their buffers it is what they have in common.
+    slices: Vec<VariableSlice>,
+    table: Vec<u32>,
+    elements: u64,
+}
+
+/// What a kernel with the optimizer's text does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Does {
+    /// Updates parameters.
+    Updates,
+    /// That, and counts.
+    Both,
+    /// Counts: the other kernels have no room for that.
+    Counts,
+}
+
+impl Builder<'_> {
+    /// One dispatch for all parameters that share buffers with each other, and so do their slots:
+    /// all of them, unless a model is larger than one binding. The first also raises the counters, if
+    /// the device binds as many buffers and they do not lie where its parameters do.
+    pub fn optimizer(
+        &self,
+        step: &OptimizerStep,
+        memory: &mut PlanMemory,
+    ) -> Result<Vec<PendingLaunch<'static>>, CompileError> {
+        let mut counted = Vec::new();
+        for &(_, place, _) in &step.counted {
+            counted.push(self.place(place)?);
+        }
+        let fits = BOUND + counted.len() <= self.target.storage_buffers;
+        let mut pending: Vec<PendingLaunch<'static>> = Vec::new();
+        for group in self.groups(step)? {
+            // Two bindings that are written must not overlap, and parameters are bound with all that lies
+            // in their buffer.
+            let holds =
+                |buffer: &wgpu::Buffer| group.slices.iter().any(|slice| slice.buffer == *buffer);
+            let is_apart = !counted.iter().any(|(buffer, ..)| holds(buffer));
+            let counts = fits && is_apart && !counted.is_empty();
+            let does = if counts { Does::Both } else { Does::Updates };
+            let mut launch = self.update(step, group, does, memory)?;
+            if counts {
+                launch.bindings.append(&mut counted);
+                launch.accesses.resize(launch.bindings.len(), Access::Write);
+            }
+            pending.push(launch);
+        }
+        if !counted.is_empty() {
+            let mut bindings = vec![self.place(step.scalars)?];
+            bindings.append(&mut counted);
+            let mut accesses = vec![Access::Write; bindings.len()];
+            accesses[0] = Access::Read;
+            let info = DispatchInfo {
+                operations: format!("counters of {}", step.update.rule.name()),
+                kernel: "optimizer_counters",
+                workgroups: [1, 1, 1],
+                bytes: bindings.iter().map(|&(.., bytes)| bytes).sum(),
+                arithmetic: 0,
+            };
+            let source = optimizer_source(step, Does::Counts, self.target).into();
+            let constants = optimizer_constants(step, 0);
+            pending.push(PendingLaunch { source, constants, bindings, accesses, info });
+        }
+        Ok(pending)
+    }
+
+    fn groups(&self, step: &OptimizerStep) -> Result<Vec<Group>, CompileError> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (parameter, &gradient) in step.update.parameters.iter().zip(&step.gradients) {
+            let mut slices = vec![self.variable(parameter.variable)?.clone()];
+            for &slot in &parameter.slots {
+                slices.push(self.variable(slot)?.clone());
+            }
+            let elements = slices[0].bytes / 4;
+            if elements == 0 {
+                continue;
+            }
+            let same =
+                |group: &Group| group.slices.iter().zip(&slices).all(|(a, b)| a.arena == b.arena);
+            let at = groups.iter().position(same).unwrap_or(groups.len());
+            if at == groups.len() {
+                groups.push(Group { slices: slices.clone(), table: Vec::new(), elements: 0 });
+            }
+            let group = &mut groups[at];
+            group.elements += elements;
+            let start = |at: usize| slices.get(at).map_or(0, |slice| slice.offset / 4);
+            let mut done = 0;
+            while done < elements {
+                let length = (elements - done).min(BLOCK);
+                let places = [start(0), gradient, start(1), start(2)];
+                group.table.extend(places.map(|place| (place + done) as u32));
+                group.table.extend([length as u32, u32::from(parameter.decays)]);
+                done += length;
+            }
+        }
+        Ok(groups)
+    }
+
+    fn update(
+        &self,
+        step: &OptimizerStep,
+        group: Group,
+        does: Does,
+        memory: &mut PlanMemory,
+    ) -> Result<PendingLaunch<'static>, CompileError> {
+        let Group { slices, table: blocks, elements } = group;
+        let count = blocks.len() as u64 / 6;
+        let bytes: &[u8] = bytemuck::cast_slice(&blocks);
+        memory.constants += words(bytes.len() as u64);
+        let table = self.gpu.buffer("optimizer blocks", words(bytes.len() as u64), STORAGE)?;
+        self.gpu.checked("the optimizer's table", |_| {
+            self.gpu.queue().write_buffer(&table, 0, bytes);
+        })?;
+        let mut bindings = vec![
+            self.place(step.scalars)?,
+            (table, 0, bytes.len() as u64),
+            self.place(Place::Packed)?,
+        ];
+        for at in 0..3 {
+            bindings.push(match slices.get(at) {
+                Some(slice) => (slice.buffer.clone(), 0, slice.buffer.size()),
+                // A rule without this slot leaves the binding alone.
+                None => (self.gpu.buffer("no slot", WIDEST, STORAGE)?, 0, WIDEST),
+            });
+        }
+        // Parameters and slots are written; scalars, table and gradients only read.
+        let accesses = [[Access::Read; 3], [Access::Write; 3]].concat();
+        let update = &step.update;
+        let [most, most_of_software] = MOST_WORKGROUPS;
+        let most = if self.target.is_cpu { most_of_software } else { most };
+        let most = most.min(u64::from(self.target.workgroups));
+        let info = DispatchInfo {
+            operations: format!("{} of {} variables", update.rule.name(), update.parameters.len()),
+            kernel: "optimizer",
+            workgroups: [count.min(most) as u32, 1, 1],
+            bytes: elements * 4 * (3 + 2 * update.rule.slots().len() as u64),
+            arithmetic: elements * 12,
+        };
+        let source = optimizer_source(step, does, self.target).into();
+        let constants = optimizer_constants(step, count);
+        Ok(PendingLaunch { source, constants, bindings, accesses, info })
+    }
+}
+
+/// The text of the optimizer's kernel.
+pub(super) fn optimizer_source(step: &OptimizerStep, does: Does, target: Target) -> String {
+    let mut sections = step.sections.clone();
+    if does == Does::Updates {
+        sections.retain(|(name, _)| *name != "count");
+    } else {
+        let first = if does == Does::Both { BOUND } else { 1 };
+        let mut bindings = String::new();
+        for (at, (name, _, element)) in step.counted.iter().enumerate() {
+            let _ = writeln!(
+                bindings,
+                "@group(0) @binding({}) var<storage, read_write> {name}: array<{element}>;",
+                first + at
+            );
+        }
+        let count = sections.iter_mut().find(|(name, _)| *name == "count");
+        count.into_iter().for_each(|(_, text)| text.insert_str(0, &bindings));
+    }
+    if does == Does::Counts {
+        let nothing = "fn update_blocks(norm: f32, group: u32, groups: u32, lane: u32) {}\n";
+        sections.push(("update", nothing.to_owned()));
+    }
+    let parts = [
+        shaders::FUNCTIONS,
+        shaders::LANES,
+        together(target),
+        shaders::LOSS_SCALE,
+        shaders::OPTIMIZER,
+    ];
+    shaders::fill(&parts.concat(), &sections)
+}
+
+/// The constants of the optimizer's kernel.
+pub(super) fn optimizer_constants(step: &OptimizerStep, blocks: u64) -> Vec<(&'static str, f64)> {
+    let mut constants = rule_constants(&step.update.rule);
+    constants.push(("BLOCKS", blocks as f64));
+    constants.extend(&step.constants);
+    constants
+}
+
+/// A rule as the optimizer kernel's constants.
+fn rule_constants(rule: &Rule) -> Vec<(&'static str, f64)> {
+    let flag = |on: bool| f64::from(u8::from(on));
+    match *rule {
+        Rule::Sgd { momentum, nesterov, weight_decay } => vec![
+            ("MOMENTUM", momentum.into()),
+            ("NESTEROV", flag(nesterov)),
+            ("WEIGHT_DECAY", weight_decay.into()),
+        ],
+        Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => vec![
+            ("ADAM", 1.0),
+            ("BETA1", beta1),
+            ("REST1", 1.0 - beta1),
+            ("BETA2", beta2),
+            ("REST2", 1.0 - beta2),
+            ("EPSILON", epsilon.into()),
+            ("WEIGHT_DECAY", weight_decay.into()),
+            ("DECOUPLED", flag(decoupled)),
+        ],
+    }
+}
