@@ -122,9 +122,13 @@ pub(super) fn items(live: &Live, lowered: &Lowered, fetches: &[FetchSpec]) -> Ve
         let is_update = matches!(step, Step::Optimizer(_));
         let often = |place| {
             let is_half = matches!(place, Place::Value(id) if live.node(id).dtype.is_half());
-            // Gradients lie in one buffer, so that two of them are bound like one that is bound twice.
-            let own = held(place, lowered);
-            let times = used.iter().filter(|&&(other, _)| held(other, lowered) == own).count();
+            // A gradient beside all of them is bound with them, too.
+            let is_same = |other: Place| {
+                let packed = Place::Packed;
+                let of_all = other == packed || place == packed;
+                other == place || of_all && held(other, lowered) == held(place, lowered)
+            };
+            let times = used.iter().filter(|&&(other, _)| is_same(other)).count();
             is_update || is_half || times > 1
         };
         let used: Vec<(usize, Access, bool)> = used
