@@ -83,14 +83,9 @@ fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
 
 /// The places that a step uses, of those that are to be planned.
 fn used(step: &Step) -> Vec<(Place, Access)> {
-    let bindings = match step {
-        Step::Dispatch(dispatch) => dispatch.bindings.clone(),
-        Step::Optimizer(step) => step.uses(),
-    };
-    let planned = bindings
-        .into_iter()
-        .filter(|(place, _)| matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed));
-    planned.collect()
+    let mut used = step.uses();
+    used.retain(|(place, _)| matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed));
+    used
 }
 
 fn held(place: Place, lowered: &Lowered) -> Place {

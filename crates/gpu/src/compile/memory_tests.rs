@@ -54,13 +54,11 @@ fn spans(program: &Program) -> Vec<Span> {
     let mut spans: HashMap<Place, Span> = HashMap::new();
     let end = program.steps.len();
     let fetched = program.fetches.iter().map(|fetch| (fetch.place, end));
-    let bound = program.steps.iter().enumerate().flat_map(|(at, step)| {
-        let places: Vec<Place> = match step {
-            Step::Dispatch(dispatch) => dispatch.bindings.iter().map(|&(place, _)| place).collect(),
-            Step::Optimizer(step) => step.uses().into_iter().map(|(place, _)| place).collect(),
-        };
-        places.into_iter().map(move |place| (place, at))
-    });
+    let bound = program
+        .steps
+        .iter()
+        .enumerate()
+        .flat_map(|(at, step)| step.uses().into_iter().map(move |(place, _)| (place, at)));
     for (place, at) in bound.chain(fetched) {
         let Some(&(buffer, start, bytes)) = program.memory.places.get(&place) else { continue };
         let bytes = start..start + bytes;

@@ -165,6 +165,16 @@ pub(crate) enum Step {
     Optimizer(OptimizerStep),
 }
 
+impl Step {
+    /// Every place that it uses.
+    pub fn uses(&self) -> Vec<(Place, Access)> {
+        match self {
+            Step::Dispatch(dispatch) => dispatch.bindings.clone(),
+            Step::Optimizer(step) => step.uses(),
+        }
+    }
+}
+
 /// A value that is fed.
 #[derive(Clone, Debug)]
 pub(crate) struct FeedSpec {

@@ -83,14 +83,6 @@ pub(super) fn count(steps: &[Step], memory: &Memory) -> usize {
     groups(&starts(&buffers(steps, memory), true))
 }
 
-/// Every place that a step uses.
-fn uses(step: &Step) -> Vec<(Place, Access)> {
-    match step {
-        Step::Dispatch(dispatch) => dispatch.bindings.clone(),
-        Step::Optimizer(step) => step.uses(),
-    }
-}
-
 /// What lies in one buffer for sure counts as one place.
 fn held(place: Place, packed: &BTreeMap<usize, (u64, u64)>) -> Place {
     match place {
@@ -141,7 +133,7 @@ pub(crate) fn grouped(
     memory: &Memory,
     fetches: &[FetchSpec],
 ) -> Vec<usize> {
-    let uses: Vec<_> = steps.iter().map(uses).collect();
+    let uses: Vec<_> = steps.iter().map(Step::uses).collect();
     let needed = needed(&uses, packed);
     let held: Vec<HashMap<Place, Access>> = uses
         .iter()
@@ -225,9 +217,9 @@ pub(crate) fn grouped(
 /// it reads as written too ([`Memory::bind`]).
 pub(crate) fn buffers(steps: &[Step], memory: &Memory) -> Vec<Vec<(Bound, Access)>> {
     let bound = |place: Place| memory.buffer(place).map_or(Bound::Other(place), Bound::Values);
-    let of = |step| {
+    let of = |step: &Step| {
         let mut all: Vec<(Bound, Access)> =
-            uses(step).into_iter().map(|(place, access)| (bound(place), access)).collect();
+            step.uses().into_iter().map(|(place, access)| (bound(place), access)).collect();
         let written = all.iter().filter(|(_, access)| *access == Access::Write);
         let written: HashSet<Bound> = written.map(|&(bound, _)| bound).collect();
         for (bound, access) in &mut all {

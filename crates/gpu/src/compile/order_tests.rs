@@ -119,7 +119,7 @@ fn an_order_keeps_what_depends_on_each_other() {
         let (program, _) = program(&graph, sum.square().mean_all());
         let mut written = BTreeSet::new();
         for step in &program.steps {
-            for (place, access) in uses(step) {
+            for (place, access) in step.uses() {
                 let Place::Value(id) = place else { continue };
                 if access == Write {
                     written.insert(id);
@@ -160,17 +160,18 @@ fn updates_come_after_what_they_need() {
     let buffer = |place: &Place| program.memory.places.get(place).map(|&(buffer, ..)| buffer);
     // Gradients are read all together, by no name of their own. What lay in their buffer before is not.
     let is_read =
-        |place: &Place| program.steps.iter().any(|step| uses(step).contains(&(*place, Read)));
+        |place: &Place| program.steps.iter().any(|step| step.uses().contains(&(*place, Read)));
     let (mut replaced, mut gradients, mut readers) = (HashSet::new(), 0, 0);
     for step in &program.steps {
         let is_update = matches!(step, Step::Optimizer(_));
         // Those of this update and of all before it.
-        let updated = uses(step)
+        let updated = step
+            .uses()
             .iter()
             .filter(|(place, access)| *access == Write && is_weight(place))
             .count();
         let wanted = if is_update { replaced.len() + updated } else { 1 };
-        for (place, access) in uses(step) {
+        for (place, access) in step.uses() {
             match (place, access) {
                 (place, Write) if is_weight(&place) => drop(replaced.insert(place)),
                 (place, Read) if is_weight(&place) && !is_update => {

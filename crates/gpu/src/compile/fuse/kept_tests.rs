@@ -71,7 +71,10 @@ fn activations_dropout_and_loss_scaling_cost_no_dispatch() {
             let of = |target| figures(&graph, loss, update, target);
             let what = format!("activation {activation}, {dropout}, {scaling}");
             let (on_gpu, on_software) = (of(gpu), of(software));
-            assert!(on_gpu.0 <= 14 && on_software.0 <= 14, "{what}: {on_gpu:?} {on_software:?}");
+            // With loss scaling an update binds ten buffers, so there the counters are a third dispatch.
+            let most = 12 + usize::from(scaling);
+            let fits = on_gpu.0 <= most && on_software.0 <= 12;
+            assert!(fits, "{what}: {on_gpu:?} {on_software:?}");
             let apart = of(Target { keeps: false, ..gpu });
             // Each layer's activation, if its gradient reads what entered it, mask and product with it.
             let others = usize::from(activation >= 3) + 2 * usize::from(dropout);
