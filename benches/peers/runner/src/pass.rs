@@ -27,10 +27,10 @@ pub struct Settings {
 impl Settings {
     /// For figures that are kept.
     pub const FULL: Settings = Settings {
-        rounds: 5,
+        rounds: 3,
         samples: 10,
-        limit: Duration::from_secs(4),
-        cold_rounds: 3,
+        limit: Duration::from_secs(2),
+        cold_rounds: 2,
         warm_rounds: 2,
         fresh_caches: true,
     };
