@@ -3,6 +3,7 @@
 mod chart;
 mod compute;
 mod folder;
+mod kernels;
 mod linear;
 mod profile;
 mod restore;
@@ -21,8 +22,8 @@ use warmstart_measure::Machine;
 
 /// Measure how fast it is on this machine, beside what the machine can do
 ///
-/// Each benchmark measures its ceilings in the same run and in turn with the rest: what the same
-/// machine does without warmstart, at best. Figures are the median of several rounds, with the
+/// Each benchmark but `kernels` measures its ceilings in the same run and in turn with the rest: what
+/// the same machine does without warmstart, at best. Figures are the median of several rounds, with the
 /// slowest and the fastest; they are true for a machine that has nothing else to do.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -44,6 +45,7 @@ enum What {
     Save(save::Arguments),
     Linear(linear::Arguments),
     Train(train::Arguments),
+    Kernels(kernels::Arguments),
 }
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -52,6 +54,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         What::Save(arguments) => save::run(arguments, out),
         What::Linear(arguments) => linear::run(arguments, out),
         What::Train(arguments) => train::run(arguments, out),
+        What::Kernels(arguments) => kernels::run(arguments, out),
     }
 }
 

@@ -66,4 +66,4 @@ pub use steps::{StepOutputs, StepScalars, Steps, UnreadOutputs};
 pub use store::VariableInfo;
 pub use table::VariableTable;
 pub use transfer::Restored;
-pub use tune::Tune;
+pub use tune::{MeasuredKernel, Tune};

@@ -174,6 +174,8 @@ fn what_cannot_be_measured_is_told_before_it_begins() {
         (&["linear", "--size", "0"], "0 is not in 1.."),
         (&["linear", "--size", "65536"], "a matrix of [65536, 65536] takes 16.0 GiB"),
         (&["linear", "--seconds", "never"], "it is a number of seconds"),
+        (&["kernels", "--layer", "64x784"], "it is three numbers from 1 to 65536"),
+        (&["kernels", "--layer", "64x0x10"], "it is three numbers from 1 to 65536"),
         (&["train", "--sizes", "12"], "a model needs at least two --sizes"),
         (&["train", "--batch", "12"], "--sizes"),
         (&["train", "--profile", "--trace", "no/such.json"], "cannot write `no/such.json`"),
@@ -214,6 +216,33 @@ fn a_layer_is_measured_beside_what_the_adapter_can_do() {
     numbers(&lines[4], &own);
     assert_eq!((&lines[4]["size"], &lines[4]["operations"]), (&24.into(), &27_648.into()));
     assert_eq!((&lines[4]["dispatches"], &lines[4]["role"]), (&1.into(), &"benchmark".into()));
+}
+
+/// A layer's product and those of its two gradients, as lines of the table of kernels.
+#[test]
+fn kernels_are_measured_for_each_product_of_a_layer() {
+    let here = tempfile::tempdir().unwrap();
+    let layers = ["--layer", "8x16x24,7x16x24"];
+    let text = bench(here.path(), "kernels", &layers).with(0);
+    let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split_whitespace().collect()).collect();
+    // Seven rows are of the class of eight.
+    let classes: Vec<String> = lines.iter().map(|words| words[1..7].join(" ")).collect();
+    let expected = ["1 8 32 16 f32n4 f32n4", "1 8 16 32 f32n4 f32t4", "1 16 32 8 f32t4 f32n4"];
+    assert_eq!(classes, expected, "{text}");
+    assert!(lines.iter().all(|words| words.len() > 10 && words[9].starts_with("ms")), "{text}");
+
+    let text = bench(here.path(), "kernels", &["--layer", "8x16x24", "--json"]).with(0);
+    let lines = measurements(&text, "kernels");
+    assert_eq!(lines.len(), 3);
+    for (line, class) in lines.iter().zip(expected) {
+        assert_eq!((&line["class"], &line["measurement"]), (&class.into(), &"kernel".into()));
+        let seconds = line["kernel_seconds"].as_object().unwrap();
+        assert!(seconds.len() > 2, "{line}");
+        for field in ["usual", "chosen"] {
+            let seconds = &seconds[line[field].as_str().unwrap()];
+            assert!(seconds.as_f64().is_some_and(|seconds| seconds > 0.0), "{field}: {line}");
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! place along K to the last, in one sum: where the driver rounds them alike, they give the same bits.
 
 use super::Target;
-use serde::{Deserialize, Serialize};
+use super::classes::shipped;
 use warmstart_graph::DType;
 use warmstart_shaders::{self as shaders, Cooperative, Elements};
 
@@ -32,7 +32,7 @@ pub(crate) struct Operand {
 impl Operand {
     /// Whether its elements can be read two at a time: pairs along the axis that is contiguous
     /// begin at even places.
-    fn has_pairs(&self) -> bool {
+    pub fn has_pairs(&self) -> bool {
         self.row.max(self.column).is_multiple_of(2) && self.batch.is_multiple_of(2)
     }
 
@@ -102,7 +102,7 @@ impl Product {
     }
 
     /// Which operands can be read four elements at a time.
-    fn fours(&self) -> [bool; 2] {
+    pub fn fours(&self) -> [bool; 2] {
         let Product { m, n, k, a, b, .. } = *self;
         [a.has_fours(m, k), b.has_fours(k, n)]
     }
@@ -115,9 +115,9 @@ impl Product {
     }
 
     /// Into how many slices along K to cut a product whose results are too few to keep a device
-    /// busy, if it is one.
+    /// busy, if it is one. That is an order of adding up, so nothing that was measured decides it.
     pub fn slices(&self, target: Target) -> Option<usize> {
-        let (rows, columns) = Rung::usual(self, target).tile();
+        let (rows, columns) = Rung::by_rule(self, target).tile();
         let tiles = self.tiles(rows, columns);
         let enough = if target.is_cpu { 8 } else { 64 };
         if self.batch != 1 || tiles == 0 {
@@ -136,8 +136,7 @@ impl Product {
 }
 
 /// A rung of the ladder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rung {
     /// One result an invocation.
     Naive,
@@ -155,6 +154,21 @@ pub(crate) enum Rung {
     Cooperative { size: u32, blocks: u32 },
 }
 
+/// The rungs to choose from, with the rows and columns of their tiles.
+const LADDER: [(&str, Rung); 11] = [
+    ("lanes32x32", Rung::Subgroup { tall: false, wide: false }),
+    ("lanes32x64", Rung::Subgroup { tall: false, wide: true }),
+    ("lanes64x64", Rung::Subgroup { tall: true, wide: true }),
+    ("tile32x32-fours", Rung::Tile { rows: 32, columns: 32, fours: true }),
+    ("tile32x32", Rung::Tile { rows: 32, columns: 32, fours: false }),
+    ("tile64x64-fours", Rung::Tile { rows: 64, columns: 64, fours: true }),
+    ("tile64x64", Rung::Tile { rows: 64, columns: 64, fours: false }),
+    ("tile128x64-fours", Rung::Tile { rows: 128, columns: 64, fours: true }),
+    ("tile128x64", Rung::Tile { rows: 128, columns: 64, fours: false }),
+    ("register", Rung::Register),
+    ("naive", Rung::Naive),
+];
+
 /// A kernel with its workgroups.
 pub(crate) struct Choice {
     pub kernel: &'static str,
@@ -170,8 +184,18 @@ pub(crate) struct Choice {
 }
 
 impl Rung {
-    /// The rung that is taken where nothing is measured.
+    /// The rung that is taken where nothing was measured on this device: the shipped table's, and of
+    /// what that does not have, the rule's.
     pub fn usual(product: &Product, target: Target) -> Rung {
+        let rule = Rung::by_rule(product, target);
+        match rule {
+            Rung::Cooperative { .. } => rule,
+            _ => shipped(product, target).filter(|rung| rung.runs(product, target)).unwrap_or(rule),
+        }
+    }
+
+    /// The rung for a product by its shape and the kind of device.
+    fn by_rule(product: &Product, target: Target) -> Rung {
         let Product { m, n, .. } = *product;
         let fours = product.fours().contains(&true);
         // A GPU has tens of cores, each with room for several workgroups.
@@ -201,32 +225,58 @@ impl Rung {
 
     /// All rungs but the usual one that this device can run, and that add up in the same order.
     pub fn others(product: &Product, target: Target) -> Vec<Rung> {
-        let subgroup = [(false, false), (false, true), (true, true)];
-        let subgroup = subgroup.map(|(tall, wide)| Rung::Subgroup { tall, wide });
-        let has_subgroup = target.is_cpu && target.subgroup_size == Some(8);
         let usual = Rung::usual(product, target);
         if matches!(usual, Rung::Cooperative { .. }) {
             return Vec::new();
         }
-        let tiles = [(32, 32), (64, 64), (128, 64)].into_iter().flat_map(|(rows, columns)| {
+        let can = product.fours().contains(&true);
+        // A processor's time does not tell that cores are idle: larger tiles only where there are many.
+        let tiles = |rung: Rung| {
+            let (rows, columns) = rung.tile();
+            product.tiles(rows, columns)
+        };
+        let enough = if target.is_cpu { tiles(usual).min(16) } else { 0 };
+        let others = LADDER.into_iter().map(|(_, rung)| rung).filter(|&rung| match (rung, usual) {
             // One by one only what is usual, to compare with.
-            let all = [true, false].map(|fours| Rung::Tile { rows, columns, fours });
-            let can = product.fours().contains(&true);
-            all.into_iter().filter(move |rung| match (*rung, usual) {
-                (Rung::Tile { fours: true, .. }, _) => can,
-                (_, Rung::Tile { rows: own, .. }) => !can || own == rows,
-                _ => !can,
-            })
+            (Rung::Tile { fours: false, rows, .. }, Rung::Tile { rows: own, .. }) => {
+                !can || own == rows
+            }
+            (Rung::Tile { fours: false, .. }, _) => !can,
+            _ => true,
         });
-        let rungs = subgroup.into_iter().filter(|_| has_subgroup).chain(tiles);
-        rungs
-            .chain([Rung::Register, Rung::Naive])
-            .filter(|rung| *rung != usual && rung.is_quick(product))
-            .filter(|rung| {
-                let workgroups = rung.kernel(product, false, target).workgroups;
-                workgroups.iter().all(|&groups| groups <= target.workgroups)
-            })
+        others
+            .filter(|&rung| rung != usual && rung.runs(product, target) && tiles(rung) >= enough)
             .collect()
+    }
+
+    /// Whether this device can run it, for this product.
+    fn runs(self, product: &Product, target: Target) -> bool {
+        let is_there = match self {
+            Rung::Subgroup { .. } => target.is_cpu && target.subgroup_size == Some(8),
+            Rung::Tile { fours, .. } => !fours || product.fours().contains(&true),
+            Rung::Naive | Rung::Register | Rung::Cooperative { .. } => true,
+        };
+        let workgroups = self.workgroups(product);
+        is_there
+            && self.is_quick(product)
+            && workgroups.iter().all(|&groups| groups <= target.workgroups)
+    }
+
+    fn workgroups(self, product: &Product) -> [u32; 3] {
+        let (rows, columns) = self.tile();
+        let Product { batch, m, n, .. } = *product;
+        [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32]
+    }
+
+    /// What it is called in tables. Cooperative matrices are in none.
+    pub fn name(self) -> &'static str {
+        let own = LADDER.iter().find(|(_, rung)| *rung == self);
+        own.map_or("cooperative", |(name, _)| name)
+    }
+
+    /// The rung of this name.
+    pub fn named(name: &str) -> Option<Rung> {
+        LADDER.iter().find(|(own, _)| *own == name).map(|&(_, rung)| rung)
     }
 
     /// Whether a product with this rung is sure to end within the two seconds after which Windows
@@ -255,14 +305,19 @@ impl Rung {
         }
     }
 
+    /// Whether one kernel can serve products of all shapes.
+    pub fn serves_all(self) -> bool {
+        self == Rung::Subgroup { tall: false, wide: false }
+    }
+
     /// The kernel for a product. One that is `common` is likely to be that of other products too.
     pub fn kernel(self, product: &Product, common: bool, target: Target) -> Choice {
-        let Product { batch, m, n, k, a, b } = *product;
+        let Product { m, n, k, a, b, .. } = *product;
         let shape = [m, n, k, a.row, a.column, a.batch, b.row, b.column, b.batch];
         // A software adapter takes longer to compile a kernel than for thousands of small products,
         // and no less time for these if it is compiled for their shape. Kernels to measure bind
         // operands alone.
-        let shared = self == Rung::Subgroup { tall: false, wide: false } && !target.alternatives;
+        let shared = self.serves_all() && !target.alternatives;
         let mut constants: Vec<(&'static str, f64)> = Vec::new();
         if !shared {
             constants.extend(shaders::MATMUL_SHAPE.into_iter().zip(shape.map(|x| x as f64)));
@@ -307,8 +362,7 @@ impl Rung {
                 ("matmul_cooperative", shaders::MATMUL_FILL, shaders::MATMUL_COOPERATIVE)
             }
         };
-        let (rows, columns) = self.tile();
-        let workgroups = [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32];
+        let workgroups = self.workgroups(product);
         let elements = [(a, can_four[0]), (b, can_four[1])].map(|(operand, can_four)| match self {
             Rung::Subgroup { .. } if k > 0 => operand.pairs(target),
             Rung::Tile { fours: true, .. } | Rung::Cooperative { .. } if can_four => {

@@ -1,6 +1,7 @@
 //! From a graph to a list of dispatches, without touching a device: simplify, fuse, lower, plan memory.
 //! What touches the device is in `plan/`.
 
+pub(crate) mod classes;
 mod expression;
 mod fuse;
 mod in_place;
@@ -14,6 +15,7 @@ mod simplify;
 
 use crate::device::Gpu;
 use crate::plan_error::CompileError;
+use classes::Class;
 use fuse::Fused;
 use lower::Lowered;
 use matmul::Rung;
@@ -33,6 +35,8 @@ pub(crate) use order::{Start, groups, starts};
 pub(crate) struct Target {
     /// A software adapter: it likes wide register tiles and no workgroup memory.
     pub is_cpu: bool,
+    /// Who made the GPU.
+    pub maker: &'static str,
     /// How many invocations each subgroup has, if that is fixed.
     pub subgroup_size: Option<u32>,
     /// Whether shaders may read integers of 64 bits.
@@ -60,6 +64,7 @@ impl Target {
         let limits = gpu.limits();
         Target {
             is_cpu: gpu.is_cpu(),
+            maker: gpu.tuner().maker(),
             subgroup_size: gpu.subgroup_size(),
             has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
             has_f16: gpu.features().contains(wgpu::Features::SHADER_F16),
@@ -77,6 +82,7 @@ impl Target {
     #[cfg(test)]
     pub const GPU: Target = Target {
         is_cpu: false,
+        maker: "other",
         subgroup_size: Some(32),
         has_int64: true,
         has_f16: true,
@@ -145,6 +151,18 @@ pub(crate) struct Dispatch {
     pub operations: u64,
     /// Other kernels for the same bindings.
     pub alternatives: Vec<Alternative>,
+    /// Of what kind the product is that has alternatives.
+    pub tuned: Option<Tuned>,
+}
+
+/// What a choice among kernels goes by.
+#[derive(Clone, Debug)]
+pub(crate) struct Tuned {
+    pub class: Class,
+    /// What the kernel does beside the product.
+    pub fused: &'static str,
+    /// The rung of the dispatch's own kernel.
+    pub usual: Rung,
 }
 
 /// Another kernel that computes what a dispatch does.

@@ -26,6 +26,7 @@ fn any_gpu() -> Target {
     let limits = limits();
     Target {
         is_cpu: false,
+        maker: "other",
         subgroup_size: None,
         has_int64: false,
         has_f16: false,

@@ -1,36 +1,46 @@
 //! Which of several kernels that compute the same is the fastest here, by measuring.
 //!
+//! **A choice is that of a class** of products (`compile/classes.rs`): the first of them that is compiled is
+//! measured, and the others follow it.
+//!
 //! **A choice never changes bits.** A kernel is taken in place of the usual one only if it gave the
 //! same bits for the same random operands, on this device and driver, with all that is fused into it.
-//! So results do not depend on what was measured, whether it was, or what another process has left on
-//! disk. Kernels that add up in another order are no alternatives.
+//! That is compared for each product, those that are not measured too. So results do not depend on
+//! what was measured, whether it was, or what another process has left on disk. Kernels that add up in
+//! another order are no alternatives.
 
+mod known;
 mod measure;
 
 use crate::cache::{CacheChoice, CacheFolder};
+use crate::compile::classes::maker;
 use crate::compile::matmul::Rung;
-use crate::compile::{Access, Alternative, Dispatch};
+use crate::compile::{Access, Alternative, Dispatch, Target, Tuned};
 use crate::device::{Gpu, locked};
 use crate::error::GpuError;
 use crate::pipelines::Kernel;
 use crate::switch::switch;
+use known::Known;
 use measure::{Outcome, Trial};
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use twox_hash::XxHash3_128;
 
 /// Whether the kernels of products are chosen by measuring them.
+///
+/// What is not measured gets the kernel that was measured on such an adapter before this release, and
+/// where none was, the one that a rule has for such a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tune {
-    /// Each product gets the kernel that usually is best on such a device.
+    /// Nothing is measured, and what was is not looked at.
     Off,
     /// Products that are new to the device and its driver are measured when they are first compiled,
-    /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk. Software
-    /// adapters are not measured: which kernel is best there is known.
+    /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk. It holds
+    /// for all products of about such a shape, so that another batch size is seldom measured anew.
+    /// Software adapters are not measured: which kernel is best there is known.
     On,
-    /// All products are measured anew, however long it takes, on software adapters too.
+    /// Each kind of product is measured anew, however long it takes, on software adapters too.
     Force,
 }
 
@@ -41,13 +51,80 @@ impl Tune {
     }
 }
 
+/// What was measured for a kind of product: [`Gpu::measured_kernels`].
+///
+/// Its `Display` is a line of the table of kernels that comes with a release
+/// (`crates/gpu/src/compile/kernels.txt`, whose head says what the words are).
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredKernel {
+    /// The class of the adapter: who made it, or `software8` for a software adapter with subgroups of
+    /// eight.
+    pub adapter: &'static str,
+    /// How many products, M, N and K, rounded up, and how both operands are stored and read.
+    pub class: String,
+    /// What the kernel does beside the product: nothing (`plain`), work on its results (`fused`), or
+    /// column sums (`sums`).
+    pub fused: &'static str,
+    /// The kernel that was chosen.
+    pub chosen: &'static str,
+    /// All that were measured, the usual one first, each with its seconds: those at best of a run, on
+    /// software adapters of the processor and with a hundredth of what compiling took. `None` for one
+    /// whose bits were others, or that the device refuses.
+    pub seconds: Vec<(&'static str, Option<f64>)>,
+    /// Adapter and driver.
+    pub device: String,
+}
+
+impl fmt::Display for MeasuredKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.adapter, self.class, self.chosen)?;
+        let usual = self.seconds.first().map(|(name, _)| *name);
+        let known = |name| self.seconds.iter().find(|(own, _)| Some(*own) == name)?.1;
+        if let Some(seconds) = known(Some(self.chosen)) {
+            write!(f, "  {:.3} ms", seconds * 1e3)?;
+        }
+        if let Some((usual, seconds)) =
+            usual.filter(|usual| *usual != self.chosen).zip(known(usual))
+        {
+            write!(f, ", {usual} {:.3} ms", seconds * 1e3)?;
+        }
+        write!(f, ", {}, {}", self.fused, self.device)
+    }
+}
+
+impl Gpu {
+    /// What this `Gpu` has measured, in order, without what earlier processes have left on disk. Each
+    /// prints as a line of the table of kernels that comes with a release: `warmstart bench kernels`
+    /// prints those of many shapes, to be sent in for an adapter that the table does not have.
+    ///
+    /// # Examples
+    /// ```
+    /// use warmstart_gpu::{Gpu, GpuOptions, Session, Tune};
+    /// use warmstart_graph::{DType, Graph};
+    ///
+    /// let gpu = Gpu::with(&GpuOptions { tune: Some(Tune::Force), ..GpuOptions::default() })?;
+    /// for rows in [64, 60] {
+    ///     let graph = Graph::new();
+    ///     let x = graph.placeholder("x", [rows, 32], DType::F32);
+    ///     let y = graph.placeholder("y", [32, 48], DType::F32);
+    ///     Session::new(&gpu).compile(&graph, &[x.matmul(y)], &[])?;
+    /// }
+    /// // 64 and 60 rows are of one class, which is measured once.
+    /// let measured = gpu.measured_kernels();
+    /// assert_eq!(measured.len(), 1);
+    /// assert_eq!(measured[0].class, "1 64 64 32 f32n4 f32n4");
+    /// println!("{}", measured[0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn measured_kernels(&self) -> Vec<MeasuredKernel> {
+        locked(&self.tuner().state).measured.clone()
+    }
+}
+
 /// How long a device is measured by one [`Gpu`], compiling the kernels included. It is looked at before
 /// each kernel, so that the last one may take longer; a product that is not done by then counts as
 /// not measured.
 const BUDGET: Duration = Duration::from_millis(500);
-
-/// How many choices are kept on disk; then it begins anew.
-const KEPT: usize = 4096;
 
 /// The release of `wgpu`, which writes the code that drivers compile: what another one has measured
 /// is not followed.
@@ -59,14 +136,17 @@ pub(crate) struct Tuner {
     folder: Option<CacheFolder>,
     /// Adapter, driver and versions.
     key: String,
+    maker: &'static str,
+    /// Adapter and driver, for people.
+    device: String,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The choice for each kernel, by its usual one; `None` is that one. `None` altogether until
-    /// they are read from disk.
-    choices: Option<HashMap<String, Option<Rung>>>,
+    /// `None` until it is read from disk.
+    known: Option<Known>,
+    measured: Vec<MeasuredKernel>,
     /// The time that measuring has taken.
     spent: Duration,
 }
@@ -74,12 +154,21 @@ struct State {
 impl Tuner {
     pub fn new(tune: Tune, info: &wgpu::AdapterInfo, cache: &CacheChoice) -> Tuner {
         let wgpu::AdapterInfo { name, vendor, device, backend, driver, driver_info, .. } = info;
+        // The last line is that of what is kept: files of other layouts are others' files.
         let key = format!(
-            "{name}\n{backend:?} {vendor} {device}\n{driver}\n{driver_info}\nwgpu {WGPU}\nwarmstart {}",
+            "{name}\n{backend:?} {vendor} {device}\n{driver}\n{driver_info}\nwgpu {WGPU}\nwarmstart {}\n\
+             classes 1",
             env!("CARGO_PKG_VERSION")
         );
         let folder = CacheFolder::new(cache, "kernels");
-        Tuner { tune, folder, key, state: Mutex::default() }
+        let device = format!("{name}, {driver} {driver_info}");
+        let device = device.split_whitespace().collect::<Vec<_>>().join(" ");
+        Tuner { tune, folder, key, maker: maker(info), device, state: Mutex::default() }
+    }
+
+    /// Who made the device, if it is a GPU.
+    pub fn maker(&self) -> &'static str {
+        self.maker
     }
 
     /// Whether there is anything to choose from on such a device.
@@ -99,92 +188,140 @@ impl Tuner {
         dispatch: &'d Dispatch,
         bytes: &[u64],
     ) -> Option<&'d Alternative> {
-        if dispatch.alternatives.is_empty() {
-            return None;
-        }
+        let tuned = dispatch.tuned.as_ref().filter(|_| !dispatch.alternatives.is_empty())?;
         // Others wait: two measurements at once would disturb each other.
         let mut state = locked(&self.state);
-        let State { choices, spent } = &mut *state;
-        let choices = choices.get_or_insert_with(|| match self.tune {
+        let State { known, measured, spent } = &mut *state;
+        let known = known.get_or_insert_with(|| match self.tune {
             Tune::On => self.read(),
-            _ => HashMap::new(),
+            _ => Known::default(),
         });
-        let name = name(dispatch, bytes);
-        let known = choices.get(&name).copied();
-        let fits = |rung: Rung| dispatch.alternatives.iter().find(|other| other.rung == rung);
-        if let Some(choice) = known
-            && choice.is_none_or(|rung| fits(rung).is_some())
-        {
-            return choice.and_then(fits);
-        }
         let left = match self.tune {
             Tune::Force => Duration::MAX,
             _ => BUDGET.saturating_sub(*spent),
         };
-        if left.is_zero() {
-            return None;
-        }
         let begun = Instant::now();
-        let bindings: Vec<(u64, Access)> = bytes
-            .iter()
-            .copied()
-            .zip(dispatch.bindings.iter().map(|(_, access)| *access))
-            .collect();
-        let trials: Vec<Trial<'_>> = trials(dispatch).collect();
-        let outcomes = measure::measure(gpu, &trials, &bindings, left);
-        *spent += begun.elapsed();
-        // Unless all have run, nothing is known, and nothing is kept.
-        let best = fastest(&outcomes.ok()??);
-        let choice = best.map(|at| dispatch.alternatives[at].rung);
-        if choices.len() >= KEPT {
-            choices.clear();
+        let accesses = dispatch.bindings.iter().map(|(_, access)| *access);
+        let bindings: Vec<(u64, Access)> = bytes.iter().copied().zip(accesses).collect();
+        let class = class(tuned, &dispatch.alternatives);
+        let rungs = rungs(tuned, &dispatch.alternatives);
+        let chosen = match known.classes.get(&class).filter(|rung| rungs.contains(rung)) {
+            Some(&rung) => rung,
+            None => {
+                let trials: Vec<Trial<'_>> = trials(tuned, dispatch).collect();
+                let outcomes = measure::measure(gpu, &trials, &bindings, left);
+                *spent += begun.elapsed();
+                // Unless all have run, nothing is known, and nothing is kept.
+                let outcomes = outcomes.ok()??;
+                let best = fastest(&outcomes);
+                let rung = best.map_or(tuned.usual, |at| dispatch.alternatives[at].rung);
+                known.make_room();
+                known.classes.insert(class, rung);
+                if let Some(at) = best {
+                    known.bits.insert(name(dispatch, &dispatch.alternatives[at], bytes), true);
+                }
+                self.write(known);
+                let adapter = Target::of(gpu).adapter_class();
+                measured.push(self.measured(tuned, adapter, rung, &rungs, &outcomes));
+                rung
+            }
+        };
+        let other = dispatch.alternatives.iter().find(|other| other.rung == chosen)?;
+        // Its bits count for this very product; those of the one that was measured may be others'.
+        let name = name(dispatch, other, bytes);
+        if let Some(&are_alike) = known.bits.get(&name) {
+            return are_alike.then_some(other);
         }
-        choices.insert(name, choice);
-        self.write(choices);
-        choice.and_then(fits)
+        let [usual, trial] = [usual(tuned, dispatch), alternative(other)];
+        let begun = Instant::now();
+        let are_alike = measure::are_alike(gpu, &[usual, trial], &bindings, left);
+        *spent += begun.elapsed();
+        let are_alike = are_alike.ok()??;
+        known.make_room();
+        known.bits.insert(name, are_alike);
+        self.write(known);
+        are_alike.then_some(other)
+    }
+
+    fn measured(
+        &self,
+        tuned: &Tuned,
+        adapter: &'static str,
+        rung: Rung,
+        rungs: &[Rung],
+        outcomes: &[Outcome],
+    ) -> MeasuredKernel {
+        let seconds = rungs.iter().zip(outcomes).map(|(rung, outcome)| match outcome {
+            Outcome::Took(time) => (rung.name(), Some(time.as_secs_f64())),
+            Outcome::Unfit => (rung.name(), None),
+        });
+        MeasuredKernel {
+            adapter,
+            class: tuned.class.to_string(),
+            fused: tuned.fused,
+            chosen: rung.name(),
+            seconds: seconds.collect(),
+            device: self.device.clone(),
+        }
     }
 
     /// What is on disk.
-    fn read(&self) -> HashMap<String, Option<Rung>> {
+    fn read(&self) -> Known {
         let stored = self.folder.as_ref().and_then(|folder| folder.read(&self.key));
-        stored.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        stored.map(|bytes| Known::parsed(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
     }
 
     /// Writes what is known here besides what others have written meanwhile.
-    fn write(&self, choices: &HashMap<String, Option<Rung>>) {
+    fn write(&self, known: &Known) {
         let Some(folder) = &self.folder else { return };
         let mut all = self.read();
-        all.extend(choices.iter().map(|(name, choice)| (name.clone(), *choice)));
-        let all = if all.len() > KEPT { choices } else { &all };
-        if let Ok(bytes) = serde_json::to_vec(all) {
-            folder.write(&self.key, &bytes);
-        }
+        all.extend(known);
+        let all = if all.is_full() { known } else { &all };
+        folder.write(&self.key, all.to_string().as_bytes());
     }
 }
 
-/// What the choice depends on besides the device: the kernels, with all that is fused into them and
-/// their shape, and how large their buffers are. All of them: the bits of the one that was chosen were
-/// compared for just these two sources.
-fn name(dispatch: &Dispatch, bytes: &[u64]) -> String {
+/// The usual rung, then the others.
+fn rungs(tuned: &Tuned, alternatives: &[Alternative]) -> Vec<Rung> {
+    [tuned.usual].into_iter().chain(alternatives.iter().map(|other| other.rung)).collect()
+}
+
+/// What a choice is kept under: the class of products, what is fused into them, and which kernels there
+/// are to choose from. Which of them is the usual one does not matter to the time that they take.
+fn class(tuned: &Tuned, alternatives: &[Alternative]) -> String {
+    let Tuned { class, fused, .. } = tuned;
+    let mut names: Vec<&str> = rungs(tuned, alternatives).into_iter().map(Rung::name).collect();
+    names.sort_unstable();
+    format!("{class} {fused} {}", names.join(","))
+}
+
+/// What the bits of an alternative were compared for: its source and that of the usual kernel, with
+/// all that is fused into them and their shape, and how large their buffers are.
+fn name(dispatch: &Dispatch, other: &Alternative, bytes: &[u64]) -> String {
     let mut text = format!("{bytes:?}");
-    for Trial { kernel: Kernel { source, constants, .. }, workgroups } in trials(dispatch) {
-        let _ = write!(text, "\n{source}\n{constants:?}\n{workgroups:?}");
-    }
-    for Alternative { rung, .. } in &dispatch.alternatives {
-        let _ = write!(text, "\n{rung:?}");
-    }
+    let Dispatch { source, constants, workgroups, .. } = dispatch;
+    let _ = write!(text, "\n{source}\n{constants:?}\n{workgroups:?}");
+    let Alternative { source, constants, workgroups, .. } = other;
+    let _ = write!(text, "\n{source}\n{constants:?}\n{workgroups:?}");
     format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()))
 }
 
 /// The usual kernel, then the others.
-fn trials(dispatch: &Dispatch) -> impl Iterator<Item = Trial<'_>> {
+fn trials<'d>(tuned: &Tuned, dispatch: &'d Dispatch) -> impl Iterator<Item = Trial<'d>> {
+    let usual = usual(tuned, dispatch);
+    [usual].into_iter().chain(dispatch.alternatives.iter().map(alternative))
+}
+
+fn usual<'d>(tuned: &Tuned, dispatch: &'d Dispatch) -> Trial<'d> {
     let Dispatch { kernel: label, source, constants, workgroups, .. } = dispatch;
-    let usual = Trial { kernel: Kernel { label, source, constants }, workgroups: *workgroups };
-    let others = dispatch.alternatives.iter().map(|other| {
-        let Alternative { kernel: label, source, constants, workgroups, .. } = other;
-        Trial { kernel: Kernel { label, source, constants }, workgroups: *workgroups }
-    });
-    std::iter::once(usual).chain(others)
+    let kernel = Kernel { label, source, constants };
+    Trial { kernel, workgroups: *workgroups, is_own: !tuned.usual.serves_all() }
+}
+
+fn alternative(other: &Alternative) -> Trial<'_> {
+    let Alternative { kernel: label, source, constants, workgroups, rung } = other;
+    let kernel = Kernel { label, source, constants };
+    Trial { kernel, workgroups: *workgroups, is_own: !rung.serves_all() }
 }
 
 /// Which of the alternatives is clearly faster than the usual kernel, which is the first.

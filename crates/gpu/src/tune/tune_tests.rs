@@ -1,5 +1,7 @@
 use super::*;
-use crate::compile::{Place, Target};
+use crate::compile::Place;
+use crate::compile::classes::Class;
+use crate::compile::matmul::{Operand, Product};
 use crate::device::GpuOptions;
 use crate::session::Session;
 use warmstart_graph::{DType, Graph, Optimizer};
@@ -26,6 +28,17 @@ fn source(expression: &str) -> String {
     )
 }
 
+/// The class of a product of so many rows.
+fn class_of(m: usize) -> Class {
+    let operand = Operand { row: 64, column: 1, batch: 0, dtype: DType::F32 };
+    Class::of(&Product { batch: 1, m, n: 64, k: 64, a: operand, b: operand })
+}
+
+/// The kernels of a dispatch.
+fn all(dispatch: &Dispatch) -> Vec<Trial<'_>> {
+    trials(dispatch.tuned.as_ref().unwrap(), dispatch).collect()
+}
+
 /// A dispatch of such kernels, the first of which is the usual one.
 fn dispatch(sources: &[String]) -> Dispatch {
     let rungs = [Rung::Register, Rung::Subgroup { tall: true, wide: true }, Rung::Naive];
@@ -36,7 +49,9 @@ fn dispatch(sources: &[String]) -> Dispatch {
         constants: Vec::new(),
         workgroups: [4, 1, 1],
     });
+    let usual = Rung::Tile { rows: 64, columns: 64, fours: true };
     Dispatch {
+        tuned: Some(Tuned { class: class_of(64), fused: "plain", usual }),
         label: "a test".to_owned(),
         kernel: "usual",
         source: sources[0].clone(),
@@ -78,7 +93,7 @@ fn a_kernel_with_other_bits_is_unfit() {
     ];
     let dispatch = dispatch(&sources);
     let bindings = [(1024, Access::Read), (1024, Access::Write)];
-    let trials: Vec<Trial<'_>> = trials(&dispatch).collect();
+    let trials = all(&dispatch);
     let outcomes = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
     let unfit: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Unfit).collect();
     assert_eq!(unfit, [false, false, true, true]);
@@ -101,14 +116,14 @@ fn a_kernel_that_the_device_refuses_spoils_no_measurement() {
     let bindings = [(1024, Access::Read), (1024, Access::Write)];
     for bad in bad {
         let dispatch = dispatch(&[good.clone(), bad.clone(), good.clone()]);
-        let trials: Vec<Trial<'_>> = trials(&dispatch).collect();
+        let trials = all(&dispatch);
         let outcomes = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
         let unfit: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Unfit).collect();
         assert_eq!(unfit, [false, true, false], "{bad}");
     }
     // If the usual one is refused, compiling the plan will say so.
     let dispatch = dispatch(&[source("nothing[i]"), good]);
-    let trials: Vec<Trial<'_>> = trials(&dispatch).collect();
+    let trials = all(&dispatch);
     assert_eq!(measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap(), None);
     gpu.healthy().unwrap();
 }
@@ -138,7 +153,7 @@ fn without_time_nothing_is_kept() {
         let gpu = gpu(Tune::On, &cache);
         locked(&gpu.tuner().state).spent = spent;
         assert!(gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]).is_none());
-        assert_eq!(locked(&gpu.tuner().state).choices, Some(HashMap::new()));
+        assert_eq!(locked(&gpu.tuner().state).known, Some(Known::default()));
         assert!(!kept(), "a choice was kept that nobody made");
     }
     let gpu = gpu(Tune::On, &cache);
@@ -147,23 +162,47 @@ fn without_time_nothing_is_kept() {
 }
 
 #[test]
-fn a_choice_is_that_of_all_kernels_it_was_made_from() {
+fn bits_are_those_of_two_kernels_and_their_buffers() {
     let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
-    let usual = name(&dispatch, &[1024, 1024]);
-    let changed = |change: fn(&mut Alternative)| {
+    let name_of = |dispatch: &Dispatch| name(dispatch, &dispatch.alternatives[0], &[1024, 1024]);
+    let changed = |change: fn(&mut Dispatch)| {
         let mut dispatch = dispatch.clone();
-        change(&mut dispatch.alternatives[0]);
-        name(&dispatch, &[1024, 1024])
+        change(&mut dispatch);
+        name_of(&dispatch)
     };
     let others = [
-        changed(|other| other.source.push(' ')),
-        changed(|other| other.constants.push(("K", 1.0))),
-        changed(|other| other.workgroups = [8, 1, 1]),
-        changed(|other| other.rung = Rung::Naive),
-        name(&dispatch, &[1024, 1028]),
+        changed(|dispatch| dispatch.source.push(' ')),
+        changed(|dispatch| dispatch.constants.push(("K", 1.0))),
+        changed(|dispatch| dispatch.workgroups = [8, 1, 1]),
+        changed(|dispatch| dispatch.alternatives[0].source.push(' ')),
+        changed(|dispatch| dispatch.alternatives[0].constants.push(("K", 1.0))),
+        changed(|dispatch| dispatch.alternatives[0].workgroups = [8, 1, 1]),
+        name(&dispatch, &dispatch.alternatives[0], &[1024, 1028]),
     ];
+    let usual = name_of(&dispatch);
     assert!(!others.contains(&usual), "{usual} {others:?}");
     assert_eq!(changed(|_| ()), usual);
+}
+
+#[test]
+fn a_choice_is_that_of_the_kernels_there_are() {
+    let sources = [source("a[i] + 1.0"), source("1.0 + a[i]"), source("a[i] - -1.0")];
+    let dispatch = dispatch(&sources);
+    let class = |change: fn(&mut Tuned, &mut Vec<Alternative>)| {
+        let (mut tuned, mut others) =
+            (dispatch.tuned.clone().unwrap(), dispatch.alternatives.clone());
+        change(&mut tuned, &mut others);
+        super::class(&tuned, &others)
+    };
+    let usual = class(|_, _| ());
+    // Which of them is the usual one, and what is written in them, is no other class.
+    assert_eq!(class(|tuned, others| std::mem::swap(&mut tuned.usual, &mut others[0].rung)), usual);
+    assert_eq!(class(|_, others| others[0].source.push(' ')), usual);
+    assert_ne!(class(|_, others| drop(others.pop())), usual);
+    assert_ne!(class(|_, others| others[0].rung = Rung::Naive), usual);
+    assert_ne!(class(|tuned, _| tuned.fused = "sums"), usual);
+    assert_ne!(class(|tuned, _| tuned.class = class_of(65)), usual);
+    assert_eq!(class(|tuned, _| tuned.class = class_of(60)), usual);
 }
 
 /// `WGPU` is a part of what choices are kept under.
@@ -177,37 +216,159 @@ fn choices_are_those_of_this_wgpu() {
 #[test]
 fn what_one_process_has_measured_the_next_does_not() {
     let (_directory, cache) = directory();
-    let sources = [source("a[i] + 1.0"), source("1.0 + a[i]")];
-    let dispatch = dispatch(&sources);
-    let spent = |gpu: &Gpu| locked(&gpu.tuner().state).spent;
+    let usual = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
+    let of = |rows| {
+        let mut dispatch = usual.clone();
+        dispatch.tuned.as_mut().unwrap().class = class_of(rows);
+        dispatch
+    };
     let mut choices = Vec::new();
-    for process in 0..3 {
+    // Rows, buffers, and how many classes are measured.
+    for (rows, bytes, expected) in [
+        (64, 1024, 1),
+        (64, 1024, 0),
+        (60, 1024, 0),
+        // Another size of buffers: the choice holds, its bits are compared anew.
+        (60, 1028, 0),
+        (65, 1024, 1),
+        (60, 1024, 0),
+    ] {
         let gpu = gpu(Tune::On, &cache);
-        choices.push(gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]).map(|other| other.rung));
-        assert_eq!(spent(&gpu).is_zero(), process > 0, "process {process}");
-        // Another size of buffers is another dispatch.
-        if process == 2 {
-            gpu.tuner().choose(&gpu, &dispatch, &[1024, 1028]);
-            assert!(!spent(&gpu).is_zero());
-        }
+        let dispatch = of(rows);
+        let choice = gpu.tuner().choose(&gpu, &dispatch, &[bytes, bytes]).map(|other| other.rung);
+        choices.extend((rows != 65).then_some(choice));
+        assert_eq!(gpu.measured_kernels().len(), expected, "{rows} {bytes}");
     }
     assert!(choices.iter().all(|choice| *choice == choices[0]), "{choices:?}");
+
     let forced = gpu(Tune::Force, &cache);
     let before = forced.tuner().read();
-    forced.tuner().choose(&forced, &dispatch, &[1024, 1024]);
-    assert!(!spent(&forced).is_zero(), "a forced measurement was read from disk");
+    for rows in [64, 60] {
+        forced.tuner().choose(&forced, &of(rows), &[1024, 1024]);
+    }
+    assert_eq!(forced.measured_kernels().len(), 1, "it was read from disk, or measured twice");
     let after = forced.tuner().read();
-    assert_eq!(before.len(), 2);
-    assert!(before.keys().all(|name| after.contains_key(name)), "{before:?} {after:?}");
+    assert_eq!(before.classes.len(), 2);
+    assert!(before.classes.keys().all(|class| after.classes.contains_key(class)));
     // A choice that is not there any more is made anew.
-    let tuner = gpu(Tune::On, &cache);
-    let choice = HashMap::from([(
-        name(&dispatch, &[1024, 1024]),
-        Some(Rung::Tile { rows: 128, columns: 64, fours: false }),
-    )]);
-    tuner.tuner().write(&choice);
-    tuner.tuner().choose(&tuner, &dispatch, &[1024, 1024]);
-    assert!(!spent(&tuner).is_zero(), "a kernel that is not there was chosen");
+    let gpu = gpu(Tune::On, &cache);
+    let tuned = usual.tuned.as_ref().unwrap();
+    let class = class(tuned, &usual.alternatives);
+    gpu.tuner().write(&Known { classes: [(class, Rung::Naive)].into(), ..Known::default() });
+    gpu.tuner().choose(&gpu, &usual, &[1024, 1024]);
+    assert_eq!(gpu.measured_kernels().len(), 1, "a kernel that is not there was chosen");
+}
+
+/// A class's choice is no promise about the bits of all its products.
+#[test]
+fn a_choice_is_followed_only_where_its_bits_are_the_same() {
+    let (_directory, cache) = directory();
+    for (other, expected) in
+        [("3.0 * a[i]", Some(true)), ("a[i] * 3.0000002", Some(false)), ("nothing[i]", Some(false))]
+    {
+        let dispatch = dispatch(&[source("a[i] * 3.0"), source(other)]);
+        let key = class(dispatch.tuned.as_ref().unwrap(), &dispatch.alternatives);
+        let known = Known { classes: [(key, Rung::Register)].into(), ..Known::default() };
+        gpu(Tune::On, &cache).tuner().write(&known);
+        let name = name(&dispatch, &dispatch.alternatives[0], &[1024, 1024]);
+        let choose = |gpu: &Gpu| gpu.tuner().choose(gpu, &dispatch, &[1024, 1024]).is_some();
+        // Without time, nothing is compared, and nothing kept.
+        let late = gpu(Tune::On, &cache);
+        locked(&late.tuner().state).spent = BUDGET;
+        assert!(!choose(&late) && !late.tuner().read().bits.contains_key(&name), "{other}");
+        for process in 0..2 {
+            let gpu = gpu(Tune::On, &cache);
+            assert_eq!(Some(choose(&gpu)), expected, "{other}");
+            assert_eq!(locked(&gpu.tuner().state).spent.is_zero(), process > 0, "{other}");
+            assert_eq!(gpu.tuner().read().bits.get(&name).copied(), expected, "{other}");
+            assert!(gpu.measured_kernels().is_empty());
+        }
+    }
+    // Without the usual kernel there is nothing to compare with.
+    let gpu = gpu(Tune::Off, &cache);
+    let dispatch = dispatch(&[source("nothing[i]"), source("a[i]")]);
+    let [usual, other] = all(&dispatch).try_into().ok().unwrap();
+    let bindings = [(1024, Access::Read), (1024, Access::Write)];
+    let compared = measure::are_alike(&gpu, &[usual, other], &bindings, Duration::MAX);
+    assert_eq!(compared.unwrap(), None);
+}
+
+/// Before there were classes a choice was kept as JSON, by a hash of all kernels.
+#[test]
+fn what_earlier_releases_have_kept_is_ignored() {
+    let (directory, cache) = directory();
+    let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
+    let files = || directory.path().join("kernels").read_dir().unwrap().count();
+    let old = br#"{"000102030405060708090a0b0c0d0e0f":"register","f0":null}"#;
+    let before = gpu(Tune::On, &cache);
+    let Tuner { folder, key, .. } = before.tuner();
+    let (earlier, _) = key.rsplit_once('\n').unwrap();
+    for key in [earlier, key] {
+        folder.as_ref().unwrap().write(key, old);
+    }
+    assert_eq!(before.tuner().read(), Known::default());
+    before.tuner().choose(&before, &dispatch, &[1024, 1024]);
+    assert_eq!(before.measured_kernels().len(), 1);
+    assert_eq!((before.tuner().read().classes.len(), files()), (1, 2));
+    let after = gpu(Tune::On, &cache);
+    after.tuner().choose(&after, &dispatch, &[1024, 1024]);
+    assert!(after.measured_kernels().is_empty());
+}
+
+#[test]
+fn what_is_known_is_kept_as_text() {
+    let tile = Rung::Tile { rows: 128, columns: 64, fours: true };
+    let classes = [("1 2 3 fused naive,register", tile), ("a class", Rung::Naive)];
+    let classes = classes.map(|(class, rung)| (class.to_owned(), rung)).into();
+    let bits = [("00ff".to_owned(), true), ("ff00".to_owned(), false)].into();
+    let known = Known { classes, bits };
+    let text = known.to_string();
+    assert!(text.contains("class 1 2 3 fused naive,register tile128x64-fours\n"), "{text}");
+    assert!(text.contains("bits 00ff same\n") && text.contains("bits ff00 other\n"), "{text}");
+    let nonsense = "class alone\nclass a b unheard-of\nbits 12 maybe\n\nkind a naive\n\u{fffd}\n";
+    assert_eq!(Known::parsed(&format!("{nonsense}{text}{nonsense}")), known);
+}
+
+/// A change of the batch size measures nothing, unless it is another number of tiles; and results
+/// are those without measuring.
+#[test]
+fn products_of_one_class_are_measured_once() {
+    let (_directory, cache) = directory();
+    let [measuring, off] = [Tune::Force, Tune::Off].map(|tune| gpu(tune, &cache));
+    for (rows, expected) in [(64, 1), (60, 1), (33, 1), (70, 2), (64, 2)] {
+        let results = [&measuring, &off].map(|gpu| {
+            let graph = Graph::new();
+            let x = graph.placeholder("x", [rows, 80], DType::F32);
+            let y = graph.scope("fc").linear(x, 72).relu();
+            let mut session = Session::new(gpu);
+            let plan = session.compile(&graph, &[y], &[]).unwrap();
+            session.initialize_missing(7).unwrap();
+            let inputs: Vec<f32> = (0..rows * 80).map(|i| (i % 13) as f32 / 13.0 - 0.5).collect();
+            let outputs = session.run(&plan, &[("x", (&inputs).into())]).unwrap();
+            outputs.tensor(y).unwrap().to_le_bytes()
+        });
+        assert!(results[0] == results[1], "{rows} rows: other bits");
+        assert_eq!(measuring.measured_kernels().len(), expected, "{rows} rows");
+    }
+    assert!(off.measured_kernels().is_empty());
+}
+
+#[test]
+fn what_was_measured_is_a_line_of_the_table() {
+    let kernel = MeasuredKernel {
+        adapter: "amd",
+        class: "1 64 64 64 f32n4 f32n4".to_owned(),
+        fused: "plain",
+        chosen: "register",
+        seconds: vec![("tile32x32", Some(0.002)), ("register", Some(0.0015)), ("naive", None)],
+        device: "a GPU, its driver 1.2".to_owned(),
+    };
+    let expected = "amd 1 64 64 64 f32n4 f32n4 register  1.500 ms, tile32x32 2.000 ms, plain, \
+                    a GPU, its driver 1.2";
+    assert_eq!(kernel.to_string(), expected);
+    let usual = MeasuredKernel { chosen: "tile32x32", ..kernel };
+    let expected = "amd 1 64 64 64 f32n4 f32n4 tile32x32  2.000 ms, plain, a GPU, its driver 1.2";
+    assert_eq!(usual.to_string(), expected);
 }
 
 #[test]
@@ -235,6 +396,7 @@ fn alternatives_are_those_that_the_device_can_run() {
     };
     let target = Target {
         is_cpu: false,
+        maker: "other",
         subgroup_size: Some(8),
         has_int64: true,
         has_f16: true,

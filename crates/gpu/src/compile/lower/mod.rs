@@ -15,7 +15,7 @@ mod update;
 use super::expression::{Bindings, Bound, Function, Index, Keep, scalar_type, stored_type};
 use super::fuse::Fused;
 use super::simplify::Live;
-use super::{Access, Alternative, Dispatch, Place, Step, Target};
+use super::{Access, Alternative, Dispatch, Place, Step, Target, Tuned};
 use crate::plan_error::CompileError;
 use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
@@ -151,6 +151,7 @@ struct Kernel {
     bindings: Bindings,
     sections: Vec<(&'static str, String)>,
     alternatives: Vec<Alternative>,
+    tuned: Option<Tuned>,
 }
 
 impl Kernel {
@@ -163,6 +164,7 @@ impl Kernel {
             bindings: Bindings::default(),
             sections: Vec::new(),
             alternatives: Vec::new(),
+            tuned: None,
         }
     }
 
@@ -384,6 +386,7 @@ impl Lowering<'_> {
             bytes,
             operations,
             alternatives: kernel.alternatives,
+            tuned: kernel.tuned,
         };
         self.lowered.steps.push(Step::Dispatch(dispatch));
         match apart {

@@ -5,10 +5,11 @@
 //! a long sum.
 
 use super::{Kernel, Lowering, Refused};
+use crate::compile::classes::Class;
 use crate::compile::expression::Index;
 use crate::compile::fuse::operand;
 use crate::compile::matmul::{Operand, Product, Rung};
-use crate::compile::{Access, Alternative, Place};
+use crate::compile::{Access, Alternative, Place, Tuned};
 use warmstart_graph::Shape;
 use warmstart_shaders::{self as shaders, Elements};
 
@@ -56,7 +57,14 @@ impl Lowering<'_> {
         if workgroups.iter().any(|&groups| groups > self.target.workgroups) {
             return Err(Refused::TooManyWorkgroups { root });
         }
+        let carried = self.carried.contains_key(&root);
         if self.target.alternatives {
+            let fused = match (carried, root == id) {
+                (true, _) => "sums",
+                (false, false) => "fused",
+                (false, true) => "plain",
+            };
+            kernel.tuned = Some(Tuned { class: Class::of(&product), fused, usual });
             for rung in Rung::others(&product, self.target) {
                 let (other, workgroups) = self.product_kernel(root, id, &product, bases, rung);
                 if !other.binds_as(&kernel) {
@@ -71,7 +79,6 @@ impl Lowering<'_> {
                 });
             }
         }
-        let carried = self.carried.contains_key(&root);
         let sums = if carried { product.n as u64 * product.k as u64 } else { 0 };
         self.push(root, kernel, workgroups, product.operations() + sums)
     }
