@@ -1,5 +1,5 @@
-//! Small programs: one per question a user asks. Each is a file in `src/bin`; `make demo` runs
-//! `digits`.
+//! Small programs, each a file in `src/bin`: one per question a user asks of checkpoints, and some
+//! that train (`digits`, which `make demo` runs, `regression`, `fine_tuning`, `transformer`).
 //!
 //! The README uses the weights of `digits` in a second program, which is checked here:
 //!
@@ -25,3 +25,25 @@
 //!     Ok(())
 //! }
 //! ```
+
+/// Steps and directory from the command line, and these where there are none. Ends the program if it
+/// was given something else.
+pub fn arguments(program: &str, steps: u64, directory: &str) -> (u64, String) {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    let read = match &given[..] {
+        [] => Some((steps, directory)),
+        [given] => given.parse().ok().map(|steps| (steps, directory)),
+        [given, directory] => given.parse().ok().map(|steps| (steps, &directory[..])),
+        _ => None,
+    };
+    match read {
+        Some((steps, directory)) if !directory.starts_with('-') => (steps, directory.to_owned()),
+        _ => {
+            eprintln!(
+                "usage: {program} [steps, a whole number: {steps}] [directory: {directory}]\ngiven: {}",
+                given.join(" ")
+            );
+            std::process::exit(2);
+        }
+    }
+}

@@ -200,7 +200,56 @@ note: unexpected tensors stay in the file
  fc2/bias    f32    [2]          8  restored (runs/step-100.safetensors: fc2/bias, step 100)
 exclusive or: [0.0, 1.0, 1.0, 0.0]
 "#;
+    counted_layers: r#"
+  would fit   4   160 B
+  missing     2   layer_3/weight  f32 [4, 4]
+                  layer_3/bias    f32 [4]
+  unexpected  2   layer_0/bias    f32 [4]
+                  layer_0/weight  f32 [4, 4]
+help: these 3 rules together restore 2 of 2:
+          .rename_scope("layer_2", "layer_3")
+          .rename_scope("layer_1", "layer_2")
+          .rename_scope("layer_0", "layer_1")
+      only the order of their numbers says that `layer_0/bias` is `layer_1/bias`, and `layer_1/bias` is `layer_2/bias`; so it is with one more pair of names
+      `layer_1/weight`, which would fit as it is, gets `layer_0/weight` in place of `layer_1/weight`; so it is with 3 more
+  restored    6   240 B
+ layer_1/weight  f32    [4, 4]     64  restored (runs/step-500.safetensors: layer_0/weight, step 500)
+ layer_3/bias    f32    [4]        16  restored (runs/step-500.safetensors: layer_2/bias, step 500)
+the first layer has the weights of the first layer: true
+"#;
+    other_library: r#"
+restore runs/pytorch.safetensors → 4 variables
+  restored        0
+  missing         3   patches/weight  f32 [2, 2, 3, 8]
+                      head/weight     f32 [8, 5]
+                      head/bias       f32 [5]
+  shape mismatch  1   class_token     f32 [8], but f32 [1, 1, 8] in the file
+  unexpected      3   head.bias       f32 [5]
+                      head.weight     f32 [5, 8]
+                      patches.weight  f32 [8, 3, 2, 2]
+error: 1 variable has another shape or dtype in this checkpoint.
+error: 3 variables have no value in this checkpoint.
+error: 3 tensors belong to no variable. Nothing on the device was changed.
+help: these 3 rules together restore 3 of 4:
+          .separator('.', '/')
+          .transpose("**/weight")
+          .reshape("class_token")
+help: `patches/weight` asks for [2, 2, 3, 8], and [8, 3, 2, 2] is left in the file: the same extents in another order, which no rule mends. PyTorch's kernels are out, in, height, width, TensorFlow's height, width, in, out: turn them before they are saved, with `numpy.transpose(kernel, (2, 3, 1, 0))`
+restore runs/pytorch.safetensors → 4 variables
+  rules       3   .separator('.', '/')       3 names
+                  .transpose("head/weight")  1 name
+                  .reshape("class_token")    1 name
+  restored    4   596 B
+                  1 transposed, 1 reshaped
+ patches/weight  f32    [8, 3, 2, 2]    384  restored (runs/pytorch.safetensors: patches.weight)
+ head/weight     f32    [8, 5]          160  restored (runs/pytorch.safetensors: head.weight)
+the kernel begins with [0.0, 12.0, 24.0, 36.0, 48.0, 60.0, 72.0, 84.0]
+the matrix begins with [0.0, 8.0, 16.0, 24.0, 32.0]
+"#;
 }
+
+/// The programs that answer no question: `digits.rs` and `training_programs.rs` look at those that train.
+const OTHERS: [&str; 5] = ["all", "digits", "regression", "fine_tuning", "transformer"];
 
 /// The file names, without their ends, of `src/bin`, but for those that answer no question.
 fn programs() -> Vec<String> {
@@ -209,7 +258,7 @@ fn programs() -> Vec<String> {
         let path = entry.expect("an entry").path();
         path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned()
     });
-    names.filter(|name| name != "all" && name != "digits").collect()
+    names.filter(|name| !OTHERS.contains(&&name[..])).collect()
 }
 
 #[test]

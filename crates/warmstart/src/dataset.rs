@@ -295,7 +295,11 @@ impl<T: Copy, I: DatasetInput> Dataset<T, I> {
 
     /// All inputs as a model takes them, shape `[len, width]`, to be fed at once.
     pub fn to_f32(&self) -> Vec<f32> {
-        self.inputs.iter().map(|&input| input.number(self.scale)).collect()
+        self.numbers().collect()
+    }
+
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = f32> {
+        self.inputs.iter().map(|&input| input.number(self.scale))
     }
 
     /// Copies the given examples into a batch's buffers, replacing what they hold but keeping their

@@ -61,6 +61,7 @@ mod dataset;
 mod dataset_csv;
 mod dataset_error;
 mod dataset_input;
+mod dataset_spread;
 mod graph_changes;
 mod interrupt;
 mod largest_batch;

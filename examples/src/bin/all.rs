@@ -36,8 +36,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     for name in programs()? {
         let mut command = Command::new(std::env::current_exe()?.with_file_name(&name));
-        if name == "digits" {
-            command.arg("50").arg(scratch.path());
+        // How far to train, and where to.
+        if let "digits" | "regression" | "transformer" = &name[..] {
+            command.arg("50").arg(scratch.path().join(&name));
         }
         run(&name, &adapter, &mut command)?;
     }

@@ -126,7 +126,7 @@ impl<'g> Builder<'g, '_> {
             let name = format!("fc{}", at + 1);
             let layer = || {
                 let hidden = activate(self.linear(&name, hidden, units), model.activation);
-                if dropout > 0.0 { hidden.dropout(&name, dropout) } else { hidden }
+                hidden.dropout(&name, dropout)
             };
             hidden = if trains { self.hidden(layer) } else { layer() };
         }

@@ -34,7 +34,8 @@ impl<'g> Tensor<'g> {
     ///
     /// The mask is a function of the graph's seed ([`crate::Graph::set_seed`]), `name`, the global
     /// step and the element's index: the same on every machine, and continued exactly when
-    /// training is resumed. Two dropouts in a graph need two names.
+    /// training is resumed. Two dropouts in a graph need two names. A rate of 0 is the tensor as it
+    /// is: one function builds a model to train, and with that rate one to use.
     #[track_caller]
     #[must_use]
     pub fn dropout(self, name: &str, rate: f32) -> Tensor<'g> {
@@ -49,6 +50,9 @@ impl<'g> Tensor<'g> {
                     range: "at least 0 and below 1".to_owned(),
                 },
             );
+        }
+        if rate == 0.0 {
+            return self;
         }
         let stream = format!("dropout/{name}");
         let taken = graph.with_def(|def| {
@@ -68,5 +72,21 @@ impl<'g> Tensor<'g> {
         let uniform = graph.global_step().apply(op, &[]);
         let dropped = uniform.number(rate).greater(uniform);
         self * ((1.0 - dropped) * (1.0 / (1.0 - rate)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{DType, Graph};
+
+    #[test]
+    fn a_dropout_of_nothing_adds_nothing() {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [3], DType::F32);
+        let same = x.dropout("hidden", 0.0);
+        assert_eq!(same.id(), x.id());
+        // Nor does it take the name.
+        assert_ne!(same.dropout("hidden", 0.5).id(), x.id());
+        assert!(graph.finish().is_ok());
     }
 }
