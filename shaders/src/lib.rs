@@ -64,6 +64,8 @@ shaders! {
     OPTIMIZER_SCALARS = "optimizer_scalars.wgsl";
     /// The update of all parameters. Needs [`FUNCTIONS`], [`LANES`], [`FOURS`] and [`LOSS_SCALE`].
     OPTIMIZER = "optimizer.wgsl";
+    /// The section `accumulators` of [`OPTIMIZER`] where gradients are accumulated.
+    ACCUMULATORS = "accumulators.wgsl";
     /// Operands and result of matrix products. Needs [`FUNCTIONS`].
     MATMUL = "matmul.wgsl";
     /// Matrix product, one result an invocation. Needs [`MATMUL`], as the others do.
@@ -168,6 +170,15 @@ mod tests {
     fn every_shader_is_valid() {
         for (name, parts) in ALL {
             check(name, &fill(&parts.concat(), &[]));
+        }
+    }
+
+    #[test]
+    fn updates_are_valid_with_accumulation() {
+        let sections = [("accumulators", ACCUMULATORS.to_owned())];
+        for together in [FOURS, PAIRS] {
+            let parts = [FUNCTIONS, LANES, together, LOSS_SCALE, OPTIMIZER];
+            check("optimizer with accumulators", &fill(&parts.concat(), &sections));
         }
     }
 

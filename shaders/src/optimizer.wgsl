@@ -23,12 +23,15 @@ override BLOCKS: u32 = 0u;
 // How many sums of squares there are, and where.
 override SUMS: u32 = 0u;
 override FIRST: u32 = 0u;
+// Of how many batches an update is made.
+override STEPS: f32 = 1.0;
 
 struct Block {
     parameter: u32,
     gradient: u32,
     slot0: u32,
     slot1: u32,
+    accumulator: u32,
     length: u32,
     decays: u32,
 }
@@ -55,9 +58,23 @@ fn gradient_norm(anchor: f32) -> f32 {
 }
 //}
 
+// Of how many batches the gradients are.
+//{batches
+fn batches(anchor: f32) -> f32 {
+    return 1.0;
+}
+//}
+
 // What is written once, by this kernel or by another of the same text.
 //{count
-fn count(norm: f32, applied: bool) {}
+fn count(norm: f32, ends: bool, applied: bool) {}
+//}
+
+// Without accumulation every run makes an update, of its own gradients. See accumulators.wgsl.
+//{accumulators
+const ACCUMULATES = false;
+
+fn accumulate(place: u32, sum: Numbers) {}
 //}
 
 //{update
@@ -93,6 +110,24 @@ fn update(block: Block, lane: u32, rate: f32, factor: f32, correction1: f32, cor
             direction = select(velocity, gradient + MOMENTUM * velocity, NESTEROV);
         }
         parameters[place] = stored(parameter - rate * direction);
+        if (ACCUMULATES) {
+            accumulate(block.accumulator / TOGETHER + k, Numbers(0.0));
+        }
+    }
+}
+
+// What a run does that makes no update: it keeps the gradients, which are sums already, or with the last
+// batch, of an update that is left out, drops them.
+fn keep_blocks(ends: bool, group: u32, groups: u32, lane: u32) {
+    for (var at = group; at < BLOCKS; at += groups) {
+        let block = blocks[at];
+        for (var k = lane; k * TOGETHER < block.length; k += INVOCATIONS) {
+            var sum = Numbers(0.0);
+            if (!ends) {
+                sum = numbers(gradients[block.gradient / TOGETHER + k]);
+            }
+            accumulate(block.accumulator / TOGETHER + k, sum);
+        }
     }
 }
 
@@ -121,12 +156,15 @@ fn main(
         own += scalars[FIRST + k];
     }
     let norm = sqrt(sum_over_lanes(own, lane, 0u));
-    let applied = is_finite(gradient_norm(norm));
+    let ends = batches(norm) >= STEPS;
+    let applied = ends && is_finite(gradient_norm(norm));
     let index = group.x + group.y * groups.x;
     if (index == 0u && local.x == 0u) {
-        count(norm, applied);
+        count(norm, ends, applied);
     }
     if (applied) {
         update_blocks(norm, index, groups.x * groups.y, local.x);
+    } else if (ACCUMULATES) {
+        keep_blocks(ends, index, groups.x * groups.y, local.x);
     }
 }

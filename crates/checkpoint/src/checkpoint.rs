@@ -14,7 +14,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use warmstart_gpu::Session;
-use warmstart_graph::{Graph, Initializer, Role, Variable};
+use warmstart_graph::{GLOBAL_STEP, Graph, Initializer, Role, Variable};
 
 /// An open checkpoint. Its header is read and checked; its weights stay in the file until a
 /// [`RestorePlan`] moves them.
@@ -165,8 +165,8 @@ impl Checkpoint {
 
     /// The variables whose values it holds. A checkpoint of another program declares none: its tensors
     /// are taken for them, as far as variables can have their dtypes. What belongs to an optimizer is
-    /// told by its name there, each program's way, and the rest is taken for trained; initializers are
-    /// zeros.
+    /// told by its name there, each program's way; whole numbers and a `global_step` are state, and the
+    /// rest is taken for trained. Initializers are zeros.
     ///
     /// # Errors
     /// [`CheckpointError::Metadata`] if what it says about its variables is malformed.
@@ -191,7 +191,8 @@ impl Checkpoint {
         let roles = roles_by_name(tensors.iter().map(|t| (t.name.as_str(), &t.shape)));
         let variable = |(tensor, role): (&TensorEntry, Option<Role>)| {
             let dtype = tensor.dtype.variable()?;
-            let role = role.unwrap_or(Role::Trainable);
+            let counts = !dtype.is_float() || tensor.name == GLOBAL_STEP;
+            let role = role.unwrap_or(if counts { Role::State } else { Role::Trainable });
             let shape = tensor.shape.clone();
             Some(Variable::new(tensor.name.as_str(), shape, dtype, Initializer::Zeros, role))
         };

@@ -1,5 +1,6 @@
 //! Names that are close to a missing variable's.
 
+use crate::rules::{SEPARATORS, without_output};
 use crate::tensor::TensorEntry;
 use warmstart_graph::Variable;
 
@@ -30,11 +31,20 @@ impl<'a> CloseNames<'a> {
             }
             self.budget -= cost;
             let similarity = strsim::normalized_levenshtein(&variable.name, &tensor.name);
-            if similarity >= CloseNames::SIMILAR {
+            let within = || {
+                is_within(&variable.name, &tensor.name) || is_within(&tensor.name, &variable.name)
+            };
+            if similarity >= CloseNames::SIMILAR || within() {
                 close.push((tensor.shape == variable.shape, similarity, &tensor.name));
             }
         }
         close.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
         close.into_iter().take(3).map(|(_, _, name)| name.clone()).collect()
     }
+}
+
+/// Whether a name is the other one in a scope.
+fn is_within(name: &str, other: &str) -> bool {
+    let scope = without_output(name).strip_suffix(without_output(other));
+    scope.is_some_and(|scope| scope.ends_with(SEPARATORS))
 }

@@ -17,7 +17,7 @@ fn plan(options: &RestoreOptions) -> RestorePlan {
 #[test]
 fn every_kind_of_rule_that_does_nothing_is_an_error() {
     let none = "touches no name.";
-    let cases: [(RestoreOptions, &str); 29] = [
+    let cases: [(RestoreOptions, &str); 31] = [
         (options().rename("zz", "a/w"), none),
         (options().rename("a/w", "a/w"), none),
         (options().rename_scope("zz", "a"), none),
@@ -57,7 +57,15 @@ fn every_kind_of_rule_that_does_nothing_is_an_error() {
         ),
         (
             options().only("zz/**").ignore("a/*").cast("a/*"),
-            "none of the 2 variables that it matches takes part.",
+            "changes nothing: all 2 variables that it matches are left out.",
+        ),
+        (
+            options().ignore("a/w").transpose("a/*"),
+            "changes nothing: `a/b` is no matrix, and one more is left out.",
+        ),
+        (
+            options().ignore("a/b").cast("*/*"),
+            "changes nothing: `a/w` has its dtype in the file already, and one more is left out.",
         ),
         (options().ignore("["), "cannot be applied: a `[` is not closed"),
         (options().rename_regex("(", "x"), "cannot be applied: regex parse error"),
@@ -69,6 +77,26 @@ fn every_kind_of_rule_that_does_nothing_is_an_error() {
         assert!(!plan.closes(), "{text}");
         let errors: Vec<&str> = text.lines().filter(|line| line.starts_with("error: `.")).collect();
         assert!(errors.iter().any(|error| error.contains(expected)), "not {expected}: {text}");
+    }
+}
+
+/// Of what is left out, nothing else is said: not that it has its dtype, nor that it is no matrix.
+#[test]
+fn what_is_left_out_is_not_said_to_need_nothing() {
+    let tensors: [(&str, &[usize]); 4] = [("a", &[2]), ("b", &[2]), ("c", &[2, 2]), ("d", &[2, 2])];
+    let variables = tensors.map(|(name, shape)| variable(name, shape));
+    for (options, expected) in [
+        (
+            options().ignore("{c,d}").transpose("[a-d]"),
+            "of what it matches, none of 2 variables is a matrix, and 2 more are left out.",
+        ),
+        (
+            options().ignore("a").cast("[a-d]"),
+            "of what it matches, none of 3 variables has another dtype in the file, and one more is left out.",
+        ),
+    ] {
+        let text = report(&checkpoint(&tensors).plan_for(&variables, &options));
+        assert!(text.contains(&format!("changes nothing: {expected}")), "{text}");
     }
 }
 

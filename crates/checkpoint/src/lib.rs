@@ -92,6 +92,7 @@ mod read_at;
 mod reader;
 mod report;
 mod report_advice;
+mod report_nothing;
 mod report_shapes;
 mod report_slots;
 mod report_text;

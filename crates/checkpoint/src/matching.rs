@@ -141,47 +141,53 @@ impl Matching {
             [index] => Some(*index),
             _ => None,
         };
-        let sources = found.iter().map(only).collect();
+        let sources: Vec<Option<usize>> = found.iter().map(only).collect();
         let outcomes = variables.iter().zip(found).zip(&applied.allowed).map(outcome).collect();
         let unexpected = (0..tensors.len())
             .filter(|&index| !used[index] && !applied.names[index].is_empty())
             .collect();
-        let mut matching = Matching { outcomes, sources, unexpected, rules: applied.uses };
-        for (rule, matched) in applied.of_values {
+        let mut rules = applied.uses;
+        for (at, matched) in applied.of_values {
             let concerned = |&index: &usize| {
-                matching.concerns(&matching.rules[rule].rule, index, variables[index], tensors)
+                let variable = variables[index];
+                let source = sources[index].map(|source: usize| {
+                    let TensorEntry { shape, dtype, .. } = &tensors[source];
+                    (shape, dtype.variable() == Some(variable.dtype))
+                });
+                concerns(&rules[at].rule, &variable.shape, source, &applied.allowed[index])
             };
-            matching.rules[rule].touched = matched.iter().filter(|index| concerned(index)).count();
+            let touched = matched.iter().filter(|index| concerned(index)).count();
+            rules[at].touched = touched;
         }
-        matching
+        Matching { outcomes, sources, unexpected, rules }
     }
+}
 
-    /// Whether a rule about values says something about a variable that it matches, for which not
-    /// the very bytes of the file would do.
-    fn concerns(
-        &self,
-        rule: &Rule,
-        index: usize,
-        variable: &Variable,
-        tensors: &[TensorEntry],
-    ) -> bool {
-        let outcome = &self.outcomes[index];
-        if matches!(outcome, Outcome::Ignored) {
-            return false;
-        }
-        // What is not there may well be of another dtype or shape where it is.
-        let Some(tensor) = self.sources[index].map(|source| &tensors[source]) else { return true };
-        let made = |is_made: fn(&Change) -> bool| match outcome {
-            Outcome::Restored { changes, .. } => changes.iter().any(is_made),
-            _ => tensor.shape != variable.shape,
-        };
-        match rule {
-            Rule::Transpose(_) => variable.shape.rank() == 2,
-            Rule::Cast(_) => tensor.dtype.variable() != Some(variable.dtype),
-            Rule::Reshape(_) => made(|change| matches!(change, Change::Reshaped { .. })),
-            Rule::ResizeRows { .. } => made(|change| matches!(change, Change::ResizedRows { .. })),
-            _ => true,
-        }
+/// Whether a rule about values says something about a variable of this shape that it matches, for
+/// which not the very bytes of the file would do. `source` is the shape of the only tensor that may be
+/// its value, and whether that has its dtype.
+pub(crate) fn concerns(
+    rule: &Rule,
+    shape: &Shape,
+    source: Option<(&Shape, bool)>,
+    allowed: &Allowed,
+) -> bool {
+    if allowed.ignored {
+        return false;
+    }
+    // What is not there may well be of another dtype or shape where it is.
+    let Some((saved, same_dtype)) = source else { return true };
+    let change = change_of_shape(shape, saved, allowed);
+    let made = |is_made: fn(&Change) -> bool| match &change {
+        Ok(change) => change.as_ref().is_some_and(is_made),
+        Err(()) => shape != saved,
+    };
+    match rule {
+        Rule::Transpose(_) => shape.rank() == 2,
+        Rule::Cast(_) => !same_dtype,
+        Rule::Reshape(_) => made(|change| matches!(change, Change::Reshaped { .. })),
+        Rule::ResizeRows { .. } => made(|change| matches!(change, Change::ResizedRows { .. })),
+        _ => true,
     }
 }
 
@@ -198,7 +204,7 @@ pub(crate) fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allow
         }
         changes.push(Change::Cast { from: tensor.dtype });
     }
-    match change_of_shape(variable, tensor, allowed) {
+    match change_of_shape(&variable.shape, &tensor.shape, allowed) {
         Ok(change) => {
             changes.extend(change);
             Outcome::Restored { tensor: tensor.name.clone(), changes }
@@ -209,26 +215,28 @@ pub(crate) fn compare(variable: &Variable, tensor: &TensorEntry, allowed: &Allow
     }
 }
 
-fn change_of_shape(
-    variable: &Variable,
-    tensor: &TensorEntry,
+/// What is done to a value so that it gets a shape: nothing, one of the changes that are allowed, or
+/// that none of them does it.
+pub(crate) fn change_of_shape(
+    shape: &Shape,
+    saved: &Shape,
     allowed: &Allowed,
 ) -> Result<Option<Change>, ()> {
-    let from = || tensor.shape.clone();
+    let from = || saved.clone();
     // A square matrix is transposed too where a rule asks for it: its shape cannot tell.
-    if allowed.transpose && transposed(&variable.shape, &tensor.shape) {
+    if allowed.transpose && transposed(shape, saved) {
         return Ok(Some(Change::Transposed { from: from() }));
     }
-    if allowed.transpose && variable.shape.rank() == 2 {
+    if allowed.transpose && shape.rank() == 2 {
         return Err(());
     }
-    if variable.shape == tensor.shape {
+    if shape == saved {
         return Ok(None);
     }
-    if allowed.reshape && variable.shape.checked_elements() == tensor.shape.checked_elements() {
+    if allowed.reshape && shape.checked_elements() == saved.checked_elements() {
         return Ok(Some(Change::Reshaped { from: from() }));
     }
-    match (allowed.resize_rows, variable.shape.split_first(), tensor.shape.split_first()) {
+    match (allowed.resize_rows, shape.split_first(), saved.split_first()) {
         (Some(seed), Some((_, row)), Some((&rows, file_row))) if row == file_row => {
             Ok(Some(Change::ResizedRows { from: rows, seed }))
         }

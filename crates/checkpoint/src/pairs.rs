@@ -1,9 +1,10 @@
 //! The tensors of two checkpoints, side by side.
 
 use crate::checkpoint::Checkpoint;
-use crate::matching::transposed;
+use crate::matching::{Change, change_of_shape, concerns};
 use crate::rules::{Allowed, Rule, RuleUse, apply, other_output};
 use crate::tensor::TensorEntry;
+use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 use warmstart_graph::{DType, Initializer, Role, Variable};
 
@@ -21,7 +22,8 @@ pub struct Pairs<'a> {
     pub ignored_first: Vec<&'a TensorEntry>,
     /// Those of the second that rules leave out.
     pub ignored_second: Vec<&'a TensorEntry>,
-    /// The rules, each with what it touched.
+    /// The rules, each with what it touched. The tensors of the second are the variables that those
+    /// about values speak of.
     pub rules: Vec<RuleUse>,
 }
 
@@ -78,12 +80,14 @@ impl Checkpoint {
             places.get(name).or_else(other).copied()
         };
         let (mut both, mut only_first, mut ignored_first) = (Vec::new(), Vec::new(), Vec::new());
-        let mut found = vec![false; other.tensors().len()];
-        for (first, names) in self.tensors().iter().zip(&applied.names) {
+        // The tensors that each of the second's may be made of.
+        let mut found: Vec<SmallVec<[usize; 1]>> = vec![SmallVec::new(); other.tensors().len()];
+        for ((index, first), names) in self.tensors().iter().enumerate().zip(&applied.names) {
             let (mut alone, paired) = (!names.is_empty(), both.len());
             for name in names {
                 let Some(at) = place(name) else { continue };
-                (alone, found[at]) = (false, true);
+                alone = false;
+                found[at].push(index);
                 if !applied.allowed[at].ignored {
                     both.push(pair(first, &other.tensors()[at], &applied.allowed[at]));
                 }
@@ -97,26 +101,35 @@ impl Checkpoint {
         let second = || other.tensors().iter().zip(&applied.allowed);
         let ignored_second =
             second().filter(|(_, allowed)| allowed.ignored).map(|(tensor, _)| tensor).collect();
-        let alone = second().zip(found).filter(|((_, allowed), found)| !found && !allowed.ignored);
+        let without = |found: &SmallVec<_>, allowed: &Allowed| found.is_empty() && !allowed.ignored;
+        let alone = second().zip(&found).filter(|((_, allowed), found)| without(found, allowed));
         let only_second = alone.map(|((tensor, _), _)| tensor).collect();
-        let rules = applied.uses;
+        let mut rules = applied.uses;
+        for (at, matched) in applied.of_values {
+            let concerned = |&index: &usize| {
+                let second = &other.tensors()[index];
+                let source = match found[index][..] {
+                    [first] => {
+                        let TensorEntry { shape, dtype, .. } = &self.tensors()[first];
+                        Some((shape, *dtype == second.dtype))
+                    }
+                    _ => None,
+                };
+                concerns(&rules[at].rule, &second.shape, source, &applied.allowed[index])
+            };
+            let touched = matched.iter().filter(|index| concerned(index)).count();
+            rules[at].touched = touched;
+        }
         Pairs { both, only_first, only_second, ignored_first, ignored_second, rules }
     }
 }
 
 fn pair<'a>(first: &'a TensorEntry, second: &'a TensorEntry, allowed: &Allowed) -> Pair<'a> {
-    let rows = |tensor: &'a TensorEntry| tensor.shape.split_first().map(|(_, row)| row);
-    let values = if allowed.transpose && second.shape.rank() == 2 {
-        transposed(&first.shape, &second.shape).then_some(Compared::Transposed)
-    } else if first.shape == second.shape
-        || (allowed.reshape && first.shape.checked_elements() == second.shape.checked_elements())
-    {
-        Some(Compared::InOrder)
-    } else if allowed.resize_rows.is_some() && rows(first).is_some() && rows(first) == rows(second)
-    {
-        Some(Compared::CommonRows)
-    } else {
-        None
+    let values = match change_of_shape(&second.shape, &first.shape, allowed) {
+        Ok(Some(Change::Transposed { .. })) => Some(Compared::Transposed),
+        Ok(Some(Change::ResizedRows { .. })) => Some(Compared::CommonRows),
+        Ok(_) => Some(Compared::InOrder),
+        Err(()) => None,
     };
     let dtypes = first.dtype == second.dtype || allowed.cast;
     Pair { first, second, values, differ: values.is_none() || !dtypes }
@@ -220,5 +233,18 @@ mod tests {
             (vec!["m.more".into()], vec!["new".into()])
         );
         assert!(found.rules.iter().all(|used| used.touched > 0));
+        // What a rule matches and does not need is not touched; what has no pair may need it.
+        let rules = ["{w,wide,new}", "{new,wide}", "{flat,wide}"];
+        let [transpose, cast, reshape] = rules.map(str::to_owned);
+        let rules = [
+            Rule::StripPrefix("m.".into()),
+            Rule::Transpose(transpose),
+            Rule::Cast(cast),
+            Rule::Reshape(reshape),
+            Rule::Cast("flat".into()),
+        ];
+        let found = a.pairs(&b, &rules);
+        let counts: Vec<_> = found.rules.iter().map(|used| (used.touched, used.matched)).collect();
+        assert_eq!(counts, [(5, 0), (2, 3), (2, 2), (1, 2), (0, 1)]);
     }
 }

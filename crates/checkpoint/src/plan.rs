@@ -155,6 +155,9 @@ impl fmt::Display for RestorePlan {
 #[path = "counters_tests.rs"]
 mod counters_tests;
 #[cfg(test)]
+#[path = "help_tests.rs"]
+mod help_tests;
+#[cfg(test)]
 #[path = "idle_rules_tests.rs"]
 mod idle_rules_tests;
 #[cfg(test)]

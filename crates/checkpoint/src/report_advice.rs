@@ -63,7 +63,11 @@ impl RestoreReport {
             notes.push(format!("missing variables keep what they have{fill}"));
         }
         if self.closes() && self.mismatched().next().is_some() {
-            notes.push("variables of another shape in the file keep what they have".to_owned());
+            let fits = self.what_fits_shapes(words).map(|fits| format!("; {fits}"));
+            notes.push(format!(
+                "variables of another shape in the file keep what they have{}",
+                fits.unwrap_or_default()
+            ));
         }
         let alone = slot_groups(self.slots_alone());
         if self.closes() && !alone.is_empty() {
@@ -100,11 +104,8 @@ impl RestoreReport {
             let have = counted(ambiguous, "variable has", "variables have");
             errors.push(format!("{have} several tensors in this checkpoint."));
         }
-        let dtypes = |v: &&VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
-        let dtypes = self.variables.iter().filter(dtypes).count();
-        let mismatched = self.mismatched().count();
-        if dtypes > 0 || (mismatched > 0 && !self.allow_mismatched_shape) {
-            let have = counted(mismatched, "variable has", "variables have");
+        if self.refuses_mismatches() {
+            let have = counted(self.mismatched().count(), "variable has", "variables have");
             errors.push(format!("{have} another shape or dtype in this checkpoint."));
         }
         let missing = self.missing().count();
@@ -116,9 +117,11 @@ impl RestoreReport {
             let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
             errors.push(format!("{belong} to no variable."));
         }
-        if self.has_nothing() && self.lets_values_be_missing() {
-            let all = counted(self.variables.len(), "variable", "variables");
-            errors.push(format!("this checkpoint has nothing for any of the {all}."));
+        if self.lets_nothing_be_restored() {
+            errors.push(match self.variables.len() {
+                1 => "this checkpoint has nothing for the only variable.".to_owned(),
+                n => format!("this checkpoint has nothing for any of the {n} variables."),
+            });
         }
         if let Some(counters) = self.only_counters().filter(|_| self.lets_values_be_missing()) {
             let slots =
@@ -146,6 +149,7 @@ impl RestoreReport {
         }
         let mut helps = self.suggestion_lines(words);
         let mut idle = self.rules.iter().filter(|used| used.does_nothing());
+        helps.extend(self.help_with_maps(words));
         if idle.clone().any(|used| used.matched == 0) {
             helps.push(
                 "rules about names are applied in order, each to the names that the one before \
@@ -183,26 +187,39 @@ impl RestoreReport {
             let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
             helps.push(format!("{dtype} {help}"));
         }
-        if self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some())
+        // What is suggested may mend all of it.
+        let mends = |one: &Suggestion| {
+            one.restores == one.of && one.rules.iter().all(|rule| words.rule(rule).is_some())
+        };
+        let mended = self.suggestions.iter().any(mends);
+        if !mended
+            && self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some())
             && let Some(rule) = words.rule(&Rule::Cast("**".to_owned()))
         {
             helps
                 .push(format!("`{rule}` casts whole numbers and floats to what the variables are"));
         }
-        helps.extend(self.help_with_shapes(words));
+        helps.extend(self.help_with_shapes(words).filter(|_| !mended));
         helps.extend(self.help_with_order());
         // Names that are merely close are of no use beside rules that were tried out.
         let close = self.variables.iter().filter_map(|v| match &v.outcome {
             // A slot of one optimizer is never another's, however close its name.
             _ if matches!(v.variable.role, Role::Slot { .. }) => None,
-            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable.name, close)),
+            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable, close)),
             _ => None,
         });
         let wanted = self.suggestions.is_empty() && !self.allow_missing;
-        for (name, close) in close.take(5).filter(|_| wanted) {
+        for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
+            // Those of its shape are the first.
+            let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);
+            let other = match first {
+                Some(tensor) if tensor.shape != *shape => ", of another shape",
+                _ => "",
+            };
             let (name, close) = (printable(name), quoted(close, ", "));
-            helps.push(format!("close to `{name}` in this checkpoint: {close}"));
+            helps.push(format!("close to `{name}` in this checkpoint: {close}{other}"));
         }
+        helps.extend(self.help_with_strangers(words));
         helps.extend(self.help_with_slots_alone(words));
         let missing = self.help_with_missing(words);
         // Where it is said together with the other, it need not be said alone.
@@ -210,7 +227,7 @@ impl RestoreReport {
             words.allow(&[Allowance::Unexpected]).is_some_and(|allow| help.contains(&allow))
         });
         helps.extend(missing);
-        if self.has_nothing() && self.lets_values_be_missing() {
+        if self.lets_nothing_be_restored() {
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
         let counters = self.only_counters();
@@ -236,9 +253,14 @@ impl RestoreReport {
                 )
             }));
         }
+        // Where nothing else is mended, to leave them is no help.
+        let nothing = self.restored().next().is_none()
+            && !self.lets_values_be_missing()
+            && self.suggestions.is_empty();
         // What is left holds the weights.
         if self.asks_to_leave_tensors()
             && counters.is_none()
+            && !nothing
             && !says_unexpected
             && !self.suggestions_take_all(words)
             && let Some(allow) = words.allow(&[Allowance::Unexpected])
@@ -273,20 +295,28 @@ impl RestoreReport {
     fn needless(&self, used: &RuleUse) -> Option<String> {
         let glob = Glob::new(used.rule.glob_of_values()?).ok()?;
         let matched = self.variables.iter().filter(|v| glob.is_match(&v.variable.name));
-        let name = printable(&matched.clone().next()?.variable.name);
-        let mut outcomes = matched.map(|v| &v.outcome);
+        let (out, wanted): (Vec<_>, Vec<_>) = matched.partition(|v| v.outcome == Outcome::Ignored);
+        let name = |v: &VariableOutcome| printable(&v.variable.name).into_owned();
         let (one, many) = match &used.rule {
-            _ if outcomes.all(|outcome| *outcome == Outcome::Ignored) => {
-                ("is left out", "takes part")
-            }
             Rule::Transpose(_) => ("is no matrix", "is a matrix"),
             Rule::Cast(_) => ("has its dtype in the file already", "has another dtype in the file"),
             Rule::Reshape(_) => ("needs no other shape", "needs another shape"),
             _ => ("needs no other number of rows", "needs another number of rows"),
         };
-        Some(match used.matched {
-            1 => format!("`{name}` {one}"),
-            n => format!("none of the {n} variables that it matches {many}"),
+        let left_out = match out.len() {
+            0 => String::new(),
+            1 => ", and one more is left out".to_owned(),
+            n => format!(", and {n} more are left out"),
+        };
+        Some(match (wanted.as_slice(), out.as_slice()) {
+            ([], []) => return None,
+            ([], [one]) => format!("`{}` is left out", name(one)),
+            ([], all) => format!("all {} variables that it matches are left out", all.len()),
+            ([v], _) => format!("`{}` {one}{left_out}", name(v)),
+            (all, []) => format!("none of the {} variables that it matches {many}", all.len()),
+            (some, _) => {
+                format!("of what it matches, none of {} variables {many}{left_out}", some.len())
+            }
         })
     }
 
@@ -308,8 +338,9 @@ impl RestoreReport {
         if missing.is_empty() || self.allow_missing || restored == 0 {
             return None;
         }
-        // Without weights, the others are no restore.
-        if self.only_counters().is_some() {
+        // Without weights, the others are no restore; and what is of another dtype may not be left.
+        let dtypes = |v: &VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
+        if self.only_counters().is_some() || self.variables.iter().any(dtypes) {
             return None;
         }
         let optimizer = |role: &Role| match role {
@@ -331,7 +362,10 @@ impl RestoreReport {
             if self.suggestions.iter().any(mended) {
                 return None;
             }
-            let others = counted(restored, "variable", "variables");
+            let others = match restored {
+                1 => "one other variable".to_owned(),
+                n => format!("the other {n} variables"),
+            };
             let then = fill.map_or_else(String::new, |fill| {
                 format!("; then {fill} fills those without a value")
             });
@@ -346,7 +380,7 @@ impl RestoreReport {
                 and = " and leaves the unexpected tensors in the file";
             }
             let allowed = words.allow(&allowed)?;
-            return Some(format!("`{allowed}` restores the other {others}{and}{then}"));
+            return Some(format!("`{allowed}` restores {others}{and}{then}"));
         }
         let join = |names: BTreeSet<String>| {
             printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()

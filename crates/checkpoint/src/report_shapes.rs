@@ -2,10 +2,11 @@
 
 use crate::globs::Glob;
 use crate::matching::Outcome;
+use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
-use crate::rules::{Rule, SEPARATORS, without_output};
+use crate::rules::{EVERYTHING, Rule, SEPARATORS, without_output};
 use crate::tensor::TensorEntry;
-use crate::wording::{Allowance, Wording};
+use crate::wording::{Allowance, Wording, rule_text};
 use std::collections::HashMap;
 use warmstart_graph::{Shape, Variable};
 
@@ -16,35 +17,84 @@ impl RestoreReport {
         if self.allow_mismatched_shape || !self.variables.iter().any(shapes) {
             return None;
         }
-        let mut help =
-            "give the variables the shapes of the file, or train in a new directory".to_owned();
-        if let Some(allow) = words.allow(&[Allowance::MismatchedShape]) {
-            help.push_str(&format!(", or leave them as they are: `{allow}`"));
-        }
-        let rows = |v: &VariableOutcome| match (&v.outcome, v.variable.shape.split_first()) {
-            (Outcome::ShapeMismatch { shape, .. }, Some((_, row))) => {
-                shape.split_first().is_some_and(|(_, file_row)| file_row == row)
-            }
+        let needless = self.variables.iter().filter(|v| match &v.outcome {
+            Outcome::ShapeMismatch { shape, .. } => *shape == v.variable.shape,
             _ => false,
-        };
-        // Where shapes differ otherwise too, it would not make them fit.
-        let differ: Vec<&VariableOutcome> = self.variables.iter().filter(|v| shapes(v)).collect();
-        let rule = |v: &&VariableOutcome| {
-            let glob = Glob::escape(&v.variable.name);
-            rows(v).then(|| words.rule(&Rule::ResizeRows { glob, seed: 0 }))?
-        };
-        const SHOWN: usize = 4;
-        if differ.len() <= SHOWN
-            && let Some(rules) = differ.iter().map(rule).collect::<Option<Vec<String>>>()
+        });
+        let mut needless = needless.map(|v| &v.variable);
+        if let Some(variable) = needless.next()
+            && let Some(rule) = self.turned_by(variable)
         {
-            let take = if rules.len() == 1 { "takes" } else { "take" };
-            let rules = rules.iter().map(|rule| format!("`{rule}`")).collect::<Vec<_>>();
-            help.push_str(&format!(
-                "; {} {take} the rows that both have, and seed 0 for others",
-                rules.join(" and ")
+            let (rule, name) = (rule_text(words, rule), printable(&variable.name));
+            let more = match needless.count() {
+                0 => String::new(),
+                n => format!(" (and {n} more)"),
+            };
+            return Some(format!(
+                "`{name}`{more} has its shape in the file as it lies there: take `{rule}` away, or \
+                 let its glob match only what is stored transposed"
             ));
         }
+        let mut help =
+            "give the variables the shapes of the file, or train in a new directory".to_owned();
+        // Where nothing else is restored, to leave them as they are is no restore.
+        let allow = words.allow(&[Allowance::MismatchedShape]);
+        if let Some(allow) = allow.filter(|_| self.restored().next().is_some()) {
+            help.push_str(&format!(", or leave them as they are: `{allow}`"));
+        }
+        help.extend(self.what_fits_shapes(words).map(|fits| format!("; {fits}")));
         Some(help)
+    }
+
+    /// The rules that make all values of another shape fit, and what they do. Where shapes differ
+    /// otherwise too, they would not make them fit, and nothing is said.
+    pub(crate) fn what_fits_shapes(&self, words: &dyn Wording) -> Option<String> {
+        let differ = self.variables.iter().filter_map(|v| match &v.outcome {
+            Outcome::ShapeMismatch { shape, .. } => Some((&v.variable, shape)),
+            _ => None,
+        });
+        let differ: Vec<(&Variable, &Shape)> = differ.collect();
+        // A matrix that a rule turns fits turned, or not at all.
+        if differ.iter().any(|(variable, _)| self.turned_by(variable).is_some()) {
+            return None;
+        }
+        let rows = |(variable, shape): &(&Variable, &Shape)| {
+            let row = |shape: &Shape| shape.split_first().map(|(_, row)| row.to_vec());
+            row(shape).is_some() && row(shape) == row(&variable.shape)
+        };
+        // Of dimensions that were joined or split. With extents of 1 more or fewer, a rule is suggested.
+        let joined = |(variable, shape): &(&Variable, &Shape)| {
+            let (ours, file) = (&variable.shape, *shape);
+            (joins(file, ours) || joins(ours, file)) && extents(file) != extents(ours)
+        };
+        let (rule, what): (fn(String) -> Rule, _) = match differ.as_slice() {
+            [] => return None,
+            all if all.iter().all(rows) => (
+                |glob| Rule::ResizeRows { glob, seed: 0 },
+                "the rows that both have, and seed 0 for others",
+            ),
+            all if all.iter().all(joined) => (Rule::Reshape, "the same elements in their order"),
+            _ => return None,
+        };
+        const SHOWN: usize = 4;
+        let globs: Vec<String> = match differ.len() > SHOWN {
+            true => vec![EVERYTHING.to_owned()],
+            false => differ.iter().map(|(variable, _)| Glob::escape(&variable.name)).collect(),
+        };
+        let rules: Option<Vec<String>> = globs.into_iter().map(|g| words.rule(&rule(g))).collect();
+        let rules: Vec<String> = rules?.iter().map(|rule| format!("`{rule}`")).collect();
+        let take = if rules.len() == 1 { "takes" } else { "take" };
+        Some(format!("{} {take} {what}", rules.join(" and ")))
+    }
+
+    /// The rule that has a matrix transposed.
+    pub(crate) fn turned_by(&self, variable: &Variable) -> Option<&Rule> {
+        let turns = |rule: &&Rule| match rule {
+            Rule::Transpose(glob) => Glob::new(glob).is_ok_and(|g| g.is_match(&variable.name)),
+            _ => false,
+        };
+        let matrix = variable.shape.rank() == 2;
+        self.rules.iter().map(|used| &used.rule).filter(|_| matrix).find(turns)
     }
 
     /// What to do about values whose dimensions lie in another order, as those of kernels do in PyTorch
@@ -103,6 +153,28 @@ impl RestoreReport {
         }
         Some(help)
     }
+}
+
+/// Whether dimensions that stand next to one another are joined to those of another shape.
+fn joins(from: &Shape, to: &Shape) -> bool {
+    let mut from = from.iter();
+    let joined = to.iter().all(|&extent| {
+        let mut product: usize = 1;
+        while product < extent
+            && let Some(next) = from.next()
+        {
+            product = product.saturating_mul(*next);
+        }
+        product == extent
+    });
+    joined && from.all(|extent| *extent == 1)
+}
+
+/// The extents of a shape but those of 1, whatever their order.
+pub(crate) fn extents(shape: &Shape) -> Vec<usize> {
+    let mut extents: Vec<usize> = shape.iter().copied().filter(|extent| *extent != 1).collect();
+    extents.sort_unstable();
+    extents
 }
 
 /// Whether a tensor may be the value of a variable of another name: what shapes alone say is chance.
@@ -194,6 +266,15 @@ mod tests {
         assert_eq!(axes(&[2, 3, 4], &[2, 3, 4]), None);
         assert_eq!(axes(&[2, 3, 4], &[2, 3, 5]), None);
         assert_eq!(axes(&[2, 3], &[3, 2]), None);
+    }
+
+    #[test]
+    fn dimensions_that_are_joined_stand_next_to_one_another() {
+        let joined = |from: &[usize], to: &[usize]| joins(&Shape::from(from), &Shape::from(to));
+        assert!(joined(&[2, 3, 4], &[6, 4]) && joined(&[2, 3, 4], &[2, 12]));
+        assert!(joined(&[2, 3], &[6]) && joined(&[2, 1, 3, 1], &[6]) && joined(&[1], &[]));
+        assert!(!joined(&[6, 4], &[2, 3, 4]) && !joined(&[4, 6], &[3, 8]));
+        assert!(!joined(&[2, 3, 4], &[8, 3]) && !joined(&[0, 4], &[0]) && !joined(&[2], &[2, 3]));
     }
 
     /// What NumPy's `transpose` makes of a shape.

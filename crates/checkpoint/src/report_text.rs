@@ -51,16 +51,19 @@ impl RestoreReport {
         let mut shapes = Vec::new();
         let mut dtypes = Vec::new();
         let mut ambiguous = Vec::new();
-        for VariableOutcome { variable: Variable { name, dtype, shape, .. }, outcome } in
-            self.variables.iter()
-        {
+        for VariableOutcome { variable, outcome } in self.variables.iter() {
+            let Variable { name, dtype, shape, .. } = variable;
             let line = |file_dtype: &FileDType, file_shape: &Shape| {
                 let what = format!("{dtype} {shape}, but {file_dtype} {file_shape} in the file");
                 (name.clone(), what)
             };
             match outcome {
                 Outcome::ShapeMismatch { shape, .. } => {
-                    shapes.push(line(&FileDType::from(*dtype), shape));
+                    let (name, mut what) = line(&FileDType::from(*dtype), shape);
+                    if let Some(rule) = self.turned_by(variable) {
+                        what.push_str(&format!(", and `{}` turns it", rule_text(words, rule)));
+                    }
+                    shapes.push((name, what));
                 }
                 Outcome::DTypeMismatch { dtype, shape, .. } => dtypes.push(line(dtype, shape)),
                 Outcome::Ambiguous { tensors } => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::options::RestoreOptions;
-use warmstart_graph::{DType, Initializer, Location, Role, Shape};
+use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
 
 fn variable(name: &str) -> Variable {
     Variable {

@@ -143,7 +143,9 @@ fn content(dtype: safetensors::Dtype, elements: usize, seed: u32) -> Vec<u8> {
             Dtype::F64 => (value(i) / 3.0).to_le_bytes().to_vec(),
             Dtype::F16 => f16::from_f64(value(i)).to_le_bytes().to_vec(),
             Dtype::BF16 => bf16::from_f64(value(i)).to_le_bytes().to_vec(),
-            Dtype::U16 | Dtype::I16 => ((value(i) * 16.0) as i16).to_le_bytes().to_vec(),
+            Dtype::I16 => ((value(i) * 16.0) as i16).to_le_bytes().to_vec(),
+            // More would be infinite as an `f16`.
+            Dtype::U16 => ((value(i) * 16.0) as i16 as u16).min(65519).to_le_bytes().to_vec(),
             Dtype::BOOL => vec![u8::from(value(i) > 0.0)],
             // No pattern below 0x7c is a NaN of an 8-bit float.
             _ => vec![(seed.wrapping_add(i as u32) % 0x7c) as u8],

@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let file = file.unwrap_or_default();
     let rules: Vec<Rule> = file.rules.iter().cloned().map(Rule::from).collect();
     let pairs = a.pairs(&b, &rules);
-    check(&pairs.rules, &a)?;
+    check(&pairs.rules, &a, &b)?;
     let under = Under::of(&pairs, &file);
     let Pairs { both, only_first: only_a, only_second: only_b, rules: uses, .. } = &pairs;
     let kinds: Vec<_> =
@@ -233,16 +233,25 @@ impl Under {
 }
 
 /// Refuses rules that do nothing, or nothing that can be done.
-fn check(uses: &[RuleUse], a: &Checkpoint) -> Result<(), Failure> {
-    for (at, RuleUse { rule, touched, problem, .. }) in uses.iter().enumerate() {
+fn check(uses: &[RuleUse], a: &Checkpoint, b: &Checkpoint) -> Result<(), Failure> {
+    for (at, used) in uses.iter().enumerate() {
+        let RuleUse { rule, matched, problem, .. } = used;
         let shown = toml_of(rule).unwrap_or_else(|| rule.to_string());
         match problem {
             Some(problem) => {
                 return Err(Failure::new(format!("`{shown}` cannot be applied: {problem}")));
             }
-            None if *touched == 0 => {
+            None if used.does_nothing() && *matched > 0 => {
+                let matches = counted(*matched, "tensor");
+                let problem = format!("it matches {matches} of b, and none of them needs it");
+                return Err(Failure::new(format!("`{shown}` changes nothing: {problem}"))
+                    .help("take it away"));
+            }
+            None if used.does_nothing() => {
                 let failure = Failure::new(format!("`{shown}` touches no name"));
-                let names: Vec<&str> = a.tensors().iter().map(|t| t.name.as_str()).collect();
+                // Those about values speak of names of b.
+                let tensors = a.tensors().iter().chain(b.tensors());
+                let names: Vec<&str> = tensors.map(|tensor| tensor.name.as_str()).collect();
                 let order =
                     "rules are applied in order, each to the names that the one before leaves";
                 let near = RuleUse::near(uses, at, &names).and_then(|rule| toml_of(&rule));

@@ -163,8 +163,13 @@ impl Job {
         // Rows that an epoch's last whole batch leaves over are made up for by batches of the next.
         let steps = match training.steps {
             Some(steps) => steps,
-            None => (training.epochs.unwrap_or(EPOCHS).saturating_mul(rows as u64))
-                .div_ceil(batch as u64),
+            None => {
+                let steps = training.epochs.unwrap_or(EPOCHS).saturating_mul(rows as u64);
+                let steps = steps.div_ceil(batch as u64);
+                // Whole updates.
+                let together = training.gradient_accumulation_steps;
+                steps.checked_next_multiple_of(together.into()).unwrap_or(steps)
+            }
         };
         let checkpoints = &settings.checkpoints;
         let validate_every = training

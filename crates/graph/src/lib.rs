@@ -16,7 +16,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod accumulation;
 mod data;
+mod def;
 mod dtype;
 mod error;
 mod gradient;
@@ -40,11 +42,13 @@ mod tensor;
 mod validate;
 mod variable;
 
+pub use accumulation::Accumulation;
 pub use data::{Elements, TensorData};
+pub use def::{GraphDef, Node, NodeId, VariableId};
 pub use dtype::DType;
 pub use error::{GraphError, GraphErrors, Problem};
 pub use gradient::gradients;
-pub use graph::{GLOBAL_STEP, Graph, GraphDef, Node, NodeId, VariableId};
+pub use graph::{GLOBAL_STEP, Graph};
 pub use initialize::{Affine, Distribution, InitializeError, Recipe, initial_value};
 pub use initializer::Initializer;
 pub use location::Location;

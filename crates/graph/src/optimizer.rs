@@ -1,11 +1,14 @@
 //! Optimizers: builders of graphs whose slots are variables like any other.
 
+mod accumulate;
+
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    DType, GLOBAL_STEP, Graph, Initializer, Location, LossScale, LossScaling, Problem, Role,
-    Schedule, Tensor, Update, Variable, VariableId, gradients,
+    Accumulation, DType, GLOBAL_STEP, Graph, Initializer, Location, LossScale, LossScaling,
+    Problem, Role, Schedule, Tensor, Update, Variable, VariableId, gradients,
 };
+use accumulate::Accumulated;
 use serde::{Deserialize, Serialize};
 
 /// An optimizer: a rule, a learning rate and what is done to gradients before.
@@ -36,6 +39,9 @@ pub struct Optimizer {
     /// Unless it is the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     global_step: Option<String>,
+    /// How many runs make an update, unless each does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    gradient_accumulation_steps: Option<u32>,
 }
 
 /// What [`Optimizer::minimize`] built.
@@ -47,9 +53,11 @@ pub struct TrainStep<'g> {
     pub learning_rate: Tensor<'g>,
     /// √(Σ g²) over all gradients before clipping, a scalar. It costs nothing unless it is
     /// fetched, or clipping or loss scaling is on. Under loss scaling a step is left out if it is not
-    /// finite.
+    /// finite. Under [accumulation](Optimizer::gradient_accumulation_steps) it is that of the mean
+    /// gradient of all batches since the last update.
     pub gradient_norm: Tensor<'g>,
-    /// The trained variables' names, each with its gradient before clipping.
+    /// The trained variables' names, each with its gradient before clipping; under accumulation with
+    /// the mean gradient of all batches since the last update.
     pub gradients: Vec<(String, Tensor<'g>)>,
     /// The scale of the loss in this step, a scalar, under [loss scaling](Optimizer::loss_scaling).
     pub loss_scale: Option<Tensor<'g>>,
@@ -67,6 +75,7 @@ impl Optimizer {
             no_decay: Vec::new(),
             loss_scaling: None,
             global_step: None,
+            gradient_accumulation_steps: None,
         }
     }
 
@@ -172,6 +181,63 @@ impl Optimizer {
     #[must_use]
     pub fn loss_scaling(mut self, scaling: LossScaling) -> Optimizer {
         self.loss_scaling = Some(scaling);
+        self
+    }
+
+    /// Makes one update of so many runs, each with a batch of its own: what a run would make of all
+    /// their examples at once, to rounding, where the loss is a mean over the batch. So the batch that an
+    /// update is of may be larger than memory holds. (PyTorch: `loss / steps`, `backward` in each run,
+    /// clipping and the optimizer's step after the last one.)
+    ///
+    /// Each run adds its gradients to a slot of each parameter, `fc1/weight/adam/gradient_accumulator`.
+    /// The last of `steps` runs updates by their mean, and the slots begin again at 0. How many batches
+    /// they hold is in `adam/accumulated_batches`. All of it is in a checkpoint, so a run that goes on
+    /// in between goes on with what it had. If it goes on with fewer steps than are accumulated already,
+    /// its first run makes the update, by the mean of them all.
+    ///
+    /// - What the optimizer itself counts is updates: the learning rate follows those that were made
+    ///   (`adam/step`), as Adam's corrections do, and so do loss scaling's intervals. A schedule for one
+    ///   large batch stays as it is.
+    /// - All else counts runs: [`GLOBAL_STEP`](crate::GLOBAL_STEP) rises by one in each, so that
+    ///   dropout differs from batch to batch, and so do a training loop's steps. Their number should be
+    ///   a multiple of `steps`: what is accumulated when training ends is in no weight.
+    /// - Clipping is of the mean gradient. Under [loss scaling](Optimizer::loss_scaling), an update is
+    ///   left out if the mean is not finite, so one batch spoils the others too, as in PyTorch.
+    ///
+    /// A run has as many dispatches as without: gradients are added where they are computed. (Where a
+    /// device binds few buffers, counters have one more; a plan prints it.) 1 is no accumulation, 0 or
+    /// more than 2²⁴ is refused.
+    ///
+    /// ```
+    /// use warmstart_graph::reference::{Reference, Value};
+    /// use warmstart_graph::{DType, Graph, Initializer, Optimizer, TensorData};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [2], DType::F32);
+    /// let weight = graph.variable("weight", [2], Initializer::Zeros);
+    /// let loss = (weight * x).sum_all(); // Its gradient is x.
+    /// let step = Optimizer::sgd(0.1).gradient_accumulation_steps(2).minimize(loss);
+    ///
+    /// let def = graph.finish()?;
+    /// let mut session = Reference::new(&def);
+    /// for variable in &def.variables {
+    ///     let elements = vec![0.0; variable.shape.elements()];
+    ///     session.assign(&variable.name, Value { shape: variable.shape.clone(), elements });
+    /// }
+    /// let mut run = |x: [f32; 2]| -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+    ///     session.feed("x", &TensorData::new([2], x)?);
+    ///     session.run(&[step.update.id()])?;
+    ///     Ok(session.variable("weight").map(|value| value.elements.clone()).unwrap_or_default())
+    /// };
+    /// assert_eq!(run([10.0, 20.0])?, [0.0, 0.0]); // Accumulated.
+    /// let weight = run([30.0, 0.0])?; // The mean gradient is [20, 10].
+    /// assert!((weight[0] + 2.0).abs() < 1e-6 && (weight[1] + 1.0).abs() < 1e-6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn gradient_accumulation_steps(mut self, steps: u32) -> Optimizer {
+        self.gradient_accumulation_steps = Some(steps).filter(|&steps| steps != 1);
         self
     }
 
@@ -281,47 +347,64 @@ impl Optimizer {
         let Minimized { loss, trained, scaling, refused, mistakes } = minimized;
         let graph = loss.graph();
         let loss_scale = scaling.as_ref().map(|&(_, scale)| scale);
-        let learning_rate = self.learning_rate.build(global_step);
-        let all: Vec<Tensor<'g>> = trained.iter().map(|(_, _, gradient)| *gradient).collect();
-        let unscale = loss_scale.map(|scale| 1.0 / scale);
-        let unscaled = |x: Tensor<'g>| unscale.map_or(x, |unscale| x * unscale);
-        let gradient_norm = unscaled(global_norm(graph, &all));
-        let factor = match self.clip_global_norm {
-            Some(limit) => {
-                unscaled((limit / (gradient_norm + 1e-6)).min(learning_rate.number(1.0)))
+        let accumulated = self.accumulate(&trained, loss_scale, refused);
+        let count = accumulated.as_ref().map_or(global_step, |accumulated| accumulated.step);
+        let learning_rate = self.learning_rate.build(count);
+        // The gradients, and what makes those of the loss itself of them, or their mean.
+        let (all, share): (Vec<Tensor<'g>>, _) = match &accumulated {
+            None => {
+                let all = trained.iter().map(|(_, _, gradient)| *gradient);
+                (all.collect(), loss_scale.map(|scale| 1.0 / scale))
             }
-            None => unscale.unwrap_or_else(|| learning_rate.number(1.0)),
+            Some(Accumulated { sums, batches, .. }) => (sums.clone(), Some(1.0 / *batches)),
+        };
+        let shared = |x: Tensor<'g>| share.map_or(x, |share| x * share);
+        let gradient_norm = shared(global_norm(graph, &all));
+        let factor = match self.clip_global_norm {
+            Some(limit) => shared((limit / (gradient_norm + 1e-6)).min(learning_rate.number(1.0))),
+            None => share.unwrap_or_else(|| learning_rate.number(1.0)),
         };
 
-        let step = (!refused)
-            .then(|| self.counter(graph, "step", DType::U32, Initializer::Zeros))
-            .and_then(variable_of);
-        let parameters = trained.iter().map(|(id, variable, _)| {
+        let refused =
+            refused || self.gradient_accumulation_steps.is_some() && accumulated.is_none();
+        let step = match &accumulated {
+            Some(accumulated) => variable_of(accumulated.step),
+            None => (!refused).then(|| self.step(graph)).and_then(variable_of),
+        };
+        let parameters = trained.iter().enumerate().map(|(at, (id, variable, _))| {
             // One refusal is enough: with the step, the optimizer's name was refused.
-            let slots = self.rule.slots().iter().filter(|_| step.is_some()).filter_map(|slot| {
-                variable_of(self.slot(graph, Some(&variable.name), slot, |role| {
-                    let name = format!("{}/{}/{slot}", variable.name, self.name);
-                    Variable::new(name, &variable.shape, DType::F32, Initializer::Zeros, role)
-                }))
-            });
+            let slots = self.rule.slots().iter().filter(|_| step.is_some());
+            let slots = slots.map(|slot| self.slot_of(graph, variable, slot));
+            let accumulator = accumulated.iter().map(|accumulated| accumulated.accumulators[at]);
+            let slots = slots.chain(accumulator).filter_map(variable_of).collect();
             let last = variable.name.rsplit('/').next().unwrap_or_default();
             let decays = !self.no_decay.iter().any(|name| name == last);
-            Parameter { variable: *id, slots: slots.collect(), decays }
+            Parameter { variable: *id, slots, decays }
         });
         let parameters: Vec<Parameter> = parameters.collect();
         let update = match (step, variable_of(global_step)) {
             (Some(step), Some(global_step)) if graph.mistakes() == mistakes => {
                 let (rule, norm) = (self.rule, scaling.is_some().then_some(gradient_norm));
                 let loss_scale = scaling.map(|(loss_scale, _)| loss_scale);
-                let update = OptimizerUpdate { rule, parameters, step, global_step, loss_scale };
-                let scalars: Vec<Tensor<'g>> = [factor].into_iter().chain(norm).collect();
+                let batches = accumulated.as_ref().map(|accumulated| accumulated.batches);
+                let accumulation = accumulated.map(|accumulated| accumulated.accumulation);
+                let update = OptimizerUpdate {
+                    rule,
+                    parameters,
+                    step,
+                    global_step,
+                    loss_scale,
+                    accumulation,
+                };
+                let scalars: Vec<Tensor<'g>> =
+                    [factor].into_iter().chain(norm).chain(batches).collect();
                 learning_rate.apply(Op::OptimizerUpdate(update), &[&scalars[..], &all].concat())
             }
             // Something above was refused; the graph holds the error.
             _ => graph.add(Op::Invalid, &[], ""),
         };
-        let named = |(_, variable, gradient): (_, Variable, _)| (variable.name, unscaled(gradient));
-        let gradients = trained.into_iter().map(named).collect();
+        let names = trained.into_iter().map(|(_, variable, _)| variable.name);
+        let gradients = names.zip(all.into_iter().map(shared)).collect();
         let update = Update { tensor: update };
         TrainStep { update, learning_rate, gradient_norm, gradients, loss_scale }
     }
@@ -342,7 +425,9 @@ impl Optimizer {
             value: 0.0,
             range: "above 0".to_owned(),
         });
-        [self.rule.check().err(), plain, limit, scaling].into_iter().flatten()
+        let steps = self.gradient_accumulation_steps;
+        let steps = steps.and_then(|steps| Accumulation::check(steps).err());
+        [self.rule.check().err(), plain, limit, scaling, steps].into_iter().flatten()
     }
 
     /// The variables of loss scaling, and the scale; none if they were refused.
@@ -357,6 +442,19 @@ impl Optimizer {
         let good_steps = self.counter(graph, "good_steps", DType::U32, Initializer::Zeros);
         let good_steps = variable_of(good_steps)?;
         Some((LossScale { scale, good_steps, scaling }, tensor))
+    }
+
+    /// How often the optimizer has updated.
+    fn step<'g>(&self, graph: &'g Graph) -> Tensor<'g> {
+        self.counter(graph, "step", DType::U32, Initializer::Zeros)
+    }
+
+    /// What the optimizer keeps for each element of a variable.
+    fn slot_of<'g>(&self, graph: &'g Graph, variable: &Variable, slot: &str) -> Tensor<'g> {
+        self.slot(graph, Some(&variable.name), slot, |role| {
+            let name = format!("{}/{}/{slot}", variable.name, self.name);
+            Variable::new(name, &variable.shape, DType::F32, Initializer::Zeros, role)
+        })
     }
 
     /// A scalar that the optimizer keeps for all its variables together.

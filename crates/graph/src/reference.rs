@@ -211,13 +211,28 @@ impl<'a> Reference<'a> {
                 let step = self.value_of(update.step)?.elements[0] + 1.0;
                 let scalar = |at: usize| input(at).map_or(f64::NAN, |value| value.elements[0]);
                 let (learning_rate, factor) = (scalar(0), scalar(1));
-                let applied = update.loss_scale.is_none() || scalar(2).is_finite();
-                let parameters = update.parameters.iter().enumerate().filter(|_| applied);
-                for (at, parameter) in parameters {
+                let is_finite = update.norm_input().is_none_or(|at| scalar(at).is_finite());
+                let batches = update.batches_input().map_or(1.0, scalar);
+                let ends = update.accumulation.as_ref().is_none_or(|all| all.updates(batches));
+                let applied = ends && is_finite;
+                let name = |id| self.def.variable(id).name.clone();
+                for (at, parameter) in update.parameters.iter().enumerate() {
                     let Some(gradient) = input(at + update.scalars()) else { continue };
+                    let (own_slots, accumulator) =
+                        parameter.slots.split_at(update.rule.slots().len());
+                    changed.extend(accumulator.iter().map(|&id| {
+                        let mut kept = gradient.clone();
+                        if ends {
+                            kept.elements.fill(0.0);
+                        }
+                        (name(id), kept)
+                    }));
+                    if !applied {
+                        continue;
+                    }
                     let mut new = self.value_of(parameter.variable)?.clone();
                     let mut slots = Vec::new();
-                    for &slot in &parameter.slots {
+                    for &slot in own_slots {
                         slots.push(self.value_of(slot)?.clone());
                     }
                     for (element, gradient) in gradient.elements.iter().enumerate() {
@@ -232,19 +247,23 @@ impl<'a> Reference<'a> {
                         );
                         slots.iter_mut().zip(own).for_each(|(s, x)| s.elements[element] = x);
                     }
-                    let name = |id| self.def.variable(id).name.clone();
-                    changed.extend(parameter.slots.iter().map(|&id| name(id)).zip(slots));
+                    changed.extend(own_slots.iter().map(|&id| name(id)).zip(slots));
                     changed.insert(name(parameter.variable), new);
                 }
                 let mut set = |id, to: &dyn Fn(f64) -> f64| {
                     let mut value = self.value_of(id)?.clone();
                     value.elements[0] = to(value.elements[0]);
-                    changed.insert(self.def.variable(id).name.clone(), value);
+                    changed.insert(name(id), value);
                     Ok(())
                 };
                 set(update.step, &|step| step + f64::from(u8::from(applied)))?;
                 set(update.global_step, &|step| step + 1.0)?;
-                if let Some(LossScale { scale, good_steps, scaling }) = &update.loss_scale {
+                if let Some(accumulation) = &update.accumulation {
+                    set(accumulation.accumulated, &|_| if ends { 0.0 } else { batches })?;
+                }
+                if let Some(LossScale { scale, good_steps, scaling }) =
+                    update.loss_scale.as_ref().filter(|_| ends)
+                {
                     let good = self.value_of(*good_steps)?.elements[0] as u32;
                     let now = self.value_of(*scale)?.elements[0];
                     let (next, good) = scaling.evaluate(now, good, applied);

@@ -4,7 +4,8 @@ use crate::{DType, Location, Problem, Tensor};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
-/// The learning rate as a function of the global step, counted from 0.
+/// The learning rate as a function of the global step, counted from 0; of the updates made where
+/// [several steps make one](crate::Optimizer::gradient_accumulation_steps).
 ///
 /// ```
 /// use warmstart_graph::Schedule;

@@ -136,5 +136,7 @@ mod tests {
         assert!(told(Optimizer::adam(0.1)).is_empty());
         let scaled = told(Optimizer::adam(0.1).loss_scaling(LossScaling::new()));
         assert!(scaled[0].starts_with("loss_scaling none, now "), "{scaled:?}");
+        let accumulated = told(Optimizer::adam(0.1).gradient_accumulation_steps(4));
+        assert_eq!(accumulated, ["gradient_accumulation_steps none, now 4"]);
     }
 }

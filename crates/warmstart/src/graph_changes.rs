@@ -119,6 +119,9 @@ impl<'a> Names<'a> {
                     scale.scale = numbered(scale.scale);
                     scale.good_steps = numbered(scale.good_steps);
                 }
+                if let Some(accumulation) = &mut update.accumulation {
+                    accumulation.accumulated = numbered(accumulation.accumulated);
+                }
             }
             _ => {}
         }

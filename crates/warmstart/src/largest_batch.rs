@@ -32,7 +32,8 @@ impl<T> fmt::Display for LargestBatch<T> {
 /// used, if [said](warmstart_gpu::PlanMemory::within). Nothing is taken and nothing runs, and a graph
 /// takes milliseconds. How much memory a device has, or how much of it is free, `wgpu` does not tell;
 /// to find that out by trying, have `make` [compile](warmstart_gpu::Session::compile) in a session of
-/// its own.
+/// its own. An update may be of more examples than fit at once, by
+/// [gradient accumulation](warmstart_graph::Optimizer::gradient_accumulation_steps).
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,13 +7,13 @@ use crate::metrics::{MetricsError, MetricsWriter};
 use crate::run_lock::RunLock;
 use crate::saving::Saving;
 use crate::{Begun, LossWatch, NonFiniteVariables, OnNonFinite, Progress, Training, TrainingError};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{SaveOptions, Saver};
 use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
-use warmstart_graph::{Role, Tensor};
+use warmstart_graph::{Accumulation, Role, Tensor};
 
 /// A run of training steps, from [`Training::begin`].
 pub struct Run {
@@ -367,7 +367,9 @@ impl Run {
     /// Saves now, whatever the plan of saves. Before that, the device looks at every trainable
     /// variable and every slot: weights that are NaN or infinite are never saved, whatever
     /// [`Training::on_non_finite`] says, and so never push out an older checkpoint either. Other
-    /// variables are not looked at, since a mask of −∞ is a value like any other.
+    /// variables are not looked at, since a mask of −∞ is a value like any other; nor are gradients
+    /// that are [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) under loss
+    /// scaling, which leaves out the update that they would spoil.
     ///
     /// [Behind the training](Training::save_in_background), the file is whole when the next save or
     /// [`Run::finish`] returns.
@@ -406,10 +408,12 @@ impl Run {
     /// is about to copy anyway. A finite loss or gradient would not do: an update can overflow.
     fn refuse_non_finite(&self, session: &Session) -> Result<(), TrainingError> {
         let table = session.variables();
+        let roles = table.iter().map(|info| &info.variable.role);
+        let scaled: BTreeSet<&str> = roles.filter_map(scales_loss).collect();
         let names: Vec<&str> = table
             .iter()
             // Those without a value are the saver's to refuse, all by name.
-            .filter(|info| info.variable.role != Role::State && info.origin.has_value())
+            .filter(|info| is_looked_at(&info.variable.role, &scaled) && info.origin.has_value())
             .map(|info| info.name())
             .collect();
         let variables = session.non_finite(&names)?;
@@ -460,5 +464,24 @@ impl Run {
                 Err(TrainingError::Interrupted { by, step, steps, file })
             }
         }
+    }
+}
+
+/// The optimizer that keeps a scale of the loss there.
+fn scales_loss(role: &Role) -> Option<&str> {
+    match role {
+        Role::Slot { variable: None, optimizer, slot } if slot == "loss_scale" => Some(optimizer),
+        _ => None,
+    }
+}
+
+/// Whether what is not finite there must not be saved. `scaled` are the optimizers with loss scaling.
+fn is_looked_at(role: &Role, scaled: &BTreeSet<&str>) -> bool {
+    match role {
+        Role::State => false,
+        Role::Slot { variable: Some(_), optimizer, slot } => {
+            slot != Accumulation::SLOT || !scaled.contains(optimizer.as_str())
+        }
+        _ => true,
     }
 }

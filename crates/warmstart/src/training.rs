@@ -157,6 +157,11 @@ impl Training {
 
     /// Train until so many steps are done, those of earlier runs included; 1,000 if not said. A
     /// run whose checkpoint is there already, or further, does no step, and says so.
+    ///
+    /// A step is a run of the plan, with one batch. Under
+    /// [gradient accumulation](Optimizer::gradient_accumulation_steps) an update is several steps, and
+    /// everything here counts steps; only the learning rate's schedule counts updates. Saves may fall
+    /// between the batches of an update: what is accumulated is in the checkpoint.
     #[must_use]
     pub fn steps(mut self, steps: u64) -> Training {
         self.steps = steps;

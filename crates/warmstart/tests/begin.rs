@@ -253,3 +253,26 @@ fn metrics_that_cannot_be_read_do_not_undo_a_training_that_is_saved() {
     // Nor does a run that has nothing left to do fail for them.
     Model::default().train(&training);
 }
+
+/// Accumulators come and go like other slots, and another number of steps is no error.
+#[test]
+fn gradient_accumulation_may_come_and_change() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    let with = |steps: u32| {
+        let optimizer = Optimizer::sgd(0.01).gradient_accumulation_steps(steps);
+        Model { optimizer, ..Model::default() }
+    };
+    with(1).train(&training(1));
+    let error = with(4).begin(&training(2)).map(|_| ()).expect_err("there are none");
+    for part in ["sgd's slot gradient_accumulator for 4 variables", "accumulated_batches"] {
+        assert!(error.to_string().contains(part), "`{part}` is not in {error}");
+    }
+    let text = with(4).train(&training(2).restore_options(RestoreOptions::new().allow_missing()));
+    let note = "gradient_accumulation_steps none, now 4";
+    assert!(text.contains(note) && !text.contains("the graph differs"), "{text}");
+    assert!(text.ends_with("5 variables initialized, seed 0"), "{text}");
+    let text = with(2).train(&training(4));
+    let note = "gradient_accumulation_steps 4, now 2";
+    assert!(text.contains(note) && !text.contains("the graph differs"), "{text}");
+}

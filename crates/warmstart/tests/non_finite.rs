@@ -16,11 +16,14 @@ struct Model<'g> {
 
 impl<'g> Model<'g> {
     fn new(graph: &'g Graph) -> Model<'g> {
+        Model::of(graph, Optimizer::sgd(1e-3).momentum(0.9))
+    }
+
+    fn of(graph: &'g Graph, optimizer: Optimizer) -> Model<'g> {
         let x = graph.placeholder("x", [2, 3], DType::F32);
         let weight = graph.variable("weight", [3, 4], Initializer::GlorotUniform);
         let scale = graph.variable("scale", [], Initializer::Ones);
         let loss = x.matmul(weight).square().sum_all().sqrt() * (scale.square() + 1.0);
-        let optimizer = Optimizer::sgd(1e-3).momentum(0.9);
         let step = optimizer.minimize(loss);
         let mut session = Session::new(&Gpu::new().expect("an adapter"));
         let plan = session.compile(graph, &[loss], &[step.update]).expect("it compiles");
@@ -151,4 +154,42 @@ fn infinity_in_a_variable_that_is_not_trained_is_a_value_like_any_other() {
     model.step(&mut run, false).expect("all is well");
     run.finish(&model.session).expect("it is saved");
     assert_eq!(saved_steps(directory.path()), [1]);
+}
+
+/// Under loss scaling a spoilt update is left out, so what is accumulated for it may be saved; without,
+/// it would get into the weights.
+#[test]
+fn accumulated_gradients_that_are_left_out_may_be_saved() {
+    for is_scaled in [true, false] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut optimizer = Optimizer::sgd(1e-3).gradient_accumulation_steps(3);
+        if is_scaled {
+            optimizer = optimizer.loss_scaling(LossScaling::new());
+        }
+        let training = Training::new(directory.path()).steps(4).quiet();
+        let graph = Graph::new();
+        let mut model = Model::of(&graph, optimizer.clone());
+        let mut run = model.begin(&training);
+        model.step(&mut run, true).expect("its loss is 0");
+        if !is_scaled {
+            let found = refused(run.save(&model.session));
+            assert_eq!(names(&found), ["weight/sgd/gradient_accumulator"]);
+            continue;
+        }
+        let before = model.session.read("weight").expect("a value");
+        run.save(&model.session).expect("the weights are numbers");
+        drop((run, model));
+        // It goes on from there, and leaves out the update whose first batch that was.
+        let graph = Graph::new();
+        let mut model = Model::of(&graph, optimizer);
+        let mut run = model.begin(&training);
+        for _ in 0..2 {
+            model.step(&mut run, false).expect("it runs");
+        }
+        assert_eq!(model.session.read("weight").expect("a value"), before);
+        let scale = model.session.read("sgd/loss_scale").expect("a value");
+        assert_eq!(scale, TensorData::from(32_768.0f32));
+        model.step(&mut run, false).expect("it runs");
+        run.finish(&model.session).expect("what is accumulated now are numbers");
+    }
 }

@@ -247,6 +247,16 @@ fn momentum_with_an_exponential_decay_goes_on_exactly() {
     }
 }
 
+/// Saves are every sixth step, and so in the middle of updates of four.
+#[test]
+fn accumulated_gradients_go_on_exactly() {
+    let schedule = Schedule::cosine(5e-2, 1e-3, 8).warm_up(2);
+    let optimizer = Optimizer::adam(schedule).clip_global_norm(0.5).gradient_accumulation_steps(4);
+    survives(optimizer.clone(), 4);
+    survives(optimizer.loss_scaling(LossScaling::new().growth_interval(2)), 5);
+    survives(Optimizer::sgd(0.1).gradient_accumulation_steps(7), 6);
+}
+
 /// Begins a run in a directory; the run and the session's seed.
 fn begin(
     directory: &Path,

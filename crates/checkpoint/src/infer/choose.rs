@@ -15,9 +15,11 @@ const COMPARED: usize = 16;
 /// The best trials: one, or alternatives if nothing says which is meant.
 ///
 /// Of those that restore as much, names that are clearly more alike go before fewer rules: three
-/// rules that give every tensor to its neighbour are no mending.
+/// rules that give every tensor to its neighbour are no mending. So do those that give more variables
+/// the tables that are theirs but for the number of rows.
 pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
-    let rank = |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored);
+    let rank =
+        |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored, usize::MAX - trial.grown);
     let Some(best) = all.iter().map(rank).min() else { return Vec::new() };
     let mut best: Vec<Trial> = all.into_iter().filter(|trial| rank(trial) == best).collect();
     best.sort_by_cached_key(|trial| (trial.rules.len(), effort(&trial.rules)));

@@ -36,6 +36,9 @@ pub(super) enum Verdict {
 const SPEAKS: f64 = 0.15;
 /// Within how much of a part names are as like as others.
 const TIE: f64 = 0.05;
+/// Names with less in common than an abbreviation has say nothing: by accident, words have half of
+/// their letters in common.
+const WORD: f64 = 0.6;
 /// Patterns of names of one shape that are compared, and leftovers.
 const COMPARED: usize = 24;
 
@@ -111,6 +114,8 @@ pub(super) fn judge<'a>(
         let key = ((old, new), class(tensor.shape, tensor.kind));
         groups.entry(key).or_default().push(Pair { tensor, variable, from, to, known });
     }
+    let mut of_class: HashMap<u64, usize> = HashMap::new();
+    groups.keys().for_each(|(_, class)| *of_class.entry(*class).or_default() += 1);
     groups.retain(|_, pairs| pairs.iter().any(|pair| !pair.known));
     let left = Leftovers { tensors: Left::of(tensors), variables: Left::of(variables) };
     let mut by_order = Vec::new();
@@ -141,6 +146,7 @@ pub(super) fn judge<'a>(
         let first = pairs.iter().find(|pair| !pair.known);
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
+    let mut by_shape = Vec::new();
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>, &str)> = Vec::new();
     let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
     for (class, all) in &classes {
@@ -148,6 +154,13 @@ pub(super) fn judge<'a>(
         for (at, (patterns, pair)) in all.iter().enumerate() {
             if left.overlooks(compared, *class, patterns) {
                 return Verdict::Against;
+            }
+            let shared = of_class[class] > 1 || left.holds(*class);
+            if shared && compared.of(&patterns.0, &patterns.1).parts < WORD {
+                by_shape.push(format!(
+                    "only its shape says that `{}` is `{}`, and others have it too",
+                    pair.tensor.name, pair.variable.name
+                ));
             }
             let tie = left.tie(compared, *class, patterns, pair, turned).map(|(other, same)| {
                 format!(
@@ -176,6 +189,7 @@ pub(super) fn judge<'a>(
     }
     let mut notes = Vec::new();
     notes.extend(first_of(by_order, "so it is with"));
+    notes.extend(first_of(by_shape, "so it is with"));
     notes.extend(first_of(
         exchangeable.iter().map(|(a, b, same)| {
             format!(
@@ -270,6 +284,11 @@ struct Leftovers<'a> {
 }
 
 impl<'a> Leftovers<'a> {
+    /// Whether anything of a class is left.
+    fn holds(&self, class: u64) -> bool {
+        self.tensors.0.contains_key(&class) || self.variables.0.contains_key(&class)
+    }
+
     /// Whether something is left that is clearly more like one of the two than the other is.
     fn overlooks(&self, compared: &Comparisons, class: u64, (old, new): &Patterns) -> bool {
         let alike = compared.of(old, new).parts + CLEARLY;

@@ -55,12 +55,24 @@ pub(super) fn is_evident(rule: &Rule) -> bool {
 }
 
 /// How many variables that get a value which does not fit speak against rules. Where a separator or a
-/// prefix makes whole names equal, and as many values fit, the others are layers of another size.
-pub(super) fn unexplained(rules: &[Rule], restored: usize, mismatched: usize) -> usize {
-    match restored >= mismatched && rules.iter().all(is_evident) {
+/// prefix makes whole names equal, and as many values fit, the others are layers of another size; those
+/// of the mismatched that have `grown` speak for it themselves.
+pub(super) fn unexplained(
+    rules: &[Rule],
+    restored: usize,
+    mismatched: usize,
+    grown: usize,
+) -> usize {
+    match restored + grown >= mismatched && rules.iter().all(is_evident) {
         true => 0,
         false => mismatched,
     }
+}
+
+/// Whether two shapes differ by nothing but the number of rows, as those of a vocabulary do that has
+/// grown.
+pub(super) fn grown(a: &Shape, b: &Shape) -> bool {
+    a != b && a.rank() > 1 && a.rank() == b.rank() && a[1..] == b[1..]
 }
 
 /// What a name of the checkpoint or a variable may be paired with, by shape and role.
@@ -258,7 +270,8 @@ impl<'a> Problem<'a> {
                 None => {}
             }
         }
-        let (mut restored, mut mismatched, mut lost, mut promise) = (0, 0, 0, 0.0);
+        let (mut restored, mut mismatched, mut rows, mut lost) = (0, 0, 0, 0);
+        let mut promise = 0.0;
         let mut free_targets = Vec::new();
         let mut pairs = Vec::new();
         for (index, (target, owner)) in self.targets.iter().zip(&owner).enumerate() {
@@ -286,6 +299,8 @@ impl<'a> Problem<'a> {
                         pairs.push((item, index));
                     } else {
                         mismatched += 1;
+                        let shape = &self.given.variables[target.variable].shape;
+                        rows += usize::from(grown(shape, &self.given.tensors[tensor].shape));
                     }
                 }
                 (Was::Missing, None) => free_targets.push(index),
@@ -299,7 +314,7 @@ impl<'a> Problem<'a> {
                 (Was::Other, _) => {}
             }
         }
-        let mismatched = unexplained(&rules, restored, mismatched) + lost;
+        let mismatched = unexplained(&rules, restored, mismatched, rows) + lost;
         promise -= 5.0 * mismatched as f64;
         let mut wanted: HashMap<u64, usize, BuildHasherDefault<Hashed>> = HashMap::default();
         let mixed = |class: u64, feature: u64| class.rotate_left(17) ^ feature;

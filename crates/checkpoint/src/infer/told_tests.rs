@@ -366,3 +366,49 @@ fn layers_of_one_shape_with_a_prefix_and_a_normalization() {
     assert_eq!((one.restores, one.rules.len()), (6, 3), "{}", code(one));
     assert!(code(one).contains("strip_prefix(\"module/\")"), "{}", code(one));
 }
+
+/// A vocabulary that has grown says by its name whose it is: it is not passed over for a rename of what
+/// is left, so that the next report tells of its rows.
+#[test]
+fn tables_that_have_grown_speak_for_the_names_that_they_get() {
+    let mut file =
+        tensors(&[("m.emb.weight", &[10, 4]), ("m.fc.weight", &[4, 3]), ("m.pos.weight", &[7, 4])]);
+    let mut model =
+        variables(&[("emb/weight", &[12, 4]), ("fc/weight", &[4, 3]), ("pos/weight", &[9, 4])]);
+    for which in ["m", "v"] {
+        file.push(tensor(&format!("m.emb.weight.adam.{which}"), &[10, 4]));
+        model.push(slot("emb/weight", "adam", which, &[12, 4]));
+    }
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    let [one] = all.as_slice() else { panic!("{all:#?}") };
+    assert_eq!(code(one), r#".strip_prefix("m.").separator('.', '/')"#);
+    assert_eq!((one.restores, one.of), (1, 5));
+    // Where matrices lie the other way round, it is still not turned.
+    let mut turned = file.clone();
+    turned[1].shape = Shape::from([3, 4]);
+    let (all, _) = inferred(&turned, &model, &BTreeMap::new());
+    let [one] = all.as_slice() else { panic!("{all:#?}") };
+    let expected = r#".strip_prefix("m.").separator('.', '/').transpose("fc/**/weight")"#;
+    assert_eq!(code(one), expected);
+    // Rows of another length are another layer's.
+    for tensor in file.iter_mut().filter(|tensor| tensor.name != "m.fc.weight") {
+        tensor.shape = Shape::from([10, 5]);
+    }
+    let (all, _) = inferred(&file, &model, &BTreeMap::new());
+    assert!(all.iter().all(|one| !code(one).contains("strip_prefix")), "{all:#?}");
+}
+
+/// What shares no word is taken for a variable by its shape: where others have it too, that is said.
+#[test]
+fn what_only_a_shape_says_is_told() {
+    let told = "only its shape says that `ema.decay` is `norm/beta`, and others have it too";
+    let other: Named<'_> = ("norm/gamma", &[8]);
+    for (others, expected) in [(&[other][..], true), (&[("norm/gamma", &[7])], false)] {
+        let file = [&[("ema.decay", &[8][..])], others].concat();
+        let model = [&[("norm/beta", &[8][..])], others].concat();
+        let all = inferred(&tensors(&file), &variables(&model), &BTreeMap::new()).0;
+        let [one] = all.as_slice() else { panic!("{all:#?}") };
+        assert_eq!(code(one), r#".rename("ema.decay", "norm/beta")"#);
+        assert_eq!(one.notes.iter().any(|note| note == told), expected, "{one:#?}");
+    }
+}

@@ -6,7 +6,7 @@ use super::doubts::{self, Verdict, pattern};
 use super::lacking::Lacking;
 use super::lacks;
 use super::names::CLEARLY;
-use super::problem::unexplained;
+use super::problem::{grown, unexplained};
 use super::roles::Kind;
 use super::values::Turning;
 use super::{singles, slot_rules, values};
@@ -66,6 +66,8 @@ pub(super) struct Trial {
     pub restored: usize,
     /// Missing variables that get a value that does not fit, if that speaks against it.
     pub mismatched: usize,
+    /// Missing variables that get a value of another number of rows.
+    pub grown: usize,
     /// For each variable that the rules give a tensor, or another one, that tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
@@ -166,7 +168,7 @@ impl<'a> Trials<'a> {
             return None;
         }
         let mut pairs = BTreeMap::new();
-        let (mut restored, mut mismatched) = (0, 0);
+        let (mut restored, mut mismatched, mut rows) = (0, 0, 0);
         let mut moved = Vec::new();
         let by_name: HashMap<&str, usize> =
             self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
@@ -197,11 +199,14 @@ impl<'a> Trials<'a> {
                 }
                 (Outcome::Missing { .. }, after) if lacks(after) => {
                     mismatched += usize::from(!matches!(after, Outcome::Missing { .. }));
+                    if let Outcome::ShapeMismatch { shape, .. } = after {
+                        rows += usize::from(grown(&self.variables[index].shape, shape));
+                    }
                 }
                 _ => {}
             }
         }
-        let mismatched = unexplained(&names, restored, mismatched);
+        let mismatched = unexplained(&names, restored, mismatched, rows);
         let mut notes = notes;
         if let Some((variable, old, new)) = moved.first() {
             let more = match moved.len() - 1 {
@@ -217,6 +222,7 @@ impl<'a> Trials<'a> {
             name_rules: names,
             restored,
             mismatched,
+            grown: rows,
             pairs,
             notes,
             tie: None,
@@ -248,7 +254,7 @@ impl<'a> Trials<'a> {
     /// other have some shapes and words in common.
     fn strained(&self, trial: &Trial) -> bool {
         const MANY: usize = 4;
-        let (rules, pairs) = (trial.name_rules.len(), trial.pairs.len());
+        let (rules, pairs) = (trial.name_rules.len(), trial.pairs.len() + trial.grown);
         let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
         let few = (rules >= MANY && pairs < 2 * rules) || pairs < rules;
         few && 4 * pairs < wanted

@@ -2,6 +2,7 @@
 //! what has to be cast.
 
 use super::names::bare;
+use super::problem::grown;
 use super::trial::Trials;
 use crate::globs::Glob;
 use crate::matching::{Change, Outcome, transposed};
@@ -39,6 +40,8 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     let mut square: Vec<&Variable> = Vec::new();
     // Those of which only extents of 1 differ, and those that are another shape altogether.
     let mut folded: Vec<&Variable> = Vec::new();
+    // Tables with more or fewer rows, which lie as they do in the model.
+    let mut tables: Vec<&Variable> = Vec::new();
     let mut other: Vec<&Variable> = Vec::new();
     for ((&variable, outcome), allowed) in trials.variables.iter().zip(outcomes).zip(allowed) {
         let shape = match outcome {
@@ -74,13 +77,19 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
             ([_, _], false) if transposed(&variable.shape, shape) => turned.push(variable),
             _ if same(variable, shape) => {}
             _ if ones_apart(&variable.shape, shape) => folded.push(variable),
-            _ => other.push(variable),
+            _ => {
+                // Where rows are as long as columns, it may be a layer of another size, turned.
+                let square = variable.shape.first() == variable.shape.get(1);
+                let table = grown(&variable.shape, shape) && !square;
+                tables.extend(table.then_some(variable));
+                other.push(variable);
+            }
         }
     }
     straight.extend(folded.iter().filter(|variable| variable.shape.rank() == 2));
     other.extend(&turned);
     let mut values = Values { rules: Vec::new(), notes: Vec::new(), turning: None };
-    if let Some(glob) = glob_of(&turned, &straight) {
+    if let Some(glob) = glob_of(&turned, &[&straight[..], &tables].concat()) {
         if let Ok(caught) = Glob::new(&glob) {
             let (caught, left): (Vec<&Variable>, Vec<&Variable>) =
                 square.into_iter().partition(|variable| caught.is_match(&variable.name));
@@ -90,10 +99,10 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
         values.rules.push(Rule::Transpose(glob));
     } else if trials.pytorch {
         // Names agree after a separator, and yet its `weight` lies the other way round than ours.
-        let (tables, square): (Vec<&Variable>, Vec<&Variable>) =
+        let (square_tables, square): (Vec<&Variable>, Vec<&Variable>) =
             square.into_iter().partition(|variable| is_table(&variable.name));
         if straight.iter().all(|variable| is_table(&variable.name)) {
-            straight.extend(tables);
+            straight.extend(square_tables.iter().chain(&tables));
             values.notes.extend(note(&square, LEFT));
             values.turning = turning(&square, &straight);
         }

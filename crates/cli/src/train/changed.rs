@@ -118,14 +118,20 @@ impl Job {
 /// goes on.
 fn rate_jumps(checkpoint: &Checkpoint, optimizer: &Optimizer) -> Option<String> {
     let before = schedule_of(checkpoint)?;
-    let now = serde_json::to_value(optimizer).ok()?;
-    let now: Schedule = serde_json::from_value(now.get("learning_rate")?.clone()).ok()?;
+    let settings = serde_json::to_value(optimizer).ok()?;
+    let now: Schedule = serde_json::from_value(settings.get("learning_rate")?.clone()).ok()?;
     if matches!((&before, &now), (Schedule::Constant(_), Schedule::Constant(_))) {
         return None;
     }
     let step = checkpoint.step()?;
-    let at = |schedule: &Schedule| schedule.at(u32::try_from(step).unwrap_or(u32::MAX));
-    let (old, new) = (at(&before), at(&now));
+    // Where gradients are accumulated a schedule counts updates, and else steps.
+    let old_settings: Value = serde_json::from_str(checkpoint.metadata().optimizer()?).ok()?;
+    let together = |settings: &Value| settings["gradient_accumulation_steps"].as_u64();
+    let updates = step / together(&old_settings).unwrap_or(1).max(1);
+    let place = if together(&settings).is_some() { updates } else { step };
+    let at =
+        |schedule: &Schedule, place: u64| schedule.at(u32::try_from(place).unwrap_or(u32::MAX));
+    let (old, new) = (at(&before, updates), at(&now, place));
     if (old - new).abs() <= 1e-6 * old.abs().max(new.abs()) {
         return None;
     }

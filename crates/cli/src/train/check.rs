@@ -4,6 +4,7 @@ use super::settings::{Loss, OptimizerName, ScheduleKind, Settings};
 use super::source::Source;
 use crate::description::Output;
 use crate::error::Failure;
+use warmstart::graph::Accumulation;
 
 /// Refuses numbers out of their range, and keys that contradict or do nothing.
 pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
@@ -61,6 +62,7 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
         ("epochs", training.epochs),
         ("steps", training.steps),
         ("batch", training.batch.map(|batch| batch as u64)),
+        ("gradient_accumulation_steps", Some(training.gradient_accumulation_steps.into())),
         ("log_every", Some(training.log_every)),
         ("validate_every", training.validate_every),
         ("memory_limit", training.memory_limit),
@@ -68,6 +70,23 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
         if value == Some(0) {
             return wrong(&["training", key], "give at least 1");
         }
+    }
+    let together = training.gradient_accumulation_steps;
+    if let Err(problem) = Accumulation::check(together) {
+        return wrong(&["training", "gradient_accumulation_steps"], &problem.to_string());
+    }
+    if let Some(steps) = training.steps
+        && !steps.is_multiple_of(together.into())
+    {
+        let left = steps % u64::from(together);
+        let (less, more) = (steps - left, steps.saturating_add(u64::from(together) - left));
+        let such = if less == 0 { more.to_string() } else { format!("{less} or {more}") };
+        return wrong(
+            &["training", "steps"],
+            &format!(
+                "an update is made of {together} batches by `gradient_accumulation_steps`, and the last {left} of these would be of none; give a multiple of it, such as {such}"
+            ),
+        );
     }
     if !(training.huber_delta.is_finite() && training.huber_delta > 0.0) {
         return wrong(&["training", "huber_delta"], "give a number above 0");

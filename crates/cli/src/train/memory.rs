@@ -89,7 +89,10 @@ pub fn refused(
     let failure = source.failure(&["training", key], message, label);
     match largest {
         Ok(largest) if largest.batch < batch => {
-            failure.help(format!("give at most {}, the largest that fits {what}", largest.batch))
+            let largest = largest.batch;
+            failure.help(format!(
+                "give at most {largest}, the largest that fits {what}; `gradient_accumulation_steps` makes an update of several batches"
+            ))
         }
         // Memory has run out, of which only its user knows how much there is.
         Ok(_) => failure.help("try a smaller batch, or end what else uses this device"),

@@ -209,7 +209,10 @@ pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
         clip_global_norm,
         loss_scaling,
     } = &settings.optimizer;
-    let rate = schedule(&settings.schedule, *learning_rate, steps);
+    let together = settings.training.gradient_accumulation_steps;
+    // It counts updates.
+    let updates = steps / u64::from(together.max(1));
+    let rate = schedule(&settings.schedule, *learning_rate, updates);
     let mut optimizer = match name {
         OptimizerName::Adam => Optimizer::adam(rate),
         OptimizerName::Adamw => Optimizer::adamw(rate),
@@ -237,16 +240,16 @@ pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
         optimizer = optimizer.loss_scaling(LossScaling::new());
     }
     let no_decay: Vec<&str> = no_decay.iter().map(String::as_str).collect();
-    optimizer.no_decay(&no_decay)
+    optimizer.no_decay(&no_decay).gradient_accumulation_steps(together)
 }
 
-fn schedule(settings: &ScheduleSettings, rate: f32, steps: u64) -> Schedule {
+fn schedule(settings: &ScheduleSettings, rate: f32, updates: u64) -> Schedule {
     let ScheduleSettings { kind, warm_up, last, every, factor, .. } = *settings;
     let (every, factor) = (every.unwrap_or(1), factor.unwrap_or(1.0));
     let schedule = match kind {
         ScheduleKind::Constant => Schedule::Constant(rate),
         ScheduleKind::Cosine => {
-            let after = steps.saturating_sub(warm_up.into()).max(1);
+            let after = updates.saturating_sub(warm_up.into()).max(1);
             let steps = settings.steps.unwrap_or(u32::try_from(after).unwrap_or(u32::MAX));
             Schedule::cosine(rate, last.unwrap_or(0.0), steps)
         }

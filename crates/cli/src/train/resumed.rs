@@ -47,8 +47,8 @@ impl Job {
                 self.check_model(&checkpoint)?;
                 self.check_optimizer(&checkpoint)?;
                 let mut notes = self.kept(&checkpoint, graph)?;
-                let (restore, note) = self.tolerated(&checkpoint, graph)?;
-                notes.extend(note);
+                let (restore, told) = self.tolerated(&checkpoint, graph)?;
+                notes.extend(told);
                 return Ok(Some(Newest { notes, restore }));
             }
             (before, now) if before.output != now.output => "other classes or targets",
@@ -130,43 +130,55 @@ impl Job {
         Ok(kept.into_iter().map(note).collect())
     }
 
-    /// How the checkpoint may differ, and a note if it does: loss scaling comes and goes with a key,
-    /// and what it keeps is nothing that a model would miss.
+    /// How the checkpoint may differ, and notes if it does: loss scaling and gradient accumulation come
+    /// and go with a key, and what they keep is nothing that a model would miss.
     fn tolerated(
         &self,
         checkpoint: &Checkpoint,
         graph: &Graph,
-    ) -> Result<(RestoreOptions, Option<String>), Failure> {
+    ) -> Result<(RestoreOptions, Vec<String>), Failure> {
         let (strict, now) = (RestoreOptions::new(), graph.finish()?);
         let before = checkpoint.graph().ok().and_then(|graph| graph.finish().ok());
-        let Some(before) = before else { return Ok((strict, None)) };
+        let Some(before) = before else { return Ok((strict, Vec::new())) };
         let plan = checkpoint.plan_for(&now.variables, &strict);
         let missing: Vec<&str> = plan.missing().map(|variable| &*variable.name).collect();
         let unexpected: Vec<&str> = plan.unexpected().iter().map(|tensor| &*tensor.name).collect();
-        let (came, went) = (same_model::loss_scaling(&now), same_model::loss_scaling(&before));
-        let all_of = |names: &[&str], known: &[&str]| {
-            !names.is_empty() && names.iter().all(|name| known.contains(name))
-        };
         let key = match self.settings.optimizer.loss_scaling {
             Some(_) => "optimizer.loss_scaling",
             None => "training.compute_f16",
         };
-        let named = |names: &[&str]| format!("`{}`", names.join("` and `"));
-        Ok(if unexpected.is_empty() && all_of(&missing, &came) {
-            let note = format!(
-                "loss scaling is on since `{key}` changed: {} begin at their initial values",
-                named(&missing)
-            );
-            (strict.allow_missing(), Some(note))
-        } else if missing.is_empty() && all_of(&unexpected, &went) {
-            let note = format!(
-                "loss scaling is off since `{key}` changed: {} of the checkpoint are left out",
-                named(&unexpected)
-            );
-            (strict.allow_unexpected(), Some(note))
-        } else {
-            (strict, None)
-        })
+        let scaling = (same_model::loss_scaling(&now), same_model::loss_scaling(&before));
+        let sums = (same_model::accumulation(&now), same_model::accumulation(&before));
+        let parts = [
+            ("loss scaling", key, scaling),
+            ("gradient accumulation", "training.gradient_accumulation_steps", sums),
+        ];
+        let comes = |name: &&str| parts.iter().any(|(_, _, (now, _))| now.contains(name));
+        let goes = |name: &&str| parts.iter().any(|(_, _, (_, before))| before.contains(name));
+        if !missing.iter().all(comes) || !unexpected.iter().all(goes) {
+            return Ok((strict, Vec::new()));
+        }
+        let named = |names: &[&str]| match names.len() {
+            0..=2 => format!("`{}`", names.join("` and `")),
+            count => format!("the {count} variables that it keeps"),
+        };
+        let mut notes = Vec::new();
+        for (what, key, (now, before)) in &parts {
+            for (names, kept, is, how) in [
+                (&missing, now, "on", "begin at their initial values"),
+                (&unexpected, before, "off", "of the checkpoint are left out"),
+            ] {
+                let names: Vec<&str> =
+                    names.iter().copied().filter(|name| kept.contains(name)).collect();
+                if !names.is_empty() {
+                    let names = named(&names);
+                    notes.push(format!("{what} is {is} since `{key}` changed: {names} {how}"));
+                }
+            }
+        }
+        let restore = if missing.is_empty() { strict } else { strict.allow_missing() };
+        let restore = if unexpected.is_empty() { restore } else { restore.allow_unexpected() };
+        Ok((restore, notes))
     }
 
     /// Refuses a model that predicts otherwise than the checkpoint's: its scores would be of no

@@ -4,6 +4,7 @@
 use super::network::{PREDICTION, PROBABILITIES};
 use std::collections::{BTreeMap, HashSet};
 use std::iter;
+use warmstart::graph::ops::OptimizerUpdate;
 use warmstart::graph::{GraphDef, Node, NodeId, Op, Shape, Variable};
 
 /// What makes two models predict otherwise.
@@ -100,12 +101,26 @@ pub fn kept(before: &[Variable], now: &[Variable]) -> Vec<(&'static str, &'stati
 
 /// The variables that the optimizers of a graph keep for loss scaling.
 pub fn loss_scaling(def: &GraphDef) -> Vec<&str> {
-    let kept = def.nodes.iter().filter_map(|node| match &node.op {
-        Op::OptimizerUpdate(update) => update.loss_scale.as_ref(),
-        _ => None,
-    });
+    let kept = updates(def).filter_map(|update| update.loss_scale.as_ref());
     let variables = kept.flat_map(|scaling| [scaling.scale, scaling.good_steps]);
     variables.map(|variable| def.variable(variable).name.as_str()).collect()
+}
+
+/// Those that they keep for gradient accumulation.
+pub fn accumulation(def: &GraphDef) -> Vec<&str> {
+    let kept = updates(def).filter_map(|update| Some((update, update.accumulation.as_ref()?)));
+    let variables = kept.flat_map(|(update, accumulation)| {
+        let last = update.parameters.iter().filter_map(|parameter| parameter.slots.last());
+        last.copied().chain([accumulation.accumulated])
+    });
+    variables.map(|variable| def.variable(variable).name.as_str()).collect()
+}
+
+fn updates(def: &GraphDef) -> impl Iterator<Item = &OptimizerUpdate> {
+    def.nodes.iter().filter_map(|node| match &node.op {
+        Op::OptimizerUpdate(update) => Some(update),
+        _ => None,
+    })
 }
 
 fn same((before, old): (&GraphDef, &Node), (now, new): (&GraphDef, &Node)) -> bool {

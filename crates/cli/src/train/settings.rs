@@ -130,6 +130,8 @@ pub struct TrainingSettings {
     pub epochs: Option<u64>,
     pub steps: Option<u64>,
     pub batch: Option<usize>,
+    /// Of how many batches an update is made.
+    pub gradient_accumulation_steps: u32,
     pub loss: Option<Loss>,
     pub huber_delta: f32,
     pub label_smoothing: f32,
@@ -268,6 +270,7 @@ impl Default for TrainingSettings {
             epochs: None,
             steps: None,
             batch: None,
+            gradient_accumulation_steps: 1,
             loss: None,
             huber_delta: 1.0,
             label_smoothing: 0.0,

@@ -46,7 +46,11 @@ impl Job {
             _ if every >= self.steps => ", validated at the end".to_owned(),
             _ => format!(", validated every {every}"),
         };
-        writeln!(out, "{} {} of {batch} rows{validated}", row("steps"), self.steps)?;
+        let together = match self.settings.training.gradient_accumulation_steps {
+            1 => String::new(),
+            together => format!(", {together} to an update"),
+        };
+        writeln!(out, "{} {} of {batch} rows{together}{validated}", row("steps"), self.steps)?;
         for note in &self.data.notes {
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }

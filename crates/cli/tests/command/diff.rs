@@ -156,6 +156,39 @@ fn under_rules_one_is_the_other() {
     run(&["diff", "a", "c.safetensors", "--values", "--rules", "rules.toml"]).with(0);
 }
 
+/// As for `plan`: what a rule's glob matches is not what the rule does.
+#[test]
+fn a_rule_about_values_that_none_needs_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    for file in ["a", "b"] {
+        let tensors = [
+            ("w", "F32", &[2, 3][..], floats(&[0.0; 6])),
+            ("bias", "F32", &[3], floats(&[0.0; 3])),
+        ];
+        foreign(&directory.path().join(file), &tensors);
+    }
+    let rules = directory.path().join("rules.toml");
+    let diff = ["diff", "a", "b", "--rules", "rules.toml"];
+    let plan = ["plan", "a", "--graph", "b", "--rules", "rules.toml"];
+    for rule in ["transpose = \"bias\"", "cast = \"{w,bias}\"", "reshape = \"w\""] {
+        std::fs::write(&rules, format!("rules = [{{ {rule} }}]")).unwrap();
+        let error = run(&diff).failed();
+        let told = format!("`{{ {rule} }}` changes nothing: it matches ");
+        assert!(error.contains(&told) && error.contains("none of them needs it"), "{error}");
+        let out = run(&plan).with(1);
+        assert!(out.contains("` changes nothing: "), "{out}");
+    }
+    // Whatever there is may need nothing.
+    std::fs::write(&rules, "rules = [{ cast = \"**\" }, { reshape = \"**\" }]").unwrap();
+    run(&diff).with(0);
+    run(&plan).with(0);
+    // A name that is mistyped is one of b.
+    std::fs::write(&rules, "rules = [{ transpose = \"biass\" }]").unwrap();
+    let error = run(&diff).failed();
+    assert!(error.contains("did you mean `{ transpose = \"bias\" }`?"), "{error}");
+}
+
 #[test]
 fn what_is_suggested_as_a_file_is_one() {
     let directory = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ mod predict;
 mod python;
 mod readme;
 mod train;
+mod train_accumulated;
 mod train_again;
 mod train_ends;
 mod train_precision;

@@ -29,8 +29,8 @@ pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -
     let mut live =
         Live { nodes: Vec::new(), fetches: Vec::new(), updates: Vec::new(), seen: HashMap::new() };
     let mut became: Vec<usize> = vec![usize::MAX; def.nodes.len()];
-    for (at, node) in def.nodes.iter().enumerate().filter(|(at, _)| needed[*at]) {
-        let mut node = node.clone();
+    for at in order(def, &needed) {
+        let mut node = def.nodes[at].clone();
         node.inputs = node.inputs.iter().map(|input| NodeId(became[input.0])).collect();
         became[at] = live.add(node);
     }
@@ -41,6 +41,39 @@ pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -
     live.updates.dedup();
     live.forget_control();
     live
+}
+
+/// The needed nodes in the order in which they are computed: that of the graph, but that what accumulates
+/// a gradient comes right after it. It was built when all gradients were there, and what each of them is
+/// made of would be kept until then.
+fn order(def: &GraphDef, needed: &[bool]) -> Vec<usize> {
+    let mut pending: Vec<(NodeId, &str)> = Vec::new();
+    for node in def.nodes.iter().zip(needed).filter_map(|(node, needed)| needed.then_some(node)) {
+        if let Op::OptimizerUpdate(update) = &node.op
+            && update.accumulation.is_some()
+        {
+            let sums = &node.inputs[update.scalars()..];
+            pending.extend(sums.iter().map(|&sum| (sum, node.scope.as_str())));
+        }
+    }
+    let mut is_moved = vec![false; def.nodes.len()];
+    while let Some((id, scope)) = pending.pop() {
+        let node = def.node(id);
+        // The gradients themselves are in the scopes of what they are of.
+        let is_own = matches!(node.op, Op::Variable(_) | Op::Constant(_))
+            || matches!(node.op, Op::Binary(_)) && node.scope == scope;
+        if is_own && !std::mem::replace(&mut is_moved[id.0], true) {
+            pending.extend(node.inputs.iter().map(|&input| (input, scope)));
+        }
+    }
+    let mut places: Vec<usize> = (0..def.nodes.len()).collect();
+    for at in (0..def.nodes.len()).filter(|&at| is_moved[at]) {
+        let inputs = def.nodes[at].inputs.iter().map(|input| places[input.0]);
+        places[at] = inputs.max().unwrap_or(0);
+    }
+    let mut order: Vec<usize> = (0..def.nodes.len()).filter(|&at| needed[at]).collect();
+    order.sort_by_key(|&at| places[at]);
+    order
 }
 
 impl Live {

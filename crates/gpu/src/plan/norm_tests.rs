@@ -93,7 +93,7 @@ fn kinds(gpu: &Gpu) -> [Target; 3] {
 }
 
 /// With loss scaling, which keeps the step that is not finite from spoiling all after it.
-fn optimizers() -> [Optimizer; 3] {
+fn optimizers() -> [Optimizer; 4] {
     let scaling = || LossScaling::new().initial_scale(8.0).growth_interval(2);
     [
         Optimizer::adamw(Schedule::cosine(0.05, 0.0, 10).warm_up(2))
@@ -101,6 +101,11 @@ fn optimizers() -> [Optimizer; 3] {
             .loss_scaling(scaling()),
         Optimizer::sgd(0.1).momentum(0.9).clip_global_norm(20.0).loss_scaling(scaling()),
         Optimizer::sgd(0.01).loss_scaling(scaling()),
+        // The bad step is the last of its update.
+        Optimizer::adam(0.05)
+            .clip_global_norm(20.0)
+            .loss_scaling(scaling())
+            .gradient_accumulation_steps(2),
     ]
 }
 

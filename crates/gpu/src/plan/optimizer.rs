@@ -15,8 +15,13 @@ use warmstart_shaders as shaders;
 const MOST_WORKGROUPS: [u64; 2] = [4096, 64];
 
 /// How many buffers the optimizer's kernel binds beside those that it counts in: scalars, table,
-/// gradients, parameters, and two slots.
-const BOUND: usize = 6;
+/// gradients, parameters, two slots, and the accumulators if there are any.
+pub(super) fn bound(step: &OptimizerStep) -> usize {
+    6 + usize::from(step.update.accumulation.is_some())
+}
+
+/// How many words of its table are a block.
+const BLOCK_WORDS: u64 = 7;
 
 /// Parameters that share buffers with each other, as their slots do.
 struct Group {
@@ -50,7 +55,7 @@ impl Builder<'_> {
         for &(_, place, _) in &step.counted {
             counted.push(self.place(place)?);
         }
-        let fits = BOUND + counted.len() <= self.target.storage_buffers;
+        let fits = bound(step) + counted.len() <= self.target.storage_buffers;
         let mut pending: Vec<PendingLaunch<'static>> = Vec::new();
         for group in self.groups(step)? {
             // Two bindings that are written must not overlap, and parameters are bound with all that lies
@@ -88,6 +93,8 @@ impl Builder<'_> {
 
     fn groups(&self, step: &OptimizerStep) -> Result<Vec<Group>, CompileError> {
         let mut groups: Vec<Group> = Vec::new();
+        // Parameters come first, and the accumulators last.
+        let accumulator = step.update.slots().len();
         for (parameter, &gradient) in step.update.parameters.iter().zip(&step.gradients) {
             let mut slices = vec![self.variable(parameter.variable)?.clone()];
             for &slot in &parameter.slots {
@@ -109,7 +116,7 @@ impl Builder<'_> {
             let mut done = 0;
             while done < elements {
                 let length = (elements - done).min(BLOCK);
-                let places = [start(0), gradient, start(1), start(2)];
+                let places = [start(0), gradient, start(1), start(2), start(accumulator)];
                 group.table.extend(places.map(|place| (place + done) as u32));
                 group.table.extend([length as u32, u32::from(parameter.decays)]);
                 done += length;
@@ -126,7 +133,7 @@ impl Builder<'_> {
         memory: &mut PlanMemory,
     ) -> Result<PendingLaunch<'static>, CompileError> {
         let Group { slices, table: blocks, elements } = group;
-        let count = blocks.len() as u64 / 6;
+        let count = blocks.len() as u64 / BLOCK_WORDS;
         let bytes: &[u8] = bytemuck::cast_slice(&blocks);
         memory.constants += words(bytes.len() as u64);
         let table = self.gpu.buffer("optimizer blocks", words(bytes.len() as u64), STORAGE)?;
@@ -138,16 +145,20 @@ impl Builder<'_> {
             (table, 0, bytes.len() as u64),
             self.place(Place::Packed)?,
         ];
+        let update = &step.update;
+        let (own, accumulators) = slices.split_at(1 + update.rule.slots().len());
+        let whole = |slice: &VariableSlice| (slice.buffer.clone(), 0, slice.buffer.size());
         for at in 0..3 {
-            bindings.push(match slices.get(at) {
-                Some(slice) => (slice.buffer.clone(), 0, slice.buffer.size()),
+            bindings.push(match own.get(at) {
+                Some(slice) => whole(slice),
                 // A rule without this slot leaves the binding alone.
                 None => (self.gpu.buffer("no slot", WIDEST, STORAGE)?, 0, WIDEST),
             });
         }
+        bindings.extend(accumulators.iter().map(whole));
         // Parameters and slots are written; scalars, table and gradients only read.
-        let accesses = [[Access::Read; 3], [Access::Write; 3]].concat();
-        let update = &step.update;
+        let written = bindings.len() - 3;
+        let accesses = [vec![Access::Read; 3], vec![Access::Write; written]].concat();
         let [most, most_of_software] = MOST_WORKGROUPS;
         let most = if self.target.is_cpu { most_of_software } else { most };
         let most = most.min(u64::from(self.target.workgroups));
@@ -155,7 +166,7 @@ impl Builder<'_> {
             operations: format!("{} of {} variables", update.rule.name(), update.parameters.len()),
             kernel: "optimizer",
             workgroups: [count.min(most) as u32, 1, 1],
-            bytes: elements * 4 * (3 + 2 * update.rule.slots().len() as u64),
+            bytes: elements * 4 * (3 + 2 * update.rule.slots().len() + accumulators.len()) as u64,
             arithmetic: elements * 12,
         };
         let source = optimizer_source(step, does, self.target).into();
@@ -170,7 +181,7 @@ pub(super) fn optimizer_source(step: &OptimizerStep, does: Does, target: Target)
     if does == Does::Updates {
         sections.retain(|(name, _)| *name != "count");
     } else {
-        let first = if does == Does::Both { BOUND } else { 1 };
+        let first = if does == Does::Both { bound(step) } else { 1 };
         let mut bindings = String::new();
         for (at, (name, _, element)) in step.counted.iter().enumerate() {
             let _ = writeln!(
@@ -183,8 +194,11 @@ pub(super) fn optimizer_source(step: &OptimizerStep, does: Does, target: Target)
         count.into_iter().for_each(|(_, text)| text.insert_str(0, &bindings));
     }
     if does == Does::Counts {
-        let nothing = "fn update_blocks(norm: f32, group: u32, groups: u32, lane: u32) {}\n";
+        let nothing = "fn update_blocks(norm: f32, group: u32, groups: u32, lane: u32) {}\n\
+            fn keep_blocks(ends: bool, group: u32, groups: u32, lane: u32) {}\n";
         sections.push(("update", nothing.to_owned()));
+    } else if step.update.accumulation.is_some() {
+        sections.push(("accumulators", shaders::ACCUMULATORS.to_owned()));
     }
     let parts = [
         shaders::FUNCTIONS,

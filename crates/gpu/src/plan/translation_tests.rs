@@ -3,7 +3,7 @@
 //! a compiler of HLSL gets all texts by
 //! `WARMSTART_WRITE_HLSL=/tmp/hlsl cargo test --workspace --lib translated`.
 
-use super::optimizer::{Does, optimizer_constants, optimizer_source};
+use super::optimizer::{Does, bound, optimizer_constants, optimizer_source};
 use super::*;
 use crate::cast::SourceDType;
 use crate::compile::{Access, Dispatch, Place, Step, bound_as_written, compile};
@@ -250,7 +250,7 @@ fn translate_plan(
                 }
             }
             Step::Optimizer(step) => {
-                let fits = 6 + step.counted.len() <= target.storage_buffers;
+                let fits = bound(step) + step.counted.len() <= target.storage_buffers;
                 let both = if fits { &[Does::Both][..] } else { &[] };
                 for does in both.iter().copied().chain([Does::Updates, Does::Counts]) {
                     let source = optimizer_source(step, does, target);
@@ -285,6 +285,7 @@ fn kernels_of_a_classifier_are_translated() {
             let step = Optimizer::adamw(schedule)
                 .clip_global_norm(1.0)
                 .loss_scaling(LossScaling::new())
+                .gradient_accumulation_steps(if in_f16 { 4 } else { 1 })
                 .minimize(loss);
             let fetches = [loss, logits.accuracy(labels), logits.softmax(), step.gradient_norm];
             let what = format!("{name}, in f16: {in_f16}");

@@ -38,6 +38,8 @@ fn updates_have_the_same_bits_however_they_are_loaded() {
         Optimizer::adamw(0.01).weight_decay(0.1),
         Optimizer::sgd(0.1),
         Optimizer::sgd(0.1).momentum(0.9).nesterov().weight_decay(0.01),
+        Optimizer::adam(0.01).gradient_accumulation_steps(2),
+        Optimizer::sgd(0.1).gradient_accumulation_steps(2),
     ] {
         let software = Target { is_cpu: true, ..own };
         let fours = trained(&gpu, Target { has_int64: false, ..software }, &optimizer);

@@ -2,21 +2,23 @@
 
 use crate::reference::Value;
 use crate::{
-    DType, GraphDef, GraphError, GraphErrors, LossScale, Node, NodeId, Op, Problem, Shape, Tensor,
-    Variable, VariableId,
+    Accumulation, DType, GraphDef, GraphError, GraphErrors, LossScale, Node, NodeId, Op, Problem,
+    Shape, Tensor, Variable, VariableId,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One operation that updates all parameters of an optimizer.
 ///
-/// Its inputs are the learning rate, the factor for gradients (from clipping and loss scaling), with
-/// loss scaling the norm that must be finite, then the gradient of each parameter in order.
+/// Its inputs are the learning rate, the factor for gradients (from clipping, loss scaling and
+/// accumulation), with loss scaling the norm that must be finite, with accumulation of how many batches
+/// the gradients are, then the gradient of each parameter in order. With accumulation that is the sum of
+/// the run's own and the accumulator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerUpdate {
     /// How a parameter follows from its gradient.
     pub rule: Rule,
-    /// What is updated, with its slots in the order of [`Rule::slots`].
+    /// What is updated, with its slots in the order of [`OptimizerUpdate::slots`].
     pub parameters: Vec<Parameter>,
     /// How often this optimizer has updated, a `u32` scalar: read, then incremented.
     pub step: VariableId,
@@ -26,6 +28,9 @@ pub struct OptimizerUpdate {
     /// global step and the scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// With it only some runs make an update, and the others keep their gradients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accumulation: Option<Accumulation>,
 }
 
 /// A parameter of an [`OptimizerUpdate`].
@@ -189,7 +194,24 @@ impl GraphDef {
 impl OptimizerUpdate {
     /// How many of its inputs come before the gradients, all of them `f32` scalars.
     pub fn scalars(&self) -> usize {
-        if self.loss_scale.is_some() { 3 } else { 2 }
+        2 + usize::from(self.loss_scale.is_some()) + usize::from(self.accumulation.is_some())
+    }
+
+    /// Which of its inputs is the norm that must be finite.
+    pub fn norm_input(&self) -> Option<usize> {
+        self.loss_scale.is_some().then_some(2)
+    }
+
+    /// Which of its inputs says of how many batches the gradients are.
+    pub fn batches_input(&self) -> Option<usize> {
+        self.accumulation.is_some().then(|| self.scalars() - 1)
+    }
+
+    /// The names of the slots that each parameter has: those of the rule, and after them the accumulator,
+    /// if there is one.
+    pub fn slots(&self) -> Vec<&'static str> {
+        let accumulator = self.accumulation.iter().map(|_| Accumulation::SLOT);
+        self.rule.slots().iter().copied().chain(accumulator).collect()
     }
 
     /// Every variable it writes.
@@ -199,6 +221,7 @@ impl OptimizerUpdate {
             .flat_map(|p| std::iter::once(p.variable).chain(p.slots.iter().copied()))
             .chain([self.step, self.global_step])
             .chain(self.loss_scale.iter().flat_map(|scale| [scale.scale, scale.good_steps]))
+            .chain(self.accumulation.iter().map(|accumulation| accumulation.accumulated))
     }
 
     pub(super) fn infer(
@@ -213,7 +236,7 @@ impl OptimizerUpdate {
         }
         if inputs[..scalars].iter().any(|x| x.shape.rank() != 0 || x.dtype != DType::F32) {
             return damaged(
-                "an optimizer's learning rate, factor and norm must be f32 scalars".to_owned(),
+                "what an optimizer update has before its gradients must be f32 scalars".to_owned(),
             );
         }
         self.rule.check()?;
@@ -231,6 +254,11 @@ impl OptimizerUpdate {
             scaling.check()?;
             counters.extend([(*scale, DType::F32), (*good_steps, DType::U32)]);
         }
+        if let Some(Accumulation { steps, accumulated }) = &self.accumulation {
+            Accumulation::check(*steps)?;
+            counters.push((*accumulated, DType::U32));
+        }
+        let slots = self.slots().len();
         for (id, dtype) in counters {
             let variable = &variables[id.0];
             if variable.dtype != dtype || variable.shape.rank() != 0 {
@@ -238,7 +266,7 @@ impl OptimizerUpdate {
             }
         }
         for (parameter, gradient) in self.parameters.iter().zip(&inputs[scalars..]) {
-            if parameter.slots.len() != self.rule.slots().len() {
+            if parameter.slots.len() != slots {
                 return damaged("a parameter of an optimizer update lacks slots".to_owned());
             }
             if gradient.dtype != DType::F32 {

@@ -96,8 +96,16 @@ impl Trajectory {
     /// # Panics
     /// If the graph does not fit together.
     pub fn build(&self) -> Training {
+        self.build_of_parts(1)
+    }
+
+    /// The graph of the run, each batch of which is given in so many parts.
+    ///
+    /// # Panics
+    /// If a batch has no such parts.
+    pub fn build_of_parts(&self, parts: usize) -> Training {
         let graph = Graph::new();
-        let (x, y) = &self.batches[0];
+        let (x, y) = &self.parts(parts)[0];
         let x = graph.placeholder("x", x.shape(), x.dtype());
         let y = graph.placeholder("y", y.shape(), y.dtype());
         let sizes: Vec<usize> =
@@ -114,7 +122,8 @@ impl Trajectory {
             Some("mse") => hidden.mean_squared_error(y),
             other => panic!("no loss {other:?}"),
         };
-        let step = self.optimizer().minimize(loss);
+        let optimizer = self.optimizer().gradient_accumulation_steps(parts as u32);
+        let step = optimizer.minimize(loss);
         Training {
             def: graph.finish().expect("the model fits together"),
             loss: loss.id(),
@@ -122,6 +131,21 @@ impl Trajectory {
             learning_rate: step.learning_rate.id(),
             update: step.update.id(),
         }
+    }
+
+    /// The batches, each cut into so many.
+    ///
+    /// # Panics
+    /// If they have no such parts.
+    pub fn parts(&self, parts: usize) -> Vec<(TensorData, TensorData)> {
+        let cut = |data: &TensorData| {
+            let count = data.shape()[0];
+            assert_eq!(count % parts, 0, "{count} rows in {parts} parts");
+            let shape = [&[parts, count / parts], &data.shape()[1..]].concat();
+            let bytes = data.to_le_bytes();
+            rows(&TensorData::from_le_bytes(shape, data.dtype(), &bytes).expect("the same rows"))
+        };
+        self.batches.iter().flat_map(|(x, y)| cut(x).into_iter().zip(cut(y))).collect()
     }
 
     fn activation<'g>(&self, x: Tensor<'g>) -> Tensor<'g> {

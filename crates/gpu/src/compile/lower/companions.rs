@@ -4,7 +4,12 @@
 //! - The gradient of a cross-entropy needs the same maximum and sum of each row as its loss.
 //! - The gradients of a layer normalization need the mean and deviation of each row, as its result does.
 //! - Two sums over the same axes may read the same tensor: the gradients of gamma and beta do.
+//!
+//! Gradients may have something added to them that is there before the run, as what is accumulated of other
+//! batches.
 
+use super::{Kernel, Lowering};
+use crate::compile::expression::{Function, Index};
 use crate::compile::fuse::{Fused, operand};
 use crate::compile::simplify::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +28,12 @@ pub(super) fn find(
     let roots: Vec<usize> =
         (0..live.nodes.len()).filter(|&id| has_anchor(live, fused, id)).collect();
     let is_plain = |id: usize| fused.anchor[id] == Some(id);
+    let is_gradient = |id: usize| is_gradient(live, fused, packed, id);
+    // Two results, and perhaps a product's shape.
+    let binds = |carrier: usize, other: usize| {
+        let loaded = [carrier, other].map(|id| loaded(live, fused, id));
+        loaded[0].union(&loaded[1]).count() + 3 <= buffers
+    };
     let readers = readers(live);
     // Kernels that may take another's value along, by what both read: graphs may have thousands.
     let mut carriers: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -31,15 +42,18 @@ pub(super) fn find(
             carriers.entry(read).or_default().push(carrier);
         }
     }
-    for &other in roots.iter().filter(|&&id| is_plain(id)) {
-        let read = read_in_common(live, other);
+    for &other in roots.iter().filter(|&&id| is_plain(id) || is_gradient(id)) {
+        let read = fused.anchor[other].and_then(|anchor| read_in_common(live, anchor));
         let possible = read.and_then(|read| carriers.get(&read)).into_iter().flatten();
         let carrier = possible.copied().find(|&carrier| {
             !carried.contains_key(&carrier)
-                && (carries_statistics(live, fused, &readers, carrier, other)
+                && (is_plain(other) && carries_statistics(live, fused, &readers, carrier, other)
+                    || (is_plain(carrier) || is_gradient(carrier))
+                        && carries_sum(live, fused, packed, &readers, carrier, other)
+                        && (is_plain(carrier) && is_plain(other) || binds(carrier, other))
                     || is_plain(carrier)
-                        && (carries_sum(live, fused, packed, &readers, carrier, other)
-                            || carries_gradient(live, fused, packed, carrier, other)))
+                        && is_plain(other)
+                        && carries_gradient(live, fused, packed, carrier, other))
         });
         if let Some(carrier) = carrier {
             carried.insert(carrier, other);
@@ -47,22 +61,26 @@ pub(super) fn find(
     }
     // Only what no other kernel has taken along.
     let mut taken: BTreeSet<usize> = carried.values().copied().collect();
-    let sums: Vec<usize> =
-        roots.into_iter().filter(|&id| is_plain(id) && is_sum(live, id)).collect();
+    let sums: BTreeMap<usize, usize> = roots
+        .into_iter()
+        .filter(|&id| is_plain(id) || is_gradient(id))
+        .filter_map(|id| Some((id, fused.anchor[id].filter(|&anchor| is_sum(live, anchor))?)))
+        .collect();
     let loaded: BTreeMap<usize, BTreeSet<usize>> =
-        sums.iter().map(|&sum| (sum, loaded(live, fused, sum))).collect();
+        sums.keys().map(|&sum| (sum, loaded(live, fused, sum))).collect();
     let mut loading: HashMap<usize, Vec<usize>> = HashMap::new();
     for (&sum, loaded) in &loaded {
         loaded.iter().for_each(|&id| loading.entry(id).or_default().push(sum));
     }
-    for &other in &sums {
-        let possible = loading.get(&live.node(other).inputs[0].0).into_iter().flatten();
+    for (&other, &anchor) in &sums {
+        let possible = loading.get(&live.node(anchor).inputs[0].0).into_iter().flatten();
         let carrier = possible.copied().find(|carrier| {
             ![*carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
-                && loaded[carrier].len() + 2 <= buffers
+                && loaded[carrier].union(&loaded[&other]).count() + 2 <= buffers
                 // A kernel cannot read the buffer that it writes.
                 && !loaded[carrier].iter().any(|id| packed.contains_key(id))
-                && carries_other_sum(live, fused, &readers, [*carrier, other])
+                && carries_other_sum(live, &sums, [*carrier, other])
+                && is_in_time(live, fused, &readers, *carrier, other)
         });
         if let Some(carrier) = carrier {
             carried.insert(carrier, other);
@@ -101,6 +119,29 @@ fn has_anchor(live: &Live, fused: &Fused, id: usize) -> bool {
     fused.kernel[id] == Some(id) && fused.anchor[id].is_some() && live.elements(id) > 0
 }
 
+/// Whether a kernel computes a gradient for a norm or an update, with nothing after its anchor but what is
+/// made of values that are there before the run.
+fn is_gradient(
+    live: &Live,
+    fused: &Fused,
+    packed: &BTreeMap<usize, (u64, u64)>,
+    root: usize,
+) -> bool {
+    let Some(anchor) = fused.anchor[root].filter(|&anchor| anchor != root) else { return false };
+    if !packed.contains_key(&root) || fused.kept.contains_key(&root) {
+        return false;
+    }
+    let mut pending = vec![root];
+    while let Some(id) = pending.pop() {
+        let is_there = id == anchor || live.is_leaf(id) || live.uniform(id).is_some();
+        if !is_there && fused.kernel[id].is_some_and(|kernel| kernel != root) {
+            return false;
+        }
+        pending.extend(live.inputs(id).filter(|_| !is_there));
+    }
+    true
+}
+
 /// Whether `other` can be computed with `carrier`, as far as those go that read it: it may come later than
 /// it would, if nobody reads it in between.
 fn is_in_time(
@@ -126,7 +167,10 @@ fn carries_sum(
     carrier: usize,
     other: usize,
 ) -> bool {
-    let (product, sum) = (live.node(carrier), live.node(other));
+    let (Some(anchor), Some(summing)) = (fused.anchor[carrier], fused.anchor[other]) else {
+        return false;
+    };
+    let (product, sum) = (live.node(anchor), live.node(summing));
     let (Op::MatMul { transpose_b, .. }, Op::Reduce { reduction: Reduction::Sum, axes, .. }) =
         (&product.op, &sum.op)
     else {
@@ -202,24 +246,21 @@ fn is_sum(live: &Live, id: usize) -> bool {
     matches!(live.node(id).op, Op::Reduce { reduction: Reduction::Sum, .. })
 }
 
-/// Whether `other` is a sum, over the same axes as the sum `carrier`, of a tensor of the same shape, and
-/// may be computed with it.
+/// Whether `other` is a sum, over the same axes as the sum `carrier`, of a tensor of the same shape. `sums`
+/// are the anchors of such kernels.
 fn carries_other_sum(
     live: &Live,
-    fused: &Fused,
-    readers: &[Vec<usize>],
+    sums: &BTreeMap<usize, usize>,
     [carrier, other]: [usize; 2],
 ) -> bool {
+    let anchors = [sums[&carrier], sums[&other]];
     let (Op::Reduce { axes, .. }, Op::Reduce { axes: others, .. }) =
-        (&live.node(carrier).op, &live.node(other).op)
+        (&live.node(anchors[0]).op, &live.node(anchors[1]).op)
     else {
         return false;
     };
-    let [summed, others_summed] = [carrier, other].map(|id| live.node(id).inputs[0].0);
-    carrier != other
-        && axes == others
-        && live.node(summed).shape == live.node(others_summed).shape
-        && is_in_time(live, fused, readers, carrier, other)
+    let [summed, others_summed] = anchors.map(|id| live.node(id).inputs[0].0);
+    carrier != other && axes == others && live.node(summed).shape == live.node(others_summed).shape
 }
 
 /// What a kernel loads.
@@ -241,4 +282,25 @@ fn loaded_for(live: &Live, fused: &Fused, root: usize, mut pending: Vec<usize>) 
         }
     }
     loaded
+}
+
+impl Lowering<'_> {
+    /// What a second result is made of its `total`, for the element `i`: a function, if there is more to do
+    /// than to store it, and the expression.
+    pub(super) fn carried_epilogue(
+        &self,
+        kernel: &mut Kernel,
+        carried: usize,
+        i: &str,
+    ) -> (String, String) {
+        let anchor = self.fused.anchor[carried];
+        if anchor == Some(carried) {
+            return (String::new(), "total".to_owned());
+        }
+        let bindings = &mut kernel.bindings;
+        let function = Function::new(self.live, self.fused, bindings, carried, anchor);
+        let index = Index::flat(&self.live.node(carried).shape, "i");
+        let text = function.write("fn finish_second(anchor: f32, i: u32) -> f32", carried, &index);
+        (text, format!("finish_second(total, {i})"))
+    }
 }

@@ -93,19 +93,23 @@ impl Lowering<'_> {
         bases: [usize; 2],
         rung: Rung,
     ) -> (Kernel, [u32; 3]) {
-        // Without an epilogue, it is the kernel of all layers' weight gradients.
-        let choice = rung.kernel(product, root == id, self.target);
+        // Without an epilogue, or with what is accumulated, it is that of all layers' weight gradients.
+        let is_common = root == id || self.lowered.packed.contains_key(&root);
+        let choice = rung.kernel(product, is_common, self.target);
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
         self.bind_operands(&mut kernel, bases, choice.operands);
         self.bind_result(&mut kernel, root);
         self.product_epilogue(&mut kernel, root, id, product);
-        if self.bind_carried(&mut kernel, root, "column_sums").is_some() {
+        if let Some(carried) = self.bind_carried(&mut kernel, root, "column_sums") {
             kernel.constants.push(("COLUMN_SUMS", 1.0));
-            let store = "fn store_column_sum(column: u32, total: f32) {\n    \
-                column_sums[column] = total;\n}\n";
-            kernel.sections.push(("store_column_sum", store.to_owned()));
+            let (finish, total) = self.carried_epilogue(&mut kernel, carried, "column");
+            let store = format!(
+                "{finish}fn store_column_sum(column: u32, total: f32) {{\n    \
+                    column_sums[column] = {total};\n}}\n"
+            );
+            kernel.sections.push(("store_column_sum", store));
         }
         self.bind_shape(&mut kernel, choice.shape);
         (kernel, choice.workgroups)

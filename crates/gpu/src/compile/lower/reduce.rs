@@ -74,12 +74,15 @@ impl Lowering<'_> {
         self.function(&mut kernel, root, "value", signature, input, &index);
         self.epilogue(&mut kernel, root, id);
         if let Some(carried) = self.bind_carried(&mut kernel, root, "second_result") {
-            let second = self.live.node(carried).inputs[0].0;
+            let anchor = self.fused.anchor[carried].unwrap_or(carried);
+            let second = self.live.node(anchor).inputs[0].0;
             let bindings = &mut kernel.bindings;
             let function = Function::new(self.live, self.fused, bindings, root, None);
             let mut text = function.write("fn second(i: u32, k: u32) -> f32", second, &index);
+            let (finish, total) = self.carried_epilogue(&mut kernel, carried, "i");
+            text.push_str(&finish);
             text.push_str("fn store_second(i: u32, total: f32) {\n    ");
-            text.push_str("second_result[i] = total;\n}\n");
+            text.push_str(&format!("second_result[i] = {total};\n}}\n"));
             kernel.sections.push(("second", text));
             kernel.constants.push(("SECOND", 1.0));
         }

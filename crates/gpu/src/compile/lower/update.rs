@@ -241,9 +241,19 @@ impl Lowering<'_> {
             .enumerate()
             .map(|(at, &value)| (value, format!("scalars[{}]", VALUES + at)))
             .collect();
-        for (at, section) in SCALARS.into_iter().take(update.scalars()).enumerate() {
-            let text = self.of_norm(id, norm, &given, section, inputs[at]);
-            step.sections.push((section, text));
+        // The functions of the optimizer's kernel that give the scalars of an update.
+        let scalars = [
+            (Some(0), "learning_rate"),
+            (Some(1), "gradient_factor"),
+            (update.norm_input(), "gradient_norm"),
+            (update.batches_input(), "batches"),
+        ];
+        for (at, section) in scalars {
+            let text = at.map(|at| self.of_norm(id, norm, &given, section, inputs[at]));
+            step.sections.extend(text.map(|text| (section, text)));
+        }
+        if let Some(accumulation) = &update.accumulation {
+            step.constants.push(("STEPS", accumulation.steps.into()));
         }
         self.count(id, norm, &given, &mut step);
         Ok(step)
@@ -294,8 +304,13 @@ impl Lowering<'_> {
             ]);
             written("loss_scale", Place::Variable(loss_scale.scale), "f32");
             written("good_steps", Place::Variable(loss_scale.good_steps), "u32");
-            count += "    let next = next_loss_scale(loss_scale[0], good_steps[0], applied);\n    \
-                loss_scale[0] = next.scale;\n    good_steps[0] = next.good_steps;\n";
+            let next = "let next = next_loss_scale(loss_scale[0], good_steps[0], applied);\n        \
+                loss_scale[0] = next.scale;\n        good_steps[0] = next.good_steps;";
+            let _ = writeln!(count, "    if (ends) {{\n        {next}\n    }}");
+        }
+        if let Some(accumulation) = &update.accumulation {
+            written("accumulated", Place::Variable(accumulation.accumulated), "u32");
+            count += "    accumulated[0] = select(accumulated[0] + 1u, 0u, ends);\n";
         }
         let kept = self.fused.own_norms.get(&root).map(|own| own.kept.clone()).unwrap_or_default();
         for (at, id) in kept.into_iter().enumerate() {
@@ -303,10 +318,8 @@ impl Lowering<'_> {
             functions += &self.of_norm(root, norm, given, &format!("keep{at}"), id);
             let _ = writeln!(count, "    kept{at}[0] = keep{at}(norm);");
         }
-        let text = format!("{functions}fn count(norm: f32, applied: bool) {{\n{count}}}\n");
+        let text =
+            format!("{functions}fn count(norm: f32, ends: bool, applied: bool) {{\n{count}}}\n");
         step.sections.push(("count", text));
     }
 }
-
-/// The functions of the optimizer's kernel that give the scalars of an update, in the order of its inputs.
-const SCALARS: [&str; 3] = ["learning_rate", "gradient_factor", "gradient_norm"];

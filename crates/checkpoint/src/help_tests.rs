@@ -1,0 +1,176 @@
+//! What a report says to do does something: it ends where nothing else is wrong, or where another
+//! report goes on.
+
+use super::tests::{checkpoint, of_dtype, report, variable};
+use super::*;
+use warmstart_graph::Role;
+
+fn options() -> RestoreOptions {
+    RestoreOptions::new()
+}
+
+/// The help of a report, without the prefix of its lines.
+fn helps(plan: &RestorePlan) -> String {
+    let text = report(plan);
+    text.split_once("\nhelp: ").map_or(String::new(), |(_, helps)| helps.replace("\nhelp: ", "\n"))
+}
+
+/// Where no name is like another, one rename is said in full, and not that tensors may be left.
+#[test]
+fn names_that_have_nothing_in_common_are_not_the_end() {
+    let saved = checkpoint(&[("tokens", &[2, 3]), ("zebra", &[2, 3])]);
+    let variables = [variable("offset", &[2, 3]), variable("limit", &[2, 3])];
+    let plan = saved.plan_for(&variables, &options());
+    assert!(plan.suggestions().is_empty(), "{plan}");
+    assert_eq!(
+        helps(&plan),
+        "no name is like another, and nothing says which tensor is meant for which variable: \
+         `.rename(\"tokens\", \"offset\")` takes `tokens` [2, 3] for `offset` [2, 3], if that is meant"
+    );
+    let renamed = saved.plan_for(&variables, &options().rename("tokens", "offset"));
+    assert_eq!(renamed.restored().count(), 1, "{renamed}");
+    // A matrix that lies the other way round is one more step.
+    let turned = [variable("offset", &[3, 2]), variable("limit", &[5])];
+    let plan = saved.plan_for(&turned, &options());
+    assert!(helps(&plan).contains("takes `tokens` [2, 3] for `offset` [3, 2]"), "{plan}");
+    // Nothing fits.
+    let plan = saved.plan_for(&[variable("offset", &[5])], &options());
+    let other = "no tensor has the shape of a variable: this checkpoint is of another model, or of \
+                 one of another size";
+    assert_eq!(helps(&plan), other);
+}
+
+/// The same name in another scope, of another shape.
+#[test]
+fn a_name_within_a_scope_is_close_whatever_its_shape() {
+    let saved = checkpoint(&[("my_var", &[1])]);
+    let plan = saved.plan_for(&[variable("another_scope/my_var", &[5])], &options());
+    let close = "close to `another_scope/my_var` in this checkpoint: `my_var`, of another shape";
+    assert_eq!(helps(&plan), close);
+    let saved = checkpoint(&[("a/long/scope/my_var", &[5])]);
+    let options = options().ignore("another").allow_unexpected();
+    let plan = saved.plan_for(&[variable("my_var", &[5]), variable("w", &[5])], &options);
+    assert!(!report(&plan).contains("of another shape"), "{plan}");
+}
+
+#[test]
+fn tables_that_have_grown_are_resized_or_told() {
+    let names: Vec<String> = (0..6).map(|n| format!("table_{n}")).collect();
+    for count in [2, 4, 6] {
+        let tensors: Vec<(&str, &[usize])> =
+            names[..count].iter().map(|name| (name.as_str(), &[4, 2][..])).collect();
+        let variables: Vec<Variable> =
+            names[..count].iter().map(|name| variable(name, &[5, 2])).collect();
+        let saved = checkpoint(&tensors);
+        let plan = saved.plan_for(&variables, &options());
+        let (text, help) = (report(&plan), helps(&plan));
+        // Each of a few, or whatever has another number of rows. To leave all would be no restore.
+        let rules = if count > 4 { 1 } else { count };
+        assert_eq!(help.matches(".resize_rows(").count(), rules, "{text}");
+        assert_eq!(help.contains(r#"`.resize_rows("**", 0)` takes the rows"#), count > 4, "{text}");
+        assert!(!help.contains("allow_mismatched_shape") && !text.contains("nothing"), "{text}");
+        let globs: Vec<&str> =
+            if count > 4 { vec!["**"] } else { names.iter().map(|n| &**n).collect() };
+        let globs = globs.into_iter().take(rules);
+        let resized = globs.fold(options(), |options, glob| options.resize_rows(glob, 0));
+        assert!(saved.plan_for(&variables, &resized).closes());
+        let left = saved.plan_for(&variables, &options().allow_mismatched_shape());
+        assert!(report(&left).contains("this checkpoint has nothing for any of the"), "{left}");
+    }
+    // Beside others, they may be left, and a note says what else there is.
+    let saved = checkpoint(&[("table", &[4, 2]), ("w", &[3])]);
+    let variables = [variable("table", &[5, 2]), variable("w", &[3])];
+    let plan = saved.plan_for(&variables, &options());
+    assert!(helps(&plan).contains("leave them as they are: `.allow_mismatched_shape()`"), "{plan}");
+    let left = saved.plan_for(&variables, &options().allow_mismatched_shape());
+    let note = "note: variables of another shape in the file keep what they have; \
+                `.resize_rows(\"table\", 0)` takes the rows that both have, and seed 0 for others";
+    assert!(left.closes() && report(&left).contains(note), "{left}");
+}
+
+#[test]
+fn dimensions_that_were_joined_are_told() {
+    let saved = checkpoint(&[("heads", &[2, 3, 4]), ("flat", &[6]), ("w", &[3])]);
+    let variables = [variable("heads", &[6, 4]), variable("flat", &[2, 3]), variable("w", &[3])];
+    let plan = saved.plan_for(&variables, &options());
+    let rules =
+        "`.reshape(\"heads\")` and `.reshape(\"flat\")` take the same elements in their order";
+    assert!(helps(&plan).contains(rules), "{plan}");
+    assert!(saved.plan_for(&variables, &options().reshape("heads").reshape("flat")).closes());
+    // As many elements do not make it the same value.
+    let other = [variable("heads", &[3, 8]), variable("flat", &[6]), variable("w", &[3])];
+    let plan = saved.plan_for(&other, &options());
+    assert!(!helps(&plan).contains("reshape"), "{plan}");
+}
+
+/// Several tensors for a variable are not none.
+#[test]
+fn what_is_ambiguous_is_not_nothing() {
+    let saved = checkpoint(&[("a/w", &[2]), ("b/w", &[2])]);
+    let plan = saved.plan_for(&[variable("b/w", &[2])], &options().rename_scope("a", "b"));
+    assert!(!report(&plan).contains("nothing for"), "{plan}");
+    assert_eq!(helps(&plan), "`.ignore(\"a/w\")` before the rename leaves a tensor out");
+}
+
+/// A dtype that differs cannot be allowed, only cast.
+#[test]
+fn nothing_is_allowed_that_would_not_do() {
+    let saved = of_dtype("I32", &[("w", &[2]), ("v", &[3])]);
+    let mut variables = [variable("w", &[5]), variable("v", &[3]), variable("absent", &[4])];
+    variables[1].dtype = warmstart_graph::DType::I32;
+    let plan = saved.plan_for(&variables, &options());
+    let help = "`.cast(\"**\")` casts whole numbers and floats to what the variables are";
+    assert_eq!(helps(&plan), help);
+    let plan = saved.plan_for(&variables, &options().cast("**"));
+    let allowed = options().cast("**").allow_missing().allow_mismatched_shape();
+    assert!(helps(&plan).contains("`.allow_missing().allow_mismatched_shape()`"), "{plan}");
+    assert!(saved.plan_for(&variables, &allowed).closes());
+}
+
+/// Counters of another program's checkpoint are no weights: with them alone, nothing is restored.
+#[test]
+fn whole_numbers_of_others_are_state() {
+    let model = of_dtype("I32", &[("batches", &[]), ("global_step", &[])]);
+    let roles = model.variables().unwrap();
+    assert!(roles.iter().all(|variable| variable.role == Role::State), "{roles:?}");
+    let model = checkpoint(&[("global_step", &[]), ("w", &[2])]);
+    let roles: Vec<Role> = model.variables().unwrap().into_iter().map(|v| v.role).collect();
+    assert_eq!(roles, [Role::State, Role::Trainable]);
+    let saved = checkpoint(&[("global_step", &[]), ("other", &[7])]);
+    let options = options().allow_missing().allow_unexpected();
+    let plan = saved.plan_for(&model.variables().unwrap(), &options);
+    assert!(!plan.closes(), "{plan}");
+}
+
+/// A matrix that fits as it is, and a rule that turns it.
+#[test]
+fn a_rule_that_turns_what_fits_is_named() {
+    let saved = checkpoint(&[("a/w", &[4, 3]), ("b/w", &[3, 4])]);
+    let variables = [variable("a/w", &[4, 3]), variable("b/w", &[4, 3])];
+    let plan = saved.plan_for(&variables, &options().transpose("*/w"));
+    let line = "a/w  f32 [4, 3], but f32 [4, 3] in the file, and `.transpose(\"*/w\")` turns it";
+    assert!(report(&plan).contains(line), "{plan}");
+    let help = "`a/w` has its shape in the file as it lies there: take `.transpose(\"*/w\")` away, or \
+                let its glob match only what is stored transposed";
+    assert_eq!(helps(&plan), help);
+    assert!(saved.plan_for(&variables, &options().transpose("b/w")).closes());
+    // Nor is it made to fit by rows.
+    let variables = [variable("a/w", &[5, 3]), variable("b/w", &[4, 3])];
+    let plan = saved.plan_for(&variables, &options().transpose("*/w"));
+    assert!(!report(&plan).contains("resize_rows"), "{plan}");
+}
+
+#[test]
+fn scopes_of_an_assignment_map_end_with_a_slash() {
+    let saved = checkpoint(&[("enc/w", &[4]), ("enc/b", &[3])]);
+    let variables = [variable("encoder/w", &[4]), variable("encoder/b", &[3])];
+    for from in ["enc", "enc/"] {
+        let plan = saved.plan_for(&variables, &options().assignment_map([(from, "encoder")]));
+        let help = r#"a scope ends with `/` in an assignment map: `.assignment_map([("enc/", "encoder/")])`"#;
+        assert!(helps(&plan).starts_with(help), "{plan}");
+    }
+    let plan = saved.plan_for(&variables, &options().assignment_map([("enc/", "encoder/")]));
+    assert!(plan.closes(), "{plan}");
+    let plan = saved.plan_for(&variables, &options().assignment_map([("x", "y")]));
+    assert!(!helps(&plan).contains("a scope ends"), "{plan}");
+}
