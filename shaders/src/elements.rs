@@ -26,6 +26,12 @@ pub enum Elements {
     Bf16Pairs,
     /// `bf16`, four neighbours at once: they begin at multiples of four.
     Bf16Fours,
+    /// Bytes, one by one, out of the words that four of them share.
+    Bytes,
+    /// Bytes, two neighbours at once: they begin at even places.
+    BytePairs,
+    /// Bytes, four neighbours at once, which are a word: they begin at multiples of four.
+    ByteFours,
 }
 
 impl Elements {
@@ -41,6 +47,7 @@ impl Elements {
             Elements::F16Words | Elements::F16Pairs | Elements::Bf16Words | Elements::Bf16Pairs => {
                 "u32"
             }
+            Elements::Bytes | Elements::BytePairs | Elements::ByteFours => "u32",
             Elements::F16WordFours | Elements::Bf16Fours => "vec2<u32>",
         }
     }
@@ -52,26 +59,27 @@ impl Elements {
 
     /// Whether four neighbours are read at once.
     pub fn is_fours(self) -> bool {
-        use Elements::{Bf16Fours, F16Fours, F16WordFours, F32Fours};
-        matches!(self, F32Fours | F16Fours | F16WordFours | Bf16Fours)
+        use Elements::{Bf16Fours, ByteFours, F16Fours, F16WordFours, F32Fours};
+        matches!(self, F32Fours | F16Fours | F16WordFours | Bf16Fours | ByteFours)
     }
 
-    /// The sections of a product's template that read an operand, `a` or `b`, that is bound so.
-    pub fn sections(self, operand: &str) -> [(&'static str, Option<String>); 3] {
+    /// The sections of a product's template that read an operand, `a` or `b`, that is bound so. `scaling`
+    /// follows each of its numbers if those are bytes: empty, or an operator and a number, as ` / 255.0`.
+    pub fn sections(self, operand: &str, scaling: &str) -> [(&'static str, Option<String>); 3] {
         let [element, pair, four] = match operand {
             "a" => ["a_element", "a_pair", "a_four"],
             _ => ["b_element", "b_pair", "b_four"],
         };
         [
-            (element, Some(self.element_function(operand))),
-            (pair, self.pair_function(operand)),
-            (four, self.four_function(operand)),
+            (element, Some(self.element_function(operand, scaling))),
+            (pair, self.pair_function(operand, scaling)),
+            (four, self.four_function(operand, scaling)),
         ]
     }
 
     /// The function that reads one element, and the name of its type. None where elements are read in
     /// pairs.
-    pub fn element_function(self, operand: &str) -> String {
+    pub fn element_function(self, operand: &str, scaling: &str) -> String {
         let pair = format!("{operand}[i / 4u][i / 2u % 2u]");
         let (kind, element) = match self {
             Elements::F32 => ("f32", format!("{operand}[i]")),
@@ -82,7 +90,12 @@ impl Elements {
             Elements::F16WordFours => ("f32", half_of(&pair, "i")),
             Elements::Bf16Words => ("f32", bfloat(operand, "i")),
             Elements::Bf16Fours => ("f32", bfloat_of(&pair, "i")),
-            Elements::F32Pairs | Elements::F16Pairs | Elements::Bf16Pairs => return String::new(),
+            Elements::Bytes | Elements::ByteFours => {
+                ("f32", format!("f32({}){scaling}", byte(operand, "i")))
+            }
+            Elements::F32Pairs | Elements::F16Pairs | Elements::Bf16Pairs | Elements::BytePairs => {
+                return String::new();
+            }
         };
         format!(
             "alias {number} = {kind};\n\nfn {operand}_element(i: u32) -> {number} {{\n    \
@@ -92,7 +105,7 @@ impl Elements {
     }
 
     /// The function that reads two neighbours, unless it is to read one after the other.
-    fn pair_function(self, operand: &str) -> Option<String> {
+    fn pair_function(self, operand: &str, scaling: &str) -> Option<String> {
         let body = match self {
             Elements::F32Pairs => format!(
                 "let pair = {operand}[i >> 1u];\n    \
@@ -103,13 +116,17 @@ impl Elements {
                 "let pair = {operand}[i >> 1u];\n    \
                 return bitcast<vec2<f32>>(vec2<u32>(pair << 16u, pair & 0xffff0000u));"
             ),
+            Elements::BytePairs => format!(
+                "let bytes = vec2<u32>({operand}[i >> 2u] >> (8u * (i & 2u))) >> vec2<u32>(0u, 8u);\n    \
+                return vec2<f32>(bytes & vec2<u32>(0xffu)){scaling};"
+            ),
             _ => return None,
         };
         Some(format!("fn {operand}_pair(i: u32) -> vec2<f32> {{\n    {body}\n}}\n"))
     }
 
     /// The function that reads four neighbours, unless it is to read one after the other.
-    fn four_function(self, operand: &str) -> Option<String> {
+    fn four_function(self, operand: &str, scaling: &str) -> Option<String> {
         let (kind, body) = match self {
             Elements::F32Fours => ("f32", format!("return {operand}[i / 4u];")),
             Elements::F16Fours => ("f16", format!("return {operand}[i / 4u];")),
@@ -131,6 +148,10 @@ impl Elements {
                         return bitcast<vec4<f32>>(upper & vec4<u32>(0xffff0000u));"
                 ),
             ),
+            Elements::ByteFours => {
+                let word = format!("{operand}[i / 4u]");
+                ("f32", format!("return vec4<f32>({}){scaling};", four_bytes(&word)))
+            }
             _ => return None,
         };
         Some(format!("fn {operand}_four(i: u32) -> vec4<{kind}> {{\n    {body}\n}}\n"))
@@ -153,6 +174,16 @@ pub fn half(buffer: &str, at: &str) -> String {
 
 fn half_of(word: &str, at: &str) -> String {
     format!("float_of_half({word} >> (16u * ({at} % 2u)))")
+}
+
+/// The byte at a place of a buffer of words, as a `u32` in WGSL.
+pub fn byte(buffer: &str, at: &str) -> String {
+    format!("(({buffer}[({at}) / 4u] >> (8u * (({at}) % 4u))) & 0xffu)")
+}
+
+/// The four bytes of a word, as a `vec4<u32>` in WGSL.
+pub fn four_bytes(word: &str) -> String {
+    format!("((vec4<u32>({word}) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu))")
 }
 
 /// What a kernel begins with that has `f16` in it.

@@ -9,7 +9,8 @@ mod elements;
 
 pub use cooperative::Cooperative;
 pub use elements::{
-    ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, ROUND, ROUND_F16, bfloat, half,
+    ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, ROUND, ROUND_F16, bfloat, byte, four_bytes,
+    half,
 };
 
 macro_rules! shaders {
@@ -21,8 +22,10 @@ macro_rules! shaders {
 shaders! {
     /// Random words by counter and key.
     PHILOX = "philox.wgsl";
-    /// Sums and maxima over the lanes of a row.
+    /// Sums and maxima over the lanes of a row. Needs [`FUNCTIONS`].
     LANES = "lanes.wgsl";
+    /// The same for software adapters, in place of [`LANES`].
+    LANES_SOFTWARE = "lanes_software.wgsl";
     /// First values of variables. Needs [`PHILOX`] and [`HALF`].
     INITIALIZE = "initialize.wgsl";
     /// Rounding to `f16` and `bf16` on any device.
@@ -88,6 +91,10 @@ shaders! {
     MATMUL_COOPERATIVE = "matmul_cooperative.wgsl";
 }
 
+/// The section `other_lane` of [`LANES`] for devices with subgroups.
+pub const OTHER_LANE: &str = "fn other_lane(own: f32, bit: u32) -> f32 {\n    \
+    return subgroupShuffleXor(own, bit);\n}\n";
+
 /// Functions of one element, for generated expressions, with [`PHILOX`].
 pub const FUNCTIONS: &str = concat!(include_str!("philox.wgsl"), include_str!("functions.wgsl"));
 
@@ -100,6 +107,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("elementwise", &[FUNCTIONS, ELEMENTWISE]),
     ("between", &[FUNCTIONS, BETWEEN]),
     ("reduce", &[FUNCTIONS, LANES, REDUCE]),
+    ("reduce of software", &[FUNCTIONS, LANES_SOFTWARE, REDUCE]),
     ("softmax", &[FUNCTIONS, LANES, SOFTMAX]),
     ("cross_entropy", &[FUNCTIONS, LANES, CROSS_ENTROPY]),
     ("layer_norm", &[FUNCTIONS, LANES, LAYER_NORM]),
@@ -186,15 +194,15 @@ mod tests {
     #[test]
     fn every_product_is_valid_with_operands_of_all_kinds() {
         use Elements::{Bf16Fours, F16, F16Fours, F16WordFours, F16Words, F32, F32Fours};
-        use Elements::{Bf16Pairs, Bf16Words, F16Pairs, F32Pairs};
+        use Elements::{Bf16Pairs, Bf16Words, ByteFours, BytePairs, Bytes, F16Pairs, F32Pairs};
         for (name, parts) in ALL.iter().filter(|(name, _)| name.starts_with("matmul")) {
             let in_pairs = if parts.contains(&MATMUL_LANES) {
-                &[F32Pairs, F16Pairs, Bf16Pairs][..]
+                &[F32Pairs, F16Pairs, Bf16Pairs, BytePairs][..]
             } else {
                 &[]
             };
-            let fours = [F32Fours, F16Fours, F16WordFours, Bf16Fours];
-            let kinds = [&[F32, F16, F16Words, Bf16Words], &fours[..], in_pairs].concat();
+            let fours = [F32Fours, F16Fours, F16WordFours, Bf16Fours, ByteFours];
+            let kinds = [&[F32, F16, F16Words, Bf16Words, Bytes], &fours[..], in_pairs].concat();
             for (a, b) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
                 let bindings = format!(
                     "@group(0) @binding(0) var<storage, read> a: array<{}>;\n\
@@ -203,7 +211,8 @@ mod tests {
                     a.stored(),
                     b.stored()
                 );
-                let read = [(a, "a"), (b, "b")].map(|(kind, operand)| kind.sections(operand));
+                let read =
+                    [(a, "a"), (b, "b")].map(|(kind, operand)| kind.sections(operand, " / 255.0"));
                 let read = read.into_iter().flatten();
                 let mut sections: Vec<_> =
                     read.filter_map(|(section, text)| Some((section, text?))).collect();

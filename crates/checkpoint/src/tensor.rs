@@ -184,6 +184,7 @@ impl From<DType> for FileDType {
             DType::Bf16 => FileDType::Bf16,
             DType::I32 => FileDType::I32,
             DType::U32 => FileDType::U32,
+            DType::U8 => FileDType::U8,
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let path = arguments.graph.display();
         let why = match &model {
             Model::Checkpoint(model) if !model.tensors().is_empty() => {
-                let dtypes = DType::ALL.map(DType::name).join(", ");
+                let dtypes = DType::OF_VARIABLES.map(DType::name).join(", ");
                 format!("`{path}` holds no tensor of a dtype that variables have: {dtypes}")
             }
             _ => format!("`{path}` declares no variables"),

@@ -116,6 +116,7 @@ impl SourceDType {
             DType::Bf16 => matches!(self, F32 | F64),
             DType::I32 => matches!(self, U32 | I64 | U64),
             DType::U32 => matches!(self, I8 | I16 | I32 | I64 | U64),
+            DType::U8 => !matches!(self, Bool | U8),
         }
     }
 
@@ -179,6 +180,7 @@ impl SourceDType {
             DType::F32 => Some(self.float(bytes).to_bits()),
             DType::I32 => i32::try_from(self.integer(bytes)?).ok().map(|value| value as u32),
             DType::U32 => u32::try_from(self.integer(bytes)?).ok(),
+            DType::U8 => u8::try_from(self.integer(bytes)?).ok().map(u32::from),
         }
     }
 
@@ -189,7 +191,7 @@ impl SourceDType {
             DType::F16 => nearest & 0x7fff == 0x7c00,
             DType::Bf16 => nearest & 0x7fff == 0x7f80,
             DType::F32 => nearest & 0x7fff_ffff == 0x7f80_0000,
-            DType::I32 | DType::U32 => false,
+            DType::I32 | DType::U32 | DType::U8 => false,
         };
         (!infinite || self.is_infinite(bytes)).then_some(nearest)
     }
@@ -234,6 +236,7 @@ impl From<DType> for SourceDType {
             DType::Bf16 => SourceDType::Bf16,
             DType::I32 => SourceDType::I32,
             DType::U32 => SourceDType::U32,
+            DType::U8 => SourceDType::U8,
         }
     }
 }

@@ -105,7 +105,8 @@ impl Piece<'_> {
         }
         let words = match self.of.target.variable.dtype {
             DType::F16 | DType::Bf16 => self.elements.div_ceil(2),
-            DType::F32 | DType::I32 | DType::U32 => self.elements,
+            // No variable is of bytes.
+            DType::F32 | DType::I32 | DType::U32 | DType::U8 => self.elements,
         };
         words.div_ceil(512)
     }

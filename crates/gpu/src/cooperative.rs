@@ -191,7 +191,7 @@ impl Trial {
         for operand in ["a", "b"] {
             sections.push((
                 if operand == "a" { "a_element" } else { "b_element" },
-                Elements::F16.element_function(operand),
+                Elements::F16.element_function(operand, ""),
             ));
         }
         let source = shaders::fill(&parts.concat(), &sections);

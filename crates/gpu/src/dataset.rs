@@ -72,7 +72,8 @@ pub enum Column<'a> {
     /// Elements of the placeholder's dtype, row by row.
     Elements(Feed<'a>),
     /// One byte for each element of an `f32` placeholder, a quarter of its memory: the device makes
-    /// each `byte * scale`, rounded once, when it gathers a batch.
+    /// each `byte * scale`, rounded once, when it gathers a batch. A placeholder of bytes takes them as
+    /// [`Column::Elements`], and its batches are bytes too.
     Bytes {
         /// The bytes, row by row.
         bytes: &'a [u8],

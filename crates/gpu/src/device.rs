@@ -185,6 +185,12 @@ impl Gpu {
         (self.0.features.contains(wgpu::Features::SUBGROUP) && least == most).then_some(least)
     }
 
+    /// How many invocations a subgroup has at least, if shaders may use subgroups.
+    pub(crate) fn least_subgroup(&self) -> Option<u32> {
+        let [least, _] = self.0.subgroup_sizes;
+        self.0.features.contains(wgpu::Features::SUBGROUP).then_some(least)
+    }
+
     /// How variables are filled.
     pub fn memory(&self) -> MemoryKind {
         self.0.memory

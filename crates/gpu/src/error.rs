@@ -340,6 +340,7 @@ fn reach(dtype: DType) -> &'static str {
         DType::Bf16 => "it ends at 3.3895314e38, and an infinity is not what was saved",
         DType::I32 => "it holds -2147483648 to 2147483647",
         DType::U32 => "it holds 0 to 4294967295",
+        DType::U8 => "it holds 0 to 255",
     }
 }
 
@@ -362,7 +363,7 @@ fn instead_of(dtype: DType, value: Number) -> &'static str {
         DType::F16 | DType::Bf16 | DType::F32 => {
             "leave the variable out of the restore, or mend the checkpoint"
         }
-        DType::I32 | DType::U32 => {
+        DType::I32 | DType::U32 | DType::U8 => {
             "declare the variable as f32 where rounding is no harm, or convert the checkpoint"
         }
     }

@@ -12,6 +12,27 @@ use warmstart_graph::{DType, Elements, TensorData};
 /// let feeds = [("images", Feed::from(&images)), ("labels", Feed::from(&labels))];
 /// assert!(matches!(feeds, [(_, Feed::F32(_)), (_, Feed::I32(_))]));
 /// ```
+///
+/// Images are best fed as the bytes that they are, a quarter of `f32`, to a placeholder of
+/// [`DType::U8`]. The kernel that reads them makes numbers of them:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use warmstart_gpu::{Gpu, Session};
+/// use warmstart_graph::{DType, Graph, Initializer};
+/// let graph = Graph::new();
+/// let image = graph.placeholder("image", [1, 5], DType::U8);
+/// let weight = graph.variable("weight", [5, 2], Initializer::Ones);
+/// let product = (image.cast(DType::F32) / 255.0).matmul(weight);
+/// let mut session = Session::new(&Gpu::new()?);
+/// let plan = session.compile(&graph, &[product], &[])?;
+/// session.initialize_missing(0)?;
+/// let outputs = session.run(&plan, &[("image", (&[0u8, 255, 255, 0, 0]).into())])?;
+/// assert_eq!(outputs.tensor(product)?.to_f64(), [2.0, 2.0]);
+/// assert_eq!(plan.dispatches().len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub enum Feed<'a> {
     /// `f32` elements.
@@ -24,6 +45,8 @@ pub enum Feed<'a> {
     I32(&'a [i32]),
     /// `u32` elements.
     U32(&'a [u32]),
+    /// `u8` elements.
+    U8(&'a [u8]),
     /// A tensor, of the placeholder's shape too.
     Tensor(&'a TensorData),
 }
@@ -36,6 +59,7 @@ impl<'a> Feed<'a> {
             Feed::Bf16(_) => DType::Bf16,
             Feed::I32(_) => DType::I32,
             Feed::U32(_) => DType::U32,
+            Feed::U8(_) => DType::U8,
             Feed::Tensor(data) => data.dtype(),
         }
     }
@@ -47,12 +71,14 @@ impl<'a> Feed<'a> {
             Feed::Bf16(elements) => bytemuck::cast_slice(elements),
             Feed::I32(elements) => bytemuck::cast_slice(elements),
             Feed::U32(elements) => bytemuck::cast_slice(elements),
+            Feed::U8(elements) => elements,
             Feed::Tensor(data) => match data.elements() {
                 Elements::F32(elements) => bytemuck::cast_slice(elements),
                 Elements::F16(elements) => bytemuck::cast_slice(elements),
                 Elements::Bf16(elements) => bytemuck::cast_slice(elements),
                 Elements::I32(elements) => bytemuck::cast_slice(elements),
                 Elements::U32(elements) => bytemuck::cast_slice(elements),
+                Elements::U8(elements) => elements,
             },
         }
     }
@@ -77,7 +103,7 @@ macro_rules! feed_from {
         }
     )*};
 }
-feed_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32);
+feed_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32, u8 => U8);
 
 impl<'a> From<&'a TensorData> for Feed<'a> {
     fn from(data: &'a TensorData) -> Feed<'a> {

@@ -73,7 +73,7 @@ fn chunks(variable: usize, entry: &Entry) -> impl Iterator<Item = Chunk> {
         DType::F32 => Some((0, 0x7f80_0000)),
         DType::F16 => Some((1, 0x7c00)),
         DType::Bf16 => Some((1, 0x7f80)),
-        DType::I32 | DType::U32 => None,
+        DType::I32 | DType::U32 | DType::U8 => None,
     };
     let elements = entry.info.shape().elements();
     let word = entry.slice.offset / 4;

@@ -26,7 +26,7 @@ pub enum CompileError {
         "a fetch or update belongs to another graph than the one compiled; compile the graph it was built in"
     )]
     ForeignTensor,
-    /// A value of sixteen-bit elements was asked for.
+    /// A value of elements smaller than a word was asked for: of sixteen bits, or of eight.
     #[error(
         "{location}: a tensor of {dtype} cannot be fetched; fetch it as f32, with `.cast(DType::F32)`"
     )]

@@ -5,6 +5,7 @@ use crate::error::GpuError;
 use crate::feed::Feed;
 use crate::plan::{DispatchInfo, Plan};
 use crate::plan_error::RunError;
+use crate::roof::Roof;
 use crate::session::Session;
 use crate::staging::internal;
 use comfy_table::{CellAlignment, Table, presets};
@@ -16,11 +17,18 @@ use std::time::Duration;
 const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
 /// One run of a plan, kernel by kernel. Printing it gives a table; [`Profile::chrome_trace`] a
-/// picture.
+/// picture. Both show which share of its ceiling each kernel reaches, if the ceilings are known.
+///
+/// A device is **busy** while at least one kernel runs, and **idle** for the rest of the time. A timed run
+/// has a pass for each kernel, with more between them than in other runs; so
+/// [`idle_share`](Profile::idle_share), which is that of the timed run itself, is more than that of a step
+/// which was measured apart ([`idle_share_of`](Profile::idle_share_of)).
 #[derive(Clone, Debug)]
 pub struct Profile {
     /// Where it ran.
     pub adapter: AdapterSummary,
+    /// What the adapter can do at best, if whoever has the profile measured that and says so.
+    pub roof: Option<Roof>,
     /// Each dispatch with its time on the device, in order.
     pub dispatches: Vec<TimedDispatch>,
 }
@@ -36,8 +44,25 @@ pub struct TimedDispatch {
     pub time: Duration,
 }
 
+impl TimedDispatch {
+    /// Bytes moved, in GB/s; None if it took no time.
+    pub fn gigabytes_per_second(&self) -> Option<f64> {
+        self.per_nanosecond(self.info.bytes)
+    }
+
+    /// Arithmetic operations, in GFLOP/s; None if it took no time.
+    pub fn gigaflops_per_second(&self) -> Option<f64> {
+        self.per_nanosecond(self.info.arithmetic)
+    }
+
+    /// An amount in each nanosecond, which is 10⁹ of it in each second.
+    fn per_nanosecond(&self, amount: u64) -> Option<f64> {
+        (!self.time.is_zero()).then(|| amount as f64 / self.time.as_nanos() as f64)
+    }
+}
+
 impl Profile {
-    /// The time of all kernels together, without what lies between them.
+    /// The time of all kernels together. Of kernels that ran at once, each counts.
     pub fn total(&self) -> Duration {
         self.dispatches.iter().map(|dispatch| dispatch.time).sum()
     }
@@ -48,9 +73,8 @@ impl Profile {
         ends.max().unwrap_or_default()
     }
 
-    /// The part of [`Profile::span`] in which no kernel ran, from 0 to 1. In a run, kernels share
-    /// one pass and less lies between them.
-    pub fn idle_share(&self) -> f64 {
+    /// The time in which at least one kernel ran.
+    pub fn busy(&self) -> Duration {
         let mut times: Vec<_> =
             self.dispatches.iter().map(|d| (d.start, d.start + d.time)).collect();
         times.sort();
@@ -59,9 +83,35 @@ impl Profile {
             busy += end.saturating_sub(start.max(until));
             until = until.max(end);
         }
-        match self.span().as_secs_f64() {
+        busy
+    }
+
+    /// The part of [`Profile::span`] in which no kernel ran, from 0 to 1.
+    pub fn idle_share(&self) -> f64 {
+        self.idle_share_of(self.span())
+    }
+
+    /// The part of a step in which no kernel runs, from 0 to 1, if the step takes so long when it is not
+    /// timed kernel by kernel, and its kernels as long as here. Timed kernels run one by one and may be a
+    /// little slower for it than the whole step: then it is 0.
+    ///
+    /// ```no_run
+    /// # use std::time::Instant;
+    /// # use warmstart_gpu::{Feed, Plan, RunError, Session};
+    /// # fn idle(mut session: Session, plan: Plan, feeds: &[(&str, Feed<'_>)]) -> Result<f64, RunError> {
+    /// let begun = Instant::now();
+    /// for _ in 0..99 {
+    ///     session.run(&plan, feeds)?;
+    /// }
+    /// session.run(&plan, feeds)?.wait()?;
+    /// let step = begun.elapsed() / 100;
+    /// Ok(session.profile(&plan, feeds)?.idle_share_of(step))
+    /// # }
+    /// ```
+    pub fn idle_share_of(&self, step: Duration) -> f64 {
+        match step.as_secs_f64() {
             0.0 => 0.0,
-            span => 1.0 - busy.as_secs_f64() / span,
+            step => (1.0 - self.busy().as_secs_f64() / step).max(0.0),
         }
     }
 }
@@ -70,29 +120,37 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        table.set_header(["", "operations", "kernel", "µs", "GB/s", "GFLOP/s"]);
-        let rate = |amount: u64, time: Duration| match time.as_secs_f64() {
-            0.0 => "-".to_owned(),
-            seconds => format!("{:.2}", amount as f64 / seconds / 1e9),
-        };
-        for (at, TimedDispatch { info, time, .. }) in self.dispatches.iter().enumerate() {
-            table.add_row([
+        let mut header = vec!["", "operations", "kernel", "µs", "GB/s", "GFLOP/s"];
+        if self.roof.is_some() {
+            header.extend(["of ceiling", "bound by"]);
+        }
+        table.set_header(header);
+        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
+        for (at, dispatch) in self.dispatches.iter().enumerate() {
+            let TimedDispatch { info, time, .. } = dispatch;
+            let mut row = vec![
                 at.to_string(),
                 info.operations.clone(),
                 info.kernel.to_owned(),
                 format!("{:.1}", time.as_secs_f64() * 1e6),
-                rate(info.bytes, *time),
-                rate(info.arithmetic, *time),
-            ]);
+                rate(dispatch.gigabytes_per_second()),
+                rate(dispatch.gigaflops_per_second()),
+            ];
+            if let Some(roof) = &self.roof {
+                let share = roof.share(info, *time);
+                row.push(share.map_or("-".to_owned(), |share| format!("{:.1} %", share * 100.0)));
+                row.push(roof.least_seconds(info).1.to_string());
+            }
+            table.add_row(row);
         }
-        for column in [0, 3, 4, 5] {
+        for column in [0, 3, 4, 5, 6] {
             if let Some(column) = table.column_mut(column) {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        let [total, span] = [self.total(), self.span()].map(|time| time.as_secs_f64() * 1e6);
+        let [busy, span] = [self.busy(), self.span()].map(|time| time.as_secs_f64() * 1e6);
         let idle = self.idle_share() * 100.0;
-        write!(f, "{}\n{total:.1} µs in kernels; ", table.trim_fmt())?;
+        write!(f, "{}\n{busy:.1} µs in kernels; ", table.trim_fmt())?;
         write!(f, "the device was idle for {idle:.1} % of {span:.1} µs")
     }
 }
@@ -119,7 +177,7 @@ impl Session {
         let timed = plan.dispatches().into_iter().zip(times);
         let dispatches =
             timed.map(|(info, (start, time))| TimedDispatch { info, start, time }).collect();
-        Ok(Profile { adapter: self.gpu.summary(), dispatches })
+        Ok(Profile { adapter: self.gpu.summary(), roof: None, dispatches })
     }
 }
 

@@ -18,6 +18,7 @@ struct OtherData {
     adapter: String,
     span_us: f64,
     kernels_us: f64,
+    busy_us: f64,
     idle_share: f64,
 }
 
@@ -54,17 +55,16 @@ struct Arguments {
     bytes_rate: Option<f64>,
     #[serde(rename = "GFLOP/s", skip_serializing_if = "Option::is_none")]
     operations_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_of_ceiling: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_by: Option<&'static str>,
 }
 
 const PROCESS: u32 = 1;
 
 fn microseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
-}
-
-/// An amount in each nanosecond, which is 10⁹ of it in each second.
-fn rate(amount: u64, time: Duration) -> Option<f64> {
-    (!time.is_zero()).then(|| amount as f64 / time.as_nanos() as f64)
 }
 
 /// A row for each dispatch, so that in none of them two overlap: a viewer would take the later one
@@ -89,7 +89,8 @@ fn rows(dispatches: &[TimedDispatch]) -> Vec<u32> {
 impl Profile {
     /// The profile as JSON in Chrome's trace event format, which <https://ui.perfetto.dev> and
     /// chrome://tracing show: one event for each dispatch, with the bytes it moves and the operations
-    /// it does; and for the whole, how much of the time the device was idle.
+    /// it does, and how near that is to the adapter's ceilings if they are known
+    /// ([`Profile::roof`]); and for the whole, how much of the time the device was busy and idle.
     ///
     /// ```no_run
     /// # fn show(profile: warmstart_gpu::Profile) -> std::io::Result<()> {
@@ -110,7 +111,9 @@ impl Profile {
             trace_events.push(named("thread_name", row, name));
         }
         let events = self.dispatches.iter().zip(rows).enumerate();
-        trace_events.extend(events.map(|(at, (TimedDispatch { info, start, time }, row))| {
+        trace_events.extend(events.map(|(at, (dispatch, row))| {
+            let TimedDispatch { info, start, time } = dispatch;
+            let roof = self.roof.as_ref();
             Event::Complete {
                 ph: "X",
                 name: &info.operations,
@@ -124,8 +127,10 @@ impl Profile {
                     workgroups: info.workgroups,
                     bytes: info.bytes,
                     operations: info.arithmetic,
-                    bytes_rate: rate(info.bytes, *time),
-                    operations_rate: rate(info.arithmetic, *time),
+                    bytes_rate: dispatch.gigabytes_per_second(),
+                    operations_rate: dispatch.gigaflops_per_second(),
+                    share_of_ceiling: roof.and_then(|roof| roof.share(info, *time)),
+                    bound_by: roof.map(|roof| roof.least_seconds(info).1.name()),
                 },
             }
         }));
@@ -133,6 +138,7 @@ impl Profile {
             adapter: self.adapter.to_string(),
             span_us: microseconds(self.span()),
             kernels_us: microseconds(self.total()),
+            busy_us: microseconds(self.busy()),
             idle_share: self.idle_share(),
         };
         let trace = Trace { display_time_unit: "ns", other_data, trace_events };

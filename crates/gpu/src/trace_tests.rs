@@ -1,6 +1,7 @@
 use super::*;
 use crate::adapter::AdapterSummary;
 use crate::plan::DispatchInfo;
+use crate::roof::Roof;
 use serde_json::Value;
 
 /// A profile of dispatches with these beginnings and ends, in microseconds.
@@ -28,7 +29,7 @@ fn profile(times: &[(u64, u64)]) -> Profile {
         driver: String::new(),
         features: wgpu::Features::empty(),
     };
-    Profile { adapter, dispatches }
+    Profile { adapter, roof: None, dispatches }
 }
 
 #[test]
@@ -44,7 +45,42 @@ fn idle_is_what_no_kernel_covers() {
         let profile = profile(times);
         assert!((profile.idle_share() - idle).abs() < 1e-12, "{times:?}: {}", profile.idle_share());
     }
-    assert_eq!(profile(&[(0, 10), (30, 40)]).span(), Duration::from_micros(40));
+    let apart = profile(&[(0, 10), (30, 40)]);
+    let micros = Duration::from_micros;
+    assert_eq!((apart.span(), apart.busy()), (micros(40), micros(20)));
+    // Of a step that has less between its kernels, and of one that is faster than they were alone.
+    assert!((apart.idle_share_of(micros(25)) - 0.2).abs() < 1e-12);
+    assert_eq!([apart.idle_share_of(micros(15)), apart.idle_share_of(micros(0))], [0.0, 0.0]);
+}
+
+/// Kernels at once count once as busy, and both as kernels.
+#[test]
+fn a_device_is_busy_once_at_a_time() {
+    let at_once = profile(&[(0, 10), (0, 10)]);
+    let micros = Duration::from_micros;
+    assert_eq!((at_once.total(), at_once.busy()), (micros(20), micros(10)));
+    assert_eq!(at_once.idle_share(), 0.0);
+}
+
+/// 4000 bytes and 1000 operations: under this roof 2 µs and 1 µs.
+#[test]
+fn under_a_roof_table_and_trace_show_how_near_kernels_come() {
+    let roof = Roof { bytes_per_second: 2e9, operations_per_second: 1e9 };
+    let plain = profile(&[(0, 8), (8, 8)]);
+    assert!(!plain.to_string().contains("of ceiling"), "{plain}");
+    assert!(!plain.chrome_trace().contains("bound_by"));
+    let under = Profile { roof: Some(roof), ..plain };
+    let table = under.to_string();
+    let row = table.lines().find(|line| line.contains("25.0 %")).unwrap();
+    assert!(row.trim_end().ends_with("memory"), "{table}");
+    let trace: Value = serde_json::from_str(&under.chrome_trace()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let kernels: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
+    assert_eq!(kernels[0]["args"]["share_of_ceiling"], 0.25);
+    assert_eq!(kernels[0]["args"]["bound_by"], "memory");
+    // What took no time reaches no share.
+    assert_eq!(kernels[1]["args"].get("share_of_ceiling"), None);
+    assert_eq!(trace["otherData"]["busy_us"], 8.0);
 }
 
 #[test]

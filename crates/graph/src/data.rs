@@ -26,6 +26,8 @@ pub enum Elements {
     I32(Vec<i32>),
     /// `u32` elements.
     U32(Vec<u32>),
+    /// `u8` elements.
+    U8(Vec<u8>),
 }
 
 impl Elements {
@@ -37,6 +39,7 @@ impl Elements {
             Elements::Bf16(v) => v.len(),
             Elements::I32(v) => v.len(),
             Elements::U32(v) => v.len(),
+            Elements::U8(v) => v.len(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Elements {
             Elements::Bf16(_) => DType::Bf16,
             Elements::I32(_) => DType::I32,
             Elements::U32(_) => DType::U32,
+            Elements::U8(_) => DType::U8,
         }
     }
 }
@@ -87,7 +91,7 @@ macro_rules! elements_from {
         }
     )*};
 }
-elements_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32);
+elements_from!(f32 => F32, f16 => F16, bf16 => Bf16, i32 => I32, u32 => U32, u8 => U8);
 
 impl TensorData {
     /// A tensor of the given shape and elements, or `None` if their numbers differ.
@@ -119,6 +123,7 @@ impl TensorData {
             DType::F32 => Elements::F32(chunks.map(|b| f32::from_le_bytes(quads(b))).collect()),
             DType::I32 => Elements::I32(chunks.map(|b| i32::from_le_bytes(quads(b))).collect()),
             DType::U32 => Elements::U32(chunks.map(|b| u32::from_le_bytes(quads(b))).collect()),
+            DType::U8 => Elements::U8(bytes.to_vec()),
             DType::F16 => Elements::F16(chunks.map(|b| f16::from_le_bytes([b[0], b[1]])).collect()),
             DType::Bf16 => {
                 Elements::Bf16(chunks.map(|b| bf16::from_le_bytes([b[0], b[1]])).collect())
@@ -135,6 +140,7 @@ impl TensorData {
             Elements::Bf16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Elements::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Elements::U32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Elements::U8(v) => v.clone(),
         }
     }
 
@@ -177,6 +183,14 @@ impl TensorData {
         }
     }
 
+    /// The elements if they are `u8`.
+    pub fn as_u8(&self) -> Option<&[u8]> {
+        match &self.elements {
+            Elements::U8(v) => Some(v),
+            _ => None,
+        }
+    }
+
     /// All elements as `f64`, whatever their type.
     pub fn to_f64(&self) -> Vec<f64> {
         match &self.elements {
@@ -185,6 +199,7 @@ impl TensorData {
             Elements::Bf16(v) => v.iter().map(|&x| x.into()).collect(),
             Elements::I32(v) => v.iter().map(|&x| x.into()).collect(),
             Elements::U32(v) => v.iter().map(|&x| x.into()).collect(),
+            Elements::U8(v) => v.iter().map(|&x| x.into()).collect(),
         }
     }
 }
@@ -246,6 +261,10 @@ mod tests {
         let data = TensorData::new([3], [bf16::from_f32(0.5), bf16::NAN, bf16::MAX]).unwrap();
         let back = TensorData::from_le_bytes([3], DType::Bf16, &data.to_le_bytes()).unwrap();
         assert_eq!(back.to_le_bytes(), data.to_le_bytes());
+        let data = TensorData::new([3], [0u8, 7, 255]).unwrap();
+        let back = TensorData::from_le_bytes([3], DType::U8, &data.to_le_bytes()).unwrap();
+        assert_eq!((back.as_u8(), back.to_f64()), (Some(&[0, 7, 255][..]), vec![0.0, 7.0, 255.0]));
+        assert!(TensorData::from_le_bytes([2], DType::U8, &[0; 3]).is_none());
         assert!(TensorData::from_le_bytes([2], DType::F32, &[0; 7]).is_none());
     }
 }

@@ -7,7 +7,8 @@ use std::fmt;
 ///
 /// Arithmetic is done in `f32`; `i32` and `u32` hold indices, labels and counters. `f16` and `bf16`
 /// are storage types: they can be declared, moved and cast to, and are read into `f32` arithmetic,
-/// which products do by themselves.
+/// which products do by themselves. `u8` is for what is fed, pixels above all: it can be moved, be an
+/// index, and be cast from, which costs nothing where it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
@@ -21,15 +22,23 @@ pub enum DType {
     I32,
     /// 32-bit unsigned integer.
     U32,
+    /// 8-bit unsigned integer, for what is fed.
+    U8,
 }
 
 impl DType {
     /// All of them.
-    pub const ALL: [DType; 5] = [DType::F32, DType::F16, DType::Bf16, DType::I32, DType::U32];
+    pub const ALL: [DType; 6] =
+        [DType::F32, DType::F16, DType::Bf16, DType::I32, DType::U32, DType::U8];
+
+    /// Those that a variable may have.
+    pub const OF_VARIABLES: [DType; 5] =
+        [DType::F32, DType::F16, DType::Bf16, DType::I32, DType::U32];
 
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {
+            DType::U8 => 1,
             DType::F16 | DType::Bf16 => 2,
             DType::F32 | DType::I32 | DType::U32 => 4,
         }
@@ -45,7 +54,12 @@ impl DType {
         matches!(self, DType::F16 | DType::Bf16)
     }
 
-    /// The name used in messages and files: `f32`, `f16`, `bf16`, `i32`, `u32`.
+    /// Whether an element takes less than the 32 bits of a device's word.
+    pub const fn is_narrow(self) -> bool {
+        self.size() < 4
+    }
+
+    /// The name used in messages and files: `f32`, `f16`, `bf16`, `i32`, `u32`, `u8`.
     pub const fn name(self) -> &'static str {
         match self {
             DType::F32 => "f32",
@@ -53,6 +67,7 @@ impl DType {
             DType::Bf16 => "bf16",
             DType::I32 => "i32",
             DType::U32 => "u32",
+            DType::U8 => "u8",
         }
     }
 }

@@ -112,6 +112,24 @@ pub enum Problem {
         /// What it was given.
         found: DType,
     },
+    /// Bytes that would be computed.
+    #[error(
+        "u8 is for what is fed, and {found} would be rounded to it; keep it as {found}, or feed the bytes"
+    )]
+    MadeU8 {
+        /// What would be cast.
+        found: DType,
+    },
+    /// A variable of a dtype that none can have.
+    #[error(
+        "variable `{name}` cannot be {dtype}, which is for what is fed; declare it as f32, f16, bf16, i32 or u32, or feed it to a placeholder"
+    )]
+    VariableDType {
+        /// The variable.
+        name: String,
+        /// Its dtype.
+        dtype: DType,
+    },
     /// A rank that the operation does not take.
     #[error("needs {expected}, was given {found}; reshape it first")]
     Rank {

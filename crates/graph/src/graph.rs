@@ -116,7 +116,16 @@ impl Graph {
         self.root().scope(name)
     }
 
-    /// A value fed at each run.
+    /// A value fed at each run. What is made of bytes, such as images, is fed as bytes: `u8`, which is cast
+    /// before anything is computed of it.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph};
+    /// let graph = Graph::new();
+    /// let images = graph.placeholder("images", [64, 28, 28], DType::U8);
+    /// let pixels = images.reshape([64, 784]).cast(DType::F32) / 255.0;
+    /// assert_eq!((pixels.dtype(), pixels.shape().to_string()), (DType::F32, "[64, 784]".into()));
+    /// ```
     #[track_caller]
     pub fn placeholder(&self, name: &str, shape: impl Into<Shape>, dtype: DType) -> Tensor<'_> {
         self.root().placeholder(name, shape, dtype)

@@ -150,6 +150,7 @@ fn constant_bits(value: f64, dtype: DType) -> Option<u32> {
         DType::I32 => (whole && (-2147483648.0..=2147483647.0).contains(&value))
             .then_some((value as i32).cast_unsigned()),
         DType::U32 => (whole && (0.0..=4294967295.0).contains(&value)).then_some(value as u32),
+        DType::U8 => (whole && (0.0..=255.0).contains(&value)).then_some(value as u32),
     }
 }
 
@@ -375,6 +376,7 @@ fn from_bits(shape: &Shape, dtype: DType, bits: impl Fn(usize) -> u32) -> Tensor
         DType::Bf16 => Elements::Bf16(bits.map(|b| bf16::from_bits(b as u16)).collect()),
         DType::I32 => Elements::I32(bits.map(u32::cast_signed).collect()),
         DType::U32 => Elements::U32(bits.collect()),
+        DType::U8 => Elements::U8(bits.map(|b| b as u8).collect()),
     };
     TensorData::new(shape, elements).expect("one element was made for each of the shape")
 }

@@ -290,6 +290,7 @@ pub fn to_tensor_data(value: &Value, dtype: DType) -> Option<TensorData> {
         DType::U32 => {
             TensorData::new(&value.shape, elements.map(|&x| x as u32).collect::<Vec<_>>())
         }
+        DType::U8 => TensorData::new(&value.shape, elements.map(|&x| x as u8).collect::<Vec<_>>()),
         DType::F16 => {
             let halves = elements.map(|&x| half::f16::from_f64(x)).collect::<Vec<_>>();
             TensorData::new(&value.shape, halves)

@@ -129,6 +129,9 @@ pub(crate) fn unsuitable(variable: &Variable) -> Option<Problem> {
     if !shape.fits_index() {
         return Some(Problem::TooLarge { shape });
     }
+    if !DType::OF_VARIABLES.contains(&variable.dtype) {
+        return Some(Problem::VariableDType { name, dtype: variable.dtype });
+    }
     let why = variable.initializer.check(&shape, variable.dtype).err()?.to_string();
     let initializer = variable.initializer.to_string();
     Some(Problem::Initializer { name, shape, dtype: variable.dtype, initializer, why })

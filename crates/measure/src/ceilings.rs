@@ -2,7 +2,7 @@
 
 use crate::error::MeasureError;
 use std::borrow::Cow;
-use warmstart_gpu::{DispatchInfo, Gpu, GpuError};
+use warmstart_gpu::{Gpu, GpuError};
 
 /// Kernels that do nothing but what is to be measured, and memory for them.
 pub struct CeilingKernels {
@@ -186,33 +186,6 @@ fn chains() -> Result<String, GpuError> {
     Ok(chains.trim_end_matches(' ').to_owned())
 }
 
-/// What an adapter was measured to do at best.
-#[derive(Clone, Copy, Debug)]
-pub struct Roof {
-    /// Bytes read and written in a second.
-    pub bytes_per_second: f64,
-    /// Arithmetic operations in a second.
-    pub operations_per_second: f64,
-}
-
-/// What keeps a kernel from being faster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// The bytes it moves.
-    Memory,
-    /// Its arithmetic.
-    Arithmetic,
-}
-
-impl Roof {
-    /// The least time that a dispatch could take under this roof, and what it would be busy with.
-    pub fn least_seconds(&self, dispatch: &DispatchInfo) -> (f64, Bound) {
-        let memory = dispatch.bytes as f64 / self.bytes_per_second;
-        let arithmetic = dispatch.arithmetic as f64 / self.operations_per_second;
-        if memory >= arithmetic { (memory, Bound::Memory) } else { (arithmetic, Bound::Arithmetic) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,19 +203,5 @@ mod tests {
         assert_eq!(kernels.operations(), invocations * 2 * 8 * 16 * 32);
         // All of them have a place for their result, so none is without use.
         assert!(invocations * 16 <= kernels.result.size());
-    }
-
-    #[test]
-    fn a_dispatch_is_bound_by_what_takes_longest() {
-        let roof = Roof { bytes_per_second: 10.0, operations_per_second: 100.0 };
-        let dispatch = |bytes, arithmetic| DispatchInfo {
-            operations: "matmul".to_owned(),
-            kernel: "matmul",
-            workgroups: [1; 3],
-            bytes,
-            arithmetic,
-        };
-        assert_eq!(roof.least_seconds(&dispatch(20, 100)), (2.0, Bound::Memory));
-        assert_eq!(roof.least_seconds(&dispatch(20, 500)), (5.0, Bound::Arithmetic));
     }
 }

@@ -17,7 +17,7 @@ mod timing;
 mod usage;
 mod weights;
 
-pub use ceilings::{Bound, CeilingKernels, Roof};
+pub use ceilings::CeilingKernels;
 pub use error::MeasureError;
 pub use machine::Machine;
 pub use model::{LARGE, Mlp, SMALL, compute_and_wait, run_and_wait, square_layer};

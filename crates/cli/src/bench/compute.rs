@@ -7,8 +7,8 @@ use crate::text::{HEADING, styled};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
-use warmstart_gpu::{DispatchInfo, Gpu};
-use warmstart_measure::{CeilingKernels, Repeated, Roof, Spread};
+use warmstart_gpu::{DispatchInfo, Gpu, Roof};
+use warmstart_measure::{CeilingKernels, Repeated, Spread};
 
 /// A length of time on the command line.
 pub fn seconds(text: &str) -> Result<Duration, String> {

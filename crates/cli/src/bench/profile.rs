@@ -1,78 +1,72 @@
 //! The kernels of a step, timed by the device's clock.
+//!
+//! What a device's being busy and idle means, and how near a kernel comes to its ceiling, `Profile` and
+//! `Roof` of `warmstart-gpu` define. Here are several runs of one step, and their medians.
 
 use super::{Place, percent};
 use crate::error::Failure;
 use crate::text::{self, HEADING, styled};
 use serde_json::json;
 use std::io::Write;
-use warmstart_gpu::{DispatchInfo, Feed, Plan, Session};
-use warmstart_measure::{Bound, Roof, Spread};
+use std::time::Duration;
+use warmstart_gpu::{Feed, Plan, Profile, Roof, Session, TimedDispatch};
+use warmstart_measure::Spread;
 
-/// The dispatches of a plan, each with the seconds of several runs.
+/// Several runs of a plan, each kernel timed by itself.
 pub struct Kernels {
-    dispatches: Vec<(DispatchInfo, Spread)>,
-    /// The last of the runs, in Chrome's trace event format.
-    pub trace: String,
+    /// The dispatches, each with the median of its times, and the seconds of all runs.
+    dispatches: Vec<(TimedDispatch, Spread)>,
+    /// The run in which the device was busy for the median of all runs.
+    run: Profile,
+    roof: Roof,
 }
 
-/// How often each kernel is timed.
+/// How often each kernel is timed: an odd number, so that one run is in the middle.
 const RUNS: usize = 9;
 
 impl Kernels {
-    /// Times a plan's kernels. A run before the first is for caches.
+    /// Times a plan's kernels, under the adapter's ceilings. A run before the first is for caches.
     pub fn of(
         session: &mut Session,
         plan: &Plan,
         feeds: &[(&str, Feed<'_>)],
+        roof: Roof,
     ) -> Result<Kernels, Failure> {
-        let mut dispatches: Vec<(DispatchInfo, Vec<f64>)> = Vec::new();
-        let mut trace = String::new();
-        for run in 0..=RUNS {
-            let profile = session.profile(plan, feeds)?;
-            if run == 0 {
-                let infos = profile.dispatches.into_iter();
-                dispatches = infos.map(|dispatch| (dispatch.info, Vec::new())).collect();
-                continue;
-            }
-            for ((_, times), dispatch) in dispatches.iter_mut().zip(&profile.dispatches) {
-                times.push(dispatch.time.as_secs_f64());
-            }
-            if run == RUNS {
-                trace = profile.chrome_trace();
-            }
-        }
-        let spread = |(info, times)| Some((info, Spread::of(times)?));
-        Ok(Kernels { dispatches: dispatches.into_iter().filter_map(spread).collect(), trace })
-    }
-
-    fn total(&self) -> f64 {
-        self.dispatches.iter().map(|(_, seconds)| seconds.median).sum()
-    }
-
-    /// The share of a step of this length in which no kernel runs. Timed kernels run one by one
-    /// and are a little slower for it, so nothing less than 0 is meant.
-    fn idle(&self, step: f64) -> f64 {
-        (1.0 - self.total() / step).max(0.0)
-    }
-
-    pub fn print(&self, out: &mut dyn Write, roof: &Roof, step: f64) -> Result<(), Failure> {
-        let total = self.total();
-        let rate = |amount: u64, seconds: f64| match seconds {
-            0.0 => "-".to_owned(),
-            seconds => format!("{:.2}", amount as f64 / seconds / 1e9),
+        let first = session.profile(plan, feeds)?;
+        let mut runs =
+            (0..RUNS).map(|_| session.profile(plan, feeds)).collect::<Result<Vec<_>, _>>()?;
+        runs.sort_by_key(Profile::busy);
+        let median = |at: usize, dispatch: &TimedDispatch| {
+            let seconds = Spread::of(runs.iter().map(|run| run.dispatches[at].time.as_secs_f64()))?;
+            let time = Duration::from_secs_f64(seconds.median);
+            Some((TimedDispatch { time, ..dispatch.clone() }, seconds))
         };
-        let row = |(info, seconds): &(DispatchInfo, Spread)| {
-            let seconds = seconds.median;
-            let (share, bound) = near(roof, info, seconds);
+        let dispatches = first.dispatches.iter().enumerate();
+        let dispatches = dispatches.filter_map(|(at, dispatch)| median(at, dispatch)).collect();
+        let run = Profile { roof: Some(roof), ..runs.swap_remove(RUNS / 2) };
+        Ok(Kernels { dispatches, run, roof })
+    }
+
+    /// The run in the middle, in Chrome's trace event format.
+    pub fn trace(&self) -> String {
+        self.run.chrome_trace()
+    }
+
+    /// `step` is how many seconds a step takes that is not timed kernel by kernel.
+    pub fn print(&self, out: &mut dyn Write, step: f64) -> Result<(), Failure> {
+        let total: f64 = self.dispatches.iter().map(|(_, seconds)| seconds.median).sum();
+        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
+        let row = |(dispatch, seconds): &(TimedDispatch, Spread)| {
+            let TimedDispatch { info, time, .. } = dispatch;
             vec![
                 info.operations.clone(),
                 info.kernel.to_owned(),
-                format!("{:.1}", seconds * 1e6),
-                percent(Some(seconds / total)),
-                rate(info.bytes, seconds),
-                rate(info.arithmetic, seconds),
-                percent(share),
-                bound.to_owned(),
+                format!("{:.1}", seconds.median * 1e6),
+                percent(Some(seconds.median / total)),
+                rate(dispatch.gigabytes_per_second()),
+                rate(dispatch.gigaflops_per_second()),
+                percent(self.roof.share(info, *time)),
+                self.roof.least_seconds(info).1.to_string(),
             ]
         };
         let header =
@@ -81,18 +75,23 @@ impl Kernels {
         let table = text::table(&header, &[2, 3, 4, 5, 6], rows);
         let (first, rest) = table.split_once('\n').unwrap_or((&table, ""));
         writeln!(out, "\n{}\n{rest}", styled(HEADING, first))?;
+        let busy = self.run.busy().as_secs_f64();
         writeln!(
             out,
             "{:.1} µs in kernels, median of {RUNS} runs with each timed by itself, of a step of \
              {:.1} µs at best: the device idles {} of the time",
-            total * 1e6,
+            busy * 1e6,
             step * 1e6,
             percent(Some(self.idle(step))),
         )?;
-        if total > step {
+        if busy > step {
             writeln!(out, "(timed by themselves, kernels take longer than one after the other)")?;
         }
         Ok(())
+    }
+
+    fn idle(&self, step: f64) -> f64 {
+        self.run.idle_share_of(Duration::try_from_secs_f64(step).unwrap_or_default())
     }
 
     pub fn print_json(
@@ -100,13 +99,10 @@ impl Kernels {
         out: &mut dyn Write,
         place: &Place,
         model: &str,
-        roof: &Roof,
         step: f64,
     ) -> Result<(), Failure> {
-        for (index, (info, seconds)) in self.dispatches.iter().enumerate() {
-            let (share, bound) = near(roof, info, seconds.median);
-            let rate =
-                |amount: u64| (seconds.median > 0.0).then(|| amount as f64 / seconds.median / 1e9);
+        for (index, (dispatch, seconds)) in self.dispatches.iter().enumerate() {
+            let TimedDispatch { info, time, .. } = dispatch;
             let fields = json!({
                 "measurement": "dispatch",
                 "role": "profile",
@@ -121,10 +117,10 @@ impl Kernels {
                 "seconds": seconds.median,
                 "fastest_seconds": seconds.least,
                 "slowest_seconds": seconds.most,
-                "gigabytes_per_second": rate(info.bytes),
-                "gigaflops_per_second": rate(info.arithmetic),
-                "share_of_ceiling": share,
-                "bound_by": bound,
+                "gigabytes_per_second": dispatch.gigabytes_per_second(),
+                "gigaflops_per_second": dispatch.gigaflops_per_second(),
+                "share_of_ceiling": self.roof.share(info, *time),
+                "bound_by": self.roof.least_seconds(info).1.name(),
             });
             place.print_json(out, "train", fields)?;
         }
@@ -132,20 +128,10 @@ impl Kernels {
             "measurement": "idle",
             "role": "profile",
             "model": model,
-            "kernel_seconds": self.total(),
+            "kernel_seconds": self.run.busy().as_secs_f64(),
             "step_seconds": step,
             "idle_share": self.idle(step),
         });
         place.print_json(out, "train", fields)
     }
-}
-
-/// The share of its ceiling that a kernel reaches, and which ceiling it is.
-fn near(roof: &Roof, info: &DispatchInfo, seconds: f64) -> (Option<f64>, &'static str) {
-    let (least, bound) = roof.least_seconds(info);
-    let name = match bound {
-        Bound::Memory => "memory",
-        Bound::Arithmetic => "arithmetic",
-    };
-    ((seconds > 0.0).then(|| least / seconds), name)
 }

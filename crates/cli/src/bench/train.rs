@@ -14,11 +14,9 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
-use warmstart_gpu::{DeviceDataset, Gpu, Plan, RunError, Session, Steps};
+use warmstart_gpu::{DeviceDataset, Gpu, Plan, Roof, RunError, Session, Steps};
 use warmstart_graph::{Graph, Tensor};
-use warmstart_measure::{
-    LARGE, MeasureError, Mlp, Repeated, Roof, SMALL, run_and_wait, time_in_turn,
-};
+use warmstart_measure::{LARGE, MeasureError, Mlp, Repeated, SMALL, run_and_wait, time_in_turn};
 
 /// Measure how many steps of training an adapter does in a second
 ///
@@ -129,16 +127,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         trained.print(out, &place, arguments.common.json, roof.as_ref(), timed)?;
         let fastest = timed.iter().filter_map(|one| Some(one.seconds()?.median));
         let step = fastest.fold(f64::INFINITY, f64::min);
-        if let (true, Some(roof)) = (arguments.profile, &roof) {
-            let kernels = trained.profile()?;
+        if let (true, Some(roof)) = (arguments.profile, roof) {
+            let kernels = trained.profile(roof)?;
             if let Some(file) = &arguments.trace {
-                fs::write(file, &kernels.trace)
+                fs::write(file, kernels.trace())
                     .map_err(|error| Failure::file("write", file, &error))?;
             }
             if arguments.common.json {
-                kernels.print_json(out, &place, trained.model.name, roof, step)?;
+                kernels.print_json(out, &place, trained.model.name, step)?;
             } else {
-                kernels.print(out, roof, step)?;
+                kernels.print(out, step)?;
             }
         }
     }
@@ -262,8 +260,8 @@ impl<'a> Trained<'a> {
         Ok(())
     }
 
-    fn profile(&self) -> Result<Kernels, Failure> {
-        Kernels::of(&mut self.session.borrow_mut(), &self.plan, &self.feeds())
+    fn profile(&self, roof: Roof) -> Result<Kernels, Failure> {
+        Kernels::of(&mut self.session.borrow_mut(), &self.plan, &self.feeds(), roof)
     }
 }
 

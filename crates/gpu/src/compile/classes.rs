@@ -1,4 +1,4 @@
-//! Classes of products, within which the same kernel is the fastest, and the table of those that were
+//! Classes of products, and of rows that are reduced, within which the same kernel is the fastest, and the table of those that were
 //! measured before a release.
 
 use super::Target;
@@ -25,6 +25,12 @@ impl Class {
         let [a_fours, b_fours] = product.fours();
         let (a, b) = (operand(&a, a_fours), operand(&b, b_fours));
         Class(format!("{batch} {m} {n} {k} {a} {b}"))
+    }
+
+    /// That of so many rows of a width, which a kernel of this name reduces: its name and both, rounded up
+    /// to powers of two.
+    pub fn of_rows(kernel: &str, rows: usize, width: usize) -> Class {
+        Class(format!("{kernel} {} {}", power_of_two(rows), power_of_two(width)))
     }
 }
 

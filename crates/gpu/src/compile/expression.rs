@@ -77,7 +77,7 @@ pub(crate) fn scalar_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 | DType::F16 | DType::Bf16 => "f32",
         DType::I32 => "i32",
-        DType::U32 => "u32",
+        DType::U32 | DType::U8 => "u32",
     }
 }
 
@@ -324,6 +324,7 @@ impl<'a> Function<'a> {
         match node.dtype {
             DType::F16 => shaders::half(&buffer, &at),
             DType::Bf16 => shaders::bfloat(&buffer, &at),
+            DType::U8 => shaders::byte(&buffer, &at),
             _ => format!("{buffer}[{at}]"),
         }
     }
@@ -495,7 +496,7 @@ pub(crate) fn literal(dtype: DType, value: f64) -> String {
     match dtype {
         DType::I32 if value <= f64::from(i32::MIN) => "bitcast<i32>(0x80000000u)".to_owned(),
         DType::I32 => format!("i32({value:.0})"),
-        DType::U32 => format!("{value:.0}u"),
+        DType::U32 | DType::U8 => format!("{value:.0}u"),
         DType::F32 | DType::F16 | DType::Bf16 => {
             let value = value as f32;
             if value.is_normal() || value.to_bits() == 0 {

@@ -9,6 +9,7 @@
 
 mod kept;
 
+use super::operand::Held;
 use super::own_norm::{self, OwnNorm};
 use super::simplify::Live;
 use super::{Place, Target};
@@ -72,10 +73,17 @@ pub(crate) fn is_view(op: &Op) -> bool {
     matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastTo(_) | Op::Slice { .. })
 }
 
-/// Whether it is what is stored in 16 bits, as `f32`: loading does that.
-fn widens(live: &Live, id: usize) -> bool {
+/// Whether it is what is stored in 16 bits, as `f32`, or a byte as any number: loading does that.
+pub(super) fn widens(live: &Live, id: usize) -> bool {
     let node = live.node(id);
-    node.op == Op::Cast(DType::F32) && live.node(node.inputs[0].0).dtype.is_half()
+    match node.op {
+        Op::Cast(to) => match live.node(node.inputs[0].0).dtype {
+            DType::F16 | DType::Bf16 => to == DType::F32,
+            DType::U8 => true,
+            DType::F32 | DType::I32 | DType::U32 => false,
+        },
+        _ => false,
+    }
 }
 
 /// Whether it is computed wherever it is read, since that costs nothing.
@@ -104,37 +112,6 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
         }
         _ => Reads::Often,
     }
-}
-
-/// The operand of a product as it lies in memory: the node that holds it, and whether the matrices
-/// there are transposed. Floats of 16 bits are held as they are.
-pub(crate) fn operand(live: &Live, id: usize) -> (usize, warmstart_graph::Shape, bool) {
-    let mut transposed = false;
-    let mut id = narrow(live, id);
-    while let Op::Transpose(permutation) = &live.node(id).op {
-        let rank = permutation.len();
-        let swaps_last = permutation[..rank - 2].is_sorted()
-            && permutation[..rank - 2].iter().all(|&axis| axis < rank - 2)
-            && permutation[rank - 2] == rank - 1;
-        if !swaps_last {
-            break;
-        }
-        transposed = !transposed;
-        id = narrow(live, live.node(id).inputs[0].0);
-    }
-    let layout = live.node(id).shape.clone();
-    // A reshape of something that lies in memory is the same memory.
-    let mut base = id;
-    while let Op::Reshape(_) = &live.node(base).op {
-        base = narrow(live, live.node(base).inputs[0].0);
-    }
-    let held = live.is_leaf(base) || !is_view(&live.node(base).op);
-    (if held { base } else { id }, layout, transposed)
-}
-
-/// What is stored in 16 bits instead of what it is as `f32`.
-fn narrow(live: &Live, id: usize) -> usize {
-    if widens(live, id) { live.node(id).inputs[0].0 } else { id }
 }
 
 /// Operations, and tensors that they are computed from, which a softmax or a normalization computes anew
@@ -223,7 +200,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
             }
             match reads(live, id, at) {
                 Reads::Memory if matches!(op, Op::MatMul { .. }) => {
-                    forced[operand(live, input).0] = true;
+                    forced[Held::of(live, input).base] = true;
                 }
                 Reads::Memory => alone[input] = true,
                 Reads::Often if is_cheap(live, &readers, id, at) => {
@@ -258,6 +235,10 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
         let of_update = fused.own_norms.iter().find(|(_, own)| own.computes(id));
         if let Some((&update, _)) = of_update {
             fused.kernel[id] = Some(update);
+            continue;
+        }
+        // Bytes that are scaled for products alone, which do that when they load them.
+        if own.is_empty() && !forced[id] && is_map(&node.op) {
             continue;
         }
         let depth = own.iter().map(|demand| demand.depth).max().unwrap_or(0);
@@ -349,7 +330,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
                 Reads::Often if again.contains(&(id, at)) => live.elements(input),
                 Reads::Often => usize::MAX,
                 Reads::Memory if matches!(node.op, Op::MatMul { .. }) => {
-                    let (base, ..) = operand(live, input);
+                    let base = Held::of(live, input).base;
                     let evaluations = usize::MAX;
                     demands[base].push(Demand { root, in_step: false, evaluations, depth: 0 });
                     continue;

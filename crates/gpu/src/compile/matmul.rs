@@ -44,7 +44,8 @@ impl Operand {
             (1, _) => (rows, self.column),
             _ => return false,
         };
-        extent > 0 && [extent, stride, self.batch].iter().all(|count| count.is_multiple_of(4))
+        let is_any = rows > 0 && columns > 0;
+        is_any && [extent, stride, self.batch].iter().all(|count| count.is_multiple_of(4))
     }
 
     /// How a kernel reads it that takes elements one by one.
@@ -53,6 +54,7 @@ impl Operand {
             DType::F16 if target.has_f16 => Elements::F16,
             DType::F16 => Elements::F16Words,
             DType::Bf16 => Elements::Bf16Words,
+            DType::U8 => Elements::Bytes,
             _ => Elements::F32,
         }
     }
@@ -63,6 +65,7 @@ impl Operand {
             DType::F16 if target.has_f16 => Elements::F16Fours,
             DType::F16 => Elements::F16WordFours,
             DType::Bf16 => Elements::Bf16Fours,
+            DType::U8 => Elements::ByteFours,
             _ => Elements::F32Fours,
         }
     }
@@ -74,6 +77,7 @@ impl Operand {
             DType::F16 if target.has_f16 => Elements::F16Pairs,
             DType::F16 => Elements::F16Words,
             DType::Bf16 => Elements::Bf16Pairs,
+            DType::U8 => Elements::BytePairs,
             _ if target.has_int64 => Elements::F32Pairs,
             _ => Elements::F32,
         }

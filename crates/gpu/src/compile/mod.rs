@@ -8,6 +8,7 @@ mod in_place;
 mod lower;
 pub(crate) mod matmul;
 mod memory;
+mod operand;
 mod order;
 mod own_norm;
 mod share;
@@ -26,7 +27,7 @@ use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, Variabl
 #[cfg(test)]
 pub(crate) use expression::bound_as_written;
 pub(crate) use expression::literal;
-pub(crate) use lower::{BLOCK, OptimizerStep, WIDEST, together};
+pub(crate) use lower::{BLOCK, OptimizerStep, WIDEST, lanes, together};
 pub(crate) use memory::{ALIGNMENT, Memory};
 pub(crate) use order::{Start, groups, starts};
 
@@ -39,6 +40,8 @@ pub(crate) struct Target {
     pub maker: &'static str,
     /// How many invocations each subgroup has, if that is fixed.
     pub subgroup_size: Option<u32>,
+    /// How many invocations a subgroup has at least, if shaders may use subgroups.
+    pub least_subgroup: Option<u32>,
     /// Whether shaders may read integers of 64 bits.
     pub has_int64: bool,
     /// Whether shaders may have `f16`. A plan uses them only if they become the right `f32`.
@@ -51,6 +54,9 @@ pub(crate) struct Target {
     pub workgroups: u32,
     /// Whether other kernels that compute the same are wanted, to be measured.
     pub alternatives: bool,
+    /// Whether lanes of a row hand on values by subgroups where they could, unmeasured. Tests compare the
+    /// two.
+    pub subgroup_rows: bool,
     /// Whether a kernel may write where it reads: its result over what that is computed from, or beside
     /// it in one buffer. Tests compare the two.
     pub in_place: bool,
@@ -66,6 +72,7 @@ impl Target {
             is_cpu: gpu.is_cpu(),
             maker: gpu.tuner().maker(),
             subgroup_size: gpu.subgroup_size(),
+            least_subgroup: gpu.least_subgroup(),
             has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
             has_f16: gpu.features().contains(wgpu::Features::SHADER_F16),
             cooperative: gpu.cooperative_matrix_size(),
@@ -73,6 +80,7 @@ impl Target {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
             alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
+            subgroup_rows: false,
             in_place: true,
             keeps: true,
         }
@@ -84,6 +92,7 @@ impl Target {
         is_cpu: false,
         maker: "other",
         subgroup_size: Some(32),
+        least_subgroup: Some(32),
         has_int64: true,
         has_f16: true,
         cooperative: None,
@@ -91,6 +100,7 @@ impl Target {
         binding_bytes: 1 << 31,
         workgroups: 65535,
         alternatives: false,
+        subgroup_rows: false,
         in_place: true,
         keeps: true,
     };
@@ -151,7 +161,7 @@ pub(crate) struct Dispatch {
     pub operations: u64,
     /// Other kernels for the same bindings.
     pub alternatives: Vec<Alternative>,
-    /// Of what kind the product is that has alternatives.
+    /// Of what kind it is, if it has alternatives.
     pub tuned: Option<Tuned>,
 }
 
@@ -159,16 +169,52 @@ pub(crate) struct Dispatch {
 #[derive(Clone, Debug)]
 pub(crate) struct Tuned {
     pub class: Class,
-    /// What the kernel does beside the product.
+    /// What the kernel does beside the product; `rows` for those of rows.
     pub fused: &'static str,
-    /// The rung of the dispatch's own kernel.
-    pub usual: Rung,
+    /// The dispatch's own kernel.
+    pub usual: Variant,
+}
+
+/// Which of the kernels that compute the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// A rung of the ladder of products.
+    Product(Rung),
+    /// Rows whose lanes hand on values through workgroup memory.
+    Rows,
+    /// Rows whose lanes hand on values by subgroups.
+    SubgroupRows,
+}
+
+impl Variant {
+    /// What it is called where choices are kept.
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Product(rung) => rung.name(),
+            Variant::Rows => "rows",
+            Variant::SubgroupRows => "subgroup-rows",
+        }
+    }
+
+    /// The variant of this name.
+    pub fn named(name: &str) -> Option<Variant> {
+        match name {
+            "rows" => Some(Variant::Rows),
+            "subgroup-rows" => Some(Variant::SubgroupRows),
+            _ => Rung::named(name).map(Variant::Product),
+        }
+    }
+
+    /// Whether one kernel can serve all shapes.
+    pub fn serves_all(self) -> bool {
+        matches!(self, Variant::Product(rung) if rung.serves_all())
+    }
 }
 
 /// Another kernel that computes what a dispatch does.
 #[derive(Clone, Debug)]
 pub(crate) struct Alternative {
-    pub rung: Rung,
+    pub variant: Variant,
     pub kernel: &'static str,
     pub source: String,
     pub constants: Vec<(&'static str, f64)>,
@@ -308,7 +354,7 @@ pub(crate) fn compile(
     let live = simplify::simplify(def, fetches, updates);
     for (id, fetch) in live.fetches.iter().zip(fetches) {
         let node = live.node(*id);
-        if node.dtype.is_half() {
+        if node.dtype.is_narrow() {
             let location = def.node(*fetch).location.clone();
             return Err(CompileError::FetchHalf { location, dtype: node.dtype });
         }

@@ -215,6 +215,7 @@ impl Live {
             DType::F32 | DType::F16 | DType::Bf16 => TensorData::from(value as f32),
             DType::I32 => TensorData::from(value as i32),
             DType::U32 => TensorData::from(value as u32),
+            DType::U8 => TensorData::from(value as u8),
         })
     }
 

@@ -287,6 +287,8 @@ impl fmt::Display for Plan {
 }
 
 #[cfg(test)]
+mod bytes_tests;
+#[cfg(test)]
 mod half_tests;
 #[cfg(test)]
 mod norm_tests;
@@ -296,6 +298,8 @@ mod pass_tests;
 mod product_tests;
 #[cfg(test)]
 mod reduce_tests;
+#[cfg(test)]
+mod rows_tests;
 #[cfg(test)]
 pub(crate) mod translation_tests;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::build::{Builder, PendingLaunch, STORAGE};
 use super::memory::words;
 use super::{DispatchInfo, PlanMemory};
-use crate::compile::{Access, BLOCK, OptimizerStep, Place, Target, WIDEST, together};
+use crate::compile::{Access, BLOCK, OptimizerStep, Place, Target, WIDEST, lanes, together};
 use crate::plan_error::CompileError;
 use crate::store::VariableSlice;
 use std::fmt::Write as _;
@@ -202,7 +202,7 @@ pub(super) fn optimizer_source(step: &OptimizerStep, does: Does, target: Target)
     }
     let parts = [
         shaders::FUNCTIONS,
-        shaders::LANES,
+        lanes(target),
         together(target),
         shaders::LOSS_SCALE,
         shaders::OPTIMIZER,

@@ -28,6 +28,7 @@ fn any_gpu() -> Target {
         is_cpu: false,
         maker: "other",
         subgroup_size: None,
+        least_subgroup: None,
         has_int64: false,
         has_f16: false,
         cooperative: None,
@@ -35,24 +36,33 @@ fn any_gpu() -> Target {
         binding_bytes: limits.max_storage_buffer_binding_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
         alternatives: true,
+        subgroup_rows: false,
         in_place: true,
         keeps: true,
     }
 }
 
-/// A GPU, one with `f16`, two with cooperative matrices, Windows' software adapter, and Mesa's.
-fn targets() -> [(&'static str, Target); 6] {
+/// A GPU, one with `f16`, one with subgroups of which no more is known, two with cooperative matrices,
+/// Windows' software adapter, and Mesa's.
+fn targets() -> [(&'static str, Target); 7] {
     let gpu = any_gpu();
+    let with_f16 = Target { has_f16: true, ..gpu };
+    let of_subgroups = |subgroup_size, least, target| Target {
+        subgroup_size,
+        least_subgroup: Some(least),
+        ..target
+    };
     let with_matrices =
-        |size| Target { has_f16: true, cooperative: Some(size), subgroup_size: Some(32), ..gpu };
+        |size| Target { cooperative: Some(size), ..of_subgroups(Some(32), 32, with_f16) };
     let software = Target { is_cpu: true, has_int64: true, has_f16: true, ..gpu };
     [
         ("GPU", gpu),
-        ("GPU with f16", Target { has_f16: true, ..gpu }),
+        ("GPU with f16", with_f16),
+        ("GPU with subgroups", of_subgroups(None, 8, gpu)),
         ("GPU with matrices of 8 x 8", with_matrices(8)),
         ("GPU with matrices of 16 x 16", with_matrices(16)),
-        ("software, subgroups of 4", Target { subgroup_size: Some(4), ..software }),
-        ("software, subgroups of 8", Target { subgroup_size: Some(8), ..software }),
+        ("software, subgroups of 4", of_subgroups(Some(4), 4, software)),
+        ("software, subgroups of 8", of_subgroups(Some(8), 8, software)),
     ]
 }
 
@@ -301,7 +311,8 @@ fn kernels_of_a_classifier_are_translated() {
     }
 }
 
-/// All that is no classifier: tables, views, reductions, batches of products, stored `f16` and `bf16`.
+/// All that is no classifier: tables, views, reductions, batches of products, stored `f16` and `bf16`,
+/// bytes.
 #[test]
 fn kernels_of_everything_else_are_translated() {
     for (name, target) in targets() {
@@ -331,7 +342,12 @@ fn kernels_of_everything_else_are_translated() {
         let step = Optimizer::sgd(0.1).momentum(0.9).nesterov().weight_decay(1e-4).minimize(loss);
         let moved = graph.root().state_of("moved", [16, 24], DType::Bf16, Initializer::Zeros);
         let assigned = half.cast(DType::Bf16).assign_to(moved);
-        let fetches = [loss, normal, few, parts.max(parts.sign().floor()).sum(&[2])];
+        let bytes = graph.placeholder("bytes", [40, 12], DType::U8);
+        let weight = graph.variable("weight", [12, 8], Initializer::Ones);
+        let part = graph.placeholder("part", [7, 8], DType::F32);
+        let pixels = (bytes.cast(DType::F32) / 255.0).matmul(weight);
+        let some = (0.5 * bytes.slice(1, 2, 9).cast(DType::F32)).matmul(part);
+        let fetches = [loss, normal, few, parts.max(parts.sign().floor()).sum(&[2]), pixels, some];
         let kernels = translate_plan(name, &graph, &fetches, &[step.update, assigned], target);
         let families = ["scatter", "reduce", "softmax", "elementwise", "optimizer_scalars"];
         for kernel in families.into_iter().chain(["optimizer"]) {

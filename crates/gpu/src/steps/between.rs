@@ -244,20 +244,31 @@ impl Source {
         let quads = width.is_multiple_of(4);
         let (count, wide) = if quads { (elements / 4, width / 4) } else { (elements, width) };
         match column.stored {
-            Stored::Elements(DType::F16 | DType::Bf16) => {
+            // Several elements share a word: those of a batch are packed anew.
+            Stored::Elements(dtype) if dtype.is_narrow() => {
                 self.declare(&from, "u32", true, false);
                 self.declare(&to, "u32", false, false);
+                if dtype == DType::U8 && quads {
+                    self.act(count, &format!("{}\n        {to}[e] = {from}[at];", row(wide)));
+                    return;
+                }
                 let row = row(width);
-                // The last word's second half may be beyond the batch.
+                let together = 4 / dtype.size() as u64;
+                let bits = 32 / together;
+                let mask = (1u64 << bits) - 1;
+                // The last word's later elements may be beyond the batch.
                 let _ = writeln!(
                     self.functions,
-                    "fn half{number}(e: u32) -> u32 {{\n    if (e >= {elements}u) {{\n        \
+                    "fn narrow{number}(e: u32) -> u32 {{\n    if (e >= {elements}u) {{\n        \
                         return 0u;\n    }}\n    {row}\n    \
-                        return ({from}[at / 2u] >> (16u * (at % 2u))) & 0xffffu;\n}}"
+                        return ({from}[at / {together}u] >> ({bits}u * (at % {together}u))) & {mask:#x}u;\n}}"
                 );
-                let act =
-                    format!("{to}[e] = half{number}(2u * e) | (half{number}(2u * e + 1u) << 16u);");
-                self.act(elements.div_ceil(2), &act);
+                let parts = (0..together).map(|part| {
+                    let shift = bits * part;
+                    format!("(narrow{number}({together}u * e + {part}u) << {shift}u)")
+                });
+                let word = parts.collect::<Vec<_>>().join(" | ");
+                self.act(elements.div_ceil(together), &format!("{to}[e] = {word};"));
             }
             Stored::Elements(_) => {
                 let element = if quads { "vec4<u32>" } else { "u32" };
@@ -269,13 +280,10 @@ impl Source {
                 let scale = literal(DType::F32, scale.into());
                 self.declare(&from, "u32", true, false);
                 let (element, value) = if quads {
-                    let bytes =
-                        "(vec4<u32>(WORD) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu)";
-                    let bytes = bytes.replace("WORD", &format!("{from}[at]"));
+                    let bytes = shaders::four_bytes(&format!("{from}[at]"));
                     ("vec4<f32>", format!("vec4<f32>({bytes})"))
                 } else {
-                    let byte = format!("({from}[at / 4u] >> (8u * (at % 4u))) & 0xffu");
-                    ("f32", format!("f32({byte})"))
+                    ("f32", format!("f32({})", shaders::byte(&from, "at")))
                 };
                 self.declare(&to, element, false, false);
                 self.act(count, &format!("{}\n        {to}[e] = {value} * {scale};", row(wide)));

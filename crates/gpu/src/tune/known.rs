@@ -1,6 +1,6 @@
 //! What is known of kernels, and kept on disk: as text, a line for each.
 
-use crate::compile::matmul::Rung;
+use crate::compile::Variant;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -10,8 +10,8 @@ const KEPT: usize = 4096;
 /// What is known of the kernels of a device.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Known {
-    /// The fastest of each class of products.
-    pub classes: HashMap<String, Rung>,
+    /// The fastest of each class.
+    pub classes: HashMap<String, Variant>,
     /// Whether a kernel gave the same bits as the usual one.
     pub bits: HashMap<String, bool>,
 }
@@ -28,7 +28,8 @@ impl Known {
             };
             match (kind, value) {
                 ("class", name) => {
-                    known.classes.extend(Rung::named(name).map(|rung| (key.to_owned(), rung)));
+                    let variant = Variant::named(name).map(|variant| (key.to_owned(), variant));
+                    known.classes.extend(variant);
                 }
                 ("bits", "same") => _ = known.bits.insert(key.to_owned(), true),
                 ("bits", "other") => _ = known.bits.insert(key.to_owned(), false),
@@ -40,7 +41,7 @@ impl Known {
 
     /// Adds what another one knows, which counts where both know something.
     pub fn extend(&mut self, other: &Known) {
-        self.classes.extend(other.classes.iter().map(|(class, rung)| (class.clone(), *rung)));
+        self.classes.extend(other.classes.iter().map(|(class, variant)| (class.clone(), *variant)));
         self.bits.extend(other.bits.iter().map(|(name, same)| (name.clone(), *same)));
     }
 
@@ -59,8 +60,8 @@ impl Known {
 
 impl fmt::Display for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (class, rung) in &self.classes {
-            writeln!(f, "class {class} {}", rung.name())?;
+        for (class, variant) in &self.classes {
+            writeln!(f, "class {class} {}", variant.name())?;
         }
         for (name, same) in &self.bits {
             writeln!(f, "bits {name} {}", if *same { "same" } else { "other" })?;

@@ -1,6 +1,6 @@
 //! Which of several kernels that compute the same is the fastest here, by measuring.
 //!
-//! **A choice is that of a class** of products (`compile/classes.rs`): the first of them that is compiled is
+//! **A choice is that of a class** of products or of rows (`compile/classes.rs`): the first of them that is compiled is
 //! measured, and the others follow it.
 //!
 //! **A choice never changes bits.** A kernel is taken in place of the usual one only if it gave the
@@ -14,8 +14,7 @@ mod measure;
 
 use crate::cache::{CacheChoice, CacheFolder};
 use crate::compile::classes::maker;
-use crate::compile::matmul::Rung;
-use crate::compile::{Access, Alternative, Dispatch, Target, Tuned};
+use crate::compile::{Access, Alternative, Dispatch, Target, Tuned, Variant};
 use crate::device::{Gpu, locked};
 use crate::error::GpuError;
 use crate::pipelines::Kernel;
@@ -27,20 +26,21 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use twox_hash::XxHash3_128;
 
-/// Whether the kernels of products are chosen by measuring them.
+/// Whether kernels of products, and of rows that are reduced by several invocations, are chosen by
+/// measuring them.
 ///
-/// What is not measured gets the kernel that was measured on such an adapter before this release, and
-/// where none was, the one that a rule has for such a device.
+/// A product that is not measured gets the kernel that was measured on such an adapter before this
+/// release, and where none was, the one that a rule has for such a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tune {
     /// Nothing is measured, and what was is not looked at.
     Off,
-    /// Products that are new to the device and its driver are measured when they are first compiled,
+    /// Those that are new to the device and its driver are measured when they are first compiled,
     /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk. It holds
-    /// for all products of about such a shape, so that another batch size is seldom measured anew.
+    /// for all of about such a shape, so that another batch size is seldom measured anew.
     /// Software adapters are not measured: which kernel is best there is known.
     On,
-    /// Each kind of product is measured anew, however long it takes, on software adapters too.
+    /// Each kind of them is measured anew, however long it takes, on software adapters too.
     Force,
 }
 
@@ -204,9 +204,9 @@ impl Tuner {
         let accesses = dispatch.bindings.iter().map(|(_, access)| *access);
         let bindings: Vec<(u64, Access)> = bytes.iter().copied().zip(accesses).collect();
         let class = class(tuned, &dispatch.alternatives);
-        let rungs = rungs(tuned, &dispatch.alternatives);
-        let chosen = match known.classes.get(&class).filter(|rung| rungs.contains(rung)) {
-            Some(&rung) => rung,
+        let variants = variants(tuned, &dispatch.alternatives);
+        let chosen = match known.classes.get(&class).filter(|known| variants.contains(known)) {
+            Some(&variant) => variant,
             None => {
                 let trials: Vec<Trial<'_>> = trials(tuned, dispatch).collect();
                 let outcomes = measure::measure(gpu, &trials, &bindings, left);
@@ -214,19 +214,21 @@ impl Tuner {
                 // Unless all have run, nothing is known, and nothing is kept.
                 let outcomes = outcomes.ok()??;
                 let best = fastest(&outcomes);
-                let rung = best.map_or(tuned.usual, |at| dispatch.alternatives[at].rung);
+                let variant = best.map_or(tuned.usual, |at| dispatch.alternatives[at].variant);
                 known.make_room();
-                known.classes.insert(class, rung);
+                known.classes.insert(class, variant);
                 if let Some(at) = best {
                     known.bits.insert(name(dispatch, &dispatch.alternatives[at], bytes), true);
                 }
                 self.write(known);
-                let adapter = Target::of(gpu).adapter_class();
-                measured.push(self.measured(tuned, adapter, rung, &rungs, &outcomes));
-                rung
+                if let Variant::Product(_) = variant {
+                    let adapter = Target::of(gpu).adapter_class();
+                    measured.push(self.measured(tuned, adapter, variant, &variants, &outcomes));
+                }
+                variant
             }
         };
-        let other = dispatch.alternatives.iter().find(|other| other.rung == chosen)?;
+        let other = dispatch.alternatives.iter().find(|other| other.variant == chosen)?;
         // Its bits count for this very product; those of the one that was measured may be others'.
         let name = name(dispatch, other, bytes);
         if let Some(&are_alike) = known.bits.get(&name) {
@@ -247,19 +249,19 @@ impl Tuner {
         &self,
         tuned: &Tuned,
         adapter: &'static str,
-        rung: Rung,
-        rungs: &[Rung],
+        chosen: Variant,
+        variants: &[Variant],
         outcomes: &[Outcome],
     ) -> MeasuredKernel {
-        let seconds = rungs.iter().zip(outcomes).map(|(rung, outcome)| match outcome {
-            Outcome::Took(time) => (rung.name(), Some(time.as_secs_f64())),
-            Outcome::Unfit => (rung.name(), None),
+        let seconds = variants.iter().zip(outcomes).map(|(variant, outcome)| match outcome {
+            Outcome::Took(time) => (variant.name(), Some(time.as_secs_f64())),
+            Outcome::Unfit => (variant.name(), None),
         });
         MeasuredKernel {
             adapter,
             class: tuned.class.to_string(),
             fused: tuned.fused,
-            chosen: rung.name(),
+            chosen: chosen.name(),
             seconds: seconds.collect(),
             device: self.device.clone(),
         }
@@ -281,16 +283,17 @@ impl Tuner {
     }
 }
 
-/// The usual rung, then the others.
-fn rungs(tuned: &Tuned, alternatives: &[Alternative]) -> Vec<Rung> {
-    [tuned.usual].into_iter().chain(alternatives.iter().map(|other| other.rung)).collect()
+/// The usual kernel, then the others.
+fn variants(tuned: &Tuned, alternatives: &[Alternative]) -> Vec<Variant> {
+    [tuned.usual].into_iter().chain(alternatives.iter().map(|other| other.variant)).collect()
 }
 
-/// What a choice is kept under: the class of products, what is fused into them, and which kernels there
+/// What a choice is kept under: the class, what is fused into them, and which kernels there
 /// are to choose from. Which of them is the usual one does not matter to the time that they take.
 fn class(tuned: &Tuned, alternatives: &[Alternative]) -> String {
     let Tuned { class, fused, .. } = tuned;
-    let mut names: Vec<&str> = rungs(tuned, alternatives).into_iter().map(Rung::name).collect();
+    let mut names: Vec<&str> =
+        variants(tuned, alternatives).into_iter().map(Variant::name).collect();
     names.sort_unstable();
     format!("{class} {fused} {}", names.join(","))
 }
@@ -319,9 +322,9 @@ fn usual<'d>(tuned: &Tuned, dispatch: &'d Dispatch) -> Trial<'d> {
 }
 
 fn alternative(other: &Alternative) -> Trial<'_> {
-    let Alternative { kernel: label, source, constants, workgroups, rung } = other;
+    let Alternative { kernel: label, source, constants, workgroups, variant } = other;
     let kernel = Kernel { label, source, constants };
-    Trial { kernel, workgroups: *workgroups, is_own: !rung.serves_all() }
+    Trial { kernel, workgroups: *workgroups, is_own: !variant.serves_all() }
 }
 
 /// Which of the alternatives is clearly faster than the usual kernel, which is the first.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::compile::Place;
 use crate::compile::classes::Class;
-use crate::compile::matmul::{Operand, Product};
+use crate::compile::matmul::{Operand, Product, Rung};
 use crate::device::GpuOptions;
 use crate::session::Session;
 use warmstart_graph::{DType, Graph, Optimizer};
@@ -43,13 +43,13 @@ fn all(dispatch: &Dispatch) -> Vec<Trial<'_>> {
 fn dispatch(sources: &[String]) -> Dispatch {
     let rungs = [Rung::Register, Rung::Subgroup { tall: true, wide: true }, Rung::Naive];
     let others = sources[1..].iter().zip(rungs).map(|(source, rung)| Alternative {
-        rung,
+        variant: Variant::Product(rung),
         kernel: "other",
         source: source.clone(),
         constants: Vec::new(),
         workgroups: [4, 1, 1],
     });
-    let usual = Rung::Tile { rows: 64, columns: 64, fours: true };
+    let usual = Variant::Product(Rung::Tile { rows: 64, columns: 64, fours: true });
     Dispatch {
         tuned: Some(Tuned { class: class_of(64), fused: "plain", usual }),
         label: "a test".to_owned(),
@@ -196,10 +196,10 @@ fn a_choice_is_that_of_the_kernels_there_are() {
     };
     let usual = class(|_, _| ());
     // Which of them is the usual one, and what is written in them, is no other class.
-    assert_eq!(class(|tuned, others| std::mem::swap(&mut tuned.usual, &mut others[0].rung)), usual);
+    assert_eq!(class(|tuned, others| std::mem::swap(&mut tuned.usual, &mut others[0].variant)), usual);
     assert_eq!(class(|_, others| others[0].source.push(' ')), usual);
     assert_ne!(class(|_, others| drop(others.pop())), usual);
-    assert_ne!(class(|_, others| others[0].rung = Rung::Naive), usual);
+    assert_ne!(class(|_, others| others[0].variant = Variant::Product(Rung::Naive)), usual);
     assert_ne!(class(|tuned, _| tuned.fused = "sums"), usual);
     assert_ne!(class(|tuned, _| tuned.class = class_of(65)), usual);
     assert_eq!(class(|tuned, _| tuned.class = class_of(60)), usual);
@@ -235,7 +235,7 @@ fn what_one_process_has_measured_the_next_does_not() {
     ] {
         let gpu = gpu(Tune::On, &cache);
         let dispatch = of(rows);
-        let choice = gpu.tuner().choose(&gpu, &dispatch, &[bytes, bytes]).map(|other| other.rung);
+        let choice = gpu.tuner().choose(&gpu, &dispatch, &[bytes, bytes]).map(|other| other.variant);
         choices.extend((rows != 65).then_some(choice));
         assert_eq!(gpu.measured_kernels().len(), expected, "{rows} {bytes}");
     }
@@ -254,7 +254,7 @@ fn what_one_process_has_measured_the_next_does_not() {
     let gpu = gpu(Tune::On, &cache);
     let tuned = usual.tuned.as_ref().unwrap();
     let class = class(tuned, &usual.alternatives);
-    gpu.tuner().write(&Known { classes: [(class, Rung::Naive)].into(), ..Known::default() });
+    gpu.tuner().write(&Known { classes: [(class, Variant::Product(Rung::Naive))].into(), ..Known::default() });
     gpu.tuner().choose(&gpu, &usual, &[1024, 1024]);
     assert_eq!(gpu.measured_kernels().len(), 1, "a kernel that is not there was chosen");
 }
@@ -268,7 +268,7 @@ fn a_choice_is_followed_only_where_its_bits_are_the_same() {
     {
         let dispatch = dispatch(&[source("a[i] * 3.0"), source(other)]);
         let key = class(dispatch.tuned.as_ref().unwrap(), &dispatch.alternatives);
-        let known = Known { classes: [(key, Rung::Register)].into(), ..Known::default() };
+        let known = Known { classes: [(key, Variant::Product(Rung::Register))].into(), ..Known::default() };
         gpu(Tune::On, &cache).tuner().write(&known);
         let name = name(&dispatch, &dispatch.alternatives[0], &[1024, 1024]);
         let choose = |gpu: &Gpu| gpu.tuner().choose(gpu, &dispatch, &[1024, 1024]).is_some();
@@ -318,8 +318,14 @@ fn what_earlier_releases_have_kept_is_ignored() {
 #[test]
 fn what_is_known_is_kept_as_text() {
     let tile = Rung::Tile { rows: 128, columns: 64, fours: true };
-    let classes = [("1 2 3 fused naive,register", tile), ("a class", Rung::Naive)];
-    let classes = classes.map(|(class, rung)| (class.to_owned(), rung)).into();
+    let naive = Variant::Product(Rung::Naive);
+    let classes = [
+        ("1 2 3 fused naive,register", Variant::Product(tile)),
+        ("a class", naive),
+        ("softmax 64 256 rows rows,subgroup-rows", Variant::SubgroupRows),
+        ("softmax 64 8 rows rows,subgroup-rows", Variant::Rows),
+    ];
+    let classes = classes.map(|(class, variant)| (class.to_owned(), variant)).into();
     let bits = [("00ff".to_owned(), true), ("ff00".to_owned(), false)].into();
     let known = Known { classes, bits };
     let text = known.to_string();
@@ -398,6 +404,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         is_cpu: false,
         maker: "other",
         subgroup_size: Some(8),
+        least_subgroup: Some(8),
         has_int64: true,
         has_f16: true,
         cooperative: None,
@@ -405,6 +412,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         binding_bytes: 1 << 30,
         workgroups: 1 << 9,
         alternatives: true,
+        subgroup_rows: false,
         in_place: true,
         keeps: true,
     };
@@ -445,7 +453,7 @@ fn alternatives_bind_what_the_dispatch_binds() {
         assert_eq!(dispatch.bindings.len(), operands + 1);
         for other in &dispatch.alternatives {
             let declared = other.source.matches("@group(0) @binding(").count();
-            assert_eq!(declared, dispatch.bindings.len(), "{:?}", other.rung);
+            assert_eq!(declared, dispatch.bindings.len(), "{:?}", other.variant);
         }
         counts.push(dispatch.alternatives.len());
     }

@@ -153,7 +153,7 @@ pub fn run_kernel(
         ("store_column_sum", store.to_owned()),
     ];
     for (name, elements) in ["a", "b"].into_iter().zip(operands) {
-        let read = elements.sections(name).into_iter();
+        let read = elements.sections(name, "").into_iter();
         sections.extend(read.filter_map(|(section, text)| Some((section, text?))));
     }
     if shared {

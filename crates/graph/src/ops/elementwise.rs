@@ -170,6 +170,9 @@ pub(super) fn infer_cast(to: DType, x: &Node) -> Result<(Shape, DType), Problem>
     if to.is_half() {
         needs_f32(x)?;
     }
+    if to == DType::U8 && x.dtype != DType::U8 {
+        return Err(Problem::MadeU8 { found: x.dtype });
+    }
     Ok((x.shape.clone(), to))
 }
 
@@ -182,8 +185,10 @@ pub(super) fn cast(from: DType, to: DType, x: f64) -> f64 {
         (_, DType::Bf16) => half::bf16::from_f32(x as f32).to_f64(),
         (DType::F32 | DType::F16 | DType::Bf16, DType::I32) => f64::from(x as i32),
         (DType::F32 | DType::F16 | DType::Bf16, DType::U32) => f64::from(x as u32),
-        (DType::I32 | DType::U32, DType::I32) => f64::from(x as i64 as i32),
-        (DType::I32 | DType::U32, DType::U32) => f64::from(x as i64 as u32),
+        (DType::I32 | DType::U32 | DType::U8, DType::I32) => f64::from(x as i64 as i32),
+        (DType::I32 | DType::U32 | DType::U8, DType::U32) => f64::from(x as i64 as u32),
+        // From itself, which is nothing.
+        (_, DType::U8) => x,
     }
 }
 

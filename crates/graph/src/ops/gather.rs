@@ -4,10 +4,10 @@ use crate::reference::Value;
 use crate::{DType, Node, Op, Problem, Shape, Tensor};
 
 fn needs_indices(x: &Node) -> Result<(), Problem> {
-    if matches!(x.dtype, DType::I32 | DType::U32) {
+    if matches!(x.dtype, DType::I32 | DType::U32 | DType::U8) {
         Ok(())
     } else {
-        Err(Problem::DType { expected: "i32 or u32 indices".to_owned(), found: x.dtype })
+        Err(Problem::DType { expected: "i32, u32 or u8 indices".to_owned(), found: x.dtype })
     }
 }
 
@@ -102,7 +102,8 @@ pub(super) fn scatter_gradient<'g>(
 }
 
 impl<'g> Tensor<'g> {
-    /// The rows of this table `[rows, ..]` at the given indices (`i32` or `u32`, any shape). An
+    /// The rows of this table `[rows, ..]` at the given indices (`i32`, `u32` or `u8`, any
+    /// shape). An
     /// index outside the table gives a row of NaN, and no gradient to any row.
     ///
     /// ```

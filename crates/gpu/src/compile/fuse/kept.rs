@@ -15,8 +15,8 @@ use warmstart_graph::{DType, Op};
 pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<Demand> {
     let first = *own.iter().min_by_key(|demand| demand.root)?;
     let in_step = own.iter().all(|demand| demand.root != first.root || demand.in_step);
-    // Two halves share a word, and numbers in the code are stored by nobody.
-    let is_stored = !live.node(id).dtype.is_half() && live.uniform(id).is_none();
+    // Two halves share a word, or four bytes, and numbers in the code are stored by nobody.
+    let is_stored = !live.node(id).dtype.is_narrow() && live.uniform(id).is_none();
     (in_step && is_stored && live.elements(id) == live.elements(first.root)).then_some(first)
 }
 
@@ -96,7 +96,7 @@ pub(super) fn round_on_the_way(
         if is_stored
             && fits
             && live.node(input).dtype == DType::F32
-            && !live.node(root).dtype.is_half()
+            && !live.node(root).dtype.is_narrow()
         {
             fused.kernel[id] = Some(root);
             fused.kept.entry(root).or_default().push(id);

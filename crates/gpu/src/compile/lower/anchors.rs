@@ -1,13 +1,16 @@
 //! Softmax, cross-entropy, scatter and their like: kernels with an anchor whose loops are
 //! written by hand.
 
-use super::{Kernel, Lowering, Refused};
+use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::expression::{Function, Index, scalar_type};
+use crate::compile::classes::Class;
+use crate::compile::{Alternative, Tuned, Variant};
 use warmstart_graph::Shape;
 use warmstart_shaders as shaders;
 
 impl Lowering<'_> {
-    /// Lanes and rows of a workgroup for rows of a width, and how many workgroups that takes.
+    /// Lanes and rows of a workgroup for rows of a width, and how many workgroups that takes. The kernel
+    /// is whole but for that.
     pub(super) fn lanes(
         &self,
         kernel: &mut Kernel,
@@ -25,7 +28,39 @@ impl Lowering<'_> {
         let together = (64 / lanes).max(1).min(rows.max(1).next_power_of_two());
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
-        self.spread(root, (rows as u64).div_ceil(together as u64))
+        let workgroups = self.spread(root, (rows as u64).div_ceil(together as u64))?;
+        let class = Class::of_rows(kernel.name, rows, width);
+        self.by_subgroups(kernel, lanes, workgroups, class);
+        Ok(workgroups)
+    }
+
+    /// The same kernel with lanes that hand on values by their subgroup, where there are such: fewer
+    /// barriers, or none. It gives the same bits, if the device numbers the invocations of a subgroup as
+    /// all known ones do. So it is one to measure, which is taken only where it is faster and does.
+    fn by_subgroups(
+        &self,
+        kernel: &mut Kernel,
+        lanes: usize,
+        workgroups: [u32; 3],
+        class: Class,
+    ) {
+        let size = self.target.least_subgroup.filter(|&size| size > 1 && size.is_power_of_two());
+        let size = size.filter(|_| !self.target.is_cpu);
+        let Some(size) = size.filter(|_| lanes > 1) else { return };
+        let by_subgroup = [("other_lane", shaders::OTHER_LANE.to_owned())];
+        let constant = ("SUBGROUP", f64::from(size));
+        if self.target.subgroup_rows {
+            kernel.sections.extend(by_subgroup);
+            kernel.constants.push(constant);
+        } else if self.target.alternatives {
+            let source = kernel.source_with(&by_subgroup);
+            let constants = [&kernel.constants[..], &[constant]].concat();
+            let variant = Variant::SubgroupRows;
+            let name = kernel.name;
+            let other = Alternative { variant, kernel: name, source, constants, workgroups };
+            kernel.alternatives.push(other);
+            kernel.tuned = Some(Tuned { class, fused: "rows", usual: Variant::Rows });
+        }
     }
 
     /// Rows and width of a tensor seen as rows of its last axis.
@@ -57,7 +92,7 @@ impl Lowering<'_> {
     ) -> Result<(), Refused> {
         let input = self.live.node(id).inputs[0].0;
         let (rows, width) = self.rows(input);
-        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::SOFTMAX];
+        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::SOFTMAX];
         let mut kernel = Kernel::new("softmax", &parts);
         kernel.constants.extend([
             ("TOTAL_ROWS", rows as f64),
@@ -85,7 +120,7 @@ impl Lowering<'_> {
     ) -> Result<(), Refused> {
         let mut inputs = self.live.node(id).inputs.clone();
         let (rows, width) = self.rows(inputs[0].0);
-        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::CROSS_ENTROPY];
+        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::CROSS_ENTROPY];
         let mut kernel = Kernel::new("cross_entropy", &parts);
         kernel.constants.extend([
             ("TOTAL_ROWS", rows as f64),

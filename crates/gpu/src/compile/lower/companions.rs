@@ -10,7 +10,8 @@
 
 use super::{Kernel, Lowering};
 use crate::compile::expression::{Function, Index};
-use crate::compile::fuse::{Fused, operand};
+use crate::compile::fuse::Fused;
+use crate::compile::operand::Held;
 use crate::compile::simplify::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::Op;
@@ -99,8 +100,8 @@ fn read_in_common(live: &Live, anchor: usize) -> Option<usize> {
         | Op::LayerNormStatistics { .. }
         | Op::SoftmaxCrossEntropy { .. }
         | Op::SoftmaxCrossEntropyGradient { .. } => Some(node.inputs[0].0),
-        Op::MatMul { .. } => Some(operand(live, node.inputs[1].0).0),
-        Op::Reduce { .. } if is_sum(live, anchor) => Some(operand(live, node.inputs[0].0).0),
+        Op::MatMul { .. } => Some(Held::of(live, node.inputs[1].0).base),
+        Op::Reduce { .. } if is_sum(live, anchor) => Some(Held::of(live, node.inputs[0].0).base),
         _ => None,
     }
 }
@@ -177,15 +178,19 @@ fn carries_sum(
         return false;
     };
     let (&[axis], 2) = (&axes[..], product.shape.rank()) else { return false };
-    let (a, ..) = operand(live, product.inputs[0].0);
-    let (b, layout, transposed) = operand(live, product.inputs[1].0);
-    let (summed, own_layout, own_transposed) = operand(live, sum.inputs[0].0);
+    let a = Held::of(live, product.inputs[0].0).base;
+    let b = Held::of(live, product.inputs[1].0);
+    let summed = Held::of(live, sum.inputs[0].0);
     // The axes as they lie in memory.
-    let inner = usize::from(transposed != *transpose_b);
-    let own = if own_transposed { 1 - axis } else { axis };
-    if summed != b || own_layout != layout || layout.rank() != 2 || inner != own {
+    let inner = usize::from(b.transposed != *transpose_b);
+    let own = if summed.transposed { 1 - axis } else { axis };
+    if summed.shape.rank() != 2 || inner != own {
         return false;
     }
+    if summed != (Held { transposed: summed.transposed, ..b.clone() }) {
+        return false;
+    }
+    let b = b.base;
     // A kernel cannot read the buffer that it writes.
     if packed.contains_key(&a) || packed.contains_key(&b) {
         return false;

@@ -4,7 +4,7 @@
 //! the gradients read them: those of gamma and beta go over columns and need them in memory whoever
 //! computes them, and the gradient of the rows then has a pass over each row less.
 
-use super::{Kernel, Lowering, Refused};
+use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::expression::Index;
 use warmstart_shaders as shaders;
 
@@ -51,7 +51,7 @@ impl Lowering<'_> {
 
     fn row_kernel(&self, name: &'static str, source: &str, root: usize, id: usize) -> Kernel {
         let (rows, width) = self.rows(self.live.node(id).inputs[0].0);
-        let mut kernel = Kernel::new(name, &[shaders::FUNCTIONS, shaders::LANES, source]);
+        let mut kernel = Kernel::new(name, &[shaders::FUNCTIONS, lanes(self.target), source]);
         kernel.constants.extend([("TOTAL_ROWS", rows as f64), ("WIDTH", width as f64)]);
         self.bind_result(&mut kernel, root);
         kernel

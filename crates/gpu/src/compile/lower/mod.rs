@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
 
-pub(crate) use update::{BLOCK, OptimizerStep, WIDEST, together};
+pub(crate) use update::{BLOCK, OptimizerStep, WIDEST, lanes, together};
 
 pub(crate) struct Lowered {
     pub steps: Vec<Step>,
@@ -169,7 +169,12 @@ impl Kernel {
     }
 
     fn source(&self) -> String {
-        let mut sections = self.sections.clone();
+        self.source_with(&[])
+    }
+
+    /// The source with some more sections.
+    fn source_with(&self, more: &[(&'static str, String)]) -> String {
+        let mut sections = [&self.sections[..], more].concat();
         sections.push(("bindings", self.bindings.wgsl()));
         let mut source = shaders::fill(&self.template, &sections);
         let is_rounded = |bound: &Bound| bound.element == "f16" && bound.access == Access::Write;
@@ -200,22 +205,31 @@ impl Kernel {
 /// The kernel of one expression for each element, and how many invocations it needs.
 fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     let parts = [shaders::FUNCTIONS, shaders::HALF, shaders::ELEMENTWISE];
-    if !dtype.is_half() {
-        let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
-        kernel.constants.push(("ELEMENTS", elements as f64));
-        return (kernel, elements as u64);
-    }
-    // Two elements share a word, so that one invocation writes both.
+    let (together, bits) = match dtype {
+        DType::F16 => (2, "half_of_float(bitcast<u32>(VALUE))"),
+        DType::Bf16 => (2, "bfloat_of_float(bitcast<u32>(VALUE))"),
+        DType::U8 => (4, "(VALUE)"),
+        DType::F32 | DType::I32 | DType::U32 => {
+            let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
+            kernel.constants.push(("ELEMENTS", elements as f64));
+            return (kernel, elements as u64);
+        }
+    };
+    // So many elements share a word, so that one invocation writes them all.
     let mut kernel = Kernel::new("elementwise", &parts);
-    let words = elements.div_ceil(2);
+    let words = elements.div_ceil(together);
     kernel.constants.push(("ELEMENTS", words as f64));
-    let round = if dtype == DType::F16 { "half_of_float" } else { "bfloat_of_float" };
-    let write = format!(
-        "fn write(i: u32) {{\n    var word = {round}(bitcast<u32>(value(2u * i)));\n    \
-            if (2u * i + 1u < {elements}u) {{\n        \
-            word |= {round}(bitcast<u32>(value(2u * i + 1u))) << 16u;\n    }}\n    \
-            result[i] = word;\n}}\n"
-    );
+    let first = bits.replace("VALUE", &format!("value({together}u * i)"));
+    let mut write = format!("fn write(i: u32) {{\n    var word = {first};\n");
+    for at in 1..together {
+        let place = format!("{together}u * i + {at}u");
+        let next = bits.replace("VALUE", &format!("value({place})"));
+        let shift = 32 / together * at;
+        write += &format!(
+            "    if ({place} < {elements}u) {{\n        word |= {next} << {shift}u;\n    }}\n"
+        );
+    }
+    write += "    result[i] = word;\n}\n";
     kernel.sections.push(("write", write));
     (kernel, words as u64)
 }
@@ -401,9 +415,9 @@ impl Lowering<'_> {
         let is_result =
             |bound: &&Bound| bound.name == "result" && bound.place == Place::Value(root);
         let Some(result) = list.iter().find(is_result) else { return Vec::new() };
-        // Halves are read and written as words, two at a time.
+        // Halves are read and written as words, two at a time, and bytes four.
         let is_held = |id: usize| {
-            !self.lowered.packed.contains_key(&id) && !self.live.node(id).dtype.is_half()
+            !self.lowered.packed.contains_key(&id) && !self.live.node(id).dtype.is_narrow()
         };
         let could = |bound: &Bound| match bound.place {
             Place::Value(id) => {

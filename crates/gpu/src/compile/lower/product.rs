@@ -4,14 +4,22 @@
 //! are never a matter of measuring: products with a vector, and products of few results that each are
 //! a long sum.
 
-use super::{Kernel, Lowering, Refused};
+use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;
-use crate::compile::expression::Index;
-use crate::compile::fuse::operand;
+use crate::compile::expression::{Index, literal};
 use crate::compile::matmul::{Operand, Product, Rung};
-use crate::compile::{Access, Alternative, Place, Tuned};
-use warmstart_graph::Shape;
+use crate::compile::operand::Held;
+use crate::compile::{Access, Alternative, Place, Tuned, Variant};
+use warmstart_graph::{DType, Shape};
 use warmstart_shaders::{self as shaders, Elements};
+
+/// What follows the bytes of an operand where they are loaded.
+fn scaling(held: &Held) -> String {
+    held.scale.map_or_else(String::new, |scale| {
+        let operator = if scale.divides { "/" } else { "*" };
+        format!(" {operator} {}", literal(DType::F32, scale.by.into()))
+    })
+}
 
 impl Lowering<'_> {
     pub(super) fn product(
@@ -25,35 +33,36 @@ impl Lowering<'_> {
         let rank = shape.rank();
         let batch = Shape::from(&shape[..rank - 2]).elements();
         let read = |input: usize, transpose: bool| {
-            let (base, layout, transposed) = operand(self.live, self.live.node(id).inputs[input].0);
-            let (&columns, rest) = layout.split_last().unwrap_or((&1, &[]));
+            let held = Held::of(self.live, self.live.node(id).inputs[input].0);
+            let transposed = held.transposed;
+            let (&columns, rest) = held.shape.split_last().unwrap_or((&1, &[]));
             let (&rows, own) = rest.split_last().unwrap_or((&1, &[]));
             let repeated = Shape::from(own).elements() == 1 && batch != 1;
             let step = if repeated { 0 } else { rows * columns };
             let (row, column) = if transposed != transpose { (1, columns) } else { (columns, 1) };
             let inner = if transposed != transpose { rows } else { columns };
-            let dtype = self.live.node(base).dtype;
-            (base, Operand { row, column, batch: step, dtype }, inner)
+            let dtype = self.live.node(held.base).dtype;
+            (held, Operand { row, column, batch: step, dtype }, inner)
         };
-        let (a_base, a, k) = read(0, transpose_a);
-        let (b_base, b, _) = read(1, transpose_b);
+        let (a_held, a, k) = read(0, transpose_a);
+        let (b_held, b, _) = read(1, transpose_b);
         let mut product = Product { batch, m: shape[rank - 2], n: shape[rank - 1], k, a, b };
         // A batch of matrices against one is one tall matrix.
         if batch > 1 && b.batch == 0 && a.column == 1 && a.batch == product.m * a.row {
             product.m *= batch;
             product.batch = 1;
         }
-        let bases = [a_base, b_base];
+        let held = [&a_held, &b_held];
         // What these rules go by must be nothing but the product and the kind of device: the same
         // product gives the same bits in every plan.
         if product.is_vector(self.target) {
-            return self.vector_product(root, id, &product, bases);
+            return self.vector_product(root, id, &product, held);
         }
         if let Some(slices) = product.slices(self.target) {
-            return self.sliced_product(root, id, &product, bases, slices);
+            return self.sliced_product(root, id, &product, held, slices);
         }
         let usual = Rung::usual(&product, self.target);
-        let (mut kernel, workgroups) = self.product_kernel(root, id, &product, bases, usual);
+        let (mut kernel, workgroups) = self.product_kernel(root, id, &product, held, usual);
         if workgroups.iter().any(|&groups| groups > self.target.workgroups) {
             return Err(Refused::TooManyWorkgroups { root });
         }
@@ -64,14 +73,15 @@ impl Lowering<'_> {
                 (false, false) => "fused",
                 (false, true) => "plain",
             };
+            let usual = Variant::Product(usual);
             kernel.tuned = Some(Tuned { class: Class::of(&product), fused, usual });
             for rung in Rung::others(&product, self.target) {
-                let (other, workgroups) = self.product_kernel(root, id, &product, bases, rung);
+                let (other, workgroups) = self.product_kernel(root, id, &product, held, rung);
                 if !other.binds_as(&kernel) {
                     continue;
                 }
                 kernel.alternatives.push(Alternative {
-                    rung,
+                    variant: Variant::Product(rung),
                     kernel: other.name,
                     source: other.source(),
                     constants: other.constants,
@@ -90,7 +100,7 @@ impl Lowering<'_> {
         root: usize,
         id: usize,
         product: &Product,
-        bases: [usize; 2],
+        held: [&Held; 2],
         rung: Rung,
     ) -> (Kernel, [u32; 3]) {
         // Without an epilogue, or with what is accumulated, it is that of all layers' weight gradients.
@@ -99,7 +109,7 @@ impl Lowering<'_> {
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
-        self.bind_operands(&mut kernel, bases, choice.operands);
+        self.bind_operands(&mut kernel, held, choice.operands);
         self.bind_result(&mut kernel, root);
         self.product_epilogue(&mut kernel, root, id, product);
         if let Some(carried) = self.bind_carried(&mut kernel, root, "column_sums") {
@@ -138,11 +148,11 @@ impl Lowering<'_> {
         kernel.sections.push(("shape", shaders::read_shape()));
     }
 
-    fn bind_operands(&self, kernel: &mut Kernel, bases: [usize; 2], operands: [Elements; 2]) {
-        for ((name, base), elements) in ["a", "b"].into_iter().zip(bases).zip(operands) {
-            let place = self.fused.place(self.live, base);
+    fn bind_operands(&self, kernel: &mut Kernel, held: [&Held; 2], operands: [Elements; 2]) {
+        for ((name, held), elements) in ["a", "b"].into_iter().zip(held).zip(operands) {
+            let place = self.fused.place(self.live, held.base);
             kernel.bindings.bind(name, place, Access::Read, elements.stored());
-            let sections = elements.sections(name).into_iter();
+            let sections = elements.sections(name, &scaling(held)).into_iter();
             kernel.sections.extend(sections.filter_map(|(section, text)| Some((section, text?))));
         }
     }
@@ -153,10 +163,10 @@ impl Lowering<'_> {
         root: usize,
         id: usize,
         product: &Product,
-        bases: [usize; 2],
+        held: [&Held; 2],
     ) -> Result<(), Refused> {
         let Product { batch, m, n, k, a, b } = *product;
-        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
         let mut kernel = Kernel::new("reduce", &parts);
         let results = batch * m * n;
         kernel.constants.extend([
@@ -165,7 +175,7 @@ impl Lowering<'_> {
             ("MAXIMUM", 0.0),
         ]);
         let operands = [a, b].map(|operand| operand.elements(self.target));
-        self.bind_operands(&mut kernel, bases, operands);
+        self.bind_operands(&mut kernel, held, operands);
         self.bind_result(&mut kernel, root);
         let at = |operand: Operand, line: String| {
             format!("i / {}u * {}u + {line}", m * n, operand.batch)
@@ -175,8 +185,8 @@ impl Lowering<'_> {
         let value = format!(
             "{}{}fn value(i: u32, k: u32) -> f32 {{\n    \
                 return f32(a_element({left})) * f32(b_element({right}));\n}}\n",
-            operands[0].element_function("a"),
-            operands[1].element_function("b"),
+            operands[0].element_function("a", &scaling(held[0])),
+            operands[1].element_function("b", &scaling(held[1])),
         );
         kernel.sections.push(("value", value));
         self.epilogue(&mut kernel, root, id);
@@ -206,7 +216,7 @@ impl Lowering<'_> {
         root: usize,
         id: usize,
         product: &Product,
-        bases: [usize; 2],
+        held: [&Held; 2],
         slices: usize,
     ) -> Result<(), Refused> {
         let k = product.k / slices;
@@ -223,12 +233,12 @@ impl Lowering<'_> {
         kernel.label = Some("matmul of slices".to_owned());
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
-        self.bind_operands(&mut kernel, bases, choice.operands);
+        self.bind_operands(&mut kernel, held, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         self.bind_shape(&mut kernel, choice.shape);
         self.push(root, kernel, choice.workgroups, product.operations())?;
 
-        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
         let mut kernel = Kernel::new("reduce", &parts);
         kernel.constants.extend([
             ("RESULTS", results as f64),

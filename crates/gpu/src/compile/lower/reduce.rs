@@ -1,6 +1,6 @@
 //! Sums and maxima over axes.
 
-use super::{Kernel, Lowering, Refused};
+use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::expression::{Function, Index};
 use crate::compile::{Access, Target};
 use warmstart_graph::Shape;
@@ -16,8 +16,8 @@ fn slices(rows: usize, count: usize, target: Target) -> Option<usize> {
     (slices >= 4).then_some(slices)
 }
 
-fn kernel_of(results: usize, count: usize, reduction: Reduction) -> Kernel {
-    let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+fn kernel_of(results: usize, count: usize, reduction: Reduction, target: Target) -> Kernel {
+    let parts = [shaders::FUNCTIONS, lanes(target), shaders::REDUCE];
     let mut kernel = Kernel::new("reduce", &parts);
     kernel.constants.extend([
         ("RESULTS", results as f64),
@@ -68,7 +68,7 @@ impl Lowering<'_> {
         {
             return self.sliced_reduce(root, id, reduction, [results, count, slices], &index);
         }
-        let mut kernel = kernel_of(results, count, reduction);
+        let mut kernel = kernel_of(results, count, reduction, self.target);
         self.bind_result(&mut kernel, root);
         let signature = "fn value(i: u32, k: u32) -> f32";
         self.function(&mut kernel, root, "value", signature, input, &index);
@@ -103,7 +103,7 @@ impl Lowering<'_> {
         let input = self.live.node(id).inputs[0].0;
         let length = count.div_ceil(slices);
         let parts = self.scratch((results * slices * 4) as u64);
-        let mut kernel = kernel_of(results * slices, length, reduction);
+        let mut kernel = kernel_of(results * slices, length, reduction, self.target);
         kernel.label = Some(format!("{} of slices", self.live.node(id).op.name()));
         kernel.bindings.bind("result", parts, Access::Write, "f32");
         let bindings = &mut kernel.bindings;
@@ -124,7 +124,7 @@ impl Lowering<'_> {
         let workgroups = self.lanes(&mut kernel, root, results * slices, length)?;
         self.push(root, kernel, workgroups, (results * count) as u64)?;
 
-        let mut kernel = kernel_of(results, slices, reduction);
+        let mut kernel = kernel_of(results, slices, reduction, self.target);
         self.bind_result(&mut kernel, root);
         kernel.bindings.bind("parts", parts, Access::Read, "f32");
         let value = format!(

@@ -53,6 +53,11 @@ impl OptimizerStep {
     }
 }
 
+/// How lanes of a row hand on values on this kind of device.
+pub(crate) fn lanes(target: Target) -> &'static str {
+    if target.is_cpu { shaders::LANES_SOFTWARE } else { shaders::LANES }
+}
+
 /// How this kind of device loads and stores several elements at once.
 pub(crate) fn together(target: Target) -> &'static str {
     if target.is_cpu && target.has_int64 { shaders::PAIRS } else { shaders::FOURS }
@@ -133,14 +138,14 @@ impl Lowering<'_> {
         let sums = self.scratch(count.max(1) as u64 * 4);
         if count > 0 {
             let parts =
-                [shaders::FUNCTIONS, shaders::LANES, together(self.target), shaders::SQUARES];
+                [shaders::FUNCTIONS, lanes(self.target), together(self.target), shaders::SQUARES];
             let mut kernel = Kernel::new("squares", &parts);
             kernel.label = Some(format!("squares of {}", self.live.node(id).op.name()));
             kernel.bindings.bind("result", sums, Access::Write, "f32");
             let (workgroups, operations) = self.sum_squares(&mut kernel, id, blocks, 0);
             self.push(root, kernel, workgroups, operations)?;
         }
-        let parts = [shaders::FUNCTIONS, shaders::LANES, shaders::REDUCE];
+        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
         let mut kernel = Kernel::new("reduce", &parts);
         kernel.constants.extend([("RESULTS", 1.0), ("COUNT", count as f64), ("MAXIMUM", 0.0)]);
         self.bind_result(&mut kernel, root);
@@ -202,7 +207,7 @@ impl Lowering<'_> {
                 let sections = [&alone[..], &[values_section]].concat();
                 kernel.template = [
                     shaders::FUNCTIONS,
-                    shaders::LANES,
+                    lanes(self.target),
                     together(self.target),
                     &shaders::fill(shaders::OPTIMIZER_SCALARS, &sections),
                     shaders::SQUARES,

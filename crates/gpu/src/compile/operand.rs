@@ -1,0 +1,91 @@
+//! The operands of products as they lie in memory.
+
+use super::fuse::{is_view, widens};
+use super::simplify::Live;
+use warmstart_graph::ops::Binary;
+use warmstart_graph::{DType, Op, Shape};
+
+/// An operand of a product as it lies in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Held {
+    /// The node that holds it. Floats of 16 bits and bytes are held as they are.
+    pub base: usize,
+    /// Its shape there.
+    pub shape: Shape,
+    /// Whether the matrices there are transposed.
+    pub transposed: bool,
+    /// What is made of its bytes when they are loaded, besides numbers.
+    pub scale: Option<Scale>,
+}
+
+/// A number that bytes are multiplied or divided by: pixels are from 0 to 255, and networks want them from
+/// 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Scale {
+    pub by: f32,
+    pub divides: bool,
+}
+
+impl Held {
+    /// How the operand `id` of a product is held.
+    pub fn of(live: &Live, id: usize) -> Held {
+        let found = Held::find(live, id, true);
+        // Only of bytes: what is computed in `f32` is stored once, and multiplied before.
+        if found.scale.is_some() && live.node(found.base).dtype != DType::U8 {
+            return Held::find(live, id, false);
+        }
+        found
+    }
+
+    fn find(live: &Live, id: usize, may_scale: bool) -> Held {
+        let mut scale = None;
+        let mut narrow = |mut id: usize| loop {
+            if widens(live, id) {
+                id = live.node(id).inputs[0].0;
+                continue;
+            }
+            match scaled(live, id).filter(|_| may_scale && scale.is_none()) {
+                Some((input, by)) => {
+                    scale = Some(by);
+                    id = input;
+                }
+                None => return id,
+            }
+        };
+        let mut transposed = false;
+        let mut id = narrow(id);
+        while let Op::Transpose(permutation) = &live.node(id).op {
+            let rank = permutation.len();
+            let swaps_last = permutation[..rank - 2].is_sorted()
+                && permutation[..rank - 2].iter().all(|&axis| axis < rank - 2)
+                && permutation[rank - 2] == rank - 1;
+            if !swaps_last {
+                break;
+            }
+            transposed = !transposed;
+            id = narrow(live.node(id).inputs[0].0);
+        }
+        let shape = live.node(id).shape.clone();
+        // A reshape of something that lies in memory is the same memory.
+        let mut base = id;
+        while let Op::Reshape(_) = &live.node(base).op {
+            base = narrow(live.node(base).inputs[0].0);
+        }
+        let is_held = live.is_leaf(base) || !is_view(&live.node(base).op);
+        Held { base: if is_held { base } else { id }, shape, transposed, scale }
+    }
+}
+
+/// What a node multiplies or divides by a number, and which.
+fn scaled(live: &Live, id: usize) -> Option<(usize, Scale)> {
+    let node = live.node(id);
+    let (binary, [a, b]) = match (&node.op, &node.inputs[..]) {
+        (Op::Binary(binary @ (Binary::Mul | Binary::Div)), [a, b]) => (*binary, [a.0, b.0]),
+        _ => return None,
+    };
+    let divides = binary == Binary::Div;
+    let number = |id: usize| live.uniform(id).map(|by| Scale { by: by as f32, divides });
+    let found = number(b).map(|scale| (a, scale));
+    let found = found.or_else(|| number(a).filter(|_| !divides).map(|scale| (b, scale)));
+    found.filter(|&(input, _)| node.dtype == DType::F32 && live.node(input).shape == node.shape)
+}
