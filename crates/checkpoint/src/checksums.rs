@@ -15,7 +15,7 @@
 
 use crate::error::CheckpointError;
 use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
-use crate::safetensors::{Header, Word};
+use crate::safetensors::{Header, Word, push_string};
 use crate::sums::Checksum;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -101,7 +101,12 @@ struct Hex<const N: usize>(u64);
 
 impl<const N: usize> Serialize for Hex<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:0N$x}", self.0))
+        // Not by `format!`: there are thousands.
+        let mut digits = [0; N];
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[(self.0 >> (4 * place) & 0xf) as usize];
+        }
+        serializer.serialize_str(str::from_utf8(&digits).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -114,9 +119,14 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 }
 
 fn from_digits(text: &[u8], digits: usize) -> Option<u64> {
-    let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
-    let text = (text.len() == digits && text.iter().all(hex)).then_some(text)?;
-    u64::from_str_radix(str::from_utf8(text).ok()?, 16).ok()
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let append = |so_far: u64, &byte: &u8| Some(so_far << 4 | u64::from(digit(byte)?));
+    let text = (text.len() == digits).then_some(text)?;
+    text.iter().try_fold(0, append)
 }
 
 /// The entry for these tensors, with zeros for the header.
@@ -137,20 +147,22 @@ fn place(start: &[u8]) -> Option<usize> {
     start.windows(whole).position(here).map(|at| at + KEY.len())
 }
 
-/// Puts the checksums in the place of the zeros that a file's first bytes were made with.
+/// Puts the checksums in the place of the zeros that a file's first bytes were made with. Returns where
+/// what has changed ends.
 pub(crate) fn fill_in<'a>(
     start: &mut [u8],
     tensors: impl Iterator<Item = (&'a str, u64)>,
-) -> Result<(), serde_json::Error> {
-    let value = serde_json::to_string(&entry(tensors)?)?;
+) -> Result<usize, serde_json::Error> {
+    let mut value = Vec::new();
+    push_string(&mut value, &entry(tensors)?)?;
     let at = place(start).unwrap_or(start.len());
     let zeros = start.get_mut(at..at + value.len());
     let zeros = zeros.ok_or_else(|| serde_json::Error::custom("it has no place for checksums"))?;
-    zeros.copy_from_slice(value.as_bytes());
+    zeros.copy_from_slice(&value);
     let header = format!("{:08x}", crc32c::crc32c(start));
-    let at = at + BEFORE_DIGITS.len();
-    start[at..at + DIGITS].copy_from_slice(header.as_bytes());
-    Ok(())
+    let digits = at + BEFORE_DIGITS.len();
+    start[digits..digits + DIGITS].copy_from_slice(header.as_bytes());
+    Ok(at + value.len())
 }
 
 /// The checksums of a header's tensors, in their order; `None` if the file has none, or is of a later

@@ -308,8 +308,9 @@ impl Checkpoint {
                 sums.push((target.name.as_str(), sum));
             }
             let mut header = part.header.clone();
-            checksums::fill_in(&mut header, sums.into_iter())
+            let changed = checksums::fill_in(&mut header, sums.into_iter())
                 .map_err(|error| header_error(&part.file, error))?;
+            header.truncate(changed);
             Ok(header)
         })
     }

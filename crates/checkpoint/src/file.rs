@@ -18,6 +18,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
+use warmstart_gpu::ByteSource;
 
 /// A file that holds tensors.
 #[derive(Debug)]
@@ -34,6 +35,16 @@ impl DataFile {
     pub fn open(path: &Path) -> io::Result<(DataFile, u64)> {
         let (file, length) = open_regular(path)?;
         Ok((DataFile { path: path.to_owned(), file: Box::new(file), compressed: None }, length))
+    }
+}
+
+/// For tensors that are neighbours. What is wrong is told by reading them one by one.
+impl ByteSource for DataFile {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        match self.file.fill_at(into, offset)? {
+            Filled::Wholly => Ok(()),
+            Filled::Only(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 

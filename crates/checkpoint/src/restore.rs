@@ -253,6 +253,19 @@ impl ByteSource for TensorSource<'_> {
         self.read(offset, into, true)
     }
 
+    fn file(&self) -> Option<&dyn ByteSource> {
+        let TensorEntry { file, strides, slices, .. } = self.tensor;
+        let file = self.file.files.get(*file)?;
+        let as_it_is = strides.is_none() && slices.is_none() && file.compressed.is_none();
+        as_it_is.then_some(file)
+    }
+
+    fn came(&self, offset: u64, bytes: &[u8]) {
+        if let Some(summed) = &self.summed {
+            summed.came(offset, bytes);
+        }
+    }
+
     fn finish(&self) -> io::Result<()> {
         self.summed.as_ref().map_or(Ok(()), Summed::finish).map_err(|error| self.tell(error))
     }

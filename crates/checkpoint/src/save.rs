@@ -350,8 +350,10 @@ pub(crate) fn write(
             (None, Ok(())) => {
                 let mut header = contents.header.clone();
                 let sums = sums.iter().map(InOrder::value);
-                checksums::fill_in(&mut header, names.iter().copied().zip(sums))
+                let changed = checksums::fill_in(&mut header, names.iter().copied().zip(sums))
                     .map_err(|error| header_error(file, error))?;
+                // The rest of it stays.
+                header.truncate(changed);
                 Ok(header)
             }
         }

@@ -114,6 +114,27 @@ impl<'a> Summed<'a> {
         })
     }
 
+    /// Sums up bytes of the tensor that were read with those of its neighbours.
+    pub fn came(&self, offset: u64, bytes: &[u8]) {
+        if self.beside().is_some() {
+            return;
+        }
+        match &self.read {
+            Read::Pieces(crc, pieces) => {
+                let piece = (offset, bytes.len(), crc.append(0, bytes));
+                pieces.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+            }
+            Read::Blocks(blocks) => {
+                let (mut within, mut rest) = (offset - self.tensor.range.start, bytes);
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at(blocks.room(within).min(rest.len()));
+                    blocks.add(within, piece);
+                    (within, rest) = (within + piece.len() as u64, after);
+                }
+            }
+        }
+    }
+
     /// Has `read` fill `into` piece by piece, and sums up what it says it has read.
     fn read_pieces(
         &self,

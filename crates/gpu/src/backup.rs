@@ -1,5 +1,5 @@
-//! How variables get their values back if a restore fails. What an initializer made it can make
-//! again, bit by bit; anything else is copied aside on the device until the restore has succeeded.
+//! How variables get their values back if a restore fails. What an initializer made on the device it
+//! can make again, bit by bit; anything else is copied aside there until the restore has succeeded.
 
 use crate::device::Gpu;
 use crate::error::GpuError;
@@ -7,13 +7,15 @@ use crate::huge_pages;
 use crate::initialize::{Job, Prepared};
 use crate::store::{ALIGNMENT, Entry, VariableSlice};
 
-/// Of smaller variables a copy takes less time than what a dispatch needs.
-const SMALLEST_MADE_AGAIN: u64 = 64 << 10;
+/// Dispatches for smaller variables are prepared if they turn out to be needed: for thousands of them
+/// that takes longer than a restore, and few restores fail.
+const SMALLEST_PREPARED: u64 = 64 << 10;
 
-/// Values of variables, aside.
-pub(crate) struct Backup {
+/// Values of variables, aside, or how to make them again.
+pub(crate) struct Backup<'a> {
     copies: Vec<Copy>,
-    initializers: Option<Prepared>,
+    prepared: Prepared,
+    small: Vec<Job<'a>>,
 }
 
 /// Bytes of an arena and their place in a buffer of the backup.
@@ -59,23 +61,19 @@ impl Run {
     }
 }
 
-impl Backup {
-    /// Sees to it that [`Backup::put_back`] needs nothing but the device. Also submits whatever
-    /// writes are queued, so that the variables can be mapped afterwards.
-    pub fn take(gpu: &Gpu, entries: &[&Entry]) -> Result<Backup, GpuError> {
-        let mut jobs = Vec::new();
+impl<'a> Backup<'a> {
+    /// Sees to it that [`Backup::put_back`] needs little but the device.
+    pub fn take(gpu: &Gpu, entries: &[&'a Entry]) -> Result<Backup<'a>, GpuError> {
+        let (mut large, mut small) = (Vec::new(), Vec::new());
         let mut slices = Vec::new();
         for entry in entries {
-            let large = entry.slice.bytes >= SMALLEST_MADE_AGAIN;
-            match large.then(|| Job::again(entry)).flatten() {
-                Some(job) => jobs.push(job),
+            match Job::again(entry) {
+                Some(job) if entry.slice.bytes >= SMALLEST_PREPARED => large.push(job),
+                Some(job) => small.push(job),
                 None => slices.push(&entry.slice),
             }
         }
-        let initializers = match jobs.is_empty() {
-            true => None,
-            false => Some(Prepared::new(gpu, &jobs)?),
-        };
+        let prepared = Prepared::new(gpu, &large)?;
         let limit = gpu.limits().max_buffer_size;
         let runs = Run::all(&slices);
         let mut sizes: Vec<u64> = Vec::new();
@@ -107,23 +105,28 @@ impl Backup {
             .zip(places)
             .map(|(run, (index, at))| Copy { run, buffer: buffers[index].clone(), at })
             .collect();
-        let backup = Backup { copies, initializers };
-        backup.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
-            encoder.copy_buffer_to_buffer(&run.arena, run.from, buffer, *at, run.bytes());
-        })?;
+        let backup = Backup { copies, prepared, small };
+        if backup.submissions() > 0 {
+            backup.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
+                encoder.copy_buffer_to_buffer(&run.arena, run.from, buffer, *at, run.bytes());
+            })?;
+        }
         Ok(backup)
+    }
+
+    /// How many times work was submitted for it.
+    pub fn submissions(&self) -> u64 {
+        u64::from(!self.copies.is_empty())
     }
 
     /// Copies the values back, and waits until they are.
     pub fn put_back(&self, gpu: &Gpu) -> Result<(), GpuError> {
         let what = "putting back the variables of a failed restore";
-        let submission = self.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
+        self.copy(gpu, what, |encoder, Copy { run, buffer, at }| {
             encoder.copy_buffer_to_buffer(buffer, *at, &run.arena, run.from, run.bytes());
         })?;
-        match &self.initializers {
-            Some(initializers) => gpu.wait(initializers.submit(gpu)?),
-            None => gpu.wait(submission),
-        }
+        self.prepared.submit(gpu)?;
+        gpu.wait(Prepared::new(gpu, &self.small)?.submit(gpu)?)
     }
 
     fn copy(

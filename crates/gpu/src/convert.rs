@@ -7,6 +7,7 @@ use crate::download::SMALLEST_STAGING;
 use crate::error::{GpuError, SessionError};
 use crate::fill::Target;
 use crate::mapped::{MappedBytes, Mapping};
+use crate::neighbours::{Read, Scratch};
 use crate::pipelines::bind_group_entries;
 use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use crate::store::ALIGNMENT;
@@ -266,7 +267,7 @@ fn pass_on_all(
     };
     job.work(threads.min(batches.len()), batches.len(), |next| {
         let mut ring = Ring::new(gpu, capacity, usage);
-        let mut raw = None;
+        let (mut raw, mut scratch) = (None, Scratch::default());
         while let Some(task) = next() {
             let batch = &batches[task];
             if !direct && raw.is_none() {
@@ -274,16 +275,17 @@ fn pass_on_all(
                 raw = Some(gpu.buffer("bytes to be converted", capacity, usage)?);
             }
             let read = |mut rest: MappedBytes<'_>| {
-                let mut at = 0;
+                let (mut at, mut reads) = (0, Vec::with_capacity(batch.len()));
                 for piece in batch {
                     let (_, place) = rest.split_at(piece.at - at);
                     let (mut header, place) = place.split_at(HEADER);
                     header.write(bytemuck::bytes_of(&piece.header()));
                     let (into, after) = place.split_at(piece.bytes());
-                    job.read(piece.of.target, piece.first * piece.of.size(), into)?;
+                    let (target, start) = (piece.of.target, piece.first * piece.of.size());
+                    reads.push(Read { target, start, into });
                     (rest, at) = (after, piece.at + HEADER + piece.bytes());
                 }
-                Ok(())
+                job.read_all(&mut reads, &mut scratch)
             };
             let record = |device: &wgpu::Device,
                           encoder: &mut wgpu::CommandEncoder,

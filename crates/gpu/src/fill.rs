@@ -5,7 +5,7 @@ use crate::device::MemoryKind;
 use crate::error::SessionError;
 use crate::origin::Origin;
 use crate::store::{Entry, VariableSlice};
-use std::io;
+use std::{io, ptr};
 use warmstart_graph::Variable;
 
 /// Where bytes are read from, at any place and from several threads at once.
@@ -29,6 +29,18 @@ pub trait ByteSource: Sync {
     fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.read_at(offset, into)
     }
+
+    /// The file that the bytes lie in as they are, at the same offsets, if there are other sources
+    /// in it. Small [`Fill`]s that are neighbours there are read at once, by
+    /// [`ByteSource::read_at_cached`] of the file; each source is then told by [`ByteSource::came`]
+    /// what came for it. Whatever cannot be had that way is asked of each source.
+    fn file(&self) -> Option<&dyn ByteSource> {
+        None
+    }
+
+    /// Told of bytes that were read from [`ByteSource::file`] for this source, in place of being
+    /// asked for them: the place to sum them up.
+    fn came(&self, _offset: u64, _bytes: &[u8]) {}
 
     /// Called once for each [`Fill`] from this source, after all its bytes were read and before
     /// its value counts: the place to compare a checksum. (If a restore then fails because a number does
@@ -132,6 +144,16 @@ impl<'a> Target<'a> {
             target.conversion.get_or_insert(own);
         }
         Ok(target)
+    }
+
+    /// What targets are sorted by: a disk likes to be read in order, one file after the other.
+    pub fn place(&self) -> (Option<usize>, u64) {
+        (self.file(), self.fill.offset)
+    }
+
+    /// Which file its source is in, as an address.
+    pub fn file(&self) -> Option<usize> {
+        self.fill.source.file().map(|file| ptr::from_ref(file).addr())
     }
 
     /// Bytes of the variable that are filled.

@@ -9,7 +9,7 @@ use crate::store::{Entry, VariableSlice};
 use bytemuck::{Pod, Zeroable};
 use std::sync::Arc;
 use warmstart_graph::{
-    DType, Distribution, InitializeError, Recipe, Variable, normal_table, truncation,
+    DType, Distribution, InitializeError, Initializer, Recipe, Variable, normal_table, truncation,
 };
 use warmstart_shaders::{HALF, INITIALIZE, PHILOX};
 
@@ -188,7 +188,9 @@ impl<'a> Job<'a> {
     /// How the device makes the value that a variable has now; nothing if it cannot.
     pub fn again(entry: &'a Entry) -> Option<Job<'a>> {
         let Origin::Initialized { initializer, seed } = &entry.info.origin else { return None };
-        if *initializer != entry.info.variable.initializer {
+        let by_host =
+            matches!(initializer, Initializer::Values(_) | Initializer::Orthogonal { .. });
+        if by_host || *initializer != entry.info.variable.initializer || entry.slice.bytes == 0 {
             return None;
         }
         Job::new(entry, &Recipe::of(&entry.info.variable, *seed).ok()?)
@@ -208,9 +210,14 @@ pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), Sessio
     }
     // What is most likely to fail comes first: values that are written are there, whatever follows.
     let prepared = Prepared::new(gpu, &jobs)?;
-    for (entry, recipe) in made {
+    let written = made.into_iter().try_for_each(|(entry, recipe)| {
         let variable = &entry.info.variable;
-        write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))?;
+        write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))
+    });
+    if let Err(error) = written {
+        // What was queued before must not be written over what comes later.
+        let _ = gpu.checked(WHAT, |_| gpu.queue().submit([]));
+        return Err(error);
     }
     prepared.submit(gpu)?;
     Ok(())

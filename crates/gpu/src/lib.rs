@@ -21,6 +21,7 @@ mod fill;
 mod huge_pages;
 mod initialize;
 mod mapped;
+mod neighbours;
 mod non_finite;
 mod origin;
 mod outputs;

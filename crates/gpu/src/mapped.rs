@@ -71,7 +71,7 @@ impl<'a> MappedBytes<'a> {
     }
 
     /// Reads from a source until the memory is full.
-    pub fn read_from(self, gpu: &Gpu, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
+    pub fn read_from(&mut self, gpu: &Gpu, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
         match gpu.is_cpu() {
             // Its memory is the host's.
             true => source.read_at_cached(offset, self.0),

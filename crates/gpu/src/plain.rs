@@ -5,10 +5,10 @@ use crate::download::SMALLEST_STAGING;
 use crate::error::SessionError;
 use crate::fill::Target;
 use crate::mapped::{MappedBytes, Mapping};
+use crate::neighbours::{Read, Scratch};
 use crate::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use crate::transfer::{Job, LARGEST_READ};
 use std::collections::BTreeMap;
-use std::mem::take;
 use std::sync::{Mutex, PoisonError};
 
 const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
@@ -69,19 +69,18 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
                 let from = target.slice.offset + start;
                 let bytes = LARGEST_READ.min(target.bytes() - start);
                 let (_, after) = rest.split_at(from - at);
-                let (piece, after) = after.split_at(bytes);
+                let (into, after) = after.split_at(bytes);
                 (rest, at) = (after, from + bytes);
-                reads.push((*target, start, piece));
+                reads.push(Read { target, start, into });
             }
         }
     }
-    // A disk likes to be read in order.
-    reads.sort_by_key(|(target, start, _)| target.fill.offset.saturating_add(*start));
+    reads.sort_by_cached_key(Read::place);
     // Small variables that lie side by side are one task: a thread that has it reads on and on.
     let mut tasks: Vec<Vec<_>> = Vec::new();
     let mut room = 0;
     for read in reads {
-        let bytes = read.2.len();
+        let bytes = read.into.len();
         if bytes > room || tasks.is_empty() {
             tasks.push(Vec::new());
             room = SMALLEST_TASK;
@@ -91,12 +90,11 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
     }
     let tasks: Vec<_> = tasks.into_iter().map(Mutex::new).collect();
     job.work(job.threads(tasks.len()), tasks.len(), |next| {
+        let mut scratch = Scratch::default();
         while let Some(task) = next() {
             // Each task is handed out once; the lock is what lets threads share the list.
-            let reads = take(&mut *tasks[task].lock().unwrap_or_else(PoisonError::into_inner));
-            for (target, start, piece) in reads {
-                job.read(target, start, piece)?;
-            }
+            let mut reads = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
+            job.read_all(&mut reads, &mut scratch)?;
         }
         Ok(())
     })
@@ -144,16 +142,18 @@ pub(crate) fn staged(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
     let batches = batches(targets, capacity);
     job.work(threads.min(batches.len()), batches.len(), |next| {
         let mut ring = Ring::new(job.gpu, capacity, wgpu::BufferUsages::COPY_SRC);
+        let mut scratch = Scratch::default();
         while let Some(task) = next() {
             let batch = &batches[task];
             let read = |mut rest: MappedBytes<'_>| {
-                for segment in batch {
-                    let (place, after) = rest.split_at(padded(segment.bytes));
-                    let (place, _) = place.split_at(segment.bytes);
-                    job.read(segment.target, segment.start, place)?;
+                let mut reads = Vec::with_capacity(batch.len());
+                for &Segment { target, start, bytes, .. } in batch {
+                    let (place, after) = rest.split_at(padded(bytes));
+                    let (into, _) = place.split_at(bytes);
+                    reads.push(Read { target, start, into });
                     rest = after;
                 }
-                Ok(())
+                job.read_all(&mut reads, &mut scratch)
             };
             let record = |_: &wgpu::Device,
                           encoder: &mut wgpu::CommandEncoder,

@@ -294,6 +294,15 @@ impl Store {
         self.by_name.get(name).map(|&index| &self.entries[index])
     }
 
+    /// As [`Store::index`]; `likely` is looked at first. Whoever asks for thousands of variables mostly
+    /// asks in their order.
+    pub fn index_near(&self, likely: usize, name: &str) -> Result<usize, SessionError> {
+        match self.entries.get(likely) {
+            Some(entry) if entry.info.name() == name => Ok(likely),
+            _ => self.index(name),
+        }
+    }
+
     /// The index of a variable, or an error with the closest names.
     pub fn index(&self, name: &str) -> Result<usize, SessionError> {
         self.by_name.get(name).copied().ok_or_else(|| SessionError::UnknownVariable {

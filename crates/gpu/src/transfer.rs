@@ -5,7 +5,7 @@ use crate::backup::Backup;
 use crate::device::{Gpu, MemoryKind};
 use crate::error::SessionError;
 use crate::fill::{Fill, LeadingRows, Target};
-use crate::mapped::MappedBytes;
+use crate::neighbours::Read;
 use crate::origin::{Missing, Origin};
 use crate::session::Session;
 use crate::store::Entry;
@@ -38,12 +38,13 @@ impl Session {
     /// All or nothing: if anything fails, every variable that had a value has it still, and no
     /// origin changes. (A variable without a value may be left with other bytes; it still has no
     /// value.) To that end, variables with a value are first copied aside on the device, except
-    /// large ones whose value an initializer can make again. [`Session::discard_values`] saves that
-    /// where the old values are of no use.
+    /// those whose value an initializer can make there again. [`Session::discard_values`] saves
+    /// that where the old values are of no use.
     ///
     /// `progress` is called with the number of bytes read so far, which only grows, from any of
-    /// the reading threads. Reading takes no memory where variables can be mapped and need no
-    /// conversion, and at most [`GpuOptions::staging_bytes`](crate::GpuOptions) elsewhere.
+    /// the reading threads. Reading takes no memory but 260 KiB for each thread where variables can
+    /// be mapped and need no conversion, and at most [`GpuOptions::staging_bytes`](crate::GpuOptions)
+    /// more elsewhere.
     ///
     /// # Errors
     /// Before anything is read: [`SessionError::UnknownVariable`], [`SessionError::RestoredTwice`],
@@ -62,9 +63,10 @@ impl Session {
         let memory = self.gpu.memory();
         let mut seen = vec![false; self.store.entries().len()];
         let mut targets = Vec::with_capacity(fills.len());
-        let mut indices = Vec::with_capacity(fills.len());
+        let mut indices: Vec<usize> = Vec::with_capacity(fills.len());
         for fill in fills {
-            let index = self.store.index(fill.variable)?;
+            let likely = indices.last().map_or(0, |last| last + 1);
+            let index = self.store.index_near(likely, fill.variable)?;
             if std::mem::replace(&mut seen[index], true) {
                 return Err(SessionError::RestoredTwice { name: fill.variable.to_owned() });
             }
@@ -86,7 +88,7 @@ impl Session {
         }
         let bytes = targets.iter().map(Target::source_bytes).sum();
         let backup = Backup::take(&self.gpu, &replaced)?;
-        let mut submissions = 1 + grown.len() as u64;
+        let mut submissions = backup.submissions() + grown.len() as u64;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // The leading rows are then written over these.
             for (seed, entries) in &grown {
@@ -121,13 +123,11 @@ impl Session {
 /// was submitted.
 fn carry_out(
     gpu: &Gpu,
-    mut targets: Vec<Target<'_>>,
+    targets: Vec<Target<'_>>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<u64, SessionError> {
     let fills: Vec<&Fill<'_>> = targets.iter().map(|target| target.fill).collect();
-    // A disk likes to be read in order.
-    targets.sort_by_key(|target| target.fill.offset);
-    let (converted, moved): (Vec<_>, Vec<_>) =
+    let (mut converted, mut moved): (Vec<_>, Vec<_>) =
         targets.into_iter().partition(|target| target.conversion.is_some());
     let job = Job {
         gpu,
@@ -139,8 +139,12 @@ fn carry_out(
     };
     match gpu.memory() {
         MemoryKind::Mappable => plain::mapped(&job, &moved)?,
-        MemoryKind::Staged => plain::staged(&job, &moved)?,
+        MemoryKind::Staged => {
+            moved.sort_by_cached_key(Target::place);
+            plain::staged(&job, &moved)?;
+        }
     }
+    converted.sort_by_cached_key(Target::place);
     let misfit = convert::run(&job, &converted)?;
     for fill in fills {
         fill.source
@@ -167,25 +171,25 @@ pub(crate) struct Job<'a> {
 pub(crate) const LARGEST_READ: u64 = 8 << 20;
 
 impl Job<'_> {
-    /// Reads the part of a target's source that begins at its byte `start` into mapped memory.
-    pub fn read(
-        &self,
-        target: &Target<'_>,
-        start: u64,
-        into: MappedBytes<'_>,
-    ) -> Result<(), SessionError> {
-        let bytes = into.len();
-        let offset = target.fill.offset.saturating_add(start);
-        into.read_from(self.gpu, target.fill.source, offset).map_err(|source| {
-            SessionError::Source { name: target.fill.variable.to_owned(), offset, bytes, source }
+    /// Reads a part of a target's source into mapped memory.
+    pub fn read(&self, read: &mut Read<'_, '_>) -> Result<(), SessionError> {
+        let (offset, bytes) = (read.offset(), read.into.len());
+        let fill = read.target.fill;
+        read.into.read_from(self.gpu, fill.source, offset).map_err(|source| {
+            SessionError::Source { name: fill.variable.to_owned(), offset, bytes, source }
         })?;
+        self.has_read(bytes);
+        Ok(())
+    }
+
+    /// Counts bytes that were read, and reports.
+    pub fn has_read(&self, bytes: u64) {
         self.read.fetch_add(bytes, Ordering::Relaxed);
         // While another thread reports, this one reads on: thousands of small variables would
         // otherwise spend a quarter of their time waiting here.
         if let Ok(reported) = self.reported.try_lock() {
             self.report(reported);
         }
-        Ok(())
     }
 
     /// Tells how much was read, under the lock, so that reports come in order.

@@ -117,10 +117,10 @@ fn bytes_arrive_at_every_size() {
         let done = session.restore(&fills, &|bytes| reports.lock().unwrap().push(bytes)).unwrap();
         let total: u64 = variables.iter().map(Variable::bytes).sum();
         assert_eq!((done.variables, done.bytes, done.memory), (variables.len(), total, memory));
-        // One for the copies aside, and one for each staging buffer that was filled.
+        // One for each staging buffer that was filled; there was nothing to copy aside.
         let buffers = if memory == MemoryKind::Mappable { 0 } else { total.div_ceil(8 << 20) };
-        assert!(done.submissions > buffers, "{done:?}");
-        assert_eq!(done.submissions == 1, memory == MemoryKind::Mappable, "{done:?}");
+        assert!(done.submissions >= buffers, "{done:?}");
+        assert_eq!(done.submissions == 0, memory == MemoryKind::Mappable, "{done:?}");
         let reports = reports.into_inner().unwrap();
         assert!(reports.windows(2).all(|pair| pair[0] < pair[1]), "{memory:?}");
         assert_eq!(reports.last(), Some(&total));
@@ -131,7 +131,8 @@ fn bytes_arrive_at_every_size() {
         // Again, over values, from elsewhere.
         let source = Pattern { salt: 99, ..Default::default() };
         let fills = self::fills(&variables, &source);
-        session.restore(&fills, &|_| {}).unwrap();
+        let again = session.restore(&fills, &|_| {}).unwrap();
+        assert_eq!(again.submissions, done.submissions + 1, "{again:?}");
         assert_filled(&session, &fills, &source);
     }
 }
@@ -285,7 +286,7 @@ fn initialized_variables_have_their_bits_again_after_a_failure() {
         Initializer::TruncatedNormal { mean: 1.0, stddev: 0.5 },
         Initializer::Orthogonal { gain: 1.0 },
     ];
-    // Those of 67,600 bytes are made again, others copied aside.
+    // Those of 67,600 bytes and those of 36 bytes are made again in different ways.
     let mut variables: Vec<Variable> = Vec::new();
     for (index, initializer) in initializers.iter().enumerate() {
         for n in [3, 130] {

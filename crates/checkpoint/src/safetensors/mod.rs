@@ -13,6 +13,7 @@
 //! the file's length.
 
 mod error;
+mod quick;
 mod read;
 mod recognise;
 mod sharded;
@@ -23,7 +24,7 @@ pub use error::{FormatError, ShardsError};
 pub(crate) use read::{Header, HeaderError, Word};
 pub use recognise::FileKind;
 pub(crate) use sharded::open_sharded;
-pub(crate) use write::{Planned, make_header};
+pub(crate) use write::{Planned, make_header, push_string};
 
 /// The longest header that readers of this format take.
 pub(crate) const MAX_HEADER: u64 = 100_000_000;

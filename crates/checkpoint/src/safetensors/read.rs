@@ -2,7 +2,7 @@
 
 use super::error::FormatError;
 use super::recognise::recognise;
-use super::{LENGTH, MAX_HEADER, METADATA_KEY};
+use super::{LENGTH, MAX_HEADER, METADATA_KEY, quick};
 use crate::metadata::{GRAPH, VARIABLES};
 use crate::read_at::{Filled, ReadAt};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
@@ -87,7 +87,7 @@ impl Header {
         fill(source, &mut start, 0)?;
         let text = str::from_utf8(&start[LENGTH as usize..])
             .map_err(|e| FormatError::NotUtf8 { offset: LENGTH + e.valid_up_to() as u64 })?;
-        let described = parse(text)?;
+        let described = quick::parse(text).map_or_else(|| parse(text), Ok)?;
         let header = check(described, LENGTH + length, file_length)?;
         Ok(Header { start, ..header })
     }
@@ -110,18 +110,18 @@ pub(crate) struct Word<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// A tensor as the header's JSON describes it, unchecked.
 #[derive(Debug, serde::Deserialize)]
-struct Description<'a> {
+pub(super) struct Description<'a> {
     #[serde(borrow)]
-    dtype: Word<'a>,
-    shape: Shape,
-    data_offsets: (u64, u64),
+    pub dtype: Word<'a>,
+    pub shape: Shape,
+    pub data_offsets: (u64, u64),
 }
 
 /// What the JSON holds, and where reading it stopped.
 #[derive(Default)]
-struct Parsed<'a> {
-    tensors: Vec<(Word<'a>, Description<'a>)>,
-    metadata: Option<BTreeMap<String, Text>>,
+pub(super) struct Parsed<'a> {
+    pub tensors: Vec<(Word<'a>, Description<'a>)>,
+    pub metadata: Option<BTreeMap<String, Text>>,
     /// The tensor whose description is being read.
     current: Option<Word<'a>>,
     /// A failure with a variant of its own; serde's error only carries its position.
@@ -133,7 +133,7 @@ enum Duplicate {
     Metadata(String),
 }
 
-fn parse(text: &str) -> Result<Parsed<'_>, FormatError> {
+pub(super) fn parse(text: &str) -> Result<Parsed<'_>, FormatError> {
     let mut parsed = Parsed::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let result = HeaderSeed(&mut parsed).deserialize(&mut json).and_then(|()| {
