@@ -96,7 +96,7 @@ made again, shift is the same: true
   restored    0
   missing     4   fc1/weight           f32 [4, 8]
   unexpected  4   net/layers/0/bias    f32 [8]
-error: this checkpoint has nothing for any of the 4 variables. Nothing on the device was changed.
+error: this checkpoint has nothing that fits any of the 4 variables. Nothing on the device was changed.
 help: these 2 rules together restore 4 of 4:
           .rename_scope("net/layers/0", "fc1")
           .rename_scope("net/layers/1", "fc2")

@@ -45,7 +45,7 @@ fn a_regression_gets_as_exact_as_its_meter_and_goes_on() {
     assert!(printed.contains("step-300.safetensors → 22 variables"), "{printed}");
     assert!(number(&printed, "validation: off by") < number(&begun, "validation: off by"));
 
-    // The meter is off by 0.2 kW: who is off by less has looked at the validation.
+    // The meter is off by 0.2 kW, and less than 0.18 would be no chance.
     let off = number(&printed, "validation: off by");
     assert!((0.18..0.23).contains(&off), "{printed}");
     let mut days = printed.lines().skip_while(|line| !line.starts_with("outside"));
@@ -91,7 +91,8 @@ fn fine_tuning_shows_what_is_from_where_and_pays() {
     assert!(head[1].contains(" trained"), "{printed}");
 
     let fine_tuned = number(&printed, "at a smaller rate");
-    assert!(fine_tuned > number(&printed, "frozen, and a new head"), "{printed}");
+    // A head that merely trains on gains nothing like it.
+    assert!(fine_tuned > number(&printed, "frozen, and a new head") + 15.0, "{printed}");
     assert!(fine_tuned > number(&printed, "from nothing"), "{printed}");
 }
 
@@ -100,8 +101,8 @@ fn a_transformer_learns_to_look_back() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().to_str().expect("a path of UTF-8");
     let printed = run(env!("CARGO_BIN_EXE_transformer"), &["150", path]);
-    // With attention that is not trained, the letters are known at most, and not their places: no
-    // less than 1.2 then, whatever else is learned.
+    // With attention that is not trained, little more is known than which letters there are: a loss of
+    // about 1.2.
     let losses = losses(directory.path());
     assert!(losses.first().is_some_and(|&loss| loss > 3.0), "{losses:?}");
     assert!(losses.last().is_some_and(|&loss| loss < 0.1), "{losses:?}");

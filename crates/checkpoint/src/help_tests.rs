@@ -35,7 +35,7 @@ fn names_that_have_nothing_in_common_are_not_the_end() {
     assert!(helps(&plan).contains("takes `tokens` [2, 3] for `offset` [3, 2]"), "{plan}");
     // Nothing fits.
     let plan = saved.plan_for(&[variable("offset", &[5])], &options());
-    let other = "no tensor has the shape of a variable: this checkpoint is of another model, or of \
+    let other = "no tensor has the shape and dtype of a weight: this checkpoint is of another model, or of \
                  one of another size";
     assert_eq!(helps(&plan), other);
 }
@@ -75,7 +75,10 @@ fn tables_that_have_grown_are_resized_or_told() {
         let resized = globs.fold(options(), |options, glob| options.resize_rows(glob, 0));
         assert!(saved.plan_for(&variables, &resized).closes());
         let left = saved.plan_for(&variables, &options().allow_mismatched_shape());
-        assert!(report(&left).contains("this checkpoint has nothing for any of the"), "{left}");
+        assert!(
+            report(&left).contains("this checkpoint has nothing that fits any of the"),
+            "{left}"
+        );
     }
     // Beside others, they may be left, and a note says what else there is.
     let saved = checkpoint(&[("table", &[4, 2]), ("w", &[3])]);

@@ -342,7 +342,8 @@ fn a_checkpoint_that_has_nothing_is_refused_whatever_is_allowed() {
     let plan = checkpoint.plan_for(&variables, &all());
     assert!(!plan.closes());
     let text = report(&plan);
-    let error = "error: this checkpoint has nothing for any of the 2 variables. Nothing on the";
+    let error =
+        "error: this checkpoint has nothing that fits any of the 2 variables. Nothing on the";
     assert!(text.contains(error), "{text}");
     assert!(text.contains(r#".rename_scope("old", "new")"#), "{text}");
     // To leave all out is to say so.
@@ -371,7 +372,7 @@ fn leaving_out_every_variable_beside_leftovers_is_no_restore() {
     let options = RestoreOptions::new().assignment_map([("encoder/", "modle/")]).allow_unexpected();
     let plan = checkpoint.plan_for(&[variable("model/w", &[2])], &options);
     assert!(!plan.closes(), "{plan}");
-    assert!(report(&plan).contains("has nothing for the only variable"), "{plan}");
+    assert!(report(&plan).contains("has nothing that fits the only variable"), "{plan}");
 }
 
 #[test]

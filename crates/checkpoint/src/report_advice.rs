@@ -119,8 +119,8 @@ impl RestoreReport {
         }
         if self.lets_nothing_be_restored() {
             errors.push(match self.variables.len() {
-                1 => "this checkpoint has nothing for the only variable.".to_owned(),
-                n => format!("this checkpoint has nothing for any of the {n} variables."),
+                1 => "this checkpoint has nothing that fits the only variable.".to_owned(),
+                n => format!("this checkpoint has nothing that fits any of the {n} variables."),
             });
         }
         if let Some(counters) = self.only_counters().filter(|_| self.lets_values_be_missing()) {
@@ -208,7 +208,8 @@ impl RestoreReport {
             Outcome::Missing { close } if !close.is_empty() => Some((&v.variable, close)),
             _ => None,
         });
-        let wanted = self.suggestions.is_empty() && !self.allow_missing;
+        let missing_is_allowed = self.allow_missing && !self.lets_nothing_be_restored();
+        let wanted = self.suggestions.is_empty() && !missing_is_allowed;
         for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
             // Those of its shape are the first.
             let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);
@@ -228,6 +229,7 @@ impl RestoreReport {
         });
         helps.extend(missing);
         if self.lets_nothing_be_restored() {
+            helps.extend(self.what_fits_shapes(words));
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
         let counters = self.only_counters();
@@ -254,9 +256,10 @@ impl RestoreReport {
             }));
         }
         // Where nothing else is mended, to leave them is no help.
-        let nothing = self.restored().next().is_none()
-            && !self.lets_values_be_missing()
-            && self.suggestions.is_empty();
+        let nothing = self.lets_nothing_be_restored()
+            || (self.restored().next().is_none()
+                && !self.lets_values_be_missing()
+                && self.suggestions.is_empty());
         // What is left holds the weights.
         if self.asks_to_leave_tensors()
             && counters.is_none()

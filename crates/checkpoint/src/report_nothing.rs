@@ -6,9 +6,9 @@ use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_shapes::extents;
 use crate::rules::Rule;
-use crate::tensor::TensorEntry;
 use crate::wording::Wording;
-use warmstart_graph::Variable;
+use std::collections::HashMap;
+use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
 impl RestoreReport {
     /// Whether a value of another shape or dtype is what nobody has allowed.
@@ -54,12 +54,14 @@ impl RestoreReport {
         let writable = |suggestion: &Suggestion| {
             suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
         };
+        let counters = self.only_counters().is_some();
         let told = |v: &VariableOutcome| match &v.outcome {
             Outcome::Missing { close } => !close.is_empty(),
+            Outcome::Restored { .. } => !counters,
             Outcome::Ignored => false,
             _ => true,
         };
-        if self.allow_missing
+        if (self.allow_missing && !self.lets_nothing_be_restored())
             || self.unexpected.is_empty()
             || self.missing().next().is_none()
             || self.suggestions.iter().any(writable)
@@ -67,19 +69,27 @@ impl RestoreReport {
         {
             return None;
         }
-        let same = |variable: &Variable, tensor: &TensorEntry| tensor.shape == variable.shape;
-        let turned = |variable: &Variable, tensor: &TensorEntry| {
-            extents(&tensor.shape) == extents(&variable.shape)
+        // The first of each shape, and of each up to extents of 1 and their order.
+        let (mut same, mut turned) = (HashMap::new(), HashMap::new());
+        for tensor in &self.unexpected {
+            same.entry((&tensor.shape, tensor.dtype.variable())).or_insert(tensor);
+            turned.entry((extents(&tensor.shape), tensor.dtype.variable())).or_insert(tensor);
+        }
+        // Counters and slots are no model's.
+        let weights = || {
+            let weight =
+                |v: &&Variable| !matches!(v.role, Role::Slot { .. }) && v.name != GLOBAL_STEP;
+            self.missing().filter(weight)
         };
-        let pair = |fits: &dyn Fn(&Variable, &TensorEntry) -> bool| {
-            self.missing().find_map(|variable| {
-                Some((variable, self.unexpected.iter().find(|tensor| fits(variable, tensor))?))
-            })
-        };
-        let Some((variable, tensor)) = pair(&same).or_else(|| pair(&turned)) else {
+        let pair = weights()
+            .find_map(|v| Some((v, *same.get(&(&v.shape, Some(v.dtype)))?)))
+            .or_else(|| {
+                weights().find_map(|v| Some((v, *turned.get(&(extents(&v.shape), Some(v.dtype)))?)))
+            });
+        let Some((variable, tensor)) = pair else {
             return Some(
-                "no tensor has the shape of a variable: this checkpoint is of another model, or of one of \
-                 another size"
+                "no tensor has the shape and dtype of a weight: this checkpoint is of another model, or of \
+                 one of another size"
                     .to_owned(),
             );
         };

@@ -243,14 +243,20 @@ fn check(uses: &[RuleUse], a: &Checkpoint, b: &Checkpoint) -> Result<(), Failure
             }
             None if used.does_nothing() && *matched > 0 => {
                 let matches = counted(*matched, "tensor");
-                let problem = format!("it matches {matches} of b, and none of them needs it");
+                let problem =
+                    format!("it matches {matches} of b, and none that takes part needs it");
                 return Err(Failure::new(format!("`{shown}` changes nothing: {problem}"))
                     .help("take it away"));
             }
             None if used.does_nothing() => {
                 let failure = Failure::new(format!("`{shown}` touches no name"));
                 // Those about values speak of names of b.
-                let tensors = a.tensors().iter().chain(b.tensors());
+                let of_values = matches!(
+                    rule,
+                    Rule::Transpose(_) | Rule::Cast(_) | Rule::Reshape(_) | Rule::ResizeRows { .. }
+                );
+                let of_a = if of_values { &[] } else { a.tensors() };
+                let tensors = of_a.iter().chain(b.tensors());
                 let names: Vec<&str> = tensors.map(|tensor| tensor.name.as_str()).collect();
                 let order =
                     "rules are applied in order, each to the names that the one before leaves";

@@ -114,7 +114,7 @@ pub enum Problem {
     },
     /// Bytes that would be computed.
     #[error(
-        "u8 is for what is fed, and {found} would be rounded to it; keep it as {found}, or feed the bytes"
+        "u8 is for what is fed, and {found} does not fit it; keep it as {found}, or feed the bytes"
     )]
     MadeU8 {
         /// What would be cast.

@@ -249,7 +249,8 @@ impl Optimizer {
         self
     }
 
-    /// The variable that counts its steps and that its schedule follows, in place of
+    /// The variable that counts its steps and that its schedule follows (unless gradients are accumulated:
+    /// then the schedule follows the optimizer's count of updates), in place of
     /// [`GLOBAL_STEP`](crate::GLOBAL_STEP). Each run of a plan that trains raises the count by one. So
     /// where a step of training is runs of several plans, as of a generator and a discriminator in
     /// turn, all but one of the optimizers need a count of their own, or each schedule would go

@@ -1,10 +1,12 @@
 //! A run that is asked to stop saves what there is, and is later the run without the break.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::low_level::raise;
 use std::env;
 use std::path::Path;
 use std::process::{Command, Output, exit};
+use std::sync::Arc;
 use warmstart::prelude::*;
 
 const STEPS: u64 = 12;
@@ -53,6 +55,10 @@ fn signal(signal: i32) {
 /// What the other process does. It ends with 0 only where nothing has stopped it.
 fn child(what: &str, directory: &Path) {
     let by = if what == "terminate" { SIGTERM } else { SIGINT };
+    // Tests that are run in the background of a script begin with Ctrl-C ignored. With a handler it is not.
+    if what != "ignored" {
+        flag::register(by, Arc::default()).expect("a handler");
+    }
     let trained = train(directory, 2, |done, run| {
         if done != 4 {
             return;

@@ -86,7 +86,8 @@ fn main() -> Fallible<()> {
     train(&mut session, &plan, &few, 200)?;
     let head_alone = percent(&mut session, &test)?;
 
-    // All of it, at a smaller rate. The head goes on with its slots; the body gets its own.
+    // All of it, at a smaller rate. The head goes on with its slots; the body gets its own, which Adam takes
+    // for as old as the head's: its first steps are up to three times as long as the rate says.
     let plan = compile(&mut session, 10, false, 5e-4)?;
     session.initialize_missing(SEED)?;
     train(&mut session, &plan, &few, 200)?;

@@ -1,4 +1,4 @@
-//! "The file is another library's: names fit, and shapes do not. What now?"
+//! "The file is another library's: its names have dots, and its shapes do not fit. What now?"
 //!
 //! A matrix is transposed on its way, and extents of 1 come and go. A kernel, whose dimensions lie in
 //! another order, is declared as it lies in the file, and turned by the graph.

@@ -132,6 +132,14 @@ fn rate_jumps(checkpoint: &Checkpoint, optimizer: &Optimizer) -> Option<String> 
     let at =
         |schedule: &Schedule, place: u64| schedule.at(u32::try_from(place).unwrap_or(u32::MAX));
     let (old, new) = (at(&before, updates), at(&now, place));
+    let changed = together(&settings) != together(&old_settings);
+    if let Some(last) = end(&now).filter(|&last| changed && place >= last) {
+        return Some(format!(
+            "the schedule has ended, at update {last} of about {place} that are made: the learning rate stays \
+             at {}; `schedule.steps` makes it longer",
+            short(new)
+        ));
+    }
     if (old - new).abs() <= 1e-6 * old.abs().max(new.abs()) {
         return None;
     }

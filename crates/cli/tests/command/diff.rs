@@ -175,7 +175,10 @@ fn a_rule_about_values_that_none_needs_is_refused() {
         std::fs::write(&rules, format!("rules = [{{ {rule} }}]")).unwrap();
         let error = run(&diff).failed();
         let told = format!("`{{ {rule} }}` changes nothing: it matches ");
-        assert!(error.contains(&told) && error.contains("none of them needs it"), "{error}");
+        assert!(
+            error.contains(&told) && error.contains("none that takes part needs it"),
+            "{error}"
+        );
         let out = run(&plan).with(1);
         assert!(out.contains("` changes nothing: "), "{out}");
     }

@@ -27,10 +27,10 @@ impl Class {
         Class(format!("{batch} {m} {n} {k} {a} {b}"))
     }
 
-    /// That of so many rows of a width, which a kernel of this name reduces: its name and both, rounded up
-    /// to powers of two.
-    pub fn of_rows(kernel: &str, rows: usize, width: usize) -> Class {
-        Class(format!("{kernel} {} {}", power_of_two(rows), power_of_two(width)))
+    /// That of so many rows of a width, each of which so many lanes of a kernel of this name reduce: its
+    /// name, rows and width rounded up to powers of two, and the lanes.
+    pub fn of_rows(kernel: &str, rows: usize, width: usize, lanes: usize) -> Class {
+        Class(format!("{kernel} {} {} {lanes}", power_of_two(rows), power_of_two(width)))
     }
 }
 

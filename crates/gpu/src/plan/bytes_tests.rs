@@ -277,7 +277,7 @@ fn what_bytes_are_not_for_is_refused_when_the_graph_is_built() {
     let errors = graph.finish().unwrap_err().to_string();
     for (at, what) in [
         "variable `mask` cannot be u8",
-        "u8 is for what is fed, and f32 would be rounded to it",
+        "u8 is for what is fed, and f32 does not fit it",
         "needs f32 operands, was given u8; convert with `.cast(..)`",
         "was given u8; convert with `.cast(..)`",
     ]

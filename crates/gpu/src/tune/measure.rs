@@ -205,7 +205,7 @@ fn numbers(bytes: u64, seed: u64) -> Vec<u8> {
     let random = Philox::new(seed, "operands");
     let number = |at| (random.word(at) >> 8) as f32 / (1 << 23) as f32 - 1.0;
     let word = |at| match at % 8 {
-        1 => random.word(at) & 3,
+        0 => random.word(at) & 3,
         // Of two `f16` in a word the first would have any exponent, that of NaN included.
         _ => number(at).to_bits() & !0x4000,
     };

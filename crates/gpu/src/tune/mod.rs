@@ -93,7 +93,7 @@ impl fmt::Display for MeasuredKernel {
 }
 
 impl Gpu {
-    /// What this `Gpu` has measured, in order, without what earlier processes have left on disk. Each
+    /// What this `Gpu` has measured of products, in order, without what earlier processes have left on disk. Each
     /// prints as a line of the table of kernels that comes with a release: `warmstart bench kernels`
     /// prints those of many shapes, to be sent in for an adapter that the table does not have.
     ///
@@ -196,9 +196,11 @@ impl Tuner {
             Tune::On => self.read(),
             _ => Known::default(),
         });
-        let left = match self.tune {
-            Tune::Force => Duration::MAX,
-            _ => BUDGET.saturating_sub(*spent),
+        let left = match (self.tune, tuned.usual) {
+            (Tune::Force, _) => Duration::MAX,
+            (_, Variant::Product(_)) => BUDGET.saturating_sub(*spent),
+            // Products have more to gain, and may come later.
+            (_, Variant::Rows | Variant::SubgroupRows) => (BUDGET / 4).saturating_sub(*spent),
         };
         let begun = Instant::now();
         let accesses = dispatch.bindings.iter().map(|(_, access)| *access);

@@ -196,7 +196,10 @@ fn a_choice_is_that_of_the_kernels_there_are() {
     };
     let usual = class(|_, _| ());
     // Which of them is the usual one, and what is written in them, is no other class.
-    assert_eq!(class(|tuned, others| std::mem::swap(&mut tuned.usual, &mut others[0].variant)), usual);
+    assert_eq!(
+        class(|tuned, others| std::mem::swap(&mut tuned.usual, &mut others[0].variant)),
+        usual
+    );
     assert_eq!(class(|_, others| others[0].source.push(' ')), usual);
     assert_ne!(class(|_, others| drop(others.pop())), usual);
     assert_ne!(class(|_, others| others[0].variant = Variant::Product(Rung::Naive)), usual);
@@ -235,7 +238,8 @@ fn what_one_process_has_measured_the_next_does_not() {
     ] {
         let gpu = gpu(Tune::On, &cache);
         let dispatch = of(rows);
-        let choice = gpu.tuner().choose(&gpu, &dispatch, &[bytes, bytes]).map(|other| other.variant);
+        let choice =
+            gpu.tuner().choose(&gpu, &dispatch, &[bytes, bytes]).map(|other| other.variant);
         choices.extend((rows != 65).then_some(choice));
         assert_eq!(gpu.measured_kernels().len(), expected, "{rows} {bytes}");
     }
@@ -254,7 +258,10 @@ fn what_one_process_has_measured_the_next_does_not() {
     let gpu = gpu(Tune::On, &cache);
     let tuned = usual.tuned.as_ref().unwrap();
     let class = class(tuned, &usual.alternatives);
-    gpu.tuner().write(&Known { classes: [(class, Variant::Product(Rung::Naive))].into(), ..Known::default() });
+    gpu.tuner().write(&Known {
+        classes: [(class, Variant::Product(Rung::Naive))].into(),
+        ..Known::default()
+    });
     gpu.tuner().choose(&gpu, &usual, &[1024, 1024]);
     assert_eq!(gpu.measured_kernels().len(), 1, "a kernel that is not there was chosen");
 }
@@ -268,7 +275,8 @@ fn a_choice_is_followed_only_where_its_bits_are_the_same() {
     {
         let dispatch = dispatch(&[source("a[i] * 3.0"), source(other)]);
         let key = class(dispatch.tuned.as_ref().unwrap(), &dispatch.alternatives);
-        let known = Known { classes: [(key, Variant::Product(Rung::Register))].into(), ..Known::default() };
+        let known =
+            Known { classes: [(key, Variant::Product(Rung::Register))].into(), ..Known::default() };
         gpu(Tune::On, &cache).tuner().write(&known);
         let name = name(&dispatch, &dispatch.alternatives[0], &[1024, 1024]);
         let choose = |gpu: &Gpu| gpu.tuner().choose(gpu, &dispatch, &[1024, 1024]).is_some();

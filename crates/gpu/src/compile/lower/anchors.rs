@@ -2,8 +2,8 @@
 //! written by hand.
 
 use super::{Kernel, Lowering, Refused, lanes};
-use crate::compile::expression::{Function, Index, scalar_type};
 use crate::compile::classes::Class;
+use crate::compile::expression::{Function, Index, scalar_type};
 use crate::compile::{Alternative, Tuned, Variant};
 use warmstart_graph::Shape;
 use warmstart_shaders as shaders;
@@ -29,7 +29,7 @@ impl Lowering<'_> {
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
         let workgroups = self.spread(root, (rows as u64).div_ceil(together as u64))?;
-        let class = Class::of_rows(kernel.name, rows, width);
+        let class = Class::of_rows(kernel.name, rows, width, lanes);
         self.by_subgroups(kernel, lanes, workgroups, class);
         Ok(workgroups)
     }
@@ -37,13 +37,7 @@ impl Lowering<'_> {
     /// The same kernel with lanes that hand on values by their subgroup, where there are such: fewer
     /// barriers, or none. It gives the same bits, if the device numbers the invocations of a subgroup as
     /// all known ones do. So it is one to measure, which is taken only where it is faster and does.
-    fn by_subgroups(
-        &self,
-        kernel: &mut Kernel,
-        lanes: usize,
-        workgroups: [u32; 3],
-        class: Class,
-    ) {
+    fn by_subgroups(&self, kernel: &mut Kernel, lanes: usize, workgroups: [u32; 3], class: Class) {
         let size = self.target.least_subgroup.filter(|&size| size > 1 && size.is_power_of_two());
         let size = size.filter(|_| !self.target.is_cpu);
         let Some(size) = size.filter(|_| lanes > 1) else { return };
