@@ -225,7 +225,7 @@ impl Optimizer {
     ///     session.assign(&variable.name, Value { shape: variable.shape.clone(), elements });
     /// }
     /// let mut run = |x: [f32; 2]| -> Result<Vec<f64>, Box<dyn std::error::Error>> {
-    ///     session.feed("x", &TensorData::new([2], x)?);
+    ///     session.feed("x", &TensorData::new([2], x).ok_or("not two numbers")?);
     ///     session.run(&[step.update.id()])?;
     ///     Ok(session.variable("weight").map(|value| value.elements.clone()).unwrap_or_default())
     /// };

@@ -1,5 +1,6 @@
 //! How much memory a plan takes, which is known before any is taken.
 
+use super::optimizer::BLOCK_WORDS;
 use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
 use crate::plan_error::CompileError;
 use crate::session::Session;
@@ -112,7 +113,7 @@ impl Session {
         });
         let blocks = trained.map(|parameter| {
             let elements = def.variable(parameter.variable).shape.elements() as u64;
-            elements.div_ceil(BLOCK) * BLOCK_BYTES
+            elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
         });
         Ok(PlanMemory {
             values: program.memory.total(),
@@ -160,9 +161,6 @@ impl Session {
         Ok(Compiled { def, program, variables })
     }
 }
-
-/// Bytes of a block in an optimizer's table.
-const BLOCK_BYTES: u64 = 24;
 
 /// Refuses buffers that are larger than the device allows. Those of values were looked at when they
 /// were given places.

@@ -21,7 +21,7 @@ pub(super) fn bound(step: &OptimizerStep) -> usize {
 }
 
 /// How many words of its table are a block.
-const BLOCK_WORDS: u64 = 7;
+pub(super) const BLOCK_WORDS: u64 = 7;
 
 /// Parameters that share buffers with each other, as their slots do.
 struct Group {
