@@ -1,7 +1,7 @@
 //! Which tensor each variable gets its value from, and what has to change about it. No weight is
 //! read here, and no text is made.
 
-use crate::rules::{Allowed, Rule, RuleUse, apply, other_output};
+use crate::rules::{Allowed, Applied, Rule, RuleUse, apply, other_output};
 use crate::tensor::{FileDType, TensorEntry};
 use foldhash::HashMap;
 use smallvec::SmallVec;
@@ -92,7 +92,12 @@ pub(crate) struct Matching {
 
 impl Matching {
     pub fn new(tensors: &[TensorEntry], variables: &[&Variable], rules: &[Rule]) -> Matching {
-        let applied = apply(rules, tensors.iter().map(|t| t.name.as_str()), variables);
+        let names = tensors.iter().map(|tensor| tensor.name.as_str());
+        Matching::of(tensors, variables, &apply(rules, names, variables))
+    }
+
+    /// The same of rules that were applied to these tensors and variables.
+    pub fn of(tensors: &[TensorEntry], variables: &[&Variable], applied: &Applied<'_>) -> Matching {
         let mut by_name: HashMap<&str, SmallVec<[usize; 1]>> = HashMap::default();
         by_name.reserve(tensors.len());
         for (index, names) in applied.names.iter().enumerate() {
@@ -146,18 +151,18 @@ impl Matching {
         let unexpected = (0..tensors.len())
             .filter(|&index| !used[index] && !applied.names[index].is_empty())
             .collect();
-        let mut rules = applied.uses;
-        for (at, matched) in applied.of_values {
+        let mut rules = applied.uses.clone();
+        for (at, matched) in &applied.of_values {
             let concerned = |&index: &usize| {
                 let variable = variables[index];
                 let source = sources[index].map(|source: usize| {
                     let TensorEntry { shape, dtype, .. } = &tensors[source];
                     (shape, dtype.variable() == Some(variable.dtype))
                 });
-                concerns(&rules[at].rule, &variable.shape, source, &applied.allowed[index])
+                concerns(&rules[*at].rule, &variable.shape, source, &applied.allowed[index])
             };
             let touched = matched.iter().filter(|index| concerned(index)).count();
-            rules[at].touched = touched;
+            rules[*at].touched = touched;
         }
         Matching { outcomes, sources, unexpected, rules }
     }

@@ -23,7 +23,7 @@ impl RestoreReport {
         });
         let mut needless = needless.map(|v| &v.variable);
         if let Some(variable) = needless.next()
-            && let Some(rule) = self.turned_by(variable)
+            && let Some(rule) = self.turning()(variable)
         {
             let (rule, name) = (rule_text(words, rule), printable(&variable.name));
             let more = match needless.count() {
@@ -55,7 +55,8 @@ impl RestoreReport {
         });
         let differ: Vec<(&Variable, &Shape)> = differ.collect();
         // A matrix that a rule turns fits turned, or not at all.
-        if differ.iter().any(|(variable, _)| self.turned_by(variable).is_some()) {
+        let turned_by = self.turning();
+        if differ.iter().any(|(variable, _)| turned_by(variable).is_some()) {
             return None;
         }
         let rows = |(variable, shape): &(&Variable, &Shape)| {
@@ -87,14 +88,18 @@ impl RestoreReport {
         Some(format!("{} {take} {what}", rules.join(" and ")))
     }
 
-    /// The rule that has a matrix transposed.
-    pub(crate) fn turned_by(&self, variable: &Variable) -> Option<&Rule> {
-        let turns = |rule: &&Rule| match rule {
-            Rule::Transpose(glob) => Glob::new(glob).is_ok_and(|g| g.is_match(&variable.name)),
-            _ => false,
-        };
-        let matrix = variable.shape.rank() == 2;
-        self.rules.iter().map(|used| &used.rule).filter(|_| matrix).find(turns)
+    /// Finds the rule that has a matrix transposed. Globs are compiled once, for all variables.
+    pub(crate) fn turning<'a>(&'a self) -> impl Fn(&Variable) -> Option<&'a Rule> {
+        let turning = self.rules.iter().filter_map(|used| match &used.rule {
+            rule @ Rule::Transpose(glob) => Some((Glob::new(glob).ok()?, rule)),
+            _ => None,
+        });
+        let turning: Vec<(Glob, &Rule)> = turning.collect();
+        move |variable| {
+            let matrix = variable.shape.rank() == 2;
+            let mut turning = turning.iter().filter(|_| matrix);
+            turning.find(|(glob, _)| glob.is_match(&variable.name)).map(|(_, rule)| *rule)
+        }
     }
 
     /// What to do about values whose dimensions lie in another order, as those of kernels do in PyTorch

@@ -51,6 +51,7 @@ impl RestoreReport {
         let mut shapes = Vec::new();
         let mut dtypes = Vec::new();
         let mut ambiguous = Vec::new();
+        let turned_by = self.turning();
         for VariableOutcome { variable, outcome } in self.variables.iter() {
             let Variable { name, dtype, shape, .. } = variable;
             let line = |file_dtype: &FileDType, file_shape: &Shape| {
@@ -60,7 +61,7 @@ impl RestoreReport {
             match outcome {
                 Outcome::ShapeMismatch { shape, .. } => {
                     let (name, mut what) = line(&FileDType::from(*dtype), shape);
-                    if let Some(rule) = self.turned_by(variable) {
+                    if let Some(rule) = turned_by(variable) {
                         what.push_str(&format!(", and `{}` turns it", rule_text(words, rule)));
                     }
                     shapes.push((name, what));

@@ -47,15 +47,15 @@ type Weight<'a> = (&'a str, u64, bool);
 
 /// Rules that rename the layers of the checkpoint to those of the model, one by one in their order: where
 /// their numbers differ, and everything else about them agrees.
-pub(super) fn numbering(trials: &Trials<'_>, planned: &Planned) -> Vec<Rule> {
+pub(super) fn numbering(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Rule> {
     let mut unexpected = vec![false; trials.tensors.len()];
     planned.matching.unexpected.iter().for_each(|&tensor| unexpected[tensor] = true);
     let tensors: Vec<Weight<'_>> = (0..trials.tensors.len())
         .filter(|&tensor| trials.tensor_kinds[tensor] == Kind::Weight)
         .filter_map(|tensor| {
-            let [name] = planned.names[tensor].as_slice() else { return None };
+            let [name] = planned.applied.names[tensor].as_slice() else { return None };
             let class = class(&trials.tensors[tensor].shape, &Kind::Weight);
-            Some((name.as_str(), class, unexpected[tensor]))
+            Some((&**name, class, unexpected[tensor]))
         })
         .collect();
     let outcomes = &planned.matching.outcomes;

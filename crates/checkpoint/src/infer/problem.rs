@@ -9,6 +9,7 @@ use super::values::ones_apart;
 use crate::matching::{Outcome, compare};
 use crate::rules::{Allowed, Rule};
 use crate::tensor::TensorEntry;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -22,7 +23,7 @@ pub(super) struct Given<'a> {
     pub outcomes: &'a [Outcome],
     pub allowed: &'a [Allowed],
     /// Each tensor's names under the rules there are.
-    pub names: &'a [Vec<String>],
+    pub names: Vec<&'a [Cow<'a, str>]>,
     pub unexpected: &'a [usize],
     pub tensor_kinds: &'a [Kind],
     pub variable_kinds: &'a [Kind],
@@ -155,8 +156,8 @@ impl<'a> Problem<'a> {
         let mut items = Vec::new();
         for (tensor, names) in given.names.iter().enumerate() {
             let class = class(&given.tensors[tensor].shape, &given.tensor_kinds[tensor]);
-            for name in names {
-                items.push((class, name.as_str(), (tensor, !free[tensor])));
+            for name in *names {
+                items.push((class, &**name, (tensor, !free[tensor])));
             }
         }
         let by_tensor: HashMap<&str, usize> =

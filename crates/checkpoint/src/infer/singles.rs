@@ -21,7 +21,7 @@ const ALTERNATIVES: usize = 4;
 const EQUALLY: f64 = 0.05;
 
 /// Lists of renames to try after a plan; the first is empty.
-pub(super) fn singles(trials: &Trials<'_>, planned: &Planned) -> Vec<Vec<Rule>> {
+pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rule>> {
     let groups = left_over(trials, planned);
     let mut renames: Vec<(usize, Rule)> = Vec::new();
     let mut pairs = PAIRS;
@@ -86,7 +86,7 @@ fn rename((_, from): &Named, (_, to): &Named) -> Rule {
 }
 
 /// Weights that are missing and tensors that are left, by shape and dtype.
-fn left_over(trials: &Trials<'_>, planned: &Planned) -> Vec<(Vec<Named>, Vec<Named>)> {
+fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<(Vec<Named>, Vec<Named>)> {
     let mut order: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
     let mut groups: HashMap<(&Shape, DType), usize> = HashMap::new();
     for (index, variable) in trials.variables.iter().enumerate() {
@@ -108,7 +108,7 @@ fn left_over(trials: &Trials<'_>, planned: &Planned) -> Vec<(Vec<Named>, Vec<Nam
         }
     }
     order.retain(|(v, t)| v.len() <= LEFT && t.len() <= LEFT && !t.is_empty());
-    let named = |index: usize, text: &String| (index, Name::new(text.clone()));
+    let named = |index: usize, text: &str| (index, Name::new(text.to_owned()));
     order
         .into_iter()
         .map(|(variables, tensors)| {
@@ -116,7 +116,7 @@ fn left_over(trials: &Trials<'_>, planned: &Planned) -> Vec<(Vec<Named>, Vec<Nam
                 variables.into_iter().map(|v| named(v, &trials.variables[v].name)).collect();
             let tensors = tensors
                 .into_iter()
-                .filter_map(|t| Some(named(t, planned.names[t].first()?)))
+                .filter_map(|t| Some(named(t, planned.applied.names[t].first()?)))
                 .collect();
             (variables, tensors)
         })

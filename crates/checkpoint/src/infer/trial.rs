@@ -12,7 +12,7 @@ use super::values::Turning;
 use super::{singles, slot_rules, values};
 use crate::matching::{Matching, Outcome};
 use crate::report::Saved;
-use crate::rules::{Allowed, Rule, apply};
+use crate::rules::{Applied, Rule, apply};
 use crate::tensor::TensorEntry;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -49,10 +49,9 @@ pub(super) struct Trials<'a> {
 }
 
 /// A plan with rules added.
-pub(super) struct Planned {
+pub(super) struct Planned<'a> {
     pub matching: Matching,
-    pub allowed: Vec<Allowed>,
-    pub names: Vec<Vec<String>>,
+    pub applied: Applied<'a>,
 }
 
 /// Rules that were tried out.
@@ -87,25 +86,21 @@ impl Trial {
 
 impl<'a> Trials<'a> {
     /// A plan with rules added, unless there were enough.
-    pub fn plan(&mut self, added: &[Rule]) -> Option<Planned> {
-        let matching = self.matching(added)?;
-        let rules = [self.rules, added].concat();
-        let applied = apply(&rules, self.tensors.iter().map(|t| t.name.as_str()), self.variables);
-        let owned = |names: crate::rules::Names<'_>| {
-            names.into_iter().map(|name| name.into_owned()).collect()
-        };
-        let names = applied.names.into_iter().map(owned).collect();
-        Some(Planned { matching, allowed: applied.allowed, names })
-    }
-
-    fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
+    pub fn plan(&mut self, added: &[Rule]) -> Option<Planned<'a>> {
         if self.passes >= self.most {
             self.ended = true;
             return None;
         }
         self.passes += 1;
         let rules = [self.rules, added].concat();
-        Some(Matching::new(self.tensors, self.variables, &rules))
+        let names = self.tensors.iter().map(|tensor| tensor.name.as_str());
+        let applied = apply(&rules, names, self.variables);
+        let matching = Matching::of(self.tensors, self.variables, &applied);
+        Some(Planned { matching, applied })
+    }
+
+    fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
+        self.plan(added).map(|planned| planned.matching)
     }
 
     /// Whether one more set may be tried without some of its rules.
@@ -130,7 +125,7 @@ impl<'a> Trials<'a> {
                 },
             };
             let before_values = renamed.as_ref().unwrap_or(&planned.matching);
-            let values = values::values(self, &before_values.outcomes, &planned.allowed);
+            let values = values::values(self, &before_values.outcomes, &planned.applied.allowed);
             let rules = [&names[..], &values.rules[..]].concat();
             // Where values stay as they are, that was the whole plan.
             let with_values = match values.rules.is_empty() {
