@@ -227,6 +227,16 @@ pub enum Problem {
         /// What it may be.
         range: String,
     },
+    /// A setting of another optimizer.
+    #[error("{optimizer} has no `{setting}`; take it away, or use {others}")]
+    OptimizerSetting {
+        /// The setting.
+        setting: &'static str,
+        /// The optimizer that was given it.
+        optimizer: &'static str,
+        /// Those that have it.
+        others: &'static str,
+    },
     /// A tensor of more elements than a 32-bit index reaches.
     #[error("{shape} has more elements than an index of 32 bits reaches; split it")]
     TooLarge {

@@ -42,6 +42,9 @@ pub struct Optimizer {
     /// How many runs make an update, unless each does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gradient_accumulation_steps: Option<u32>,
+    /// The last setting that is the other rule's.
+    #[serde(skip)]
+    foreign: Option<&'static str>,
 }
 
 /// What [`Optimizer::minimize`] built.
@@ -76,6 +79,7 @@ impl Optimizer {
             loss_scaling: None,
             global_step: None,
             gradient_accumulation_steps: None,
+            foreign: None,
         }
     }
 
@@ -99,38 +103,42 @@ impl Optimizer {
         Optimizer::new(rule, learning_rate)
     }
 
-    /// Momentum of SGD; no effect on Adam.
+    /// Momentum of SGD. With Adam the graph is refused, as with all that is not the optimizer's.
     #[must_use]
     pub fn momentum(mut self, value: f32) -> Optimizer {
-        if let Rule::Sgd { momentum, .. } = &mut self.rule {
-            *momentum = value;
+        match &mut self.rule {
+            Rule::Sgd { momentum, .. } => *momentum = value,
+            Rule::Adam { .. } => self.foreign = Some("momentum"),
         }
         self
     }
 
-    /// Nesterov's variant of momentum; no effect on Adam.
+    /// Nesterov's variant of momentum, of SGD.
     #[must_use]
     pub fn nesterov(mut self) -> Optimizer {
-        if let Rule::Sgd { nesterov, .. } = &mut self.rule {
-            *nesterov = true;
+        match &mut self.rule {
+            Rule::Sgd { nesterov, .. } => *nesterov = true,
+            Rule::Adam { .. } => self.foreign = Some("nesterov"),
         }
         self
     }
 
-    /// Adam's decays of the two moments; no effect on SGD.
+    /// Adam's decays of the two moments.
     #[must_use]
     pub fn betas(mut self, first: f64, second: f64) -> Optimizer {
-        if let Rule::Adam { beta1, beta2, .. } = &mut self.rule {
-            (*beta1, *beta2) = (first, second);
+        match &mut self.rule {
+            Rule::Adam { beta1, beta2, .. } => (*beta1, *beta2) = (first, second),
+            Rule::Sgd { .. } => self.foreign = Some("betas"),
         }
         self
     }
 
-    /// Adam's ε; no effect on SGD.
+    /// Adam's ε.
     #[must_use]
     pub fn epsilon(mut self, value: f32) -> Optimizer {
-        if let Rule::Adam { epsilon, .. } = &mut self.rule {
-            *epsilon = value;
+        match &mut self.rule {
+            Rule::Adam { epsilon, .. } => *epsilon = value,
+            Rule::Sgd { .. } => self.foreign = Some("epsilon"),
         }
         self
     }
@@ -410,7 +418,7 @@ impl Optimizer {
         TrainStep { update, learning_rate, gradient_norm, gradients, loss_scale }
     }
 
-    /// What is wrong with the optimizer's numbers.
+    /// What is wrong with the optimizer's settings.
     fn unsuitable(&self) -> impl Iterator<Item = Problem> {
         let limit = self.clip_global_norm.filter(|&limit| !limit.is_finite() || limit <= 0.0);
         let limit = limit.map(|limit| Problem::Range {
@@ -428,7 +436,15 @@ impl Optimizer {
         });
         let steps = self.gradient_accumulation_steps;
         let steps = steps.and_then(|steps| Accumulation::check(steps).err());
-        [self.rule.check().err(), plain, limit, scaling, steps].into_iter().flatten()
+        let foreign = self.foreign.map(|setting| Problem::OptimizerSetting {
+            setting,
+            optimizer: self.rule.name(),
+            others: match self.rule {
+                Rule::Sgd { .. } => "`Optimizer::adam` or `Optimizer::adamw`",
+                Rule::Adam { .. } => "`Optimizer::sgd`",
+            },
+        });
+        [self.rule.check().err(), plain, limit, scaling, steps, foreign].into_iter().flatten()
     }
 
     /// The variables of loss scaling, and the scale; none if they were refused.

@@ -402,6 +402,42 @@ refused!(
     |g| Optimizer::sgd(0.1).nesterov().minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
     Problem::Range { value: 0.0, .. }
 );
+refused!(
+    momentum_of_adam,
+    "minimize",
+    "",
+    |g| Optimizer::adam(0.1)
+        .momentum(0.9)
+        .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::OptimizerSetting { setting: "momentum", optimizer: "adam", .. }
+);
+refused!(
+    nesterov_of_adamw,
+    "minimize",
+    "",
+    |g| Optimizer::adamw(0.1)
+        .nesterov()
+        .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::OptimizerSetting { setting: "nesterov", optimizer: "adamw", .. }
+);
+refused!(
+    betas_of_sgd,
+    "minimize",
+    "",
+    |g| Optimizer::sgd(0.1)
+        .betas(0.9, 0.99)
+        .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::OptimizerSetting { setting: "betas", optimizer: "sgd", .. }
+);
+refused!(
+    epsilon_of_sgd,
+    "minimize",
+    "",
+    |g| Optimizer::sgd(0.1)
+        .epsilon(1e-7)
+        .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
+    Problem::OptimizerSetting { setting: "epsilon", optimizer: "sgd", .. }
+);
 refused!(assignment_to_an_expression, "assign", "", |g| float(g, "x", []).assign_to(g.constant(1.0f32)), Problem::NotAVariable { operation } if operation == "constant");
 refused!(shape_of_an_assignment, "assign", "", |g| float(g, "x", [3]).assign_to(g.variable("v", [2], Initializer::Ones)), Problem::Shape { expected, found, .. } if expected[..] == [2] && found[..] == [3]);
 refused!(
