@@ -18,9 +18,9 @@ pub enum OnNonFinite {
 #[derive(Clone, Copy, PartialEq, thiserror::Error)]
 #[error(
     "the loss of step {step} is {loss}, and that of a step before it may have been, where not each is \
-     read. Look for NaN in what was fed, or a log or a division by zero; or begin again, from the newest \
-     checkpoint before it if there is one, with a lower learning rate or gradients clipped by their \
-     global norm"
+     read. Look for NaN in what was fed, labels that are no class (the first is 0), or a log or a \
+     division by zero; or begin again, from the newest checkpoint before it if there is one, with a \
+     lower learning rate or gradients clipped by their global norm"
 )]
 pub struct NonFiniteLoss {
     /// The step.

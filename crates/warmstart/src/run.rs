@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use warmstart_checkpoint::{SaveOptions, Saver};
 use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
 use warmstart_graph::{Accumulation, Role, Tensor};
@@ -42,6 +43,8 @@ pub struct Run {
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
     warned: bool,
+    /// How often the next step was asked for since a step was recorded.
+    asked: AtomicU32,
     /// Whom Ctrl-C tells.
     listening: Option<Listening>,
     /// Whether it was said that the run stops.
@@ -60,6 +63,9 @@ struct Late {
     /// Whether the last of them is saved.
     save: bool,
 }
+
+/// How often the same step may be asked for: whoever looks ahead does so a few times.
+const MOST_ASKED: u32 = 1000;
 
 impl Run {
     /// A run that is about to do the step after `first`.
@@ -106,6 +112,7 @@ impl Run {
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
+            asked: AtomicU32::new(0),
             listening: (training.interruptible && !complete).then(Listening::begin).flatten(),
             stops: false,
             _lock: lock,
@@ -125,10 +132,18 @@ impl Run {
     }
 
     /// The step to do next, counted from 0 over all runs; `None` when all are done, or the run
-    /// [is to stop](Run::interrupted).
+    /// [is to stop](Run::interrupted). It is the same until the step is [recorded](Run::record): a
+    /// loop that records none would train for ever, and is ended with `None` after a thousand calls,
+    /// of which [`Run::finish`] tells ([`TrainingError::NothingRecorded`]).
     pub fn next_step(&self) -> Option<u64> {
         let to_do = self.done < self.training.steps && self.interrupted().is_none();
-        to_do.then_some(self.done)
+        let asked = self.asked.fetch_add(u32::from(to_do), Ordering::Relaxed);
+        (to_do && asked < MOST_ASKED).then_some(self.done)
+    }
+
+    /// Whether the loop records no step, as far as its calls of [`Run::next_step`] tell.
+    fn records_nothing(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) >= MOST_ASKED
     }
 
     /// What asked the run to stop before all steps are done, if anything did: only a run that is to
@@ -182,6 +197,7 @@ impl Run {
     ) -> Result<(), TrainingError> {
         // The device has done it, whatever is found out now.
         self.done += 1;
+        *self.asked.get_mut() = 0;
         self.check_count(session)?;
         let metrics = std::mem::take(&mut self.pending);
         self.catch_up()?;
@@ -267,6 +283,7 @@ impl Run {
         let losses = outputs.scalars_later(loss)?;
         let before = self.done;
         self.done += losses.len() as u64;
+        *self.asked.get_mut() = 0;
         self.check_count(session)?;
         // Steps of the caller's own choice may go beyond the step to save at: better late than never.
         let save =
@@ -431,9 +448,14 @@ impl Run {
     /// done, and its weights are saved.
     ///
     /// # Errors
-    /// As [`Run::save`], after the losses were drawn; and [`TrainingError::Interrupted`] after all
+    /// [`TrainingError::NothingRecorded`] if the loop asked for a step again and again and recorded none;
+    /// nothing is saved then. As [`Run::save`], after the losses were drawn; and
+    /// [`TrainingError::Interrupted`] after all
     /// this, if the run [was asked to stop](Training::stop_on_interrupt) before its last step.
     pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
+        if self.records_nothing() {
+            return Err(TrainingError::NothingRecorded { step: self.done });
+        }
         // What failed behind the training is tried once more.
         if let Err(error) = self.saving.wait() {
             self.progress.say(error);

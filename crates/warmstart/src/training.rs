@@ -97,12 +97,19 @@ pub enum Begun {
     },
 }
 
+fn counted(variables: usize) -> String {
+    match variables {
+        1 => "1 variable".to_owned(),
+        count => format!("{count} variables"),
+    }
+}
+
 impl fmt::Display for Begun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Begun::Initialized { variables, seed, passed_over } => {
-                let count = variables.len();
-                write!(f, "no checkpoint yet: {count} variables initialized, seed {seed}")?;
+                let count = counted(variables.len());
+                write!(f, "no checkpoint yet: {count} initialized, seed {seed}")?;
                 passed_over.iter().try_for_each(|file| {
                     write!(
                         f,
@@ -116,7 +123,7 @@ impl fmt::Display for Begun {
                 changes.iter().try_for_each(|change| write!(f, "\nnote: {change}"))?;
                 match initialized.len() {
                     0 => Ok(()),
-                    count => write!(f, "\n{count} variables initialized, seed {seed}"),
+                    count => write!(f, "\n{} initialized, seed {seed}", counted(count)),
                 }
             }
         }

@@ -70,6 +70,14 @@ pub enum TrainingError {
         /// Steps that it was raised by.
         counted: u64,
     },
+    /// The loop runs steps and records none.
+    #[error(
+        "the step after {step} was asked for a thousand times, and none was recorded: call `run.record(&session, &outputs, loss)` after each, or `Run::record_steps` after several. The weights may have been trained meanwhile, by an unknown number of steps; nothing was saved"
+    )]
+    NothingRecorded {
+        /// The steps that are done, as far as was recorded.
+        step: u64,
+    },
     /// Another run is under way in the directory.
     #[error(
         "another run trains in this directory and holds {}. Nothing was changed: wait until it has ended, stop it, or train in another directory", .0.display()

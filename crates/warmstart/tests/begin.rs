@@ -254,6 +254,24 @@ fn metrics_that_cannot_be_read_do_not_undo_a_training_that_is_saved() {
     Model::default().train(&training);
 }
 
+#[test]
+fn a_loop_that_records_nothing_ends_and_says_so() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = in_directory(directory.path()).steps(3);
+    let model = Model::default();
+    let (mut run, mut session, plan, loss) = model.begin(&training).expect("it begins");
+    let feeds = [("x", (&[0.5f32; 6]).into())];
+    let outputs = session.run(&plan, &feeds).expect("it runs");
+    // To look ahead is no mistake.
+    (0..10).for_each(|_| assert_eq!(run.next_step(), Some(0)));
+    run.record(&session, &outputs, loss).expect("it is recorded");
+    let asked = std::iter::from_fn(|| run.next_step()).inspect(|&step| assert_eq!(step, 1));
+    assert_eq!(asked.count(), 1000);
+    let error = run.finish(&session).expect_err("nothing was recorded");
+    assert!(matches!(error, TrainingError::NothingRecorded { step: 1 }), "{error}");
+    assert!(!directory.path().join("step-1.safetensors").exists());
+}
+
 /// Accumulators come and go like other slots, and another number of steps is no error.
 #[test]
 fn gradient_accumulation_may_come_and_change() {

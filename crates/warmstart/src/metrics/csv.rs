@@ -20,7 +20,8 @@ impl CsvWriter {
     /// Opens or makes the file, and its directory. Of what is already there, rows before `step`
     /// are kept and the others are dropped, atomically: killed at any instant, the file is the old
     /// or the new one. A last line that a killed run left unfinished is dropped too. Columns that the
-    /// kept rows do not have come after theirs, and are empty in those rows.
+    /// kept rows do not have come after theirs, and are empty in those rows. A file of this name that
+    /// is not such a table is somebody else's: it is refused, and left as it is.
     ///
     /// # Errors
     /// As [`MetricsWriter::open`](super::MetricsWriter::open).
@@ -38,11 +39,8 @@ impl CsvWriter {
         let mut columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
 
         let old = match fs::read_to_string(file) {
-            // Nothing of it is kept, so it need not even be one of ours.
-            Ok(_) if step == 0 => None,
             Ok(text) => Some(text),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(_) if step == 0 => None,
             Err(error) => return Err(MetricsError::io("read", file)(error)),
         };
         let mut last = None;
@@ -308,10 +306,13 @@ mod tests {
             ("step,loss\n0,one\n", "line 2: `one` is not a number"),
             ("step,loss\n0,1,2\n", "line 2: 2 values for 1 columns"),
         ] {
-            fs::write(&file, old).unwrap();
-            let error = CsvWriter::open(&file, &["loss"], 5).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
-            assert_eq!(text(&file), old);
+            // Also from the start, where no row would be kept.
+            for step in [5, 0] {
+                fs::write(&file, old).unwrap();
+                let error = CsvWriter::open(&file, &["loss"], step).unwrap_err().to_string();
+                assert!(error.contains(said), "{error}");
+                assert_eq!(text(&file), old);
+            }
         }
         for columns in [&["a", "a"][..], &[""], &["step"], &["a,b"], &["a\n"], &[" a"]] {
             let error = CsvWriter::open(&file, columns, 0).unwrap_err();
