@@ -82,7 +82,8 @@ impl Checkpoint {
         Checkpoint { file: Arc::new(file), damaged }
     }
 
-    pub(crate) fn into_damaged(self) -> Vec<Damaged> {
+    /// [`Checkpoint::damaged`], without the checkpoint.
+    pub fn into_damaged(self) -> Vec<Damaged> {
         self.damaged
     }
 

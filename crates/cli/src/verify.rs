@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::slice;
-use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, PyTorchError, Verification};
+use warmstart_checkpoint::{
+    Checkpoint, CheckpointError, Damaged, FormatError, PyTorchError, Verification,
+};
 
 /// Read checkpoints wholly, and hold them against their checksums
 ///
@@ -26,7 +28,8 @@ Examples:
 Exit codes: 0 all are whole, 1 at least one is damaged, 2 at least one could not be read, or is
 no checkpoint")]
 pub struct Arguments {
-    /// Files, or directories, of which the newest checkpoint is read that is whole by its header
+    /// Files, or directories, of which the newest checkpoint is read that is whole by its header, and
+    /// newer ones are told as damaged
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Print JSON
@@ -40,12 +43,15 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let mut values = Vec::new();
     for path in &arguments.paths {
         match look(path) {
-            Ok((file, found)) => {
-                whole &= is_whole(&found);
-                if arguments.json {
-                    values.push(json_of(&file, &found));
-                } else {
-                    print(out, &file, &found)?;
+            Ok(Looked { file, found, newer }) => {
+                let newer = newer.iter().map(|damaged| (&*damaged.path, Err(&damaged.error)));
+                for (file, found) in [(&*file, found.as_ref())].into_iter().chain(newer) {
+                    whole &= damage(found).is_empty();
+                    if arguments.json {
+                        values.push(json_of(file, found));
+                    } else {
+                        print(out, file, found)?;
+                    }
                 }
             }
             // The others are still looked at: one file that is missing says nothing about them.
@@ -77,14 +83,25 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 }
 
 /// What was found in a file. One whose header is damaged could not be looked into.
-type Found = Result<Verification, CheckpointError>;
+type Found<'a> = Result<&'a Verification, &'a CheckpointError>;
 
-fn look(path: &Path) -> Result<(PathBuf, Found), CheckpointError> {
+/// What was looked at, and what is newer in its directory and damaged.
+struct Looked {
+    file: PathBuf,
+    found: Result<Verification, CheckpointError>,
+    newer: Vec<Damaged>,
+}
+
+fn look(path: &Path) -> Result<Looked, CheckpointError> {
     match Checkpoint::open(path) {
-        Ok(checkpoint) => Ok((checkpoint.file().to_owned(), Ok(checkpoint.verify()))),
+        Ok(checkpoint) => Ok(Looked {
+            file: checkpoint.file().to_owned(),
+            found: Ok(checkpoint.verify()),
+            newer: checkpoint.into_damaged(),
+        }),
         // The file is there, and that it is damaged is the answer.
         Err(error) if is_damage(&error) && was_checkpoint(path, &error) => {
-            Ok((path.to_owned(), Err(error)))
+            Ok(Looked { file: path.to_owned(), found: Err(error), newer: Vec::new() })
         }
         Err(error) => Err(error),
     }
@@ -127,18 +144,14 @@ fn was_checkpoint(path: &Path, error: &CheckpointError) -> bool {
     !nothing || path.is_dir() || extension.is_some_and(said_so)
 }
 
-fn is_whole(found: &Found) -> bool {
-    damage(found).is_empty()
-}
-
-fn damage(found: &Found) -> &[CheckpointError] {
+fn damage<'a>(found: Found<'a>) -> &'a [CheckpointError] {
     match found {
         Ok(found) => &found.damaged,
         Err(error) => slice::from_ref(error),
     }
 }
 
-fn print(out: &mut dyn Write, file: &Path, found: &Found) -> Result<(), Failure> {
+fn print(out: &mut dyn Write, file: &Path, found: Found<'_>) -> Result<(), Failure> {
     let file = file.display();
     let found = match found {
         Ok(found) if found.is_whole() => found,
@@ -158,7 +171,7 @@ fn print(out: &mut dyn Write, file: &Path, found: &Found) -> Result<(), Failure>
     Ok(writeln!(out, "{} {file}: {tensors}, {bytes}, {how}", styled(GOOD, "whole"))?)
 }
 
-fn json_of(file: &Path, found: &Found) -> Value {
+fn json_of(file: &Path, found: Found<'_>) -> Value {
     let damaged = damage(found).iter().map(|error| {
         let mut value = json!({ "problem": error.to_string() });
         if let CheckpointError::Checksum { tensor, offset, .. }
@@ -171,10 +184,10 @@ fn json_of(file: &Path, found: &Found) -> Value {
         }
         value
     });
-    let known = found.as_ref().ok();
+    let known = found.ok();
     json!({
         "file": file.display().to_string(),
-        "whole": is_whole(found),
+        "whole": damage(found).is_empty(),
         "checksums": known.map(|found| found.checksums),
         "tensors": known.map(|found| found.tensors),
         "bytes": known.map(|found| found.bytes),

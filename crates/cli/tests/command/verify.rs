@@ -76,6 +76,25 @@ fn a_damaged_tensor_is_named_with_its_place() {
     verify(&["."]).with(1);
 }
 
+/// `verify runs/digits && ...` goes on only if the newest checkpoint is whole.
+#[test]
+fn newer_checkpoints_that_are_damaged_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    trained(at, 1, 7, 0.5);
+    let newest = trained(at, 2, 7, 0.4);
+    let out = warmstart(at, &["verify", "."]).with(0);
+    assert!(out.contains("step-2.safetensors") && !out.contains("step-1"), "{out}");
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() - 10]).unwrap();
+    let out = warmstart(at, &["verify", "."]).with(1);
+    assert!(out.starts_with("whole ./step-1.safetensors"), "{out}");
+    assert!(out.contains("\ndamaged ./step-2.safetensors\n"), "{out}");
+    let value = json(&warmstart(at, &["verify", ".", "--json"]).with(1));
+    assert_eq!((&value[0]["whole"], &value[1]["whole"]), (&true.into(), &false.into()));
+    assert_eq!(value[1]["file"], "./step-2.safetensors");
+}
+
 #[test]
 fn files_of_others_are_read_and_one_that_is_missing_does_not_hide_the_rest() {
     let directory = tempfile::tempdir().unwrap();
