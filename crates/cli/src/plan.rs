@@ -92,15 +92,19 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
         text::print_report(out, &plan.worded(words).to_string())?;
-        print_suggestions(out, plan.suggestions())?;
+        print_suggestions(out, plan.suggestions(), !options.rules().is_empty())?;
     }
     Ok(plan.closes().into())
 }
 
 /// Suggestions, to be pasted: as flags, or as a file where a rule has no flag.
-fn print_suggestions(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<(), Failure> {
+fn print_suggestions(
+    out: &mut dyn Write,
+    suggestions: &[Suggestion],
+    ruled: bool,
+) -> Result<(), Failure> {
     for (way, suggestion) in (1..).zip(suggestions) {
-        let promise = promise(suggestion, way, suggestions.len());
+        let promise = promise(suggestion, way, suggestions.len(), ruled);
         if !print_flags(out, suggestion, &promise)? && is_printable(suggestion) {
             print_file(out, suggestion, &format!(", {promise}"))?;
             // The report tells them only with rules that it can write.
@@ -110,8 +114,8 @@ fn print_suggestions(out: &mut dyn Write, suggestions: &[Suggestion]) -> Result<
     Ok(())
 }
 
-/// What one of so many suggestions does.
-pub fn promise(suggestion: &Suggestion, way: usize, ways: usize) -> String {
+/// What one of so many suggestions does; after other rules, if there are any already.
+pub fn promise(suggestion: &Suggestion, way: usize, ways: usize, ruled: bool) -> String {
     let Suggestion { restores, of, allow, .. } = suggestion;
     let which = match ways {
         1 => String::new(),
@@ -122,7 +126,8 @@ pub fn promise(suggestion: &Suggestion, way: usize, ways: usize) -> String {
         Some(allow) if allow.is_empty() => "",
         Some(_) => ", and to leave the rest as it is",
     };
-    format!("for {restores} of {}{which}{then}", counted(*of, "variable"))
+    let after = if ruled { "after the rules that were given, " } else { "" };
+    format!("{after}for {restores} of {}{which}{then}", counted(*of, "variable"))
 }
 
 /// A suggestion as flags, if it has some.

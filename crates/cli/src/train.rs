@@ -16,6 +16,7 @@ mod scaling;
 mod score;
 pub mod settings;
 mod source;
+mod submissions;
 mod summary;
 mod target;
 mod warm_start;
@@ -33,7 +34,7 @@ use crate::output::WhileRead;
 use crate::text::{self, counted};
 use best::BestCheckpoint;
 use examples::{Data, Examples};
-use network::{BATCH_INPUT, BATCH_TARGET, Network, ROWS_AT_ONCE, Shape};
+use network::{Network, ROWS_AT_ONCE, Shape};
 use resumed::Newest;
 use ruined::Guessing;
 use scaling::Scale;
@@ -41,8 +42,9 @@ use score::Scores;
 use settings::{Scaling, Settings};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use submissions::Submissions;
 use warmstart::checkpoint::{Checkpoint, RestoreOptions, latest};
-use warmstart::gpu::{Feed, Gpu, Session};
+use warmstart::gpu::{Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
 use warmstart::{Batches, Run, Training, TrainingError};
 
@@ -250,12 +252,12 @@ impl Job {
         let complete = run.next_step().is_none();
 
         let mut batches = Batches::new(self.data.training.len(), self.shape.batch, run.seed())?;
-        let mut buffers = Buffers::default();
+        let limit = self.settings.training.memory_limit;
+        let mut submissions = Submissions::new(&gpu, &self.data.training, limit);
         let mut newest_scores = None;
-        while let Some(step) = run.next_step() {
-            let feeds = buffers.gather(&self.data.training, batches.indices(step))?;
-            let outputs = session.run(&train, &feeds)?;
-            let done = step + 1;
+        while let Some(steps) = submissions.next(&run, self.every.validate) {
+            let done = steps.end;
+            let outputs = submissions.submit(&mut session, &train, &mut batches, steps)?;
             newest_scores = None;
             if done.is_multiple_of(self.every.validate) || done == self.steps {
                 let scores = self.validate(&inference, &mut session)?;
@@ -267,7 +269,8 @@ impl Job {
                 }
                 newest_scores = Some(scores);
             }
-            run.record(&session, &outputs, network.loss).map_err(|error| self.failed(error))?;
+            run.record_steps(&session, &outputs, network.loss)
+                .map_err(|error| self.failed(error))?;
         }
         let scores = match newest_scores {
             Some(scores) => scores,
@@ -382,33 +385,4 @@ fn shape(settings: &Settings, data: &Data, batch: usize) -> Shape {
     };
     let (inputs, rows_at_once) = (training.width(), ROWS_AT_ONCE);
     Shape { inputs, outputs, batch, rows_at_once, scale, target_scale }
-}
-
-/// What a step is fed, in memory that is used again.
-#[derive(Default)]
-struct Buffers {
-    inputs: Vec<f32>,
-    labels: Vec<i32>,
-    values: Vec<f32>,
-}
-
-impl Buffers {
-    fn gather(
-        &mut self,
-        examples: &Examples,
-        indices: &[u32],
-    ) -> Result<[(&'static str, Feed<'_>); 2], Failure> {
-        let Buffers { inputs, labels, values } = self;
-        let target = match examples {
-            Examples::Classes(data) => {
-                data.gather(indices, inputs, labels)?;
-                Feed::from(&*labels)
-            }
-            Examples::Values(data) => {
-                data.gather(indices, inputs, values)?;
-                Feed::from(&*values)
-            }
-        };
-        Ok([(BATCH_INPUT, Feed::from(&*inputs)), (BATCH_TARGET, target)])
-    }
 }

@@ -51,11 +51,28 @@ pub fn explained(said: &str, written: &str, help: &str) -> Explained {
             .unwrap_or_else(|| Explained::here(first, help));
     };
     let known: Vec<&str> = quoted.collect();
-    let help = match nearest(&word, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`? {help}"),
-        None => format!("there are {}; {help}", known.join(", ")),
+    let elsewhere = if said.starts_with("unknown field") { table_of(&word) } else { None };
+    let help = match (nearest(&word, known.iter().copied()), elsewhere) {
+        (Some(near), _) => format!("did you mean `{near}`? {help}"),
+        (None, Some(table)) => format!("`{word}` is a key of {table}; {help}"),
+        (None, None) => format!("there are {}; {help}", known.join(", ")),
     };
     Explained { message, label: label.to_owned(), help }
+}
+
+/// The table that has such a key, by the file that shows all.
+fn table_of(key: &str) -> Option<String> {
+    let mut table = "the top, before all tables".to_owned();
+    for line in super::EXAMPLE.lines() {
+        if line.starts_with('[') {
+            table = line.split_inclusive(']').next()?.to_owned();
+        }
+        let written = line.trim_start_matches('#').split_once(" = ");
+        if written.is_some_and(|(name, _)| name == key) {
+            return Some(table);
+        }
+    }
+    None
 }
 
 /// What kind of value is written.

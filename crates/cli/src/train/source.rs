@@ -326,6 +326,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_of_another_table_is_told_where_it_belongs() {
+        for (text, says) in [
+            ("[training]\nlearning_rate = 0.1", "`learning_rate` is a key of [optimizer]; "),
+            ("[model]\nfile = \"a.csv\"", "`file` is a key of [data]; "),
+            ("[model]\nmemory_limit = 3", "`memory_limit` is a key of [training]; "),
+            ("[model]\nseed = 3", "`seed` is a key of the top, before all tables; "),
+            ("[model]\nhiden = [3]", "did you mean `hidden`? "),
+            ("[model]\nxyzzy = [3]", "there are hidden, "),
+        ] {
+            let failure = source(text).settings().err().unwrap();
+            let said = miette::Diagnostic::help(&failure).unwrap().to_string();
+            assert!(said.starts_with(says), "{said}");
+        }
+    }
+
     fn source(text: &str) -> Source {
         Source { file: PathBuf::from("runs/a.toml"), kind: Kind::Training, text: text.to_owned() }
     }

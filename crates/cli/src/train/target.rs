@@ -90,9 +90,29 @@ pub fn output(
                 return Err(Failure::new(format!("`{file}`, {name}: each of the {} rows is a class of its own", rows.len()))
                     .help("say which column is the class with `target` under [data], or `task = \"regression\"`"));
             }
+            refuse_values(table, targets[0], &classes, rows.len())?;
             Ok(Output::Classes(classes))
         }
     }
+}
+
+/// Refuses classes that are measured values: numbers, not all whole, nearly each of them another.
+fn refuse_values(
+    table: &Table,
+    column: usize,
+    classes: &[String],
+    rows: usize,
+) -> Result<(), Failure> {
+    let numbers: Option<Vec<f64>> = classes.iter().map(|class| class.parse().ok()).collect();
+    let measured = |numbers: &[f64]| numbers.iter().any(|number| number.fract() != 0.0);
+    if 2 * classes.len() <= rows || !numbers.is_some_and(|numbers| measured(&numbers)) {
+        return Ok(());
+    }
+    let (file, name, count) = (table.file.display(), table.column_name(column), classes.len());
+    Err(Failure::new(format!(
+        "`{file}`, {name}: {count} different numbers in {rows} rows are values, and no classes"
+    ))
+    .help("say `task = \"regression\"` under [data], and no `loss` or one of values, such as \"mean_squared_error\"; or say which column is the class with `target`"))
 }
 
 /// Refuses a regression of what is no number, with what it may be meant to be.
