@@ -8,10 +8,11 @@ use warmstart::prelude::*;
 
 const BATCH: usize = 64;
 
-/// Images `[batch, 64]` to logits `[batch, 10]`.
+/// Images `[batch, 64]`, dots of 0 to 16, to logits `[batch, 10]`.
 fn model<'g>(graph: &'g Graph, batch: usize) -> Tensor<'g> {
     let images = graph.placeholder("images", [batch, 64], DType::F32);
-    let hidden = graph.scope("fc1").linear(images, 128).relu();
+    // Scaled within the model, so that whoever uses it needs to know nothing but the checkpoint.
+    let hidden = graph.scope("fc1").linear(images * (1.0 / 16.0), 128).relu();
     let hidden = graph.scope("fc2").linear(hidden, 64).relu();
     graph.scope("fc3").linear(hidden, 10).named("logits")
 }
@@ -40,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (steps, directory) = arguments();
 
     let csv = GzDecoder::new(&include_bytes!("../../data/digits.csv.gz")[..]);
-    let digits = Dataset::read_csv(BufReader::new(csv))?.scaled(1.0 / 16.0);
+    let digits = Dataset::read_csv(BufReader::new(csv))?;
     let (training, test) = digits.split(0.2, 7)?;
 
     // What to compute: a loss to train on, and the same variables on the whole test part.
