@@ -88,6 +88,16 @@ fn block(at: u64) -> (u64, usize) {
     (at / BLOCK as u64, (at % BLOCK as u64) as usize)
 }
 
+/// XXH3-64 of a block.
+fn xxh3(number: u64, bytes: &[u8]) -> u64 {
+    match number {
+        // The same, but compiled with the library: what is there for any seed is compiled into this
+        // crate for this one, and what it calls not into it.
+        0 => XxHash3_64::oneshot(bytes),
+        seed => XxHash3_64::oneshot_with_seed(seed, bytes),
+    }
+}
+
 /// How long the block with this number is in a tensor of `length` bytes.
 fn block_length(number: u64, length: u64) -> usize {
     length.saturating_sub(number * BLOCK as u64).min(BLOCK as u64) as usize
@@ -116,7 +126,7 @@ impl InOrder {
             let (piece, after) = bytes.split_at(rest.min(bytes.len()));
             let ends = piece.len() == rest;
             if ends && self.open.is_none() {
-                self.sum = self.sum.wrapping_add(XxHash3_64::oneshot_with_seed(number, piece));
+                self.sum = self.sum.wrapping_add(xxh3(number, piece));
             } else {
                 let open = self.open.get_or_insert_with(|| XxHash3_64::with_seed(number));
                 open.write(piece);
@@ -166,7 +176,7 @@ impl Partial {
     }
 
     fn sum(&self) -> Sum {
-        (self.number, XxHash3_64::oneshot_with_seed(self.number, &self.bytes))
+        (self.number, xxh3(self.number, &self.bytes))
     }
 }
 
@@ -187,7 +197,7 @@ impl Blocks {
         let range = within..within + bytes.len();
         let found = || self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if range == (0..length) {
-            let sum = XxHash3_64::oneshot_with_seed(number, bytes);
+            let sum = xxh3(number, bytes);
             found().whole.push((number, sum));
             return;
         }
@@ -240,7 +250,7 @@ impl Blocks {
             if here == 0 {
                 let bytes = &mut scratch[..block_length(number, self.length)];
                 read(number * BLOCK as u64, bytes)?;
-                let sum = XxHash3_64::oneshot_with_seed(number, bytes);
+                let sum = xxh3(number, bytes);
                 found.whole.push((number, sum));
             }
         }

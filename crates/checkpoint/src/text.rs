@@ -30,6 +30,16 @@ impl Text {
         serde_json::from_str::<String>(json).map(Text::from)
     }
 
+    /// Of a string of JSON, quotes included, that has no escapes but `\"`.
+    pub fn with_escaped_quotes(json: &str) -> Text {
+        Text { json: json.into(), read: OnceLock::new() }
+    }
+
+    /// As it stands in the file, if it was not read at once.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
     pub fn as_str(&self) -> &str {
         let read = || serde_json::from_str(&self.json);
         self.read.get_or_init(|| read().expect("well-formed JSON without `\\u` was asked for"))

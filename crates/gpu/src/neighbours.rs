@@ -99,17 +99,24 @@ fn read_at_once(run: &mut [Read<'_, '_>], scratch: &mut Scratch, bytes: u64) -> 
     let Some((file, offset)) = first.and_then(|(source, at)| Some((source.file()?, at))) else {
         return false;
     };
-    let mut rest = scratch.of(offset, bytes);
-    if file.read_at_cached(offset, rest).is_err() {
+    let bytes = scratch.of(offset, bytes);
+    if file.read_at_cached(offset, bytes).is_err() {
         return false;
     }
-    for read in run {
-        let (own, after) = rest.split_at_mut(read.into.len() as usize);
-        read.target.fill.source.came(read.offset(), own);
-        read.into.write(own);
-        rest = after;
-    }
+    // All are summed up before the first is copied on: what is noted under a lock would wait for the
+    // memory that was written just before.
+    for_each(run, bytes, |read, own| read.target.fill.source.came(read.offset(), own));
+    for_each(run, bytes, |read, own| read.into.write(own));
     true
+}
+
+/// Hands each piece of a run its own bytes.
+fn for_each(run: &mut [Read<'_, '_>], mut bytes: &[u8], each: impl Fn(&mut Read<'_, '_>, &[u8])) {
+    for read in run {
+        let (own, after) = bytes.split_at(read.into.len() as usize);
+        each(read, own);
+        bytes = after;
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::fill::{Fill, LeadingRows, Target};
 use crate::neighbours::Read;
 use crate::origin::{Missing, Origin};
 use crate::session::Session;
-use crate::store::Entry;
+use crate::store::{Entry, cores_for};
 use crate::{convert, initialize, plain};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -208,8 +208,7 @@ impl Job<'_> {
 
     /// How many threads `tasks` tasks deserve.
     pub fn threads(&self, tasks: usize) -> usize {
-        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-        threads_of(cores, tasks)
+        threads_of(cores_for(tasks), tasks)
     }
 
     /// Runs a worker on each of several threads. A worker asks for the next of `tasks` task numbers

@@ -5,9 +5,9 @@
 
 use super::METADATA_KEY;
 use super::read::{Description, Parsed, Word};
-use crate::metadata::{GRAPH, VARIABLES};
+use crate::metadata::{CHECKSUMS, GRAPH, VARIABLES};
 use crate::text::Text;
-use foldhash::{HashSet, HashSetExt};
+use foldhash::HashSet;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use warmstart_graph::Shape;
@@ -16,27 +16,28 @@ use warmstart_graph::Shape;
 pub(super) fn parse(text: &str) -> Option<Parsed<'_>> {
     let mut rest = Rest(text.trim_end_matches([' ', '\n', '\r', '\t']));
     let mut parsed = Parsed::default();
-    let mut names = HashSet::with_capacity(text.len() / AS_MUCH_AS_A_TENSOR);
     rest.skip("{")?;
+    let (mut first, mut before, mut in_order) = (true, "", true);
     while rest.0 != "}" {
-        if !names.is_empty() {
+        if !std::mem::take(&mut first) {
             rest.skip(",")?;
         }
         let name = rest.plain()?;
-        if !names.insert(name) {
+        rest.skip(":{")?;
+        if name != METADATA_KEY {
+            in_order &= before < name;
+            before = name;
+            parsed.tensors.push((word(name), rest.tensor()?));
+        } else if parsed.metadata.replace(rest.metadata()?).is_some() {
             return None;
         }
-        rest.skip(":{")?;
-        match name {
-            METADATA_KEY => parsed.metadata = Some(rest.metadata()?),
-            _ => parsed.tensors.push((word(name), rest.tensor()?)),
-        }
     }
-    Some(parsed)
+    // Of names that are in order none comes twice.
+    let mut all = HashSet::default();
+    let mut names = parsed.tensors.iter().map(|(Word(name), _)| &**name);
+    let is_sound = in_order || names.all(|name| all.insert(name));
+    is_sound.then_some(parsed)
 }
-
-/// A name and what is said of it, about.
-const AS_MUCH_AS_A_TENSOR: usize = 128;
 
 fn word(text: &str) -> Word<'_> {
     Word(Cow::Borrowed(text))
@@ -47,6 +48,7 @@ struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
     /// Reads what has to come next.
+    #[inline]
     fn skip(&mut self, expected: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(expected)?;
         Some(())
@@ -66,18 +68,24 @@ impl<'a> Rest<'a> {
 
     /// A string without escapes.
     fn plain(&mut self) -> Option<&'a str> {
-        let string = self.string()?;
-        let within = string.get(1..string.len() - 1)?;
-        (!within.contains('\\')).then_some(within)
+        self.skip("\"")?;
+        let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | ..b' ');
+        let (plain, rest) = self.0.split_at(self.0.bytes().take_while(is_plain).count());
+        self.0 = rest;
+        self.skip("\"")?;
+        Some(plain)
     }
 
     fn number(&mut self) -> Option<u64> {
-        let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = self.0.split_at(digits);
-        self.0 = rest;
+        let (mut number, mut digits) = (0u64, 0);
+        while let Some(digit @ b'0'..=b'9') = self.0.as_bytes().get(digits) {
+            number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            digits += 1;
+        }
         // JSON has no zeros before a number.
-        let zero_first = digits > 1 && number.starts_with('0');
-        if zero_first { None } else { number.parse().ok() }
+        let zero_first = digits > 1 && self.0.starts_with('0');
+        self.0 = &self.0[digits..];
+        (digits > 0 && !zero_first).then_some(number)
     }
 
     /// A tensor's description, behind its brace.
@@ -117,7 +125,7 @@ impl<'a> Rest<'a> {
             self.skip(":")?;
             let value = self.string()?;
             let value = match key {
-                GRAPH | VARIABLES => Text::from_json(value).ok()?,
+                CHECKSUMS | GRAPH | VARIABLES => Text::with_escaped_quotes(value),
                 _ => serde_json::from_str::<String>(value).ok()?.into(),
             };
             if metadata.insert(key.to_owned(), value).is_some() {

@@ -74,6 +74,8 @@ fn whatever_is_wrong_or_unusual_is_left_to_who_knows_json() {
         assert!(parse(&tensor(shape)).is_none(), "{shape}");
     }
     let one = r#""a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}"#;
+    let two = one.replace("\"a\"", "\"b\"");
+    assert!(is_quick(&format!("{{{two},{one}}}")));
     for text in [
         String::new(),
         "{".into(),
@@ -81,6 +83,7 @@ fn whatever_is_wrong_or_unusual_is_left_to_who_knows_json() {
         "{} x".into(),
         "[]".into(),
         format!("{{{one},{one}}}"),
+        format!("{{{one},{two},{one}}}"),
         format!("{{{one},}}"),
         format!("{{,{one}}}"),
         format!("{{{one}"),

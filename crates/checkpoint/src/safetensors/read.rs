@@ -83,8 +83,11 @@ impl Header {
             return Err(malformed.into());
         }
         // At most 100 MB and at most the file's own length, by the checks above.
-        let mut start = vec![0u8; (LENGTH + length) as usize];
-        fill(source, &mut start, 0)?;
+        let mut whole = vec![0u8; (LENGTH + length) as usize];
+        let have = start.len().min(whole.len());
+        whole[..have].copy_from_slice(&start[..have]);
+        fill(source, &mut whole[have..], have as u64)?;
+        let start = whole;
         let text = str::from_utf8(&start[LENGTH as usize..])
             .map_err(|e| FormatError::NotUtf8 { offset: LENGTH + e.valid_up_to() as u64 })?;
         let described = quick::parse(text).map_or_else(|| parse(text), Ok)?;

@@ -35,6 +35,10 @@ pub enum Work {
     StagedCheckpoint,
     /// For each tensor a `Vec` that is read into and `write_buffer`; one submission at the end.
     Naive,
+    /// The file read as a whole, its header by the `safetensors` crate, then for each tensor a `Vec`
+    /// and `write_buffer`; one submission at the end.
+    #[cfg(feature = "safetensors")]
+    NaiveCrate,
     /// The same bytes written to a new file, synced and renamed over the last, its directory
     /// synced: what a save cannot do without.
     Write,
@@ -92,6 +96,10 @@ pub fn all_arms() -> Vec<Arm> {
         ("Checkpoint::restore, staged", StagedCheckpoint, Touched),
         ("naive", Naive, Touched),
         ("naive", Naive, Fresh),
+        #[cfg(feature = "safetensors")]
+        ("naive: SafeTensors, write_buffer", Work::NaiveCrate, Touched),
+        #[cfg(feature = "safetensors")]
+        ("naive: SafeTensors, write_buffer", Work::NaiveCrate, Fresh),
         ("write, sync, rename", Write, Live),
         ("save", Save, Live),
     ];

@@ -130,14 +130,11 @@ pub fn ceiling<'a>(
     if let Work::Save | Work::NaiveSave = arm.work {
         return fastest(&|other| other.work == Work::Write);
     }
-    let (Work::Restore(..)
-    | Work::Checkpoint
-    | Work::StagedCheckpoint
-    | Work::Naive
-    | Work::Plain(Way::Summed)) = arm.work
-    else {
+    if let Work::Memcpy | Work::StagingCopy | Work::Write | Work::Plain(Way::Read | Way::Map) =
+        arm.work
+    {
         return None;
-    };
+    }
     // Where variables are in memory of the device's own, the system makes no pages for them.
     let memory = match arm.memory {
         Memory::Fresh if measured.path == MemoryKind::Mappable => {

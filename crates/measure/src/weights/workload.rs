@@ -140,7 +140,9 @@ impl Workload {
                 self.check(&session, arm)?;
                 sample
             }
-            Work::Naive => self.naive(arm, gpu)?,
+            Work::Naive => self.naive(arm, gpu, &|buffers| self.write_each(buffers, gpu))?,
+            #[cfg(feature = "safetensors")]
+            Work::NaiveCrate => self.naive(arm, gpu, &|buffers| self.write_parsed(buffers, gpu))?,
             Work::Write => self.write()?,
             Work::Save => {
                 let session = self.session(gpu, arm.memory)?;
@@ -267,7 +269,12 @@ impl Workload {
         })
     }
 
-    fn naive(&self, arm: &Arm, gpu: &Gpu) -> Outcome<Sample> {
+    fn naive(
+        &self,
+        arm: &Arm,
+        gpu: &Gpu,
+        write: &dyn Fn(&[wgpu::Buffer]) -> Outcome<()>,
+    ) -> Outcome<Sample> {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         // Asked for errors once, as looking after each buffer would make this way look slow.
         let buffers = || -> Outcome<Vec<wgpu::Buffer>> {
@@ -283,28 +290,50 @@ impl Workload {
                 |device: &wgpu::Device| self.variables.iter().map(|v| of(device, v)).collect();
             Ok(gpu.checked("the tensors", all)?)
         };
-        let write = |buffers: &[wgpu::Buffer]| -> Outcome<Option<u64>> {
-            for (buffer, &offset) in buffers.iter().zip(&self.offsets) {
-                let mut bytes = vec![0; buffer.size() as usize];
-                read_exact_at(&self.file, &mut bytes, offset)
-                    .map_err(MeasureError::file("read", &self.path))?;
-                gpu.queue().write_buffer(buffer, 0, &bytes);
-            }
-            drain(gpu)?;
-            Ok(Some(1))
-        };
         let mut made = Vec::new();
         if arm.memory == Memory::Touched {
             made = buffers()?;
             write(&made)?;
+            drain(gpu)?;
         }
         self.prepare(arm)?;
         measure(|| {
             if made.is_empty() {
                 made = buffers()?;
             }
-            write(&made)
+            write(&made)?;
+            drain(gpu)?;
+            Ok(Some(1))
         })
+    }
+
+    /// Where each tensor lies is known: no header is read.
+    fn write_each(&self, buffers: &[wgpu::Buffer], gpu: &Gpu) -> Outcome<()> {
+        for (buffer, &offset) in buffers.iter().zip(&self.offsets) {
+            let mut bytes = vec![0; buffer.size() as usize];
+            read_exact_at(&self.file, &mut bytes, offset)
+                .map_err(MeasureError::file("read", &self.path))?;
+            gpu.queue().write_buffer(buffer, 0, &bytes);
+        }
+        Ok(())
+    }
+
+    /// As a program does that has nothing but the `safetensors` crate: the whole file in memory, its
+    /// header read, each tensor looked up by its name.
+    #[cfg(feature = "safetensors")]
+    fn write_parsed(&self, buffers: &[wgpu::Buffer], gpu: &Gpu) -> Outcome<()> {
+        let read = MeasureError::file("read", &self.path);
+        let file = std::fs::read(&self.path).map_err(read)?;
+        let malformed = |error| {
+            let told = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            MeasureError::file("read the header of", &self.path)(told)
+        };
+        let tensors = safetensors::SafeTensors::deserialize(&file).map_err(malformed)?;
+        for (buffer, variable) in buffers.iter().zip(&self.variables) {
+            let bytes: Vec<u8> = tensors.tensor(&variable.name).map_err(malformed)?.data().to_vec();
+            gpu.queue().write_buffer(buffer, 0, &bytes);
+        }
+        Ok(())
     }
 
     /// The steps of a save but for getting the bytes from the device.
