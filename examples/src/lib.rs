@@ -21,7 +21,7 @@
 //!     println!("{}", checkpoint.plan(&session, &options).restore(&mut session)?);
 //!
 //!     let outputs = session.run(&plan, &[("images", (&[0.5f32; 64]).into())])?;
-//!     println!("{:?}", outputs.tensor(logits)?.as_f32());
+//!     println!("{:?}", outputs.f32s(logits)?);
 //!     Ok(())
 //! }
 //! ```

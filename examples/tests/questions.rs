@@ -206,7 +206,7 @@ exclusive or: [0.0, 1.0, 1.0, 0.0]
                   layer_3/bias    f32 [4]
   unexpected  2   layer_0/bias    f32 [4]
                   layer_0/weight  f32 [4, 4]
-help: these 3 rules together restore 2 of 2:
+help: these 3 rules together restore the 2 that are left:
           .rename_scope("layer_2", "layer_3")
           .rename_scope("layer_1", "layer_2")
           .rename_scope("layer_0", "layer_1")

@@ -12,7 +12,6 @@ use crate::atomic::{self, Prepared};
 use crate::checkpoint::Checkpoint;
 use crate::checksums;
 use crate::error::CheckpointError;
-use crate::globs::Glob;
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
 use crate::near_globs::near_glob;
 use crate::rules::{Rule, RuleUse, apply};
@@ -28,7 +27,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use strays::{Extreme, Strays, extremes, place, value};
 use warmstart_gpu::{Conversion, SourceDType};
-use warmstart_graph::{DType, Shape};
+use warmstart_graph::{DType, Glob, Shape};
 
 /// Elements that are read at once.
 const PIECE: usize = 64 << 10;

@@ -24,7 +24,6 @@ mod slot_rules;
 mod trial;
 mod values;
 
-use crate::globs::Glob;
 use crate::matching::Outcome;
 use crate::report::Saved;
 use crate::rules::{Rule, SEPARATORS};
@@ -36,7 +35,7 @@ use problem::{Given, Problem};
 use roles::{Kind, SlotNames};
 use std::collections::{BTreeMap, HashMap};
 use trial::{Trial, Trials};
-use warmstart_graph::Variable;
+use warmstart_graph::{Glob, Variable};
 
 /// Rules that would restore more variables. They were tried out by planning again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Globs that match nothing, and what they were probably meant to be.
 
-use crate::globs::Glob;
 use crate::rules::{Rule, RuleUse, SEPARATORS};
+use warmstart_graph::Glob;
 
 /// Pairs of characters to compare: a file with a million long names must not make an error message
 /// take minutes.

@@ -1,7 +1,6 @@
 //! What a [`RestoreReport`] says beside its lists: what to know, what is wrong, and the line that
 //! mends it, in the words of whoever reads it.
 
-use crate::globs::Glob;
 use crate::infer::Suggestion;
 use crate::matching::Outcome;
 use crate::printable::printable;
@@ -10,9 +9,9 @@ use crate::report_text::{counted, quoted, slot_groups};
 use crate::rules::{EVERYTHING, Rule, RuleUse, without_output};
 use crate::slots::{UNNAMED, canonical};
 use crate::tensor::FileDType;
-use crate::wording::{Allowance, Wording, rule_text};
+use crate::wording::{Allowance, Wording, deed, rule_text};
 use std::collections::BTreeSet;
-use warmstart_graph::{GLOBAL_STEP, Role, Variable};
+use warmstart_graph::{GLOBAL_STEP, Glob, Role, Variable};
 
 /// Names of what stands alone that are listed.
 pub(crate) const SHOWN: usize = 5;
@@ -78,6 +77,7 @@ impl RestoreReport {
             notes.push("unexpected tensors stay in the file".to_owned());
         }
         if self.closes() {
+            notes.extend(self.notes_of_slots_anew(words));
             notes.extend(self.suggestion_lines(words));
         }
         notes
@@ -446,6 +446,13 @@ impl RestoreReport {
     fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
         let lines = |suggestion: &Suggestion| {
             let Suggestion { rules, restores, of, notes, .. } = suggestion;
+            // Others may be restored as it is.
+            let which = match (self.restored().next().is_some(), restores == of, of) {
+                (false, ..) => format!("{restores} of {of}"),
+                (true, true, 1) => "the one that is left".to_owned(),
+                (true, true, all) => format!("the {all} that are left"),
+                (true, false, all) => format!("{restores} of the {all} that are left"),
+            };
             let subject = match rules.as_slice() {
                 [rule] => deed(rule),
                 many => format!("these {} rules together", many.len()),
@@ -457,7 +464,7 @@ impl RestoreReport {
                 .collect();
             let notes: Vec<String> =
                 notes.iter().map(|note| format!("\n      {}", printable(note))).collect();
-            format!("{subject} {verb} {restores} of {of}:{}{}", code.concat(), notes.concat())
+            format!("{subject} {verb} {which}:{}{}", code.concat(), notes.concat())
         };
         // What cannot be written is no suggestion.
         let known = |suggestion: &&Suggestion| {
@@ -476,23 +483,4 @@ impl RestoreReport {
             }
         }
     }
-}
-
-/// What a rule does, as the subject of a sentence.
-fn deed(rule: &Rule) -> String {
-    let deed = match rule {
-        Rule::Rename { from, to } => format!("renaming `{from}` to `{to}`"),
-        Rule::RenameScope { from, to } if from.is_empty() => format!("adding scope `{to}`"),
-        Rule::RenameScope { from, to } if to.is_empty() => format!("taking away scope `{from}`"),
-        Rule::RenameScope { from, to } => format!("renaming scope `{from}` to `{to}`"),
-        Rule::RenameComponent { from, to } => format!("renaming `{from}` to `{to}` everywhere"),
-        Rule::StripPrefix(prefix) => format!("taking away the prefix `{prefix}`"),
-        Rule::AddPrefix(prefix) => format!("adding the prefix `{prefix}`"),
-        Rule::Separator { from, to } => format!("writing `{to}` for `{from}`"),
-        Rule::Transpose(glob) => format!("transposing `{glob}`"),
-        Rule::Cast(glob) => format!("casting `{glob}`"),
-        Rule::Reshape(glob) => format!("reshaping `{glob}`"),
-        _ => "this rule".to_owned(),
-    };
-    printable(&deed).into_owned()
 }

@@ -1,6 +1,5 @@
 //! What a [`RestoreReport`] says about shapes that differ.
 
-use crate::globs::Glob;
 use crate::matching::Outcome;
 use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
@@ -8,7 +7,7 @@ use crate::rules::{EVERYTHING, Rule, SEPARATORS, without_output};
 use crate::tensor::TensorEntry;
 use crate::wording::{Allowance, Wording, rule_text};
 use std::collections::HashMap;
-use warmstart_graph::{Shape, Variable};
+use warmstart_graph::{Glob, Shape, Variable};
 
 impl RestoreReport {
     /// What to do about variables of another shape in the file.
@@ -35,8 +34,7 @@ impl RestoreReport {
                  let its glob match only what is stored transposed"
             ));
         }
-        let mut help =
-            "give the variables the shapes of the file, or train in a new directory".to_owned();
+        let mut help = "give the variables the shapes of the file".to_owned();
         // Where nothing else is restored, to leave them as they are is no restore.
         let allow = words.allow(&[Allowance::MismatchedShape]);
         if let Some(allow) = allow.filter(|_| self.restored().next().is_some()) {

@@ -1,15 +1,15 @@
 //! What a [`RestoreReport`] says of optimizer slots whose variables are not restored: those would
 //! begin anew, and train on with the averages of others.
 
-use crate::globs::Glob;
 use crate::matching::Outcome;
+use crate::printable::printable;
 use crate::report::{RestoreReport, VariableOutcome};
 use crate::report_advice::SHOWN;
 use crate::report_text::slot_groups;
 use crate::rules::{EVERYTHING, Rule, SEPARATORS};
 use crate::wording::{Allowance, Wording};
 use std::collections::{BTreeSet, HashSet};
-use warmstart_graph::{Role, Variable};
+use warmstart_graph::{Glob, Role, Variable};
 
 impl RestoreReport {
     /// Which slots these are, if they may not be.
@@ -56,6 +56,52 @@ impl RestoreReport {
         let ways: Vec<String> = [rule, allow].into_iter().flatten().collect();
         let ways = Some(ways.join("; ")).filter(|ways| !ways.is_empty())?;
         Some(if is_error { ways } else { format!("{told}: {ways}") })
+    }
+
+    /// Slots that begin anew while the count of updates goes on, by which Adam takes them for old ones.
+    pub(crate) fn notes_of_slots_anew(&self, words: &dyn Wording) -> Vec<String> {
+        let count = |variable: &Variable| match &variable.role {
+            Role::Slot { variable: None, optimizer, slot } if slot == "step" => {
+                Some((optimizer.clone(), variable.name.clone()))
+            }
+            _ => None,
+        };
+        let anew = |of: &str| {
+            let others =
+                self.variables.iter().filter(|v| !matches!(v.outcome, Outcome::Restored { .. }));
+            // Averages that are corrected. Momentum may begin at any time.
+            slot_groups(others.map(|v| &v.variable).filter(|variable| match &variable.role {
+                Role::Slot { variable: Some(_), optimizer, slot } => {
+                    optimizer == of && matches!(slot.as_str(), "m" | "v")
+                }
+                _ => false,
+            }))
+        };
+        let counts = self.restored().filter_map(count);
+        let notes = counts.filter_map(|(optimizer, count)| {
+            let anew = Some(anew(&optimizer)).filter(|anew| !anew.is_empty())?.join("; ");
+            let rule = self.rule_for_all_slots(&optimizer).and_then(|rule| words.rule(&rule));
+            let rule = rule.map_or_else(String::new, |rule| {
+                format!("; `{rule}` begins all slots of {optimizer} anew")
+            });
+            Some(format!(
+                "{anew} are not restored, and `{}` is: Adam takes them for as old as that, so that \
+                 where they begin anew its first updates are up to three times as long as the \
+                 learning rate says{rule}",
+                printable(&count)
+            ))
+        });
+        notes.collect()
+    }
+
+    /// A rule that leaves out all slots of an optimizer, and nothing else.
+    fn rule_for_all_slots(&self, of: &str) -> Option<Rule> {
+        let text = format!("{EVERYTHING}/{}/*", Glob::escape(of));
+        let glob = Glob::new(&text).ok()?;
+        let mut matched = self.variables.iter().map(|v| &v.variable);
+        let is_own = |variable: &Variable| matches!(&variable.role, Role::Slot { optimizer, .. } if optimizer == of);
+        let fits = matched.all(|variable| is_own(variable) == glob.is_match(&variable.name));
+        fits.then_some(Rule::Ignore(text))
     }
 
     /// A rule that leaves out these slots, and nothing else that takes part.

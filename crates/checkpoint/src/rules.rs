@@ -11,6 +11,7 @@ pub(crate) use applied::{
     Allowed, Applied, apply, other_output, rename_component, rename_scope, without_output,
 };
 use std::fmt;
+pub(crate) use warmstart_graph::SEPARATORS;
 
 /// One restore rule. Prints as the code that asks for it, such as
 /// `.rename_scope("encoder", "model/encoder")`; the methods of
@@ -197,9 +198,6 @@ impl RuleUse {
 
 /// The glob that matches all names.
 pub(crate) const EVERYTHING: &str = "**";
-
-/// What stands between the parts of a name: TensorFlow's `/`, PyTorch's `.`.
-pub(crate) const SEPARATORS: [char; 2] = ['/', '.'];
 
 #[cfg(test)]
 #[path = "rules_tests.rs"]

@@ -4,7 +4,6 @@ use crate::atomic;
 use crate::checksums;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
-use crate::globs::Glob;
 use crate::metadata::{
     CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, RULES, SEED, STEP, TIME,
     VARIABLES, VERSION,
@@ -18,7 +17,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 use warmstart_gpu::{Origin, Session, SessionError, Snapshot};
-use warmstart_graph::{GraphDef, Variable};
+use warmstart_graph::{Glob, GraphDef, Variable};
 
 /// What is saved beside the variables.
 #[derive(Clone, Debug, Default, PartialEq)]

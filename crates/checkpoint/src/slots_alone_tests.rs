@@ -139,3 +139,38 @@ fn slots_from_a_file_of_their_own_are_restored_where_that_is_said() {
     let said = RestoreOptions::new().only("a/adam/m").allow_slots_alone();
     assert!(super::tests::checkpoint(&[("a/adam/m", &[2])]).plan_for(&two, &said).closes());
 }
+
+/// The weights may come from anywhere, but Adam corrects averages by its own count.
+#[test]
+fn slots_that_begin_anew_beside_an_old_count_are_told() {
+    let checkpoint = saved(&[]);
+    let note = |options: &RestoreOptions| {
+        let plan = checkpoint.plan_for(&model(), options);
+        assert!(plan.closes(), "{plan}");
+        let text = plan.to_string();
+        text.lines().find(|line| line.contains("as old as that")).map(str::to_owned)
+    };
+    let options = RestoreOptions::new().ignore("head/**");
+    assert_eq!(
+        note(&options).as_deref(),
+        Some(
+            "note: adam's slots m, v for 2 variables are not restored, and `all/adam/step` is: Adam takes \
+             them for as old as that, so that where they begin anew its first updates are up to \
+             three times as long as the learning rate says; `.ignore(\"**/adam/*\")` begins all slots \
+             of adam anew"
+        )
+    );
+    // What is advised mends it.
+    assert_eq!(note(&options.clone().ignore("**/adam/*")), None);
+    assert_eq!(note(&RestoreOptions::new()), None);
+    // Weights without their slots, but with the count.
+    let weights = RestoreOptions::new().only("{*/weight,*/bias,all/adam/step}");
+    assert!(note(&weights).is_some_and(|note| note.contains("m, v for 3 variables are not")));
+    // Another optimizer's count says nothing about these.
+    let only = RestoreOptions::new().only("{*/weight,*/bias}");
+    assert_eq!(note(&only), None);
+
+    let lacking = saved(&["head/weight", "head/weight/adam/m", "head/weight/adam/v"]);
+    let missing = lacking.plan_for(&model(), &RestoreOptions::new().allow_missing());
+    assert!(missing.closes() && missing.to_string().contains("m, v for head/weight are not"));
+}

@@ -1,5 +1,6 @@
 //! What the reader of a report can say: lines of code, or the flags of a command.
 
+use crate::printable::printable;
 use crate::rules::Rule;
 use warmstart_graph::Initializer;
 
@@ -76,4 +77,23 @@ impl Wording for InCode {
 /// A rule that has to be told, even to those who cannot write it.
 pub(crate) fn rule_text(words: &dyn Wording, rule: &Rule) -> String {
     words.rule(rule).unwrap_or_else(|| rule.to_string())
+}
+
+/// What a rule does, as the subject of a sentence.
+pub(crate) fn deed(rule: &Rule) -> String {
+    let deed = match rule {
+        Rule::Rename { from, to } => format!("renaming `{from}` to `{to}`"),
+        Rule::RenameScope { from, to } if from.is_empty() => format!("adding scope `{to}`"),
+        Rule::RenameScope { from, to } if to.is_empty() => format!("taking away scope `{from}`"),
+        Rule::RenameScope { from, to } => format!("renaming scope `{from}` to `{to}`"),
+        Rule::RenameComponent { from, to } => format!("renaming `{from}` to `{to}` everywhere"),
+        Rule::StripPrefix(prefix) => format!("taking away the prefix `{prefix}`"),
+        Rule::AddPrefix(prefix) => format!("adding the prefix `{prefix}`"),
+        Rule::Separator { from, to } => format!("writing `{to}` for `{from}`"),
+        Rule::Transpose(glob) => format!("transposing `{glob}`"),
+        Rule::Cast(glob) => format!("casting `{glob}`"),
+        Rule::Reshape(glob) => format!("reshaping `{glob}`"),
+        _ => "this rule".to_owned(),
+    };
+    printable(&deed).into_owned()
 }

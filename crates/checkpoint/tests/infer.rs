@@ -98,7 +98,8 @@ fn suggestions_come_after_the_rules_there_are() {
     let plan = checkpoint.plan_for(&variables, &options.allow_missing().allow_unexpected());
     assert!(plan.closes());
     assert!(
-        advice(&plan).contains("note: renaming scope `old` to `new` restores 1 of 1:"),
+        advice(&plan)
+            .contains("note: renaming scope `old` to `new` restores the one that is left:"),
         "{plan}"
     );
 }

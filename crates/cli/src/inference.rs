@@ -19,6 +19,8 @@ struct Input {
     name: String,
     batch: usize,
     width: usize,
+    /// Whether it takes bytes rather than `f32`.
+    is_bytes: bool,
 }
 
 impl<'g> Inference<'g> {
@@ -48,9 +50,14 @@ impl<'g> Inference<'g> {
         self.input.width
     }
 
-    /// What the model says of rows, row by row.
+    /// Whether all of them have to be bytes.
+    pub fn takes_bytes(&self) -> bool {
+        self.input.is_bytes
+    }
+
+    /// What the model says of rows, row by row. Where it takes bytes, all values are.
     pub fn run(&self, session: &mut Session, rows: &[f32]) -> Result<Vec<f32>, Failure> {
-        let Input { name, batch, width } = &self.input;
+        let Input { name, batch, width, is_bytes } = &self.input;
         let mut values = Vec::with_capacity(rows.len() / width * self.outputs);
         let mut filled = Vec::new();
         for rows in rows.chunks(batch * width) {
@@ -58,10 +65,13 @@ impl<'g> Inference<'g> {
             filled.clear();
             filled.extend_from_slice(rows);
             filled.resize(batch * width, 0.0);
-            let outputs = session.run(&self.plan, &[(name, (&filled).into())])?;
-            let data = outputs.tensor(self.output)?;
-            let all = data.as_f32().unwrap_or_default();
-            values.extend_from_slice(&all[..count * self.outputs]);
+            let outputs = if *is_bytes {
+                let bytes: Vec<u8> = filled.iter().map(|&value| value as u8).collect();
+                session.run(&self.plan, &[(name, (&bytes).into())])?
+            } else {
+                session.run(&self.plan, &[(name, (&filled).into())])?
+            };
+            values.extend_from_slice(&outputs.f32s(self.output)?[..count * self.outputs]);
         }
         Ok(values)
     }
@@ -83,14 +93,16 @@ fn input_of(graph: &GraphDef, output: NodeId) -> Result<Input, Failure> {
         }
     }
     match found[..] {
-        [(name, shape, DType::F32)] if shape.rank() > 0 && !shape.contains(&0) => {
-            let width = shape[1..].iter().product();
-            Ok(Input { name: name.clone(), batch: shape[0], width })
+        [(name, shape, dtype @ (DType::F32 | DType::U8))]
+            if shape.rank() > 0 && !shape.contains(&0) =>
+        {
+            let (name, width) = (name.clone(), shape[1..].iter().product());
+            Ok(Input { name, batch: shape[0], width, is_bytes: dtype == DType::U8 })
         }
         [(name, shape, dtype)] => Err(Failure::new(format!(
-            "the model reads `{name}`, {dtype} {shape}, which is no rows of `f32`"
+            "the model reads `{name}`, {dtype} {shape}, and this command feeds rows of `f32` or `u8`"
         ))
-        .help("name another tensor with --output")),
+        .help("feed it from a program, to which `Checkpoint::graph` gives the model")),
         _ => {
             let names: Vec<String> = found.iter().map(|(name, ..)| format!("`{name}`")).collect();
             let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };

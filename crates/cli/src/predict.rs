@@ -134,7 +134,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             some_of(&left_out)
         ));
     }
-    let inputs = inputs(&table, &columns, &rows)?;
+    let inputs = inputs(&table, &columns, &rows, inference.takes_bytes())?;
     if let Some(note) = description.as_ref().and_then(|found| found.inputs.unknown_names(&table)) {
         text::say(format_args!("note: {note}"));
     }
@@ -250,12 +250,21 @@ fn some_of(numbers: &[u64]) -> String {
     }
 }
 
-/// What the model is fed.
-fn inputs(table: &Table, columns: &[usize], rows: &[usize]) -> Result<Vec<f32>, Failure> {
+/// What the model is fed: bytes, if it takes only those.
+fn inputs(
+    table: &Table,
+    columns: &[usize],
+    rows: &[usize],
+    bytes: bool,
+) -> Result<Vec<f32>, Failure> {
     let mut inputs = Vec::with_capacity(rows.len() * columns.len());
     for &row in rows {
         for &column in columns {
-            inputs.push(table.number(row, column)?);
+            let number = table.number(row, column)?;
+            if bytes && f32::from(number as u8) != number {
+                return Err(table.no_byte(row, column));
+            }
+            inputs.push(number);
         }
     }
     Ok(inputs)

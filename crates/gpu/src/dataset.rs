@@ -71,9 +71,10 @@ pub enum DeviceDatasetError {
 pub enum Column<'a> {
     /// Elements of the placeholder's dtype, row by row.
     Elements(Feed<'a>),
-    /// One byte for each element of an `f32` placeholder, a quarter of its memory: the device makes
-    /// each `byte * scale`, rounded once, when it gathers a batch. A placeholder of bytes takes them as
-    /// [`Column::Elements`], and its batches are bytes too.
+    /// One byte for each element, a quarter of the memory of `f32`. For an `f32` placeholder the device
+    /// makes each `byte * scale`, rounded once, when it gathers a batch. For a placeholder of
+    /// [`DType::U8`] they stay bytes, as those of [`Column::Elements`] do, and the kernel that reads them
+    /// makes numbers of them; no byte holds a product, so that `scale` is to be 1.
     Bytes {
         /// The bytes, row by row.
         bytes: &'a [u8],
@@ -101,11 +102,21 @@ pub(crate) enum Stored {
 }
 
 impl Stored {
-    /// The dtype of the placeholder that takes it.
+    /// The dtype of its elements.
     pub fn dtype(self) -> DType {
         match self {
             Stored::Elements(dtype) => dtype,
-            Stored::Bytes { .. } => DType::F32,
+            Stored::Bytes { .. } => DType::U8,
+        }
+    }
+
+    /// How a placeholder of this dtype takes it, if it does.
+    pub fn taken_as(self, dtype: DType) -> Option<Stored> {
+        match self {
+            Stored::Elements(own) => (own == dtype).then_some(self),
+            Stored::Bytes { .. } if dtype == DType::F32 => Some(self),
+            Stored::Bytes { scale: 1.0 } if dtype == DType::U8 => Some(Stored::Elements(dtype)),
+            Stored::Bytes { .. } => None,
         }
     }
 }

@@ -63,13 +63,17 @@ impl Fetches {
 ///
 /// let graph = Graph::new();
 /// let x = graph.placeholder("x", [3], DType::F32);
-/// let (squares, sum) = (x.square(), x.square().sum_all());
+/// let (squares, sum, largest) = (x.square(), x.square().sum_all(), x.argmax());
 /// let mut session = Session::new(&Gpu::new()?);
-/// let plan = session.compile(&graph, &[squares, sum], &[])?;
+/// let plan = session.compile(&graph, &[squares, sum, largest], &[])?;
 ///
 /// let outputs = session.run(&plan, &[("x", (&[1.0f32, 2.0, 3.0]).into())])?;
 /// assert_eq!(outputs.scalar(sum)?, 14.0);
-/// assert_eq!(outputs.tensor(squares)?.as_f32(), Some(&[1.0, 4.0, 9.0][..]));
+/// assert_eq!(outputs.f32s(squares)?, [1.0, 4.0, 9.0]);
+/// assert_eq!(outputs.i32s(largest)?, [2]);
+/// // Of any dtype, with its shape.
+/// assert_eq!(outputs.tensor(squares)?.shape()[..], [3]);
+/// assert!(outputs.i32s(squares).is_err());
 /// // What was not named when compiling is not there.
 /// assert!(outputs.tensor(x).is_err());
 /// # Ok(())
@@ -99,6 +103,26 @@ impl Outputs {
         Ok(self.readback.read(|bytes| fetch.value(bytes))??)
     }
 
+    /// The elements of a fetched `f32` tensor, row by row.
+    ///
+    /// # Errors
+    /// As [`Outputs::tensor`], and [`RunError::FetchedAs`] if it is of another dtype.
+    pub fn f32s(&self, tensor: Tensor<'_>) -> Result<Vec<f32>, RunError> {
+        let data = self.tensor(tensor)?;
+        let elements = data.as_f32().map(<[f32]>::to_vec);
+        elements.ok_or_else(|| fetched_as(tensor, &data, "f32 elements"))
+    }
+
+    /// The elements of a fetched `i32` tensor, as those of [`argmax`](Tensor::argmax), row by row.
+    ///
+    /// # Errors
+    /// As [`Outputs::tensor`], and [`RunError::FetchedAs`] if it is of another dtype.
+    pub fn i32s(&self, tensor: Tensor<'_>) -> Result<Vec<i32>, RunError> {
+        let data = self.tensor(tensor)?;
+        let elements = data.as_i32().map(<[i32]>::to_vec);
+        elements.ok_or_else(|| fetched_as(tensor, &data, "i32 elements"))
+    }
+
     /// A fetched `f32` scalar.
     ///
     /// # Errors
@@ -107,6 +131,11 @@ impl Outputs {
         let at = self.fetches.find_scalar(tensor)?.offset as usize;
         Ok(self.readback.read(|bytes| read_f32(&bytes[at..]))?)
     }
+}
+
+fn fetched_as(tensor: Tensor<'_>, data: &TensorData, wanted: &'static str) -> RunError {
+    let (tensor, dtype, shape) = (tensor.to_string(), data.dtype(), data.shape().clone());
+    RunError::FetchedAs { tensor, dtype, shape, wanted }
 }
 
 /// The `f32` that begins some bytes.

@@ -361,6 +361,18 @@ pub enum RunError {
         /// Elements of an example.
         width: usize,
     },
+    /// Bytes that are to be scaled, for a placeholder that takes bytes.
+    #[error(
+        "placeholder `{name}` (declared at {location}) takes bytes as they are, and those of the data set's column `{name}` are to be multiplied by {scale}, which no byte holds; give them a scale of 1, and multiply in the graph: `.cast(DType::F32) * {scale:?}`; or declare the placeholder as f32"
+    )]
+    ColumnScale {
+        /// The placeholder and the column.
+        name: String,
+        /// Where the placeholder was declared.
+        location: Location,
+        /// What the bytes are to be multiplied by.
+        scale: f32,
+    },
     /// Placeholders that take the same examples, but not the same number of them.
     #[error(
         "placeholder `{name}` takes {batch} examples and `{other}` {other_batch}, but a data set gives both the same ones; declare them with one batch size"

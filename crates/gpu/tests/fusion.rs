@@ -76,6 +76,33 @@ fn a_product_takes_dropout_and_a_residual_along() {
     assert!(found[0].contains("matmul"), "{found:?}");
 }
 
+/// One more than masks that are given, be there two layers: which places are masked, of the places alone.
+#[test]
+fn the_causal_masks_of_a_plan_are_one_dispatch() {
+    const PLACES: usize = 6;
+    let attention = |mask: for<'g> fn(Tensor<'g>) -> Tensor<'g>| {
+        let graph = Graph::new();
+        let given = |name| graph.placeholder(name, [2, PLACES, 5], DType::F32);
+        let (query, key, value) = (given("query"), given("key"), given("value"));
+        let mixed = (0..2).fold(query, |query, _layer| {
+            mask(query.matmul_with(key, false, true) / 2.0).softmax().matmul(value)
+        });
+        let slopes = gradients(mixed.square().sum_all(), &[query, key, value]);
+        let fetches: Vec<_> = [Some(mixed)].into_iter().chain(slopes).flatten().collect();
+        assert_eq!(fetches.len(), 4);
+        dispatches(&graph, &fetches)
+    };
+    let found = attention(|scores| scores.causal_mask());
+    let given = attention(|scores| {
+        let behind = |at: usize| if at % PLACES > at / PLACES { -1e9f32 } else { 0.0 };
+        let mask: Vec<f32> = (0..PLACES * PLACES).map(behind).collect();
+        scores + scores.graph().constant(mask).reshape([PLACES, PLACES])
+    });
+    let of_places = |operations: &&String| *operations == "greater";
+    assert_eq!(found.iter().filter(of_places).count(), 1, "{found:#?}");
+    assert_eq!(found.len(), given.len() + 1, "{found:#?} for {given:#?}");
+}
+
 #[test]
 fn two_hundred_operations_are_one_dispatch() {
     let graph = Graph::new();

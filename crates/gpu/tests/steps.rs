@@ -239,8 +239,10 @@ fn rows_of_every_dtype_and_width_are_gathered() {
         let d = graph.placeholder("d", shape, DType::F32) * 1.5;
         let e = graph.placeholder("e", shape, DType::F32) * 2.0;
         let f = graph.placeholder("f", shape, DType::Bf16).cast(DType::F32);
+        let g = graph.placeholder("g", shape, DType::U8).cast(DType::F32) * 0.5;
+        let h = graph.placeholder("h", shape, DType::U8).cast(DType::F32) * 0.5;
         let mut session = Session::new(&gpu);
-        let plan = session.compile(&graph, &[a, b, c, d, e, f], &[]).unwrap();
+        let plan = session.compile(&graph, &[a, b, c, d, e, f, g, h], &[]).unwrap();
         let shorts: Vec<bf16> = (0..count).map(|at| bf16::from_f32(at as f32 - 9.5)).collect();
         let halves: Vec<f16> = (0..count).map(|at| f16::from_f32(at as f32 - 7.5)).collect();
         let signed: Vec<i32> = (0..count as i32).map(|at| 50 - at).collect();
@@ -254,6 +256,8 @@ fn rows_of_every_dtype_and_width_are_gathered() {
             ("d", (&floats).into()),
             ("e", Column::Bytes { bytes: &bytes, scale: 0.25 }),
             ("f", (&shorts).into()),
+            ("g", Column::Bytes { bytes: &bytes, scale: 1.0 }),
+            ("h", (&bytes).into()),
         ];
         let data = DeviceDataset::new(&gpu, ROWS, &columns).unwrap();
         let outputs = session.run_steps(&plan, &Steps::rows(&data, &picked)).unwrap();
@@ -271,7 +275,29 @@ fn rows_of_every_dtype_and_width_are_gathered() {
         holds(c, values(&|at| unsigned[at] as f32));
         holds(d, values(&|at| floats[at] * 1.5));
         holds(e, values(&|at| f32::from(bytes[at]) * 0.25 * 2.0));
+        holds(g, values(&|at| f32::from(bytes[at]) * 0.5));
+        holds(h, values(&|at| f32::from(bytes[at]) * 0.5));
     }
+}
+
+/// A scale that was passed over without a word would be another model.
+#[test]
+fn bytes_that_are_to_be_scaled_are_refused_by_a_placeholder_of_bytes() {
+    let gpu = gpu();
+    let graph = Graph::new();
+    let sum = graph.placeholder("x", [2, 3], DType::U8).cast(DType::F32).sum_all();
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &[sum], &[]).unwrap();
+    let of = |scale| {
+        let column = Column::Bytes { bytes: &[1, 2, 3, 4, 5, 6, 7, 8, 255], scale };
+        DeviceDataset::new(&gpu, 3, &[("x", column)]).unwrap()
+    };
+    let scaled = of(1.0 / 255.0);
+    let error = session.run_steps(&plan, &Steps::rows(&scaled, &[0, 1])).map(|_| ()).unwrap_err();
+    assert!(matches!(error, RunError::ColumnScale { .. }), "{error}");
+    assert!(error.to_string().contains("`.cast(DType::F32) * 0.003921569`"), "{error}");
+    let outputs = session.run_steps(&plan, &Steps::rows(&of(1.0), &[2, 0])).unwrap();
+    assert_eq!(outputs.scalars(sum).unwrap(), [276.0]);
 }
 
 #[test]

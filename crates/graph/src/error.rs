@@ -237,6 +237,16 @@ pub enum Problem {
         /// Those that have it.
         others: &'static str,
     },
+    /// What should say which variables are meant is no glob.
+    #[error("`{what}` {glob:?} is no glob of names: {why}; correct it")]
+    Glob {
+        /// Which argument.
+        what: &'static str,
+        /// The glob, as it was given.
+        glob: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A tensor of more elements than a 32-bit index reaches.
     #[error("{shape} has more elements than an index of 32 bits reaches; split it")]
     TooLarge {

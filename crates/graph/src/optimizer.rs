@@ -1,15 +1,17 @@
 //! Optimizers: builders of graphs whose slots are variables like any other.
 
 mod accumulate;
+mod slots;
 
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    Accumulation, DType, GLOBAL_STEP, Graph, Initializer, Location, LossScale, LossScaling,
-    Problem, Role, Schedule, Tensor, Update, Variable, VariableId, gradients,
+    Accumulation, GLOBAL_STEP, Glob, Graph, Location, LossScale, LossScaling, Problem, Role,
+    SEPARATORS, Schedule, Tensor, Update, Variable, VariableId, gradients,
 };
 use accumulate::Accumulated;
 use serde::{Deserialize, Serialize};
+use slots::variable_of;
 
 /// An optimizer: a rule, a learning rate and what is done to gradients before.
 ///
@@ -154,10 +156,24 @@ impl Optimizer {
         self
     }
 
-    /// Excludes variables from weight decay whose last name part is one of these, such as `bias`.
+    /// Excludes variables from weight decay: those that one of these [globs](Glob) matches. One of a
+    /// single part, such as `bias`, is held against the last part of a name, and one of several against
+    /// the whole name: `**/norm*/weight`, or `decoder/fc1/weight`.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, Optimizer};
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [8, 4], DType::F32);
+    /// let hidden = graph.scope("norm_1").layer_norm(x, 1e-5);
+    /// let loss = graph.scope("fc").linear(hidden, 1).square().mean_all();
+    /// // Of these variables `fc/weight` alone decays.
+    /// let step = Optimizer::adamw(1e-3).no_decay(&["bias", "**/norm_*/weight"]).minimize(loss);
+    /// # let _ = step;
+    /// # assert!(graph.finish().is_ok());
+    /// ```
     #[must_use]
-    pub fn no_decay(mut self, names: &[&str]) -> Optimizer {
-        self.no_decay = names.iter().map(|&name| name.to_owned()).collect();
+    pub fn no_decay(mut self, globs: &[&str]) -> Optimizer {
+        self.no_decay = globs.iter().map(|&glob| glob.to_owned()).collect();
         self
     }
 
@@ -380,14 +396,16 @@ impl Optimizer {
             Some(accumulated) => variable_of(accumulated.step),
             None => (!refused).then(|| self.step(graph)).and_then(variable_of),
         };
+        // One that is none was refused.
+        let no_decay: Vec<Glob> =
+            self.no_decay.iter().filter_map(|glob| Glob::new(glob).ok()).collect();
         let parameters = trained.iter().enumerate().map(|(at, (id, variable, _))| {
             // One refusal is enough: with the step, the optimizer's name was refused.
             let slots = self.rule.slots().iter().filter(|_| step.is_some());
             let slots = slots.map(|slot| self.slot_of(graph, variable, slot));
             let accumulator = accumulated.iter().map(|accumulated| accumulated.accumulators[at]);
             let slots = slots.chain(accumulator).filter_map(variable_of).collect();
-            let last = variable.name.rsplit('/').next().unwrap_or_default();
-            let decays = !self.no_decay.iter().any(|name| name == last);
+            let decays = !no_decay.iter().any(|glob| excepts(glob, &variable.name));
             Parameter { variable: *id, slots, decays }
         });
         let parameters: Vec<Parameter> = parameters.collect();
@@ -444,63 +462,20 @@ impl Optimizer {
                 Rule::Adam { .. } => "`Optimizer::sgd`",
             },
         });
-        [self.rule.check().err(), plain, limit, scaling, steps, foreign].into_iter().flatten()
+        let globs = self.no_decay.iter().filter_map(|glob| {
+            let why = Glob::new(glob).err()?;
+            Some(Problem::Glob { what: "no_decay", glob: glob.clone(), why })
+        });
+        let settings = [self.rule.check().err(), plain, limit, scaling, steps, foreign];
+        settings.into_iter().flatten().chain(globs)
     }
+}
 
-    /// The variables of loss scaling, and the scale; none if they were refused.
-    fn loss_scale<'g>(
-        &self,
-        graph: &'g Graph,
-        scaling: LossScaling,
-    ) -> Option<(LossScale, Tensor<'g>)> {
-        let initial = Initializer::Constant(scaling.initial().into());
-        let tensor = self.counter(graph, "loss_scale", DType::F32, initial);
-        let scale = variable_of(tensor)?;
-        let good_steps = self.counter(graph, "good_steps", DType::U32, Initializer::Zeros);
-        let good_steps = variable_of(good_steps)?;
-        Some((LossScale { scale, good_steps, scaling }, tensor))
-    }
-
-    /// How often the optimizer has updated.
-    fn step<'g>(&self, graph: &'g Graph) -> Tensor<'g> {
-        self.counter(graph, "step", DType::U32, Initializer::Zeros)
-    }
-
-    /// What the optimizer keeps for each element of a variable.
-    fn slot_of<'g>(&self, graph: &'g Graph, variable: &Variable, slot: &str) -> Tensor<'g> {
-        self.slot(graph, Some(&variable.name), slot, |role| {
-            let name = format!("{}/{}/{slot}", variable.name, self.name);
-            Variable::new(name, &variable.shape, DType::F32, Initializer::Zeros, role)
-        })
-    }
-
-    /// A scalar that the optimizer keeps for all its variables together.
-    fn counter<'g>(
-        &self,
-        graph: &'g Graph,
-        slot: &str,
-        dtype: DType,
-        initializer: Initializer,
-    ) -> Tensor<'g> {
-        self.slot(graph, None, slot, |role| {
-            Variable::new(format!("{}/{slot}", self.name), [], dtype, initializer, role)
-        })
-    }
-
-    fn slot<'g>(
-        &self,
-        graph: &'g Graph,
-        variable: Option<&str>,
-        slot: &str,
-        declare: impl FnOnce(Role) -> Variable,
-    ) -> Tensor<'g> {
-        let role = Role::Slot {
-            variable: variable.map(str::to_owned),
-            optimizer: self.name.clone(),
-            slot: slot.to_owned(),
-        };
-        graph.declare(declare(role), false, &self.name)
-    }
+/// Whether a glob excepts a variable from weight decay: by its last part, if the glob has one part only.
+fn excepts(glob: &Glob, name: &str) -> bool {
+    let is_part = !glob.as_str().contains(SEPARATORS);
+    let last = name.rsplit(SEPARATORS).next().unwrap_or_default();
+    glob.is_match(if is_part { last } else { name })
 }
 
 /// A loss with its gradients.
@@ -512,13 +487,6 @@ struct Minimized<'g> {
     refused: bool,
     /// How many mistakes the graph had before.
     mistakes: usize,
-}
-
-fn variable_of(tensor: Tensor<'_>) -> Option<VariableId> {
-    tensor.graph().with(tensor.id(), |node| match node.op {
-        Op::Variable(id) => Some(id),
-        _ => None,
-    })
 }
 
 /// √(Σ x²) over all elements of all tensors, a scalar; 0 for none.

@@ -24,7 +24,7 @@ pub enum Schedule {
         /// At step 0.
         initial: f32,
         /// Steps between changes.
-        every: u32,
+        every: u64,
         /// What each change multiplies by.
         factor: f32,
     },
@@ -33,7 +33,7 @@ pub enum Schedule {
         /// At step 0.
         initial: f32,
         /// Steps after which `factor` has been applied once.
-        every: u32,
+        every: u64,
         /// What `every` steps multiply by.
         factor: f32,
     },
@@ -45,13 +45,13 @@ pub enum Schedule {
         /// From `steps` on.
         last: f32,
         /// Length.
-        steps: u32,
+        steps: u64,
     },
     /// For `steps` steps `(step + 1) / steps` of what `then` begins with; after that `then`, which
     /// counts its steps from there.
     WarmUp {
         /// Length of the warm-up.
-        steps: u32,
+        steps: u64,
         /// What follows.
         then: Box<Schedule>,
     },
@@ -60,7 +60,7 @@ pub enum Schedule {
         /// Before `at`.
         first: Box<Schedule>,
         /// The step at which `then` takes over.
-        at: u32,
+        at: u64,
         /// From `at` on.
         then: Box<Schedule>,
     },
@@ -74,81 +74,95 @@ impl From<f32> for Schedule {
 
 impl Schedule {
     /// See [`Schedule::Step`].
-    pub fn step(initial: f32, every: u32, factor: f32) -> Schedule {
+    pub fn step(initial: f32, every: u64, factor: f32) -> Schedule {
         Schedule::Step { initial, every, factor }
     }
 
     /// See [`Schedule::Exponential`].
-    pub fn exponential(initial: f32, every: u32, factor: f32) -> Schedule {
+    pub fn exponential(initial: f32, every: u64, factor: f32) -> Schedule {
         Schedule::Exponential { initial, every, factor }
     }
 
     /// See [`Schedule::Cosine`].
-    pub fn cosine(initial: f32, last: f32, steps: u32) -> Schedule {
+    pub fn cosine(initial: f32, last: f32, steps: u64) -> Schedule {
         Schedule::Cosine { initial, last, steps }
     }
 
     /// This schedule after a linear warm-up.
     #[must_use]
-    pub fn warm_up(self, steps: u32) -> Schedule {
+    pub fn warm_up(self, steps: u64) -> Schedule {
         Schedule::WarmUp { steps, then: Box::new(self) }
     }
 
     /// This schedule before step `at`, and `then` from there on.
     #[must_use]
-    pub fn then(self, at: u32, then: impl Into<Schedule>) -> Schedule {
+    pub fn then(self, at: u64, then: impl Into<Schedule>) -> Schedule {
         Schedule::Chain { first: Box::new(self), at, then: Box::new(then.into()) }
     }
 
-    /// Whether all learning rates and factors are finite and at least 0.
+    /// Whether all learning rates and factors are finite and at least 0, and no number of steps is beyond
+    /// what a device counts to.
     ///
     /// # Errors
-    /// [`Problem::Range`] for the first that is not.
+    /// [`Problem::Range`] for the first that is not so.
     pub fn check(&self) -> Result<(), Problem> {
         let rate = |what: &str, value: f32| {
             let range = "finite and at least 0".to_owned();
             let problem = Problem::Range { what: what.to_owned(), value: value.into(), range };
             if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(problem) }
         };
+        let counted = |steps: u64| {
+            if u32::try_from(steps).is_ok() {
+                return Ok(());
+            }
+            let what = "a number of steps in the schedule of the learning rate".to_owned();
+            let range = format!("at most {}, which is as far as devices count", u32::MAX);
+            Err(Problem::Range { what, value: steps as f64, range })
+        };
         match *self {
             Schedule::Constant(constant) => rate("the learning rate", constant),
-            Schedule::Step { initial, factor, .. }
-            | Schedule::Exponential { initial, factor, .. } => {
+            Schedule::Step { initial, every, factor }
+            | Schedule::Exponential { initial, every, factor } => {
                 rate("the initial learning rate", initial)?;
-                rate("the factor of the learning rate", factor)
+                rate("the factor of the learning rate", factor)?;
+                counted(every)
             }
-            Schedule::Cosine { initial, last, .. } => {
+            Schedule::Cosine { initial, last, steps } => {
                 rate("the initial learning rate", initial)?;
-                rate("the last learning rate", last)
+                rate("the last learning rate", last)?;
+                counted(steps)
             }
-            Schedule::WarmUp { ref then, .. } => then.check(),
-            Schedule::Chain { ref first, ref then, .. } => first.check().and(then.check()),
+            Schedule::WarmUp { steps, ref then } => counted(steps).and_then(|()| then.check()),
+            Schedule::Chain { ref first, at, ref then } => {
+                counted(at)?;
+                first.check()?;
+                then.check()
+            }
         }
     }
 
     /// The learning rate at a step, on the host.
-    pub fn at(&self, step: u32) -> f64 {
-        let after = |start: u32| f64::from(step) - f64::from(start);
+    pub fn at(&self, step: u64) -> f64 {
         match self {
             Schedule::Constant(rate) => f64::from(*rate),
             Schedule::Step { initial, every, factor } => {
-                f64::from(*initial) * f64::from(*factor).powf((step / (*every).max(1)).into())
+                f64::from(*initial) * f64::from(*factor).powf((step / (*every).max(1)) as f64)
             }
             Schedule::Exponential { initial, every, factor } => {
-                let decays = f64::from(step) / f64::from((*every).max(1));
+                let decays = step as f64 / (*every).max(1) as f64;
                 f64::from(*initial) * f64::from(*factor).powf(decays)
             }
             Schedule::Cosine { initial, last, steps } => {
                 let (initial, last) = (f64::from(*initial), f64::from(*last));
-                let done = (f64::from(step) / f64::from((*steps).max(1))).min(1.0);
+                let done = (step as f64 / (*steps).max(1) as f64).min(1.0);
                 last + (initial - last) * 0.5 * (1.0 + (PI * done).cos())
             }
             Schedule::WarmUp { steps, then } if step < *steps => {
-                then.at(0) * (f64::from(step) + 1.0) / f64::from(*steps)
+                then.at(0) * (step as f64 + 1.0) / *steps as f64
             }
-            Schedule::WarmUp { steps, then } => then.at(after(*steps) as u32),
+            Schedule::WarmUp { steps, then } => then.at(step - steps),
             Schedule::Chain { first, at, .. } if step < *at => first.at(step),
-            Schedule::Chain { at, then, .. } => then.at(after(*at) as u32),
+            Schedule::Chain { at, then, .. } => then.at(step - at),
         }
     }
 
@@ -193,7 +207,7 @@ impl Schedule {
             }
             Schedule::WarmUp { steps: 0, then } => then.build_at(step),
             Schedule::WarmUp { steps, then } => {
-                let rising = (step + 1.0) * (then.at(0) / f64::from(*steps)) as f32;
+                let rising = (step + 1.0) * (then.at(0) / *steps as f64) as f32;
                 let after = then.build_at((step - *steps as f32).max(number(0.0)));
                 number(*steps as f32).greater(step).select(rising, after)
             }
@@ -211,6 +225,31 @@ mod tests {
     use crate::reference::Reference;
     use crate::{Graph, TensorData};
 
+    /// A device counts by `u32`, and would never come to them.
+    #[test]
+    fn steps_that_no_device_counts_to_are_refused() {
+        let (last, beyond) = (u64::from(u32::MAX), u64::from(u32::MAX) + 1);
+        let of = |steps| {
+            [
+                Schedule::step(0.1, steps, 0.5),
+                Schedule::exponential(0.1, steps, 0.5),
+                Schedule::cosine(0.1, 0.0, steps),
+                Schedule::from(0.1).warm_up(steps),
+                Schedule::from(0.1).then(steps, 0.2),
+                Schedule::from(0.1).then(5, Schedule::cosine(0.1, 0.0, steps).warm_up(5)),
+            ]
+        };
+        assert!(of(last).iter().all(|schedule| schedule.check().is_ok()));
+        for schedule in of(beyond) {
+            let problem = schedule.check().unwrap_err().to_string();
+            assert!(problem.ends_with(" is 4294967296, and must be at most 4294967295, which is as far as devices count"), "{schedule:?}: {problem}");
+            let graph = Graph::new();
+            schedule.build(graph.global_step());
+            assert!(graph.finish().is_err(), "{schedule:?}");
+        }
+        assert_eq!(Schedule::cosine(0.5, 0.1, 10).at(u64::MAX), f64::from(0.1f32));
+    }
+
     #[test]
     fn the_graph_computes_what_the_host_says() {
         let schedules = [
@@ -227,9 +266,9 @@ mod tests {
             let graph = Graph::new();
             let rate = schedule.build(graph.global_step());
             let def = graph.finish().unwrap();
-            for step in 0..40u32 {
+            for step in 0..40 {
                 let mut reference = Reference::new(&def);
-                reference.assign("global_step", &TensorData::from(step));
+                reference.assign("global_step", &TensorData::from(step as u32));
                 let found = reference.run(&[rate.id()]).unwrap()[0].elements[0];
                 let expected = schedule.at(step);
                 let close = (found - expected).abs() <= 1e-6 * expected.abs() + 1e-9;

@@ -142,7 +142,7 @@ fn weights_change_with_each_last_batch_only() {
         assert_eq!(number(variables, "global_step"), at as f64 + 1.0, "it counts runs");
         assert_eq!(number(variables, "adam/step"), ((at + 1) / 3) as f64, "it counts updates");
         assert_eq!(number(variables, "adam/accumulated_batches"), ((at + 1) % 3) as f64);
-        let rate = Schedule::cosine(0.1, 0.0, 9).at(at as u32 / 3);
+        let rate = Schedule::cosine(0.1, 0.0, 9).at(at as u64 / 3);
         assert!((values[2].elements[0] - rate).abs() < 1e-7, "the rate of run {at}");
         // What is fetched is the mean so far, and what is kept is the sum.
         let batches = (at % 3 + 1) as f64;

@@ -33,6 +33,16 @@ fn an_argument_with_too_few_entries_is_said_to_be_wrong() {
 }
 
 #[test]
+fn a_causal_mask_is_of_as_many_columns_as_rows() {
+    let (problem, text) = told("causal_mask", |x| x.causal_mask());
+    assert!(matches!(problem, Problem::Rank { .. }), "{problem}");
+    let expected = "needs [.., places, places], as many columns as rows, was given [2, 3]";
+    assert!(text.starts_with(expected), "{text}");
+    let (_, text) = told("causal_mask", |x| x.sum_all().causal_mask());
+    assert!(text.contains("was given []"), "{text}");
+}
+
+#[test]
 fn an_axis_given_twice_is_said_to_be() {
     let (problem, text) = told("transpose", |x| x.transpose(&[0, 0]));
     assert_eq!(problem, Problem::AxisTwice { axis: 0 });

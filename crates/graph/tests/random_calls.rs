@@ -129,7 +129,7 @@ fn make<'g>(
         61 => a.layer_norm(b, c, real),
         62 => graph.scope(name).layer_norm(a, real),
         _ => {
-            let schedule = Schedule::step(0.1, first as u32, real).warm_up(second as u32);
+            let schedule = Schedule::step(0.1, first as u64, real).warm_up(second as u64);
             let optimizer = Optimizer::adam(schedule).clip_global_norm(real).named(name);
             // Of anything with a variable in it, or of something that is no loss.
             let loss = if first % 2 == 0 { (a * pool[2]).sum_all() } else { a };

@@ -155,3 +155,58 @@ fn all_that_is_wrong_with_an_optimizer_is_told_at_once() {
         .collect();
     assert_eq!(values, [1.0, -2.0], "{errors:?}");
 }
+
+/// The gradient of each is 1, so that SGD makes 2 − 0.1 (1 + 0.5 · 2) = 1.8 of 2 where it decays, and
+/// 1.9 where it does not.
+#[test]
+fn weight_decay_leaves_out_what_globs_match() {
+    const NAMES: [&str; 7] = [
+        "block_1/norm_1/weight",
+        "block_1/norm_1/bias",
+        "block_1/fc1/weight",
+        "norm/weight",
+        "normal/other",
+        "torch.norm.bias",
+        "places",
+    ];
+    let not_decayed = |globs: &[&str]| -> Vec<&str> {
+        let graph = Graph::new();
+        let read = |name: &&str| graph.variable(name, [], Initializer::Ones);
+        let loss = NAMES.iter().map(read).reduce(|sum, variable| sum + variable).unwrap();
+        let step = Optimizer::sgd(0.1).weight_decay(0.5).no_decay(globs).minimize(loss);
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        for variable in &def.variables {
+            let value = if NAMES.contains(&&*variable.name) { 2.0 } else { 0.0 };
+            reference.assign(
+                &variable.name,
+                Value { shape: variable.shape.clone(), elements: vec![value] },
+            );
+        }
+        reference.run(&[step.update.id()]).unwrap();
+        let mut left_out = Vec::new();
+        for name in NAMES {
+            let found = reference.variable(name).unwrap().elements[0];
+            let decays = (found - 1.8).abs() < 1e-6;
+            assert!(decays || (found - 1.9).abs() < 1e-6, "`{name}` is {found}");
+            left_out.extend((!decays).then_some(name));
+        }
+        left_out
+    };
+    assert_eq!(not_decayed(&[]), [""; 0]);
+    // One part is the last of a name, whatever is before it and between them.
+    let biases = ["block_1/norm_1/bias", "torch.norm.bias"];
+    assert_eq!(not_decayed(&["bias"]), biases);
+    assert_eq!(not_decayed(&["bias", "pla*"]), [biases[0], biases[1], "places"]);
+    assert_eq!(not_decayed(&["norm"]), [""; 0]);
+    // Several are the whole name.
+    assert_eq!(not_decayed(&["norm/weight"]), ["norm/weight"]);
+    assert_eq!(not_decayed(&["**/norm*/weight"]), ["block_1/norm_1/weight", "norm/weight"]);
+    assert_eq!(not_decayed(&["block_1/**"]), NAMES[..3]);
+
+    let graph = Graph::new();
+    Optimizer::sgd(0.1).no_decay(&["bias", "a**"]).minimize(pulled(&graph, "a"));
+    let errors = graph.finish().unwrap_err().0;
+    assert!(matches!(&errors[0].problem, Problem::Glob { glob, .. } if glob == "a**"));
+    assert!(errors[0].to_string().contains("`no_decay` \"a**\" is no glob of names: `**` stands"));
+}

@@ -14,7 +14,9 @@ use warmstart_gpu::{DeviceDataset, DeviceDatasetError, Feed, Gpu};
 ///
 /// Inputs are `f32`, or bytes that are multiplied by one number when they are used, as those of images
 /// are: `Dataset<i32, u8>` and `Dataset<f32, u8>` take a quarter of the memory here and on the device.
-/// [`Dataset::from_bytes`] and [`Dataset::into_bytes`] make them.
+/// [`Dataset::from_bytes`] and [`Dataset::into_bytes`] make them. A model may also take the bytes
+/// themselves: a placeholder of `u8` is fed [`Dataset::inputs`], or rows of what is
+/// [uploaded](Dataset::upload).
 ///
 /// ```
 /// # fn main() -> Result<(), warmstart::DatasetError> {
@@ -109,10 +111,48 @@ impl Dataset<i32, u8> {
 }
 
 /// Examples with a class each.
-impl<I> Dataset<i32, I> {
+impl<I: DatasetInput> Dataset<i32, I> {
     /// All labels, shape `[len]`.
     pub fn labels(&self) -> &[i32] {
         &self.labels
+    }
+
+    /// The examples that are chosen by their inputs, as they are held, and their label. There may be
+    /// none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), warmstart::DatasetError> {
+    /// use warmstart::Dataset;
+    ///
+    /// let digits = Dataset::read_csv("0,0.5,1\n1,0.25,0\n0.5,1,2\n".as_bytes())?;
+    /// assert_eq!(digits.filter(|_, label| label < 2).labels(), [1, 0]);
+    /// let bright = digits.filter(|pixels, _| pixels.iter().sum::<f32>() > 1.0);
+    /// assert_eq!(bright.labels(), [0, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A classifier takes classes that are counted from 0: [`Dataset::map_labels`].
+    #[must_use]
+    pub fn filter(&self, chosen: impl Fn(&[I], i32) -> bool) -> Self {
+        self.of_places((0..self.len()).filter(|&at| chosen(self.row(at), self.labels[at])))
+    }
+
+    /// The same inputs with other labels: those of other classes, or classes that are counted from 0.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), warmstart::DatasetError> {
+    /// use warmstart::Dataset;
+    ///
+    /// let digits = Dataset::read_csv("0,0.5,3\n1,0.25,4\n0.5,1,7\n".as_bytes())?;
+    /// assert_eq!(digits.clone().map_labels(|digit| digit % 2).labels(), [1, 0, 1]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn map_labels(mut self, to: impl Fn(i32) -> i32) -> Self {
+        self.labels.iter_mut().for_each(|label| *label = to(*label));
+        self
     }
 }
 
@@ -163,10 +203,17 @@ impl Dataset<f32, u8> {
 }
 
 /// Examples with numbers to predict.
-impl<I> Dataset<f32, I> {
+impl<I: DatasetInput> Dataset<f32, I> {
     /// All targets, shape `[len, target_width]`.
     pub fn targets(&self) -> &[f32] {
         &self.labels
+    }
+
+    /// The examples that are chosen by their inputs, as they are held, and their targets. There may be
+    /// none.
+    #[must_use]
+    pub fn filter(&self, chosen: impl Fn(&[I], &[f32]) -> bool) -> Self {
+        self.of_places((0..self.len()).filter(|&at| chosen(self.row(at), self.labels_of(at))))
     }
 
     /// The number of targets of an example.
@@ -322,7 +369,7 @@ impl<T: Copy, I: DatasetInput> Dataset<T, I> {
                 return Err(DatasetError::NoSuchExample { index, examples: self.len() });
             }
             inputs.extend(self.row(place).iter().map(|&input| input.number(self.scale)));
-            labels.extend_from_slice(&self.labels[place * self.each..(place + 1) * self.each]);
+            labels.extend_from_slice(self.labels_of(place));
         }
         Ok(())
     }
@@ -332,8 +379,15 @@ impl<T: Copy, I: DatasetInput> Dataset<T, I> {
         &self.inputs[example * self.width..(example + 1) * self.width]
     }
 
+    /// The label or the targets of one example.
+    fn labels_of(&self, example: usize) -> &[T] {
+        &self.labels[example * self.each..(example + 1) * self.each]
+    }
+
     /// Uploads all examples, for the placeholders of these names; batches are gathered there by
-    /// [`Session::run_steps`](warmstart_gpu::Session::run_steps).
+    /// [`Session::run_steps`](warmstart_gpu::Session::run_steps). A placeholder of the inputs is of `f32`;
+    /// or of `u8`, if they are bytes that are not [scaled](Dataset::scaled): then the batches are bytes
+    /// too, and the model casts them.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -391,109 +445,44 @@ impl<T: Copy, I: DatasetInput> Dataset<T, I> {
         let count = u32::try_from(examples).map_err(|_| refuse)?;
         let order = shuffled(count, seed, "training and test part");
         let (test, training) = order.split_at(test as usize);
-        Ok((self.selected(training), self.selected(test)))
+        Ok((self.select(training)?, self.select(test)?))
     }
 
-    /// The examples of these indices, each of which there is.
-    fn selected(&self, indices: &[u32]) -> Dataset<T, I> {
-        let places = || indices.iter().map(|&index| index as usize);
-        let inputs = places().flat_map(|place| self.row(place)).copied().collect();
-        let labels = places().flat_map(|place| &self.labels[place * self.each..][..self.each]);
-        let labels = labels.copied().collect();
+    /// The examples of these indices, in this order, one twice if it is named twice. The inputs stay what
+    /// they are, so that a batch of bytes can be fed to a placeholder of bytes.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), warmstart::DatasetError> {
+    /// use warmstart::Dataset;
+    ///
+    /// let digits = Dataset::read_csv("0,0.5,1\n1,0.25,0\n0.5,1,2\n".as_bytes())?;
+    /// let two = digits.select(&[2, 0])?;
+    /// assert_eq!((two.inputs(), two.labels()), (&[0.5, 1.0, 0.0, 0.5][..], &[2, 1][..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If an index is beyond the last example.
+    pub fn select(&self, indices: &[u32]) -> Result<Self, DatasetError> {
+        let examples = self.len();
+        match indices.iter().find(|&&index| index as usize >= examples) {
+            Some(&index) => Err(DatasetError::NoSuchExample { index, examples }),
+            None => Ok(self.of_places(indices.iter().map(|&index| index as usize))),
+        }
+    }
+
+    /// The examples at these places, each of which there is.
+    fn of_places(&self, places: impl Iterator<Item = usize>) -> Self {
+        let (mut inputs, mut labels) = (Vec::new(), Vec::new());
+        for place in places {
+            inputs.extend_from_slice(self.row(place));
+            labels.extend_from_slice(self.labels_of(place));
+        }
         Dataset { inputs, scale: self.scale, width: self.width, labels, each: self.each }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Example `i` has the inputs `[i, i + 0.5]` and the label `i`.
-    fn numbered(examples: i32) -> Dataset {
-        let inputs = (0..examples).flat_map(|i| [i as f32, i as f32 + 0.5]).collect();
-        Dataset::new(inputs, 2, (0..examples).collect()).unwrap()
-    }
-
-    #[test]
-    fn a_batch_is_gathered_row_by_row() {
-        let (mut inputs, mut labels) = (vec![9.0; 7], vec![9; 3]);
-        numbered(5).gather(&[3, 0, 3], &mut inputs, &mut labels).unwrap();
-        assert_eq!(inputs, [3.0, 3.5, 0.0, 0.5, 3.0, 3.5]);
-        assert_eq!(labels, [3, 0, 3]);
-        let error = numbered(5).gather(&[1, 5], &mut inputs, &mut labels).unwrap_err();
-        assert_eq!(error.to_string(), "example 5 does not exist; there are 5, counted from 0");
-    }
-
-    #[test]
-    fn a_split_is_reproducible_and_loses_nothing() {
-        let (training, test) = numbered(1797).split(0.2, 5).unwrap();
-        assert_eq!((training.len(), test.len()), (1438, 359));
-        assert_eq!(numbered(1797).split(0.2, 5).unwrap(), (training.clone(), test.clone()));
-        assert_ne!(numbered(1797).split(0.2, 6).unwrap().1, test);
-        let mut all: Vec<i32> = [training.labels(), test.labels()].concat();
-        all.sort_unstable();
-        assert_eq!(all, numbered(1797).labels());
-        for part in [training, test] {
-            for (row, &label) in part.inputs().chunks(2).zip(part.labels()) {
-                assert_eq!(row, [label as f32, label as f32 + 0.5]);
-            }
-        }
-    }
-
-    #[test]
-    fn a_split_without_two_parts_is_refused() {
-        for fraction in [0.0, 0.01, 0.99, 1.0, -1.0, 7.0, f64::NAN, f64::INFINITY] {
-            let error = numbered(10).split(fraction, 0).unwrap_err();
-            assert!(matches!(error, DatasetError::Split { examples: 10, .. }), "{fraction}");
-        }
-    }
-
-    #[test]
-    fn lengths_must_agree() {
-        let error = Dataset::new(vec![0.0; 7], 2, vec![0; 3]).unwrap_err();
-        assert!(error.to_string().starts_with("7 inputs are not 3 rows of 2"));
-        assert!(Dataset::new(Vec::new(), usize::MAX, vec![0; 3]).is_err());
-    }
-
-    #[test]
-    fn csv_errors_name_line_and_cell() {
-        let said = |text: &str| Dataset::read_csv(text.as_bytes()).unwrap_err().to_string();
-        assert!(said("1,2,3\n\n1,2\n").starts_with("cells of line 3: 2, and not 3;"));
-        assert!(said("1,x,3\n").starts_with("line 1, cell 2: `x` is not a number"));
-        assert!(said("1,2,3\n1,2,0.5").starts_with("line 2, cell 3: `0.5` is not a whole number"));
-        for cell in ["nan", "-inf", "1e99"] {
-            let expected = format!("line 1, cell 1: `{cell}` is not a finite number");
-            assert!(said(&format!("{cell},2,3\n")).starts_with(&expected));
-        }
-        assert!(said("5\n").starts_with("cells of line 1: 1, and not 2;"));
-        assert!(Dataset::read_csv(&b"1,\xff,3"[..]).is_err());
-        assert!(Dataset::read_csv(&b""[..]).unwrap().is_empty());
-        // With what some programs begin UTF-8 with.
-        let data = Dataset::read_csv("\u{feff} 4, 16 ,2\r\n".as_bytes()).unwrap().scaled(0.25);
-        assert_eq!((data.inputs(), data.labels()), (&[1.0, 4.0][..], &[2][..]));
-    }
-
-    #[test]
-    fn targets_keep_to_their_rows() {
-        let text = "1,2,0.5,-1\n3,4,1.5,-2\n5,6,2.5,-3\n";
-        let data = Dataset::read_csv_targets(text.as_bytes(), 2).unwrap();
-        assert_eq!((data.len(), data.width(), data.target_width()), (3, 2, 2));
-        assert_eq!(data.targets(), [0.5, -1.0, 1.5, -2.0, 2.5, -3.0]);
-        let (training, test) = data.split(0.34, 1).unwrap();
-        for part in [training, test] {
-            for (row, targets) in part.inputs().chunks(2).zip(part.targets().chunks(2)) {
-                assert_eq!(targets, [row[0] / 2.0, -row[1] / 2.0]);
-            }
-        }
-        let said = |text: &str| Dataset::read_csv_targets(text.as_bytes(), 2).unwrap_err();
-        assert!(
-            said("1,2,x").to_string().starts_with("line 1, cell 3: `x` is not a number (a tar")
-        );
-        assert!(said("1,2,nan").to_string().contains("`nan` is not a finite number"));
-        assert!(said("1,2").to_string().starts_with("cells of line 1: 2, and not 3;"));
-        assert!(Dataset::read_csv_targets(text.as_bytes(), 0).is_err());
-        let error = Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 3], 2).unwrap_err();
-        assert!(matches!(error, DatasetError::Targets { targets: 3, width: 2 }), "{error}");
-        assert!(Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 2], 1).is_ok());
-    }
-}
+#[path = "dataset_tests.rs"]
+mod tests;

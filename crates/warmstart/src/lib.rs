@@ -46,8 +46,8 @@
 //!     .plan(&session, &RestoreOptions::new().allow_unexpected())
 //!     .restore(&mut session)?;
 //! println!("{report}");
-//! let value = session.run(&plan, &[("x", (&[10.0f32]).into())])?.tensor(line)?;
-//! println!("at 10: {:?}", value.as_f32());
+//! let outputs = session.run(&plan, &[("x", (&[10.0f32]).into())])?;
+//! println!("at 10: {:?}", outputs.f32s(line)?);
 //! # assert_eq!(report.restored().count(), 2);
 //! # Ok(())
 //! # }

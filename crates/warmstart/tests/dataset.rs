@@ -1,6 +1,6 @@
 //! Data sets of bytes: on the device and fed by the host they train to the bits of those of `f32`.
 
-use warmstart::gpu::DeviceDatasetError;
+use warmstart::gpu::{DeviceDatasetError, RunError};
 use warmstart::prelude::*;
 use warmstart::{DatasetError, DatasetInput};
 
@@ -64,6 +64,60 @@ fn bytes_train_to_the_same_bits_in_a_quarter_of_the_memory() {
             let labels = 40 * 4;
             assert_eq!((less - labels) * 4, all - labels);
         }
+    }
+}
+
+/// Rows of 7 are no whole words. What is fed is what is gathered, to the bit.
+#[test]
+fn a_placeholder_of_bytes_takes_those_of_a_data_set() {
+    let gpu = Gpu::new().expect("an adapter");
+    for width in [7, 12] {
+        let graph = Graph::new();
+        let inputs = graph.placeholder("inputs", [BATCH, width], DType::U8);
+        let labels = graph.placeholder("labels", [BATCH], DType::I32);
+        let logits = graph.scope("fc").linear(inputs.cast(DType::F32) / 255.0, 5);
+        let loss = logits.softmax_cross_entropy(labels);
+        let step = Optimizer::adam(0.01).minimize(loss);
+
+        let bytes: Vec<u8> = (0..40 * width).map(|at| (at * 97 % 256) as u8).collect();
+        let labels: Vec<i32> = (0..40).map(|at| at % 5).collect();
+        let data = Dataset::from_bytes(bytes, width, labels).expect("lengths that agree");
+        let rows = Batches::new(40, BATCH, 7).expect("examples").indices_of(0..STEPS);
+        let weights = |is_fed: bool| {
+            let mut session = Session::new(&gpu);
+            let plan = session.compile(&graph, &[loss], &[step.update]).expect("it compiles");
+            session.initialize_missing(3).expect("initializers");
+            if is_fed {
+                for rows in rows.chunks(BATCH) {
+                    let batch = data.select(rows).expect("rows");
+                    let feeds =
+                        [("inputs", batch.inputs().into()), ("labels", batch.labels().into())];
+                    session.run(&plan, &feeds).expect("a run");
+                }
+            } else {
+                let on_device = data.upload(&gpu, "inputs", "labels").expect("it has room");
+                assert_eq!(on_device.bytes(), 40 * width as u64 + 40 * 4);
+                session.run_steps(&plan, &Steps::rows(&on_device, &rows)).expect("steps");
+            }
+            session.read("fc/weight").expect("weights")
+        };
+        assert_eq!(weights(true), weights(false), "{width}");
+        // The same model, which is told of the bytes by another way.
+        let floats = data.clone().scaled(1.0 / 255.0);
+        let expected = trained(&gpu, &floats, true).1;
+        let expected =
+            expected.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        for (found, expected) in weights(false).to_f64().iter().zip(expected) {
+            assert!((found - f64::from(expected)).abs() < 1e-4, "{found} is not {expected}");
+        }
+        // A scale would be lost.
+        let on_device = floats.upload(&gpu, "inputs", "labels").expect("it has room");
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[loss], &[step.update]).expect("it compiles");
+        session.initialize_missing(3).expect("initializers");
+        let error = session.run_steps(&plan, &Steps::rows(&on_device, &rows)).map(|_| ());
+        let error = error.expect_err("a scale");
+        assert!(matches!(error, RunError::ColumnScale { .. }), "{error}");
     }
 }
 

@@ -59,8 +59,7 @@ fn main() -> Fallible<()> {
     let digits = Dataset::read_csv(BufReader::new(csv))?.scaled(1.0 / 16.0);
     let (all, test) = digits.split(0.2, SEED)?;
     // Of many images it is known whether they are even, and of few which digit they are.
-    let parity = all.labels().iter().map(|digit| digit % 2).collect();
-    let parity = Dataset::new(all.inputs().to_vec(), all.width(), parity)?;
+    let parity = all.clone().map_labels(|digit| digit % 2);
     let (_, few) = all.split(0.04, SEED)?;
     let directory = tempfile::tempdir()?;
     let gpu = Gpu::new()?;

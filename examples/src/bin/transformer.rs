@@ -30,12 +30,8 @@ fn attention<'g>(scope: &Scope<'g>, x: Tensor<'g>, rows: usize) -> Tensor<'g> {
         heads.reshape([rows, CONTEXT, HEADS, WIDTH / HEADS]).transpose(&[0, 2, 1, 3])
     };
     let (query, key, value) = (heads("query"), heads("key"), heads("value"));
-    let place = |at: usize| (at / CONTEXT, at % CONTEXT);
-    let sees = |(from, to)| if to <= from { 0.0 } else { -1e9f32 };
-    let mask: Vec<f32> = (0..CONTEXT * CONTEXT).map(place).map(sees).collect();
-    let mask = scope.graph().constant(mask).reshape([CONTEXT, CONTEXT]);
-    let scores = query.matmul_with(key, false, true) / ((WIDTH / HEADS) as f32).sqrt() + mask;
-    let mixed = scores.softmax().matmul(value).transpose(&[0, 2, 1, 3]);
+    let scores = query.matmul_with(key, false, true) / ((WIDTH / HEADS) as f32).sqrt();
+    let mixed = scores.causal_mask().softmax().matmul(value).transpose(&[0, 2, 1, 3]);
     scope.scope("output").linear(mixed.reshape([rows, CONTEXT, WIDTH]), WIDTH)
 }
 
@@ -92,9 +88,9 @@ fn spell_backwards(session: &mut Session, words: &[Word]) -> Result<Vec<Word>, B
             tokens.copied().take(CONTEXT)
         });
         let tokens: Vec<i32> = read.flatten().collect();
-        let outputs = session.run(&plan, &[("tokens", (&tokens).into())])?.tensor(likeliest)?;
-        let next = outputs.as_i32().ok_or("not the index of a letter")?.chunks(CONTEXT);
-        answers.iter_mut().zip(next).for_each(|(answer, next)| answer[at] = next[LETTERS + at]);
+        let next = session.run(&plan, &[("tokens", (&tokens).into())])?.i32s(likeliest)?;
+        let next = next.chunks(CONTEXT).map(|next| next[LETTERS + at]);
+        answers.iter_mut().zip(next).for_each(|(answer, next)| answer[at] = next);
     }
     Ok(answers)
 }
@@ -115,10 +111,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let logits = model(&graph, BATCH, 0.1).slice(1, LETTERS, CONTEXT);
     let logits = logits.reshape([BATCH * LETTERS, VOCABULARY]);
     let loss = logits.softmax_cross_entropy(answers.reshape([BATCH * LETTERS]));
-    let warm_up = 20;
-    let rate = Schedule::cosine(3e-3, 1e-4, steps.saturating_sub(warm_up) as u32);
-    let optimizer = Optimizer::adamw(rate.warm_up(warm_up as u32))
-        .no_decay(&["bias", "places"])
+    let rate = Schedule::cosine(3e-3, 1e-4, steps.saturating_sub(20)).warm_up(20);
+    let optimizer = Optimizer::adamw(rate)
+        .no_decay(&["bias", "places", "**/norm*/weight"])
         .clip_global_norm(1.0);
     let step = optimizer.minimize(loss);
 

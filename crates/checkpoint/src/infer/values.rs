@@ -4,12 +4,11 @@
 use super::names::bare;
 use super::problem::grown;
 use super::trial::Trials;
-use crate::globs::Glob;
 use crate::matching::{Change, Outcome, transposed};
 use crate::rules::{Allowed, Rule, SEPARATORS};
 use crate::tensor::FileDType;
 use std::collections::BTreeSet;
-use warmstart_graph::{Role, Shape, Variable};
+use warmstart_graph::{Glob, Role, Shape, Variable};
 
 /// Names that a glob lists at most.
 const LISTED: usize = 8;

@@ -1,12 +1,11 @@
 //! Rules, applied: what they make of the names of a checkpoint, and what they allow of variables.
 
 use super::{Rule, RuleUse, SEPARATORS};
-use crate::globs::Glob;
 use regex::Regex;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::collections::HashSet;
-use warmstart_graph::Variable;
+use warmstart_graph::{Glob, Variable};
 
 /// What values of one variable may be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -254,6 +254,13 @@ impl Table {
         Failure::new(format!("{place} has no value")).help(self.help.missing)
     }
 
+    /// The failure that a number is no byte, where the model takes only those.
+    pub fn no_byte(&self, row: usize, column: usize) -> Failure {
+        let (place, word) = (self.place(row, column), self.word(row, column));
+        Failure::new(format!("{place} is {word}, and the model takes bytes"))
+            .help("give whole numbers from 0 to 255, as they are in an image: what the model makes of them is in it")
+    }
+
     fn no_number(&self, row: usize, column: usize, text: &str) -> Failure {
         if self.is_missing(row, column) {
             return self.missing(row, column);

@@ -129,9 +129,7 @@ fn rate_jumps(checkpoint: &Checkpoint, optimizer: &Optimizer) -> Option<String> 
     let together = |settings: &Value| settings["gradient_accumulation_steps"].as_u64();
     let updates = step / together(&old_settings).unwrap_or(1).max(1);
     let place = if together(&settings).is_some() { updates } else { step };
-    let at =
-        |schedule: &Schedule, place: u64| schedule.at(u32::try_from(place).unwrap_or(u32::MAX));
-    let (old, new) = (at(&before, updates), at(&now, place));
+    let (old, new) = (before.at(updates), now.at(place));
     let changed = together(&settings) != together(&old_settings);
     if let Some(last) = end(&now).filter(|&last| changed && place >= last) {
         return Some(format!(
@@ -181,8 +179,8 @@ pub fn schedule_of(checkpoint: &Checkpoint) -> Option<Schedule> {
 /// The step at which a cosine has come to its end.
 fn end(schedule: &Schedule) -> Option<u64> {
     match schedule {
-        Schedule::Cosine { steps, .. } => Some(u64::from(*steps)),
-        Schedule::WarmUp { steps, then } => Some(u64::from(*steps) + end(then)?),
+        Schedule::Cosine { steps, .. } => Some(*steps),
+        Schedule::WarmUp { steps, then } => steps.checked_add(end(then)?),
         _ => None,
     }
 }

@@ -251,10 +251,10 @@ fn schedule(settings: &ScheduleSettings, rate: f32, updates: u64) -> Schedule {
         ScheduleKind::Cosine => {
             let after = updates.saturating_sub(warm_up.into()).max(1);
             let steps = settings.steps.unwrap_or(u32::try_from(after).unwrap_or(u32::MAX));
-            Schedule::cosine(rate, last.unwrap_or(0.0), steps)
+            Schedule::cosine(rate, last.unwrap_or(0.0), steps.into())
         }
-        ScheduleKind::Step => Schedule::step(rate, every, factor),
-        ScheduleKind::Exponential => Schedule::exponential(rate, every, factor),
+        ScheduleKind::Step => Schedule::step(rate, every.into(), factor),
+        ScheduleKind::Exponential => Schedule::exponential(rate, every.into(), factor),
     };
-    if warm_up > 0 { schedule.warm_up(warm_up) } else { schedule }
+    if warm_up > 0 { schedule.warm_up(warm_up.into()) } else { schedule }
 }

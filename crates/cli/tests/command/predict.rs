@@ -58,6 +58,38 @@ fn any_named_tensor_of_any_graph_is_computed() {
     assert!(error.contains(".named(\"...\")"), "{error}");
 }
 
+#[test]
+fn a_model_that_reads_bytes_is_fed_bytes_and_one_of_tokens_is_not_fed() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let graph = Graph::new();
+    let pixels = graph.placeholder("pixels", [2, 3], DType::U8).cast(DType::F32) / 2.0;
+    let weight = graph.variable("weight", [3, 1], warmstart_graph::Initializer::Ones);
+    let sum = pixels.matmul(weight).named("sum");
+    let tokens = graph.placeholder("tokens", [2, 3], DType::I32).cast(DType::F32);
+    let tokens = tokens.matmul(weight).named("tokens");
+    let mut session = Session::new(&Gpu::new().unwrap());
+    session.compile(&graph, &[sum, tokens], &[]).unwrap();
+    session.initialize_missing(1).unwrap();
+    let options = SaveOptions::new().graph(&graph.finish().unwrap());
+    save(&session, at.join("model.safetensors"), &options).unwrap();
+    let predict = |rows: &str, output: &str| {
+        std::fs::write(at.join("rows.csv"), rows).unwrap();
+        let arguments = ["predict", "model.safetensors", "--data", "rows.csv", "--output", output];
+        warmstart(at, &arguments)
+    };
+    let out = predict("1,2,3\n255,255,255\n7,0,0\n", "sum").with(0);
+    assert_eq!(out, "sum\n3\n382.5\n3.5\n");
+    for (cell, rows) in [("0.5", "1,2,3\n4,0.5,6\n"), ("256", "256,2,3\n"), ("-1", "-1,2,3\n")] {
+        let error = predict(rows, "sum").failed();
+        assert!(error.contains(&format!("is {cell}, and the model takes bytes")), "{error}");
+        assert!(error.contains("whole numbers from 0 to 255"), "{error}");
+    }
+    let error = predict("1,2,3\n", "tokens").failed();
+    let expected = "the model reads `tokens`, i32 [2, 3], and this command feeds rows of `f32`";
+    assert!(error.contains(expected) && error.contains("`Checkpoint::graph`"), "{error}");
+}
+
 /// An array of NumPy with rows of three.
 fn npy(rows: &[[f32; 3]]) -> Vec<u8> {
     let header =

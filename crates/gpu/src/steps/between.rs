@@ -13,8 +13,8 @@ use warmstart_shaders as shaders;
 /// One thing that is done between two steps.
 #[derive(Clone, Copy)]
 enum Task<'a> {
-    /// Rows of a column become what a placeholder is fed.
-    Gather(&'a DeviceColumn, &'a Feed),
+    /// Rows of a column, taken so, become what a placeholder is fed.
+    Gather(&'a DeviceColumn, Stored, &'a Feed),
     /// A scalar is kept at this place among those of its step.
     Keep(&'a Fetch, usize),
 }
@@ -31,7 +31,7 @@ impl Task<'_> {
     fn buffers(&self) -> Vec<(wgpu::Buffer, u64, u64)> {
         let whole = |buffer: &wgpu::Buffer| (buffer.clone(), 0, buffer.size());
         match self {
-            Task::Gather(column, feed) => vec![whole(&column.buffer), whole(&feed.buffer)],
+            Task::Gather(column, _, feed) => vec![whole(&column.buffer), whole(&feed.buffer)],
             Task::Keep(fetch, _) => vec![(fetch.buffer.clone(), fetch.from, 4)],
         }
     }
@@ -142,7 +142,8 @@ impl Kernels {
 /// All that is done between two steps of a plan.
 fn tasks<'a>(plan: &'a Plan, data: Option<&'a DeviceDataset>) -> Vec<Task<'a>> {
     let gathers = plan.feeds.iter().filter_map(|feed| {
-        Some(Task::Gather(data.and_then(|data| data.column(&feed.name))?, feed))
+        let column = data.and_then(|data| data.column(&feed.name))?;
+        Some(Task::Gather(column, column.stored.taken_as(feed.dtype)?, feed))
     });
     let keeps = plan.fetches.scalars().enumerate().map(|(at, fetch)| Task::Keep(fetch, at));
     gathers.chain(keeps).collect()
@@ -192,8 +193,10 @@ impl Source {
             source.declare("ring", "u32", false, true);
         }
         for (number, task) in tasks.iter().enumerate() {
-            match task {
-                Task::Gather(column, _) => source.gather(number, column, batch),
+            match *task {
+                Task::Gather(column, taken, _) => {
+                    source.gather(number, (column.width, taken), batch)
+                }
                 Task::Keep(_, at) => {
                     source.declare(&format!("scalar{number}"), "u32", true, false);
                     source.act(1, &format!("ring[e + {at}u] = scalar{number}[0];"));
@@ -230,8 +233,8 @@ impl Source {
     }
 
     /// Invocation by invocation, four elements at once where rows are whole vectors.
-    fn gather(&mut self, number: usize, column: &DeviceColumn, batch: usize) {
-        let (width, elements) = (column.width, (batch * column.width) as u64);
+    fn gather(&mut self, number: usize, (width, taken): (usize, Stored), batch: usize) {
+        let elements = (batch * width) as u64;
         let row = |width: usize| {
             let index = if width == 1 {
                 "rows[e]".to_owned()
@@ -243,7 +246,7 @@ impl Source {
         let (from, to) = (format!("column{number}"), format!("batch{number}"));
         let quads = width.is_multiple_of(4);
         let (count, wide) = if quads { (elements / 4, width / 4) } else { (elements, width) };
-        match column.stored {
+        match taken {
             // Several elements share a word: those of a batch are packed anew.
             Stored::Elements(dtype) if dtype.is_narrow() => {
                 self.declare(&from, "u32", true, false);
@@ -362,7 +365,8 @@ mod tests {
         let narrow = placeholder("narrow", 1, DType::F32) + placeholder("odd", 1, DType::F32);
         let half = placeholder("half", 5, DType::F16).cast(DType::F32).sum_all();
         let count = placeholder("count", 4, DType::I32).cast(DType::F32).mean_all();
-        let fetches = [wide.sum_all(), narrow.sum_all(), half, count];
+        let whole = placeholder("whole", 8, DType::U8).cast(DType::F32).sum_all();
+        let fetches = [wide.sum_all(), narrow.sum_all(), half, count, whole];
         let plan = Session::new(&gpu).compile(&graph, &fetches, &[]).unwrap();
         let (floats, bytes) = ([0.5f32; 32], [7u8; 32]);
         let scaled = |bytes| Column::Bytes { bytes, scale: 0.1 };
@@ -373,10 +377,11 @@ mod tests {
             ("odd", scaled(&bytes[..4])),
             ("half", (&[f16::ONE; 20]).into()),
             ("count", (&[3i32; 16]).into()),
+            ("whole", Column::Bytes { bytes: &bytes, scale: 1.0 }),
         ];
         let data = DeviceDataset::new(&gpu, 4, &columns).unwrap();
         let tasks = tasks(&plan, Some(&data));
-        assert_eq!(tasks.len(), 10);
+        assert_eq!(tasks.len(), 12);
         for task in tasks {
             translate("between steps", &Source::of(&[task], 3).text(), &[]);
         }

@@ -5,7 +5,7 @@ mod between;
 mod outputs;
 mod unread;
 
-use crate::dataset::DeviceDataset;
+use crate::dataset::{DeviceDataset, Stored};
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::feed::Feed;
@@ -19,6 +19,7 @@ use between::{Between, Kernels};
 pub use outputs::{StepOutputs, StepScalars};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub use unread::UnreadOutputs;
+use warmstart_graph::DType;
 
 /// The most steps of one submission.
 const MOST_STEPS: usize = 1 << 16;
@@ -109,8 +110,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run`]; [`RunError::StepCount`], [`RunError::Rows`], [`RunError::NoSuchRow`],
-    /// [`RunError::Column`], [`RunError::BatchSizes`] or [`RunError::OtherDevice`] if the steps do
-    /// not fit the plan or the data set. Nothing was run then.
+    /// [`RunError::Column`], [`RunError::ColumnScale`], [`RunError::BatchSizes`] or
+    /// [`RunError::OtherDevice`] if the steps do not fit the plan or the data set. Nothing was run then.
     pub fn run_steps(&mut self, plan: &Plan, steps: &Steps<'_>) -> Result<StepOutputs, RunError> {
         let (readback, Layout { steps, ring }) =
             self.submit_steps(plan, steps, Fetched::ReadBack)?;
@@ -251,16 +252,20 @@ impl Plan {
             let Some(column) = data.column(&feed.name) else { continue };
             let own = feed.shape.first().copied().unwrap_or(0);
             let width = feed.shape.iter().skip(1).product::<usize>();
-            if feed.shape.rank() == 0
-                || width != column.width
-                || feed.dtype != column.stored.dtype()
+            let is_taken = column.stored.taken_as(feed.dtype).is_some();
+            if let (Stored::Bytes { scale }, DType::U8, false) =
+                (column.stored, feed.dtype, is_taken)
             {
+                let (name, location) = (feed.name.clone(), feed.location.clone());
+                return Err(RunError::ColumnScale { name, location, scale });
+            }
+            if feed.shape.rank() == 0 || width != column.width || !is_taken {
                 return Err(RunError::Column {
                     name: feed.name.clone(),
                     dtype: feed.dtype,
                     shape: feed.shape.clone(),
                     location: feed.location.clone(),
-                    found: column.stored.dtype(),
+                    found: if is_taken { feed.dtype } else { column.stored.dtype() },
                     width: column.width,
                 });
             }

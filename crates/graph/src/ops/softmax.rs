@@ -1,7 +1,7 @@
 //! Softmax and its logarithm over the last axis.
 
 use crate::reference::Value;
-use crate::{DType, Node, Op, Problem, Shape, Tensor};
+use crate::{DType, Location, Node, Op, Problem, Shape, Tensor};
 
 pub(super) fn infer(x: &Node) -> Result<(Shape, DType), Problem> {
     if x.dtype != DType::F32 {
@@ -50,6 +50,45 @@ pub(super) fn log_gradient<'g>(y: Tensor<'g>, dy: Tensor<'g>) -> Tensor<'g> {
 }
 
 impl<'g> Tensor<'g> {
+    /// Masks scores of attention, `[.., places, places]`, so that a place (a row) sees itself and those
+    /// before: the columns behind the diagonal become the lowest `f32`, of which
+    /// [`softmax`](Tensor::softmax) makes exactly 0, as it does of PyTorch's −∞ (`is_causal`; Keras says
+    /// `use_causal_mask`). WGSL lets devices assume that nothing is infinite. No gradient flows to what
+    /// is masked.
+    ///
+    /// ```
+    /// use warmstart_graph::reference::Reference;
+    /// use warmstart_graph::{Graph, TensorData};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let graph = Graph::new();
+    /// let scores = graph.constant(vec![0.0f32; 9]).reshape([3, 3]);
+    /// let weights = scores.causal_mask().softmax();
+    /// let found = Reference::new(&graph.finish()?).run(&[weights.id()])?;
+    /// let expected = [1.0, 0.0, 0.0, 0.5, 0.5, 0.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0];
+    /// assert!(found[0].elements.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn causal_mask(self) -> Tensor<'g> {
+        let shape = self.shape();
+        let places = match shape[..] {
+            [.., rows, columns] if rows == columns => rows,
+            _ => {
+                let expected = "[.., places, places], as many columns as rows".to_owned();
+                let problem = Problem::Rank { expected, found: shape };
+                return self.graph().refuse("causal_mask", &self.scope(), problem);
+            }
+        };
+        self.graph().at_line(Location::caller(), || {
+            let numbers: Vec<f32> = (0..places).map(|place| place as f32).collect();
+            let columns = self.graph().constant(numbers);
+            let is_behind = columns.greater(columns.reshape([places, 1]));
+            is_behind.select(self.number(f32::MIN), self)
+        })
+    }
+
     /// eˣ / Σ eˣ over the last axis, without overflow.
     #[track_caller]
     #[must_use]

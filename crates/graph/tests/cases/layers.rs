@@ -192,6 +192,14 @@ pub(super) const CASES: &[Case] = &[
         let weights = (q.matmul_with(k, false, true) * 0.5).softmax();
         vec![weights.matmul(v)]
     }),
+    smooth("causal_attention", |m| {
+        let (batch, places, width) =
+            (1 + m.random.below(3), 1 + m.random.below(17), 1 + m.random.below(9));
+        let scores = m.floats(&[batch, places, places], -5.0, 5.0);
+        let v = m.floats(&[batch, places, width], -1.0, 1.0);
+        let weights = scores.causal_mask().softmax();
+        vec![weights, weights.matmul(v)]
+    }),
     // A gradient penalty: gradients of gradients.
     smooth("second_order", |m| {
         let shape = m.shape(2);

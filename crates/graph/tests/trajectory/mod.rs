@@ -162,7 +162,7 @@ impl Trajectory {
     /// The optimizer. A learning rate that changes is `CosineAnnealingLR` over the whole run.
     pub fn optimizer(&self) -> Optimizer {
         let first = self.learning_rates[0];
-        let steps = self.learning_rates.len() as u32;
+        let steps = self.learning_rates.len() as u64;
         let changes = self.learning_rates.iter().any(|&rate| rate != first);
         let rate = match changes {
             true => Schedule::cosine(first as f32, 0.0, steps),

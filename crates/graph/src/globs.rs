@@ -1,7 +1,9 @@
 //! Globs of names. What is between `/` or `.` is a part of a name, which globs of paths do not know.
 
-use crate::rules::SEPARATORS;
 use regex::Regex;
+
+/// What stands between the parts of a name: TensorFlow's `/`, PyTorch's `.`.
+pub const SEPARATORS: [char; 2] = ['/', '.'];
 
 /// A glob of names, as all rules take them. The parts of a name stand between `/` or `.`.
 ///
@@ -11,7 +13,7 @@ use regex::Regex;
 /// a `\` is a character as all others. All else stands for itself, and so does what is after a `\`.
 ///
 /// ```
-/// use warmstart_checkpoint::Glob;
+/// use warmstart_graph::Glob;
 ///
 /// let kernels = Glob::new("**/kernel")?;
 /// assert!(kernels.is_match("kernel") && kernels.is_match("encoder/fc1/kernel"));
@@ -50,7 +52,7 @@ impl Glob {
     /// The glob that matches nothing but this name.
     ///
     /// ```
-    /// # use warmstart_checkpoint::Glob;
+    /// # use warmstart_graph::Glob;
     /// assert_eq!(Glob::escape("layers[0]/w"), "layers[[]0[]]/w");
     /// ```
     pub fn escape(name: &str) -> String {
