@@ -58,6 +58,7 @@
 //! [`Checkpoint::plan_for`] matches with a list of variables, without a device.
 #![forbid(unsafe_code)]
 
+mod accumulated;
 mod archive;
 mod atomic;
 mod background;

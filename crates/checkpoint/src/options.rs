@@ -88,6 +88,11 @@ impl RestoreOptions {
     /// are not, since those have their weights from elsewhere: from another file, say, that was
     /// restored before. Otherwise that is an error: weights that begin anew would train on with the
     /// averages of others.
+    ///
+    /// So are gradients that an optimizer has
+    /// [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) for its next update, without
+    /// those of other variables, or without the number of batches that they are of. Otherwise that is
+    /// an error, too: sums would be divided by batches that are not in them.
     pub fn allow_slots_alone(mut self) -> RestoreOptions {
         self.allow_slots_alone = true;
         self

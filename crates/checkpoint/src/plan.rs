@@ -1,5 +1,6 @@
 //! What a checkpoint has for a set of variables, under rules. No weight is read here.
 
+use crate::accumulated::parts_of_sums;
 use crate::close_names::CloseNames;
 use crate::file::OpenFile;
 use crate::infer::{infer, is_pytorch, lacks};
@@ -93,13 +94,14 @@ fn report(
     );
     let bytes_read = bytes_read.fold(0, u64::saturating_add);
     let variables = variables.iter().map(|&variable| variable.clone()).zip(outcomes);
+    let variables: Vec<VariableOutcome> =
+        variables.map(|(variable, outcome)| VariableOutcome { variable, outcome }).collect();
     RestoreReport {
         file: file.path.clone(),
         step: file.metadata.step(),
         rules,
-        variables: variables
-            .map(|(variable, outcome)| VariableOutcome { variable, outcome })
-            .collect(),
+        parts_of_sums: parts_of_sums(file, &variables, &sources),
+        variables: variables.into(),
         bytes_read,
         unexpected: unexpected.into_iter().cloned().collect(),
         suggestions: Vec::new(),

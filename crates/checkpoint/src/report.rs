@@ -1,5 +1,6 @@
 //! What a restore will do or did, variable by variable. How it is told: `report_text.rs`.
 
+use crate::accumulated::PartOfSums;
 use crate::infer::Suggestion;
 use crate::matching::{Change, Outcome};
 use crate::rules::RuleUse;
@@ -40,6 +41,8 @@ pub struct RestoreReport {
     pub(crate) allow_unexpected: bool,
     pub(crate) allow_mismatched_shape: bool,
     pub(crate) allow_slots_alone: bool,
+    /// What optimizers have accumulated, where not all of it takes part.
+    pub(crate) parts_of_sums: Vec<PartOfSums>,
     /// Tensors that may belong to no variable, of those that do not.
     pub(crate) left_out: Vec<String>,
     /// How many times work was submitted to the device, once it was.
@@ -139,11 +142,13 @@ impl RestoreReport {
     /// Whether the checkpoint fits the variables under the options given, so that it can be
     /// restored. One that has nothing for any of them does not, whatever is allowed, nor one that has
     /// only counters and slots where there are weights to restore: that is how weights stay random
-    /// unnoticed. Nor does one that has slots of an optimizer for variables that are not restored, as
+    /// unnoticed. Nor does one that has slots of an optimizer for variables that are not restored, or
+    /// of which only a part of the gradients would be restored that an optimizer has accumulated, as
     /// long as [that is not allowed](crate::RestoreOptions::allow_slots_alone).
     pub fn closes(&self) -> bool {
         self.rules.iter().all(|used| used.problem.is_none() && !used.does_nothing())
-            && (self.allow_slots_alone || self.slots_alone().next().is_none())
+            && (self.allow_slots_alone
+                || (self.slots_alone().next().is_none() && self.parts_of_sums.is_empty()))
             && !self.has_nothing()
             && self.only_counters().is_none()
             && self.variables.iter().all(|v| match v.outcome {

@@ -73,6 +73,9 @@ impl RestoreReport {
             let alone = alone.join("; ");
             notes.push(format!("{alone}: restored, though what they belong to is not"));
         }
+        if self.closes() {
+            notes.extend(self.notes_of_parts_of_sums());
+        }
         if self.closes() && !self.unexpected.is_empty() {
             notes.push("unexpected tensors stay in the file".to_owned());
         }
@@ -135,7 +138,9 @@ impl RestoreReport {
             let some = quoted(&some, ", ");
             errors.push(format!("only {kind} would be restored, and no weight: {some}{more}."));
         } else if self.lets_owners_be() {
-            errors.extend(self.told_of_slots_alone().map(|told| format!("{told}.")));
+            let of_sums = self.told_of_parts_of_sums();
+            let told = self.told_of_slots_alone().into_iter().chain(of_sums);
+            errors.extend(told.map(|told| format!("{told}.")));
         }
         if let Some(last) = errors.last_mut().filter(|_| words.is_of_restore()) {
             last.push_str(" Nothing on the device was changed.");
@@ -222,6 +227,7 @@ impl RestoreReport {
         }
         helps.extend(self.help_with_strangers(words));
         helps.extend(self.help_with_slots_alone(words));
+        helps.extend(self.help_with_parts_of_sums(words));
         let missing = self.help_with_missing(words);
         // Where it is said together with the other, it need not be said alone.
         let says_unexpected = missing.as_ref().is_some_and(|help| {

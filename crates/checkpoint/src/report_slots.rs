@@ -34,13 +34,16 @@ impl RestoreReport {
         self.variables.iter().any(other)
     }
 
+    /// Whether a suggestion or a cast may restore just what slots lack.
+    pub(crate) fn may_be_mended(&self) -> bool {
+        !self.suggestions.is_empty() || self.has_other_dtypes()
+    }
+
     /// How such slots are left out, or are not.
     pub(crate) fn help_with_slots_alone(&self, words: &dyn Wording) -> Option<String> {
         let told = self.told_of_slots_alone()?;
         let is_error = self.lets_owners_be();
-        // What a suggestion or a cast restores may be just what they belong to.
-        let may_be_mended = !self.suggestions.is_empty() || self.has_other_dtypes();
-        if self.only_counters().is_some() || (may_be_mended && !is_error) {
+        if self.only_counters().is_some() || (self.may_be_mended() && !is_error) {
             return None;
         }
         let rule = self.rule_for_slots_alone().and_then(|rule| words.rule(&rule));
@@ -141,7 +144,7 @@ impl RestoreReport {
 }
 
 /// The glob of these names.
-fn one_of(names: &[&str]) -> String {
+pub(crate) fn one_of(names: &[&str]) -> String {
     let escaped: Vec<String> = names.iter().map(|name| Glob::escape(name)).collect();
     match escaped.as_slice() {
         [one] => one.clone(),

@@ -1,5 +1,6 @@
 //! `warmstart train`: a model from a file that says what to train on what.
 
+mod accumulated;
 mod best;
 mod changed;
 mod check;
@@ -32,6 +33,7 @@ use crate::flags::quoted;
 use crate::inference::Inference;
 use crate::output::WhileRead;
 use crate::text::{self, counted};
+use accumulated::Updates;
 use best::BestCheckpoint;
 use examples::{Data, Examples};
 use network::{Network, ROWS_AT_ONCE, Shape};
@@ -117,6 +119,7 @@ struct Job {
     shape: Shape,
     directory: PathBuf,
     steps: u64,
+    updates: Updates,
     every: Every,
     keep_best: usize,
     guessing: Guessing,
@@ -162,15 +165,23 @@ impl Job {
                 .help(format!("give at most {rows}")));
         }
         let epoch = Batches::new(rows, batch, settings.seed)?.steps_per_epoch();
+        let directory = match &settings.directory {
+            Some(directory) => source.path(directory),
+            None => {
+                let stem = source.file.file_stem().unwrap_or("run".as_ref());
+                source.path(&Path::new("runs").join(stem))
+            }
+        };
+        let updates = Updates::of(&directory, &settings);
         // Rows that an epoch's last whole batch leaves over are made up for by batches of the next.
         let steps = match training.steps {
-            Some(steps) => steps,
+            Some(steps) => {
+                updates.check(&source, steps)?;
+                steps
+            }
             None => {
                 let steps = training.epochs.unwrap_or(EPOCHS).saturating_mul(rows as u64);
-                let steps = steps.div_ceil(batch as u64);
-                // Whole updates.
-                let together = training.gradient_accumulation_steps;
-                steps.checked_next_multiple_of(together.into()).unwrap_or(steps)
+                updates.whole(steps.div_ceil(batch as u64))
             }
         };
         let checkpoints = &settings.checkpoints;
@@ -187,23 +198,27 @@ impl Job {
                 .failure(&["checkpoints", "keep_best"], message, "this many of the best")
                 .help("give a `save_every` that is a multiple of `validate_every`, and rows to validate on"));
         }
-        let directory = match &settings.directory {
-            Some(directory) => source.path(directory),
-            None => {
-                let stem = source.file.file_stem().unwrap_or("run".as_ref());
-                source.path(&Path::new("runs").join(stem))
-            }
-        };
         let shape = shape(&settings, &data, batch);
         let scale = shape.target_scale.as_ref();
         let guessing = Guessing::of(&data.training, shape.outputs, scale, &settings);
         let every = Every { validate: validate_every, save: save_every };
-        Ok(Job { source, settings, data, shape, directory, steps, every, keep_best, guessing })
+        Ok(Job {
+            source,
+            settings,
+            data,
+            shape,
+            directory,
+            steps,
+            updates,
+            every,
+            keep_best,
+            guessing,
+        })
     }
 
     fn run(&mut self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
         self.describe(out)?;
-        let optimizer = network::optimizer(&self.settings, self.steps);
+        let optimizer = network::optimizer(&self.settings, self.updates.by(self.steps));
         let gpu = Gpu::new()?;
         let mut session = Session::new(&gpu);
         self.shape.rows_at_once =
@@ -319,7 +334,8 @@ impl Job {
     ) -> Result<Run, Failure> {
         let checkpoints = &self.settings.checkpoints;
         let description = serde_json::to_string(&self.data.description)?;
-        let keys = changed::keys(&self.settings, self.shape.batch)?;
+        let mut keys = changed::keys(&self.settings, self.shape.batch)?;
+        self.updates.note(&mut keys);
         let keys = serde_json::to_string(&keys)?;
         let mut training = Training::new(&self.directory)
             .steps(self.steps)
@@ -349,6 +365,9 @@ impl Job {
             training = training.quiet();
         }
         training.begin(session, graph, optimizer).map_err(|error| {
+            if let TrainingError::NonFiniteAccumulators { file, variables, .. } = &error {
+                return self.without_loss_scaling(file, variables);
+            }
             let of_other_variables =
                 matches!(&error, TrainingError::Mismatch(_));
             let failure = self.begun_afresh(error);

@@ -11,7 +11,7 @@ use warmstart_gpu::{Feed, Gpu, Plan, Session, Steps};
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{
-    DType, Graph, LossScaling, NodeId, Optimizer, Schedule, Tensor, TensorData, Update,
+    DType, Graph, Initializer, LossScaling, NodeId, Optimizer, Schedule, Tensor, TensorData, Update,
 };
 
 /// As in `training.rs`.
@@ -304,6 +304,73 @@ fn an_update_with_a_batch_that_is_not_finite_is_left_out() {
             }
         }
         before = now;
+    }
+}
+
+/// What is kept under loss scaling is of the loss itself, to rounding, also where the scale is no power of
+/// two and another one in the middle of an update, as where a run goes on with one.
+#[test]
+fn sums_are_unscaled_by_the_scale_of_their_own_run() {
+    let gpu = gpu();
+    // Below what two workgroups take, and of a size that no block fits.
+    for elements in [1, 3, 257, 70_001] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [elements], DType::F32);
+        let weight = graph.variable("weight", [elements], Initializer::Zeros);
+        let loss = (weight * x).sum_all(); // Its gradient is x.
+        let scaling = LossScaling::new().initial_scale(3.0).growth_interval(100);
+        let optimizer = Optimizer::sgd(0.1).loss_scaling(scaling).gradient_accumulation_steps(5);
+        let step = optimizer.minimize(loss);
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+        session.initialize_missing(0).unwrap();
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        for (name, _) in variables(&session) {
+            reference.assign(&name, &session.read(&name).unwrap());
+        }
+        // Three runs with one scale, two with another, and one of the next update.
+        let mut magnitudes = vec![0.0; elements];
+        for run in 0..6 {
+            if run == 3 {
+                let scale = TensorData::from(0.7f32);
+                session.assign("sgd/loss_scale", &scale).unwrap();
+                reference.assign("sgd/loss_scale", &scale);
+            }
+            let noise = Philox::new(run, "gradients");
+            // Of all sizes, so that a small one shows what is lost beside a large one.
+            let number = |at: u64| {
+                let word = noise.word(at);
+                (word as f32 / u32::MAX as f32 - 0.5) * 10f32.powi((word % 9) as i32 - 4)
+            };
+            let values: Vec<f32> = (0..elements as u64).map(number).collect();
+            for (magnitude, value) in magnitudes.iter_mut().zip(&values) {
+                *magnitude += f64::from(value.abs());
+            }
+            let x = TensorData::new([elements], values).unwrap();
+            reference.feed("x", &x);
+            reference.run(&[step.update.id()]).unwrap();
+            session.run(&plan, &[("x", Feed::from(&x))]).unwrap().wait().unwrap();
+            for name in ["weight/sgd/gradient_accumulator", "weight", "sgd/loss_scale"] {
+                let found = session.read(name).unwrap().to_f64();
+                let expected = &reference.variable(name).unwrap().elements;
+                for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                    // Each run rounds a product, a quotient and a sum; a quotient by 2.5 units at most.
+                    let rounded = match name {
+                        "sgd/loss_scale" => 0.0,
+                        _ => 6.0 * f64::from(f32::EPSILON) * magnitudes[at],
+                    };
+                    let what = format!("{name} {at} of {elements} after run {run}");
+                    let off = (found - expected).abs();
+                    assert!(off <= rounded, "{what}: {found} and not {expected}");
+                }
+            }
+            if run == 4 {
+                magnitudes.iter_mut().for_each(|magnitude| *magnitude *= 2.0);
+            }
+        }
+        let kept = session.read("weight/sgd/gradient_accumulator").unwrap().to_f64();
+        assert!(kept.iter().any(|&sum| sum != 0.0), "it is in the middle of an update");
     }
 }
 

@@ -21,6 +21,9 @@ impl Accumulation {
     /// The name of the slot that holds the sum of a parameter's gradients.
     pub const SLOT: &'static str = "gradient_accumulator";
 
+    /// The name of the optimizer's slot that says of how many runs those are the sums.
+    pub const COUNT: &'static str = "accumulated_batches";
+
     /// That there are as many steps as can be counted.
     ///
     /// # Errors

@@ -54,6 +54,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod accumulated;
 mod batches;
 mod changes;
 mod counted;

@@ -1,5 +1,6 @@
 //! A run of training steps: what is done around each of them.
 
+use crate::accumulated::{left_over, scales_loss};
 use crate::counted::Counted;
 use crate::interrupt::{Interrupt, Listening};
 use crate::losses;
@@ -445,7 +446,8 @@ impl Run {
     /// checkpoint, which is of the last step done.
     ///
     /// Metrics that cannot be written, read or drawn are said, but are no error: the training is
-    /// done, and its weights are saved.
+    /// done, and its weights are saved. So is it said where the last batches are
+    /// [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) and in no weight yet.
     ///
     /// # Errors
     /// [`TrainingError::NothingRecorded`] if the loop asked for a step again and again and recorded none;
@@ -476,6 +478,9 @@ impl Run {
             self.progress.say(format_args!("the losses were not drawn: {error}"));
         }
         let interrupted = self.interrupted();
+        if interrupted.is_none() {
+            left_over(session).into_iter().for_each(|left| self.progress.say(left));
+        }
         self.progress.finish();
         let file = saved?;
         self.saving.wait()?;
@@ -486,14 +491,6 @@ impl Run {
                 Err(TrainingError::Interrupted { by, step, steps, file })
             }
         }
-    }
-}
-
-/// The optimizer that keeps a scale of the loss there.
-fn scales_loss(role: &Role) -> Option<&str> {
-    match role {
-        Role::Slot { variable: None, optimizer, slot } if slot == "loss_scale" => Some(optimizer),
-        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a training loop is set up and how it begins: from the newest checkpoint, or from a seed.
 
+use crate::accumulated::check_finite;
 use crate::changes::{Change, changes};
 use crate::counted::{Counted, counts};
 use crate::losses::Curve;
@@ -332,8 +333,9 @@ impl Training {
     /// [`TrainingError::Mismatch`] if there is a checkpoint that does not fit,
     /// [`TrainingError::Checkpoint`] if all are damaged,
     /// [`TrainingError::OtherSeed`] or [`TrainingError::OtherGraphSeed`] if it is of a run with
-    /// another seed, [`TrainingError::OtherRules`] if it is one that other rules were noted in; then
-    /// nothing was changed. The other variants if initializing or opening the
+    /// another seed, [`TrainingError::OtherRules`] if it is one that other rules were noted in,
+    /// [`TrainingError::NonFiniteAccumulators`] if it was saved in the middle of an update that only loss
+    /// scaling would leave out; then nothing was changed. The other variants if initializing or opening the
     /// metrics fails.
     pub fn begin(
         &self,
@@ -360,6 +362,11 @@ impl Training {
             if file.file_name() != Some(step_file_name(step).as_ref()) {
                 return Err(TrainingError::OtherStep { file: file.to_owned(), found: step });
             }
+            let (plan, note) = self.plan(checkpoint, session)?;
+            // What does not fit is told first: another model most often has another seed too.
+            if !plan.closes() {
+                return Ok(plan);
+            }
             let seed = self.seed_after(checkpoint)?;
             // Whoever saved it may have stored none, or another form of it; then there is
             // nothing to compare.
@@ -368,7 +375,7 @@ impl Training {
                 check_graph_seeds(checkpoint, before, &def)?;
             }
             let mut changes = changes(checkpoint, before.as_ref(), &def, &optimizer);
-            let (plan, note) = self.plan(checkpoint, session)?;
+            check_finite(checkpoint, &plan, &def)?;
             changes.extend(note);
             tried = Some((seed, changes));
             Ok(plan)

@@ -139,6 +139,21 @@ pub enum TrainingError {
         /// Their seed in the graph that is to be trained.
         given: u64,
     },
+    /// The newest checkpoint holds accumulated gradients that are not finite. It was saved under loss
+    /// scaling, which would leave out their update, and this run has none.
+    #[error(
+        "checkpoint {} was saved under loss scaling in the middle of an update that it would leave out: {}. Nothing was restored: without loss scaling all weights would be NaN from that update on. Go on with `Optimizer::loss_scaling` until that update is over, or begin it anew, without these batches, by `Training::restore_options(RestoreOptions::new(){rule})`", .file.display(), listed(.variables)
+    )]
+    NonFiniteAccumulators {
+        /// The checkpoint.
+        file: PathBuf,
+        /// Of how many batches the gradients are.
+        batches: u32,
+        /// The accumulators, in the order in which the graph's optimizer has them.
+        variables: Vec<NonFinite>,
+        /// A rule that leaves them out, as code.
+        rule: String,
+    },
     /// The newest checkpoint notes rules that are not the first of those given, and fits with those
     /// and without.
     #[error(

@@ -294,3 +294,36 @@ fn gradient_accumulation_may_come_and_change() {
     let note = "gradient_accumulation_steps 4, now 2";
     assert!(text.contains(note) && !text.contains("the graph differs"), "{text}");
 }
+
+/// In the middle of an update all that is accumulated is restored, or nothing of it.
+#[test]
+fn a_part_of_what_is_accumulated_is_not_restored() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    let model = || {
+        let optimizer = Optimizer::sgd(0.01).gradient_accumulation_steps(4);
+        Model { optimizer, ..Model::default() }
+    };
+    model().train(&training(2));
+    // A head anew would have its own sums, divided by batches that it never saw.
+    let anew = RestoreOptions::new().ignore("head/**");
+    let begun = model().begin(&training(3).restore_options(anew.clone())).map(drop);
+    let refused = begun.expect_err("the sums of the head are missing").to_string();
+    let rule = r#".ignore("{sgd/accumulated_batches,**/sgd/gradient_accumulator}")"#;
+    for part in [
+        "error: the gradients of 2 batches that sgd has accumulated would be restored without those \
+         of `head/weight`, `head/bias`",
+        &format!("help: `{rule}` leaves out all of them"),
+    ] {
+        assert!(refused.contains(part), "`{part}` is not in {refused}");
+    }
+    let anew = anew.ignore("{sgd/accumulated_batches,**/sgd/gradient_accumulator}");
+    let begins = model();
+    let (run, session, ..) =
+        begins.begin(&training(3).restore_options(anew)).expect("all of it begins anew");
+    assert_eq!(run.next_step(), Some(2));
+    let count = session.read("sgd/accumulated_batches").expect("a value");
+    assert_eq!(count.as_u32(), Some(&[0][..]));
+    let sum = session.read("body/weight/sgd/gradient_accumulator").expect("a value");
+    assert!(sum.to_f64().iter().all(|&value| value == 0.0));
+}

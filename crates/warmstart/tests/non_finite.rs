@@ -193,3 +193,76 @@ fn accumulated_gradients_that_are_left_out_may_be_saved() {
         run.finish(&model.session).expect("what is accumulated now are numbers");
     }
 }
+
+/// Where loss scaling is taken away before the update is left out, nothing begins with its infinities.
+#[test]
+fn accumulated_gradients_that_are_not_finite_need_loss_scaling() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let optimizer = || Optimizer::sgd(1e-3).gradient_accumulation_steps(3);
+    let scaled = || optimizer().loss_scaling(LossScaling::new());
+    let training = Training::new(directory.path()).steps(9).save_every(1).quiet();
+    let train = |optimizer: Optimizer, training: &Training, bad: &[bool]| {
+        let graph = Graph::new();
+        let mut model = Model::of(&graph, optimizer);
+        let mut run = model.begin(training);
+        for &bad in bad {
+            model.step(&mut run, bad).expect("it runs");
+        }
+        let value = model.session.read("weight").expect("a value");
+        value.to_f64()
+    };
+    train(scaled(), &training, &[false, true]);
+    let without = || RestoreOptions::new().leave_out("sgd/loss_scale").leave_out("sgd/good_steps");
+    let begin = |optimizer: Optimizer, options: RestoreOptions| {
+        let graph = Graph::new();
+        let mut model = Model::of(&graph, optimizer);
+        let training = training.clone().restore_options(options);
+        let begun = training.begin(&mut model.session, model.graph, &model.optimizer).map(drop);
+        let kept = model.session.variables().iter().any(|info| info.origin.has_value());
+        (begun, kept)
+    };
+    let (refused, kept) = begin(optimizer(), without());
+    let Err(TrainingError::NonFiniteAccumulators { file, batches, variables, rule }) = &refused
+    else {
+        panic!("it is refused: {refused:?}")
+    };
+    assert!(file.ends_with("step-2.safetensors") && *batches == 2 && !kept);
+    assert_eq!(variables[0].to_string(), "`weight/sgd/gradient_accumulator` (12 of 12 elements)");
+    let told = refused.as_ref().map_err(ToString::to_string).unwrap_err();
+    for part in ["1 variable holds NaN or infinity: `weight/sgd/", "Go on with `Optimizer::loss"] {
+        assert!(told.contains(part), "`{part}` is not in: {told}");
+    }
+    let glob = "{sgd/accumulated_batches,**/sgd/gradient_accumulator}";
+    assert_eq!(*rule, RestoreOptions::new().ignore(glob).rules()[0].to_string());
+    assert!(told.ends_with(&format!("`Training::restore_options(RestoreOptions::new(){rule})`")));
+
+    // What is advised helps: the update anew, without these batches, which trains.
+    let before = train(scaled(), &training, &[]);
+    assert!(begin(scaled(), RestoreOptions::new()).0.is_ok(), "under loss scaling it goes on");
+    let anew = training.clone().restore_options(without().ignore(glob));
+    let after = train(optimizer(), &anew, &[false, false, false]);
+    assert!(after.iter().all(|weight| weight.is_finite()) && after != before);
+}
+
+/// Numbers that are finite go on without loss scaling.
+#[test]
+fn accumulated_gradients_that_are_finite_need_none() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = Training::new(directory.path()).steps(3).save_every(1).quiet();
+    let optimizer = Optimizer::sgd(1e-3).gradient_accumulation_steps(3);
+    let graph = Graph::new();
+    let mut model = Model::of(&graph, optimizer.clone().loss_scaling(LossScaling::new()));
+    let mut run = model.begin(&training);
+    model.step(&mut run, false).expect("it runs");
+    drop((run, model));
+    let options = RestoreOptions::new().leave_out("sgd/loss_scale").leave_out("sgd/good_steps");
+    let graph = Graph::new();
+    let mut model = Model::of(&graph, optimizer);
+    let mut run = model.begin(&training.restore_options(options));
+    let before = model.session.read("weight").expect("a value");
+    for _ in 0..2 {
+        model.step(&mut run, false).expect("it runs");
+    }
+    assert_ne!(model.session.read("weight").expect("a value"), before);
+    run.finish(&model.session).expect("it is saved");
+}

@@ -2,9 +2,10 @@
 //! goes on from. They ride in each checkpoint as JSON.
 
 use super::Job;
+use super::accumulated::updates;
 use super::settings::Settings;
 use crate::error::Failure;
-use crate::text::short;
+use crate::text::{self, short};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use warmstart::checkpoint::Checkpoint;
@@ -125,16 +126,20 @@ fn rate_jumps(checkpoint: &Checkpoint, optimizer: &Optimizer) -> Option<String> 
     }
     let step = checkpoint.step()?;
     // Where gradients are accumulated a schedule counts updates, and else steps.
-    let old_settings: Value = serde_json::from_str(checkpoint.metadata().optimizer()?).ok()?;
-    let together = |settings: &Value| settings["gradient_accumulation_steps"].as_u64();
-    let updates = step / together(&old_settings).unwrap_or(1).max(1);
-    let place = if together(&settings).is_some() { updates } else { step };
-    let (old, new) = (before.at(updates), now.at(place));
-    let changed = together(&settings) != together(&old_settings);
+    let (together_before, together_now) =
+        (together(&optimizer_of(checkpoint)?), together(&settings));
+    let counted = |together: u64| match together {
+        1 => Some(("step", step)),
+        _ => Some(("update", updates(checkpoint)?)),
+    };
+    let ((old_unit, old_place), (unit, place)) =
+        (counted(together_before)?, counted(together_now)?);
+    let (old, new) = (before.at(old_place), now.at(place));
+    let changed = together_before != together_now;
     if let Some(last) = end(&now).filter(|&last| changed && place >= last) {
         return Some(format!(
-            "the schedule has ended, at update {last} of about {place} that are made: the learning rate stays \
-             at {}; `schedule.steps` makes it longer",
+            "the schedule has ended, at {unit} {last} of {place} that are done: the learning rate stays at {}; \
+             `schedule.steps` makes it longer",
             short(new)
         ));
     }
@@ -142,13 +147,18 @@ fn rate_jumps(checkpoint: &Checkpoint, optimizer: &Optimizer) -> Option<String> 
         return None;
     }
     let why = match (end(&before), end(&now)) {
-        (Some(old), Some(new)) if old != new => {
-            format!("its schedule now ends at step {new}, and not at step {old}")
+        (Some(old), Some(new)) if (old_unit, old) != (unit, new) => {
+            format!("its schedule now ends at {unit} {new}, and not at {old_unit} {old}")
         }
+        _ if old_unit != unit => format!("its schedule now counts {unit}s, and not {old_unit}s"),
         _ => "its schedule is another".to_owned(),
     };
+    let after = match (old_unit, unit) {
+        ("step", "step") => String::new(),
+        _ => format!(", after {}", text::counted(updates(checkpoint)? as usize, "update")),
+    };
     Some(format!(
-        "the learning rate jumps from {} to {} at step {step}: {why}",
+        "the learning rate jumps from {} to {} at step {step}{after}: {why}",
         short(old),
         short(new)
     ))
@@ -156,8 +166,7 @@ fn rate_jumps(checkpoint: &Checkpoint, optimizer: &Optimizer) -> Option<String> 
 
 /// Whether the optimizer of a checkpoint had all settings of this one but the learning rate.
 fn only_rate_differs(checkpoint: &Checkpoint, optimizer: &Optimizer) -> bool {
-    let before = checkpoint.metadata().optimizer().and_then(|text| serde_json::from_str(text).ok());
-    match (before, as_written(optimizer)) {
+    match (optimizer_of(checkpoint), as_written(optimizer)) {
         (Some(before), Ok(now)) => without_rate(before) == without_rate(now),
         _ => false,
     }
@@ -170,10 +179,19 @@ fn without_rate(settings: Value) -> Value {
     Value::Object(settings)
 }
 
-/// The learning rate by which the weights of a checkpoint were trained.
+/// The optimizer by which the weights of a checkpoint were trained.
+pub fn optimizer_of(checkpoint: &Checkpoint) -> Option<Value> {
+    serde_json::from_str(checkpoint.metadata().optimizer()?).ok()
+}
+
+/// Of how many batches an optimizer makes an update.
+pub fn together(optimizer: &Value) -> u64 {
+    optimizer["gradient_accumulation_steps"].as_u64().unwrap_or(1).max(1)
+}
+
+/// Its learning rate.
 pub fn schedule_of(checkpoint: &Checkpoint) -> Option<Schedule> {
-    let optimizer: Value = serde_json::from_str(checkpoint.metadata().optimizer()?).ok()?;
-    serde_json::from_value(optimizer.get("learning_rate")?.clone()).ok()
+    serde_json::from_value(optimizer_of(checkpoint)?.get("learning_rate")?.clone()).ok()
 }
 
 /// The step at which a cosine has come to its end.

@@ -75,19 +75,6 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if let Err(problem) = Accumulation::check(together) {
         return wrong(&["training", "gradient_accumulation_steps"], &problem.to_string());
     }
-    if let Some(steps) = training.steps
-        && !steps.is_multiple_of(together.into())
-    {
-        let left = steps % u64::from(together);
-        let (less, more) = (steps - left, steps.saturating_add(u64::from(together) - left));
-        let such = if less == 0 { more.to_string() } else { format!("{less} or {more}") };
-        return wrong(
-            &["training", "steps"],
-            &format!(
-                "an update is made of {together} batches by `gradient_accumulation_steps`, and the last {left} of these would be of none; give a multiple of it, such as {such}"
-            ),
-        );
-    }
     if !(training.huber_delta.is_finite() && training.huber_delta > 0.0) {
         return wrong(&["training", "huber_delta"], "give a number above 0");
     }

@@ -195,8 +195,8 @@ fn activate(tensor: Tensor<'_>, activation: Activation) -> Tensor<'_> {
     }
 }
 
-/// The optimizer of a run of so many steps.
-pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
+/// The optimizer of a run, with a schedule for so many updates.
+pub fn optimizer(settings: &Settings, updates: u64) -> Optimizer {
     let OptimizerSettings {
         name,
         learning_rate,
@@ -210,8 +210,6 @@ pub fn optimizer(settings: &Settings, steps: u64) -> Optimizer {
         loss_scaling,
     } = &settings.optimizer;
     let together = settings.training.gradient_accumulation_steps;
-    // It counts updates.
-    let updates = steps / u64::from(together.max(1));
     let rate = schedule(&settings.schedule, *learning_rate, updates);
     let mut optimizer = match name {
         OptimizerName::Adam => Optimizer::adam(rate),

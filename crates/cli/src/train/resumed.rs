@@ -2,7 +2,7 @@
 
 use super::network::{self, Network, Shape};
 use super::settings::{Activation, OptimizerName, Settings};
-use super::{Job, same_model};
+use super::{Job, accumulated, same_model};
 use crate::description::Description;
 use crate::error::Failure;
 use serde_json::Value;
@@ -109,7 +109,7 @@ impl Job {
     }
 
     /// How a key gets the value again that it had.
-    fn back(&self, keys: &[&str], value: &str) -> String {
+    pub fn back(&self, keys: &[&str], value: &str) -> String {
         let key = keys.last().copied().unwrap_or_default();
         match (self.source.says(keys), keys) {
             (true, _) => format!("say `{key} = {value}` again"),
@@ -176,6 +176,9 @@ impl Job {
                 }
             }
         }
+        let (_, _, (_, sums_before)) = &parts[1];
+        let goes = unexpected.iter().any(|name| sums_before.contains(name));
+        notes.extend(goes.then(|| accumulated::lost(checkpoint)).flatten());
         let restore = if missing.is_empty() { strict } else { strict.allow_missing() };
         let restore = if unexpected.is_empty() { restore } else { restore.allow_unexpected() };
         Ok((restore, notes))
@@ -215,7 +218,7 @@ impl Job {
         let rows_at_once = same_model::rows_at_once(before).unwrap_or(self.shape.rows_at_once);
         let shape = Shape { rows_at_once, ..self.shape.clone() };
         let graph = Graph::new();
-        let optimizer = network::optimizer(settings, self.steps);
+        let optimizer = network::optimizer(settings, self.updates.by(self.steps));
         let line = |table: &str| self.source.line(table);
         Network::build(&graph, settings, &optimizer, &shape, &line);
         Ok(graph.finish()?)

@@ -5,8 +5,11 @@
 //! fetched variable, say, which may change before it is read back) gets one here.
 
 use std::collections::HashMap;
+use warmstart_graph::ops::Binary;
 use warmstart_graph::reference::Value;
-use warmstart_graph::{DType, GraphDef, Node, NodeId, Op, Shape, TensorData};
+use warmstart_graph::{
+    DType, GraphDef, LossScale, Node, NodeId, Op, Shape, TensorData, VariableId,
+};
 
 /// A graph reduced to what is needed, in topological order.
 pub(crate) struct Live {
@@ -47,23 +50,17 @@ pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -
 /// a gradient comes right after it. It was built when all gradients were there, and what each of them is
 /// made of would be kept until then.
 fn order(def: &GraphDef, needed: &[bool]) -> Vec<usize> {
-    let mut pending: Vec<(NodeId, &str)> = Vec::new();
-    for node in def.nodes.iter().zip(needed).filter_map(|(node, needed)| needed.then_some(node)) {
+    let mut is_moved = vec![false; def.nodes.len()];
+    for (node, _) in def.nodes.iter().zip(needed).filter(|(_, needed)| **needed) {
         if let Op::OptimizerUpdate(update) = &node.op
             && update.accumulation.is_some()
         {
             let sums = &node.inputs[update.scalars()..];
-            pending.extend(sums.iter().map(|&sum| (sum, node.scope.as_str())));
-        }
-    }
-    let mut is_moved = vec![false; def.nodes.len()];
-    while let Some((id, scope)) = pending.pop() {
-        let node = def.node(id);
-        // The gradients themselves are in the scopes of what they are of.
-        let is_own = matches!(node.op, Op::Variable(_) | Op::Constant(_))
-            || matches!(node.op, Op::Binary(_)) && node.scope == scope;
-        if is_own && !std::mem::replace(&mut is_moved[id.0], true) {
-            pending.extend(node.inputs.iter().map(|&input| (input, scope)));
+            for (&sum, parameter) in sums.iter().zip(&update.parameters) {
+                let slot = parameter.slots.last().copied();
+                accumulating(def, sum, slot, update.loss_scale.as_ref())
+                    .for_each(|id| is_moved[id.0] = true);
+            }
         }
     }
     let mut places: Vec<usize> = (0..def.nodes.len()).collect();
@@ -74,6 +71,28 @@ fn order(def: &GraphDef, needed: &[bool]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..def.nodes.len()).filter(|&at| needed[at]).collect();
     order.sort_by_key(|&at| places[at]);
     order
+}
+
+/// What adds a gradient to its accumulator: their sum, the accumulator, and under loss scaling the gradient's
+/// quotient by the scale. The gradient itself is none of these, whatever computes it.
+fn accumulating(
+    def: &GraphDef,
+    sum: NodeId,
+    slot: Option<VariableId>,
+    loss_scale: Option<&LossScale>,
+) -> impl Iterator<Item = NodeId> {
+    let reads = |id: NodeId, variable: Option<VariableId>| matches!(def.node(id).op, Op::Variable(read) if Some(read) == variable);
+    let operands = |id: NodeId, op: Binary| match (&def.node(id).op, &def.node(id).inputs[..]) {
+        (Op::Binary(found), &[a, b]) if *found == op => Some((a, b)),
+        _ => None,
+    };
+    let added = operands(sum, Binary::Add);
+    let added = added.filter(|&(a, _)| reads(a, slot));
+    let scaled = added.and_then(|(_, gradient)| {
+        let (_, scale) = operands(gradient, Binary::Div)?;
+        reads(scale, Some(loss_scale?.scale)).then_some(gradient)
+    });
+    added.into_iter().flat_map(move |(accumulator, _)| [sum, accumulator]).chain(scaled)
 }
 
 impl Live {
@@ -291,5 +310,55 @@ impl Live {
         self.updates.iter_mut().for_each(|update| *update = moved[*update]);
         // It speaks of nodes by their places before.
         self.seen.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warmstart_graph::{Accumulation, Graph, Initializer, LossScaling, Optimizer, Role};
+
+    /// A scope of the model may be called as the optimizer is: that moves none of its nodes.
+    #[test]
+    fn what_accumulates_is_known_by_what_it_is() {
+        let built = |scope: &str, steps: u32, scaled: bool| {
+            let graph = Graph::new();
+            let mut hidden = graph.placeholder("x", [4], DType::F32);
+            for layer in ["a", "b", "c"] {
+                let gain = graph.scope(scope).variable(layer, [4], Initializer::Ones);
+                hidden = (hidden * gain).tanh() / (gain + 2.0);
+            }
+            let mut optimizer = Optimizer::sgd(0.1).named("net").gradient_accumulation_steps(steps);
+            if scaled {
+                optimizer = optimizer.loss_scaling(LossScaling::new());
+            }
+            optimizer.minimize(hidden.sum_all());
+            let def = graph.finish().unwrap();
+            let order = order(&def, &vec![true; def.nodes.len()]);
+            (def, order)
+        };
+        for scaled in [false, true] {
+            let (_, expected) = built("other", 3, scaled);
+            assert_eq!(built("net", 3, scaled).1, expected);
+            // Each sum comes right after its gradient, of which there are three.
+            let (def, order) = built("net", 3, scaled);
+            let is_sum = |id: usize| {
+                let inputs = &def.nodes[id].inputs;
+                let first = inputs.first().map(|input| &def.node(*input).op);
+                let slot = |variable: &VariableId| matches!(&def.variable(*variable).role, Role::Slot { slot, .. } if slot == Accumulation::SLOT);
+                matches!(first, Some(Op::Variable(variable)) if slot(variable))
+            };
+            let sums: Vec<usize> = (0..order.len()).filter(|&at| is_sum(order[at])).collect();
+            assert_eq!(sums.len(), 3);
+            for at in sums {
+                let own = def.nodes[order[at]].inputs[1].0;
+                assert_eq!(order[at - 1], own);
+                if scaled {
+                    assert_eq!(order[at - 2], def.nodes[own].inputs[0].0);
+                }
+            }
+            let (def, without) = built("net", 1, scaled);
+            assert!(without.is_sorted() && without.len() == def.nodes.len());
+        }
     }
 }

@@ -28,8 +28,7 @@ impl Optimizer {
     ) -> Option<Accumulated<'g>> {
         let steps = self.gradient_accumulation_steps.filter(|_| !refused)?;
         let graph = trained.first()?.2.graph();
-        let count = "accumulated_batches";
-        let count = self.counter(graph, count, DType::U32, Initializer::Zeros);
+        let count = self.counter(graph, Accumulation::COUNT, DType::U32, Initializer::Zeros);
         let accumulation = Accumulation { steps, accumulated: variable_of(count)? };
         let step = self.step(graph);
         let slot =
