@@ -1,14 +1,14 @@
 //! Opening a checkpoint.
 
+use crate::bytes::sums::Checksum;
 use crate::directory::{open_latest, open_latest_verified};
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::format::{self, Format};
 use crate::metadata::{GRAPH, Metadata};
-use crate::options::RestoreOptions;
-use crate::plan::RestorePlan;
-use crate::slots::roles_by_name;
-use crate::sums::Checksum;
+use crate::restore::options::RestoreOptions;
+use crate::restore::plan::RestorePlan;
+use crate::restore::slots::roles_by_name;
 use crate::tensor::TensorEntry;
 use std::io;
 use std::path::Path;

@@ -8,17 +8,17 @@ mod strays;
 
 pub use options::{ConvertOptions, Converted, FloatDType, OutOfRange};
 
-use crate::atomic::{self, Prepared};
+use crate::bytes::sums::InOrder;
 use crate::checkpoint::Checkpoint;
-use crate::checksums;
 use crate::error::CheckpointError;
+use crate::formats::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
-use crate::near_globs::near_glob;
-use crate::rules::{Rule, RuleUse, apply};
-use crate::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
-use crate::save::header_error;
-use crate::storage::{Disk, Storage};
-use crate::sums::InOrder;
+use crate::read::checksums;
+use crate::restore::near_globs::near_glob;
+use crate::restore::rules::{Rule, RuleUse, apply};
+use crate::save::atomic::{self, Prepared};
+use crate::save::storage::{Disk, Storage};
+use crate::save::write::header_error;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
@@ -434,9 +434,7 @@ fn cast(from: SourceDType, to: FloatDType, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "convert_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "convert/shards_tests.rs"]
 mod shards_tests;

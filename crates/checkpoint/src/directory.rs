@@ -6,14 +6,17 @@
 //! hand leaves it wrong; and to find that out, the directory has to be listed all the same. Listing
 //! ten thousand names takes some tens of milliseconds, and then one header is read. So a pointer
 //! file of another program is neither written nor read, and cannot mislead.
+//!
+//! Where a listed file has vanished, the directory is listed again before anything older is taken:
+//! whoever removed it has saved a newer one.
 
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
-use crate::retention::{Better, Score};
-use crate::safetensors::FormatError;
-use crate::storage::{Disk, Storage};
-use crate::tensorflow::BundleError;
-use crate::verify::verify;
+use crate::formats::safetensors::FormatError;
+use crate::formats::tensorflow::BundleError;
+use crate::read::verify::verify;
+use crate::save::retention::{Better, Score};
+use crate::save::storage::{Disk, Storage};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

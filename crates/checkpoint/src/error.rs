@@ -1,12 +1,12 @@
 //! Everything that can go wrong between a file and a variable.
 
+use crate::bytes::sums::Checksum;
+use crate::formats::safetensors::FormatError;
+use crate::formats::tensorflow::BundleError;
 use crate::printable::printable;
-use crate::report::RestoreReport;
-use crate::rules::Rule;
-use crate::safetensors::FormatError;
-use crate::sums::Checksum;
+use crate::restore::report::RestoreReport;
+use crate::restore::rules::Rule;
 use crate::tensor::FileDType;
-use crate::tensorflow::BundleError;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart_gpu::{Origin, SessionError};

@@ -1,14 +1,14 @@
 //! An open checkpoint: what it says of its tensors is read, its weights are not.
 
-use crate::checksums;
+use crate::bytes::read_at::{Filled, ReadAt};
+use crate::bytes::sealed::Sealed;
+use crate::bytes::text::Text;
 use crate::error::CheckpointError;
 use crate::format::Format;
+use crate::formats::safetensors::{FileKind, FormatError, Header, HeaderError};
 use crate::metadata::Metadata;
-use crate::read_at::{Filled, ReadAt};
-use crate::safetensors::{FileKind, FormatError, Header, HeaderError};
-use crate::sealed::Sealed;
+use crate::read::checksums;
 use crate::tensor::TensorEntry;
-use crate::text::Text;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::collections::{BTreeMap, HashMap};

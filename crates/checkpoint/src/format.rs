@@ -1,14 +1,14 @@
 //! Which format a checkpoint has. Content decides, and names only where there is no content.
 
-use crate::archive::Archive;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
-use crate::gguf::open_gguf;
-use crate::numpy::{is_npz, open_npy, open_npz};
-use crate::pytorch::{is_pickle, open_pytorch};
-use crate::safetensors::{FileKind, FormatError, open_sharded};
-use crate::tensorflow::{index_of, open_bundle, open_directory};
+use crate::formats::archive::Archive;
+use crate::formats::gguf::open_gguf;
+use crate::formats::numpy::{is_npz, open_npy, open_npz};
+use crate::formats::pytorch::{is_pickle, open_pytorch};
+use crate::formats::safetensors::{FileKind, FormatError, open_sharded};
+use crate::formats::tensorflow::{index_of, open_bundle, open_directory};
 use std::fmt;
 use std::path::{Path, PathBuf};
 

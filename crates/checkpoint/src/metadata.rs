@@ -3,8 +3,8 @@
 //! All of it is optional: a file that another program wrote has none of our keys and restores all
 //! the same. Keys that begin with `warmstart.` are ours; all others are the user's.
 
+use crate::bytes::text::Text;
 use crate::error::CheckpointError;
-use crate::text::Text;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

@@ -28,3 +28,9 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
     Cow::Owned(shown)
 }
+
+pub(crate) fn quoted(names: &[impl AsRef<str>], between: &str) -> String {
+    let names: Vec<String> =
+        names.iter().map(|name| format!("`{}`", printable(name.as_ref()))).collect();
+    names.join(between)
+}

@@ -1,9 +1,9 @@
 //! What a checkpoint says about one tensor: name, dtype, shape and where its bytes lie.
 
-use crate::gguf::Quantization;
-use crate::slices::Slices;
-use crate::strides::Strides;
-use crate::sums::Checksum;
+use crate::bytes::slices::Slices;
+use crate::bytes::strides::Strides;
+use crate::bytes::sums::Checksum;
+use crate::formats::gguf::Quantization;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;

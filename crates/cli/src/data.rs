@@ -1,5 +1,7 @@
 //! Tables of data in files: rows of numbers or text, from CSV, IDX, or arrays such as NumPy's. The
 //! content decides which, not the name; CSV and IDX may be compressed by gzip.
+//!
+//! All become a `Table`, which still knows file, line and column of each cell for errors.
 
 mod csv;
 mod idx;

@@ -1,5 +1,9 @@
 //! What a model that was trained here takes and gives: it rides in the checkpoint as JSON, so that
 //! predicting needs nothing else.
+//!
+//! It is in the checkpoint's metadata under `data`: columns, and names of classes. It also has the
+//! rows' checksum: a run that goes on with other rows would validate on what it was trained on, and
+//! is refused.
 
 use crate::data::{Table, listed, nearest};
 use crate::error::Failure;

@@ -1,4 +1,7 @@
 //! The elements of a tensor as numbers, piece by piece.
+//!
+//! Pieces are of 32 Ki elements, as `f64`, read twice for statistics, since a histogram needs to
+//! know smallest and largest first.
 
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, TensorEntry, TensorReader, TransposedReader,

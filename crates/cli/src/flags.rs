@@ -1,5 +1,8 @@
 //! Restore rules as flags. They are applied in the order in which they stand on the command line,
 //! which derived arguments do not keep.
+//!
+//! So they are read by hand, and rules are written as flags for suggestions. A test sends every
+//! rule through a shell's words and back.
 
 use crate::error::Failure;
 use crate::rules::{self, RulesFile};

@@ -1,10 +1,10 @@
 //! Kernels that belong to no plan: run now, and what they wrote read back.
 
-use crate::device::Gpu;
+use crate::device::gpu::Gpu;
+use crate::device::pipelines::bind_group_entries;
 use crate::error::GpuError;
-use crate::mapped::Mapping;
-use crate::pipelines::bind_group_entries;
-use crate::staging::internal;
+use crate::transfer::mapped::Mapping;
+use crate::transfer::staging::internal;
 
 /// One dispatch of such a kernel.
 pub(crate) struct Dispatch<'a, const N: usize> {

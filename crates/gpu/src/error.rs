@@ -1,7 +1,7 @@
 //! What can go wrong with the device and with the variables on it.
 
-use crate::cast::{Number, SourceDType};
 use crate::origin::Origin;
+use crate::transfer::cast::{Number, SourceDType};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;

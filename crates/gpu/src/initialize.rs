@@ -1,9 +1,11 @@
 //! First values, made on the device.
+//!
+//! Orthogonal and given values are the exception: the host makes and uploads them.
 
-use crate::device::{Gpu, binding};
+use crate::device::gpu::{Gpu, binding};
+use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::error::{GpuError, SessionError};
 use crate::origin::Origin;
-use crate::pipelines::{Kernel, bind_group_entries};
 use crate::session::{Session, write};
 use crate::store::{Entry, VariableSlice};
 use bytemuck::{Pod, Zeroable};

@@ -1,7 +1,15 @@
 //! Looking for NaN and infinities where the values are: only counts leave the device.
+//!
+//! It is one dispatch for each arena of trainable variables and slots. Before a save the loss would
+//! not do: it is that of before the update. Nor would the gradients' norm: a finite gradient can
+//! still overflow a weight. State that is not trained is not looked at, as a mask may well hold −∞;
+//! nor are gradients that are accumulated under loss scaling, as the update that they would spoil
+//! is left out as long as there is loss scaling. Who takes it away between such batches is refused
+//! when the run begins (`accumulated.rs` of the crate `warmstart`): only then are accumulators read
+//! from the file and looked at.
 
 use crate::compute_once::Dispatch;
-use crate::device::Gpu;
+use crate::device::gpu::Gpu;
 use crate::error::{GpuError, SessionError};
 use crate::session::Session;
 use crate::store::Entry;

@@ -1,12 +1,12 @@
 //! A session: variables, their values on the device, and where each value came from.
 
-use crate::device::Gpu;
-use crate::download::download;
+use crate::device::gpu::Gpu;
 use crate::error::SessionError;
 use crate::origin::{Missing, Origin};
 use crate::plan::Trainers;
 use crate::store::{Entry, Store, VariableInfo, VariableSlice};
 use crate::table::VariableTable;
+use crate::transfer::download::download;
 use std::io;
 use std::sync::Arc;
 use warmstart_graph::{TensorData, Variable};
@@ -42,7 +42,7 @@ pub struct Session {
     pub(crate) trainers: Trainers,
     /// Plans remember it, so that none is run by another session.
     pub(crate) identity: Arc<()>,
-    // Last, so that it is let go of last (closing.rs).
+    // Last, so that it is let go of last (device/closing.rs).
     pub(crate) gpu: Gpu,
 }
 

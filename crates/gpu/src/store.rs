@@ -1,10 +1,15 @@
 //! Where variables live: few large buffers, laid out so that parameters and their slots run
 //! parallel.
+//!
+//! Variables begin at multiples of 256 bytes. Trainable variables, each slot of each optimizer
+//! (`m`, `v`, ...) and all other state have arenas of their own, cut at the size of a binding, so
+//! that parameters and their slots can be updated by one kernel. Arenas that can be mapped are made
+//! by several threads at once.
 
-use crate::device::{Gpu, MemoryKind};
+use crate::device::gpu::{Gpu, MemoryKind};
 use crate::error::{Conflict, GpuError, SessionError};
-use crate::huge_pages;
 use crate::origin::{Missing, Origin};
+use crate::transfer::huge_pages;
 use foldhash::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -64,7 +69,7 @@ impl VariableSlice {
     /// can be empty.
     pub fn binding(&self) -> wgpu::BindingResource<'_> {
         let words = self.padded().max(wgpu::COPY_BUFFER_ALIGNMENT);
-        crate::device::binding(&self.buffer, self.offset, words)
+        crate::device::gpu::binding(&self.buffer, self.offset, words)
     }
 }
 

@@ -4,6 +4,14 @@
 //! The gradient of a marked part reads copies of its nodes. A compiler that makes equal nodes one
 //! would make them the originals again, so whatever enters the part reaches the copies through a
 //! [control dependency](Op::ControlDependency) on the first gradient that does.
+//!
+//! Where those dependencies have done that, the pass that makes equal nodes one drops them, so they
+//! cost nothing. Kernels run in the order of the nodes, but for what the compiler draws forward
+//! without taking more memory, and the copies were built where the gradient got to the part: late.
+//!
+//! Likewise, of values that `Scope::keep_f16` marks, the gradient reads a cast of their cast to
+//! `f16`, which it makes anew. Values that it divides by lose the mark when it is built, since
+//! `f16` knows little below 6·10⁻⁵.
 
 use crate::ops::{Binary, Unary};
 use crate::{DType, GraphDef, NodeId, Op, Scope, Tensor};

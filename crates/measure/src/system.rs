@@ -1,4 +1,7 @@
 //! What only the system can tell. On other systems than Linux that is nothing, and says so.
+//!
+//! What is in the cache, processor time, resident memory, free space: elsewhere `None`, which is
+//! shown as `-`, or as `null` in JSON.
 
 #[cfg(target_os = "linux")]
 pub use linux::*;

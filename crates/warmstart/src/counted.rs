@@ -1,4 +1,8 @@
 //! Whether the steps that a run records are steps of training.
+//!
+//! A run begins only where a plan of the session trains the graph, and holds its first records
+//! against the count that the optimizer raises: a loop that runs the wrong plan, or two that train
+//! in turn, is told before anything is saved (not where weights are also assigned by hand).
 
 use crate::TrainingError;
 use warmstart_gpu::Session;

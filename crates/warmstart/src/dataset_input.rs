@@ -1,4 +1,6 @@
 //! What the inputs of examples can be held as.
+//!
+//! Bytes stay bytes: each is multiplied when its batch is made, by host and device alike.
 
 use warmstart_gpu::Column;
 

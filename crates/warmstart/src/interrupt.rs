@@ -1,4 +1,9 @@
 //! Ctrl-C asks runs to stop, rather than ending the process; a second one ends it.
+//!
+//! The handler sets flags that a run asks before each step; nothing else happens in it, but that a
+//! second signal ends the process there. Handlers are of the process and stay, since what was there
+//! before them does not come back: while no run listens, they end it too. What was ignored when the
+//! process began (`program &` in a script) is left so, where Linux tells.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;

@@ -1,4 +1,8 @@
 //! A run of training steps: what is done around each of them.
+//!
+//! Losses are read one submission late (`Run::record_steps`), so that the device is never waited
+//! for while it has nothing to do. Steps are counted from the very first, and wherever they are
+//! told as in `metrics.csv`: the steps done, from 1.
 
 use crate::accumulated::{left_over, scales_loss};
 use crate::counted::Counted;

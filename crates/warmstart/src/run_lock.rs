@@ -1,4 +1,6 @@
 //! One run at a time in a directory.
+//!
+//! The lock is on `run.lock`, and the system lets go of it when the process ends.
 
 use crate::TrainingError;
 use std::fs::{File, OpenOptions, TryLockError};

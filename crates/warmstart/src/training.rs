@@ -1,4 +1,8 @@
 //! How a training loop is set up and how it begins: from the newest checkpoint, or from a seed.
+//!
+//! Rules of restoring are noted in the run's checkpoints, so that they are followed when a
+//! checkpoint of another model is taken over, and not again when the run goes on, but for those
+//! added since. A checkpoint with other seeds is refused.
 
 use crate::accumulated::check_finite;
 use crate::changes::{Change, changes};

@@ -1,6 +1,6 @@
 //! What a conversion changes, and what it has done.
 
-use crate::rules::Rule;
+use crate::restore::rules::Rule;
 use crate::tensor::FileDType;
 use std::path::PathBuf;
 

@@ -1,9 +1,9 @@
 //! What a conversion takes the place of.
 
-use crate::atomic;
 use crate::error::CheckpointError;
-use crate::save::replaceable;
-use crate::storage::Storage;
+use crate::save::atomic;
+use crate::save::storage::Storage;
+use crate::save::write::replaceable;
 use std::path::{Path, PathBuf};
 
 pub(super) const EXTENSION: &str = ".safetensors";

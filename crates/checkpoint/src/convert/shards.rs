@@ -1,13 +1,21 @@
 //! A checkpoint written into several safetensors files with an index, as
-//! [`open_sharded`](crate::safetensors::open_sharded) reads them.
+//! [`open_sharded`](crate::formats::safetensors::open_sharded) reads them.
+//!
+//! All are written under temporary names and synced before the first is renamed, the index last; a
+//! read or write that fails changes nothing. What is left is a window of renames: an index that
+//! would come to name new files before all are there is removed first, so what is killed there
+//! leaves the old checkpoint, the new one, or files without an index, and never a mixture. The
+//! price is space for both until then. What a folder would be opened by in its place (a single file
+//! of the name, or the index of several) is removed last, and told. There are 256 files at most,
+//! since readers hold all of them open.
 
 use super::replace::{DIGITS, EXTENSION, Replacing, index_of};
 use super::{DESCRIPTION, Part, Strays, Target, part, refused};
-use crate::atomic;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError::{self, NotDurable};
-use crate::safetensors::MAX_HEADER;
-use crate::save::header_error;
+use crate::formats::safetensors::MAX_HEADER;
+use crate::save::atomic;
+use crate::save::write::header_error;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeMap;

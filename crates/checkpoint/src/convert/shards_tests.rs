@@ -2,8 +2,8 @@
 
 use super::tests::{all, matrices, rules};
 use super::*;
-use crate::faulty::{Fault, Faulty};
-use crate::watched::{Operation, Verdict, Watcher};
+use crate::testing::faulty::{Fault, Faulty};
+use crate::testing::watched::{Operation, Verdict, Watcher};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;

@@ -3,6 +3,8 @@
 //!
 //! No crate was found that draws boxes within boxes: `layout-rs` knows none, and `rust-sugiyama`
 //! does not say where edges go.
+//!
+//! Lines with two heads are no inputs: what an update reads and writes (`GraphDef::written`).
 
 mod levels;
 mod order;

@@ -1,5 +1,8 @@
 //! Which keys of the training file are not what they were when the checkpoint was saved that a run
 //! goes on from. They ride in each checkpoint as JSON.
+//!
+//! They are held against the file where the run itself says that optimizer or graph differ
+//! (`Begun::Restored`, `Change`); the metadata's key is `settings`.
 
 use super::Job;
 use super::accumulated::updates;

@@ -1,4 +1,7 @@
 //! A batch that does not fit is refused, with the largest that does.
+//!
+//! The limit is the device's, and the file's `memory_limit`, which a training step and its
+//! variables may take (not validation, nor the copy of a save in the background).
 
 use super::network::{Network, ROWS_AT_ONCE, Shape};
 use super::settings::Settings;

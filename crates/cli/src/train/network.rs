@@ -1,4 +1,10 @@
 //! The graph of a run: a multilayer perceptron that takes data as it is in the file.
+//!
+//! One graph holds the part that trains, with dropout, and the part that predicts, in batches of
+//! its own size; variables are shared by name (`Scope::reuse`). It has the lines of the training
+//! file (`Graph::at_line`), those of the tables that each part is from: whoever looks at the model
+//! later does not have the command's source. The optimizer is built last, so that another one moves
+//! no other node.
 
 use super::scaling::Scale;
 use super::settings::{

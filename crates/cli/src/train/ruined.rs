@@ -1,5 +1,7 @@
 //! Weights that are numbers and of no use: a loss that has grown beyond all measure without becoming
 //! infinite.
+//!
+//! That is where the median of the last five losses is more than ten times that of guessing.
 
 use super::Job;
 use super::examples::Examples;

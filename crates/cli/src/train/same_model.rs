@@ -1,5 +1,10 @@
 //! Whether the model of a file is that of a checkpoint. Weights fit a model of the same shapes, but
 //! what they say in it is of no run.
+//!
+//! Old weights in another network of the same shapes (tanh for relu) would get a score that is of
+//! no checkpoint, so this is refused. What only trains (dropout, loss, the optimizer's settings,
+//! schedule, steps) may change. So may loss scaling and gradient accumulation: their slots, and no
+//! others, may be missing in the checkpoint or left out (`Job::tolerated`), with a note.
 
 use super::network::{PREDICTION, PROBABILITIES};
 use std::collections::{BTreeMap, HashSet};

@@ -1,4 +1,7 @@
 //! What is subtracted from values, and what they are divided by, learned from the rows to train on.
+//!
+//! Both are in the graph, as variables that are not trained (`input/offset`, `input/scale`; of a
+//! regression also `output/...`), so that the model takes data as it is in the file.
 
 use super::settings::Scaling;
 

@@ -1,4 +1,8 @@
 //! What a training file says: its tables and keys, with what holds where nothing is said.
+//!
+//! Epochs are counted in rows: `steps` is epochs × rows / batch, rounded up (to whole updates,
+//! where several batches make one), as batches leave no epoch's remainder a step of its own. Tests
+//! hold the defaults of `example.toml` against those of the code, and try each key that has none.
 
 use crate::data::ColumnChoice;
 use crate::rules::RuleSetting;

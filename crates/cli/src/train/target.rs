@@ -1,4 +1,7 @@
 //! What a model is to tell: which columns hold it, and whether it is classes or values.
+//!
+//! Where the data does not say (whole numbers that are no bytes, a first line of names and
+//! numbers), the user must.
 
 use super::part::Part;
 use super::settings::{DataSettings, Loss, Settings, Targets, Task};

@@ -1,4 +1,10 @@
 //! Weights of another checkpoint to begin with, under the rules of the training file.
+//!
+//! They are restored before the optimizer's slots are declared, so that only the model's variables
+//! ask for values. A scaling in the checkpoint comes along, as the weights were learned on what it
+//! makes of data. Slots, steps and scalings that one of the two has and the other lacks are no
+//! reason to refuse, nor are tensors of a dtype that no variable can have; a note names them.
+//! Weights go by place, so that columns or classes of other names at the same places are told.
 
 use super::network::Shape;
 use super::scaling::Scale;

@@ -1,5 +1,13 @@
 //! Classes of products, and of rows that are reduced, within which the same kernel is the fastest, and the table of those that were
 //! measured before a release.
+//!
+//! A class has also whether anything is fused into the kernel, and which kernels there are to
+//! choose from (`tune/`). M and N are rounded so that about the same part of the tiles lies past
+//! the edges. So batches of 33 to 64 rows are one class, and one of 65 is measured for itself.
+//!
+//! The table has lines for software adapters only: no GPU was measured yet, and there the rule in
+//! `matmul.rs` is all there is. `warmstart bench kernels` prints the lines of the adapter it runs
+//! on, to be sent in.
 
 use super::Target;
 use super::matmul::{Operand, Product, Rung};
@@ -62,33 +70,6 @@ fn tiled(extent: usize) -> usize {
             let step = (power_of_two(extent) / 8).max(32);
             extent.checked_next_multiple_of(step).unwrap_or(extent)
         }
-    }
-}
-
-impl Target {
-    /// Which adapters are alike enough for what was measured on one to be a guess for another:
-    /// software adapters by their subgroups, GPUs by who made them.
-    pub fn adapter_class(&self) -> &'static str {
-        match *self {
-            Target { is_cpu: true, subgroup_size: Some(8), .. } => "software8",
-            Target { is_cpu: true, .. } => "software",
-            Target { maker, .. } => maker,
-        }
-    }
-}
-
-/// Who made a GPU, by the numbers of PCI vendors.
-pub(crate) fn maker(info: &wgpu::AdapterInfo) -> &'static str {
-    match info.vendor {
-        0x10de => "nvidia",
-        0x1002 => "amd",
-        0x8086 => "intel",
-        0x106b => "apple",
-        0x13b5 => "arm",
-        0x5143 => "qualcomm",
-        // Metal tells no vendor.
-        _ if info.backend == wgpu::Backend::Metal => "apple",
-        _ => "other",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kernels that would bind too many buffers are cut in few rounds, however many there are.
 
 use super::*;
-use warmstart_graph::{Graph, Optimizer, Tensor};
+use warmstart_graph::{DType, Graph, Optimizer, Tensor};
 
 /// How many kernels these fetches and updates take with so many buffers, and how many rounds of fusing and
 /// lowering it takes to find them.

@@ -6,6 +6,20 @@
 //! of shape around them are expressions inside the kernel: before the anchor if it reads them one
 //! element at a time, and after it as its epilogue. What others read too, a kernel may store on its way
 //! (`kept.rs`).
+//!
+//! A kernel has one anchor, so of two products that are multiplied one keeps its own. A softmax,
+//! cross-entropy or layer normalization reads its rows two or three times; what it reads is
+//! computed at each read where that is at most four short operations on at most two tensors in
+//! memory, as scale and mask or a residual are, and no product could take it as its epilogue.
+//!
+//! A number made of single ones that are there before the run, as a loss scale's share for each
+//! row, is computed wherever it is read. So is the mask of a dropout, which is a function of seed,
+//! step and element, on GPUs: forward and backward draw the same numbers, and no mask is kept
+//! between them. A software adapter takes longer to draw than to read, by a twentieth of a small
+//! training step, so there the product's kernel stores the mask too.
+//!
+//! Expressions are built recursively, so from a root to what it computes it is 256 nodes at most: a
+//! longer chain is cut.
 
 mod kept;
 

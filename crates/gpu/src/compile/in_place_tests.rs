@@ -5,9 +5,9 @@ use super::super::{
 };
 use super::super::{simplify, simplify::Live};
 use super::*;
-use crate::device::{Gpu, GpuOptions};
+use crate::device::gpu::{Gpu, GpuOptions};
+use crate::run::steps::Steps;
 use crate::session::Session;
-use crate::steps::Steps;
 use crate::tune::Tune;
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Graph, NodeId, Optimizer, Tensor, TensorData, Update};

@@ -2,6 +2,26 @@
 //!
 //! All rungs of the ladder but cooperative matrices add up the products of a result from the first
 //! place along K to the last, in one sum: where the driver rounds them alike, they give the same bits.
+//!
+//! A tile is loaded four elements at a time, of `f32`, `f16`, `bf16` or `u8`, where the operand's
+//! extent along its contiguous axis and its other strides are multiples of four, so that no four
+//! reach past an edge; what is contiguous along K is turned in registers, as workgroup memory has
+//! it the other way. The same tile loaded one by one stays among the measured.
+//!
+//! llvmpipe, a software adapter, runs eight invocations as one vector, and each load from a buffer
+//! or from workgroup memory is a loop over them that goes through memory once for each.
+//! `matmul_subgroup` therefore loads little: lanes hand each other what they loaded
+//! (`subgroupShuffle` with a constant index, which is one instruction; `subgroupBroadcast` is a
+//! loop), read two elements as one `u64` where strides are even, and compute tiles of 64 x 64
+//! results where a product is large enough to pay for what those take longer to compile. Loads
+//! still are two thirds of its time, and wider ones do not help: what counts is how many elements
+//! are loaded. Without subgroups of eight it is `matmul_register`.
+//!
+//! Small products have `matmul_small`, of 32 x 32: there compiling counts. It reads the shape from
+//! a buffer, and its epilogue goes by row and column, so that the layers of a model share it. (Not
+//! from a uniform buffer: lavapipe compiles a kernel anew for each value of one that ends a loop.)
+//! For the same reason loops over short rows end at what no compiler knows (`rolled` in
+//! `lanes.wgsl`), or they would be unrolled.
 
 use super::Target;
 use super::classes::shipped;

@@ -1,4 +1,9 @@
 //! The memory of a plan: values that are never alive at the same time share room.
+//!
+//! Gradients that an optimizer or a norm reads lie one after the other in one packed buffer, which
+//! counts as one value. `wgpu` lets a dispatch use a buffer in one way, so a kernel that reads and
+//! writes parts of one binds both as what it writes (`Memory::bind`). It computes the same; but
+//! whoever uses that buffer next waits.
 
 use super::expression::bound_as_written;
 use super::lower::Lowered;

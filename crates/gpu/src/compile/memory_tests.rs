@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::compile::{Program, compile, order};
-use crate::device::{Gpu, GpuOptions};
+use crate::device::gpu::{Gpu, GpuOptions};
+use crate::run::steps::Steps;
 use crate::session::Session;
-use crate::steps::Steps;
 use crate::tune::Tune;
 use std::ops::Range;
 use warmstart_graph::random::Philox;

@@ -1,4 +1,10 @@
 //! The operands of products as they lie in memory.
+//!
+//! A number that bytes (`u8`) are multiplied or divided by is part of how a product loads them, so
+//! that pixels need no kernel of their own: neither forward nor for the gradient of the first
+//! weight. It is one such number, and no offset; under `Scope::compute_f16` a kernel rounds them
+//! first. Where another arrangement of bytes must lie in memory, it is packed anew, four to an
+//! invocation.
 
 use super::fuse::{is_view, widens};
 use super::simplify::Live;

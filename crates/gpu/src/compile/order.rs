@@ -6,6 +6,18 @@
 //! dispatches that do not depend on each other should stand together; where that takes barriers inside
 //! such a group all the same, since each member is the first to read a value or writes memory that was
 //! used before, a pass of its own has one for all of them.
+//!
+//! Sorting by levels would compute everything as early as possible and keep it, copies for
+//! `recompute` first of all. So the order stays that of the nodes, but that a step may be drawn
+//! forward into a group whose members need nothing of each other, if what is alive then stays below
+//! the peak; memory is planned once more, and the new order taken only if it takes no more and has
+//! fewer groups. Order alone would not help much. Software adapters have no passes of their own for
+//! groups: they run one dispatch after the other whatever they are told.
+//!
+//! Two things keep some groups apart: memory that is shared, since no byte more is taken for a
+//! barrier less; and the packed gradients, of which each kernel writes a part, but a buffer is
+//! written or not as a whole. A group has one of those kernels, beside others. A buffer for each
+//! gradient would take bindings that the norm and the update do not have.
 
 use super::memory::{Memory, padded};
 use super::share::summed;

@@ -4,6 +4,22 @@
 //! and whoever touches a buffer that is written waits. So there are three ways to share, of which each is
 //! tried only if the one before takes clearly more than the least possible: in turn, side by side where no
 //! kernel writes one value and uses another, and together.
+//!
+//! Values lie side by side only if a buffer for each while it is alive takes more than 1.05 times
+//! the least possible. If that takes more than 1.1 times the least, the order in which values are
+//! placed is changed again and again, a bounded number of times, always with the same dice; and at
+//! last a kernel may write where it also reads, beside it. With buffers apart some models cannot do
+//! with less than 1.5 times the least: where layers narrow and widen again, or in blocks of
+//! attention, one buffer must be as large as the largest that is read, and another as the largest
+//! that is written, though not at the same time.
+//!
+//! The least possible is the largest sum of values alive at once, each rounded up to the 256 bytes
+//! that a binding's offset is a multiple of; one written over another counts once. A value that a
+//! kernel binds twice (a product that reads pairs of what is also added), or of halves, lies apart
+//! from what that kernel writes, since no part of a buffer is bound twice as written; the least
+//! counts one such pair beside the largest value, which is then more for a few predictions. Tests
+//! hold thousands of random graphs to 1.15 times the least: of those that bind a value twice, one
+//! prediction in a thousand takes more, 1.27 times.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

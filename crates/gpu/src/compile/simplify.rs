@@ -3,6 +3,10 @@
 //! Dead nodes are dropped, equal nodes become one, functions of constants become constants, and
 //! nodes that change nothing disappear. What later passes need to find in a node of its own (a
 //! fetched variable, say, which may change before it is read back) gets one here.
+//!
+//! The sums of accumulated gradients are computed right after their gradients, or what those are of
+//! would be kept to the end. A `ControlDependency` is dropped once it has kept copies and originals
+//! apart.
 
 use std::collections::HashMap;
 use warmstart_graph::ops::Binary;

@@ -3,8 +3,8 @@
 
 use super::product_tests::{Layer, gpu, numbers, targets};
 use super::*;
-use crate::cooperative::CooperativeMatrix;
-use crate::device::GpuOptions;
+use crate::device::cooperative::CooperativeMatrix;
+use crate::device::gpu::GpuOptions;
 use crate::tune::Tune;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
@@ -170,7 +170,7 @@ fn subnormal_numbers_count() {
 fn training_gives_the_same_bits_with_f16_and_without() {
     let mut trained: Vec<Vec<u8>> = Vec::new();
     for (tune, has_f16) in [(Tune::Off, true), (Tune::Off, false), (Tune::Force, true)] {
-        let options = crate::device::GpuOptions {
+        let options = crate::device::gpu::GpuOptions {
             tune: Some(tune),
             cache: Some(crate::CacheChoice::Off),
             ..Default::default()

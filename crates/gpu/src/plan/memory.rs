@@ -1,11 +1,15 @@
 //! How much memory a plan takes, which is known before any is taken.
+//!
+//! `Session::plan_memory` tells it without a plan, since compiling up to there needs no device.
+//! `largest_batch` of the crate `warmstart` asks it about graphs of one batch after another, by
+//! halves.
 
 use super::optimizer::BLOCK_WORDS;
 use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
 use crate::plan_error::CompileError;
+use crate::run::upload::Uploads;
 use crate::session::Session;
 use crate::store::check_sizes;
-use crate::upload::Uploads;
 use warmstart_graph::{DType, Graph, GraphDef, NodeId, Shape, Tensor, Update, Variable};
 
 /// What a plan keeps in device memory, in bytes. With the session's variables it is all there is:

@@ -7,14 +7,14 @@ mod optimizer;
 mod trainers;
 
 use crate::compile::Target;
-use crate::device::Gpu;
+use crate::device::gpu::Gpu;
 use crate::error::GpuError;
-use crate::outputs::Fetches;
 use crate::plan_error::CompileError;
-use crate::readback::Readbacks;
+use crate::run::outputs::Fetches;
+use crate::run::readback::Readbacks;
+use crate::run::steps::Prepared;
+use crate::run::upload::Uploads;
 use crate::session::Session;
-use crate::steps::Prepared;
-use crate::upload::Uploads;
 use build::Builder;
 use comfy_table::{CellAlignment, Table, presets};
 use memory::Compiled;
@@ -125,7 +125,7 @@ pub struct Plan {
     /// What several steps without a data set need.
     pub(crate) repeats: Mutex<Vec<Prepared>>,
     memory: PlanMemory,
-    // Last, so that it is let go of last (closing.rs).
+    // Last, so that it is let go of last (device/closing.rs).
     pub(crate) gpu: Gpu,
 }
 

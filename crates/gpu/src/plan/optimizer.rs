@@ -1,4 +1,13 @@
 //! The second step of an optimizer's update, once it is known which buffers its variables are in.
+//!
+//! It is one kernel for all parameters that share arenas. With loss scaling it binds up to ten
+//! buffers beside what is fetched, and with gradient accumulation up to twelve: where a device
+//! binds fewer, or a weight lies in the same arena as the counters, these have a third dispatch.
+//! Gradients lie in one binding; a plan whose gradients outgrow it is refused.
+//!
+//! Parameters, slots and gradients begin at multiples of 256 bytes and have room up to the next, so
+//! four elements are loaded and stored at once, of which the last may be padding (two on software
+//! adapters, by `pairs.wgsl`, which halves the processor time there).
 
 use super::build::{Builder, PendingLaunch, STORAGE};
 use super::memory::words;

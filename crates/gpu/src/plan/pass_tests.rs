@@ -2,7 +2,7 @@
 
 use super::product_tests::{gpu, numbers, targets};
 use super::*;
-use crate::steps::Steps;
+use crate::run::steps::Steps;
 use warmstart_graph::Optimizer;
 
 /// The bits of all variables after five steps, one by one or in one submission, and the plan.

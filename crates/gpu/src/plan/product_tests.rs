@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::compile::{Step, compile};
-use crate::cooperative::CooperativeMatrix;
-use crate::device::GpuOptions;
+use crate::device::cooperative::CooperativeMatrix;
+use crate::device::gpu::GpuOptions;
 use crate::tune::Tune;
 use warmstart_graph::Optimizer;
 use warmstart_graph::random::Philox;

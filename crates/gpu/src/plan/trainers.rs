@@ -1,4 +1,8 @@
 //! Which variables each optimizer of a session trains.
+//!
+//! The first declaration of a name holds, but a variable that a graph had frozen counts as
+//! trainable once a plan trains it. A plan is refused that would have one count of steps be Adam's
+//! for two models.
 
 use crate::plan_error::CompileError;
 use std::collections::{BTreeSet, HashMap};

@@ -5,9 +5,9 @@
 
 use super::optimizer::{Does, bound, optimizer_constants, optimizer_source};
 use super::*;
-use crate::cast::SourceDType;
 use crate::compile::{Access, Dispatch, Place, Step, bound_as_written, compile};
-use crate::pipelines::ZEROED_WORKGROUP_MEMORY;
+use crate::device::pipelines::ZEROED_WORKGROUP_MEMORY;
+use crate::transfer::cast::SourceDType;
 use naga::back::{hlsl, msl, pipeline_constants, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};

@@ -2,10 +2,10 @@
 //! each takes.
 
 use crate::compile::Access;
-use crate::device::Gpu;
+use crate::device::gpu::Gpu;
+use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::error::GpuError;
-use crate::pipelines::{Kernel, bind_group_entries};
-use crate::staging::internal;
+use crate::transfer::staging::internal;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use warmstart_graph::random::Philox;

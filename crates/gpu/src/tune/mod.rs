@@ -8,17 +8,29 @@
 //! That is compared for each product, those that are not measured too. So results do not depend on
 //! what was measured, whether it was, or what another process has left on disk. Kernels that add up in
 //! another order are no alternatives.
+//!
+//! The very kernel is measured, with all that is fused into it, on random operands in buffers of
+//! its own, when a product is first compiled. The first of a class is measured with all its
+//! kernels, or counts as not measured; each `Gpu` takes half a second for it in all, compiling
+//! included. Rungs that may take a slow GPU seconds are not tried on large products. On software
+//! adapters the time is that of the processor, and a kernel must make up for what compiling it
+//! takes within a hundred runs. Bits are compared once for each product by itself, by one run of
+//! both kernels; without time for it the product keeps its usual kernel.
+//!
+//! Choices are kept beside the pipelines, as text, by adapter, driver, `wgpu` and release; what
+//! came of comparing bits, by the text of both kernels. `WARMSTART_TUNE=off` leaves it at table and
+//! rule; `force` measures everything anew, on software adapters too.
 
 mod known;
 mod measure;
 
-use crate::cache::{CacheChoice, CacheFolder};
-use crate::compile::classes::maker;
+use crate::compile::target::maker;
 use crate::compile::{Access, Alternative, Dispatch, Target, Tuned, Variant};
-use crate::device::{Gpu, locked};
+use crate::device::cache::{CacheChoice, CacheFolder};
+use crate::device::gpu::{Gpu, locked};
+use crate::device::pipelines::Kernel;
+use crate::device::switch::switch;
 use crate::error::GpuError;
-use crate::pipelines::Kernel;
-use crate::switch::switch;
 use known::Known;
 use measure::{Outcome, Trial};
 use std::fmt::{self, Write as _};

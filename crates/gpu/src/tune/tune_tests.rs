@@ -2,7 +2,7 @@ use super::*;
 use crate::compile::Place;
 use crate::compile::classes::Class;
 use crate::compile::matmul::{Operand, Product, Rung};
-use crate::device::GpuOptions;
+use crate::device::gpu::GpuOptions;
 use crate::session::Session;
 use warmstart_graph::{DType, Graph, Optimizer};
 

@@ -1,4 +1,9 @@
 //! Matrix products over the last two dimensions, batched over the others.
+//!
+//! Mixed precision is no pass of its own: products built within `Scope::compute_f16` round their
+//! operands by a cast, and a product of two `f16` has gradients that are such products too.
+//! Operands in `bf16` are taken as they are, and the gradients of their products stay `f32`. A
+//! product of `f16` numbers is exact in `f32`, in which they are added up.
 
 use crate::reference::{Value, indices};
 use crate::{DType, Node, Op, Problem, Scope, Shape, Tensor};

@@ -1,5 +1,15 @@
 //! Gradients added up over several batches, as nodes of the graph: where a gradient is computed, what
 //! was accumulated before is added to it.
+//!
+//! So it takes no dispatch more: the kernel of the gradient adds the slot `gradient_accumulator`
+//! where it writes, and the norm, and what is fetched, is that of the sums. The update is by them
+//! where the last batch of an update is in, and sets the slots to 0; else the sums are copied there
+//! (`accumulators.wgsl`).
+//!
+//! Slots hold gradients that are not scaled, and are divided by how many batches they are of when
+//! they are used: a run may go on in between with other steps or another scale. `global_step`
+//! counts runs, as dropout and a loop's batches need, and whatever the optimizer itself counts is
+//! updates; the learning rate follows `adam/step` then.
 
 use super::{Optimizer, variable_of};
 use crate::{Accumulation, DType, Initializer, Tensor, Variable, VariableId};

@@ -1,4 +1,7 @@
 //! Arms measured in rounds, and how near each is to its ceiling.
+//!
+//! Ceilings are arms like the others, and each round runs every arm once, so that what else the
+//! machine does hits all of them alike.
 
 use crate::error::MeasureError;
 use crate::spread::Spread;

@@ -1,5 +1,9 @@
 //! Ways from a file into memory: the sources that a restore reads from, and the ceilings, which are
 //! the same reads without a device.
+//!
+//! A ceiling is what the same machine does without us: reading the same file into the same kind of
+//! memory by as many threads, the copy out of staging buffers, writing and syncing as many bytes.
+//! This crate is the only one that maps files, of its own making, since the ceilings do.
 
 use crate::error::MeasureError;
 use std::fs::File;

@@ -3,6 +3,10 @@
 //! The gradient of an activation reads what went into it. A kernel of its own for that would write it, and
 //! the activation's kernel read it again. So the kernel that computes both stores both, where it reads the
 //! element `i` for its own element `i`, and all others that read the value come after it.
+//!
+//! The product's kernel then writes what entered the activation beside what comes out, and the
+//! activation costs no dispatch where its gradient needs both. The rule needs nothing but the order
+//! of the nodes.
 
 use super::{Demand, Fused, has_epilogue, is_in_place, is_map};
 use crate::compile::Target;

@@ -1,7 +1,7 @@
 //! What is stored on the way changes no bit, takes no more buffers than there are, and saves dispatches.
 
 use crate::compile::{Step, Target, compile};
-use crate::device::{Gpu, GpuOptions};
+use crate::device::gpu::{Gpu, GpuOptions};
 use crate::session::Session;
 use crate::tune::Tune;
 use warmstart_graph::random::Philox;

@@ -1,5 +1,19 @@
 //! Softmax, cross-entropy, scatter and their like: kernels with an anchor whose loops are
 //! written by hand.
+//!
+//! Rows are shared by up to 256 lanes, whose results are joined in a tree of fixed shape
+//! (`lanes.wgsl`). Lanes hand values on through workgroup memory, where at each barrier eight
+//! become one, so that 256 lanes meet three times, and not once for each of the tree's eight
+//! levels. Where shaders may use subgroups, there is a second way: lanes of a subgroup hand values
+//! on by `subgroupShuffleXor`, which takes no barrier, and 256 lanes of subgroups of 32 meet once.
+//! It goes by the fewest invocations that a subgroup may have, so that it is right for subgroups of
+//! several sizes too. Software adapters keep a text that waits more often and loads less
+//! (`lanes_software.wgsl`), since there each load takes time.
+//!
+//! On GPUs both ways are one text with other constants, and add the same numbers in the same order.
+//! So they give the same bits (but for which NaN a NaN is), and the second one is an alternative to
+//! the tuner like any other: taken where it is clearly faster, and where the bits show that the
+//! device numbers the invocations of a subgroup as is supposed.
 
 use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;

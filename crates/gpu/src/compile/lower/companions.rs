@@ -7,6 +7,11 @@
 //!
 //! Gradients may have something added to them that is there before the run, as what is accumulated of other
 //! batches.
+//!
+//! A cross-entropy's loss comes with its gradient times whatever is there before the run: weights
+//! of rows, a loss scale. Of two sums the second comes with the first if that reads its elements
+//! anyway. A gradient in the packed buffer may have something added only if that is there before
+//! the run.
 
 use super::{Kernel, Lowering};
 use crate::compile::expression::{Function, Index};

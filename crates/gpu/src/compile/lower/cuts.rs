@@ -1,4 +1,8 @@
 //! Where a kernel is cut that would bind more buffers than the device allows.
+//!
+//! Nodes in such a kernel are set apart, and the graph is fused and lowered again: first what the
+//! kernel stores beside its result, and of a long sum all that are needed at once, so that it takes
+//! a few rounds however long it is.
 
 use super::{Lowering, Refused};
 use crate::compile::fuse::is_view;

@@ -3,6 +3,10 @@
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
 //! `anchors.rs`, `reduce.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`;
 //! `companions.rs` finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
+//!
+//! Every value is computed before any variable is written, so a fetched weight is that of before
+//! the update. Two updates that write the same variable are refused when they are compiled
+//! together, at their lines.
 
 mod anchors;
 mod companions;

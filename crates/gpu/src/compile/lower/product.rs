@@ -3,6 +3,11 @@
 //! Almost all are one kernel of the ladder in `matmul.rs`. Two kinds add up in another order, and so
 //! are never a matter of measuring: products with a vector, and products of few results that each are
 //! a long sum.
+//!
+//! A product with a vector is a reduction on GPUs, and few results that each are a long sum are cut
+//! in slices along K, a batch of products that a second kernel adds up. Both go to shapes by rule,
+//! not by a table either, and so do cooperative matrices: a product of two `f16` operands is
+//! computed by them where the device has them.
 
 use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;

@@ -1,4 +1,8 @@
 //! Sums and maxima over axes.
+//!
+//! Few results that each are reduced from many elements, as the mean of all is, are cut in slices,
+//! which are rows of their own for the same kernel; a second dispatch of it reduces what those come
+//! to, in order.
 
 use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::expression::{Function, Index};

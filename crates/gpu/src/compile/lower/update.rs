@@ -4,6 +4,20 @@
 //! gradient, and writes scalars; where the update computes a norm itself, it also sums up squares. The
 //! second writes parameters, slots and counters. All first steps of a run come before all second ones, so
 //! that whatever they share, as several optimizers do the global step, is read before it is written.
+//!
+//! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums in all, and
+//! one more workgroup computes what does not depend on the norm (`optimizer_scalars.wgsl`: the
+//! schedule, Adam's corrections); without a norm the first step is that one invocation. Software
+//! adapters make at most 16 sums, which each invocation adds up without a barrier. In the second,
+//! `optimizer.wgsl`, each workgroup adds up all sums in the same order, computes what follows from
+//! the norm, as the factor of clipping is and whether the norm is finite, by its bits, and updates
+//! its blocks. One invocation of all raises the counters and sets the loss's scale, which nobody
+//! else reads in that dispatch.
+//!
+//! One dispatch would do if a workgroup could wait for all others, which WebGPU does not have; and
+//! a dispatch of one workgroup between the two, for the root and the factor, would be mostly
+//! waiting. A norm that is fetched is written by the second kernel on the way, and one that other
+//! kernels read has kernels of its own, before the update.
 
 use super::{Kernel, Lowering, Refused};
 use crate::compile::expression::{Bindings, Function, Index};

@@ -1,0 +1,363 @@
+//! The checksums of a checkpoint: crc32c of its header, and [`Checksum::Xxh3`] of each tensor, one of
+//! the strings of `__metadata__`.
+//!
+//! ```text
+//! {"crc32c":{"header":"1b52c4a0"},"xxh3":{"fc1/bias":"e6c632b61e964e1f","fc1/weight":"2d06800538d394c2"}}
+//! ```
+//!
+//! Every checksum has a fixed number of digits, so the header's length is known before the tensors
+//! are: it is written with zeros, and again once all bytes have gone by. The header's own checksum
+//! is that of the file's first bytes, the header's length included, with its own digits as zeros.
+//! So a bit that flips anywhere in the file is noticed, be it in the step or in a name.
+//!
+//! Files of format 2 have crc32c of tensors too, in `"tensors"` behind `"header"`. They are read, not
+//! written: XXH3 takes half the time.
+//!
+//! A file that another program wrote has none and is taken as it is; one that another program
+//! changed while keeping ours is refused, and the message says which keys to drop.
+
+use crate::bytes::sums::Checksum;
+use crate::error::CheckpointError;
+use crate::formats::safetensors::{Header, Word, push_string};
+use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::fmt;
+use std::path::Path;
+
+/// The key, as the header's bytes have it. Within a string it could not stand so: the quotes of a
+/// string have backslashes before them.
+const KEY: &[u8] = br#""warmstart.checksums":"#;
+/// What stands between the key and the digits of the header's checksum.
+const BEFORE_DIGITS: &[u8] = br#""{\"crc32c\":{\"header\":\""#;
+const DIGITS: usize = 8;
+
+#[derive(Serialize, Deserialize)]
+struct Entry<'a> {
+    crc32c: Crc32c<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
+    xxh3: Option<OfTensors<'a, 16>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Crc32c<'a> {
+    header: Hex<DIGITS>,
+    #[serde(default, skip_serializing_if = "OfTensors::is_empty", borrow)]
+    tensors: OfTensors<'a, DIGITS>,
+}
+
+/// Names of tensors with their checksums, in the order of the names.
+#[derive(Default)]
+struct OfTensors<'a, const N: usize>(Vec<(Cow<'a, str>, Hex<N>)>);
+
+impl<const N: usize> OfTensors<'_, N> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The checksum of the tensor with this name; `likely` is the place where it is looked for first.
+    fn get(&self, name: &str, likely: usize) -> Option<u64> {
+        let here = |&(ref own, value): &(Cow<'_, str>, Hex<N>)| (own == name).then_some(value.0);
+        self.0.get(likely).and_then(here).or_else(|| {
+            let at = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
+            self.0.get(at).and_then(here)
+        })
+    }
+}
+
+impl<const N: usize> Serialize for OfTensors<'_, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de: 'a, 'a, const N: usize> Deserialize<'de> for OfTensors<'a, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(OfTensorsVisitor)
+    }
+}
+
+struct OfTensorsVisitor<const N: usize>;
+
+impl<'de, const N: usize> Visitor<'de> for OfTensorsVisitor<N> {
+    type Value = OfTensors<'de, N>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("checksums by the names of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut tensors = Vec::new();
+        while let Some((Word(name), value)) = map.next_entry::<Word<'de>, Hex<N>>()? {
+            tensors.push((name, value));
+        }
+        // They are written in order: this looks once at each.
+        tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(OfTensors(tensors))
+    }
+}
+
+/// A number in as many hex digits.
+#[derive(Clone, Copy)]
+struct Hex<const N: usize>(u64);
+
+impl<const N: usize> Serialize for Hex<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Not by `format!`: there are thousands.
+        let mut digits = [0; N];
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[(self.0 >> (4 * place) & 0xf) as usize];
+        }
+        serializer.serialize_str(str::from_utf8(&digits).map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hex<N>, D::Error> {
+        let Word(text) = Word::deserialize(deserializer)?;
+        let value = from_digits(text.as_bytes(), N);
+        value.map(Hex).ok_or_else(|| D::Error::custom(format!("a checksum has {N} hex digits")))
+    }
+}
+
+fn from_digits(text: &[u8], digits: usize) -> Option<u64> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let append = |so_far: u64, &byte: &u8| Some(so_far << 4 | u64::from(digit(byte)?));
+    let text = (text.len() == digits).then_some(text)?;
+    text.iter().try_fold(0, append)
+}
+
+/// The entry for these tensors, with zeros for the header.
+pub(crate) fn entry<'a>(
+    tensors: impl Iterator<Item = (&'a str, u64)>,
+) -> Result<String, serde_json::Error> {
+    let mut tensors: Vec<_> = tensors.map(|(name, value)| (name.into(), Hex(value))).collect();
+    tensors.sort_by(|(one, _): &(Cow<'_, str>, _), (other, _)| one.cmp(other));
+    let xxh3 = Some(OfTensors(tensors));
+    let crc32c = Crc32c { header: Hex(0), tensors: OfTensors::default() };
+    serde_json::to_string(&Entry { crc32c, xxh3 })
+}
+
+/// Where in a file's first bytes the entry's value begins, with its quote.
+fn place(start: &[u8]) -> Option<usize> {
+    let whole = KEY.len() + BEFORE_DIGITS.len();
+    let here = |bytes: &[u8]| bytes.starts_with(KEY) && bytes.ends_with(BEFORE_DIGITS);
+    start.windows(whole).position(here).map(|at| at + KEY.len())
+}
+
+/// Puts the checksums in the place of the zeros that a file's first bytes were made with. Returns where
+/// what has changed ends.
+pub(crate) fn fill_in<'a>(
+    start: &mut [u8],
+    tensors: impl Iterator<Item = (&'a str, u64)>,
+) -> Result<usize, serde_json::Error> {
+    let mut value = Vec::new();
+    push_string(&mut value, &entry(tensors)?)?;
+    let at = place(start).unwrap_or(start.len());
+    let zeros = start.get_mut(at..at + value.len());
+    let zeros = zeros.ok_or_else(|| serde_json::Error::custom("it has no place for checksums"))?;
+    zeros.copy_from_slice(&value);
+    let header = format!("{:08x}", crc32c::crc32c(start));
+    let digits = at + BEFORE_DIGITS.len();
+    start[digits..digits + DIGITS].copy_from_slice(header.as_bytes());
+    Ok(at + value.len())
+}
+
+/// An entry as it stands in a header, if it is as [`entry`] writes it and no name has escapes: there
+/// are thousands, and a reader of JSON would look at each byte twice.
+fn quick(json: &str) -> Option<Entry<'_>> {
+    let rest = json.strip_prefix(str::from_utf8(BEFORE_DIGITS).ok()?)?;
+    let (digits, rest) = rest.split_at_checked(DIGITS)?;
+    let header = Hex(from_digits(digits.as_bytes(), DIGITS)?);
+    let mut rest = rest.strip_prefix(r#"\"},\"xxh3\":{"#)?;
+    let mut tensors = Vec::new();
+    loop {
+        rest = rest.strip_prefix(r#"\""#)?;
+        let (name, after) = rest.split_at(rest.bytes().position(|byte| byte == b'\\')?);
+        let (value, after) = after.strip_prefix(r#"\":\""#)?.split_at_checked(16)?;
+        tensors.push((Cow::Borrowed(name), Hex(from_digits(value.as_bytes(), 16)?)));
+        let after = after.strip_prefix(r#"\""#)?;
+        match after.strip_prefix(',') {
+            Some(more) => rest = more,
+            None if after == r#"}}""# => break,
+            None => return None,
+        }
+    }
+    tensors.is_sorted_by(|(one, _), (other, _)| one < other).then_some(())?;
+    let crc32c = Crc32c { header, tensors: OfTensors::default() };
+    Some(Entry { crc32c, xxh3: Some(OfTensors(tensors)) })
+}
+
+/// The checksums of a header's tensors, in their order; `None` if the file has none, or is of a later
+/// format, which its reader refuses for that. The header itself is held against its own first: a
+/// later format must keep that one's place and form, so that neither a damaged file is taken for a
+/// newer one, nor a newer one for damaged.
+pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>, CheckpointError> {
+    let malformed = |key: &str, problem: String| CheckpointError::Metadata {
+        file: file.to_owned(),
+        key: key.to_owned(),
+        problem,
+    };
+    let version =
+        header.metadata.get(VERSION).and_then(|version| version.as_str().parse::<u32>().ok());
+    let Some(text) = header.metadata.get(CHECKSUMS) else {
+        if version.is_some_and(|v| (FIRST_WITH_CHECKSUMS..=FORMAT_VERSION).contains(&v)) {
+            let problem = format!(
+                "files of this format have `{CHECKSUMS}`, and this one has not: its header is \
+                 damaged, or another program wrote it"
+            );
+            return Err(malformed(VERSION, problem));
+        }
+        return Ok(None);
+    };
+    check_header(file, &header.start)?;
+    if version.is_some_and(|version| version > FORMAT_VERSION) {
+        return Ok(None);
+    }
+    let entry: Entry<'_> = match quick(text.json()) {
+        Some(entry) => entry,
+        None => serde_json::from_str(text.as_str())
+            .map_err(|error| malformed(CHECKSUMS, format!("it is not as written: {error}")))?,
+    };
+    let of = |name: &str, likely: usize| match &entry.xxh3 {
+        Some(tensors) => tensors.get(name, likely).map(Checksum::Xxh3),
+        None => entry.crc32c.tensors.get(name, likely).map(|v| Checksum::Crc32c(v as u32)),
+    };
+    // The bytes of tensors are mostly written in the order of their names too.
+    let found = header.tensors.iter().enumerate().map(|(likely, tensor)| {
+        let none = || malformed(CHECKSUMS, format!("it has none for tensor `{}`", tensor.name));
+        of(&tensor.name, likely).ok_or_else(none)
+    });
+    found.collect::<Result<_, _>>().map(Some)
+}
+
+fn check_header(file: &Path, start: &[u8]) -> Result<(), CheckpointError> {
+    let digits = place(start).map(|at| at + BEFORE_DIGITS.len());
+    let digits = digits.filter(|&at| at + DIGITS <= start.len()).unwrap_or(start.len());
+    let (before, rest) = start.split_at(digits);
+    let (own, after) = rest.split_at(rest.len().min(DIGITS));
+    let found = crc32c::crc32c(before);
+    let found = crc32c::crc32c_append(found, &[b'0'; DIGITS][..own.len()]);
+    let found = crc32c::crc32c_append(found, after);
+    match from_digits(own, DIGITS).map(|expected| expected as u32) {
+        Some(expected) if expected == found => Ok(()),
+        expected => {
+            let file = file.to_owned();
+            Err(CheckpointError::HeaderChecksum { file, expected, found })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::safetensors::{Planned, make_header};
+    use crate::tensor::FileDType;
+    use std::collections::BTreeMap;
+    use warmstart_graph::Shape;
+
+    fn start(names: &[&str], extra: &[(&str, &str)]) -> Vec<u8> {
+        let shape = Shape::from([1]);
+        let mut tensors: Vec<Planned<'_>> = names
+            .iter()
+            .map(|name| Planned { name, dtype: FileDType::F32, shape: &shape, bytes: 4 })
+            .collect();
+        let mut metadata: BTreeMap<String, String> =
+            extra.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let zeros = entry(names.iter().map(|&name| (name, 0))).unwrap();
+        metadata.entry(CHECKSUMS.into()).or_insert(zeros);
+        make_header(&mut tensors, &metadata).unwrap()
+    }
+
+    fn open(start: &[u8], tensors: usize) -> Result<Option<Vec<Checksum>>, CheckpointError> {
+        let file = [start, &vec![0; 4 * tensors]].concat();
+        let header = Header::read(&file, file.len() as u64).unwrap();
+        read(Path::new("a.safetensors"), &header)
+    }
+
+    #[test]
+    fn the_length_stays_and_every_name_comes_back() {
+        let names = ["a", "quote\"d", "back\\slash", "é\n"];
+        // Text of the user's that looks like the entry comes before it, and is not taken for it.
+        let decoy = String::from_utf8([KEY, BEFORE_DIGITS].concat()).unwrap();
+        let before = start(&names, &[("a", &decoy)]);
+        let mut after = before.clone();
+        // A `BTreeMap` is in the order of names, as the header is.
+        let checksums: BTreeMap<&str, u64> = names.into_iter().zip(u64::MAX - 9..).collect();
+        fill_in(&mut after, checksums.iter().map(|(&name, &sum)| (name, sum))).unwrap();
+        assert_ne!(before, after);
+        let expected: Vec<Checksum> = checksums.into_values().map(Checksum::Xxh3).collect();
+        assert_eq!(open(&after, 4).unwrap().unwrap(), expected);
+        assert!(matches!(open(&before, 4), Err(CheckpointError::HeaderChecksum { .. })));
+    }
+
+    #[test]
+    fn an_entry_as_it_is_written_needs_no_reader_of_json() {
+        let read = |text: &str| {
+            let mut json = Vec::new();
+            push_string(&mut json, text).unwrap();
+            let read = quick(str::from_utf8(&json).unwrap());
+            read.map(|entry| serde_json::to_string(&entry).unwrap())
+        };
+        let whole = entry([("a", 1), ("b/é", u64::MAX)].into_iter()).unwrap();
+        assert_eq!(read(&whole).as_deref(), Some(&*whole));
+        // Whatever is wrong, or right in another way, is left to who knows JSON.
+        for (from, to) in [
+            (r#""a""#, r#""c""#),
+            (r#""a""#, r#""b/é""#),
+            (r#""a""#, r#""\"""#),
+            (",", ", "),
+            ("}}", "}"),
+            ("}}", "}} "),
+            ("0000000000000001", "000000000000001"),
+            ("0000000000000001", "000000000000000A"),
+            ("xxh3", "other"),
+        ] {
+            let other = whole.replace(from, to);
+            assert!(other != whole && read(&other).is_none(), "{other}");
+        }
+        let cut = |length| whole.get(..length).and_then(read);
+        assert!((0..whole.len()).all(|length| cut(length).is_none()));
+    }
+
+    #[test]
+    fn tensors_of_format_2_have_crc32c() {
+        let zeros = r#"{"crc32c":{"header":"00000000","tensors":{"a":"8a9136aa"}}}"#;
+        let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, "2")]);
+        let header = format!("{:08x}", crc32c::crc32c(&start));
+        let at = place(&start).unwrap() + BEFORE_DIGITS.len();
+        start[at..at + DIGITS].copy_from_slice(header.as_bytes());
+        assert_eq!(open(&start, 1).unwrap().unwrap(), [Checksum::Crc32c(0x8a91_36aa)]);
+    }
+
+    #[test]
+    fn a_later_format_is_not_taken_for_damage() {
+        let zeros = r#"{"crc32c":{"header":"00000000"},"other":[]}"#;
+        let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, "99")]);
+        assert!(matches!(open(&start, 1), Err(CheckpointError::HeaderChecksum { .. })));
+        let header = format!("{:08x}", crc32c::crc32c(&start));
+        let at = place(&start).unwrap() + BEFORE_DIGITS.len();
+        start[at..at + DIGITS].copy_from_slice(header.as_bytes());
+        assert_eq!(open(&start, 1).unwrap(), None);
+    }
+
+    #[test]
+    fn an_entry_that_does_not_fit_is_refused() {
+        let mut whole = start(&["a"], &[]);
+        fill_in(&mut whole, [("b", 1)].into_iter()).unwrap();
+        let message = open(&whole, 1).unwrap_err().to_string();
+        assert!(message.contains("none for tensor `a`"), "{message}");
+        let mut short = start(&["a"], &[]);
+        let long = "long".repeat(99);
+        assert!(fill_in(&mut short, [("a", 1), (&long, 1)].into_iter()).is_err());
+        assert!(fill_in(&mut [], [("a", 1)].into_iter()).is_err());
+        for text in ["", "0123456", "0123456G", "+1234567", "0123456A"] {
+            assert_eq!(from_digits(text.as_bytes(), 8), None, "{text}");
+        }
+    }
+}

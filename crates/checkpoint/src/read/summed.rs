@@ -1,0 +1,474 @@
+//! Reading a tensor, and summing up what was read.
+//!
+//! When a tensor is whole its pieces' sums are joined and compared; a difference fails the restore
+//! like a failed read. A block that a cut between two pieces goes through is kept until both have
+//! come.
+
+use crate::bytes::sealed::Sealed;
+use crate::bytes::sums::{BLOCK, Blocks, Checksum, Crc};
+use crate::directory::{list, step_of};
+use crate::error::CheckpointError;
+use crate::file::OpenFile;
+use crate::tensor::TensorEntry;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+thread_local! {
+    static SCRATCH_BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Scratch for bytes from this place of a file. It lies in its page as they lie in theirs: where a
+/// copy goes to slightly behind where it comes from, page by page, some processors take three times
+/// as long (AMD's Zen 3 and 4, as measured and in glibc's bug 30994).
+fn with_scratch<T>(at: u64, length: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    const PAGE: usize = 4096;
+    SCRATCH_BYTES.with_borrow_mut(|bytes| {
+        bytes.resize(bytes.len().max(length + PAGE), 0);
+        let skip = (at as usize).wrapping_sub(bytes.as_ptr().addr()) % PAGE;
+        work(&mut bytes[skip..skip + length])
+    })
+}
+
+/// A part of a tensor that was read: where in the file, how long, and its checksum.
+type Piece = (u64, usize, u32);
+
+/// What was read of a tensor so far.
+enum Read {
+    /// Pieces that are joined when all are there.
+    Pieces(Crc, Mutex<Vec<Piece>>),
+    Blocks(Blocks),
+}
+
+/// Reads a tensor in pieces, from several threads and in any order, and sums up what it hands out.
+pub(crate) struct Summed<'a> {
+    file: &'a OpenFile,
+    tensor: &'a TensorEntry,
+    /// The checksum that was written, if one was.
+    expected: Option<Checksum>,
+    /// What the checksum is of, if not of the tensor.
+    sealed: Option<&'a Sealed>,
+    read: Read,
+}
+
+impl<'a> Summed<'a> {
+    pub fn new(file: &'a OpenFile, tensor: &'a TensorEntry) -> Summed<'a> {
+        let sealed = file.sealed(tensor);
+        let expected = match sealed {
+            Some(sealed) => Some(Checksum::Crc32(sealed.crc32)),
+            None => tensor.checksum,
+        };
+        Summed::expecting(file, tensor, expected)
+    }
+
+    /// The same, unless damage to the tensor would not be noticed.
+    pub fn where_known(file: &'a OpenFile, tensor: &'a TensorEntry) -> Option<Summed<'a>> {
+        let summed = Summed::new(file, tensor);
+        (summed.expected.is_some() || tensor.slices.is_some()).then_some(summed)
+    }
+
+    fn expecting(
+        file: &'a OpenFile,
+        tensor: &'a TensorEntry,
+        expected: Option<Checksum>,
+    ) -> Summed<'a> {
+        let pieces = |crc| Read::Pieces(crc, Mutex::default());
+        let read = match expected {
+            Some(Checksum::Xxh3(_)) => Read::Blocks(Blocks::new(tensor.bytes())),
+            Some(Checksum::Crc32(_)) => pieces(Crc::Crc32),
+            // Where nothing is expected, it is still found out whether all can be read.
+            Some(Checksum::Crc32c(_)) | None => pieces(Crc::Crc32c),
+        };
+        Summed { file, tensor, expected, sealed: file.sealed(tensor), read }
+    }
+
+    /// Where the sum is of more than this tensor, or the bytes lie in another order. What has no
+    /// bytes is summed up in no passing.
+    fn beside(&self) -> Option<&'a Sealed> {
+        self.sealed.filter(|sealed| !sealed.in_passing || self.tensor.bytes() == 0)
+    }
+
+    /// As [`OpenFile::read_tensor`]. Writes each byte of `into` once, in order, and reads none: it
+    /// may be write-combined memory.
+    pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
+        if self.beside().is_some() {
+            return self.file.read_tensor(self.tensor, offset, into);
+        }
+        with_scratch(offset, into.len().min(BLOCK), |scratch| {
+            self.read_pieces(offset, into, |at, piece, sum| {
+                let scratch = &mut scratch[..piece.len()];
+                self.file.read_tensor(self.tensor, at, scratch)?;
+                piece.copy_from_slice(scratch);
+                sum(scratch);
+                Ok(())
+            })
+        })
+    }
+
+    /// The same into memory that may be read: a copy fewer.
+    pub fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
+        if self.beside().is_some() {
+            return self.file.read_tensor(self.tensor, offset, into);
+        }
+        self.read_pieces(offset, into, |at, piece, sum| {
+            self.file.read_tensor(self.tensor, at, piece)?;
+            sum(piece);
+            Ok(())
+        })
+    }
+
+    /// Sums up bytes of the tensor that were read with those of its neighbours.
+    pub fn came(&self, offset: u64, bytes: &[u8]) {
+        if self.beside().is_some() {
+            return;
+        }
+        match &self.read {
+            Read::Pieces(crc, pieces) => {
+                let piece = (offset, bytes.len(), crc.append(0, bytes));
+                pieces.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
+            }
+            Read::Blocks(blocks) => {
+                let (mut within, mut rest) = (offset - self.tensor.range.start, bytes);
+                while !rest.is_empty() {
+                    let (piece, after) = rest.split_at(blocks.room(within).min(rest.len()));
+                    blocks.add(within, piece);
+                    (within, rest) = (within + piece.len() as u64, after);
+                }
+            }
+        }
+    }
+
+    /// Has `read` fill `into` piece by piece, and sums up what it says it has read.
+    fn read_pieces(
+        &self,
+        offset: u64,
+        mut into: &mut [u8],
+        mut read: impl FnMut(u64, &mut [u8], &mut dyn FnMut(&[u8])) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let mut at = offset;
+        match &self.read {
+            Read::Pieces(crc, pieces) => {
+                let (length, mut sum) = (into.len(), 0);
+                for piece in into.chunks_mut(BLOCK) {
+                    read(at, piece, &mut |bytes| sum = crc.append(sum, bytes))?;
+                    at += piece.len() as u64;
+                }
+                let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                pieces.push((offset, length, sum));
+            }
+            Read::Blocks(blocks) => {
+                let begin = self.tensor.range.start;
+                while !into.is_empty() {
+                    let within = at.saturating_sub(begin);
+                    let (piece, rest) = into.split_at_mut(blocks.room(within).min(into.len()));
+                    read(at, piece, &mut |bytes| blocks.add(within, bytes))?;
+                    at += piece.len() as u64;
+                    into = rest;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares once everything has been read. Bytes that nobody asked for are read now, because
+    /// the checksum is of all of them.
+    pub fn finish(&self) -> Result<(), CheckpointError> {
+        if let Some(sealed) = self.beside() {
+            return self.check_sealed(sealed);
+        }
+        let whole = self.sealed.map_or(&self.tensor.range, |sealed| &sealed.range);
+        let found = match &self.read {
+            Read::Blocks(blocks) => {
+                let read = |at, into: &mut [u8]| {
+                    self.file.read_tensor(self.tensor, whole.start + at, into)
+                };
+                let most = self.tensor.bytes().min(BLOCK as u64) as usize;
+                let found = with_scratch(whole.start, most, |bytes| blocks.finish(read, bytes));
+                Checksum::Xxh3(found?)
+            }
+            Read::Pieces(crc, pieces) => {
+                let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(strides) = self.tensor.strides.as_ref().filter(|_| pieces.is_empty()) {
+                    // There is no checksum: that it can be read is all there is to know, and it is
+                    // read as it lies.
+                    let stored = whole.start..whole.start + strides.span();
+                    let read = |at, into: &mut [u8]| {
+                        self.file.read_piece(self.tensor, self.tensor.file, &stored, at, into)
+                    };
+                    return sum(*crc, 0, stored.clone(), read).map(drop);
+                }
+                crc.checksum(self.joined(*crc, whole, &mut pieces)?)
+            }
+        };
+        if self.expected == Some(found) {
+            return Ok(());
+        }
+        // Those of the slices also tell which of them is damaged.
+        self.check_slices()?;
+        match self.expected {
+            None => Ok(()),
+            Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
+        }
+    }
+
+    /// What pieces come to, with what nobody asked for.
+    fn joined(
+        &self,
+        crc: Crc,
+        whole: &Range<u64>,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<u32, CheckpointError> {
+        // The same piece twice is one piece, if it read the same both times.
+        pieces.sort_unstable();
+        pieces.dedup();
+        let (mut found, mut at) = (0, whole.start);
+        for &(offset, length, piece) in pieces.iter() {
+            if offset < at {
+                // Pieces that overlap cannot be joined, but what they were read from can be judged.
+                (found, at) = (0, whole.start);
+                break;
+            }
+            found = self.sum(crc, found, at..offset)?;
+            // Joining costs more than summing up a small tensor, and the first piece needs none.
+            let first = offset == whole.start;
+            found = if first { piece } else { crc.join(found, piece, length) };
+            at = offset + length as u64;
+        }
+        self.sum(crc, found, at..whole.end)
+    }
+
+    /// Reads an entry of an archive by itself, unless that was done, and compares.
+    fn check_sealed(&self, sealed: &Sealed) -> Result<(), CheckpointError> {
+        let mut found = sealed.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = match *found {
+            Some(sum) => sum,
+            None => sum(Crc::Crc32, 0, sealed.range.clone(), |at, into: &mut [u8]| {
+                self.file.read_piece(self.tensor, sealed.file, &sealed.range, at, into)
+            })?,
+        };
+        *found = Some(sum);
+        if sum == sealed.crc32 {
+            return Ok(());
+        }
+        let (expected, sum) = (Checksum::Crc32(sealed.crc32), Checksum::Crc32(sum));
+        Err(self.damaged(sealed.file, sealed.range.start, expected, sum))
+    }
+
+    /// Reads each slice by itself and compares.
+    fn check_slices(&self) -> Result<(), CheckpointError> {
+        let Some(slices) = &self.tensor.slices else { return Ok(()) };
+        for slice in slices.iter() {
+            let range = slice.offset..slice.offset + slices.bytes(slice);
+            let read = |at, into: &mut [u8]| {
+                self.file.read_piece(self.tensor, slice.file, &range, at, into)
+            };
+            let found = sum(Crc::Crc32c, 0, range.clone(), read)?;
+            if found != slice.checksum {
+                let (expected, found) = (Checksum::Crc32c(slice.checksum), Checksum::Crc32c(found));
+                return Err(self.damaged(slice.file, slice.offset, expected, found));
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(
+        &self,
+        file: usize,
+        offset: u64,
+        expected: Checksum,
+        found: Checksum,
+    ) -> CheckpointError {
+        let (path, file) = (&self.file.path, self.file.files.get(file));
+        CheckpointError::Checksum {
+            file: file.map_or(path, |file| &file.path).clone(),
+            tensor: self.tensor.name.clone(),
+            offset: file.and_then(|file| file.compressed).unwrap_or(offset),
+            expected,
+            found,
+            older: older(path),
+        }
+    }
+
+    /// Goes on summing with a part of the tensor.
+    fn sum(&self, crc: Crc, so_far: u32, range: Range<u64>) -> Result<u32, CheckpointError> {
+        sum(crc, so_far, range, |at, into: &mut [u8]| self.file.read_tensor(self.tensor, at, into))
+    }
+}
+
+/// Goes on summing with what `read` has in this range.
+fn sum(
+    crc: Crc,
+    mut so_far: u32,
+    range: Range<u64>,
+    read: impl Fn(u64, &mut [u8]) -> Result<(), CheckpointError>,
+) -> Result<u32, CheckpointError> {
+    let most = (range.end - range.start).min(BLOCK as u64) as usize;
+    with_scratch(range.start, most, |scratch| {
+        let mut at = range.start;
+        while at < range.end {
+            let length = (range.end - at).min(BLOCK as u64) as usize;
+            read(at, &mut scratch[..length])?;
+            so_far = crc.append(so_far, &scratch[..length]);
+            at += length as u64;
+        }
+        Ok(so_far)
+    })
+}
+
+/// The newest checkpoint of the same run that is older than this one and whole by its header.
+fn older(file: &Path) -> Option<PathBuf> {
+    let step = step_of(file.file_name()?.to_str()?)?;
+    let files = list(file.parent()?).ok()?;
+    let older = files.into_iter().rev().filter(|other| other.step < step);
+    older.map(|other| other.path).find(|path| OpenFile::open(path).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::sums::InOrder;
+    use std::fs;
+
+    const BYTES: usize = 2 * BLOCK + 1000;
+
+    /// A file with one tensor of these bytes behind another.
+    fn file(directory: &Path, bytes: &[u8]) -> OpenFile {
+        let end = 5 + bytes.len();
+        let header = format!(
+            r#"{{"a":{{"dtype":"U8","shape":[5],"data_offsets":[0,5]}},"b":{{"dtype":"U8","shape":[{}],"data_offsets":[5,{end}]}}}}"#,
+            bytes.len()
+        );
+        let path = directory.join("model.safetensors");
+        let length = (header.len() as u64).to_le_bytes();
+        fs::write(&path, [&length[..], header.as_bytes(), b"other", bytes].concat()).unwrap();
+        OpenFile::open(&path).unwrap()
+    }
+
+    #[test]
+    fn pieces_in_any_order_with_gaps_overlaps_and_repetitions_are_judged_as_the_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..BYTES).map(|i| (i % 253) as u8).collect();
+        let open = file(directory.path(), &bytes);
+        let tensor = open.tensor("b").unwrap();
+        let begin = tensor.range.start;
+        let whole = 0..BYTES;
+        let mut xxh3 = InOrder::new(BYTES as u64);
+        xxh3.append(&bytes);
+        let xxh3 = xxh3.value();
+        let cases: &[&[Range<usize>]] = &[
+            std::slice::from_ref(&whole),
+            &[],
+            &[BLOCK..BYTES, 0..BLOCK],
+            &[0..0, 700..800, 3..7],
+            &[0..900, 800..BYTES],
+            &[10..20, 0..10, 10..20, 20..BYTES],
+            &[0..99, 99..BYTES],
+            &[0..BYTES, 0..1],
+        ];
+        for pieces in cases {
+            let crc = crc32c::crc32c(&bytes);
+            for (expected, right) in [
+                (Checksum::Crc32c(crc), true),
+                (Checksum::Crc32c(crc ^ 1), false),
+                (Checksum::Xxh3(xxh3), true),
+                (Checksum::Xxh3(xxh3 ^ 1), false),
+            ] {
+                let summed = Summed::expecting(&open, tensor, Some(expected));
+                for piece in pieces.iter() {
+                    let mut into = vec![0; piece.len()];
+                    let at = begin + piece.start as u64;
+                    match piece.start % 2 == 0 {
+                        true => summed.read_at(at, &mut into).unwrap(),
+                        false => summed.read_at_cached(at, &mut into).unwrap(),
+                    }
+                    assert!(into == bytes[piece.clone()], "{piece:?} of {pieces:?}");
+                }
+                assert_eq!(summed.finish().is_ok(), right, "{expected}, {pieces:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_handed_out_is_judged_even_if_the_file_is_whole_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = vec![7; 100];
+        let open = file(directory.path(), &bytes);
+        let tensor = open.tensor("b").unwrap();
+        let whole = fs::read(&open.path).unwrap();
+        let mut damaged = whole.clone();
+        *damaged.last_mut().unwrap() = 8;
+        let mut xxh3 = InOrder::new(100);
+        xxh3.append(&bytes);
+        for expected in [Checksum::Crc32c(crc32c::crc32c(&bytes)), Checksum::Xxh3(xxh3.value())] {
+            // All of it at once, or a part: the rest is read when it is whole again.
+            for from in [0, 90] {
+                let summed = Summed::expecting(&open, tensor, Some(expected));
+                fs::write(&open.path, &damaged).unwrap();
+                let at = tensor.range.start + from as u64;
+                summed.read_at(at, &mut [0; 100][from..]).unwrap();
+                fs::write(&open.path, &whole).unwrap();
+                let message = summed.finish().unwrap_err().to_string();
+                assert!(message.contains("tensor `b`") && message.contains("damaged"), "{message}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod empty_tests {
+    use super::*;
+    use crate::bytes::read_at::ReadAt;
+    use crate::file::DataFile;
+    use crate::format::Format;
+    use crate::tensor::FileDType;
+    use std::collections::BTreeMap;
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use warmstart_graph::Shape;
+
+    /// Zeros, and how many were read.
+    #[derive(Debug)]
+    struct Counted(Arc<AtomicU64>);
+
+    impl ReadAt for Counted {
+        fn length(&self) -> io::Result<u64> {
+            Ok(BYTES)
+        }
+        fn read_some_at(&self, into: &mut [u8], _: u64) -> io::Result<usize> {
+            into.fill(0);
+            self.0.fetch_add(into.len() as u64, Ordering::Relaxed);
+            Ok(into.len())
+        }
+    }
+
+    const BYTES: u64 = 1000;
+
+    /// As a pickle may have them: each would have the whole entry read for a checksum of nothing.
+    #[test]
+    fn an_entry_is_not_read_for_each_of_its_empty_tensors() {
+        let read = Arc::new(AtomicU64::new(0));
+        let (path, format) = (Path::new("m.pt"), Format::PyTorch);
+        let file = DataFile {
+            path: path.to_owned(),
+            file: Box::new(Counted(read.clone())),
+            compressed: None,
+        };
+        let tensor = |name: usize, elements: u64| {
+            let shape = Shape::from([elements as usize]);
+            let range = 0..elements;
+            let mut tensor = TensorEntry::new(name.to_string(), FileDType::U8, shape, range);
+            tensor.sealed = Some(0);
+            tensor
+        };
+        let tensors: Vec<TensorEntry> =
+            (0..50).map(|name| tensor(name, if name == 0 { BYTES } else { 0 })).collect();
+        let mut open = OpenFile::new(path, format, vec![file], tensors, BTreeMap::new()).unwrap();
+        let crc32 = Crc::Crc32.append(0, &[0; BYTES as usize]);
+        open.sealed.push(Sealed::new(0, 0..BYTES, crc32));
+        open.sealed[0].in_passing = true;
+        assert!(open.tensors.iter().all(|tensor| Summed::new(&open, tensor).finish().is_ok()));
+        assert_eq!(read.load(Ordering::Relaxed), 2 * BYTES);
+    }
+}

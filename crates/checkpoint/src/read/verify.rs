@@ -1,0 +1,73 @@
+//! Holding all tensors against their checksums, without a device.
+
+use crate::checkpoint::Checkpoint;
+use crate::error::CheckpointError;
+use crate::file::OpenFile;
+use crate::read::summed::Summed;
+use crate::tensor::TensorEntry;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// What [`Checkpoint::verify`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Verification {
+    /// Tensors that were read.
+    pub tensors: usize,
+    /// Bytes they have.
+    pub bytes: u64,
+    /// Whether every tensor has a checksum. Of one without it is only known that it can be read.
+    pub checksums: bool,
+    /// One error for each damaged tensor, in the order of the file.
+    pub damaged: Vec<CheckpointError>,
+}
+
+impl Verification {
+    /// Whether all is as it was written.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty()
+    }
+}
+
+impl Checkpoint {
+    /// Reads all tensors and holds them against their checksums. Needs no device, and little
+    /// memory, however large the checkpoint is.
+    pub fn verify(&self) -> Verification {
+        verify(self.open_file())
+    }
+}
+
+pub(crate) fn verify(file: &OpenFile) -> Verification {
+    file.forget_sums();
+    let tensors = &file.tensors;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut damaged = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(tensor) = tensors.get(index) else { return damaged };
+            if let Err(error) = Summed::new(file, tensor).finish() {
+                damaged.push((index, error));
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut damaged = thread::scope(|scope| {
+        // Where the system gives no more threads, this one works alone.
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads.min(8).min(tensors.len())).map_while(spawn).collect();
+        let mut damaged = work();
+        for other in others {
+            damaged.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        damaged
+    });
+    damaged.sort_by_key(|(index, _)| *index);
+    Verification {
+        tensors: tensors.len(),
+        bytes: tensors.iter().map(TensorEntry::bytes).sum(),
+        checksums: file.all_summed,
+        damaged: damaged.into_iter().map(|(_, error)| error).collect(),
+    }
+}

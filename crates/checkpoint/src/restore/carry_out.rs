@@ -1,0 +1,293 @@
+//! Carrying out a plan: bytes go from the file straight into device memory.
+
+use crate::error::CheckpointError;
+use crate::file::OpenFile;
+use crate::read::summed::Summed;
+use crate::restore::matching::{Change, Outcome};
+use crate::restore::plan::RestorePlan;
+use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::tensor::TensorEntry;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use warmstart_gpu::{
+    ByteSource, Conversion, Fill, LeadingRows, Missing, Origin, Session, SessionError,
+};
+use warmstart_graph::Variable;
+
+impl RestorePlan {
+    /// Moves the weights into the session's variables: all that the plan says, or none. Afterwards
+    /// each variable's origin says file, name and step.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoVariables`] if the session had none and that was not allowed,
+    /// [`CheckpointError::Mismatch`] if the
+    /// plan does not close, [`CheckpointError::OutdatedPlan`]
+    /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
+    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Inflate`] if what
+    /// is compressed in it is damaged, [`CheckpointError::Checksum`] if a tensor is not as
+    /// it was saved, [`CheckpointError::Session`] if the device fails, or with
+    /// [`SessionError::OutOfRange`] if a number is cast to a dtype that cannot hold it. Every variable
+    /// and its origin is then as before.
+    pub fn restore(&self, session: &mut Session) -> Result<RestoreReport, CheckpointError> {
+        self.restore_with(session, &|_, _| {})
+    }
+
+    /// As [`RestorePlan::restore`]; `progress` is told how many bytes have been moved, of how many.
+    /// It may be called from several threads.
+    ///
+    /// # Errors
+    /// As [`RestorePlan::restore`].
+    pub fn restore_with(
+        &self,
+        session: &mut Session,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<RestoreReport, CheckpointError> {
+        // What could be allowed is no help to who has forgotten to compile.
+        let strict = !self.report.allow_unexpected;
+        if strict && self.report.variables.is_empty() && !self.file.tensors.is_empty() {
+            return Err(CheckpointError::NoVariables { file: self.report.file.clone() });
+        }
+        if !self.report.closes() {
+            return Err(CheckpointError::Mismatch(Box::new(self.report.clone())));
+        }
+        self.check_current(session)?;
+        self.file.forget_sums();
+        let failure = Mutex::new(None);
+        let planned: Vec<(&Variable, &[Change], TensorSource<'_>)> = self
+            .report
+            .variables
+            .iter()
+            .zip(&self.sources)
+            .filter_map(|(VariableOutcome { variable, outcome }, source)| match outcome {
+                Outcome::Restored { changes, .. } => {
+                    let tensor = self.file.tensors.get((*source)?)?;
+                    Some((variable, &changes[..], self.source(tensor, &failure)))
+                }
+                _ => None,
+            })
+            .collect();
+        let file: Arc<Path> = self.report.file.as_path().into();
+        let fills: Vec<Fill<'_>> = planned
+            .iter()
+            .map(|(variable, changes, source)| self.fill(&file, variable, changes, source))
+            .collect();
+        let total = self.report.bytes_read();
+        let restored = session.restore(&fills, &|done| progress(done, total));
+        let restored = restored.map_err(|error| {
+            let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+            told(&self.report.file, error, known)
+        })?;
+        for VariableOutcome { variable, outcome } in self.report.variables.iter() {
+            let file = || self.report.file.clone();
+            let why = match outcome {
+                Outcome::Missing { close } => {
+                    Missing::AbsentFromCheckpoint { file: file(), close: close.clone() }
+                }
+                Outcome::ShapeMismatch { shape, .. } => {
+                    Missing::OtherShape { file: file(), shape: shape.clone() }
+                }
+                Outcome::Ignored => Missing::LeftOut { file: file() },
+                _ => continue,
+            };
+            session.mark_missing(&variable.name, why);
+        }
+        Ok(RestoreReport { submissions: Some(restored.submissions), ..self.report.clone() })
+    }
+
+    fn source<'a>(
+        &'a self,
+        tensor: &'a TensorEntry,
+        failure: &'a Mutex<Option<CheckpointError>>,
+    ) -> TensorSource<'a> {
+        let summed = match self.skip_checksums {
+            true => None,
+            false => Summed::where_known(&self.file, tensor),
+        };
+        TensorSource { file: &self.file, tensor, summed, failure }
+    }
+
+    /// How the changes of a plan are carried out.
+    fn fill<'a>(
+        &self,
+        file: &Arc<Path>,
+        variable: &'a Variable,
+        changes: &[Change],
+        source: &'a TensorSource<'_>,
+    ) -> Fill<'a> {
+        let name = source.tensor.name.clone();
+        let step = self.report.step;
+        let mut fill = Fill {
+            variable: &variable.name,
+            source,
+            offset: source.tensor.range.start,
+            conversion: None,
+            leading: None,
+            origin: Origin::Restored { file: file.clone(), name, step },
+        };
+        let own = Conversion { from: variable.dtype.into(), transpose: false };
+        for change in changes {
+            match change {
+                Change::Cast { from } => {
+                    // A plan allows only casts that the device knows.
+                    if let Some(from) = from.source() {
+                        fill.conversion.get_or_insert(own).from = from;
+                    }
+                }
+                Change::Transposed { .. } => fill.conversion.get_or_insert(own).transpose = true,
+                // The bytes are the same.
+                Change::Reshaped { .. } => {}
+                // Rows that are too many lie behind those that are read.
+                Change::ResizedRows { from, seed } => {
+                    let of = variable.shape.first().copied().unwrap_or(0);
+                    if *from < of {
+                        let (rows, seed) = (*from, *seed);
+                        fill.leading = Some(LeadingRows { rows, seed });
+                        fill.origin = Origin::PartlyRestored {
+                            file: file.clone(),
+                            name: source.tensor.name.clone(),
+                            step,
+                            rows,
+                            of,
+                            initializer: variable.initializer.clone(),
+                            seed,
+                        };
+                    }
+                }
+            }
+        }
+        fill
+    }
+
+    /// Strictness is a statement about all variables, so it must be about those of now.
+    fn check_current(&self, session: &Session) -> Result<(), CheckpointError> {
+        let table = session.variables();
+        let mut now = table.iter().map(|info| &info.variable);
+        let mut planned = self.report.variables.iter().map(|v| &v.variable);
+        loop {
+            let differs = match (now.next(), planned.next()) {
+                (None, None) => return Ok(()),
+                (Some(now), Some(planned)) => {
+                    let same = (&now.name, &now.shape, now.dtype)
+                        == (&planned.name, &planned.shape, planned.dtype);
+                    (!same).then_some(now)
+                }
+                (now, planned) => now.or(planned),
+            };
+            if let Some(variable) = differs {
+                return Err(CheckpointError::OutdatedPlan {
+                    file: self.report.file.clone(),
+                    variable: variable.name.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// What is said of a failure. The session's error knows the variable; the source's also knows tensor
+/// and sizes. Where the session does not speak of a source, values may be lost, and the source would
+/// say that they are not.
+fn told(file: &Path, error: SessionError, of_source: Option<CheckpointError>) -> CheckpointError {
+    match (error, of_source) {
+        (SessionError::Source { .. } | SessionError::Refused { .. }, Some(known)) => known,
+        (error, _) => CheckpointError::session(file, error),
+    }
+}
+
+/// How many bytes of a tensor are read: of one with too many rows, only those that are taken.
+pub(crate) fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
+    let rows = changes.iter().find_map(|change| match change {
+        Change::ResizedRows { from, .. } => Some(*from as u64),
+        _ => None,
+    });
+    match (rows, variable.shape.first()) {
+        (Some(from), Some(&of)) => (tensor.bytes() / from.max(1)) * from.min(of as u64),
+        _ => tensor.bytes(),
+    }
+}
+
+/// The bytes of one tensor, read where the session wants them.
+struct TensorSource<'a> {
+    file: &'a OpenFile,
+    tensor: &'a TensorEntry,
+    /// Where bytes go by to be held against their checksum.
+    summed: Option<Summed<'a>>,
+    /// The first failure in full: the session carries only an `io::Error`.
+    failure: &'a Mutex<Option<CheckpointError>>,
+}
+
+impl TensorSource<'_> {
+    /// Keeps the failure, and makes of it what the session can carry.
+    fn tell(&self, error: CheckpointError) -> io::Error {
+        let kind = match &error {
+            CheckpointError::Read { source, .. } => source.kind(),
+            CheckpointError::Checksum { .. } | CheckpointError::Inflate { .. } => {
+                io::ErrorKind::InvalidData
+            }
+            _ => io::ErrorKind::UnexpectedEof,
+        };
+        let told = io::Error::new(kind, error.to_string());
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(error);
+        told
+    }
+}
+
+impl TensorSource<'_> {
+    fn read(&self, offset: u64, into: &mut [u8], cached: bool) -> io::Result<()> {
+        let read = match &self.summed {
+            Some(summed) if cached => summed.read_at_cached(offset, into),
+            Some(summed) => summed.read_at(offset, into),
+            None => self.file.read_tensor(self.tensor, offset, into),
+        };
+        read.map_err(|error| self.tell(error))
+    }
+}
+
+impl ByteSource for TensorSource<'_> {
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(offset, into, false)
+    }
+
+    fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(offset, into, true)
+    }
+
+    fn file(&self) -> Option<&dyn ByteSource> {
+        let TensorEntry { file, strides, slices, .. } = self.tensor;
+        let file = self.file.files.get(*file)?;
+        let as_it_is = strides.is_none() && slices.is_none() && file.compressed.is_none();
+        as_it_is.then_some(file)
+    }
+
+    fn came(&self, offset: u64, bytes: &[u8]) {
+        if let Some(summed) = &self.summed {
+            summed.came(offset, bytes);
+        }
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        self.summed.as_ref().map_or(Ok(()), Summed::finish).map_err(|error| self.tell(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn what_a_source_said_does_not_hide_that_values_are_lost() {
+        let known = || {
+            let (file, tensor) = (PathBuf::from("m"), "w".to_owned());
+            CheckpointError::CutShort { file, tensor, offset: 0, expected: 8, found: 4 }
+        };
+        let source = || io::Error::other("the file ends");
+        let refused = SessionError::Refused { name: "w".to_owned(), source: source() };
+        let error = told(Path::new("m"), refused, Some(known()));
+        assert!(matches!(error, CheckpointError::CutShort { .. }), "{error}");
+        let device = SessionError::RestoredTwice { name: "w".to_owned() };
+        let error = told(Path::new("m"), device, Some(known()));
+        assert!(matches!(error, CheckpointError::Session { .. }), "{error}");
+    }
+}

@@ -1,0 +1,356 @@
+//! Inference: the fewest rules that would restore more of a model.
+//!
+//! A search over rules about names (`infer/search.rs`) works on a sample (`infer/problem.rs`, `infer/sample.rs`) with
+//! candidates from names that are alike (`infer/names.rs`). What it finds is completed by rules
+//! about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
+//! whole plan then confirms is suggested (`infer/trial.rs`).
+//!
+//! The search follows the most promising sets of rules. A rule that takes a matrix away from the
+//! variable that it would fit once transposed counts as a loss. It is bounded by what it looks at
+//! and how often it plans again, not by time: a file of a million names gets no suggestion, and no
+//! search plans more than 300 times, nor its end more than 20. Sets of rules that one search finds
+//! differ by little, so a plan that was made is not made again, and of what something speaks
+//! against only 48 weaker sets are tried in all; a note says so where that cut a search short.
+//!
+//! Sets of rules that restore as much by giving variables other tensors are alternatives, unless
+//! names clearly favour one; numbers in names count only where they agree everywhere. A single
+//! number fits anything, so its shape is no reason to pair it. What is suggested is no guess: not
+//! two like names crossed, and no scope of another name where many would do (`infer/arbitrary.rs`).
+//! A weight never gets a slot's value, nor one slot another's: ours say in their metadata what is a
+//! slot, and of other programs' checkpoints `slots.rs` knows how each names them (only where the
+//! variable that a slot would belong to is there too).
+
+mod alike;
+mod arbitrary;
+mod choose;
+mod doubts;
+mod known;
+mod lacking;
+mod names;
+mod numbering;
+mod origin;
+mod problem;
+mod renaming;
+mod roles;
+mod sample;
+mod search;
+mod singles;
+mod slot_rules;
+mod trial;
+mod values;
+
+use crate::restore::matching::Outcome;
+use crate::restore::report::Saved;
+use crate::restore::rules::{Rule, SEPARATORS};
+use crate::restore::wording::Allowance;
+use crate::tensor::TensorEntry;
+use choose::{ALTERNATIVES, choose};
+pub(crate) use origin::is_pytorch;
+use problem::{Given, Problem};
+use roles::{Kind, SlotNames};
+use std::collections::{BTreeMap, HashMap};
+use trial::{Trial, Trials};
+use warmstart_graph::{Glob, Variable};
+
+/// Rules that would restore more variables. They were tried out by planning again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The rules, to be added after those there are, in this order.
+    pub rules: Vec<Rule>,
+    /// How many variables they would restore that are missing or mismatched now.
+    pub restores: usize,
+    /// Of how many that are missing or mismatched now.
+    pub of: usize,
+    /// What the rules take for granted because nothing in the file or the graph shows it.
+    pub notes: Vec<String>,
+    /// What has to be allowed beside the rules for the checkpoint to fit. `None` if it would not fit
+    /// whatever is allowed: then planning again under the rules says what is still wrong.
+    pub allow: Option<Vec<Allowance>>,
+}
+
+/// Characters of names, and names (each counted as many), that planning again may go through, over
+/// all trials: a file of a million names is not searched for what it might have meant.
+const BUDGET: usize = 40_000_000;
+const EACH: usize = 64;
+
+/// Names that searches look at in all, and as many again where layers are renumbered.
+const NAMES: usize = 400_000;
+
+/// How often it plans again at most, however small the file: while it searches, and after that to compare
+/// and to order what it found. Random models of a dozen variables take up to 200.
+const SEARCHING: usize = 300;
+const FINISHING: usize = 20;
+
+/// Sets of rules that something speaks against, and that are tried without some of their rules, in all.
+/// Those of one search have much in common, and what speaks against one mostly does against the others.
+const WEAKER: usize = 48;
+
+/// Searches this often for more, each time after the rules found so far.
+const ROUNDS: usize = 4;
+
+/// What is missing or mismatched under `rules`, and rules to add that would restore more of it.
+/// Several suggestions are alternatives. `pytorch` says whether the file is PyTorch's.
+pub(crate) fn infer(
+    tensors: &[TensorEntry],
+    variables: &[&Variable],
+    rules: &[Rule],
+    outcomes: &[Outcome],
+    saved: &BTreeMap<String, Saved>,
+    pytorch: bool,
+) -> Vec<Suggestion> {
+    infer_within(BUDGET, tensors, variables, rules, outcomes, saved, pytorch).0
+}
+
+/// What is said of suggestions if not all that was worth it was tried.
+const ENDED: &str = "the search for rules was cut short: others may restore as much or more";
+
+/// Within a budget; also says how often it planned again.
+fn infer_within(
+    budget: usize,
+    tensors: &[TensorEntry],
+    variables: &[&Variable],
+    rules: &[Rule],
+    outcomes: &[Outcome],
+    saved: &BTreeMap<String, Saved>,
+    pytorch: bool,
+) -> (Vec<Suggestion>, usize) {
+    let wanted = outcomes.iter().filter(|outcome| lacks(outcome)).count();
+    if wanted == 0 || tensors.is_empty() {
+        return (Vec::new(), 0);
+    }
+    let names = tensors.iter().map(|tensor| tensor.name.len());
+    let names = names.chain(variables.iter().map(|variable| variable.name.len()));
+    let pass: usize = names.map(|length| length + EACH).sum();
+    if pass > budget / 4 {
+        return (Vec::new(), 0);
+    }
+    let ends = SlotNames::of(variables);
+    let tensor_kinds: Vec<Kind> = tensors.iter().map(|tensor| ends.kind(tensor, saved)).collect();
+    let variable_kinds: Vec<Kind> =
+        variables.iter().map(|variable| Kind::of_role(&variable.role)).collect();
+    let affordable = budget / pass.max(1);
+    let mut trials = Trials {
+        tensors,
+        variables,
+        rules,
+        outcomes,
+        saved,
+        pytorch,
+        tensor_kinds: &tensor_kinds,
+        variable_kinds: &variable_kinds,
+        compared: Default::default(),
+        lacking: Default::default(),
+        renumbers: false,
+        names: NAMES,
+        weaker: WEAKER,
+        ended: false,
+        passes: 0,
+        most: affordable.min(SEARCHING),
+    };
+    let slots = slot_rules::slot_rules(&trials);
+    let mut all = rounds(&mut trials, slots.clone());
+    if !slots.is_empty() && !all.iter().any(|trial| trial.restored == wanted) {
+        all.extend(rounds(&mut trials, Vec::new()));
+    }
+    if !all.iter().any(|trial| trial.restored == wanted) {
+        let renumbered = renumbered(&mut trials, &all);
+        all.extend(renumbered);
+    }
+    let ended = trials.ended.then(|| ENDED.to_owned());
+    trials.most = affordable.min(SEARCHING + FINISHING);
+    let suggestions = choose(&trials, all);
+    let alone = suggestions.len() == 1;
+    let mut suggestions: Vec<Trial> =
+        suggestions.into_iter().flat_map(|trial| turned_and_not(&mut trials, trial)).collect();
+    suggestions.truncate(ALTERNATIVES);
+    let suggestion = |mut trial: Trial| {
+        trial.notes.extend(trial.tie.take().filter(|_| alone));
+        trial.notes.extend(known::notes(&trials, &trial));
+        trial.notes.extend(ended.clone());
+        Suggestion {
+            rules: trials.in_usual_order(trial.rules),
+            restores: trial.restored,
+            of: wanted,
+            notes: trial.notes,
+            // Known once it is planned again.
+            allow: None,
+        }
+    };
+    let suggestions = suggestions.into_iter().map(suggestion).collect();
+    (suggestions, trials.passes)
+}
+
+/// A trial; and before it, if its square matrices may as well be transposed, the same with a rule that
+/// does so.
+fn turned_and_not(trials: &mut Trials<'_>, trial: Trial) -> Vec<Trial> {
+    let Some(turning) = trial.turning.clone() else { return vec![trial] };
+    let reaches = |glob: Glob| {
+        let names = trial.pairs.keys().map(|&index| &trials.variables[index].name);
+        names.into_iter().any(|name| glob.is_match(name))
+    };
+    if !Glob::new(&turning.glob).is_ok_and(reaches) {
+        return vec![trial];
+    }
+    let mut other = trial.clone();
+    other.rules.push(Rule::Transpose(turning.glob));
+    for note in other.notes.iter_mut().filter(|note| **note == turning.left) {
+        note.clone_from(&turning.turned);
+    }
+    match trials.restores(&other.rules) {
+        same if same.is_some() && same == trials.restores(&trial.rules) => vec![other, trial],
+        _ => vec![trial],
+    }
+}
+
+/// What comes of renaming layers by their order first, and searching for the rest.
+fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
+    let best = before.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()));
+    let mut starts = vec![separator(trials)];
+    starts.extend(best.map(|trial| trial.name_rules.clone()));
+    starts.dedup();
+    let mut all = Vec::new();
+    (trials.renumbers, trials.names) = (true, NAMES);
+    for mut start in starts {
+        let unnumbered = start.len();
+        // Layers may be counted within layers.
+        for _ in 0..ROUNDS {
+            let Some(planned) = trials.plan(&start) else { break };
+            let rules = numbering::numbering(trials, &planned);
+            if rules.is_empty() {
+                break;
+            }
+            start.extend(rules);
+        }
+        if start.len() > unnumbered {
+            all.extend(rounds(trials, start));
+        }
+    }
+    trials.renumbers = false;
+    all
+}
+
+/// The rule for separators, if all names have one on one side and the other on the other.
+fn separator(trials: &Trials<'_>) -> Vec<Rule> {
+    let only = |names: &mut dyn Iterator<Item = &String>| {
+        let mut found = SEPARATORS.map(|_| false);
+        for name in names {
+            for (found, separator) in found.iter_mut().zip(SEPARATORS) {
+                *found |= name.contains(separator);
+            }
+        }
+        match found {
+            [true, false] => Some(SEPARATORS[0]),
+            [false, true] => Some(SEPARATORS[1]),
+            _ => None,
+        }
+    };
+    let from = only(&mut trials.tensors.iter().map(|tensor| &tensor.name));
+    let to = only(&mut trials.variables.iter().map(|variable| &variable.name));
+    match (from, to) {
+        (Some(from), Some(to)) if from != to => vec![Rule::Separator { from, to }],
+        _ => Vec::new(),
+    }
+}
+
+/// Searches after some rules, tries out what it finds, and goes on from the best of it while there is
+/// more.
+fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
+    let mut all: Vec<Trial> = Vec::new();
+    let mut so_far = start.clone();
+    // Sets of one search have most of their rules in common, and so have what is left without some.
+    let mut tried: HashMap<Vec<Rule>, bool> = HashMap::new();
+    for _ in 0..ROUNDS {
+        let Some(state) = trials.plan(&so_far) else { break };
+        let given = Given {
+            tensors: trials.tensors,
+            variables: trials.variables,
+            outcomes: &state.matching.outcomes,
+            allowed: &state.applied.allowed,
+            names: state.applied.names.iter().map(|names| &names[..]).collect(),
+            unexpected: &state.matching.unexpected,
+            tensor_kinds: trials.tensor_kinds,
+            variable_kinds: trials.variable_kinds,
+        };
+        let problem = Problem::new(&given);
+        let found = search::search(&problem, &mut trials.names);
+        let mut sets = found.sets;
+        sets.extend(found.evident);
+        if so_far == start {
+            sets.push(Vec::new());
+        }
+        let best = |all: &[Trial]| all.iter().map(Trial::gain).max().unwrap_or(0);
+        let before = best(&all);
+        // Whole sets first: they do not wait for what may become of those that something speaks against.
+        sets.retain(|set| !completed(trials, &so_far, set, &mut tried, &mut all));
+        for set in sets {
+            for fewer in weaker(&set) {
+                let known = tried.contains_key(&[&so_far, &fewer[..]].concat());
+                if !known && !trials.may_weaken() {
+                    break;
+                }
+                if completed(trials, &so_far, &fewer, &mut tried, &mut all) {
+                    break;
+                }
+            }
+        }
+        let after = best(&all);
+        let more = found.unfinished || problem.thinned;
+        if !more || after <= before {
+            break;
+        }
+        match all.iter().filter(|trial| trial.gain() == after).min_by_key(|t| t.rules.len()) {
+            Some(trial) => so_far = trial.name_rules.clone(),
+            None => break,
+        }
+    }
+    all
+}
+
+/// Whether anything comes of a set of rules, which then is with `all`. What was tried is not tried again.
+fn completed(
+    trials: &mut Trials<'_>,
+    so_far: &[Rule],
+    set: &[Rule],
+    tried: &mut HashMap<Vec<Rule>, bool>,
+    all: &mut Vec<Trial>,
+) -> bool {
+    let rules = [so_far, set].concat();
+    if let Some(&sound) = tried.get(&rules) {
+        return sound;
+    }
+    let found = trials.complete(&rules);
+    let sound = !found.is_empty();
+    tried.insert(rules, sound);
+    all.extend(found);
+    sound
+}
+
+/// A set without one of its rules, the last first, and then without its last rules.
+fn weaker(set: &[Rule]) -> impl Iterator<Item = Vec<Rule>> {
+    let without = |at: usize| [&set[..at], &set[at + 1..]].concat();
+    let shorter = (1..set.len().saturating_sub(1)).rev().map(|length| set[..length].to_vec());
+    (0..set.len()).rev().map(without).chain(shorter)
+}
+
+/// Whether a variable is missing or mismatched.
+pub(crate) fn lacks(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Missing { .. } | Outcome::ShapeMismatch { .. } | Outcome::DTypeMismatch { .. }
+    )
+}
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod numbering_tests;
+#[cfg(test)]
+mod program_tests;
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod random_models;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod told_tests;

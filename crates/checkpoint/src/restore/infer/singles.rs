@@ -1,0 +1,124 @@
+//! Single renames, the last resort: a variable and a tensor that are left and are the best for each
+//! other.
+
+use super::names::{ALIKE, Name, name_likeness};
+use super::roles::Kind;
+use super::trial::{Planned, Trials};
+use crate::restore::matching::Outcome;
+use crate::restore::rules::Rule;
+use std::collections::HashMap;
+use warmstart_graph::{DType, Shape};
+
+/// Renames suggested at most.
+const MOST: usize = 8;
+/// Left over on either side of one shape, beyond which names say too little.
+const LEFT: usize = 40;
+/// Pairs of names compared at most.
+const PAIRS: usize = 8_000;
+/// Alternatives for one variable.
+const ALTERNATIVES: usize = 4;
+/// Two names are equally alike within this.
+const EQUALLY: f64 = 0.05;
+
+/// Lists of renames to try after a plan; the first is empty.
+pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rule>> {
+    let groups = left_over(trials, planned);
+    let mut renames: Vec<(usize, Rule)> = Vec::new();
+    let mut pairs = PAIRS;
+    let mut open: Option<Vec<(usize, Rule)>> = None;
+    for (variables, tensors) in groups {
+        let (Some(first), Some(only)) = (variables.first(), tensors.first()) else { continue };
+        // A single number fits anything, and its shape says nothing.
+        let shape = &trials.variables[first.0].shape;
+        let says = shape.checked_elements().is_none_or(|elements| elements > 1);
+        if variables.len() == 1 && tensors.len() == 1 && says {
+            renames.push((first.0, rename(only, first)));
+            continue;
+        }
+        let Some(left) = pairs.checked_sub(variables.len() * tensors.len()) else { continue };
+        pairs = left;
+        let alike: Vec<Vec<f64>> = variables
+            .iter()
+            .map(|(_, variable)| tensors.iter().map(|(_, t)| name_likeness(t, variable)).collect())
+            .collect();
+        let best_of = |likes: &mut dyn Iterator<Item = f64>| likes.fold(0.0, f64::max);
+        for (row, variable) in variables.iter().enumerate() {
+            let best = best_of(&mut alike[row].iter().copied());
+            if best < ALIKE {
+                continue;
+            }
+            let near: Vec<usize> =
+                (0..tensors.len()).filter(|&t| alike[row][t] >= best - EQUALLY).collect();
+            // None of them may be as near to another variable.
+            let mutual = near.iter().all(|&t| {
+                let others = (0..variables.len()).filter(|&other| other != row);
+                best_of(&mut others.map(|other| alike[other][t])) < best - EQUALLY
+            });
+            match near.as_slice() {
+                _ if !mutual => {}
+                [one] => renames.push((variable.0, rename(&tensors[*one], variable))),
+                many if open.is_none() && many.len() <= ALTERNATIVES => {
+                    let each = many.iter().map(|&t| (variable.0, rename(&tensors[t], variable)));
+                    open = Some(each.collect());
+                }
+                _ => {}
+            }
+        }
+    }
+    renames.sort_by_key(|(variable, _)| *variable);
+    let renames: Vec<Rule> = renames.into_iter().take(MOST).map(|(_, rule)| rule).collect();
+    let mut lists = vec![Vec::new()];
+    match open {
+        None if renames.is_empty() => {}
+        None => lists.push(renames),
+        Some(open) => {
+            let with = |(_, rule)| [&renames[..], &[rule]].concat();
+            lists.extend(open.into_iter().map(with));
+        }
+    }
+    lists
+}
+
+type Named = (usize, Name);
+
+fn rename((_, from): &Named, (_, to): &Named) -> Rule {
+    Rule::Rename { from: from.text.clone(), to: to.text.clone() }
+}
+
+/// Weights that are missing and tensors that are left, by shape and dtype.
+fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<(Vec<Named>, Vec<Named>)> {
+    let mut order: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
+    let mut groups: HashMap<(&Shape, DType), usize> = HashMap::new();
+    for (index, variable) in trials.variables.iter().enumerate() {
+        let missing = matches!(planned.matching.outcomes[index], Outcome::Missing { .. });
+        if missing && trials.variable_kinds[index] == Kind::Weight {
+            let group = *groups.entry((&variable.shape, variable.dtype)).or_insert(order.len());
+            if group == order.len() {
+                order.push(Default::default());
+            }
+            order[group].0.push(index);
+        }
+    }
+    for &index in &planned.matching.unexpected {
+        let tensor = &trials.tensors[index];
+        let dtype = tensor.dtype.variable();
+        let group = dtype.and_then(|dtype| groups.get(&(&tensor.shape, dtype)));
+        if let Some(&group) = group.filter(|_| trials.tensor_kinds[index] == Kind::Weight) {
+            order[group].1.push(index);
+        }
+    }
+    order.retain(|(v, t)| v.len() <= LEFT && t.len() <= LEFT && !t.is_empty());
+    let named = |index: usize, text: &str| (index, Name::new(text.to_owned()));
+    order
+        .into_iter()
+        .map(|(variables, tensors)| {
+            let variables =
+                variables.into_iter().map(|v| named(v, &trials.variables[v].name)).collect();
+            let tensors = tensors
+                .into_iter()
+                .filter_map(|t| Some(named(t, planned.applied.names[t].first()?)))
+                .collect();
+            (variables, tensors)
+        })
+        .collect()
+}

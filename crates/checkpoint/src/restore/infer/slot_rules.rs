@@ -1,0 +1,72 @@
+//! An optimizer's slots go with their variables, and together: half of them is no state that any
+//! optimizer was in.
+
+use super::lacks;
+use super::names::bare;
+use super::roles::Kind;
+use super::trial::{Trial, Trials};
+use crate::restore::matching::Outcome;
+use crate::restore::rules::{Rule, SEPARATORS};
+use std::collections::{BTreeMap, BTreeSet};
+use warmstart_graph::Role;
+
+/// Rules for what slots are called below their variables, on one side and on the other: `Adam_1` becomes
+/// `adam/v`, wherever it stands.
+pub(super) fn slot_rules(trials: &Trials<'_>) -> Vec<Rule> {
+    let mut called: BTreeMap<&Kind, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    for (tensor, kind) in trials.tensors.iter().zip(trials.tensor_kinds) {
+        if let Some(Role::Slot { variable: Some(owner), .. }) =
+            trials.saved.get(&tensor.name).map(|saved| &saved.role)
+        {
+            called.entry(kind).or_default().0.extend(below(&tensor.name, bare(owner)));
+        }
+    }
+    for (variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
+        if let Role::Slot { variable: Some(owner), .. } = &variable.role {
+            called.entry(kind).or_default().1.extend(below(&variable.name, owner));
+        }
+    }
+    let one = |names: BTreeSet<&str>| {
+        names.first().filter(|_| names.len() == 1).map(|name| (*name).to_owned())
+    };
+    let rule = |(from, to): (BTreeSet<&str>, BTreeSet<&str>)| {
+        let (from, to) = (one(from)?, one(to)?);
+        let part = from != to && !from.contains(SEPARATORS);
+        part.then_some(Rule::RenameComponent { from, to })
+    };
+    called.into_values().filter_map(rule).collect()
+}
+
+/// What a name adds to that of a scope.
+fn below<'a>(name: &'a str, scope: &str) -> Option<&'a str> {
+    name.strip_prefix(scope)?.strip_prefix(SEPARATORS)
+}
+
+/// What is said of rules that restore some of a variable's slots and leave others without a value.
+pub(super) fn half(trials: &Trials<'_>, trial: &Trial, outcomes: &[Outcome]) -> Option<String> {
+    type Slots<'a> = (Vec<&'a str>, Vec<&'a str>);
+    let mut slots: BTreeMap<(&str, &str), Slots<'_>> = BTreeMap::new();
+    for (index, variable) in trials.variables.iter().enumerate() {
+        let Role::Slot { variable: Some(owner), optimizer, slot } = &variable.role else {
+            continue;
+        };
+        let (found, lost) = slots.entry((owner, optimizer)).or_default();
+        if trial.pairs.contains_key(&index) {
+            found.push(slot);
+        } else if lacks(&outcomes[index]) {
+            lost.push(slot);
+        }
+    }
+    slots.retain(|_, (found, lost)| !found.is_empty() && !lost.is_empty());
+    let ((owner, optimizer), (found, lost)) = slots.first_key_value()?;
+    let more = match slots.len() - 1 {
+        0 => String::new(),
+        n => format!("; so it is with {n} more"),
+    };
+    Some(format!(
+        "`{owner}` gets a part of {optimizer}'s slots only, {} without {}, which is no state that the \
+         optimizer was in{more}",
+        found.join(", "),
+        lost.join(", ")
+    ))
+}

@@ -1,0 +1,447 @@
+//! Trying rules out: a whole plan says what they restore, and only that is suggested.
+
+use super::alike::Comparisons;
+use super::arbitrary::{Entry, is_arbitrary};
+use super::doubts::{self, Verdict, pattern};
+use super::lacking::Lacking;
+use super::lacks;
+use super::names::CLEARLY;
+use super::problem::{grown, unexplained};
+use super::roles::Kind;
+use super::values::Turning;
+use super::{singles, slot_rules, values};
+use crate::restore::matching::{Matching, Outcome};
+use crate::restore::report::Saved;
+use crate::restore::rules::{Applied, Rule, apply};
+use crate::tensor::TensorEntry;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use warmstart_graph::{Role, Variable};
+
+/// Planning again, with rules added.
+pub(super) struct Trials<'a> {
+    pub tensors: &'a [TensorEntry],
+    pub variables: &'a [&'a Variable],
+    /// The user's rules.
+    pub rules: &'a [Rule],
+    /// What they come to.
+    pub outcomes: &'a [Outcome],
+    pub saved: &'a BTreeMap<String, Saved>,
+    /// Whether the file is PyTorch's.
+    pub pytorch: bool,
+    pub tensor_kinds: &'a [Kind],
+    pub variable_kinds: &'a [Kind],
+    pub compared: Comparisons,
+    /// The names of what lacks a value, once they are asked for.
+    pub lacking: OnceCell<Lacking>,
+    /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
+    /// whose name differs by numbers only.
+    pub renumbers: bool,
+    /// Names that searches may still look at.
+    pub names: usize,
+    /// Sets of rules that may still be tried without some of their rules.
+    pub weaker: usize,
+    /// Whether there was more to try than may be.
+    pub ended: bool,
+    /// Plans made so far, and as many as there may be.
+    pub passes: usize,
+    pub most: usize,
+}
+
+/// A plan with rules added.
+pub(super) struct Planned<'a> {
+    pub matching: Matching,
+    pub applied: Applied<'a>,
+}
+
+/// Rules that were tried out.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    /// All rules to add.
+    pub rules: Vec<Rule>,
+    /// Those about names.
+    pub name_rules: Vec<Rule>,
+    /// Variables that were missing or mismatched and are restored.
+    pub restored: usize,
+    /// Missing variables that get a value that does not fit, if that speaks against it.
+    pub mismatched: usize,
+    /// Missing variables that get a value of another number of rows.
+    pub grown: usize,
+    /// For each variable that the rules give a tensor, or another one, that tensor.
+    pub pairs: BTreeMap<usize, usize>,
+    pub notes: Vec<String>,
+    /// That something which is left would do as well: told if there is no other suggestion.
+    pub tie: Option<String>,
+    /// That square matrices may as well be transposed.
+    pub turning: Option<Turning>,
+    /// How many of the notes say that something else may be meant.
+    pub doubts: usize,
+}
+
+impl Trial {
+    pub fn gain(&self) -> isize {
+        self.restored as isize - self.mismatched as isize
+    }
+}
+
+impl<'a> Trials<'a> {
+    /// A plan with rules added, unless there were enough.
+    pub fn plan(&mut self, added: &[Rule]) -> Option<Planned<'a>> {
+        if self.passes >= self.most {
+            self.ended = true;
+            return None;
+        }
+        self.passes += 1;
+        let rules = [self.rules, added].concat();
+        let names = self.tensors.iter().map(|tensor| tensor.name.as_str());
+        let applied = apply(&rules, names, self.variables);
+        let matching = Matching::of(self.tensors, self.variables, &applied);
+        Some(Planned { matching, applied })
+    }
+
+    fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
+        self.plan(added).map(|planned| planned.matching)
+    }
+
+    /// Whether one more set may be tried without some of its rules.
+    pub fn may_weaken(&mut self) -> bool {
+        let left = self.weaker.checked_sub(1);
+        self.ended |= left.is_none();
+        self.weaker = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Rules about names, with what rules about values and single renames add to them.
+    pub fn complete(&mut self, name_rules: &[Rule]) -> Vec<Trial> {
+        let Some(planned) = self.plan(name_rules) else { return Vec::new() };
+        let mut trials = Vec::new();
+        for renames in singles::singles(self, &planned) {
+            let names = [name_rules, &renames[..]].concat();
+            let renamed = match renames.is_empty() {
+                true => None,
+                false => match self.matching(&names) {
+                    None => break,
+                    some => some,
+                },
+            };
+            let before_values = renamed.as_ref().unwrap_or(&planned.matching);
+            let values = values::values(self, &before_values.outcomes, &planned.applied.allowed);
+            let rules = [&names[..], &values.rules[..]].concat();
+            // Where values stay as they are, that was the whole plan.
+            let with_values = match values.rules.is_empty() {
+                true => None,
+                false => match self.matching(&rules) {
+                    None => break,
+                    some => some,
+                },
+            };
+            let whole = with_values.as_ref().unwrap_or(before_values);
+            let trial = self.verified(names, rules, values.notes, whole);
+            trials.extend(trial.map(|trial| Trial { turning: values.turning, ..trial }));
+        }
+        trials
+    }
+
+    /// How many variables have a value with rules added that all do something.
+    pub fn restores(&mut self, added: &[Rule]) -> Option<usize> {
+        let Matching { outcomes, rules, .. } = self.matching(added)?;
+        let all_do = rules[self.rules.len()..].iter().all(|used| used.touched > 0);
+        let restored = |outcome: &&Outcome| matches!(outcome, Outcome::Restored { .. });
+        all_do.then(|| outcomes.iter().filter(restored).count())
+    }
+
+    /// What rules restore, by the plan under them, if they do no harm.
+    fn verified(
+        &self,
+        names: Vec<Rule>,
+        rules: Vec<Rule>,
+        notes: Vec<String>,
+        plan: &Matching,
+    ) -> Option<Trial> {
+        let Matching { outcomes, rules: uses, unexpected, .. } = plan;
+        if uses[self.rules.len()..].iter().any(|used| used.touched == 0) {
+            return None;
+        }
+        let mut pairs = BTreeMap::new();
+        let (mut restored, mut mismatched, mut rows) = (0, 0, 0);
+        let mut moved = Vec::new();
+        let by_name: HashMap<&str, usize> =
+            self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
+        for (index, (before, after)) in self.outcomes.iter().zip(outcomes).enumerate() {
+            match (before, after) {
+                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
+                    if old == new => {}
+                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
+                    if self.renumbers && pattern(old) == pattern(new) =>
+                {
+                    pairs.insert(index, *by_name.get(new.as_str())?);
+                    moved.push((&self.variables[index].name, old, new));
+                }
+                (Outcome::Restored { .. }, _) => return None,
+                // What is ambiguous is for the user to settle.
+                (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
+                (Outcome::Ambiguous { .. }, _) | (_, Outcome::Ambiguous { .. }) => return None,
+                // Nor does a mending take in what the user's rules leave out, or leave out more.
+                (Outcome::Ignored, Outcome::Ignored) => {}
+                (Outcome::Ignored, _) | (_, Outcome::Ignored) => return None,
+                (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
+                    let tensor = *by_name.get(tensor.as_str())?;
+                    if self.tensor_kinds[tensor] != self.variable_kinds[index] {
+                        return None;
+                    }
+                    pairs.insert(index, tensor);
+                    restored += 1;
+                }
+                (Outcome::Missing { .. }, after) if lacks(after) => {
+                    mismatched += usize::from(!matches!(after, Outcome::Missing { .. }));
+                    if let Outcome::ShapeMismatch { shape, .. } = after {
+                        rows += usize::from(grown(&self.variables[index].shape, shape));
+                    }
+                }
+                _ => {}
+            }
+        }
+        let mismatched = unexplained(&names, restored, mismatched, rows);
+        let mut notes = notes;
+        if let Some((variable, old, new)) = moved.first() {
+            let more = match moved.len() - 1 {
+                0 => String::new(),
+                n => format!("; so it is with {n} more"),
+            };
+            notes.push(format!(
+                "`{variable}`, which would fit as it is, gets `{new}` in place of `{old}`{more}"
+            ));
+        }
+        let mut trial = Trial {
+            rules,
+            name_rules: names,
+            restored,
+            mismatched,
+            grown: rows,
+            pairs,
+            notes,
+            tie: None,
+            turning: None,
+            doubts: 0,
+        };
+        let sound = trial.gain() > 0
+            && !self.strained(&trial)
+            && !self.contradicted(&trial)
+            && self.slots_follow(outcomes, &trial)
+            && !self.crosses(&trial)
+            && !self.arbitrary(&trial, outcomes, unexpected);
+        if !sound {
+            return None;
+        }
+        trial.notes.extend(slot_rules::half(self, &trial, outcomes));
+        match self.verdict(&by_name, &trial, outcomes, unexpected) {
+            Verdict::Against => None,
+            Verdict::For { notes: doubts, tie } => {
+                trial.tie = tie;
+                trial.doubts = doubts.len();
+                trial.notes.splice(0..0, doubts);
+                Some(trial)
+            }
+        }
+    }
+
+    /// Whether there are many rules for few of the variables: models that have little to do with each
+    /// other have some shapes and words in common.
+    fn strained(&self, trial: &Trial) -> bool {
+        const MANY: usize = 4;
+        let (rules, pairs) = (trial.name_rules.len(), trial.pairs.len() + trial.grown);
+        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        let few = (rules >= MANY && pairs < 2 * rules) || pairs < rules;
+        few && 4 * pairs < wanted
+    }
+
+    /// Whether it restores few, and half of that from tensors which by their names belong to variables
+    /// that lack a value too: that one shape coincides says little.
+    fn contradicted(&self, trial: &Trial) -> bool {
+        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        if 4 * trial.pairs.len() >= wanted {
+            return false;
+        }
+        let lacking = self.lacking.get_or_init(|| {
+            let lacking = self.variables.iter().zip(self.outcomes).filter(|(_, o)| lacks(o));
+            Lacking::of(lacking.map(|(variable, _)| variable.name.as_str()))
+        });
+        let others = trial.pairs.iter().filter(|&(&variable, &tensor)| {
+            lacking.has_another(&self.tensors[tensor].name, &self.variables[variable].name)
+        });
+        2 * others.count() >= trial.pairs.len()
+    }
+
+    /// What names say of it, after all.
+    fn verdict(
+        &self,
+        by_name: &HashMap<&str, usize>,
+        trial: &Trial,
+        outcomes: &[Outcome],
+        unexpected: &[usize],
+    ) -> Verdict {
+        let tensor = |index: usize| {
+            let TensorEntry { name, shape, .. } = &self.tensors[index];
+            doubts::Entry { name, shape, kind: &self.tensor_kinds[index] }
+        };
+        let variable = |index: usize| {
+            let Variable { name, shape, .. } = self.variables[index];
+            doubts::Entry { name, shape, kind: &self.variable_kinds[index] }
+        };
+        let missing = (0..outcomes.len()).filter(|&index| lacks(&outcomes[index]));
+        let known = self.outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
+            Outcome::Restored { tensor: name, .. } if !trial.pairs.contains_key(&index) => {
+                Some((tensor(*by_name.get(name.as_str())?), variable(index)))
+            }
+            _ => None,
+        });
+        doubts::judge(
+            &self.compared,
+            trial.pairs.iter().map(|(&v, &t)| (tensor(t), variable(v))),
+            known,
+            unexpected.iter().map(|&index| tensor(index)),
+            missing.map(variable),
+            self.rules.iter().chain(&trial.rules).any(|rule| matches!(rule, Rule::Transpose(_))),
+        )
+    }
+
+    fn arbitrary(&self, trial: &Trial, outcomes: &[Outcome], unexpected: &[usize]) -> bool {
+        let tensor =
+            |index: usize| -> Entry<'a> { (&self.tensors[index].name, &self.tensors[index].shape) };
+        let variable = |index: usize| -> Entry<'a> {
+            (&self.variables[index].name, &self.variables[index].shape)
+        };
+        let pairs: Vec<_> = trial.pairs.iter().map(|(&v, &t)| (variable(v), tensor(t))).collect();
+        let missing: Vec<usize> =
+            (0..outcomes.len()).filter(|&index| lacks(&outcomes[index])).collect();
+        let tensors = unexpected.iter().map(|&index| tensor(index));
+        is_arbitrary(&pairs, tensors, missing.into_iter().map(variable))
+    }
+
+    /// Whether two variables that fit each other's tensors would clearly be more like them by name:
+    /// few rules can also give every tensor to its neighbour. A few of each shape are looked at.
+    fn crosses(&self, trial: &Trial) -> bool {
+        const SHAPES: usize = 4;
+        const EACH: usize = 12;
+        type Pair = (String, String);
+        let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();
+        for (&variable, &tensor) in &trial.pairs {
+            let tensor = &self.tensors[tensor];
+            let mut shape = tensor.shape.to_vec();
+            if shape.len() == 2 {
+                // It may be transposed.
+                shape.sort_unstable();
+            }
+            let key = (shape, tensor.dtype.name());
+            if by_shape.len() >= SHAPES && !by_shape.contains_key(&key) {
+                continue;
+            }
+            let pairs = by_shape.entry(key).or_default();
+            // Where only order says which layer is which, their numbers say nothing.
+            let name = |text: &String| if self.renumbers { pattern(text) } else { text.clone() };
+            if pairs.len() < EACH {
+                pairs.push((name(&self.variables[variable].name), name(&tensor.name)));
+            }
+        }
+        by_shape.values().any(|pairs| {
+            let compared = |v: usize, t: usize| self.compared.of(&pairs[t].1, &pairs[v].0);
+            let alike = |v: usize, t: usize| compared(v, t).parts;
+            let share = |v: usize, t: usize| compared(v, t).share;
+            let same = |v: usize, t: usize| compared(v, t).same;
+            let crossed = |i: usize, j: usize| {
+                let more = alike(i, j) + alike(j, i) - alike(i, i) - alike(j, j);
+                // `encoder` and `decoder` have most letters in common, and yet are not the same.
+                let both = || same(i, j) + same(j, i) >= same(i, i) + same(j, j) + 2;
+                // `net.encoder.kernel` has as much of `attention/encoder/weight` as of
+                // `encoder/weight`, and as many parts as the first.
+                let whole = || share(i, j) + share(j, i) > share(i, i) + share(j, j) + 0.1;
+                more > 2.0 * CLEARLY || (more > 0.0 && both()) || (more > -1e-9 && whole())
+            };
+            (0..pairs.len()).any(|i| (0..i).any(|j| crossed(i, j)))
+        })
+    }
+
+    /// Whether each restored slot belongs to the tensor that its variable is restored from, as far
+    /// as the checkpoint says.
+    fn slots_follow(&self, outcomes: &[Outcome], trial: &Trial) -> bool {
+        let from: HashMap<&str, &str> = self
+            .variables
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(variable, outcome)| match outcome {
+                Outcome::Restored { tensor, .. } => Some((variable.name.as_str(), tensor.as_str())),
+                _ => None,
+            })
+            .collect();
+        trial.pairs.iter().all(|(&variable, &tensor)| {
+            let Role::Slot { variable: Some(owner), .. } = &self.variables[variable].role else {
+                return true;
+            };
+            match self.saved.get(&self.tensors[tensor].name).map(|saved| &saved.role) {
+                Some(Role::Slot { variable: Some(of), .. }) => {
+                    from.get(owner.as_str()).is_none_or(|owner| *owner == of.as_str())
+                }
+                _ => true,
+            }
+        })
+    }
+
+    /// The rules in the order in which one would write them, if they do the same in it: prefixes
+    /// first, as the file has them, then the separator, then what is larger before what is smaller.
+    pub fn in_usual_order(&mut self, rules: Vec<Rule>) -> Vec<Rule> {
+        let separator = rules.iter().position(|rule| matches!(rule, Rule::Separator { .. }));
+        let as_in_file = |(at, rule): (usize, &Rule)| match (
+            rule,
+            separator.map(|separator| (separator, &rules[separator])),
+        ) {
+            (Rule::StripPrefix(prefix), Some((separator, Rule::Separator { from, to })))
+                if at > separator =>
+            {
+                Rule::StripPrefix(prefix.replace(*to, from.encode_utf8(&mut [0; 4])))
+            }
+            (
+                Rule::RenameScope { from: old, to: new },
+                Some((separator, Rule::Separator { from, to })),
+            ) if at < separator => {
+                let written = |scope: &str| scope.replace(*from, to.encode_utf8(&mut [0; 4]));
+                Rule::RenameScope { from: written(old), to: written(new) }
+            }
+            _ => rule.clone(),
+        };
+        let written: Vec<Rule> = rules.iter().enumerate().map(as_in_file).collect();
+        let place = |rule: &Rule| match rule {
+            Rule::StripPrefix(_) => 0,
+            Rule::Separator { .. } => 1,
+            Rule::RenameRegex { .. } => 3,
+            Rule::RenameScope { .. } => 4,
+            Rule::RenameComponent { .. } => 5,
+            Rule::AddPrefix(_) => 6,
+            Rule::Rename { .. } => 7,
+            _ => 8,
+        };
+        let mut sorted = written.clone();
+        sorted.sort_by_cached_key(|rule| {
+            let scope = matches!(rule, Rule::RenameScope { .. }).then(|| rule.to_string());
+            (place(rule), scope)
+        });
+        let mut prefixed = written;
+        prefixed.sort_by_key(|rule| place(rule).min(2));
+        let mut orders = vec![sorted, prefixed];
+        orders.retain(|order| *order != rules);
+        orders.dedup();
+        if orders.is_empty() {
+            return rules;
+        }
+        let Some(before) = self.matching(&rules) else { return rules };
+        for order in orders {
+            let same = |after: Matching| {
+                after.outcomes == before.outcomes
+                    && after.rules[self.rules.len()..].iter().all(|used| used.touched > 0)
+            };
+            if self.matching(&order).is_some_and(same) {
+                return order;
+            }
+        }
+        rules
+    }
+}

@@ -1,0 +1,98 @@
+//! Globs that match nothing, and what they were probably meant to be.
+
+use crate::restore::rules::{Rule, RuleUse, SEPARATORS};
+use warmstart_graph::Glob;
+
+/// Pairs of characters to compare: a file with a million long names must not make an error message
+/// take minutes.
+const BUDGET: usize = 20_000_000;
+
+impl RuleUse {
+    /// The rule at a place with the glob that its own was probably meant to be, of those that match one
+    /// of a file's names. `None` after rules that rewrite names.
+    pub fn near(uses: &[RuleUse], at: usize, names: &[&str]) -> Option<Rule> {
+        if uses.iter().take(at).any(|before| before.rule.is_about_names()) {
+            return None;
+        }
+        near_rule(&uses.get(at)?.rule, names)
+    }
+}
+
+fn near_rule(rule: &Rule, names: &[&str]) -> Option<Rule> {
+    let near = |glob: &str| near_glob(glob, names);
+    Some(match rule {
+        Rule::Only(glob) => Rule::Only(near(glob)?),
+        Rule::Ignore(glob) => Rule::Ignore(near(glob)?),
+        Rule::Transpose(glob) => Rule::Transpose(near(glob)?),
+        Rule::Cast(glob) => Rule::Cast(near(glob)?),
+        Rule::Reshape(glob) => Rule::Reshape(near(glob)?),
+        Rule::ResizeRows { glob, seed } => Rule::ResizeRows { glob: near(glob)?, seed: *seed },
+        _ => return None,
+    })
+}
+
+/// What a glob that matches none of these names was probably meant to be: the same with each part that
+/// no name has replaced by the nearest one, if that matches a name.
+pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
+    let parts: Vec<&str> = names.iter().flat_map(|name| name.split(SEPARATORS)).collect();
+    let length = |parts: &[&str]| parts.iter().map(|part| part.len()).sum::<usize>();
+    if length(&parts).saturating_mul(glob.len()) > BUDGET {
+        return None;
+    }
+    let mut near = String::with_capacity(glob.len());
+    for part in glob.split_inclusive(SEPARATORS) {
+        let plain = part.trim_end_matches(SEPARATORS);
+        let stays =
+            plain.contains(['*', '?', '[', ']', '{', '}', ',', '\\']) || parts.contains(&plain);
+        near.push_str(if stays { plain } else { nearest(plain, &parts)? });
+        near.push_str(&part[plain.len()..]);
+    }
+    let matches = Glob::new(&near).is_ok_and(|glob| names.iter().any(|name| glob.is_match(name)));
+    (matches && near != glob).then_some(near)
+}
+
+/// The part that a mistyped one was probably meant to be.
+fn nearest<'a>(part: &str, parts: &[&'a str]) -> Option<&'a str> {
+    let distance = |other: &str| strsim::damerau_levenshtein(part, other);
+    let (far, near) = parts.iter().map(|other| (distance(other), *other)).min()?;
+    let plain = !near.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
+    let close = far <= part.chars().count().max(near.chars().count()) / 3;
+    (plain && close).then_some(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_part_is_replaced_by_the_nearest() {
+        let names = ["fc1/weight", "fc1/bias", "head.2.weight"];
+        for (glob, near) in [
+            ("**/wieght", Some("**/weight")),
+            ("fc2/**", Some("fc1/**")),
+            ("fc2/wieght", Some("fc1/weight")),
+            ("haed.*.weight", Some("head.*.weight")),
+            // Nothing is near, nothing is wrong with a part, or what is near matches nothing.
+            ("encoder/**", None),
+            ("fc1/*_norm", None),
+            ("head/wieght", None),
+        ] {
+            assert_eq!(near_glob(glob, &names).as_deref(), near, "{glob}");
+        }
+    }
+
+    #[test]
+    fn names_that_were_rewritten_before_are_nobodys() {
+        let uses = |rules: &[Rule]| -> Vec<RuleUse> {
+            let used =
+                |rule: &Rule| RuleUse { rule: rule.clone(), touched: 0, matched: 0, problem: None };
+            rules.iter().map(used).collect()
+        };
+        let (names, only) = (["m.fc1/weight"], Rule::Only("m.fc1/wieght".to_owned()));
+        let near = Rule::Only("m.fc1/weight".to_owned());
+        let ignore = Rule::Ignore("nothing".to_owned());
+        assert_eq!(RuleUse::near(&uses(&[ignore, only.clone()]), 1, &names), Some(near));
+        let strip = Rule::StripPrefix("m.".to_owned());
+        assert_eq!(RuleUse::near(&uses(&[strip, only]), 1, &names), None);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a checkpoint has for a set of variables, under rules. No weight is read here.
+
+use crate::file::OpenFile;
+use crate::restore::accumulated::parts_of_sums;
+use crate::restore::carry_out::bytes_read;
+use crate::restore::close_names::CloseNames;
+use crate::restore::infer::{infer, is_pytorch, lacks};
+use crate::restore::matching::{Matching, Outcome};
+use crate::restore::options::RestoreOptions;
+use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::restore::rules::Rule;
+use crate::restore::saved::SavedVariables;
+use crate::restore::wording::Allowance;
+use crate::tensor::TensorEntry;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use warmstart_graph::Variable;
+
+/// A checkpoint matched with variables: what [`RestorePlan::restore`] will do. Prints as its
+/// [`RestoreReport`], whose methods it has.
+#[derive(Clone, Debug)]
+pub struct RestorePlan {
+    pub(crate) file: Arc<OpenFile>,
+    pub(crate) report: RestoreReport,
+    /// For each variable the index of the only tensor that has its name.
+    pub(crate) sources: Vec<Option<usize>>,
+    pub(crate) skip_checksums: bool,
+}
+
+impl RestorePlan {
+    pub(crate) fn new<'a>(
+        file: &Arc<OpenFile>,
+        damaged: Vec<String>,
+        variables: impl Iterator<Item = &'a Variable>,
+        options: &RestoreOptions,
+    ) -> RestorePlan {
+        let variables: Vec<&Variable> = variables.collect();
+        let Matching { mut outcomes, sources, unexpected, rules } =
+            Matching::new(&file.tensors, &variables, &options.rules);
+        let left = unexpected.iter().map(|&index| &file.tensors[index]);
+        let left: Vec<&TensorEntry> =
+            left.filter(|tensor| !options.left_out.contains(&tensor.name)).collect();
+        let mut search = CloseNames::among(&left);
+        for (variable, outcome) in variables.iter().zip(&mut outcomes) {
+            if let Outcome::Missing { close } = outcome {
+                *close = search.find(variable);
+            }
+        }
+        let saved = SavedVariables::new(&file.metadata, &file.tensors);
+        let mut suggestions = match outcomes.iter().any(lacks) {
+            true => {
+                let (rules, pytorch) = (&options.rules, is_pytorch(file));
+                infer(&file.tensors, &variables, rules, &outcomes, saved.all(), pytorch)
+            }
+            false => Vec::new(),
+        };
+        let matching = Matching { outcomes, sources: sources.clone(), unexpected, rules };
+        let mut report = report(file, &variables, matching, options, saved);
+        for suggestion in &mut suggestions {
+            suggestion.allow = allowances(&report, file, &variables, &suggestion.rules, options);
+        }
+        report.suggestions = suggestions;
+        report.damaged = damaged;
+        let skip_checksums = options.skip_checksums;
+        RestorePlan { file: file.clone(), report, sources, skip_checksums }
+    }
+
+    /// Every variable with its outcome, as a value of its own.
+    pub fn report(&self) -> &RestoreReport {
+        &self.report
+    }
+}
+
+/// The report of a matching; nothing is suggested in it yet.
+fn report(
+    file: &OpenFile,
+    variables: &[&Variable],
+    matching: Matching,
+    options: &RestoreOptions,
+    saved: SavedVariables,
+) -> RestoreReport {
+    let Matching { outcomes, sources, unexpected, rules } = matching;
+    let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
+    let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
+        unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
+    let bytes_read = variables.iter().zip(&outcomes).zip(&sources).map(
+        |((variable, outcome), &source)| match (outcome, source) {
+            (Outcome::Restored { changes, .. }, Some(index)) => {
+                bytes_read(variable, changes, &file.tensors[index])
+            }
+            _ => 0,
+        },
+    );
+    let bytes_read = bytes_read.fold(0, u64::saturating_add);
+    let variables = variables.iter().map(|&variable| variable.clone()).zip(outcomes);
+    let variables: Vec<VariableOutcome> =
+        variables.map(|(variable, outcome)| VariableOutcome { variable, outcome }).collect();
+    RestoreReport {
+        file: file.path.clone(),
+        step: file.metadata.step(),
+        rules,
+        parts_of_sums: parts_of_sums(file, &variables, &sources),
+        variables: variables.into(),
+        bytes_read,
+        unexpected: unexpected.into_iter().cloned().collect(),
+        suggestions: Vec::new(),
+        saved,
+        allow_missing: options.allow_missing,
+        allow_unexpected: options.allow_unexpected,
+        allow_mismatched_shape: options.allow_mismatched_shape,
+        allow_slots_alone: options.allow_slots_alone,
+        left_out: left_out.into_iter().map(|tensor| tensor.name.clone()).collect(),
+        damaged: Vec::new(),
+        submissions: None,
+    }
+}
+
+/// What has to be allowed beside what is, so that a checkpoint fits under rules that are added.
+fn allowances(
+    before: &RestoreReport,
+    file: &OpenFile,
+    variables: &[&Variable],
+    rules: &[Rule],
+    options: &RestoreOptions,
+) -> Option<Vec<Allowance>> {
+    let options = rules.iter().cloned().fold(options.clone(), RestoreOptions::rule);
+    let matching = Matching::new(&file.tensors, variables, &options.rules);
+    let options = options.allow_missing().allow_unexpected().allow_mismatched_shape();
+    let after = report(file, variables, matching, &options, before.saved.clone());
+    if !after.closes() {
+        return None;
+    }
+    let shapes = after.mismatched().next().is_some();
+    let asked = [
+        (Allowance::Missing, !before.allow_missing && after.missing().next().is_some()),
+        (Allowance::Unexpected, !before.allow_unexpected && !after.unexpected.is_empty()),
+        (Allowance::MismatchedShape, !before.allow_mismatched_shape && shapes),
+    ];
+    Some(asked.into_iter().filter_map(|(what, asked)| asked.then_some(what)).collect())
+}
+
+impl Deref for RestorePlan {
+    type Target = RestoreReport;
+    fn deref(&self) -> &RestoreReport {
+        &self.report
+    }
+}
+
+impl fmt::Display for RestorePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod counters_tests;
+#[cfg(test)]
+mod help_tests;
+#[cfg(test)]
+mod idle_rules_tests;
+#[cfg(test)]
+mod pytorch_tests;
+#[cfg(test)]
+mod slots_alone_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,493 @@
+//! What a [`RestoreReport`] says beside its lists: what to know, what is wrong, and the line that
+//! mends it, in the words of whoever reads it.
+
+use crate::printable::printable;
+use crate::printable::quoted;
+use crate::restore::infer::Suggestion;
+use crate::restore::matching::Outcome;
+use crate::restore::report::text::{counted, slot_groups};
+use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
+use crate::restore::slots::{UNNAMED, canonical};
+use crate::restore::wording::{Allowance, Wording, deed, rule_text};
+use crate::tensor::FileDType;
+use std::collections::BTreeSet;
+use warmstart_graph::{GLOBAL_STEP, Glob, Role, Variable};
+
+/// Names of what stands alone that are listed.
+pub(crate) const SHOWN: usize = 5;
+
+impl RestoreReport {
+    pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
+        let mut notes = self.damaged.clone();
+        let mut output_suffix = false;
+        let mut initializers = Vec::new();
+        for VariableOutcome { variable, outcome } in self.variables.iter() {
+            let Outcome::Restored { tensor, .. } = outcome else { continue };
+            output_suffix |= *tensor != variable.name
+                && without_output(tensor) == without_output(&variable.name);
+            if let Some(saved) = self.saved.get(tensor).and_then(|saved| saved.initializer.as_ref())
+                && *saved != variable.initializer
+                && let Some(declared) = words.initializer(&variable.name, &variable.initializer)
+            {
+                initializers.push((variable, declared, saved));
+            }
+        }
+        if output_suffix {
+            notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
+        }
+        notes.extend(self.shared().into_iter().map(|(tensor, variables)| {
+            let (tensor, n) = (printable(tensor), variables.len());
+            format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
+        }));
+        if let Some((variable, declared, saved)) = initializers.first() {
+            let name = printable(&variable.name);
+            let more = match initializers.len() - 1 {
+                0 => String::new(),
+                1 => "; so is one more".to_owned(),
+                n => format!("; so are {n} more"),
+            };
+            let saved = saved.to_string();
+            // Values that are given are too many to show, so two sets of them read the same.
+            let alike = variable.initializer.to_string() == saved;
+            let began = if alike { "other values" } else { &saved };
+            notes.push(format!(
+                "the restored values win over other initializers: `{name}` is declared with \
+                 {declared}, and began as {began}{more}"
+            ));
+        }
+        if self.closes() && self.missing().next().is_some() {
+            let fill = words
+                .fill()
+                .map_or_else(String::new, |fill| format!("; {fill} fills those that have nothing"));
+            notes.push(format!("missing variables keep what they have{fill}"));
+        }
+        if self.closes() && self.mismatched().next().is_some() {
+            let fits = self.what_fits_shapes(words).map(|fits| format!("; {fits}"));
+            notes.push(format!(
+                "variables of another shape in the file keep what they have{}",
+                fits.unwrap_or_default()
+            ));
+        }
+        let alone = slot_groups(self.slots_alone());
+        if self.closes() && !alone.is_empty() {
+            let alone = alone.join("; ");
+            notes.push(format!("{alone}: restored, though what they belong to is not"));
+        }
+        if self.closes() {
+            notes.extend(self.notes_of_parts_of_sums());
+        }
+        if self.closes() && !self.unexpected.is_empty() {
+            notes.push("unexpected tensors stay in the file".to_owned());
+        }
+        if self.closes() {
+            notes.extend(self.notes_of_slots_anew(words));
+            notes.extend(self.suggestion_lines(words));
+        }
+        notes
+    }
+
+    pub(crate) fn errors(&self, words: &dyn Wording) -> Vec<String> {
+        let mut errors = Vec::new();
+        for used in &self.rules {
+            let rule = rule_text(words, &used.rule);
+            match &used.problem {
+                Some(problem) => {
+                    let problem = problem.replace('\n', " ");
+                    errors.push(format!("`{rule}` cannot be applied: {problem}."));
+                }
+                None if used.does_nothing() => errors.push(match self.needless(used) {
+                    Some(why) => format!("`{rule}` changes nothing: {why}."),
+                    None => format!("`{rule}` touches no name."),
+                }),
+                None => {}
+            }
+        }
+        let ambiguous = self.ambiguous().count();
+        if ambiguous > 0 {
+            let have = counted(ambiguous, "variable has", "variables have");
+            errors.push(format!("{have} several tensors in this checkpoint."));
+        }
+        if self.refuses_mismatches() {
+            let have = counted(self.mismatched().count(), "variable has", "variables have");
+            errors.push(format!("{have} another shape or dtype in this checkpoint."));
+        }
+        let missing = self.missing().count();
+        if missing > 0 && !self.allow_missing {
+            let have = counted(missing, "variable has", "variables have");
+            errors.push(format!("{have} no value in this checkpoint."));
+        }
+        if !self.unexpected.is_empty() && !self.allow_unexpected {
+            let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
+            errors.push(format!("{belong} to no variable."));
+        }
+        if self.lets_nothing_be_restored() {
+            errors.push(match self.variables.len() {
+                1 => "this checkpoint has nothing that fits the only variable.".to_owned(),
+                n => format!("this checkpoint has nothing that fits any of the {n} variables."),
+            });
+        }
+        if let Some(counters) = self.only_counters().filter(|_| self.lets_values_be_missing()) {
+            let slots =
+                counters.iter().any(|v| matches!(v.role, Role::Slot { variable: Some(_), .. }));
+            let kind = if slots { "counters and slots" } else { "counters" };
+            let some: Vec<&String> = counters.iter().map(|v| &v.name).take(SHOWN).collect();
+            let more = match counters.len() - some.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            let some = quoted(&some, ", ");
+            errors.push(format!("only {kind} would be restored, and no weight: {some}{more}."));
+        } else if self.lets_owners_be() {
+            let of_sums = self.told_of_parts_of_sums();
+            let told = self.told_of_slots_alone().into_iter().chain(of_sums);
+            errors.extend(told.map(|told| format!("{told}.")));
+        }
+        if let Some(last) = errors.last_mut().filter(|_| words.is_of_restore()) {
+            last.push_str(" Nothing on the device was changed.");
+        }
+        errors
+    }
+
+    pub(crate) fn helps(&self, words: &dyn Wording) -> Vec<String> {
+        if self.closes() {
+            return Vec::new();
+        }
+        let mut helps = self.suggestion_lines(words);
+        let mut idle = self.rules.iter().filter(|used| used.does_nothing());
+        helps.extend(self.help_with_maps(words));
+        if idle.clone().any(|used| used.matched == 0) {
+            helps.push(
+                "rules about names are applied in order, each to the names that the one before \
+                 leaves; take away what does nothing"
+                    .to_owned(),
+            );
+            helps.extend(self.help_with_globs(words));
+        }
+        if let Some(RuleUse { rule, .. }) = idle.find(|used| used.matched > 0) {
+            let cast = Rule::Cast(EVERYTHING.to_owned());
+            let wherever = words.rule(&cast).filter(|_| matches!(rule, Rule::Cast(_)));
+            helps.push(match wherever {
+                Some(wherever) => format!(
+                    "take away what changes nothing; `{wherever}` casts wherever it must, and may \
+                     find nothing to cast"
+                ),
+                None => "take away what changes nothing".to_owned(),
+            });
+        }
+        let ambiguous = |v: &VariableOutcome| match &v.outcome {
+            Outcome::Ambiguous { tensors } => tensors.first().cloned(),
+            _ => None,
+        };
+        if let Some(name) = self.variables.iter().find_map(ambiguous)
+            && let Some(rule) = words.rule(&Rule::Ignore(Glob::escape(&name)))
+        {
+            helps.push(format!("`{rule}` before the rename leaves a tensor out"));
+        }
+        let dtypes = |v: &VariableOutcome| match v.outcome {
+            Outcome::DTypeMismatch { dtype, .. } => Some(dtype),
+            _ => None,
+        };
+        let quantized = |dtype: &FileDType| matches!(dtype, FileDType::Quantized(_));
+        if let Some(dtype) = self.variables.iter().filter_map(dtypes).find(quantized) {
+            let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
+            helps.push(format!("{dtype} {help}"));
+        }
+        // What is suggested may mend all of it.
+        let mends = |one: &Suggestion| {
+            one.restores == one.of && one.rules.iter().all(|rule| words.rule(rule).is_some())
+        };
+        let mended = self.suggestions.iter().any(mends);
+        if !mended
+            && self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some())
+            && let Some(rule) = words.rule(&Rule::Cast("**".to_owned()))
+        {
+            helps
+                .push(format!("`{rule}` casts whole numbers and floats to what the variables are"));
+        }
+        helps.extend(self.help_with_shapes(words).filter(|_| !mended));
+        helps.extend(self.help_with_order());
+        // Names that are merely close are of no use beside rules that were tried out.
+        let close = self.variables.iter().filter_map(|v| match &v.outcome {
+            // A slot of one optimizer is never another's, however close its name.
+            _ if matches!(v.variable.role, Role::Slot { .. }) => None,
+            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable, close)),
+            _ => None,
+        });
+        let missing_is_allowed = self.allow_missing && !self.lets_nothing_be_restored();
+        let wanted = self.suggestions.is_empty() && !missing_is_allowed;
+        for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
+            // Those of its shape are the first.
+            let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);
+            let other = match first {
+                Some(tensor) if tensor.shape != *shape => ", of another shape",
+                _ => "",
+            };
+            let (name, close) = (printable(name), quoted(close, ", "));
+            helps.push(format!("close to `{name}` in this checkpoint: {close}{other}"));
+        }
+        helps.extend(self.help_with_strangers(words));
+        helps.extend(self.help_with_slots_alone(words));
+        helps.extend(self.help_with_parts_of_sums(words));
+        let missing = self.help_with_missing(words);
+        // Where it is said together with the other, it need not be said alone.
+        let says_unexpected = missing.as_ref().is_some_and(|help| {
+            words.allow(&[Allowance::Unexpected]).is_some_and(|allow| help.contains(&allow))
+        });
+        helps.extend(missing);
+        if self.lets_nothing_be_restored() {
+            helps.extend(self.what_fits_shapes(words));
+            helps.push("leave the restore out if no variable is to be restored".to_owned());
+        }
+        let counters = self.only_counters();
+        if let Some(counters) = &counters
+            && self.lets_values_be_missing()
+            && counters.len() <= SHOWN
+        {
+            let names: Vec<String> = counters.iter().map(|v| Glob::escape(&v.name)).collect();
+            let glob = match names.as_slice() {
+                [one] => one.clone(),
+                many => format!("{{{}}}", many.join(",")),
+            };
+            let alone = self.slots_alone().next().is_some() && !self.allow_slots_alone;
+            let alone = match alone {
+                true => words.allow(&[Allowance::SlotsAlone]).map(|allow| (allow, "say")),
+                false => Some((String::new(), "says")),
+            };
+            helps.extend(words.rule(&Rule::Only(glob)).zip(alone).map(|(rule, (allow, say))| {
+                let and = if allow.is_empty() { String::new() } else { format!(" and `{allow}`") };
+                format!(
+                    "training would go on from that step with weights that were not trained so far: \
+                     `{rule}`{and} {say} that this is meant"
+                )
+            }));
+        }
+        // Where nothing else is mended, to leave them is no help.
+        let nothing = self.lets_nothing_be_restored()
+            || (self.restored().next().is_none()
+                && !self.lets_values_be_missing()
+                && self.suggestions.is_empty());
+        // What is left holds the weights.
+        if self.asks_to_leave_tensors()
+            && counters.is_none()
+            && !nothing
+            && !says_unexpected
+            && !self.suggestions_take_all(words)
+            && let Some(allow) = words.allow(&[Allowance::Unexpected])
+        {
+            helps.push(format!("`{allow}` leaves such tensors in the file"));
+        }
+        helps
+    }
+
+    /// Globs that match something, for those that were probably mistyped.
+    fn help_with_globs(&self, words: &dyn Wording) -> Vec<String> {
+        let tensors = self.variables.iter().filter_map(|v| match &v.outcome {
+            Outcome::Restored { tensor, .. } => Some(tensor.as_str()),
+            _ => None,
+        });
+        let names: Vec<&str> = tensors
+            .chain(self.variables.iter().map(|v| v.variable.name.as_str()))
+            .chain(self.unexpected.iter().map(|tensor| tensor.name.as_str()))
+            .collect();
+        let uses = self.rules.iter().enumerate();
+        let idle = uses.filter(|(_, used)| used.does_nothing() && used.matched == 0);
+        idle.filter_map(|(at, used)| {
+            let near = RuleUse::near(&self.rules, at, &names)?;
+            let (old, new) = (words.rule(&used.rule)?, words.rule(&near)?);
+            Some(format!("did you mean `{new}` for `{old}`?"))
+        })
+        .collect()
+    }
+
+    /// Why a rule about values has nothing to do for any of the variables that it matches; nothing if
+    /// it matches none.
+    fn needless(&self, used: &RuleUse) -> Option<String> {
+        let glob = Glob::new(used.rule.glob_of_values()?).ok()?;
+        let matched = self.variables.iter().filter(|v| glob.is_match(&v.variable.name));
+        let (out, wanted): (Vec<_>, Vec<_>) = matched.partition(|v| v.outcome == Outcome::Ignored);
+        let name = |v: &VariableOutcome| printable(&v.variable.name).into_owned();
+        let (one, many) = match &used.rule {
+            Rule::Transpose(_) => ("is no matrix", "is a matrix"),
+            Rule::Cast(_) => ("has its dtype in the file already", "has another dtype in the file"),
+            Rule::Reshape(_) => ("needs no other shape", "needs another shape"),
+            _ => ("needs no other number of rows", "needs another number of rows"),
+        };
+        let left_out = match out.len() {
+            0 => String::new(),
+            1 => ", and one more is left out".to_owned(),
+            n => format!(", and {n} more are left out"),
+        };
+        Some(match (wanted.as_slice(), out.as_slice()) {
+            ([], []) => return None,
+            ([], [one]) => format!("`{}` is left out", name(one)),
+            ([], all) => format!("all {} variables that it matches are left out", all.len()),
+            ([v], _) => format!("`{}` {one}{left_out}", name(v)),
+            (all, []) => format!("none of the {} variables that it matches {many}", all.len()),
+            (some, _) => {
+                format!("of what it matches, none of {} variables {many}{left_out}", some.len())
+            }
+        })
+    }
+
+    /// Whether there are tensors that no variable takes, and that nobody has said may be.
+    fn asks_to_leave_tensors(&self) -> bool {
+        !self.unexpected.is_empty() && !self.allow_unexpected
+    }
+
+    /// Whether nothing is missing but what may be.
+    pub(crate) fn lets_values_be_missing(&self) -> bool {
+        self.allow_missing || self.missing().next().is_none()
+    }
+
+    fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
+        let missing: Vec<&Variable> = self.missing().collect();
+        // Slots of what is missing are told by themselves.
+        let alone = if self.allow_slots_alone { 0 } else { self.slots_alone().count() };
+        let restored = self.restored().count() - alone;
+        if missing.is_empty() || self.allow_missing || restored == 0 {
+            return None;
+        }
+        // Without weights, the others are no restore; and what is of another dtype may not be left.
+        let dtypes = |v: &VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
+        if self.only_counters().is_some() || self.variables.iter().any(dtypes) {
+            return None;
+        }
+        let optimizer = |role: &Role| match role {
+            Role::Slot { optimizer, .. } => Some(optimizer.clone()),
+            _ => None,
+        };
+        let wanted: BTreeSet<String> = missing.iter().filter_map(|v| optimizer(&v.role)).collect();
+        let left: BTreeSet<String> = self
+            .unexpected
+            .iter()
+            .filter_map(|t| optimizer(&self.saved.get(&t.name)?.role))
+            .collect();
+        let (missing_allowed, fill) = (words.allow(&[Allowance::Missing])?, words.fill());
+        // Steps are counted only where there is an optimizer.
+        let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
+        if wanted.is_empty() || !missing.iter().all(slot) {
+            // What rules mend need not be missing.
+            let mended = |suggestion: &Suggestion| suggestion.restores == suggestion.of;
+            if self.suggestions.iter().any(mended) {
+                return None;
+            }
+            let others = match restored {
+                1 => "one other variable".to_owned(),
+                n => format!("the other {n} variables"),
+            };
+            let then = fill.map_or_else(String::new, |fill| {
+                format!("; then {fill} fills those without a value")
+            });
+            // One alone would not do.
+            let mut allowed = vec![Allowance::Missing];
+            if self.mismatched().next().is_some() && !self.allow_mismatched_shape {
+                allowed.push(Allowance::MismatchedShape);
+            }
+            let mut and = "";
+            if self.asks_to_leave_tensors() {
+                allowed.push(Allowance::Unexpected);
+                and = " and leaves the unexpected tensors in the file";
+            }
+            let allowed = words.allow(&allowed)?;
+            return Some(format!("`{allowed}` restores {others}{and}{then}"));
+        }
+        let join = |names: BTreeSet<String>| {
+            printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()
+        };
+        // One subject or two.
+        let (then, s) = match fill {
+            Some(fill) => (format!(" and then {fill}"), ""),
+            None => (String::new(), "s"),
+        };
+        if left.is_empty() {
+            return Some(format!(
+                "the checkpoint holds weights without the slots of {}, and training would restart \
+                 its moments: `{missing_allowed}`{then} say{s} that this is meant",
+                join(wanted)
+            ));
+        }
+        let both = words.allow(&[Allowance::Missing, Allowance::Unexpected])?;
+        let some = self.variables.iter().any(|v| {
+            matches!(v.outcome, Outcome::Restored { .. })
+                && optimizer(&v.variable.role).is_some_and(|name| wanted.contains(&name))
+        });
+        if some {
+            let names: Vec<&String> = missing.iter().map(|variable| &variable.name).collect();
+            return Some(format!(
+                "a part of the slots of {} is restored: `{both}`{then} begin{s} the others anew \
+                 beside them ({}); a count of steps then begins at 0, and Adam takes its averages \
+                 for new ones",
+                join(wanted),
+                quoted(&names, ", ")
+            ));
+        }
+        let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
+            names.iter().map(|name| canonical(name, "").0).collect()
+        };
+        let trained = if kinds(&left) == kinds(&wanted) {
+            format!("has slots of {} under other names than this graph", join(left))
+        } else {
+            // PyTorch's do not say of which optimizer they are.
+            let left: BTreeSet<String> =
+                left.into_iter().filter(|name| canonical(name, "").0 != UNNAMED).collect();
+            let with = if left.is_empty() { "another optimizer".to_owned() } else { join(left) };
+            format!("was trained with {with}, and this graph trains with {}", join(wanted))
+        };
+        Some(format!(
+            "the checkpoint {trained}: `{both}`{then} begin{s} with the restored weights and fresh \
+             slots"
+        ))
+    }
+
+    /// Whether any of the suggestions leaves no tensor without a variable.
+    fn suggestions_take_all(&self, words: &dyn Wording) -> bool {
+        let takes_all = |suggestion: &Suggestion| {
+            let allowed = suggestion.allow.as_ref();
+            allowed.is_some_and(|allow| !allow.contains(&Allowance::Unexpected))
+                && suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
+        };
+        !self.suggestions.is_empty() && self.suggestions.iter().all(takes_all)
+    }
+
+    fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
+        let lines = |suggestion: &Suggestion| {
+            let Suggestion { rules, restores, of, notes, .. } = suggestion;
+            // Others may be restored as it is.
+            let which = match (self.restored().next().is_some(), restores == of, of) {
+                (false, ..) => format!("{restores} of {of}"),
+                (true, true, 1) => "the one that is left".to_owned(),
+                (true, true, all) => format!("the {all} that are left"),
+                (true, false, all) => format!("{restores} of the {all} that are left"),
+            };
+            let subject = match rules.as_slice() {
+                [rule] => deed(rule),
+                many => format!("these {} rules together", many.len()),
+            };
+            let verb = if rules.len() == 1 { "restores" } else { "restore" };
+            let code: Vec<String> = rules
+                .iter()
+                .map(|rule| format!("\n          {}", printable(&rule_text(words, rule))))
+                .collect();
+            let notes: Vec<String> =
+                notes.iter().map(|note| format!("\n      {}", printable(note))).collect();
+            format!("{subject} {verb} {which}:{}{}", code.concat(), notes.concat())
+        };
+        // What cannot be written is no suggestion.
+        let known = |suggestion: &&Suggestion| {
+            suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
+        };
+        let suggestions: Vec<&Suggestion> = self.suggestions.iter().filter(known).collect();
+        match suggestions.as_slice() {
+            [] => Vec::new(),
+            [one] => vec![lines(one)],
+            many => {
+                let n = many.len();
+                let first = format!(
+                    "there are {n} ways to restore more, and nothing says which of them is meant:"
+                );
+                std::iter::once(first).chain(many.iter().copied().map(lines)).collect()
+            }
+        }
+    }
+}

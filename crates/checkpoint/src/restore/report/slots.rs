@@ -1,0 +1,176 @@
+//! What a [`RestoreReport`] says of optimizer slots whose variables are not restored: those would
+//! begin anew, and train on with the averages of others.
+
+use crate::printable::printable;
+use crate::restore::matching::Outcome;
+use crate::restore::report::advice::SHOWN;
+use crate::restore::report::text::slot_groups;
+use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS};
+use crate::restore::wording::{Allowance, Wording};
+use std::collections::{BTreeSet, HashSet};
+use warmstart_graph::{Glob, Role, Variable};
+
+impl RestoreReport {
+    /// Which slots these are, if they may not be.
+    pub(crate) fn told_of_slots_alone(&self) -> Option<String> {
+        let groups = slot_groups(self.slots_alone().filter(|_| !self.allow_slots_alone));
+        let told =
+            format!("{} would be restored, though what they belong to is not", groups.join("; "));
+        (!groups.is_empty()).then_some(told)
+    }
+
+    /// Whether the variables that get no value may get none.
+    pub(crate) fn lets_owners_be(&self) -> bool {
+        self.lets_values_be_missing()
+            && !self.has_other_dtypes()
+            && self.ambiguous().next().is_none()
+            && (self.allow_mismatched_shape || self.mismatched().next().is_none())
+    }
+
+    /// What a cast would mend.
+    fn has_other_dtypes(&self) -> bool {
+        let other = |v: &VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
+        self.variables.iter().any(other)
+    }
+
+    /// Whether a suggestion or a cast may restore just what slots lack.
+    pub(crate) fn may_be_mended(&self) -> bool {
+        !self.suggestions.is_empty() || self.has_other_dtypes()
+    }
+
+    /// How such slots are left out, or are not.
+    pub(crate) fn help_with_slots_alone(&self, words: &dyn Wording) -> Option<String> {
+        let told = self.told_of_slots_alone()?;
+        let is_error = self.lets_owners_be();
+        if self.only_counters().is_some() || (self.may_be_mended() && !is_error) {
+            return None;
+        }
+        let rule = self.rule_for_slots_alone().and_then(|rule| words.rule(&rule));
+        let rule = rule.map(|rule| {
+            let them = if is_error { "these slots" } else { "them" };
+            format!(
+                "`{rule}` leaves {them} out, too, so that they begin anew with what they belong to"
+            )
+        });
+        let allow = words.allow(&[Allowance::SlotsAlone]);
+        let allow = allow
+            .map(|allow| format!("`{allow}` restores them beside values that are from elsewhere"));
+        let ways: Vec<String> = [rule, allow].into_iter().flatten().collect();
+        let ways = Some(ways.join("; ")).filter(|ways| !ways.is_empty())?;
+        Some(if is_error { ways } else { format!("{told}: {ways}") })
+    }
+
+    /// Slots that begin anew while the count of updates goes on, by which Adam takes them for old ones.
+    pub(crate) fn notes_of_slots_anew(&self, words: &dyn Wording) -> Vec<String> {
+        let count = |variable: &Variable| match &variable.role {
+            Role::Slot { variable: None, optimizer, slot } if slot == "step" => {
+                Some((optimizer.clone(), variable.name.clone()))
+            }
+            _ => None,
+        };
+        let anew = |of: &str| {
+            let others =
+                self.variables.iter().filter(|v| !matches!(v.outcome, Outcome::Restored { .. }));
+            // Averages that are corrected. Momentum may begin at any time.
+            slot_groups(others.map(|v| &v.variable).filter(|variable| match &variable.role {
+                Role::Slot { variable: Some(_), optimizer, slot } => {
+                    optimizer == of && matches!(slot.as_str(), "m" | "v")
+                }
+                _ => false,
+            }))
+        };
+        let counts = self.restored().filter_map(count);
+        let notes = counts.filter_map(|(optimizer, count)| {
+            let anew = Some(anew(&optimizer)).filter(|anew| !anew.is_empty())?.join("; ");
+            let rule = self.rule_for_all_slots(&optimizer).and_then(|rule| words.rule(&rule));
+            let rule = rule.map_or_else(String::new, |rule| {
+                format!("; `{rule}` begins all slots of {optimizer} anew")
+            });
+            Some(format!(
+                "{anew} are not restored, and `{}` is: Adam takes them for as old as that, so that \
+                 where they begin anew its first updates are up to three times as long as the \
+                 learning rate says{rule}",
+                printable(&count)
+            ))
+        });
+        notes.collect()
+    }
+
+    /// A rule that leaves out all slots of an optimizer, and nothing else.
+    fn rule_for_all_slots(&self, of: &str) -> Option<Rule> {
+        let text = format!("{EVERYTHING}/{}/*", Glob::escape(of));
+        let glob = Glob::new(&text).ok()?;
+        let mut matched = self.variables.iter().map(|v| &v.variable);
+        let is_own = |variable: &Variable| matches!(&variable.role, Role::Slot { optimizer, .. } if optimizer == of);
+        let fits = matched.all(|variable| is_own(variable) == glob.is_match(&variable.name));
+        fits.then_some(Rule::Ignore(text))
+    }
+
+    /// A rule that leaves out these slots, and nothing else that takes part.
+    fn rule_for_slots_alone(&self) -> Option<Rule> {
+        let slots: Vec<&str> = self.slots_alone().map(|slot| slot.name.as_str()).collect();
+        let owner = |slot: &'_ Variable| match &slot.role {
+            Role::Slot { variable, .. } => variable.clone(),
+            _ => None,
+        };
+        let owners: BTreeSet<String> = self.slots_alone().filter_map(owner).collect();
+        let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+        let names: HashSet<&str> = slots.iter().copied().collect();
+        let others: Vec<&str> = self
+            .variables
+            .iter()
+            .filter(|v| v.outcome != Outcome::Ignored)
+            .map(|v| v.variable.name.as_str())
+            .filter(|name| !names.contains(name))
+            .collect();
+        let of_scope = common_scope(&owners)
+            .map(|(scope, separator)| format!("{}{separator}{EVERYTHING}", Glob::escape(scope)));
+        let of_owners = || {
+            let separator = owners.first()?.chars().find(|c| SEPARATORS.contains(c));
+            let separator = separator.unwrap_or(SEPARATORS[0]);
+            Some(format!("{}{separator}{EVERYTHING}", one_of(&owners)))
+        };
+        let of_owners = (owners.len() <= SHOWN).then(of_owners).flatten();
+        let of_slots = (slots.len() <= 2 * SHOWN).then(|| one_of(&slots));
+        let fits = |text: &String| {
+            Glob::new(text).is_ok_and(|glob| {
+                slots.iter().all(|name| glob.is_match(name))
+                    && !others.iter().any(|name| glob.is_match(name))
+            })
+        };
+        [of_scope, of_owners, of_slots].into_iter().flatten().find(fits).map(Rule::Ignore)
+    }
+}
+
+/// The glob of these names.
+pub(crate) fn one_of(names: &[&str]) -> String {
+    let escaped: Vec<String> = names.iter().map(|name| Glob::escape(name)).collect();
+    match escaped.as_slice() {
+        [one] => one.clone(),
+        many => format!("{{{}}}", many.join(",")),
+    }
+}
+
+/// The innermost scope that all of these names are in, and the separator behind it.
+fn common_scope<'a>(names: &[&'a str]) -> Option<(&'a str, char)> {
+    let first = *names.first()?;
+    let separators = first.char_indices().filter(|(_, c)| SEPARATORS.contains(c));
+    let common = separators
+        .take_while(|(at, _)| names.iter().all(|name| name.starts_with(&first[..at + 1])));
+    common.last().map(|(at, separator)| (&first[..at], separator))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scope_that_names_have_in_common() {
+        assert_eq!(common_scope(&["a/b/w", "a/b/c/w"]), Some(("a/b", '/')));
+        assert_eq!(common_scope(&["a.b.w"]), Some(("a.b", '.')));
+        assert_eq!(common_scope(&["ab/w", "a/w"]), None);
+        assert_eq!(common_scope(&["w"]), None);
+        assert_eq!(common_scope(&[]), None);
+    }
+}

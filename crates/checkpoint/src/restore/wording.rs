@@ -1,0 +1,99 @@
+//! What the reader of a report can say: lines of code, or the flags of a command.
+
+use crate::printable::printable;
+use crate::restore::rules::Rule;
+use warmstart_graph::Initializer;
+
+/// Something that a restore is told to put up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Allowance {
+    /// [`RestoreOptions::allow_missing`](crate::RestoreOptions::allow_missing).
+    Missing,
+    /// [`RestoreOptions::allow_unexpected`](crate::RestoreOptions::allow_unexpected).
+    Unexpected,
+    /// [`RestoreOptions::allow_mismatched_shape`](crate::RestoreOptions::allow_mismatched_shape).
+    MismatchedShape,
+    /// [`RestoreOptions::allow_slots_alone`](crate::RestoreOptions::allow_slots_alone).
+    SlotsAlone,
+}
+
+impl Allowance {
+    /// What JSON calls it.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Allowance::Missing => "allow_missing",
+            Allowance::Unexpected => "allow_unexpected",
+            Allowance::MismatchedShape => "allow_mismatched_shape",
+            Allowance::SlotsAlone => "allow_slots_alone",
+        }
+    }
+}
+
+/// How whoever reads a [`RestoreReport`](crate::RestoreReport) writes what it asks for. What cannot
+/// be written is left out of the advice. [`InCode`] is how programs write it.
+pub trait Wording {
+    /// A rule, to be pasted.
+    fn rule(&self, rule: &Rule) -> Option<String>;
+    /// That all of these are allowed.
+    fn allow(&self, what: &[Allowance]) -> Option<String>;
+    /// What gives a value to variables that have none, as the subject of a sentence.
+    fn fill(&self) -> Option<String>;
+    /// How an initializer is called that a variable is declared with, where a note says that restored
+    /// values win over it; nothing where the variable only seems to be declared so.
+    fn initializer(&self, _variable: &str, initializer: &Initializer) -> Option<String> {
+        Some(initializer.to_string())
+    }
+    /// Whether a restore is told of, done or refused, and not only what one would do.
+    fn is_of_restore(&self) -> bool {
+        true
+    }
+}
+
+/// The methods of [`RestoreOptions`](crate::RestoreOptions), as a report is displayed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InCode;
+
+impl Wording for InCode {
+    fn rule(&self, rule: &Rule) -> Option<String> {
+        Some(rule.to_string())
+    }
+
+    fn allow(&self, what: &[Allowance]) -> Option<String> {
+        let method = |what: &Allowance| match what {
+            Allowance::Missing => ".allow_missing()",
+            Allowance::Unexpected => ".allow_unexpected()",
+            Allowance::MismatchedShape => ".allow_mismatched_shape()",
+            Allowance::SlotsAlone => ".allow_slots_alone()",
+        };
+        Some(what.iter().map(method).collect())
+    }
+
+    fn fill(&self) -> Option<String> {
+        Some("`session.initialize_missing(seed)`".to_owned())
+    }
+}
+
+/// A rule that has to be told, even to those who cannot write it.
+pub(crate) fn rule_text(words: &dyn Wording, rule: &Rule) -> String {
+    words.rule(rule).unwrap_or_else(|| rule.to_string())
+}
+
+/// What a rule does, as the subject of a sentence.
+pub(crate) fn deed(rule: &Rule) -> String {
+    let deed = match rule {
+        Rule::Rename { from, to } => format!("renaming `{from}` to `{to}`"),
+        Rule::RenameScope { from, to } if from.is_empty() => format!("adding scope `{to}`"),
+        Rule::RenameScope { from, to } if to.is_empty() => format!("taking away scope `{from}`"),
+        Rule::RenameScope { from, to } => format!("renaming scope `{from}` to `{to}`"),
+        Rule::RenameComponent { from, to } => format!("renaming `{from}` to `{to}` everywhere"),
+        Rule::StripPrefix(prefix) => format!("taking away the prefix `{prefix}`"),
+        Rule::AddPrefix(prefix) => format!("adding the prefix `{prefix}`"),
+        Rule::Separator { from, to } => format!("writing `{to}` for `{from}`"),
+        Rule::Transpose(glob) => format!("transposing `{glob}`"),
+        Rule::Cast(glob) => format!("casting `{glob}`"),
+        Rule::Reshape(glob) => format!("reshaping `{glob}`"),
+        _ => "this rule".to_owned(),
+    };
+    printable(&deed).into_owned()
+}

@@ -1,0 +1,203 @@
+//! Which checkpoints of a run are kept.
+//!
+//! What is kept is the union of the rules: the newest, every so many steps or minutes, the best by
+//! a metric; times and metrics are those in `__metadata__`. Never removed are the newest, what was
+//! just written and what was restored from.
+
+use crate::directory::{is_damage, list_on};
+use crate::error::CheckpointError;
+use crate::file::OpenFile;
+use crate::metadata::Metadata;
+use crate::save::storage::Storage;
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+/// Which values of a metric are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Higher ones, as of an accuracy.
+    Higher,
+    /// Lower ones, as of a loss.
+    Lower,
+}
+
+impl Better {
+    /// Worse values first. Neither may be NaN.
+    fn order(self, a: f64, b: f64) -> Ordering {
+        let ascending = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
+        match self {
+            Better::Higher => ascending,
+            Better::Lower => ascending.reverse(),
+        }
+    }
+
+    /// From the worst to the best. Of equals the one with the lower loss is better, then the
+    /// earlier: what trained on without getting better has only learned its rows by heart. What is not
+    /// a number is never good.
+    pub(crate) fn rank(self, values: impl Iterator<Item = (Score, u64)>) -> Vec<(Score, u64)> {
+        let mut ranked: Vec<(Score, u64)> =
+            values.filter(|(score, _)| !score.value.is_nan()).collect();
+        ranked.sort_by(|(a, first), (b, second)| {
+            let losses = Better::Lower.order(a.loss, b.loss);
+            self.order(a.value, b.value).then(losses).then(second.cmp(first))
+        });
+        ranked
+    }
+}
+
+/// What decides which of two checkpoints is the better.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Score {
+    /// The metric's.
+    pub value: f64,
+    /// That of the loss among the same metrics, such as `validation/loss` beside
+    /// `validation/accuracy`; infinite where there is none.
+    loss: f64,
+}
+
+impl Score {
+    /// `None` of a checkpoint that has not recorded the metric.
+    pub fn of(metadata: &Metadata, metric: &str) -> Option<Score> {
+        let value = metadata.metric(metric)?;
+        let loss = match metric.rsplit_once('/') {
+            Some((scope, _)) => metadata.metric(&format!("{scope}/loss")),
+            None => metadata.metric("loss"),
+        };
+        let loss = loss.filter(|loss| !loss.is_nan()).unwrap_or(f64::INFINITY);
+        Some(Score { value, loss })
+    }
+}
+
+/// What is kept: the union of all that is set, or everything if nothing is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retention {
+    pub newest: Option<NonZeroUsize>,
+    pub every_steps: Option<NonZeroU64>,
+    pub every: Option<Duration>,
+    pub best: Vec<KeepBest>,
+}
+
+/// So many checkpoints with the best values of a metric.
+#[derive(Clone, Debug)]
+pub(crate) struct KeepBest {
+    pub metric: String,
+    pub better: Better,
+    pub count: usize,
+}
+
+/// What a whole checkpoint says of itself.
+struct Facts {
+    step: u64,
+    time: Option<SystemTime>,
+    /// For each [`KeepBest`] the value of its metric.
+    metrics: Vec<Option<Score>>,
+}
+
+impl Retention {
+    fn keeps_all(&self) -> bool {
+        self.newest.is_none()
+            && self.every_steps.is_none()
+            && self.every.is_none()
+            && self.best.is_empty()
+    }
+
+    /// Whether what a checkpoint says of itself decides, and not only its name.
+    fn asks_metadata(&self) -> bool {
+        self.every.is_some() || !self.best.is_empty()
+    }
+
+    fn keeps_step(&self, step: u64) -> bool {
+        self.every_steps.is_some_and(|every| step % every == 0)
+    }
+
+    /// Removes what is not kept, and returns it. Files in `protect` stay in any case.
+    pub fn apply(
+        &self,
+        storage: &dyn Storage,
+        directory: &Path,
+        protect: &[&Path],
+    ) -> Result<Vec<PathBuf>, CheckpointError> {
+        if self.keeps_all() {
+            return Ok(Vec::new());
+        }
+        // Compared in their one absolute form: the same file has many names.
+        let protect: HashSet<PathBuf> =
+            protect.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
+        // Whatever the other rules say, the newest is what a run goes on from.
+        let newest = self.newest.map_or(1, NonZeroUsize::get);
+        let mut kept_newest = 0;
+        let mut whole: Vec<Facts> = Vec::new();
+        let mut candidates: Vec<(u64, PathBuf)> = Vec::new();
+        for file in list_on(storage, directory)?.into_iter().rev() {
+            let among_newest = kept_newest < newest;
+            if !among_newest && !self.asks_metadata() && self.keeps_step(file.step) {
+                // Its name is enough, and there may be thousands of them.
+                continue;
+            }
+            match OpenFile::open(&file.path) {
+                Ok(open) => {
+                    kept_newest += usize::from(among_newest);
+                    whole.push(self.facts(file.step, &open.metadata));
+                }
+                // A person may want to look at it while it is newer than what is kept.
+                Err(error) if is_damage(&error) => {}
+                // Not ours to judge: of a newer version, or not readable just now.
+                Err(_) => continue,
+            }
+            if !among_newest {
+                candidates.push((file.step, file.path));
+            }
+        }
+        whole.reverse();
+        let kept = self.kept(&whole);
+        let mut removed = Vec::new();
+        for (step, path) in candidates {
+            if kept.contains(&step) || fs::canonicalize(&path).is_ok_and(|p| protect.contains(&p)) {
+                continue;
+            }
+            match storage.remove(&path) {
+                Ok(()) => removed.push(path),
+                // Two runs may share a directory.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(CheckpointError::storage("remove", &path, error)),
+            }
+        }
+        Ok(removed)
+    }
+
+    fn facts(&self, step: u64, metadata: &Metadata) -> Facts {
+        let metrics = self.best.iter().map(|best| Score::of(metadata, &best.metric)).collect();
+        Facts { step, time: metadata.time(), metrics }
+    }
+
+    /// The steps that the rules keep besides the newest. `whole` is by step.
+    fn kept(&self, whole: &[Facts]) -> HashSet<u64> {
+        let mut kept: HashSet<u64> =
+            whole.iter().map(|facts| facts.step).filter(|&step| self.keeps_step(step)).collect();
+        if let Some(every) = self.every {
+            let mut last: Option<SystemTime> = None;
+            for facts in whole {
+                let Some(time) = facts.time else { continue };
+                // A clock that was set back lies as far away as one that was set forward.
+                let apart = |last: SystemTime| match time.duration_since(last) {
+                    Ok(later) => later,
+                    Err(earlier) => earlier.duration(),
+                };
+                if last.is_none_or(|last| apart(last) >= every) {
+                    kept.insert(facts.step);
+                    last = Some(time);
+                }
+            }
+        }
+        for (index, best) in self.best.iter().enumerate() {
+            let values = whole.iter().filter_map(|f| Some((f.metrics[index]?, f.step)));
+            let ranked = best.better.rank(values);
+            kept.extend(ranked.iter().rev().take(best.count).map(|(_, step)| step));
+        }
+        kept
+    }
+}

@@ -1,0 +1,91 @@
+//! A file system on which one operation fails, for tests.
+
+use crate::testing::watched::{Operation, Verdict, Watcher};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What happens at the operation that fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    Error(io::ErrorKind),
+    /// As the operating system numbers it.
+    #[cfg(unix)]
+    Errno(rustix::io::Errno),
+    /// As Windows numbers it.
+    #[cfg(windows)]
+    Number(i32),
+    /// A write takes only some of the bytes; anything else is as without a fault.
+    ShortWrite,
+}
+
+impl Fault {
+    /// Every way in which an operation may fail.
+    pub fn all() -> Vec<Fault> {
+        let mut all = vec![Fault::Error(io::ErrorKind::Other), Fault::ShortWrite];
+        all.extend(Fault::numbered());
+        all
+    }
+
+    #[cfg(unix)]
+    fn numbered() -> impl Iterator<Item = Fault> {
+        use rustix::io::Errno;
+        let errors = [
+            Errno::IO,
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::INTR,
+            Errno::ROFS,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::MFILE,
+            Errno::FBIG,
+            Errno::STALE,
+        ];
+        errors.into_iter().map(Fault::Errno)
+    }
+
+    #[cfg(windows)]
+    fn numbered() -> impl Iterator<Item = Fault> {
+        // ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION, ERROR_DISK_FULL.
+        [5, 32, 33, 112].into_iter().map(Fault::Number)
+    }
+}
+
+/// The disk, but for one operation.
+#[derive(Clone)]
+pub(crate) struct Faulty {
+    fault: Fault,
+    at: usize,
+    done: Arc<AtomicUsize>,
+}
+
+impl Faulty {
+    pub fn at(operation: usize, fault: Fault) -> Faulty {
+        Faulty { fault, at: operation, done: Arc::default() }
+    }
+
+    /// Whether the fault has come.
+    pub fn struck(&self) -> bool {
+        self.done.load(Ordering::Relaxed) > self.at
+    }
+}
+
+impl Watcher for Faulty {
+    fn before(&self, operation: Operation<'_>) -> Verdict {
+        if self.done.fetch_add(1, Ordering::Relaxed) != self.at {
+            return Verdict::Done;
+        }
+        match (self.fault, operation) {
+            (Fault::Error(kind), _) => Verdict::Fails(kind.into()),
+            #[cfg(unix)]
+            (Fault::Errno(errno), _) => Verdict::Fails(errno.into()),
+            #[cfg(windows)]
+            (Fault::Number(code), _) => Verdict::Fails(io::Error::from_raw_os_error(code)),
+            (Fault::ShortWrite, Operation::Write { bytes, .. }) => {
+                Verdict::Short(bytes.len().div_ceil(3))
+            }
+            (Fault::ShortWrite, _) => Verdict::Done,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What compiling knows of the device: its limits, what kernels it likes, and who made it.
+
+use crate::device::gpu::Gpu;
+
+/// What the device can do, as far as compiling depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// A software adapter: it likes wide register tiles and no workgroup memory.
+    pub is_cpu: bool,
+    /// Who made the GPU.
+    pub maker: &'static str,
+    /// How many invocations each subgroup has, if that is fixed.
+    pub subgroup_size: Option<u32>,
+    /// How many invocations a subgroup has at least, if shaders may use subgroups.
+    pub least_subgroup: Option<u32>,
+    /// Whether shaders may read integers of 64 bits.
+    pub has_int64: bool,
+    /// Whether shaders may have `f16`. A plan uses them only if they become the right `f32`.
+    pub has_f16: bool,
+    /// The size of cooperative matrices that multiply `f16` into `f32`, if shaders may have them. A plan
+    /// uses them only if what they compute is right.
+    pub cooperative: Option<u32>,
+    pub storage_buffers: usize,
+    pub binding_bytes: u64,
+    pub workgroups: u32,
+    /// Whether other kernels that compute the same are wanted, to be measured.
+    pub alternatives: bool,
+    /// Whether lanes of a row hand on values by subgroups where they could, unmeasured. Tests compare the
+    /// two.
+    pub subgroup_rows: bool,
+    /// Whether a kernel may write where it reads: its result over what that is computed from, or beside
+    /// it in one buffer. Tests compare the two.
+    pub in_place: bool,
+    /// Whether what several kernels read may be stored beside another result, or computed by each. Tests
+    /// compare the two.
+    pub keeps: bool,
+}
+
+impl Target {
+    pub fn of(gpu: &Gpu) -> Target {
+        let limits = gpu.limits();
+        Target {
+            is_cpu: gpu.is_cpu(),
+            maker: gpu.tuner().maker(),
+            subgroup_size: gpu.subgroup_size(),
+            least_subgroup: gpu.least_subgroup(),
+            has_int64: gpu.features().contains(wgpu::Features::SHADER_INT64),
+            has_f16: gpu.features().contains(wgpu::Features::SHADER_F16),
+            cooperative: gpu.cooperative_matrix_size(),
+            storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
+            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            workgroups: limits.max_compute_workgroups_per_dimension,
+            alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
+            subgroup_rows: false,
+            in_place: true,
+            keeps: true,
+        }
+    }
+
+    /// A GPU, for tests of what needs no device.
+    #[cfg(test)]
+    pub const GPU: Target = Target {
+        is_cpu: false,
+        maker: "other",
+        subgroup_size: Some(32),
+        least_subgroup: Some(32),
+        has_int64: true,
+        has_f16: true,
+        cooperative: None,
+        storage_buffers: 16,
+        binding_bytes: 1 << 31,
+        workgroups: 65535,
+        alternatives: false,
+        subgroup_rows: false,
+        in_place: true,
+        keeps: true,
+    };
+}
+
+impl Target {
+    /// Which adapters are alike enough for what was measured on one to be a guess for another:
+    /// software adapters by their subgroups, GPUs by who made them.
+    pub fn adapter_class(&self) -> &'static str {
+        match *self {
+            Target { is_cpu: true, subgroup_size: Some(8), .. } => "software8",
+            Target { is_cpu: true, .. } => "software",
+            Target { maker, .. } => maker,
+        }
+    }
+}
+
+/// Who made a GPU, by the numbers of PCI vendors.
+pub(crate) fn maker(info: &wgpu::AdapterInfo) -> &'static str {
+    match info.vendor {
+        0x10de => "nvidia",
+        0x1002 => "amd",
+        0x8086 => "intel",
+        0x106b => "apple",
+        0x13b5 => "arm",
+        0x5143 => "qualcomm",
+        // Metal tells no vendor.
+        _ if info.backend == wgpu::Backend::Metal => "apple",
+        _ => "other",
+    }
+}

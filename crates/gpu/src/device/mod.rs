@@ -1,0 +1,12 @@
+//! The device: which adapter, opening it, what it can do and gets right, pipelines, and what is kept
+//! of them on disk.
+
+pub(crate) mod adapter;
+pub(crate) mod cache;
+pub(crate) mod closing;
+pub(crate) mod cooperative;
+pub(crate) mod driver_cache;
+pub(crate) mod gpu;
+pub(crate) mod pipelines;
+pub(crate) mod switch;
+pub(crate) mod widening;

@@ -1,0 +1,152 @@
+//! A profile as a trace, for chrome://tracing and <https://ui.perfetto.dev>.
+
+use crate::run::profile::{Profile, TimedDispatch};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Chrome's trace event format: one object with all events.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Trace<'a> {
+    display_time_unit: &'static str,
+    other_data: OtherData,
+    trace_events: Vec<Event<'a>>,
+}
+
+#[derive(Serialize)]
+struct OtherData {
+    adapter: String,
+    span_us: f64,
+    kernels_us: f64,
+    busy_us: f64,
+    idle_share: f64,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Event<'a> {
+    /// The name of a process or thread.
+    Metadata { ph: &'static str, name: &'static str, pid: u32, tid: u32, args: Name },
+    /// Something that has a beginning and takes time, both in microseconds.
+    Complete {
+        ph: &'static str,
+        name: &'a str,
+        cat: &'static str,
+        pid: u32,
+        tid: u32,
+        ts: f64,
+        dur: f64,
+        args: Arguments,
+    },
+}
+
+#[derive(Serialize)]
+struct Name {
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Arguments {
+    dispatch: usize,
+    workgroups: [u32; 3],
+    bytes: u64,
+    operations: u64,
+    #[serde(rename = "GB/s", skip_serializing_if = "Option::is_none")]
+    bytes_rate: Option<f64>,
+    #[serde(rename = "GFLOP/s", skip_serializing_if = "Option::is_none")]
+    operations_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share_of_ceiling: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound_by: Option<&'static str>,
+}
+
+const PROCESS: u32 = 1;
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+/// A row for each dispatch, so that in none of them two overlap: a viewer would take the later one
+/// for a part of the earlier.
+fn rows(dispatches: &[TimedDispatch]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..dispatches.len()).collect();
+    order.sort_by_key(|&at| dispatches[at].start);
+    let mut ends: Vec<Duration> = Vec::new();
+    let mut rows = vec![0; dispatches.len()];
+    for at in order {
+        let TimedDispatch { start, time, .. } = dispatches[at];
+        let row = ends.iter().position(|&end| end <= start).unwrap_or(ends.len());
+        if row == ends.len() {
+            ends.push(Duration::ZERO);
+        }
+        ends[row] = start + time;
+        rows[at] = row as u32 + 1;
+    }
+    rows
+}
+
+impl Profile {
+    /// The profile as JSON in Chrome's trace event format, which <https://ui.perfetto.dev> and
+    /// chrome://tracing show: one event for each dispatch, with the bytes it moves and the operations
+    /// it does, and how near that is to the adapter's ceilings if they are known
+    /// ([`Profile::roof`]); and for the whole, how much of the time the device was busy and idle.
+    ///
+    /// ```no_run
+    /// # fn show(profile: warmstart_gpu::Profile) -> std::io::Result<()> {
+    /// std::fs::write("step.trace.json", profile.chrome_trace())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn chrome_trace(&self) -> String {
+        let rows = rows(&self.dispatches);
+        let named = |name, tid, text: String| {
+            let args = Name { name: text };
+            Event::Metadata { ph: "M", name, pid: PROCESS, tid, args }
+        };
+        let mut trace_events = vec![named("process_name", 0, self.adapter.to_string())];
+        for row in 1..=rows.iter().copied().max().unwrap_or(0) {
+            let name =
+                if row == 1 { "kernels".to_owned() } else { format!("kernels at once {row}") };
+            trace_events.push(named("thread_name", row, name));
+        }
+        let events = self.dispatches.iter().zip(rows).enumerate();
+        trace_events.extend(events.map(|(at, (dispatch, row))| {
+            let TimedDispatch { info, start, time } = dispatch;
+            let roof = self.roof.as_ref();
+            Event::Complete {
+                ph: "X",
+                name: &info.operations,
+                cat: info.kernel,
+                pid: PROCESS,
+                tid: row,
+                ts: microseconds(*start),
+                dur: microseconds(*time),
+                args: Arguments {
+                    dispatch: at,
+                    workgroups: info.workgroups,
+                    bytes: info.bytes,
+                    operations: info.arithmetic,
+                    bytes_rate: dispatch.gigabytes_per_second(),
+                    operations_rate: dispatch.gigaflops_per_second(),
+                    share_of_ceiling: roof.and_then(|roof| roof.share(info, *time)),
+                    bound_by: roof.map(|roof| roof.least_seconds(info).1.name()),
+                },
+            }
+        }));
+        let other_data = OtherData {
+            adapter: self.adapter.to_string(),
+            span_us: microseconds(self.span()),
+            kernels_us: microseconds(self.total()),
+            busy_us: microseconds(self.busy()),
+            idle_share: self.idle_share(),
+        };
+        let trace = Trace { display_time_unit: "ns", other_data, trace_events };
+        serde_json::to_string(&trace)
+            .expect("texts and numbers, under keys that are texts, are JSON")
+    }
+}
+
+#[cfg(test)]
+#[path = "trace_tests.rs"]
+mod tests;

@@ -1,0 +1,85 @@
+//! Host memory that is device memory. Unsafe code of this crate is here, in `huge_pages.rs`,
+//! `device/driver_cache.rs`, `device/cooperative.rs` and `device/closing.rs` only.
+
+use crate::device::gpu::Gpu;
+use crate::error::GpuError;
+use crate::transfer::fill::ByteSource;
+use std::io;
+use std::sync::mpsc::{Receiver, channel};
+
+/// A mapping under way.
+pub(crate) struct Mapping(Receiver<Result<(), wgpu::BufferAsyncError>>);
+
+impl Mapping {
+    /// Asks for a part of a buffer to be mapped once the device is done with it.
+    pub fn start(buffer: &wgpu::Buffer, mode: wgpu::MapMode, from: u64, to: u64) -> Mapping {
+        let (sender, receiver) = channel();
+        buffer.map_async(mode, from..to, move |result| {
+            // Nobody listens any more when an earlier step failed.
+            let _ = sender.send(result);
+        });
+        Mapping(receiver)
+    }
+
+    /// Waits for it, after the device is known to be done. Another thread's poll may be the one
+    /// that reports, so that it can be a moment late.
+    pub fn finish(self, gpu: &Gpu, what: &str) -> Result<(), GpuError> {
+        match self.0.recv_timeout(gpu.timeout()) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                gpu.healthy()?;
+                Err(GpuError::Internal { what: what.to_owned(), message: error.to_string() })
+            }
+            Err(_) => {
+                gpu.healthy()?;
+                Err(GpuError::Timeout { after: gpu.timeout() })
+            }
+        }
+    }
+}
+
+/// Mapped memory that is written and, unless the adapter is the CPU, never read. (`wgpu::WriteOnly`
+/// of a slice is the same, but does not go from thread to thread.)
+pub(crate) struct MappedBytes<'a>(&'a mut [u8]);
+
+impl<'a> MappedBytes<'a> {
+    /// The memory of a view.
+    pub fn of(view: &'a mut wgpu::BufferViewMut) -> MappedBytes<'a> {
+        let mut all = view.slice(..);
+        // SAFETY: `view` is borrowed exclusively for as long as the reference made here lives, and
+        // stays mapped as long as it lives. wgpu fills memory with zeros before it maps it for the
+        // first time, and any byte is a valid `u8`. That the memory may be write-combined makes
+        // reads slow and atomics unreliable, not unsound; `ByteSource` forbids both.
+        #[allow(unsafe_code)]
+        MappedBytes(unsafe { all.as_raw_ptr().as_mut() })
+    }
+
+    pub fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// The first `bytes` bytes, which must be there, and the rest.
+    pub fn split_at(self, bytes: u64) -> (MappedBytes<'a>, MappedBytes<'a>) {
+        // No mapping is larger than the address space.
+        let (first, rest) = self.0.split_at_mut(bytes as usize);
+        (MappedBytes(first), MappedBytes(rest))
+    }
+
+    /// Writes the first bytes.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.0[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Reads from a source until the memory is full.
+    pub fn read_from(&mut self, gpu: &Gpu, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
+        match gpu.is_cpu() {
+            // Its memory is the host's.
+            true => source.read_at_cached(offset, self.0),
+            false => source.read_at(offset, self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "mapped_tests.rs"]
+mod tests;

@@ -1,0 +1,286 @@
+//! From a source of bytes into variables: all or nothing, and straight to where the device takes them. (A
+//! source that sums up what it reads may first have it in a scratch, within the processor's cache.)
+//!
+//! Files are read by `pread`, not mapped: a mapped file that shrinks kills its reader, and on a
+//! warm file the two are equally fast (`benches/RESULTS.md`). Threads are eight at most. On the way
+//! each reads through a buffer that stays in its cache, makes the checksum there and copies the
+//! bytes on, so that device memory is never read: it may be write-combined. Only where the adapter
+//! is the CPU are bytes read in place and summed up there (`ByteSource::read_at_cached`). How both
+//! ends of a copy lie in their pages matters threefold on some processors, so that buffer lies as
+//! the file does, and in files that we write tensors begin at a multiple of 64.
+
+use crate::device::gpu::{Gpu, MemoryKind};
+use crate::error::SessionError;
+use crate::initialize;
+use crate::origin::{Missing, Origin};
+use crate::session::Session;
+use crate::store::{Entry, cores_for};
+use crate::transfer::backup::Backup;
+use crate::transfer::fill::{Fill, LeadingRows, Target};
+use crate::transfer::neighbours::Read;
+use crate::transfer::{convert, plain};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restored {
+    /// How many variables it filled.
+    pub variables: usize,
+    /// How many bytes were read for them.
+    pub bytes: u64,
+    /// How bytes get into device memory. (Those to be converted go through staging buffers in any
+    /// case.)
+    pub memory: MemoryKind,
+    /// How many times work was submitted to the device for it.
+    pub submissions: u64,
+}
+
+impl Session {
+    /// Fills variables with bytes from their sources, several at a time. What has another dtype
+    /// than its variable, or is transposed, is converted on the device.
+    ///
+    /// All or nothing: if anything fails, every variable that had a value has it still, and no
+    /// origin changes. (A variable without a value may be left with other bytes; it still has no
+    /// value.) To that end, variables with a value are first copied aside on the device, except
+    /// those whose value an initializer can make there again. [`Session::discard_values`] saves
+    /// that where the old values are of no use.
+    ///
+    /// `progress` is called with the number of bytes read so far, which only grows, from any of
+    /// the reading threads. Reading takes no memory but 260 KiB for each thread where variables can
+    /// be mapped and need no conversion, and at most [`GpuOptions::staging_bytes`](crate::GpuOptions)
+    /// more elsewhere.
+    ///
+    /// # Errors
+    /// Before anything is read: [`SessionError::UnknownVariable`], [`SessionError::RestoredTwice`],
+    /// [`SessionError::RestoredFromNothing`], [`SessionError::NoCast`],
+    /// [`SessionError::TransposedRank`], [`SessionError::LeadingRows`] or
+    /// [`SessionError::Initializer`]. [`SessionError::Source`] or [`SessionError::Refused`] if a
+    /// source fails; [`SessionError::OutOfRange`]; [`SessionError::Gpu`].
+    ///
+    /// # Panics
+    /// If a source or `progress` panics, once all is as it was before.
+    pub fn restore(
+        &mut self,
+        fills: &[Fill<'_>],
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Restored, SessionError> {
+        let memory = self.gpu.memory();
+        let mut seen = vec![false; self.store.entries().len()];
+        let mut targets = Vec::with_capacity(fills.len());
+        let mut indices: Vec<usize> = Vec::with_capacity(fills.len());
+        for fill in fills {
+            let likely = indices.last().map_or(0, |last| last + 1);
+            let index = self.store.index_near(likely, fill.variable)?;
+            if std::mem::replace(&mut seen[index], true) {
+                return Err(SessionError::RestoredTwice { name: fill.variable.to_owned() });
+            }
+            indices.push(index);
+            targets.push(Target::new(fill, &self.store.entries()[index], memory)?);
+        }
+        let valued: Vec<usize> = indices
+            .iter()
+            .copied()
+            .filter(|&index| self.store.entries()[index].info.origin.has_value())
+            .collect();
+        let replaced: Vec<&Entry> =
+            valued.iter().map(|&index| &self.store.entries()[index]).collect();
+        let mut grown: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
+        for (fill, &index) in fills.iter().zip(&indices) {
+            if let Some(LeadingRows { seed, .. }) = fill.leading {
+                grown.entry(seed).or_default().push(&self.store.entries()[index]);
+            }
+        }
+        let bytes = targets.iter().map(Target::source_bytes).sum();
+        let backup = Backup::take(&self.gpu, &replaced)?;
+        let mut submissions = backup.submissions() + grown.len() as u64;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            // The leading rows are then written over these.
+            for (seed, entries) in &grown {
+                initialize::run(&self.gpu, entries, *seed)?;
+            }
+            submissions += carry_out(&self.gpu, targets, progress)?;
+            Ok(())
+        }));
+        let failure = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Ok(error)),
+            Err(panic) => Some(Err(panic)),
+        };
+        if let Some(failure) = failure {
+            if let Err(error) = backup.put_back(&self.gpu) {
+                for index in valued {
+                    let lost = Origin::Uninitialized(Missing::LostInRestore);
+                    self.store.entries_mut()[index].info.origin = lost;
+                }
+                return Err(error.into());
+            }
+            return Err(failure.unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        for (index, fill) in indices.into_iter().zip(fills) {
+            self.store.entries_mut()[index].info.origin = fill.origin.clone();
+        }
+        Ok(Restored { variables: fills.len(), bytes, memory, submissions })
+    }
+}
+
+/// Moves all bytes, and then asks every source whether they were right. Returns how many times work
+/// was submitted.
+fn carry_out(
+    gpu: &Gpu,
+    targets: Vec<Target<'_>>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<u64, SessionError> {
+    let fills: Vec<&Fill<'_>> = targets.iter().map(|target| target.fill).collect();
+    let (mut converted, mut moved): (Vec<_>, Vec<_>) =
+        targets.into_iter().partition(|target| target.conversion.is_some());
+    let job = Job {
+        gpu,
+        progress,
+        read: AtomicU64::new(0),
+        reported: Mutex::new(0),
+        failed: AtomicBool::new(false),
+        submissions: AtomicU64::new(0),
+    };
+    match gpu.memory() {
+        MemoryKind::Mappable => plain::mapped(&job, &moved)?,
+        MemoryKind::Staged => {
+            moved.sort_by_cached_key(Target::place);
+            plain::staged(&job, &moved)?;
+        }
+    }
+    converted.sort_by_cached_key(Target::place);
+    let misfit = convert::run(&job, &converted)?;
+    for fill in fills {
+        fill.source
+            .finish()
+            .map_err(|source| SessionError::Refused { name: fill.variable.to_owned(), source })?;
+    }
+    // Of damaged bytes the damage is told, not what they happen to say.
+    misfit.map_or(Ok(job.submissions.into_inner()), |misfit| Err(misfit.error()))
+}
+
+/// A restore under way, shared by its threads.
+pub(crate) struct Job<'a> {
+    pub gpu: &'a Gpu,
+    progress: &'a (dyn Fn(u64) + Sync),
+    /// Bytes that were read, and of how many `progress` knows.
+    read: AtomicU64,
+    reported: Mutex<u64>,
+    failed: AtomicBool,
+    submissions: AtomicU64,
+}
+
+/// How many bytes one read asks for at most: enough to keep a disk busy, few enough that several
+/// threads share one large variable.
+pub(crate) const LARGEST_READ: u64 = 8 << 20;
+
+impl Job<'_> {
+    /// Reads a part of a target's source into mapped memory.
+    pub fn read(&self, read: &mut Read<'_, '_>) -> Result<(), SessionError> {
+        let (offset, bytes) = (read.offset(), read.into.len());
+        let fill = read.target.fill;
+        read.into.read_from(self.gpu, fill.source, offset).map_err(|source| {
+            SessionError::Source { name: fill.variable.to_owned(), offset, bytes, source }
+        })?;
+        self.has_read(bytes);
+        Ok(())
+    }
+
+    /// Counts bytes that were read, and reports.
+    pub fn has_read(&self, bytes: u64) {
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        // While another thread reports, this one reads on: thousands of small variables would
+        // otherwise spend a quarter of their time waiting here.
+        if let Ok(reported) = self.reported.try_lock() {
+            self.report(reported);
+        }
+    }
+
+    /// Tells how much was read, under the lock, so that reports come in order.
+    fn report(&self, mut reported: MutexGuard<'_, u64>) {
+        let read = self.read.load(Ordering::Relaxed);
+        if read > *reported {
+            *reported = read;
+            (self.progress)(read);
+        }
+    }
+
+    /// Notes that work was submitted.
+    pub fn submitted(&self) {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many threads `tasks` tasks deserve.
+    pub fn threads(&self, tasks: usize) -> usize {
+        threads_of(cores_for(tasks), tasks)
+    }
+
+    /// Runs a worker on each of several threads. A worker asks for the next of `tasks` task numbers
+    /// until there is none or any worker failed. The first error is returned.
+    pub fn work(
+        &self,
+        threads: usize,
+        tasks: usize,
+        worker: impl Fn(&dyn Fn() -> Option<usize>) -> Result<(), SessionError> + Sync,
+    ) -> Result<(), SessionError> {
+        let next = AtomicUsize::new(0);
+        let take = || {
+            if self.failed.load(Ordering::Relaxed) {
+                return None;
+            }
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            (task < tasks).then_some(task)
+        };
+        let run = || {
+            let result = catch_unwind(AssertUnwindSafe(|| worker(&take)));
+            if !matches!(result, Ok(Ok(()))) {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            result
+        };
+        let results: Vec<thread::Result<Result<(), SessionError>>> = thread::scope(|scope| {
+            // A system short of threads does with the ones it has: this thread always works.
+            let others: Vec<_> = (1..threads)
+                .map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok())
+                .collect();
+            let mut results = vec![run()];
+            results.extend(others.into_iter().map(|other| match other.join() {
+                Ok(result) => result,
+                Err(panic) => Err(panic),
+            }));
+            results
+        });
+        // What was read while another thread reported.
+        if !self.failed.load(Ordering::Relaxed) {
+            self.report(self.reported.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        results.into_iter().try_for_each(|result| match result {
+            Ok(result) => result,
+            Err(panic) => resume_unwind(panic),
+        })
+    }
+}
+
+/// More than eight threads read no faster.
+fn threads_of(cores: usize, tasks: usize) -> usize {
+    cores.min(8).min(tasks).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads_of;
+
+    #[test]
+    fn as_many_threads_as_cores_and_tasks_up_to_eight() {
+        for (cores, tasks, threads) in
+            [(2, 100, 2), (4, 3, 3), (8, 8, 8), (64, 1000, 8), (64, 7, 7), (1, 0, 1), (16, 0, 1)]
+        {
+            assert_eq!(threads_of(cores, tasks), threads, "{cores} cores, {tasks} tasks");
+        }
+    }
+}
