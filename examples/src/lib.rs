@@ -9,7 +9,7 @@
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let graph = Graph::new();
 //!     let images = graph.placeholder("images", [1, 64], DType::F32);
-//!     let hidden = graph.scope("fc1").linear(images, 128).relu();
+//!     let hidden = graph.scope("fc1").linear(images * (1.0 / 16.0), 128).relu();
 //!     let hidden = graph.scope("fc2").linear(hidden, 64).relu();
 //!     let logits = graph.scope("fc3").linear(hidden, 10);
 //!
@@ -20,7 +20,7 @@
 //!     let options = RestoreOptions::new().allow_unexpected();
 //!     println!("{}", checkpoint.plan(&session, &options).restore(&mut session)?);
 //!
-//!     let outputs = session.run(&plan, &[("images", (&[0.5f32; 64]).into())])?;
+//!     let outputs = session.run(&plan, &[("images", (&[8.0f32; 64]).into())])?;
 //!     println!("{:?}", outputs.f32s(logits)?);
 //!     Ok(())
 //! }

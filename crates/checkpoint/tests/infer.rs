@@ -84,6 +84,22 @@ help: renaming scope `b` to `c` restores 1 of 1:
 }
 
 #[test]
+fn a_suggestion_for_a_part_says_how_the_rest_is_left() {
+    let checkpoint = file(&[("old/w", &[3, 4]), ("old/b", &[4]), ("other", &[9])]);
+    let variables = variables(&[("new/w", &[3, 4]), ("new/b", &[4]), ("head/w", &[5])]);
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
+    let expected = "\
+help: renaming scope `old` to `new` restores 2 of 3:
+          .rename_scope(\"old\", \"new\")
+      and to leave the rest as it is: `.allow_missing().allow_unexpected()`
+";
+    assert!(advice(&plan).starts_with(expected), "{plan}");
+    // It does.
+    let options = RestoreOptions::new().rename_scope("old", "new");
+    assert!(checkpoint.plan_for(&variables, &options.allow_missing().allow_unexpected()).closes());
+}
+
+#[test]
 fn suggestions_come_after_the_rules_there_are() {
     let checkpoint = file(&[("module.old.w", &[3]), ("module.kept.w", &[4])]);
     let variables = variables(&[("new/w", &[3]), ("kept/w", &[4])]);

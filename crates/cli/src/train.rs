@@ -68,7 +68,7 @@ The smallest file, which classifies by the last column:
   [data]
   file = \"iris.csv\"
 
-Ctrl-C ends the run after the step under way and saves a checkpoint; the same command goes on from
+Ctrl-C ends the run after the steps under way and saves a checkpoint; the same command goes on from
 it. A second Ctrl-C ends it at once, and so does one before the first step is under way, when there
 is nothing to save.
 

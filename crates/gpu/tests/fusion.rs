@@ -79,7 +79,7 @@ fn a_product_takes_dropout_and_a_residual_along() {
 /// One more than masks that are given, be there two layers: which places are masked, of the places alone.
 #[test]
 fn the_causal_masks_of_a_plan_are_one_dispatch() {
-    const PLACES: usize = 6;
+    const PLACES: usize = 40;
     let attention = |mask: for<'g> fn(Tensor<'g>) -> Tensor<'g>| {
         let graph = Graph::new();
         let given = |name| graph.placeholder(name, [2, PLACES, 5], DType::F32);

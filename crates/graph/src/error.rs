@@ -231,7 +231,7 @@ pub enum Problem {
     #[error("{optimizer} has no `{setting}`; take it away, or use {others}")]
     OptimizerSetting {
         /// The setting.
-        setting: &'static str,
+        setting: String,
         /// The optimizer that was given it.
         optimizer: &'static str,
         /// Those that have it.

@@ -177,6 +177,9 @@ fn class(
     let mut of = of.as_slice();
     loop {
         of = match of {
+            [low, '-', high, ..] if low > high => {
+                return Err(format!("the range `{low}-{high}` runs backwards"));
+            }
             // All else that regular expressions know within brackets is escaped.
             [low, '-', high, rest @ ..] => {
                 regex.push('[');

@@ -44,9 +44,9 @@ pub struct Optimizer {
     /// How many runs make an update, unless each does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     gradient_accumulation_steps: Option<u32>,
-    /// The last setting that is the other rule's.
-    #[serde(skip)]
-    foreign: Option<&'static str>,
+    /// Settings that were given and are the other rule's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    foreign: Vec<String>,
 }
 
 /// What [`Optimizer::minimize`] built.
@@ -81,7 +81,7 @@ impl Optimizer {
             loss_scaling: None,
             global_step: None,
             gradient_accumulation_steps: None,
-            foreign: None,
+            foreign: Vec::new(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Optimizer {
     pub fn momentum(mut self, value: f32) -> Optimizer {
         match &mut self.rule {
             Rule::Sgd { momentum, .. } => *momentum = value,
-            Rule::Adam { .. } => self.foreign = Some("momentum"),
+            Rule::Adam { .. } => self.foreign.push("momentum".to_owned()),
         }
         self
     }
@@ -120,7 +120,7 @@ impl Optimizer {
     pub fn nesterov(mut self) -> Optimizer {
         match &mut self.rule {
             Rule::Sgd { nesterov, .. } => *nesterov = true,
-            Rule::Adam { .. } => self.foreign = Some("nesterov"),
+            Rule::Adam { .. } => self.foreign.push("nesterov".to_owned()),
         }
         self
     }
@@ -130,7 +130,7 @@ impl Optimizer {
     pub fn betas(mut self, first: f64, second: f64) -> Optimizer {
         match &mut self.rule {
             Rule::Adam { beta1, beta2, .. } => (*beta1, *beta2) = (first, second),
-            Rule::Sgd { .. } => self.foreign = Some("betas"),
+            Rule::Sgd { .. } => self.foreign.push("betas".to_owned()),
         }
         self
     }
@@ -140,7 +140,7 @@ impl Optimizer {
     pub fn epsilon(mut self, value: f32) -> Optimizer {
         match &mut self.rule {
             Rule::Adam { epsilon, .. } => *epsilon = value,
-            Rule::Sgd { .. } => self.foreign = Some("epsilon"),
+            Rule::Sgd { .. } => self.foreign.push("epsilon".to_owned()),
         }
         self
     }
@@ -156,9 +156,9 @@ impl Optimizer {
         self
     }
 
-    /// Excludes variables from weight decay: those that one of these [globs](Glob) matches. One of a
-    /// single part, such as `bias`, is held against the last part of a name, and one of several against
-    /// the whole name: `**/norm*/weight`, or `decoder/fc1/weight`.
+    /// Excludes variables from weight decay: those that one of these [globs](Glob) matches, by the whole
+    /// name, such as `**/norm*/weight`, or by what follows its last `/`; or, if the glob is of a single
+    /// part, such as `bias`, by the last part. One that matches nothing is no mistake.
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph, Optimizer};
@@ -454,8 +454,8 @@ impl Optimizer {
         });
         let steps = self.gradient_accumulation_steps;
         let steps = steps.and_then(|steps| Accumulation::check(steps).err());
-        let foreign = self.foreign.map(|setting| Problem::OptimizerSetting {
-            setting,
+        let foreign = self.foreign.iter().map(|setting| Problem::OptimizerSetting {
+            setting: setting.clone(),
             optimizer: self.rule.name(),
             others: match self.rule {
                 Rule::Sgd { .. } => "`Optimizer::adam` or `Optimizer::adamw`",
@@ -466,16 +466,19 @@ impl Optimizer {
             let why = Glob::new(glob).err()?;
             Some(Problem::Glob { what: "no_decay", glob: glob.clone(), why })
         });
-        let settings = [self.rule.check().err(), plain, limit, scaling, steps, foreign];
-        settings.into_iter().flatten().chain(globs)
+        let numbers = [self.rule.check().err(), plain, limit, scaling, steps];
+        numbers.into_iter().flatten().chain(foreign).chain(globs)
     }
 }
 
-/// Whether a glob excepts a variable from weight decay: by its last part, if the glob has one part only.
+/// Whether a glob excepts a variable from weight decay: by its whole name or by what follows the last
+/// `/`; and by its last part, if the glob has one part only.
 fn excepts(glob: &Glob, name: &str) -> bool {
+    let after = |separators: &[char]| name.rsplit(separators).next().unwrap_or_default();
     let is_part = !glob.as_str().contains(SEPARATORS);
-    let last = name.rsplit(SEPARATORS).next().unwrap_or_default();
-    glob.is_match(if is_part { last } else { name })
+    glob.is_match(name)
+        || glob.is_match(after(&['/']))
+        || is_part && glob.is_match(after(&SEPARATORS))
 }
 
 /// A loss with its gradients.

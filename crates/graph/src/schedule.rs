@@ -101,7 +101,7 @@ impl Schedule {
     }
 
     /// Whether all learning rates and factors are finite and at least 0, and no number of steps is beyond
-    /// what a device counts to.
+    /// 2²⁴.
     ///
     /// # Errors
     /// [`Problem::Range`] for the first that is not so.
@@ -112,11 +112,13 @@ impl Schedule {
             if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(problem) }
         };
         let counted = |steps: u64| {
-            if u32::try_from(steps).is_ok() {
+            // Devices compute the rate in `f32`, which has no more whole numbers in a row.
+            const MOST: u64 = 1 << 24;
+            if steps <= MOST {
                 return Ok(());
             }
             let what = "a number of steps in the schedule of the learning rate".to_owned();
-            let range = format!("at most {}, which is as far as devices count", u32::MAX);
+            let range = format!("at most {MOST}, up to which devices compute with whole numbers");
             Err(Problem::Range { what, value: steps as f64, range })
         };
         match *self {
@@ -228,7 +230,7 @@ mod tests {
     /// A device counts by `u32`, and would never come to them.
     #[test]
     fn steps_that_no_device_counts_to_are_refused() {
-        let (last, beyond) = (u64::from(u32::MAX), u64::from(u32::MAX) + 1);
+        let (last, beyond) = (1 << 24, (1 << 24) + 1);
         let of = |steps| {
             [
                 Schedule::step(0.1, steps, 0.5),
@@ -242,7 +244,7 @@ mod tests {
         assert!(of(last).iter().all(|schedule| schedule.check().is_ok()));
         for schedule in of(beyond) {
             let problem = schedule.check().unwrap_err().to_string();
-            assert!(problem.ends_with(" is 4294967296, and must be at most 4294967295, which is as far as devices count"), "{schedule:?}: {problem}");
+            assert!(problem.ends_with(" is 16777217, and must be at most 16777216, up to which devices compute with whole numbers"), "{schedule:?}: {problem}");
             let graph = Graph::new();
             schedule.build(graph.global_step());
             assert!(graph.finish().is_err(), "{schedule:?}");

@@ -409,7 +409,7 @@ refused!(
     |g| Optimizer::adam(0.1)
         .momentum(0.9)
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
-    Problem::OptimizerSetting { setting: "momentum", optimizer: "adam", .. }
+    Problem::OptimizerSetting { setting, optimizer: "adam", .. } if setting == "momentum"
 );
 refused!(
     nesterov_of_adamw,
@@ -418,7 +418,7 @@ refused!(
     |g| Optimizer::adamw(0.1)
         .nesterov()
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
-    Problem::OptimizerSetting { setting: "nesterov", optimizer: "adamw", .. }
+    Problem::OptimizerSetting { setting, optimizer: "adamw", .. } if setting == "nesterov"
 );
 refused!(
     betas_of_sgd,
@@ -427,7 +427,7 @@ refused!(
     |g| Optimizer::sgd(0.1)
         .betas(0.9, 0.99)
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
-    Problem::OptimizerSetting { setting: "betas", optimizer: "sgd", .. }
+    Problem::OptimizerSetting { setting, optimizer: "sgd", .. } if setting == "betas"
 );
 refused!(
     epsilon_of_sgd,
@@ -436,7 +436,7 @@ refused!(
     |g| Optimizer::sgd(0.1)
         .epsilon(1e-7)
         .minimize(g.variable("v", [2], Initializer::Ones).sum_all()),
-    Problem::OptimizerSetting { setting: "epsilon", optimizer: "sgd", .. }
+    Problem::OptimizerSetting { setting, optimizer: "sgd", .. } if setting == "epsilon"
 );
 refused!(assignment_to_an_expression, "assign", "", |g| float(g, "x", []).assign_to(g.constant(1.0f32)), Problem::NotAVariable { operation } if operation == "constant");
 refused!(shape_of_an_assignment, "assign", "", |g| float(g, "x", [3]).assign_to(g.variable("v", [2], Initializer::Ones)), Problem::Shape { expected, found, .. } if expected[..] == [2] && found[..] == [3]);

@@ -75,10 +75,20 @@ impl Counted {
     /// # Errors
     /// [`TrainingError::OtherCount`] if none rose by as many steps as were recorded.
     pub fn check(&mut self, recorded: u64, session: &Session) -> Result<(), TrainingError> {
-        if self.looks == 0 || self.counts.is_empty() {
-            return Ok(());
+        match self.looks.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                self.looks = left;
+                self.compare(recorded, session)
+            }
         }
-        self.looks -= 1;
+    }
+
+    /// Holds what was recorded against the counts, whatever was looked at so far.
+    ///
+    /// # Errors
+    /// As [`Counted::check`].
+    pub fn compare(&self, recorded: u64, session: &Session) -> Result<(), TrainingError> {
         let mut most: Option<(u32, &str)> = None;
         for (name, before) in &self.counts {
             // It is a `u32`, which begins again after its last.

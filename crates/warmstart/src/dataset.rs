@@ -134,7 +134,7 @@ impl<I: DatasetInput> Dataset<i32, I> {
     ///
     /// A classifier takes classes that are counted from 0: [`Dataset::map_labels`].
     #[must_use]
-    pub fn filter(&self, chosen: impl Fn(&[I], i32) -> bool) -> Self {
+    pub fn filter(&self, mut chosen: impl FnMut(&[I], i32) -> bool) -> Self {
         self.of_places((0..self.len()).filter(|&at| chosen(self.row(at), self.labels[at])))
     }
 
@@ -150,7 +150,7 @@ impl<I: DatasetInput> Dataset<i32, I> {
     /// # }
     /// ```
     #[must_use]
-    pub fn map_labels(mut self, to: impl Fn(i32) -> i32) -> Self {
+    pub fn map_labels(mut self, mut to: impl FnMut(i32) -> i32) -> Self {
         self.labels.iter_mut().for_each(|label| *label = to(*label));
         self
     }
@@ -212,7 +212,7 @@ impl<I: DatasetInput> Dataset<f32, I> {
     /// The examples that are chosen by their inputs, as they are held, and their targets. There may be
     /// none.
     #[must_use]
-    pub fn filter(&self, chosen: impl Fn(&[I], &[f32]) -> bool) -> Self {
+    pub fn filter(&self, mut chosen: impl FnMut(&[I], &[f32]) -> bool) -> Self {
         self.of_places((0..self.len()).filter(|&at| chosen(self.row(at), self.labels_of(at))))
     }
 
@@ -449,7 +449,8 @@ impl<T: Copy, I: DatasetInput> Dataset<T, I> {
     }
 
     /// The examples of these indices, in this order, one twice if it is named twice. The inputs stay what
-    /// they are, so that a batch of bytes can be fed to a placeholder of bytes.
+    /// they are, so that a batch of bytes can be fed to a placeholder of bytes, without the factor that
+    /// they are [scaled](Dataset::scaled) by elsewhere.
     ///
     /// ```
     /// # fn main() -> Result<(), warmstart::DatasetError> {

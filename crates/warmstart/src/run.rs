@@ -138,8 +138,8 @@ impl Run {
 
     /// The step to do next, counted from 0 over all runs; `None` when all are done, or the run
     /// [is to stop](Run::interrupted). It is the same until the step is [recorded](Run::record): a
-    /// loop that records none would train for ever, and is ended with `None` after a thousand calls,
-    /// of which [`Run::finish`] tells ([`TrainingError::NothingRecorded`]).
+    /// loop that records none would go on for ever, and is ended with `None` after a thousand calls,
+    /// of which [`Run::finish`] tells.
     pub fn next_step(&self) -> Option<u64> {
         let to_do = self.done < self.training.steps && self.interrupted().is_none();
         let asked = self.asked.fetch_add(u32::from(to_do), Ordering::Relaxed);
@@ -454,14 +454,18 @@ impl Run {
     /// [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) and in no weight yet.
     ///
     /// # Errors
-    /// [`TrainingError::NothingRecorded`] if the loop asked for a step again and again and recorded none;
-    /// nothing is saved then. As [`Run::save`], after the losses were drawn; and
+    /// [`TrainingError::OtherCount`] if steps were trained and none was recorded, or if the loop asked for
+    /// one step [again and again](Run::next_step) and has trained more than it recorded; nothing is
+    /// saved then. As [`Run::save`], after the losses were drawn; [`TrainingError::NothingRecorded`] if
+    /// the loop asked again and again, and no more was trained than recorded; and
     /// [`TrainingError::Interrupted`] after all
     /// this, if the run [was asked to stop](Training::stop_on_interrupt) before its last step.
     pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
-        if self.records_nothing() {
-            return Err(TrainingError::NothingRecorded { step: self.done });
+        // What was never recorded may have been trained.
+        if self.done == self.first || self.records_nothing() {
+            self.counted.compare(self.done - self.first, session)?;
         }
+        let records_nothing = self.records_nothing();
         // What failed behind the training is tried once more.
         if let Err(error) = self.saving.wait() {
             self.progress.say(error);
@@ -489,6 +493,9 @@ impl Run {
         let file = saved?;
         self.saving.wait()?;
         match interrupted {
+            None if records_nothing => {
+                Err(TrainingError::NothingRecorded { step: self.done, file })
+            }
             None => Ok(file),
             Some(by) => {
                 let (step, steps) = (self.done, self.training.steps);

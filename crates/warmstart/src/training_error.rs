@@ -70,13 +70,15 @@ pub enum TrainingError {
         /// Steps that it was raised by.
         counted: u64,
     },
-    /// The loop runs steps and records none.
+    /// The loop asked for a step again and again, and did not do it.
     #[error(
-        "the step after {step} was asked for a thousand times, and none was recorded: call `run.record(&session, &outputs, loss)` after each, or `Run::record_steps` after several. The weights may have been trained meanwhile, by an unknown number of steps; nothing was saved"
+        "the step after {step} was asked for a thousand times and not recorded, so the loop was ended; what was trained is saved as {}. Call `run.record(&session, &outputs, loss)` after each step, and `Run::next_step` only to do one", .file.display()
     )]
     NothingRecorded {
-        /// The steps that are done, as far as was recorded.
+        /// The steps that are done.
         step: u64,
+        /// The checkpoint, which is of the last step done.
+        file: PathBuf,
     },
     /// Another run is under way in the directory.
     #[error(
@@ -142,7 +144,7 @@ pub enum TrainingError {
     /// The newest checkpoint holds accumulated gradients that are not finite. It was saved under loss
     /// scaling, which would leave out their update, and this run has none.
     #[error(
-        "checkpoint {} was saved under loss scaling in the middle of an update that it would leave out: {}. Nothing was restored: without loss scaling all weights would be NaN from that update on. Go on with `Optimizer::loss_scaling` until that update is over, or begin it anew, without these batches, by `Training::restore_options(RestoreOptions::new(){rule})`", .file.display(), listed(.variables)
+        "checkpoint {} was saved under loss scaling in the middle of an update that it would leave out: {}. Nothing was restored: without loss scaling all weights would be NaN from that update on. Go on with `Optimizer::loss_scaling` until that update is over, or begin it anew, without these batches, by `{rule}` added to the `RestoreOptions` of `Training::restore_options`", .file.display(), listed(.variables)
     )]
     NonFiniteAccumulators {
         /// The checkpoint.

@@ -267,9 +267,25 @@ fn a_loop_that_records_nothing_ends_and_says_so() {
     run.record(&session, &outputs, loss).expect("it is recorded");
     let asked = std::iter::from_fn(|| run.next_step()).inspect(|&step| assert_eq!(step, 1));
     assert_eq!(asked.count(), 1000);
+    // No more was trained than was recorded.
+    let error = run.finish(&session).expect_err("steps are left");
+    assert!(matches!(error, TrainingError::NothingRecorded { step: 1, .. }), "{error}");
+    assert!(directory.path().join("step-1.safetensors").exists());
+}
+
+#[test]
+fn what_was_trained_and_not_recorded_is_not_saved() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let model = Model::default();
+    let training = in_directory(directory.path()).steps(3);
+    let (run, mut session, plan, _) = model.begin(&training).expect("it begins");
+    for _ in 0..3 {
+        session.run(&plan, &[("x", (&[0.5f32; 6]).into())]).expect("it runs");
+    }
     let error = run.finish(&session).expect_err("nothing was recorded");
-    assert!(matches!(error, TrainingError::NothingRecorded { step: 1 }), "{error}");
-    assert!(!directory.path().join("step-1.safetensors").exists());
+    let counted = TrainingError::OtherCount { name: "global_step".into(), recorded: 0, counted: 3 };
+    assert_eq!(error.to_string(), counted.to_string());
+    assert!(!directory.path().join("step-0.safetensors").exists());
 }
 
 /// Accumulators come and go like other slots, and another number of steps is no error.

@@ -234,7 +234,8 @@ fn accumulated_gradients_that_are_not_finite_need_loss_scaling() {
     }
     let glob = "{sgd/accumulated_batches,**/sgd/gradient_accumulator}";
     assert_eq!(*rule, RestoreOptions::new().ignore(glob).rules()[0].to_string());
-    assert!(told.ends_with(&format!("`Training::restore_options(RestoreOptions::new(){rule})`")));
+    let added = format!("by `{rule}` added to the `RestoreOptions` of `Training::restore_options`");
+    assert!(told.ends_with(&added), "{told}");
 
     // What is advised helps: the update anew, without these batches, which trains.
     let before = train(scaled(), &training, &[]);

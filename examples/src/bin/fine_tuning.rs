@@ -86,7 +86,7 @@ fn main() -> Fallible<()> {
     let head_alone = percent(&mut session, &test)?;
 
     // All of it, at a smaller rate. The head goes on with its slots; the body gets its own, which Adam takes
-    // for as old as the head's: its first steps are up to three times as long as the rate says.
+    // for as old as the head's: its next steps are several times as long as the rate says.
     let plan = compile(&mut session, 10, false, 5e-4)?;
     session.initialize_missing(SEED)?;
     train(&mut session, &plan, &few, 200)?;

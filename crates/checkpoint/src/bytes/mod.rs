@@ -1,5 +1,6 @@
 //! Bytes in files: reading them at a place, values whose bytes lie in several places or in
-//! another order, and sums of them. Nothing here knows of tensors or formats.
+//! another order, sums of them, and text that is read late. Nothing here opens
+//! a format.
 
 pub(crate) mod read_at;
 pub(crate) mod sealed;

@@ -3,8 +3,7 @@
 //! How many batches make one may change while a run goes on, also in the middle of an update. What is
 //! known then, the checkpoint says: its steps, the updates made, the batches that wait for the next one.
 //!
-//! How many batches make an update may change in the middle of one: the updates made, the batches
-//! that wait, and what is left of the steps say where updates end. From that follow the length of a
+//! The updates made, the batches that wait, and what is left of the steps say where updates end. From that follow the length of a
 //! cosine, which steps are refused, and how epochs are rounded. All of it is in one number, by how
 //! many batches the updates are ahead of the steps: 0 unless the number has changed, constant while
 //! it does not, and then noted in the run's checkpoints. So a run that goes on as before has the
@@ -35,6 +34,8 @@ pub struct Updates {
     /// in a run that had no other number. It stays the same as long as the number does, whatever loss
     /// scaling leaves out.
     ahead: i64,
+    /// Whether the newest checkpoint, if there is one, could be read.
+    known: bool,
 }
 
 /// Under which the checkpoints of a run that had another number keep `ahead`.
@@ -44,11 +45,13 @@ impl Updates {
     /// Those of the run in a directory, which may not have begun yet.
     pub fn of(directory: &Path, settings: &Settings) -> Updates {
         let together = u64::from(settings.training.gradient_accumulation_steps);
-        let begins = Updates { together, done: 0, waiting: 0, ahead: 0 };
+        let begins = Updates { together, done: 0, waiting: 0, ahead: 0, known: true };
         let goes_on = together > 1 && list(directory).is_ok_and(|files| !files.is_empty());
         // What is wrong with it is told where it is restored; which is the newest whole one, too.
         let newest = goes_on.then(|| Checkpoint::open_verified(directory).ok()).flatten();
-        newest.and_then(|newest| Updates::after(&newest, together)).unwrap_or(begins)
+        let known = !goes_on || newest.is_some();
+        let after = newest.and_then(|newest| Updates::after(&newest, together));
+        after.unwrap_or(Updates { known, ..begins })
     }
 
     fn after(checkpoint: &Checkpoint, now: u64) -> Option<Updates> {
@@ -63,7 +66,7 @@ impl Updates {
             let batches = updates(checkpoint)? * now + waiting.min(now - 1);
             batches as i64 - done as i64
         };
-        Some(Updates { together: now, done, waiting, ahead })
+        Some(Updates { together: now, done, waiting, ahead, known: true })
     }
 
     /// How many are made, or left out, by the end of so many steps.
@@ -87,8 +90,8 @@ impl Updates {
     /// Refuses a number of steps after which batches would be in no weight.
     pub fn check(&self, source: &Source, steps: u64) -> Result<(), Failure> {
         let lacking = self.lacking(steps);
-        // Nothing is trained that could be left.
-        if steps < self.done || lacking == 0 {
+        // Nothing is trained that could be left, or what is wrong is told where it is restored.
+        if !self.known || steps < self.done || lacking == 0 {
             return Ok(());
         }
         let together = self.together;
@@ -136,7 +139,7 @@ pub fn lost(checkpoint: &Checkpoint) -> Option<String> {
     let before = together(&changed::optimizer_of(checkpoint)?);
     let whole = checkpoint.step()?.saturating_add(before.saturating_sub(waiting(checkpoint)));
     Some(format!(
-        "{batches} in no weight; with `gradient_accumulation_steps = {before}` until step {whole} none would be lost"
+        "{batches} in no weight; with `gradient_accumulation_steps = {before}` until step {whole} none would be lost (with `steps` under [schedule] as before, if it is a cosine)"
     ))
 }
 
@@ -163,7 +166,7 @@ impl Job {
         let whole = self.updates.whole(self.updates.done + 1);
         let (back, another) = (self.back(&keys, "true"), self.another_run(file));
         failure.help(format!(
-            "{back} until step {whole} (`steps = {whole}`), where that update is over, or begin another run with these weights, by these lines{another}"
+            "{back} until step {whole} (`steps = {whole}`, and no `epochs`), where that update is over, or begin another run with these weights, by these lines{another}"
         ))
     }
 }
@@ -182,11 +185,12 @@ mod tests {
         for (first, second) in [(1, 4), (2, 3), (3, 2), (4, 3), (5, 2), (3, 7), (4, 4)] {
             for changed_at in 0..12 {
                 let (mut made, mut waiting) = (0, 0);
-                let mut updates = Updates { together: second, done: 0, waiting: 0, ahead: 0 };
+                let mut updates =
+                    Updates { together: second, done: 0, waiting: 0, ahead: 0, known: true };
                 for done in 0..40_u64 {
                     if done == changed_at && first != second {
                         let ahead = (made * second + waiting.min(second - 1)) as i64 - done as i64;
-                        updates = Updates { together: second, done, waiting, ahead };
+                        updates = Updates { together: second, done, waiting, ahead, known: true };
                     }
                     if done >= changed_at && (done > changed_at || waiting < second) {
                         let what = format!("{first} to {second} at {changed_at}, after {done}");
@@ -221,7 +225,7 @@ mod tests {
             SaveOptions::new().step(10).optimizer(serde_json::to_string(&optimizer).unwrap());
         let mut keys = Map::new();
         let ahead = noted.unwrap_or(0);
-        Updates { together: 1, done: 0, waiting: 0, ahead }.note(&mut keys);
+        Updates { together: 1, done: 0, waiting: 0, ahead, known: true }.note(&mut keys);
         let options = options.extra(changed::KEY, serde_json::to_string(&keys).unwrap());
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("step-10.safetensors");
@@ -245,7 +249,8 @@ mod tests {
         assert_eq!(after(&checkpoint, 3), (2, -2));
         assert_eq!(after(&checkpoint, 2), (2, -5));
         let lost = "the 2 batches after the last update are in no weight; with \
-                    `gradient_accumulation_steps = 4` until step 12 none would be lost";
+                    `gradient_accumulation_steps = 4` until step 12 none would be lost (with \
+                    `steps` under [schedule] as before, if it is a cosine)";
         assert_eq!(super::lost(&checkpoint).as_deref(), Some(lost));
         // Of an update that was left out, a run that goes on as before knows nothing: its schedule ends
         // where it was to end. Where the number is another, those count that were made.

@@ -4,7 +4,7 @@ use super::settings::{Loss, OptimizerName, ScheduleKind, Settings};
 use super::source::Source;
 use crate::description::Output;
 use crate::error::Failure;
-use warmstart::graph::Accumulation;
+use warmstart::graph::{Accumulation, Glob};
 
 /// Refuses numbers out of their range, and keys that contradict or do nothing.
 pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
@@ -152,6 +152,13 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
             "no_decay",
             "there is no weight decay to except these from; remove it, or give `weight_decay`, such as 0.01",
         );
+    }
+    for (at, glob) in optimizer.no_decay.iter().enumerate() {
+        if let Err(why) = Glob::new(glob) {
+            let (key, message) = (at.to_string(), format!("{glob:?} is no glob of names: {why}"));
+            let keys = ["optimizer", "no_decay", &key];
+            return Err(source.failure(&keys, message, "this value"));
+        }
     }
     if optimizer.momentum.is_some_and(|momentum| !(0.0..1.0).contains(&momentum)) {
         return wrong("momentum", "give at least 0 and below 1, such as 0.9");

@@ -1,5 +1,6 @@
 //! What TOML's reader says is wrong with a value, in the words of people who write such files.
 
+use super::source::Kind;
 use crate::data::nearest;
 
 /// What to say of a mistake.
@@ -28,7 +29,7 @@ const TABLES: [(&str, &str, &str); 7] = [
 ];
 
 /// What serde says, in our words. `written` is the text at the place that it says it of.
-pub fn explained(said: &str, written: &str, help: &str) -> Explained {
+pub fn explained(said: &str, written: &str, kind: Kind, help: &str) -> Explained {
     let mut quoted = said.split('`').skip(1).step_by(2);
     let word = quoted.next().unwrap_or_default().to_owned();
     let (message, label) = if said.starts_with("unknown field") {
@@ -51,7 +52,8 @@ pub fn explained(said: &str, written: &str, help: &str) -> Explained {
             .unwrap_or_else(|| Explained::here(first, help));
     };
     let known: Vec<&str> = quoted.collect();
-    let elsewhere = if said.starts_with("unknown field") { table_of(&word) } else { None };
+    let of_training = kind == Kind::Training && said.starts_with("unknown field");
+    let elsewhere = if of_training { table_of(&word) } else { None };
     let help = match (nearest(&word, known.iter().copied()), elsewhere) {
         (Some(near), _) => format!("did you mean `{near}`? {help}"),
         (None, Some(table)) => format!("`{word}` is a key of {table}; {help}"),
@@ -64,10 +66,11 @@ pub fn explained(said: &str, written: &str, help: &str) -> Explained {
 fn table_of(key: &str) -> Option<String> {
     let mut table = "the top, before all tables".to_owned();
     for line in super::EXAMPLE.lines() {
+        let line = line.trim_start_matches('#');
         if line.starts_with('[') {
             table = line.split_inclusive(']').next()?.to_owned();
         }
-        let written = line.trim_start_matches('#').split_once(" = ");
+        let written = line.split_once(" = ");
         if written.is_some_and(|(name, _)| name == key) {
             return Some(table);
         }

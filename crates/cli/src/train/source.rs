@@ -141,7 +141,8 @@ impl Source {
         // Whoever names the data itself is told where its name belongs.
         let plain = !self.text.contains(['=', '[', '#']) && !self.text.trim().is_empty();
         let help = help(&self.file, self.kind, has_name_of_data(&self.file) || plain);
-        let Explained { message, label, help } = explained(error.message(), written, &help);
+        let Explained { message, label, help } =
+            explained(error.message(), written, self.kind, &help);
         let failure = Failure::new(format!("`{file}`: {message}")).help(help);
         match place {
             // A key that is missing from the top is missing everywhere.
@@ -332,6 +333,7 @@ mod tests {
             ("[training]\nlearning_rate = 0.1", "`learning_rate` is a key of [optimizer]; "),
             ("[model]\nfile = \"a.csv\"", "`file` is a key of [data]; "),
             ("[model]\nmemory_limit = 3", "`memory_limit` is a key of [training]; "),
+            ("[model]\nallow_missing = true", "`allow_missing` is a key of [warm_start]; "),
             ("[model]\nseed = 3", "`seed` is a key of the top, before all tables; "),
             ("[model]\nhiden = [3]", "did you mean `hidden`? "),
             ("[model]\nxyzzy = [3]", "there are hidden, "),

@@ -10,6 +10,8 @@ use warmstart::{Batches, Run};
 
 /// Steps of one submission, beyond which the host has next to nothing left to save.
 const MOST: u64 = 32;
+/// Inputs on the device, beyond which they stay on the host.
+const MOST_BYTES: u64 = 256 << 20;
 /// What a submission should take: Ctrl-C and the progress wait for it.
 const ENOUGH: Duration = Duration::from_millis(100);
 
@@ -25,15 +27,17 @@ pub struct Submissions<'a> {
 }
 
 impl<'a> Submissions<'a> {
-    /// Puts the rows on the device, if it takes them. Where a `memory_limit` is for all that training
-    /// takes there, they do not come on top of it.
+    /// Puts the rows on the device, if they are few enough to leave it the room that training takes, and
+    /// nothing is said of a `memory_limit`, which is for all that training takes there.
     pub fn new(gpu: &Gpu, examples: &'a Examples, memory_limit: Option<u64>) -> Submissions<'a> {
         let upload = || match examples {
             Examples::Classes(data) => data.upload(gpu, BATCH_INPUT, BATCH_TARGET),
             Examples::Values(data) => data.upload(gpu, BATCH_INPUT, BATCH_TARGET),
         };
         // Whatever the reason is, the same batches can be fed.
-        let on_device = if memory_limit.is_none() { upload().ok() } else { None };
+        let bytes = size_of_val(examples.inputs()) as u64;
+        let fits = memory_limit.is_none() && bytes <= MOST_BYTES;
+        let on_device = if fits { upload().ok() } else { None };
         Submissions { examples, on_device, fed: Fed::default(), steps: 1, last: None }
     }
 

@@ -93,7 +93,9 @@ pub fn output(
                 return Err(Failure::new(format!("`{file}`, {name}: each of the {} rows is a class of its own", rows.len()))
                     .help("say which column is the class with `target` under [data], or `task = \"regression\"`"));
             }
-            refuse_values(table, targets[0], &classes, rows.len())?;
+            if settings.data.task.is_none() {
+                refuse_values(table, targets[0], &classes, rows.len())?;
+            }
             Ok(Output::Classes(classes))
         }
     }
@@ -115,7 +117,7 @@ fn refuse_values(
     Err(Failure::new(format!(
         "`{file}`, {name}: {count} different numbers in {rows} rows are values, and no classes"
     ))
-    .help("say `task = \"regression\"` under [data], and no `loss` or one of values, such as \"mean_squared_error\"; or say which column is the class with `target`"))
+    .help("say `task = \"regression\"` under [data], and no `loss` or one of values, such as \"mean_squared_error\"; or say which column is the class with `target`, or `task = \"classification\"` if these are classes"))
 }
 
 /// Refuses a regression of what is no number, with what it may be meant to be.

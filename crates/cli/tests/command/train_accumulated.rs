@@ -232,8 +232,8 @@ fn an_update_that_is_not_finite_keeps_its_loss_scaling() {
          loss scaling would leave out, since gradients of it are not finite, such as `fc",
         "gradient_accumulator` (",
         "nothing was trained",
-        "say `loss_scaling = true` again until step 4 (`steps = 4`), where that update is over, or begin \
-         another run with these weights, by these lines:",
+        "say `loss_scaling = true` again until step 4 (`steps = 4`, and no `epochs`), where that update is \
+         over, or begin another run with these weights, by these lines:",
         "checkpoint = \"run/step-3.safetensors\"",
     ] {
         assert!(refused.contains(part), "`{part}` is not in {refused}");

@@ -16,7 +16,7 @@ const DATA: &str = "a,b,class\n1,2,x\n3,4,y\n5,6,x\n7,8,y\n9,1,x\n";
 #[test]
 fn mistakes_in_the_file_are_shown_where_they_are() {
     let directory = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 22] = [
+    let cases: [(&str, &[&str]); 23] = [
         (
             "[data]\nfile = \"data.csv\"\n[model]\nhiden = [3]\n",
             &[
@@ -52,6 +52,10 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         (
             "[data]\nfile = \"data.csv\"\n[optimizer]\nno_decay = [\"bias\"]\n",
             &["`optimizer.no_decay`: there is no weight decay to except these from"],
+        ),
+        (
+            "[data]\nfile = \"data.csv\"\n[optimizer]\nweight_decay = 0.1\nno_decay = [\"bias\", \"fc1/[\"]\n",
+            &["`optimizer.no_decay`: \"fc1/[\" is no glob of names: ", "run.toml:5:21"],
         ),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nhuber_delta = 2.0\n",
@@ -150,6 +154,10 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         let error = error(directory.path(), data, classes);
         assert!(error.contains(expected), "{data}{error}\nis not\n{expected}");
     }
+    let loss = "[data]\nfile = \"data.csv\"\n[training]\nloss = \"cross_entropy\"\n";
+    let data = "a,b,c\n1,2,3.5\n3,4,4.5\n5,6,1\n7,8,3.5\n";
+    let error = error(directory.path(), data, loss);
+    assert!(error.contains("column `c`: 3 different numbers in 4 rows are values"), "{error}");
     // The same file, with what the message says.
     let data = "a,b,c\n1,2,x\n3,NaN,y\n5,6,x\n7,8,y\n9,1,x\n1,1,y\n2,2,x\n";
     std::fs::write(directory.path().join("data.csv"), data).unwrap();

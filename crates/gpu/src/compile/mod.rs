@@ -152,5 +152,4 @@ pub(crate) fn compile(
 }
 
 #[cfg(test)]
-#[path = "cuts_tests.rs"]
 mod tests;

@@ -9,6 +9,7 @@
 //! apart.
 
 use std::collections::HashMap;
+use twox_hash::XxHash3_128;
 use warmstart_graph::ops::Binary;
 use warmstart_graph::reference::Value;
 use warmstart_graph::{
@@ -168,9 +169,12 @@ impl Live {
     }
 
     fn insert(&mut self, node: Node) -> usize {
-        // Constants of many elements are not worth a key of their size.
         let key = match &node.op {
-            Op::Constant(data) if data.elements().len() > 16 => None,
+            // Many elements are not worth a key of their size.
+            Op::Constant(data) if data.elements().len() > 16 => {
+                let sum = XxHash3_128::oneshot(&data.to_le_bytes());
+                Some(format!("constant {:?} {:?} {sum:032x}", data.dtype(), data.shape()))
+            }
             op if op.is_update() => None,
             op => Some(format!("{op:?} {:?}", node.inputs)),
         };

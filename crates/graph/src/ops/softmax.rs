@@ -51,10 +51,13 @@ pub(super) fn log_gradient<'g>(y: Tensor<'g>, dy: Tensor<'g>) -> Tensor<'g> {
 
 impl<'g> Tensor<'g> {
     /// Masks scores of attention, `[.., places, places]`, so that a place (a row) sees itself and those
-    /// before: the columns behind the diagonal become the lowest `f32`, of which
+    /// before: the columns behind the diagonal become a quarter of the lowest `f32`, of which
     /// [`softmax`](Tensor::softmax) makes exactly 0, as it does of PyTorch's −∞ (`is_causal`; Keras says
     /// `use_causal_mask`). WGSL lets devices assume that nothing is infinite. No gradient flows to what
     /// is masked.
+    ///
+    /// Scale scores before they are masked, and let other masks come after this one, or be milder, as
+    /// −10⁹ is: a row in which all is as low as what is masked sees everything.
     ///
     /// ```
     /// use warmstart_graph::reference::Reference;
@@ -72,6 +75,9 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     #[must_use]
     pub fn causal_mask(self) -> Tensor<'g> {
+        if self.is_invalid() {
+            return self;
+        }
         let shape = self.shape();
         let places = match shape[..] {
             [.., rows, columns] if rows == columns => rows,
@@ -85,7 +91,7 @@ impl<'g> Tensor<'g> {
             let numbers: Vec<f32> = (0..places).map(|place| place as f32).collect();
             let columns = self.graph().constant(numbers);
             let is_behind = columns.greater(columns.reshape([places, 1]));
-            is_behind.select(self.number(f32::MIN), self)
+            is_behind.select(self.number(f32::MIN / 4.0), self)
         })
     }
 

@@ -35,8 +35,8 @@ pub enum Work {
     StagedCheckpoint,
     /// For each tensor a `Vec` that is read into and `write_buffer`; one submission at the end.
     Naive,
-    /// The file read as a whole, its header by the `safetensors` crate, then for each tensor a `Vec`
-    /// and `write_buffer`; one submission at the end.
+    /// The file read as a whole, its header by the `safetensors` crate, then `write_buffer` of each
+    /// tensor; one submission at the end.
     #[cfg(feature = "safetensors")]
     NaiveCrate,
     /// The same bytes written to a new file, synced and renamed over the last, its directory
@@ -61,7 +61,7 @@ pub struct Arm {
     pub cold: bool,
 }
 
-/// Every arm that there is figures of in `benches/RESULTS.md`, ceilings first.
+/// Every arm of the benchmark, ceilings first.
 pub fn all_arms() -> Vec<Arm> {
     use Memory::{Fresh, Huge, Initialized, Live, Touched};
     use MemoryKind::{Mappable, Staged};

@@ -330,8 +330,8 @@ impl Workload {
         };
         let tensors = safetensors::SafeTensors::deserialize(&file).map_err(malformed)?;
         for (buffer, variable) in buffers.iter().zip(&self.variables) {
-            let bytes: Vec<u8> = tensors.tensor(&variable.name).map_err(malformed)?.data().to_vec();
-            gpu.queue().write_buffer(buffer, 0, &bytes);
+            let tensor = tensors.tensor(&variable.name).map_err(malformed)?;
+            gpu.queue().write_buffer(buffer, 0, tensor.data());
         }
         Ok(())
     }

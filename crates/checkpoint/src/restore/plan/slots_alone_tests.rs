@@ -155,9 +155,9 @@ fn slots_that_begin_anew_beside_an_old_count_are_told() {
         note(&options).as_deref(),
         Some(
             "note: adam's slots m, v for 2 variables are not restored, and `all/adam/step` is: Adam takes \
-             them for as old as that, so that where they begin anew its first updates are up to \
-             three times as long as the learning rate says; `.ignore(\"**/adam/*\")` begins all slots \
-             of adam anew"
+             them for as old as that, so that where they begin anew its next updates are several \
+             times as long as the learning rate says; `.ignore(\"**/adam/*\")` begins all slots of \
+             adam anew"
         )
     );
     // What is advised mends it.

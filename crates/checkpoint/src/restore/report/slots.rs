@@ -9,7 +9,7 @@ use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS};
 use crate::restore::wording::{Allowance, Wording};
 use std::collections::{BTreeSet, HashSet};
-use warmstart_graph::{Glob, Role, Variable};
+use warmstart_graph::{Accumulation, Glob, Role, Variable};
 
 impl RestoreReport {
     /// Which slots these are, if they may not be.
@@ -84,13 +84,21 @@ impl RestoreReport {
         let notes = counts.filter_map(|(optimizer, count)| {
             let anew = Some(anew(&optimizer)).filter(|anew| !anew.is_empty())?.join("; ");
             let rule = self.rule_for_all_slots(&optimizer).and_then(|rule| words.rule(&rule));
+            // Where gradients are accumulated, schedules follow the count of updates.
+            let counts_updates = self.variables.iter().any(|v| match &v.variable.role {
+                Role::Slot { variable: None, optimizer: of, slot } => {
+                    *of == optimizer && slot == Accumulation::COUNT
+                }
+                _ => false,
+            });
+            let schedule = if counts_updates { ", and its schedule" } else { "" };
             let rule = rule.map_or_else(String::new, |rule| {
-                format!("; `{rule}` begins all slots of {optimizer} anew")
+                format!("; `{rule}` begins all slots of {optimizer}{schedule} anew")
             });
             Some(format!(
                 "{anew} are not restored, and `{}` is: Adam takes them for as old as that, so that \
-                 where they begin anew its first updates are up to three times as long as the \
-                 learning rate says{rule}",
+                 where they begin anew its next updates are several times as long as the learning \
+                 rate says{rule}",
                 printable(&count)
             ))
         });
