@@ -22,7 +22,9 @@ pub struct Submissions<'a> {
     on_device: Option<DeviceDataset>,
     /// A batch that is fed, in memory that is used again.
     fed: Fed,
+    /// How many the next submission may have.
     steps: u64,
+    /// When the last was asked for.
     last: Option<Instant>,
 }
 
@@ -34,9 +36,9 @@ impl<'a> Submissions<'a> {
             Examples::Classes(data) => data.upload(gpu, BATCH_INPUT, BATCH_TARGET),
             Examples::Values(data) => data.upload(gpu, BATCH_INPUT, BATCH_TARGET),
         };
-        // Whatever the reason is, the same batches can be fed.
         let bytes = size_of_val(examples.inputs()) as u64;
         let fits = memory_limit.is_none() && bytes <= MOST_BYTES;
+        // Whatever a device refuses them for, the same batches can be fed.
         let on_device = if fits { upload().ok() } else { None };
         Submissions { examples, on_device, fed: Fed::default(), steps: 1, last: None }
     }
@@ -75,6 +77,7 @@ impl<'a> Submissions<'a> {
     }
 }
 
+/// A batch on the host.
 #[derive(Default)]
 struct Fed {
     inputs: Vec<f32>,

@@ -55,6 +55,31 @@ fn a_run_that_got_worse_names_its_best_checkpoint() {
     assert!(loss(best) < loss(last), "{value}");
 }
 
+/// Rows on the device, several steps in a submission, and rows that the host feeds: the same bits.
+#[test]
+fn where_rows_are_changes_no_result() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let rows: String = (0..50).map(|row| format!("{},{}.5\n", row % 7, row * row % 11)).collect();
+    write(at, "rows.csv", &format!("x,y\n{rows}"));
+    for (name, limit) in [("device", ""), ("host", "memory_limit = 1000\n")] {
+        let text = format!(
+            "directory = \"{name}\"\n[data]\nfile = \"rows.csv\"\n[model]\nhidden = [8]\n\
+             dropout = 0.2\n[training]\nsteps = 45\nbatch = 9\nlog_every = 1\nvalidate_every = 7\n\
+             {limit}[checkpoints]\nsave_every = 20\nkeep_best = 0\n"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    }
+    for step in [20, 40, 45] {
+        let file = |name: &str| format!("{name}/step-{step}.safetensors");
+        warmstart(at, &["diff", &file("device"), &file("host"), "--values"]).with(0);
+    }
+    let metrics = |name: &str| std::fs::read_to_string(at.join(name).join("metrics.csv")).unwrap();
+    assert_eq!(metrics("device"), metrics("host"));
+    assert_eq!(metrics("device").lines().count(), 46);
+}
+
 #[test]
 fn a_loss_that_is_no_number_has_lines_to_paste() {
     let directory = tempfile::tempdir().unwrap();
