@@ -68,6 +68,11 @@ impl Arm {
         Ok(arms)
     }
 
+    /// Whether it is a program of this workspace.
+    pub fn is_built(&self) -> bool {
+        ["warmstart", "meganeura", "burn"].contains(&self.name)
+    }
+
     /// Why it cannot be started, if it cannot.
     pub fn missing(&self) -> Option<&str> {
         self.program.as_ref().err().map(String::as_str)

@@ -11,6 +11,8 @@ pub struct BuildCost {
     pub crates: u64,
     /// Seconds of the build.
     pub seconds: f64,
+    /// Seconds of processor time of all its processes.
+    pub processor: f64,
     /// Bytes of the program without its symbols.
     pub bytes: u64,
 }
@@ -27,15 +29,16 @@ pub fn read(path: &str) -> Outcome<Vec<BuildCost>> {
 
 fn parse(line: &str) -> Outcome<BuildCost> {
     let columns: Vec<&str> = line.split('\t').collect();
-    let [arm, crates, seconds, bytes] = columns.as_slice() else {
+    let [arm, crates, seconds, processor, bytes] = columns.as_slice() else {
         return Err(
-            format!("build-costs.tsv has the line `{line}`, which is not of 4 columns").into()
+            format!("build-costs.tsv has the line `{line}`, which is not of 5 columns").into()
         );
     };
     Ok(BuildCost {
         arm: (*arm).to_owned(),
         crates: crates.parse()?,
         seconds: seconds.parse()?,
+        processor: processor.parse()?,
         bytes: bytes.parse()?,
     })
 }

@@ -2,7 +2,8 @@
 //! `RESULTS.md` and `results.svg` into the current folder.
 //!
 //! `runner [PART...]` runs only rows whose names contain one of the parts. `PEERS_QUICK=1` makes a
-//! short pass; `PEERS_LARGE=1` adds the rows for GPUs; `PEERS_OUT` names another folder to write into.
+//! short pass. Neither replaces the table of a full one: they write into `target/partial`.
+//! `PEERS_LARGE=1` adds the rows for GPUs; `PEERS_OUT` names another folder to write into.
 
 mod arms;
 mod build_costs;
@@ -16,18 +17,15 @@ use arms::Arm;
 use machine::Machine;
 use pass::Settings;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let parts: Vec<String> = env::args().skip(1).collect();
-    let settings = if env::var_os("PEERS_QUICK").is_some_and(|value| value != "0") {
-        Settings::QUICK
-    } else {
-        Settings::FULL
-    };
+    let quick = env::var_os("PEERS_QUICK").is_some_and(|value| value != "0");
+    let settings = if quick { Settings::QUICK } else { Settings::FULL };
     let mut machine = Machine::look();
     println!("{machine}");
     let arms = Arm::all()?;
@@ -43,7 +41,9 @@ fn main() -> Outcome<()> {
     };
     let text = report.to_string();
     println!("\n{text}");
-    let folder = env::var_os("PEERS_OUT").map_or_else(PathBuf::new, PathBuf::from);
+    let usual = if quick || !parts.is_empty() { "target/partial" } else { "" };
+    let folder = env::var_os("PEERS_OUT").map_or_else(|| PathBuf::from(usual), PathBuf::from);
+    fs::create_dir_all(Path::new(".").join(&folder))?;
     fs::write(folder.join("RESULTS.md"), text)?;
     chart::draw(&folder.join("results.svg"), &arms, &results)?;
     println!("Written: {}", folder.join("RESULTS.md").display());

@@ -149,12 +149,18 @@ impl Report<'_> {
     }
 
     fn ratios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{RATIOS}\n")?;
         self.head(f, "warmstart as a multiple of", 1)?;
         let first_steps =
             [("first step, caches empty", Key::Cold), ("first step, warm", Key::Warm)];
         let rows = linear_rows().into_iter().chain(train_rows()).chain(first_steps.map(named));
         self.body(f, rows, 1, |key, arm| {
-            self.results.ratio(key, arm).map_or("–".to_owned(), figure)
+            let Some(ratio) = self.results.ratio(key, arm) else { return "–".to_owned() };
+            match aim(key, self.arms[arm].name) {
+                Some(aim) if ratio < aim => format!("**{}, below {aim}**", figure(ratio)),
+                Some(aim) => format!("{} (aim {aim})", figure(ratio)),
+                None => figure(ratio),
+            }
         })
     }
 
@@ -178,11 +184,19 @@ impl Report<'_> {
             return writeln!(f, "Not measured yet: `make bench-peers-build` does.");
         }
         writeln!(f, "{BUILDING}\n")?;
-        writeln!(f, "| arm | crates compiled | minutes | MiB of the program, stripped |")?;
-        writeln!(f, "|---|---|---|---|")?;
-        for BuildCost { arm, crates, seconds, bytes } in &self.build_costs {
-            let (minutes, size) = (seconds / 60.0, *bytes as f64 / f64::from(1 << 20));
-            writeln!(f, "| {arm} | {crates} | {} | {} |", figure(minutes), figure(size))?;
+        let columns =
+            "crates compiled | minutes | of processor time | MiB of the program, stripped";
+        writeln!(f, "| arm | {columns} |")?;
+        writeln!(f, "|---|---|---|---|---|")?;
+        for arm in self.arms.iter().filter(|arm| arm.is_built()) {
+            let cost = self.build_costs.iter().find(|cost| cost.arm == arm.name);
+            let Some(BuildCost { crates, seconds, processor, bytes, .. }) = cost else {
+                writeln!(f, "| {} | not measured | | | |", arm.title)?;
+                continue;
+            };
+            let (wall, processor) = (figure(seconds / 60.0), figure(processor / 60.0));
+            let size = figure(*bytes as f64 / f64::from(1 << 20));
+            writeln!(f, "| {} | {crates} | {wall} | {processor} | {size} |", arm.title)?;
         }
         Ok(())
     }
@@ -198,8 +212,25 @@ impl Report<'_> {
     }
 }
 
+const RATIOS: &str = "By medians; what was aimed at, where something was, in parentheses, and in \
+bold what falls short of it.";
+
+/// How many times as fast as this peer warmstart means to be.
+fn aim(key: Key, peer: &str) -> Option<f64> {
+    match (key, peer) {
+        (Key::Steady(Row::Linear { .. }), "burn") => Some(1.5),
+        (Key::Steady(Row::Linear { .. }), "meganeura") => Some(4.0),
+        (Key::Steady(Row::Train { model: SMALL, .. }), "burn" | "meganeura") => Some(5.0),
+        (Key::Steady(Row::Train { model: MEDIUM, .. }), "burn") => Some(2.0),
+        (Key::Steady(Row::Train { model: MEDIUM, .. }), "meganeura") => Some(5.0),
+        (Key::Cold, "meganeura") => Some(2.0),
+        (Key::Warm, "meganeura") => Some(1.0),
+        _ => None,
+    }
+}
+
 const BUILDING: &str = "Release build of each arm from an empty target folder, by \
-`make bench-peers-build`, when nothing else ran.";
+`make bench-peers-build`. Where other work was on the machine, the processor time is what to compare.";
 
 fn linear_rows() -> Vec<(String, Key)> {
     let name = |row| match row {
