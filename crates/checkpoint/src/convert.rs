@@ -11,7 +11,7 @@ pub use options::{ConvertOptions, Converted, FloatDType, OutOfRange};
 use crate::bytes::sums::InOrder;
 use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
-use crate::formats::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
+use crate::formats::safetensors::{JsonString, MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
 use crate::read::checksums;
 use crate::restore::near_globs::near_glob;
@@ -395,7 +395,9 @@ fn part<'a>(
     metadata: &BTreeMap<String, String>,
 ) -> Result<Part<'a>, CheckpointError> {
     let unwritable = |error| header_error(&file, error);
-    let mut metadata = metadata.clone();
+    let json = |(key, text): (&String, &String)| Ok((key.clone(), JsonString::of(text)?));
+    let metadata = metadata.iter().map(json).collect::<Result<_, _>>();
+    let mut metadata: BTreeMap<String, JsonString> = metadata.map_err(unwritable)?;
     let names = targets.iter().map(|target| (target.name.as_str(), 0));
     metadata.insert(CHECKSUMS.to_owned(), checksums::entry(names).map_err(unwritable)?);
     let mut planned: Vec<Planned<'_>> = targets

@@ -18,7 +18,7 @@
 
 use crate::bytes::sums::Checksum;
 use crate::error::CheckpointError;
-use crate::formats::safetensors::{Header, Word, push_string};
+use crate::formats::safetensors::{Header, JsonString, Word};
 use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -135,12 +135,12 @@ fn from_digits(text: &[u8], digits: usize) -> Option<u64> {
 /// The entry for these tensors, with zeros for the header.
 pub(crate) fn entry<'a>(
     tensors: impl Iterator<Item = (&'a str, u64)>,
-) -> Result<String, serde_json::Error> {
+) -> Result<JsonString, serde_json::Error> {
     let mut tensors: Vec<_> = tensors.map(|(name, value)| (name.into(), Hex(value))).collect();
     tensors.sort_by(|(one, _): &(Cow<'_, str>, _), (other, _)| one.cmp(other));
     let xxh3 = Some(OfTensors(tensors));
     let crc32c = Crc32c { header: Hex(0), tensors: OfTensors::default() };
-    serde_json::to_string(&Entry { crc32c, xxh3 })
+    JsonString::holding(&Entry { crc32c, xxh3 })
 }
 
 /// Where in a file's first bytes the entry's value begins, with its quote.
@@ -156,12 +156,12 @@ pub(crate) fn fill_in<'a>(
     start: &mut [u8],
     tensors: impl Iterator<Item = (&'a str, u64)>,
 ) -> Result<usize, serde_json::Error> {
-    let mut value = Vec::new();
-    push_string(&mut value, &entry(tensors)?)?;
+    let value = entry(tensors)?;
+    let value = value.as_bytes();
     let at = place(start).unwrap_or(start.len());
     let zeros = start.get_mut(at..at + value.len());
     let zeros = zeros.ok_or_else(|| serde_json::Error::custom("it has no place for checksums"))?;
-    zeros.copy_from_slice(&value);
+    zeros.copy_from_slice(value);
     let header = format!("{:08x}", crc32c::crc32c(start));
     let digits = at + BEFORE_DIGITS.len();
     start[digits..digits + DIGITS].copy_from_slice(header.as_bytes());
@@ -267,8 +267,8 @@ mod tests {
             .iter()
             .map(|name| Planned { name, dtype: FileDType::F32, shape: &shape, bytes: 4 })
             .collect();
-        let mut metadata: BTreeMap<String, String> =
-            extra.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let json = |&(key, text): &(&str, &str)| (key.to_owned(), JsonString::of(text).unwrap());
+        let mut metadata: BTreeMap<String, JsonString> = extra.iter().map(json).collect();
         let zeros = entry(names.iter().map(|&name| (name, 0))).unwrap();
         metadata.entry(CHECKSUMS.into()).or_insert(zeros);
         make_header(&mut tensors, &metadata).unwrap()
@@ -299,12 +299,12 @@ mod tests {
     #[test]
     fn an_entry_as_it_is_written_needs_no_reader_of_json() {
         let read = |text: &str| {
-            let mut json = Vec::new();
-            push_string(&mut json, text).unwrap();
-            let read = quick(str::from_utf8(&json).unwrap());
+            let json = JsonString::of(text).unwrap();
+            let read = quick(str::from_utf8(json.as_bytes()).unwrap());
             read.map(|entry| serde_json::to_string(&entry).unwrap())
         };
         let whole = entry([("a", 1), ("b/é", u64::MAX)].into_iter()).unwrap();
+        let whole: String = serde_json::from_slice(whole.as_bytes()).unwrap();
         assert_eq!(read(&whole).as_deref(), Some(&*whole));
         // Whatever is wrong, or right in another way, is left to who knows JSON.
         for (from, to) in [

@@ -109,7 +109,7 @@ impl BackgroundSaver {
         options: &SaveOptions,
     ) -> Result<(), CheckpointError> {
         self.wait()?;
-        let save = PlannedSave::new(&self.saver, session, step, options)?;
+        let mut save = PlannedSave::new(&self.saver, session, step, options)?;
         let mut snapshot = match self.snapshot.take() {
             None => session.snapshot(),
             Some(mut snapshot) => session.snapshot_into(&mut snapshot).map(|()| snapshot),

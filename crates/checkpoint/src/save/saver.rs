@@ -218,7 +218,7 @@ impl Saver {
         step: u64,
         options: &SaveOptions,
     ) -> Result<PathBuf, CheckpointError> {
-        let save = PlannedSave::new(self, session, step, options)?;
+        let mut save = PlannedSave::new(self, session, step, options)?;
         save.carry_out(&Disk, self, &mut { session })?;
         Ok(save.file)
     }
@@ -264,7 +264,7 @@ impl PlannedSave {
 
     /// Writes the file, then removes what the saver's rules do not keep.
     pub fn carry_out(
-        &self,
+        &mut self,
         storage: &dyn Storage,
         saver: &Saver,
         values: &mut dyn Values,
@@ -272,7 +272,7 @@ impl PlannedSave {
         let directory = &saver.directory;
         atomic::create_directories(storage, directory)?;
         atomic::remove_leftovers(storage, directory, |target| step_of(target).is_some());
-        write(storage, values, &self.file, &self.contents)?;
+        write(storage, values, &self.file, &mut self.contents)?;
         let protect: Vec<&Path> = self.protect.iter().map(PathBuf::as_path).collect();
         saver.retention.apply(storage, directory, &protect)?;
         Ok(())

@@ -55,7 +55,7 @@ struct EarlyFile {
 
 /// How many bytes the disk is asked to begin with at a time. The first ones wait for the sync: a header
 /// is written over in the end, and would go to the disk twice.
-const EARLY: u64 = 8 << 20;
+const EARLY: u64 = 2 << 20;
 
 /// What the disk is to begin with, when so much is written and it has begun with so much: whole
 /// stretches only, since who writes on in a page that is on its way may have to wait for it.

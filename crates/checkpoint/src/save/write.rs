@@ -3,7 +3,7 @@
 use crate::bytes::sums::InOrder;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
-use crate::formats::safetensors::{MAX_HEADER, METADATA_KEY, Planned, make_header};
+use crate::formats::safetensors::{JsonString, MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::metadata::{
     CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, RULES, SEED, STEP, TIME,
     VARIABLES, VERSION,
@@ -156,8 +156,8 @@ pub fn save(
     options: &SaveOptions,
 ) -> Result<(), CheckpointError> {
     let file = file.as_ref();
-    let header = Contents::of(session, file, options)?;
-    write(&Disk, &mut { session }, file, &header)
+    let mut contents = Contents::of(session, file, options)?;
+    write(&Disk, &mut { session }, file, &mut contents)
 }
 
 /// Where the bytes of variables come from: the session itself, or a snapshot of it.
@@ -271,24 +271,7 @@ fn contents(
         return Err(CheckpointError::ReservedKey { file: file.to_owned(), key: key.clone() });
     }
     let unwritable = |error| header_error(file, error);
-    let mut metadata = options.extra.clone();
-    let mut put = |key: &str, value: Option<String>| {
-        metadata.extend(value.map(|value| (key.to_owned(), value)));
-    };
-    put(VERSION, Some(FORMAT_VERSION.to_string()));
-    put(STEP, options.step.map(|step| step.to_string()));
-    put(SEED, seed.map(|seed| seed.to_string()));
-    let since_1970 = options.time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    put(TIME, since_1970.map(|since| since.as_millis().to_string()));
-    for (name, value) in &options.metrics {
-        put(&format!("{METRIC}{name}"), Some(format!("{value:?}")));
-    }
-    put(GRAPH, options.graph.clone());
-    put(OPTIMIZER, options.optimizer.clone());
-    put(RULES, options.rules.clone());
-    let names = variables.iter().map(|variable| (variable.name.as_str(), 0));
-    put(CHECKSUMS, Some(checksums::entry(names).map_err(unwritable)?));
-    put(VARIABLES, Some(serde_json::to_string(variables).map_err(unwritable)?));
+    let metadata = metadata(variables, seed, options).map_err(unwritable)?;
     let mut tensors: Vec<Planned<'_>> = variables
         .iter()
         .map(|variable| Planned {
@@ -307,6 +290,37 @@ fn contents(
     Ok(Contents { header, variables })
 }
 
+/// What rides beside the tensors, as it stands in a header.
+fn metadata(
+    variables: &[&Variable],
+    seed: Option<u64>,
+    options: &SaveOptions,
+) -> Result<BTreeMap<String, JsonString>, serde_json::Error> {
+    let mut metadata = BTreeMap::new();
+    let mut put = |key: &str, text: Option<&str>| -> Result<(), serde_json::Error> {
+        if let Some(text) = text {
+            metadata.insert(key.to_owned(), JsonString::of(text)?);
+        }
+        Ok(())
+    };
+    options.extra.iter().try_for_each(|(key, text)| put(key, Some(text)))?;
+    put(VERSION, Some(&FORMAT_VERSION.to_string()))?;
+    put(STEP, options.step.map(|step| step.to_string()).as_deref())?;
+    put(SEED, seed.map(|seed| seed.to_string()).as_deref())?;
+    let since_1970 = options.time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    put(TIME, since_1970.map(|since| since.as_millis().to_string()).as_deref())?;
+    for (name, value) in &options.metrics {
+        put(&format!("{METRIC}{name}"), Some(&format!("{value:?}")))?;
+    }
+    put(GRAPH, options.graph.as_deref())?;
+    put(OPTIMIZER, options.optimizer.as_deref())?;
+    put(RULES, options.rules.as_deref())?;
+    let names = variables.iter().map(|variable| (variable.name.as_str(), 0));
+    metadata.insert(CHECKSUMS.to_owned(), checksums::entry(names)?);
+    metadata.insert(VARIABLES.to_owned(), JsonString::holding(&variables)?);
+    Ok(metadata)
+}
+
 pub(crate) fn header_error(file: &Path, error: serde_json::Error) -> CheckpointError {
     CheckpointError::Header { file: file.to_owned(), problem: error.to_string() }
 }
@@ -315,12 +329,13 @@ pub(crate) fn write(
     storage: &dyn Storage,
     values: &mut dyn Values,
     file: &Path,
-    contents: &Contents,
+    contents: &mut Contents,
 ) -> Result<(), CheckpointError> {
+    let Contents { header, variables } = contents;
     atomic::write(storage, file, &replaceable, &mut |sink| {
-        sink(&contents.header)?;
-        let names: Vec<&str> = contents.variables.iter().map(|(name, _)| name.as_str()).collect();
-        let sums = contents.variables.iter().map(|(_, bytes)| InOrder::new(*bytes));
+        sink(header)?;
+        let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+        let sums = variables.iter().map(|(_, bytes)| InOrder::new(*bytes));
         let mut sums: Vec<InOrder> = sums.collect();
         let mut refused = None;
         let mut at = 0;
@@ -347,13 +362,11 @@ pub(crate) fn write(
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(CheckpointError::session(file, *error)),
             (None, Ok(())) => {
-                let mut header = contents.header.clone();
                 let sums = sums.iter().map(InOrder::value);
-                let changed = checksums::fill_in(&mut header, names.iter().copied().zip(sums))
+                let changed = checksums::fill_in(header, names.iter().copied().zip(sums))
                     .map_err(|error| header_error(file, error))?;
                 // The rest of it stays.
-                header.truncate(changed);
-                Ok(header)
+                Ok(header[..changed].to_vec())
             }
         }
     })

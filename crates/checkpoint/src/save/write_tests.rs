@@ -25,10 +25,10 @@ fn whatever_fails_while_streaming_from_the_device_the_old_checkpoint_opens() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("model.safetensors");
     save(&session, &file, &SaveOptions::new().step(1)).unwrap();
-    let contents = Contents::of(&session, &file, &SaveOptions::new().step(2)).unwrap();
+    let mut contents = Contents::of(&session, &file, &SaveOptions::new().step(2)).unwrap();
     for operation in 0.. {
         let storage = Faulty::at(operation, Fault::Error(io::ErrorKind::StorageFull));
-        let result = write(&storage, &mut &session, &file, &contents);
+        let result = write(&storage, &mut &session, &file, &mut contents);
         let step = OpenFile::open(&file).unwrap().metadata.step();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{operation}");
         match result {

@@ -58,7 +58,7 @@ fn save_on(
     session: &Session,
     step: u64,
 ) -> Result<PathBuf, CheckpointError> {
-    let save = PlannedSave::new(saver, session, step, &SaveOptions::new())?;
+    let mut save = PlannedSave::new(saver, session, step, &SaveOptions::new())?;
     save.carry_out(storage, saver, &mut { session })?;
     Ok(save.file)
 }

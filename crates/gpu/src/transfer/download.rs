@@ -27,47 +27,58 @@ impl Segment<'_> {
         self.slice.offset + self.start
     }
 
-    /// How far behind this segment another place of the same arena lies, if no other variable is
-    /// between: one copy then takes both, and the padding between them.
-    fn distance(&self, slice: &VariableSlice, from: u64) -> Option<u64> {
-        let behind = from.checked_sub(self.from() + self.bytes)?;
-        (slice.arena == self.slice.arena && behind < ALIGNMENT).then(|| self.bytes + behind)
+    /// Its bytes and the padding behind them.
+    fn room(&self) -> u64 {
+        (self.from() + self.bytes).next_multiple_of(ALIGNMENT) - self.from()
     }
 }
 
+/// What the device copies at once: segments that are neighbours in an arena, and the padding between
+/// them.
+struct Run<'a> {
+    slice: &'a VariableSlice,
+    /// Where in the arena it begins.
+    from: u64,
+    /// Where in the staging buffer.
+    at: u64,
+    bytes: u64,
+}
+
 /// What one staging buffer takes: a part of a large variable, or many small ones.
+#[derive(Default)]
 struct Batch<'a> {
+    /// In the order in which they are handed out.
     segments: Vec<Segment<'a>>,
+    runs: Vec<Run<'a>>,
     bytes: u64,
 }
 
 impl Batch<'_> {
-    /// Where bytes of this place would go: as far behind the segment before as they lie in the arena,
-    /// where that can be.
-    fn place(&self, slice: &VariableSlice, from: u64) -> u64 {
-        let near = |last: &Segment<'_>| Some(last.at + last.distance(slice, from)?);
-        self.segments.last().and_then(near).unwrap_or(self.bytes)
-    }
-
-    /// What is copied: arena, where from, where to, how many bytes; segments that lie alike in both at
-    /// once.
-    fn copies(&self) -> Vec<(&wgpu::Buffer, u64, u64, u64)> {
-        let mut copies: Vec<(&wgpu::Buffer, u64, u64, u64)> = Vec::new();
-        let mut before: Option<&Segment<'_>> = None;
-        for segment in self.segments.iter().filter(|segment| segment.bytes > 0) {
-            let Segment { slice, bytes, at, .. } = *segment;
-            let alike = |before: &Segment<'_>| {
-                before.distance(slice, segment.from()) == Some(at - before.at)
+    /// Gives the segments their places: in the order of the arenas, whatever their own, since telling
+    /// the device of each of thousands takes longer than its copy.
+    fn place(&mut self) {
+        let segments = self.segments.iter_mut().filter(|segment| segment.bytes > 0);
+        let mut segments: Vec<_> = segments.collect();
+        segments.sort_by_key(|segment| (segment.slice.arena, segment.from()));
+        for segment in segments {
+            let (slice, from, bytes) = (segment.slice, segment.from(), padded(segment.bytes));
+            // What is asked for twice is copied twice.
+            let is_near = |run: &Run<'_>| {
+                let behind = from.checked_sub(run.from + run.bytes);
+                run.slice.arena == slice.arena && behind.is_some_and(|bytes| bytes < ALIGNMENT)
             };
-            match copies.last_mut() {
-                Some((_, _, to, length)) if before.is_some_and(alike) => {
-                    *length = at + padded(bytes) - *to;
+            match self.runs.last_mut() {
+                Some(run) if is_near(run) => {
+                    segment.at = run.at + (from - run.from);
+                    run.bytes = from + bytes - run.from;
                 }
-                _ => copies.push((&slice.buffer, segment.from(), at, padded(bytes))),
+                _ => {
+                    segment.at = self.bytes;
+                    self.runs.push(Run { slice, from, at: segment.at, bytes });
+                }
             }
-            before = Some(segment);
+            self.bytes = segment.at + bytes;
         }
-        copies
     }
 }
 
@@ -75,28 +86,30 @@ fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT)
 }
 
-/// Packs variables into batches of at most `capacity`, a whole number of words, in order.
+/// Packs variables into batches of at most `capacity`, a whole number of words, in order; padding at
+/// the end of a batch may go beyond that.
 fn batches<'a>(entries: &[&'a Entry], capacity: u64) -> Vec<Batch<'a>> {
     let mut batches: Vec<Batch<'a>> = Vec::new();
+    let mut taken = capacity;
     for entry in entries {
         let (name, slice) = (entry.info.name(), &entry.slice);
         let mut start = 0;
         loop {
-            let place = |batch: &Batch<'_>| batch.place(slice, slice.offset + start);
-            if batches.last().is_none_or(|batch| place(batch) >= capacity) {
-                batches.push(Batch { segments: Vec::new(), bytes: 0 });
+            if taken >= capacity {
+                batches.push(Batch::default());
+                taken = 0;
             }
-            let batch = batches.last_mut().expect("one was pushed if there was none");
-            let at = batch.place(slice, slice.offset + start);
-            let bytes = (capacity - at).min(slice.bytes - start);
-            batch.segments.push(Segment { name, slice, start, bytes, at });
-            batch.bytes = at + padded(bytes);
+            let bytes = (capacity - taken).min(slice.bytes - start);
+            let segment = Segment { name, slice, start, bytes, at: 0 };
+            taken += segment.room();
+            batches.last_mut().expect("one was pushed at first").segments.push(segment);
             start += bytes;
             if start == slice.bytes {
                 break;
             }
         }
     }
+    batches.iter_mut().for_each(Batch::place);
     batches
 }
 
@@ -119,8 +132,8 @@ impl Downloads<'_> {
         let staging = &self.staging[turn];
         let (submission, mapping) = self.gpu.checked(WHAT, |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
-            for (arena, from, at, bytes) in batch.copies() {
-                encoder.copy_buffer_to_buffer(arena, from, staging, at, bytes);
+            for Run { slice, from, at, bytes } in &batch.runs {
+                encoder.copy_buffer_to_buffer(&slice.buffer, *from, staging, *at, *bytes);
             }
             let submission = self.gpu.queue().submit([encoder.finish()]);
             (submission, Mapping::start(staging, wgpu::MapMode::Read, 0, batch.bytes))
@@ -181,7 +194,11 @@ pub(crate) fn download(
         let turn = index % 2;
         let empty = batch.bytes == 0;
         if !empty && downloads.staging.len() <= turn {
-            downloads.staging.push(gpu.buffer("staging for reading", capacity, usage)?);
+            downloads.staging.push(gpu.buffer(
+                "staging for reading",
+                capacity + ALIGNMENT,
+                usage,
+            )?);
         }
         let next = match empty {
             true => None,
@@ -199,4 +216,44 @@ pub(crate) fn download(
         downloads.finish(turn, copy, batch, sink)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Session;
+    use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
+
+    #[test]
+    fn neighbours_are_copied_at_once_whatever_order_they_are_asked_for_in() {
+        let variable = |number: usize| Variable {
+            name: format!("v{number}"),
+            shape: Shape::from([60 + number % 8]),
+            dtype: DType::F32,
+            initializer: Initializer::Zeros,
+            role: Role::State,
+            location: Location::caller(),
+        };
+        let mut session = Session::new(&Gpu::new().unwrap());
+        session.declare(&(0..100).map(variable).collect::<Vec<_>>()).unwrap();
+        let entries = session.store.entries();
+        let order = (0..100).map(|at| &entries[at * 37 % 100]);
+        let order: Vec<&Entry> = order.filter(|entry| entry.info.name() != "v50").collect();
+        let batches = batches(&order, 1 << 20);
+        assert_eq!(batches.len(), 1);
+        let Batch { segments, runs, bytes } = &batches[0];
+        let names = |entries: &[&Entry]| -> Vec<String> {
+            entries.iter().map(|entry| entry.info.name().to_owned()).collect()
+        };
+        assert!(segments.iter().map(|segment| segment.name).eq(names(&order)));
+        // One before `v50` and one behind it.
+        assert_eq!(runs.len(), 2);
+        assert_eq!(*bytes, runs.iter().map(|run| run.bytes).sum::<u64>());
+        for segment in segments {
+            let end = segment.from() + segment.bytes;
+            let of = |run: &&Run<'_>| run.from <= segment.from() && end <= run.from + run.bytes;
+            let run = runs.iter().find(of).unwrap();
+            assert_eq!(segment.at - run.at, segment.from() - run.from, "{}", segment.name);
+        }
+    }
 }

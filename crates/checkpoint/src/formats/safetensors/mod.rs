@@ -13,6 +13,7 @@
 //! the file's length.
 
 mod error;
+mod json_string;
 mod quick;
 mod read;
 mod recognise;
@@ -21,10 +22,11 @@ mod write;
 
 pub(crate) use error::lost;
 pub use error::{FormatError, ShardsError};
+pub(crate) use json_string::JsonString;
 pub(crate) use read::{Header, HeaderError, Word};
 pub use recognise::FileKind;
 pub(crate) use sharded::open_sharded;
-pub(crate) use write::{Planned, make_header, push_string};
+pub(crate) use write::{Planned, make_header};
 
 /// The longest header that readers of this format take.
 pub(crate) const MAX_HEADER: u64 = 100_000_000;

@@ -1,7 +1,7 @@
 //! Whatever is read quickly, JSON's own reader reads as the same.
 
 use super::super::read;
-use super::super::{LENGTH, Planned, make_header};
+use super::super::{JsonString, LENGTH, Planned, make_header};
 use super::*;
 use crate::tensor::FileDType;
 use proptest::prelude::*;
@@ -30,7 +30,9 @@ fn header(names: &[String], metadata: &BTreeMap<String, String>) -> String {
         .zip(&shapes)
         .map(|(name, shape)| Planned { name, dtype: FileDType::F16, shape, bytes: 1 << 40 })
         .collect();
-    let start = make_header(&mut tensors, metadata).unwrap();
+    let json = |(key, text): (&String, &String)| (key.clone(), JsonString::of(text).unwrap());
+    let metadata = metadata.iter().map(json).collect();
+    let start = make_header(&mut tensors, &metadata).unwrap();
     String::from_utf8(start[LENGTH as usize..].to_vec()).unwrap()
 }
 

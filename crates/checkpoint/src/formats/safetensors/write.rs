@@ -1,5 +1,6 @@
 //! Making a header.
 
+use super::json_string::{JsonString, push_string};
 use super::{LENGTH, METADATA_KEY};
 use crate::tensor::FileDType;
 use serde::ser::Error as _;
@@ -24,11 +25,11 @@ const ALIGNMENT: usize = 64;
 /// each is aligned to its elements; returns the file's first bytes: length and padded header.
 pub(crate) fn make_header(
     tensors: &mut [Planned<'_>],
-    metadata: &BTreeMap<String, String>,
+    metadata: &BTreeMap<String, JsonString>,
 ) -> Result<Vec<u8>, serde_json::Error> {
     tensors.sort_by_cached_key(|tensor| (Reverse(tensor.dtype.rank()), tensor.name));
     // About as much as it will be: a header of megabytes would be copied each time it outgrows itself.
-    let texts = metadata.values().map(|text| text.len() * 5 / 4);
+    let texts = metadata.values().map(|text| text.as_bytes().len());
     let entries = tensors.iter().map(|tensor| tensor.name.len() + 80);
     let mut start = Vec::with_capacity(texts.chain(entries).sum());
     start.extend([0; LENGTH as usize]);
@@ -42,7 +43,7 @@ pub(crate) fn make_header(
 fn write_header(
     out: &mut Vec<u8>,
     tensors: &[Planned<'_>],
-    metadata: &BTreeMap<String, String>,
+    metadata: &BTreeMap<String, JsonString>,
 ) -> Result<(), serde_json::Error> {
     // What goes between this and what came before.
     let mut between = "{";
@@ -54,7 +55,7 @@ fn write_header(
             out.extend(between.bytes());
             push_string(out, key)?;
             out.push(b':');
-            push_string(out, value)?;
+            out.extend(value.as_bytes());
             between = ",";
         }
         out.push(b'}');
@@ -82,46 +83,9 @@ fn write_header(
     Ok(())
 }
 
-/// Appends a string as JSON has it. Most of a header is JSON in a string, every quote of it escaped:
-/// this takes it a step at a time, whether a character is escaped or not.
-pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) -> Result<(), serde_json::Error> {
-    // Those that are escaped by more than a backslash are rare.
-    if text.bytes().fold(u8::MAX, u8::min) < b' ' {
-        return serde_json::to_writer(out, text);
-    }
-    const AT_ONCE: usize = 64;
-    let mut escaped = [0; 2 * AT_ONCE];
-    out.push(b'"');
-    for piece in text.as_bytes().chunks(AT_ONCE) {
-        let mut length = 0;
-        for &byte in piece {
-            // Written over unless it stays.
-            escaped[length] = b'\\';
-            length += usize::from(matches!(byte, b'"' | b'\\'));
-            escaped[length] = byte;
-            length += 1;
-        }
-        out.extend_from_slice(&escaped[..length]);
-    }
-    out.push(b'"');
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn strings_are_what_serde_json_makes_of_them() {
-        let long = r#"{"a":"b\"}é"#.repeat(99);
-        for text in ["", "a", "\"", "\\", "\"\"\\\\", "é\u{7f}\u{2028}😀", "a\nb\"", "\0", &long]
-        {
-            let mut out = b"before".to_vec();
-            push_string(&mut out, text).unwrap();
-            let expected = format!("before{}", serde_json::to_string(text).unwrap());
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
-        }
-    }
 
     #[test]
     fn tensors_begin_at_an_aligned_place() {
