@@ -10,6 +10,7 @@ use crate::tensor::FileDType;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart_gpu::{Origin, SessionError};
+use warmstart_graph::words::counted_as;
 
 warmstart_graph::debug_as_display!(CheckpointError);
 
@@ -465,7 +466,7 @@ fn quoted(names: &[PathBuf]) -> String {
 }
 
 fn have(n: usize) -> String {
-    if n == 1 { "1 variable has".to_owned() } else { format!("{n} variables have") }
+    counted_as(n, "variable has", "variables have")
 }
 
 fn uninitialized(variables: &[(String, Origin)]) -> String {

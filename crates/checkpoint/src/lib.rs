@@ -100,6 +100,8 @@ pub use restore::options::RestoreOptions;
 pub use restore::pairs::{Compared, Pair, Pairs};
 pub use restore::plan::RestorePlan;
 pub use restore::report::{RestoreReport, VariableOutcome};
+#[doc(hidden)]
+pub use restore::rules::Argument;
 pub use restore::rules::{Rule, RuleUse};
 pub use restore::wording::{Allowance, InCode, Wording};
 pub use save::background::BackgroundSaver;

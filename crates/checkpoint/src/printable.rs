@@ -1,6 +1,7 @@
 //! Names as they may be printed.
 
 use std::borrow::Cow;
+use warmstart_graph::words::first_few;
 
 /// A text of a file as it may be printed: control characters, which could move a terminal's cursor
 /// or begin a line that nobody wrote, become escapes such as `\n`.
@@ -27,6 +28,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// The first few names, and how many more there are.
+pub(crate) fn first_quoted(names: &[impl AsRef<str>], shown: usize) -> String {
+    first_few(names.iter().map(|name| format!("`{}`", printable(name.as_ref()))), shown)
 }
 
 pub(crate) fn quoted(names: &[impl AsRef<str>], between: &str) -> String {

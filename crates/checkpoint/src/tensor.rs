@@ -268,21 +268,6 @@ pub(crate) enum NoSize {
     Fraction,
 }
 
-/// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", units[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,12 +298,5 @@ mod tests {
         assert_eq!(value_bytes(FileDType::F4, &[3]), Err(NoSize::Fraction));
         assert_eq!(value_bytes(FileDType::U8, &[usize::MAX, 2]), Err(NoSize::Overflow));
         assert_eq!(value_bytes(FileDType::U64, &[1 << 61]), Err(NoSize::Overflow));
-    }
-
-    #[test]
-    fn bytes_are_printed_for_people() {
-        assert_eq!(human_bytes(1023), "1023 B");
-        assert_eq!(human_bytes(1536), "1.5 KiB");
-        assert_eq!(human_bytes(5 << 40), "5.0 TiB");
     }
 }

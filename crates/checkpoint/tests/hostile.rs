@@ -1,39 +1,18 @@
 //! Random and mutated files: no panic, no memory beyond the file's size, and the same verdict as
 //! the `safetensors` crate.
 
+#[path = "common/counting.rs"]
+mod counting;
+
+use counting::{Counting, counted};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, RestoreOptions};
-
-/// Counts what the current thread allocates.
-struct Counting;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came; the counters are plain cells
-// without destructors, which may be used at any time in a thread's life.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LARGEST.set(LARGEST.get().max(layout.size()));
-        ALLOCATED.set(ALLOCATED.get().saturating_add(layout.size()));
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -43,12 +22,9 @@ fn open(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a.safetensors");
     fs::write(&file, bytes).unwrap();
-    LARGEST.set(0);
-    ALLOCATED.set(0);
-    let opened = Checkpoint::open(&file);
+    let (opened, largest, allocated) = counted(|| Checkpoint::open(&file));
     // A header's text becomes strings, shapes and maps, some of them copied as they grow; nothing
     // of that grows faster than the text. The constant is for paths and messages.
-    let (largest, allocated) = (LARGEST.get(), ALLOCATED.get());
     let allowed = 8192 + 64 * bytes.len();
     assert!(largest <= allowed, "{largest} bytes at once for a file of {}", bytes.len());
     assert!(allocated <= 8 * allowed, "{allocated} bytes for a file of {}", bytes.len());

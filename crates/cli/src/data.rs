@@ -9,7 +9,7 @@ mod table;
 mod tensors;
 
 pub use csv::Options as CsvOptions;
-pub use table::{Cells, ColumnChoice, Help, Table, how_to_write, listed, nearest};
+pub use table::{Cells, ColumnChoice, Help, Table, how_to_write, listed};
 
 use crate::error::Failure;
 use flate2::read::MultiGzDecoder;

@@ -5,11 +5,12 @@
 //! rows' checksum: a run that goes on with other rows would validate on what it was trained on, and
 //! is refused.
 
-use crate::data::{Table, listed, nearest};
+use crate::data::{Table, listed};
 use crate::error::Failure;
 use crate::text::counted;
 use serde::{Deserialize, Serialize};
 use warmstart::checkpoint::Checkpoint;
+use warmstart_graph::words::nearest;
 
 /// The key in the checkpoint's metadata.
 pub const KEY: &str = "data";

@@ -7,13 +7,13 @@ use crate::latest::choice;
 use crate::plan::{flags_of, print_file, print_flags, print_notes, promise};
 use crate::rules::{self, RulesFile, toml_of};
 use crate::text::{self, GOOD, HEADING, counted, styled};
-use crate::wording::Flags;
+use crate::wording::flag_allowing;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
-    TensorEntry, Wording,
+    TensorEntry,
 };
 
 /// Compare two checkpoints
@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let ways = suggestions.len();
         let suggestions = suggestions.iter().zip(&allowed).map(|(suggestion, plan)| {
             let flags = flags_of(suggestion);
-            let file: Vec<String> = suggestion.rules.iter().filter_map(toml_of).collect();
+            let file: Vec<String> = suggestion.rules.iter().map(toml_of).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
             json!({
                 "restores": restores, "of": of, "flags": flags, "toml": file, "notes": notes,
@@ -113,7 +113,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "ignored_a": named(&pairs.ignored_first),
             "ignored_b": named(&pairs.ignored_second),
             "rows_not_compared": under.rows,
-            "under": uses.iter().filter_map(|used| toml_of(&used.rule)).collect::<Vec<_>>(),
+            "under": uses.iter().map(|used| toml_of(&used.rule)).collect::<Vec<_>>(),
             "rules": suggestions.collect::<Vec<_>>(),
         });
         text::print_json(out, &value)?;
@@ -237,7 +237,7 @@ impl Under {
 fn check(uses: &[RuleUse], a: &Checkpoint, b: &Checkpoint) -> Result<(), Failure> {
     for (at, used) in uses.iter().enumerate() {
         let RuleUse { rule, matched, problem, .. } = used;
-        let shown = toml_of(rule).unwrap_or_else(|| rule.to_string());
+        let shown = toml_of(rule);
         match problem {
             Some(problem) => {
                 return Err(Failure::new(format!("`{shown}` cannot be applied: {problem}")));
@@ -261,7 +261,7 @@ fn check(uses: &[RuleUse], a: &Checkpoint, b: &Checkpoint) -> Result<(), Failure
                 let names: Vec<&str> = tensors.map(|tensor| tensor.name.as_str()).collect();
                 let order =
                     "rules are applied in order, each to the names that the one before leaves";
-                let near = RuleUse::near(uses, at, &names).and_then(|rule| toml_of(&rule));
+                let near = RuleUse::near(uses, at, &names).map(|rule| toml_of(&rule));
                 return Err(failure.help(match near {
                     Some(near) => format!("did you mean `{near}`? {order}"),
                     None => format!("{order}; take it away"),
@@ -287,7 +287,7 @@ fn inferred(
     // A comparison is not to allow what a restore has to.
     let allowed = suggestions.iter_mut().map(|suggestion| {
         let allowed = suggestion.allow.replace(Vec::new())?;
-        let flags: Vec<_> = allowed.iter().filter_map(|&what| Flags.allow(&[what])).collect();
+        let flags: Vec<_> = allowed.iter().map(flag_allowing).collect();
         Some(flags.join(" "))
     });
     let allowed = allowed.collect();

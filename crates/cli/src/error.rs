@@ -1,8 +1,8 @@
 //! Errors as they are shown: what failed, the chain of causes, and what to do.
 
-use crate::data::{listed, nearest};
+use crate::data::listed;
 use crate::flags::{flag_of, quoted as word};
-use crate::wording::{Flags, Nothing};
+use crate::wording::Nothing;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart::TrainingError;
-use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, Glob, Rule, Wording, list};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, Glob, Rule, list};
+use warmstart_graph::words::nearest;
 
 /// Why a question could not be answered.
 #[derive(Debug)]
@@ -230,7 +231,7 @@ impl From<CheckpointError> for Failure {
             CheckpointError::NoGraph { file } => Failure::new(format!("`{}` holds no graph", file.display()))
                 .help("only checkpoints that warmstart saved with their graph can be run or drawn: those of `warmstart train` are"),
             CheckpointError::ConvertRule { file, rule, problem } => {
-                let rule = Flags.rule(rule).unwrap_or_else(|| rule.to_string());
+                let rule = flag_of(rule).unwrap_or_else(|| rule.to_string());
                 let file = file.display();
                 let failure = Failure::new(format!("cannot convert into `{file}`: `{rule}` {problem}"));
                 match rule.starts_with("--cast") {

@@ -11,7 +11,7 @@ use clap::{
     value_parser,
 };
 use std::path::PathBuf;
-use warmstart_checkpoint::{RestoreOptions, Rule, printable};
+use warmstart_checkpoint::{Argument, RestoreOptions, Rule, printable};
 
 /// Restore rules, in their order.
 pub struct RuleFlags {
@@ -215,31 +215,26 @@ impl FromArgMatches for RuleFlags {
 /// A rule as the flag that asks for it, to be pasted into a shell. None for what cannot be shown as it
 /// is, or that a shell would change: pasted as it is shown, it would be another rule.
 pub fn flag_of(rule: &Rule) -> Option<String> {
-    let joined = |from: &str, to: &str| format!("{}={}", escaped(from), escaped(to));
-    let (flag, value) = match rule {
-        Rule::Rename { from, to } => ("rename", joined(from, to)),
-        Rule::RenameScope { from, to } => ("rename-scope", joined(from, to)),
-        Rule::RenameComponent { from, to } => ("rename-component", joined(from, to)),
-        Rule::RenameRegex { pattern, replacement } => {
-            let flag = format!("--{REGEX} {} {}", unchanged(pattern)?, unchanged(replacement)?);
-            return Some(flag).filter(|flag| printable(flag) == flag.as_str());
+    let pair = |from: &str, to: &str| format!("{}={}", escaped(from), escaped(to));
+    let (name, arguments) = rule.parts();
+    let value = match arguments.as_slice() {
+        [Argument::Text(pattern), Argument::Text(replacement)] if name == "rename_regex" => {
+            format!("{} {}", unchanged(pattern)?, unchanged(replacement)?)
         }
-        Rule::StripPrefix(prefix) => ("strip-prefix", prefix.clone()),
-        Rule::AddPrefix(prefix) => ("add-prefix", prefix.clone()),
-        Rule::Separator { from, to } => ("separator", joined(&from.to_string(), &to.to_string())),
-        Rule::AssignmentMap(pairs) => {
-            let pairs: Vec<String> = pairs.iter().map(|(from, to)| joined(from, to)).collect();
-            ("assignment-map", pairs.join(","))
+        [Argument::Text(one)] => unchanged(one)?,
+        [Argument::Text(from), Argument::Text(to)] => unchanged(&pair(from, to))?,
+        [Argument::Character(from), Argument::Character(to)] => {
+            unchanged(&pair(&from.to_string(), &to.to_string()))?
         }
-        Rule::Only(glob) => ("only", glob.clone()),
-        Rule::Ignore(glob) => ("ignore", glob.clone()),
-        Rule::Transpose(glob) => ("transpose", glob.clone()),
-        Rule::Cast(glob) => ("cast", glob.clone()),
-        Rule::Reshape(glob) => ("reshape", glob.clone()),
-        Rule::ResizeRows { glob, seed } => ("resize-rows", format!("{glob}={seed}")),
+        [Argument::Text(glob), Argument::Seed(seed)] => unchanged(&format!("{glob}={seed}"))?,
+        [Argument::Pairs(pairs)] => {
+            let pairs: Vec<String> = pairs.iter().map(|(from, to)| pair(from, to)).collect();
+            unchanged(&pairs.join(","))?
+        }
         _ => return None,
     };
-    Some(format!("--{flag} {}", unchanged(&value)?)).filter(|flag| printable(flag) == flag.as_str())
+    let flag = format!("--{} {value}", name.replace('_', "-"));
+    Some(flag).filter(|flag| printable(flag) == flag.as_str())
 }
 
 /// `FROM=TO`. A backslash before `=`, `,` or a backslash takes it as it is.

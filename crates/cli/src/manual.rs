@@ -2,11 +2,11 @@
 
 use crate::Answer;
 use crate::arguments::Arguments;
-use crate::data::nearest;
 use crate::error::Failure;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
+use warmstart_graph::words::nearest;
 
 /// Print completions for a shell
 #[derive(clap::Args)]

@@ -7,7 +7,7 @@ use crate::graph::{self, Model};
 use crate::latest::choice;
 use crate::rules::toml_of;
 use crate::text::{self, HEADING, counted, styled};
-use crate::wording::{Flags, Keys, UndeclaredFlags};
+use crate::wording::{Flags, Keys, flag_allowing};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         notes.push(strange.to_string());
     }
     let plan = checkpoint.plan_for(&variables, &options);
-    let words: &dyn Wording = if model.declares()? { &Flags } else { &UndeclaredFlags };
+    let words = &Flags { declares: model.declares()? };
     if arguments.json {
         let mut value = plan.to_json_worded(words);
         value["left_out"] = json!(strange.tensors);
@@ -157,7 +157,7 @@ pub fn print_file(
         writeln!(out, "  {key}")?;
     }
     writeln!(out, "  rules = [")?;
-    for rule in suggestion.rules.iter().filter_map(toml_of) {
+    for rule in suggestion.rules.iter().map(toml_of) {
         writeln!(out, "      {rule},")?;
     }
     Ok(writeln!(out, "  ]")?)
@@ -174,14 +174,13 @@ pub fn print_notes(out: &mut dyn Write, suggestion: &Suggestion) -> Result<(), F
 /// Whether all rules can be shown as they are: pasted otherwise, they would be others.
 fn is_printable(suggestion: &Suggestion) -> bool {
     let mut rules = suggestion.rules.iter().map(toml_of);
-    rules.all(|rule| rule.is_some_and(|rule| printable(&rule) == rule.as_str()))
+    rules.all(|rule| printable(&rule) == rule.as_str())
 }
 
 /// The rules, and what is to be allowed beside them. Nothing if one of them has none: the others would
 /// not do what is promised.
 pub fn flags_of(suggestion: &Suggestion) -> Vec<String> {
     let rules = suggestion.rules.iter().map(flag_of).collect::<Option<Vec<_>>>();
-    let allow = suggestion.allow.iter().flatten().map(|&what| Flags.allow(&[what]));
-    let allow = allow.collect::<Option<Vec<_>>>();
-    rules.zip(allow).map_or_else(Vec::new, |(rules, allow)| [rules, allow].concat())
+    let allow = suggestion.allow.iter().flatten().map(flag_allowing);
+    rules.map_or_else(Vec::new, |rules| rules.into_iter().chain(allow).collect())
 }

@@ -1,7 +1,7 @@
 //! `warmstart predict`: what the model in a checkpoint says of a file of data.
 
 use crate::Answer;
-use crate::data::{self, CsvOptions, Help, ReadOptions, Table, listed, nearest};
+use crate::data::{self, CsvOptions, Help, ReadOptions, Table, listed};
 use crate::description::{Description, Output};
 use crate::error::Failure;
 use crate::inference::Inference;
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use warmstart::checkpoint::RestoreOptions;
 use warmstart::gpu::{Gpu, Session};
 use warmstart::graph::{Graph, Tensor};
+use warmstart_graph::words::{first_few, nearest};
 
 /// Run the model in a checkpoint on a file of data
 ///
@@ -131,7 +132,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         text::say(format_args!(
             "note: {} of {all} rows of {file} {have} no value somewhere and {were} left out: {counts}{s} {}",
             left_out.len(),
-            some_of(&left_out)
+            first_few(left_out.iter(), 20)
         ));
     }
     let inputs = inputs(&table, &columns, &rows, inference.takes_bytes())?;
@@ -238,16 +239,6 @@ fn rows(table: &Table, columns: &[usize], missing: Missing) -> Result<Vec<usize>
 /// The rows that are not among these, which are in order.
 fn left_out<'a>(table: &Table, rows: &'a [usize]) -> impl Iterator<Item = usize> + use<'a> {
     (0..table.rows()).filter(|row| rows.binary_search(row).is_err())
-}
-
-/// The first of some numbers, and how many more there are.
-fn some_of(numbers: &[u64]) -> String {
-    const SHOWN: usize = 20;
-    let shown: Vec<String> = numbers.iter().take(SHOWN).map(u64::to_string).collect();
-    match numbers.len().saturating_sub(SHOWN) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }
 
 /// What the model is fed: bytes, if it takes only those.

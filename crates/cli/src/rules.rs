@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::train::{Kind, Source};
 use serde::Deserialize;
 use std::path::Path;
-use warmstart_checkpoint::{RestoreOptions, Rule};
+use warmstart_checkpoint::{Argument, RestoreOptions, Rule};
 
 /// Rules, and how strict a restore is.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -66,32 +66,22 @@ pub enum RuleSetting {
 }
 
 /// A rule as it is written in such a file.
-pub fn toml_of(rule: &Rule) -> Option<String> {
+pub fn toml_of(rule: &Rule) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
-    let pair =
-        |key: &str, from: &str, to: &str| format!("{{ {key} = [{}, {}] }}", text(from), text(to));
-    let one = |key: &str, value: &str| format!("{{ {key} = {} }}", text(value));
-    Some(match rule {
-        Rule::Rename { from, to } => pair("rename", from, to),
-        Rule::RenameScope { from, to } => pair("rename_scope", from, to),
-        Rule::RenameComponent { from, to } => pair("rename_component", from, to),
-        Rule::RenameRegex { pattern, replacement } => pair("rename_regex", pattern, replacement),
-        Rule::StripPrefix(prefix) => one("strip_prefix", prefix),
-        Rule::AddPrefix(prefix) => one("add_prefix", prefix),
-        Rule::Separator { from, to } => pair("separator", &from.to_string(), &to.to_string()),
-        Rule::AssignmentMap(pairs) => {
-            let pairs: Vec<String> =
-                pairs.iter().map(|(from, to)| format!("[{}, {}]", text(from), text(to))).collect();
-            format!("{{ assignment_map = [{}] }}", pairs.join(", "))
+    let list = |values: &[String]| format!("[{}]", values.join(", "));
+    let value = |argument: &Argument| match argument {
+        Argument::Text(argument) => text(argument),
+        Argument::Character(character) => text(&character.to_string()),
+        Argument::Seed(seed) => seed.to_string(),
+        Argument::Pairs(pairs) => {
+            let pairs = pairs.iter().map(|(from, to)| list(&[text(from), text(to)]));
+            list(&pairs.collect::<Vec<_>>())
         }
-        Rule::Only(glob) => one("only", glob),
-        Rule::Ignore(glob) => one("ignore", glob),
-        Rule::Transpose(glob) => one("transpose", glob),
-        Rule::Cast(glob) => one("cast", glob),
-        Rule::Reshape(glob) => one("reshape", glob),
-        Rule::ResizeRows { glob, seed } => format!("{{ resize_rows = [{}, {seed}] }}", text(glob)),
-        _ => return None,
-    })
+    };
+    let (key, arguments) = rule.parts();
+    let values: Vec<String> = arguments.iter().map(value).collect();
+    let value = if let [one] = values.as_slice() { one.clone() } else { list(&values) };
+    format!("{{ {key} = {value} }}")
 }
 
 impl From<RuleSetting> for Rule {
@@ -147,7 +137,7 @@ mod tests {
             Rule::Reshape(odd()),
             Rule::ResizeRows { glob: odd(), seed: 7 },
         ];
-        let lines: Vec<String> = rules.iter().map(|rule| toml_of(rule).unwrap()).collect();
+        let lines: Vec<String> = rules.iter().map(toml_of).collect();
         let text = format!("rules = [\n{}\n]\n", lines.join(",\n"));
         let written: Written =
             toml::from_str(&text).unwrap_or_else(|error| panic!("{error}{text}"));

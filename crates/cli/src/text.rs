@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::SystemTime;
 use warmstart_checkpoint::printable;
+pub use warmstart_graph::words::{counted, human_bytes as bytes};
 
 pub const HEADING: Style = Style::new().bold();
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -64,19 +65,6 @@ pub fn print_report(out: &mut dyn Write, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
-pub fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, next);
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
-}
-
 /// A time as `2026-01-31T12:00:00Z`; none if it is before 1970 or has no such form.
 pub fn utc(time: SystemTime) -> Option<String> {
     let seconds = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
@@ -100,11 +88,6 @@ pub fn utc(time: SystemTime) -> Option<String> {
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let (month, day) = (month + 1, days + 1);
     Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
-}
-
-/// A number and what it counts: `1 tensor`, `2 tensors`.
-pub fn counted(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
 
 /// A number with few digits.
@@ -186,7 +169,6 @@ mod tests {
 
     #[test]
     fn numbers_are_printed_for_people() {
-        assert_eq!([0, 1023, 1536, 5 << 40].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]);
         let shown = [0.0, 3.0, 0.5, -0.12346, 12.34567, 123_450.5, 1e-9, 2.5e7].map(short);
         let expected = ["0", "3", "0.5", "-0.1235", "12.346", "123450", "1.000e-9", "2.500e7"];
         assert_eq!(shown, expected);

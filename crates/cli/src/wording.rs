@@ -6,7 +6,10 @@ use warmstart_checkpoint::{Allowance, Rule, Wording};
 use warmstart_graph::Initializer;
 
 /// Flags of `plan`.
-pub struct Flags;
+pub struct Flags {
+    /// Whether the model declares its variables, and is not only the tensors of a file.
+    pub declares: bool,
+}
 
 impl Wording for Flags {
     fn rule(&self, rule: &Rule) -> Option<String> {
@@ -14,16 +17,7 @@ impl Wording for Flags {
     }
 
     fn allow(&self, what: &[Allowance]) -> Option<String> {
-        each(what, |what| {
-            Some(match what {
-                Allowance::Missing => "--allow-missing",
-                Allowance::Unexpected => "--allow-unexpected",
-                Allowance::MismatchedShape => "--allow-mismatched-shape",
-                Allowance::SlotsAlone => "--allow-slots-alone",
-                _ => return None,
-            })
-        })
-        .map(|flags| flags.join(" "))
+        Some(what.iter().map(flag_allowing).collect::<Vec<_>>().join(" "))
     }
 
     fn fill(&self) -> Option<String> {
@@ -31,7 +25,7 @@ impl Wording for Flags {
     }
 
     fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
-        Some(match is_scaling(variable, initializer) {
+        self.declares.then(|| match is_scaling(variable, initializer) {
             true => "the scaling learned from the rows to train on".to_owned(),
             false => initializer.to_string(),
         })
@@ -42,35 +36,15 @@ impl Wording for Flags {
     }
 }
 
+/// The flag of `plan` that allows something.
+pub fn flag_allowing(what: &Allowance) -> String {
+    format!("--{}", what.key().replace('_', "-"))
+}
+
 /// Whether a variable is the scaling of a model that `warmstart train` made.
 fn is_scaling(variable: &str, initializer: &Initializer) -> bool {
     let names = ["input/offset", "input/scale", "output/offset", "output/scale"];
     matches!(initializer, Initializer::Values(_)) && names.contains(&variable)
-}
-
-/// Flags of `plan`, for a model that is the tensors of a file, which declares nothing.
-pub struct UndeclaredFlags;
-
-impl Wording for UndeclaredFlags {
-    fn rule(&self, rule: &Rule) -> Option<String> {
-        Flags.rule(rule)
-    }
-
-    fn allow(&self, what: &[Allowance]) -> Option<String> {
-        Flags.allow(what)
-    }
-
-    fn fill(&self) -> Option<String> {
-        Flags.fill()
-    }
-
-    fn initializer(&self, _variable: &str, _initializer: &Initializer) -> Option<String> {
-        None
-    }
-
-    fn is_of_restore(&self) -> bool {
-        Flags.is_of_restore()
-    }
 }
 
 /// Keys under `[warm_start]` of a training file.
@@ -78,20 +52,14 @@ pub struct Keys;
 
 impl Wording for Keys {
     fn rule(&self, rule: &Rule) -> Option<String> {
-        toml_of(rule)
+        Some(toml_of(rule))
     }
 
     fn allow(&self, what: &[Allowance]) -> Option<String> {
-        each(what, |what| {
-            Some(match what {
-                Allowance::Missing => "allow_missing = true",
-                Allowance::Unexpected => "allow_unexpected = true",
-                Allowance::MismatchedShape => "allow_mismatched_shape = true",
-                // A warm start has no slots.
-                _ => return None,
-            })
-        })
-        .map(|keys| keys.join("`, `"))
+        // A warm start has no slots.
+        let has_key = !what.contains(&Allowance::SlotsAlone);
+        let keys = what.iter().map(|what| format!("{} = true", what.key()));
+        has_key.then(|| keys.collect::<Vec<_>>().join("`, `"))
     }
 
     fn fill(&self) -> Option<String> {
@@ -124,11 +92,4 @@ impl Wording for Nothing {
     fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
         Keys.initializer(variable, initializer)
     }
-}
-
-fn each(
-    what: &[Allowance],
-    word: impl Fn(&Allowance) -> Option<&'static str>,
-) -> Option<Vec<&'static str>> {
-    what.iter().map(word).collect()
 }

@@ -5,6 +5,7 @@ use crate::transfer::cast::{Number, SourceDType};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
+use warmstart_graph::words::counted;
 use warmstart_graph::{DType, InitializeError, Location, Shape};
 
 warmstart_graph::debug_as_display!(GpuError, SessionError);
@@ -326,10 +327,6 @@ pub(crate) fn close_names(close: &[String]) -> String {
             format!(" Did you mean {}?", quoted.join(" or "))
         }
     }
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Where the numbers of a dtype end.

@@ -4,6 +4,7 @@ use crate::error::{GpuError, SessionError, close_names};
 use crate::origin::Origin;
 use std::fmt;
 use thiserror::Error;
+use warmstart_graph::words::counted;
 use warmstart_graph::{DType, GraphErrors, Location, Problem, Shape};
 
 warmstart_graph::debug_as_display!(CompileError, RunError);
@@ -432,10 +433,8 @@ fn beside(fed: &[String]) -> String {
 }
 
 fn uninitialized(variables: &[UninitializedRead]) -> String {
-    let (count, verb) = match variables.len() {
-        1 => ("1 variable".to_owned(), "has"),
-        count => (format!("{count} variables"), "have"),
-    };
+    let count = counted(variables.len(), "variable");
+    let verb = if variables.len() == 1 { "has" } else { "have" };
     let mut text = format!("{count} that this run reads {verb} no value; nothing was run:");
     for variable in variables {
         text.push_str(&format!("\n  {variable}"));

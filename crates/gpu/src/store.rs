@@ -14,6 +14,7 @@ use foldhash::HashMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use warmstart_graph::words::closest;
 use warmstart_graph::{DType, Role, Shape, Variable};
 
 /// Every variable begins at a multiple of this: no device asks for more of a storage binding.
@@ -323,19 +324,6 @@ impl Store {
             close: closest(name, self.entries.iter().map(|entry| entry.info.name())),
         })
     }
-}
-
-/// Up to three names that are close to `name`, the closest first.
-pub(crate) fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut scored: Vec<(f64, &str)> = names
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
-        .filter(|(score, _)| *score >= 0.6)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    // Beside a near miss, names that merely share a scope are noise.
-    let best = scored.first().map_or(0.0, |(score, _)| *score);
-    scored.retain(|(score, _)| *score > best - 0.15);
-    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]

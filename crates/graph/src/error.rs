@@ -1,5 +1,6 @@
 //! What can be wrong with a graph.
 
+use crate::words::{counted, counted_as, first_few};
 use crate::{DType, Location, Shape};
 use std::fmt;
 use thiserror::Error;
@@ -50,8 +51,7 @@ pub struct GraphErrors(pub Vec<GraphError>);
 
 impl fmt::Display for GraphErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        write!(f, "the graph has {count} error{}", if count == 1 { "" } else { "s" })?;
+        write!(f, "the graph has {}", counted(self.0.len(), "error"))?;
         self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
     }
 }
@@ -63,18 +63,12 @@ impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 4;
         f.write_str(if self.0.len() == 1 { "variable " } else { "variables " })?;
-        for (at, name) in self.0.iter().take(SHOWN).enumerate() {
-            write!(f, "{}`{name}`", if at == 0 { "" } else { ", " })?;
-        }
-        match self.0.len().saturating_sub(SHOWN) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
+        f.write_str(&first_few(self.0.iter().map(|name| format!("`{name}`")), SHOWN))
     }
 }
 
 fn entries(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "entry" } else { "entries" })
+    counted_as(count, "entry", "entries")
 }
 
 /// What is wrong with an operation, with what to do about it.

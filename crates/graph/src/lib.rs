@@ -42,6 +42,8 @@ mod shape;
 mod tensor;
 mod validate;
 mod variable;
+#[doc(hidden)]
+pub mod words;
 
 pub use accumulation::Accumulation;
 pub use data::{Elements, TensorData};

@@ -31,27 +31,46 @@ impl<T: Copy, I: DatasetInput> Dataset<T, I> {
     /// # }
     /// ```
     pub fn mean_and_stddev(&self) -> (Vec<f32>, Vec<f32>) {
-        // Differences from the first example: they are 0 where an input never changes, to the bit.
-        let first: Vec<f64> = self.numbers().take(self.width()).map(f64::from).collect();
-        let over_all = |fold: &dyn Fn(usize, f64) -> f64| {
-            let mut sums = vec![0.0; self.width()];
-            for (at, number) in self.numbers().enumerate() {
-                let column = at % self.width();
-                sums[column] += fold(column, f64::from(number) - first[column]);
-            }
-            let count = self.len().max(1) as f64;
-            sums.iter_mut().for_each(|sum| *sum /= count);
-            sums
-        };
-        let mean = over_all(&|_, difference| difference);
-        let variance = over_all(&|column, difference| (difference - mean[column]).powi(2));
-        // Of no examples, 0.
-        let first = first.iter().copied().chain(std::iter::repeat(0.0));
-        let means = first.zip(&mean).map(|(first, mean)| (first + mean) as f32);
-        // What deviates by less than an `f32` can hold is as good as constant.
-        let usable = |stddev: f32| if stddev >= f32::MIN_POSITIVE { stddev } else { 1.0 };
-        (means.collect(), variance.iter().map(|variance| usable(variance.sqrt() as f32)).collect())
+        mean_and_stddev(|| self.numbers(), self.width())
     }
+}
+
+/// The same of any rows of so many numbers.
+#[doc(hidden)]
+pub fn mean_and_stddev<N: Iterator<Item = f32>>(
+    numbers: impl Fn() -> N,
+    width: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    // Differences from the first row: they are 0 where a column never changes, to the bit.
+    let mut first: Vec<f64> = numbers().take(width).map(f64::from).collect();
+    // Of no rows, 0.
+    first.resize(width, 0.0);
+    let mean = over_rows(numbers(), &first, |_, difference| difference);
+    let squares = |column: usize, difference: f64| (difference - mean[column]).powi(2);
+    let variance = over_rows(numbers(), &first, squares);
+    let means = first.iter().zip(&mean).map(|(first, mean)| (first + mean) as f32);
+    // What deviates by less than an `f32` can hold is as good as constant.
+    let usable = |stddev: f32| if stddev >= f32::MIN_POSITIVE { stddev } else { 1.0 };
+    (means.collect(), variance.iter().map(|variance| usable(variance.sqrt() as f32)).collect())
+}
+
+/// The mean over all rows, for each column, of what is made of its difference from the first row.
+fn over_rows(
+    numbers: impl Iterator<Item = f32>,
+    first: &[f64],
+    of: impl Fn(usize, f64) -> f64,
+) -> Vec<f64> {
+    let mut sums = vec![0.0; first.len()];
+    let (mut rows, mut column) = (0u64, 0);
+    for number in numbers {
+        sums[column] += of(column, f64::from(number) - first[column]);
+        column += 1;
+        if column == first.len() {
+            (rows, column) = (rows + 1, 0);
+        }
+    }
+    sums.iter_mut().for_each(|sum| *sum /= rows.max(1) as f64);
+    sums
 }
 
 #[cfg(test)]

@@ -23,6 +23,19 @@ pub(crate) fn first_difference(
     Some(format!("the graph differs from the checkpoint's: {difference}"))
 }
 
+/// Whether two tensors of two graphs are computed alike, from variables and placeholders of the same
+/// names.
+#[doc(hidden)]
+pub fn is_computed_alike(
+    (before, old): (&GraphDef, NodeId),
+    (now, new): (&GraphDef, NodeId),
+) -> bool {
+    let mut values = Values::default();
+    let names = Names::of(before, now);
+    let numbers = (values.of(before, &names), values.of(now, &names));
+    numbers.0.get(old.0).is_some_and(|old| numbers.1.get(new.0) == Some(old))
+}
+
 /// The first node whose value the graph before did not have, though it had those of its inputs.
 fn first_new(
     before: &GraphDef,

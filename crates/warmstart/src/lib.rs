@@ -82,6 +82,10 @@ pub use changes::Change;
 pub use dataset::Dataset;
 pub use dataset_error::DatasetError;
 pub use dataset_input::DatasetInput;
+#[doc(hidden)]
+pub use dataset_spread::mean_and_stddev;
+#[doc(hidden)]
+pub use graph_changes::is_computed_alike;
 pub use interrupt::Interrupt;
 pub use largest_batch::{LargestBatch, largest_batch};
 pub use loss_watch::{LossWatch, NonFiniteLoss, OnNonFinite};

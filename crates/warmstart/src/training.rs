@@ -18,6 +18,7 @@ use warmstart_checkpoint::{
     RestoredLatest, SaveOptions, Saver, step_file_name,
 };
 use warmstart_gpu::Session;
+use warmstart_graph::words::counted;
 use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
 
 /// How a model is trained: where its checkpoints are, how many steps, what is saved when.
@@ -102,18 +103,11 @@ pub enum Begun {
     },
 }
 
-fn counted(variables: usize) -> String {
-    match variables {
-        1 => "1 variable".to_owned(),
-        count => format!("{count} variables"),
-    }
-}
-
 impl fmt::Display for Begun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Begun::Initialized { variables, seed, passed_over } => {
-                let count = counted(variables.len());
+                let count = counted(variables.len(), "variable");
                 write!(f, "no checkpoint yet: {count} initialized, seed {seed}")?;
                 passed_over.iter().try_for_each(|file| {
                     write!(
@@ -128,7 +122,7 @@ impl fmt::Display for Begun {
                 changes.iter().try_for_each(|change| write!(f, "\nnote: {change}"))?;
                 match initialized.len() {
                     0 => Ok(()),
-                    count => write!(f, "\n{} initialized, seed {seed}", counted(count)),
+                    count => write!(f, "\n{} initialized, seed {seed}", counted(count, "variable")),
                 }
             }
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use warmstart_checkpoint::{CheckpointError, RestoreReport};
 use warmstart_gpu::{NonFinite, RunError, SessionError};
+use warmstart_graph::words;
 use warmstart_graph::{GraphErrors, Location};
 
 warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
@@ -59,8 +60,8 @@ pub enum TrainingError {
     },
     /// What was recorded is not what was trained.
     #[error(
-        "the run has recorded {recorded} step{}, and `{name}` rose by {counted}. Schedules follow that count, and checkpoints are named by the run's. {}",
-        if *recorded == 1 { "" } else { "s" }, advice(*recorded, *counted)
+        "the run has recorded {}, and `{name}` rose by {counted}. Schedules follow that count, and checkpoints are named by the run's. {}",
+        words::counted(*recorded as usize, "step"), advice(*recorded, *counted)
     )]
     OtherCount {
         /// The variable that counts.
@@ -209,12 +210,7 @@ impl NonFiniteVariables {
 const LISTED: usize = 3;
 
 fn listed(variables: &[NonFinite]) -> String {
-    let first: Vec<String> = variables.iter().take(LISTED).map(NonFinite::to_string).collect();
-    let more = match variables.len().saturating_sub(LISTED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     let verb = if variables.len() == 1 { "variable holds" } else { "variables hold" };
-    let (count, first) = (variables.len(), first.join(", "));
-    format!("{count} {verb} NaN or infinity: {first}{more}")
+    let (count, first) = (variables.len(), words::first_few(variables.iter(), LISTED));
+    format!("{count} {verb} NaN or infinity: {first}")
 }

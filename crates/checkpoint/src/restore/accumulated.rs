@@ -7,17 +7,17 @@
 //! file, and only there.
 
 use crate::file::OpenFile;
-use crate::printable::quoted;
+use crate::printable::first_quoted;
 use crate::restore::matching::Outcome;
 use crate::restore::report::advice::SHOWN;
 use crate::restore::report::slots::one_of;
-use crate::restore::report::text::counted;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule};
 use crate::restore::wording::{Allowance, Wording};
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
 use warmstart_graph::Glob;
+use warmstart_graph::words::counted_as;
 use warmstart_graph::{Accumulation, Role};
 
 /// What an optimizer has accumulated, where only a part of it would be restored.
@@ -106,7 +106,7 @@ impl PartOfSums {
         let optimizer = &self.optimizer;
         match self.batches {
             Some(batches) => {
-                let batches = counted(batches as usize, "batch", "batches");
+                let batches = counted_as(batches as usize, "batch", "batches");
                 format!("the gradients of {batches} that {optimizer} has accumulated")
             }
             None => format!("the gradients that {optimizer} has accumulated"),
@@ -117,12 +117,8 @@ impl PartOfSums {
         if self.without.is_empty() {
             return format!("the number of these batches, `{}`", self.count);
         }
-        let shown = quoted(&self.without[..self.without.len().min(SHOWN)], ", ");
-        let more = match self.without.len().saturating_sub(SHOWN) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        format!("those of {shown}{more}, and divided by as many batches all the same")
+        let shown = first_quoted(&self.without, SHOWN);
+        format!("those of {shown}, and divided by as many batches all the same")
     }
 
     /// A rule that leaves out all of it, and nothing else that takes part.

@@ -2,6 +2,7 @@
 
 use crate::restore::rules::{Rule, RuleUse, SEPARATORS};
 use warmstart_graph::Glob;
+use warmstart_graph::words::nearest;
 
 /// Pairs of characters to compare: a file with a million long names must not make an error message
 /// take minutes.
@@ -14,26 +15,17 @@ impl RuleUse {
         if uses.iter().take(at).any(|before| before.rule.is_about_names()) {
             return None;
         }
-        near_rule(&uses.get(at)?.rule, names)
+        let mut rule = uses.get(at)?.rule.clone();
+        let glob = rule.glob_mut()?;
+        *glob = near_glob(glob, names)?;
+        Some(rule)
     }
-}
-
-fn near_rule(rule: &Rule, names: &[&str]) -> Option<Rule> {
-    let near = |glob: &str| near_glob(glob, names);
-    Some(match rule {
-        Rule::Only(glob) => Rule::Only(near(glob)?),
-        Rule::Ignore(glob) => Rule::Ignore(near(glob)?),
-        Rule::Transpose(glob) => Rule::Transpose(near(glob)?),
-        Rule::Cast(glob) => Rule::Cast(near(glob)?),
-        Rule::Reshape(glob) => Rule::Reshape(near(glob)?),
-        Rule::ResizeRows { glob, seed } => Rule::ResizeRows { glob: near(glob)?, seed: *seed },
-        _ => return None,
-    })
 }
 
 /// What a glob that matches none of these names was probably meant to be: the same with each part that
 /// no name has replaced by the nearest one, if that matches a name.
 pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
+    let is_plain = |part: &&str| !part.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
     let parts: Vec<&str> = names.iter().flat_map(|name| name.split(SEPARATORS)).collect();
     let length = |parts: &[&str]| parts.iter().map(|part| part.len()).sum::<usize>();
     if length(&parts).saturating_mul(glob.len()) > BUDGET {
@@ -42,22 +34,13 @@ pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
     let mut near = String::with_capacity(glob.len());
     for part in glob.split_inclusive(SEPARATORS) {
         let plain = part.trim_end_matches(SEPARATORS);
-        let stays =
-            plain.contains(['*', '?', '[', ']', '{', '}', ',', '\\']) || parts.contains(&plain);
-        near.push_str(if stays { plain } else { nearest(plain, &parts)? });
+        let stays = !is_plain(&plain) || parts.contains(&plain);
+        let plain_parts = || parts.iter().copied().filter(is_plain);
+        near.push_str(if stays { plain } else { nearest(plain, plain_parts())? });
         near.push_str(&part[plain.len()..]);
     }
     let matches = Glob::new(&near).is_ok_and(|glob| names.iter().any(|name| glob.is_match(name)));
     (matches && near != glob).then_some(near)
-}
-
-/// The part that a mistyped one was probably meant to be.
-fn nearest<'a>(part: &str, parts: &[&'a str]) -> Option<&'a str> {
-    let distance = |other: &str| strsim::damerau_levenshtein(part, other);
-    let (far, near) = parts.iter().map(|other| (distance(other), *other)).min()?;
-    let plain = !near.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
-    let close = far <= part.chars().count().max(near.chars().count()) / 3;
-    (plain && close).then_some(near)
 }
 
 #[cfg(test)]
@@ -72,6 +55,7 @@ mod tests {
             ("fc2/**", Some("fc1/**")),
             ("fc2/wieght", Some("fc1/weight")),
             ("haed.*.weight", Some("head.*.weight")),
+            ("FC1/**", Some("fc1/**")),
             // Nothing is near, nothing is wrong with a part, or what is near matches nothing.
             ("encoder/**", None),
             ("fc1/*_norm", None),

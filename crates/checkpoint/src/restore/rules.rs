@@ -103,33 +103,73 @@ pub enum Rule {
     },
 }
 
-impl Rule {
-    /// Whether it rewrites names of tensors.
-    pub(crate) fn is_about_names(&self) -> bool {
+/// An argument of a rule. Prints as code.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument<'a> {
+    Text(&'a str),
+    Character(char),
+    Seed(u64),
+    Pairs(&'a [(String, String)]),
+}
+
+impl fmt::Display for Argument<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rule::Rename { .. }
-            | Rule::RenameScope { .. }
-            | Rule::RenameComponent { .. }
-            | Rule::RenameRegex { .. }
-            | Rule::StripPrefix(_)
-            | Rule::AddPrefix(_)
-            | Rule::Separator { .. }
-            | Rule::AssignmentMap(_) => true,
-            Rule::Only(_)
-            | Rule::Ignore(_)
-            | Rule::Transpose(_)
-            | Rule::Cast(_)
-            | Rule::Reshape(_)
-            | Rule::ResizeRows { .. } => false,
+            Argument::Text(text) => write!(f, "{text:?}"),
+            Argument::Character(character) => write!(f, "{character:?}"),
+            Argument::Seed(seed) => write!(f, "{seed}"),
+            Argument::Pairs(pairs) => write!(f, "{pairs:?}"),
         }
     }
 }
 
 impl Rule {
+    /// Its name and its arguments, of which code, flags and files are made.
+    #[doc(hidden)]
+    pub fn parts(&self) -> (&'static str, Vec<Argument<'_>>) {
+        use Argument::{Character, Pairs, Seed, Text};
+        match self {
+            Rule::Rename { from, to } => ("rename", vec![Text(from), Text(to)]),
+            Rule::RenameScope { from, to } => ("rename_scope", vec![Text(from), Text(to)]),
+            Rule::RenameComponent { from, to } => ("rename_component", vec![Text(from), Text(to)]),
+            Rule::RenameRegex { pattern, replacement } => {
+                ("rename_regex", vec![Text(pattern), Text(replacement)])
+            }
+            Rule::StripPrefix(prefix) => ("strip_prefix", vec![Text(prefix)]),
+            Rule::AddPrefix(prefix) => ("add_prefix", vec![Text(prefix)]),
+            Rule::Separator { from, to } => ("separator", vec![Character(*from), Character(*to)]),
+            Rule::AssignmentMap(pairs) => ("assignment_map", vec![Pairs(pairs)]),
+            Rule::Only(glob) => ("only", vec![Text(glob)]),
+            Rule::Ignore(glob) => ("ignore", vec![Text(glob)]),
+            Rule::Transpose(glob) => ("transpose", vec![Text(glob)]),
+            Rule::Cast(glob) => ("cast", vec![Text(glob)]),
+            Rule::Reshape(glob) => ("reshape", vec![Text(glob)]),
+            Rule::ResizeRows { glob, seed } => ("resize_rows", vec![Text(glob), Seed(*seed)]),
+        }
+    }
+
+    /// Its glob, if it says what takes part or what values may be like.
+    pub(crate) fn glob_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Rule::Only(glob)
+            | Rule::Ignore(glob)
+            | Rule::Transpose(glob)
+            | Rule::Cast(glob)
+            | Rule::Reshape(glob)
+            | Rule::ResizeRows { glob, .. } => Some(glob),
+            _ => None,
+        }
+    }
+
+    /// Whether it rewrites names of tensors.
+    pub(crate) fn is_about_names(&self) -> bool {
+        !self.is_about_values() && !matches!(self, Rule::Only(_) | Rule::Ignore(_))
+    }
+
     /// Whether it says what values of variables may be like.
     pub(crate) fn is_about_values(&self) -> bool {
-        let about_choice = matches!(self, Rule::Only(_) | Rule::Ignore(_));
-        !about_choice && !self.is_about_names()
+        self.glob_of_values().is_some()
     }
 
     /// The glob of a rule that says what values of variables may be like.
@@ -146,27 +186,9 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Rule::Rename { from, to } => write!(f, ".rename({from:?}, {to:?})"),
-            Rule::RenameScope { from, to } => write!(f, ".rename_scope({from:?}, {to:?})"),
-            Rule::RenameComponent { from, to } => write!(f, ".rename_component({from:?}, {to:?})"),
-            Rule::RenameRegex { pattern, replacement } => {
-                write!(f, ".rename_regex({pattern:?}, {replacement:?})")
-            }
-            Rule::StripPrefix(prefix) => write!(f, ".strip_prefix({prefix:?})"),
-            Rule::AddPrefix(prefix) => write!(f, ".add_prefix({prefix:?})"),
-            Rule::Separator { from, to } => write!(f, ".separator({from:?}, {to:?})"),
-            Rule::AssignmentMap(pairs) => {
-                let pairs: Vec<String> = pairs.iter().map(|pair| format!("{pair:?}")).collect();
-                write!(f, ".assignment_map([{}])", pairs.join(", "))
-            }
-            Rule::Only(glob) => write!(f, ".only({glob:?})"),
-            Rule::Ignore(glob) => write!(f, ".ignore({glob:?})"),
-            Rule::Transpose(glob) => write!(f, ".transpose({glob:?})"),
-            Rule::Cast(glob) => write!(f, ".cast({glob:?})"),
-            Rule::Reshape(glob) => write!(f, ".reshape({glob:?})"),
-            Rule::ResizeRows { glob, seed } => write!(f, ".resize_rows({glob:?}, {seed})"),
-        }
+        let (name, arguments) = self.parts();
+        let arguments: Vec<String> = arguments.iter().map(Argument::to_string).collect();
+        write!(f, ".{name}({})", arguments.join(", "))
     }
 }
 

@@ -19,8 +19,9 @@ pub enum Allowance {
 }
 
 impl Allowance {
-    /// What JSON calls it.
-    pub(crate) fn key(self) -> &'static str {
+    /// What it is called by all that ask for it.
+    #[doc(hidden)]
+    pub fn key(self) -> &'static str {
         match self {
             Allowance::Missing => "allow_missing",
             Allowance::Unexpected => "allow_unexpected",
@@ -60,13 +61,7 @@ impl Wording for InCode {
     }
 
     fn allow(&self, what: &[Allowance]) -> Option<String> {
-        let method = |what: &Allowance| match what {
-            Allowance::Missing => ".allow_missing()",
-            Allowance::Unexpected => ".allow_unexpected()",
-            Allowance::MismatchedShape => ".allow_mismatched_shape()",
-            Allowance::SlotsAlone => ".allow_slots_alone()",
-        };
-        Some(what.iter().map(method).collect())
+        Some(what.iter().map(|what| format!(".{}()", what.key())).collect())
     }
 
     fn fill(&self) -> Option<String> {

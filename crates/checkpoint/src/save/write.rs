@@ -142,6 +142,9 @@ impl SaveOptions {
 /// `*.safetensors` nor one by its content) is not. A name that ends as those of another format do,
 /// such as `model.pt`, is refused, as no program would read what is written there.
 ///
+/// Values are written as they are, NaN and infinities too: [`Session::non_finite`] says beforehand which
+/// variables hold any.
+///
 /// # Errors
 /// [`CheckpointError::OtherFormat`] for such a name, [`CheckpointError::SaveGlob`] or
 /// [`CheckpointError::NothingChosen`] if [`SaveOptions::only`] cannot be followed,

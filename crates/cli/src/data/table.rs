@@ -6,6 +6,7 @@ use ::csv::StringRecord;
 use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
+use warmstart_graph::words::{first_few, nearest};
 
 /// Rows of cells.
 #[derive(Debug)]
@@ -316,20 +317,7 @@ pub fn says_nothing(cell: &str) -> bool {
     MISSING.iter().any(|missing| cell.eq_ignore_ascii_case(missing))
 }
 
-/// The name that a mistyped one was probably meant to be.
-pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let distance =
-        |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
-    let (far, near) = names.map(|other| (distance(other), other)).min_by_key(|(far, _)| *far)?;
-    (far <= name.chars().count().max(near.chars().count()) / 3).then_some(near)
-}
-
 /// The first few names.
 pub fn listed(names: &[String]) -> String {
-    const SHOWN: usize = 12;
-    let first: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    match names.len().saturating_sub(SHOWN) {
-        0 => first.join(", "),
-        more => format!("{} and {more} more", first.join(", ")),
-    }
+    first_few(names.iter().map(|name| format!("`{name}`")), 12)
 }

@@ -1,11 +1,12 @@
 //! Arrays in whatever a checkpoint may be too: `.npy`, `.npz`, safetensors.
 
+use super::listed;
 use super::table::{Cells, Help, Table};
-use super::{listed, nearest};
 use crate::elements::Elements;
 use crate::error::Failure;
 use std::path::Path;
 use warmstart::checkpoint::{Checkpoint, TensorEntry};
+use warmstart_graph::words::nearest;
 
 /// Whether a file that begins so holds arrays: NumPy's magic, a ZIP archive's, or safetensors' JSON
 /// after a length of eight bytes.

@@ -1,7 +1,7 @@
 //! What TOML's reader says is wrong with a value, in the words of people who write such files.
 
 use super::source::Kind;
-use crate::data::nearest;
+use warmstart_graph::words::nearest;
 
 /// What to say of a mistake.
 pub struct Explained {

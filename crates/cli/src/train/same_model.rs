@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::iter;
 use warmstart::graph::ops::OptimizerUpdate;
 use warmstart::graph::{GraphDef, Node, NodeId, Op, Shape, Variable};
+use warmstart::is_computed_alike;
 
 /// What makes two models predict otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,19 +57,8 @@ pub fn difference(before: &GraphDef, now: &GraphDef) -> Option<Difference> {
     if variables(before, first) != variables(now, second) {
         return Some(Difference::Hidden);
     }
-    // Indices differ where the part that trains has more nodes, so both are walked side by side.
-    let (mut pairs, mut seen) = (vec![(first, second)], HashSet::new());
-    while let Some((old, new)) = pairs.pop() {
-        if !seen.insert((old, new)) {
-            continue;
-        }
-        let (old, new) = (before.node(old), now.node(new));
-        if !same((before, old), (now, new)) {
-            return Some(Difference::Activation);
-        }
-        pairs.extend(old.inputs.iter().copied().zip(new.inputs.iter().copied()));
-    }
-    None
+    let alike = is_computed_alike((before, first), (now, second));
+    (!alike).then_some(Difference::Activation)
 }
 
 /// The units of each hidden layer of a model that was trained here.
@@ -126,17 +116,6 @@ fn updates(def: &GraphDef) -> impl Iterator<Item = &OptimizerUpdate> {
         Op::OptimizerUpdate(update) => Some(update),
         _ => None,
     })
-}
-
-fn same((before, old): (&GraphDef, &Node), (now, new): (&GraphDef, &Node)) -> bool {
-    let op = match (&old.op, &new.op) {
-        // Indices follow the order of declaration.
-        (Op::Variable(old), Op::Variable(new)) => {
-            before.variable(*old).name == now.variable(*new).name
-        }
-        (old, new) => old == new,
-    };
-    op && old.inputs.len() == new.inputs.len() && (&old.shape, old.dtype) == (&new.shape, new.dtype)
 }
 
 /// The variables that a tensor depends on.

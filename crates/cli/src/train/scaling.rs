@@ -4,6 +4,7 @@
 //! regression also `output/...`), so that the model takes data as it is in the file.
 
 use super::settings::Scaling;
+use warmstart::mean_and_stddev;
 
 /// `(x − offset) / scale` for each column.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +19,12 @@ impl Scale {
     /// Learns from rows of so many columns.
     pub fn learn(values: &[f32], width: usize, scaling: Scaling) -> Scale {
         let mut ranges = vec![(f64::MAX, f64::MIN); width];
-        over_rows(values, &mut ranges, |(low, high), x| (low.min(x), high.max(x)));
+        // In the order of memory.
+        for row in values.chunks(width) {
+            for ((low, high), &value) in ranges.iter_mut().zip(row) {
+                (*low, *high) = (low.min(value.into()), high.max(value.into()));
+            }
+        }
         let constant = (0..width).filter(|&at| ranges[at].0 == ranges[at].1).collect();
         let scales: Vec<(f64, f64)> = match scaling {
             Scaling::None => vec![(0.0, 1.0); width],
@@ -29,7 +35,10 @@ impl Scale {
                 let (low, high) = ranges.iter().fold((f64::MAX, f64::MIN), wider);
                 vec![(low, high - low); width]
             }
-            Scaling::Standardize => standardized(values, &ranges),
+            Scaling::Standardize => {
+                let (mean, stddev) = mean_and_stddev(|| values.iter().copied(), width);
+                mean.into_iter().map(f64::from).zip(stddev.into_iter().map(f64::from)).collect()
+            }
         };
         // A division by zero would make NaN of a column that only has nothing to say; and what
         // deviates less than an `f32` can hold is as good as constant.
@@ -38,30 +47,6 @@ impl Scale {
         let (offset, scale) =
             scales.into_iter().map(|(offset, scale)| (offset as f32, usable(scale))).unzip();
         Scale { offset, scale, constant }
-    }
-}
-
-/// Mean and standard deviation of each column.
-fn standardized(values: &[f32], ranges: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let count = (values.len() / ranges.len()).max(1) as f64;
-    let mut means = vec![0.0; ranges.len()];
-    over_rows(values, &mut means, |sum, x| sum + x);
-    means.iter_mut().for_each(|sum| *sum /= count);
-    let mut squares: Vec<(f64, f64)> = means.into_iter().map(|mean| (mean, 0.0)).collect();
-    over_rows(values, &mut squares, |(mean, sum), x| (mean, sum + (x - mean).powi(2)));
-    let of_column = |(&(mean, squares), &(low, high)): (&(f64, f64), &(f64, f64))| {
-        // What the mean of equal numbers is off by must not count as a deviation.
-        if low == high { (low, 0.0) } else { (mean, (squares / count).sqrt()) }
-    };
-    squares.iter().zip(ranges).map(of_column).collect()
-}
-
-/// Folds each column, going through memory in its order.
-fn over_rows<T: Copy>(values: &[f32], columns: &mut [T], fold: impl Fn(T, f64) -> T) {
-    for row in values.chunks(columns.len()) {
-        for (column, &value) in columns.iter_mut().zip(row) {
-            *column = fold(*column, f64::from(value));
-        }
     }
 }
 

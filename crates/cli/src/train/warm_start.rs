@@ -87,7 +87,7 @@ pub fn warm_start(
         let of = counted(suggestion.of, "variable");
         let heading = format!("Under [warm_start], for {} of {of}:", suggestion.restores);
         writeln!(out, "\n{}\n  rules = [", styled(HEADING, &heading))?;
-        for rule in suggestion.rules.iter().filter_map(toml_of) {
+        for rule in suggestion.rules.iter().map(toml_of) {
             writeln!(out, "      {rule},")?;
         }
         writeln!(out, "  ]")?;

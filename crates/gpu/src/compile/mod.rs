@@ -27,7 +27,7 @@ use warmstart_graph::{GraphDef, NodeId};
 #[cfg(test)]
 pub(crate) use expression::bound_as_written;
 pub(crate) use expression::literal;
-pub(crate) use lower::{BLOCK, OptimizerStep, WIDEST, lanes, together};
+pub(crate) use lower::{BLOCK, Does, OptimizerStep, WIDEST};
 pub(crate) use memory::{ALIGNMENT, Memory};
 pub(crate) use order::{Start, groups, starts};
 pub(crate) use program::{

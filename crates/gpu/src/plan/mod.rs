@@ -26,6 +26,7 @@ use warmstart_graph::{DType, Graph, Location, NodeId, Shape, Tensor, TensorData,
 pub use memory::PlanMemory;
 pub(crate) use trainers::Trainers;
 use trainers::trained_by;
+use warmstart_graph::words::human_bytes;
 
 /// A placeholder on the device.
 pub(crate) struct Feed {
@@ -224,18 +225,6 @@ impl Plan {
 /// A pass that is ended by being dropped.
 pub(crate) fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'static> {
     encoder.begin_compute_pass(&Default::default()).forget_lifetime()
-}
-
-/// A number of bytes for people.
-pub(crate) fn human_bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{value} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.2} GiB")
 }
 
 impl fmt::Display for Plan {

@@ -12,22 +12,13 @@
 use super::build::{Builder, PendingLaunch, STORAGE};
 use super::memory::words;
 use super::{DispatchInfo, PlanMemory};
-use crate::compile::{Access, BLOCK, OptimizerStep, Place, Target, WIDEST, lanes, together};
+use crate::compile::{Access, BLOCK, Does, OptimizerStep, Place, WIDEST};
 use crate::plan_error::CompileError;
 use crate::store::VariableSlice;
-use std::fmt::Write as _;
-use warmstart_graph::ops::Rule;
-use warmstart_shaders as shaders;
 
 /// The most workgroups of an update. One works on several blocks then, and adds up the sums of squares
 /// once for all of them. On software adapters, where that takes longer, there are fewer.
 const MOST_WORKGROUPS: [u64; 2] = [4096, 64];
-
-/// How many buffers the optimizer's kernel binds beside those that it counts in: scalars, table,
-/// gradients, parameters, two slots, and the accumulators if there are any.
-pub(super) fn bound(step: &OptimizerStep) -> usize {
-    6 + usize::from(step.update.accumulation.is_some())
-}
 
 /// How many words of its table are a block.
 pub(super) const BLOCK_WORDS: u64 = 7;
@@ -38,17 +29,6 @@ struct Group {
     slices: Vec<VariableSlice>,
     table: Vec<u32>,
     elements: u64,
-}
-
-/// What a kernel with the optimizer's text does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Does {
-    /// Updates parameters.
-    Updates,
-    /// That, and counts.
-    Both,
-    /// Counts: the other kernels have no room for that.
-    Counts,
 }
 
 impl Builder<'_> {
@@ -64,7 +44,7 @@ impl Builder<'_> {
         for &(_, place, _) in &step.counted {
             counted.push(self.place(place)?);
         }
-        let fits = bound(step) + counted.len() <= self.target.storage_buffers;
+        let fits = step.bound() + counted.len() <= self.target.storage_buffers;
         let mut pending: Vec<PendingLaunch<'static>> = Vec::new();
         for group in self.groups(step)? {
             // Two bindings that are written must not overlap, and parameters are bound with all that lies
@@ -93,8 +73,8 @@ impl Builder<'_> {
                 bytes: bindings.iter().map(|&(.., bytes)| bytes).sum(),
                 arithmetic: 0,
             };
-            let source = optimizer_source(step, Does::Counts, self.target).into();
-            let constants = optimizer_constants(step, 0);
+            let source = step.source(Does::Counts, self.target).into();
+            let constants = step.constants(0);
             pending.push(PendingLaunch { source, constants, bindings, accesses, info });
         }
         Ok(pending)
@@ -178,73 +158,8 @@ impl Builder<'_> {
             bytes: elements * 4 * (3 + 2 * update.rule.slots().len() + accumulators.len()) as u64,
             arithmetic: elements * 12,
         };
-        let source = optimizer_source(step, does, self.target).into();
-        let constants = optimizer_constants(step, count);
+        let source = step.source(does, self.target).into();
+        let constants = step.constants(count);
         Ok(PendingLaunch { source, constants, bindings, accesses, info })
-    }
-}
-
-/// The text of the optimizer's kernel.
-pub(super) fn optimizer_source(step: &OptimizerStep, does: Does, target: Target) -> String {
-    let mut sections = step.sections.clone();
-    if does == Does::Updates {
-        sections.retain(|(name, _)| *name != "count");
-    } else {
-        let first = if does == Does::Both { bound(step) } else { 1 };
-        let mut bindings = String::new();
-        for (at, (name, _, element)) in step.counted.iter().enumerate() {
-            let _ = writeln!(
-                bindings,
-                "@group(0) @binding({}) var<storage, read_write> {name}: array<{element}>;",
-                first + at
-            );
-        }
-        let count = sections.iter_mut().find(|(name, _)| *name == "count");
-        count.into_iter().for_each(|(_, text)| text.insert_str(0, &bindings));
-    }
-    if does == Does::Counts {
-        let nothing = "fn update_blocks(norm: f32, group: u32, groups: u32, lane: u32) {}\n\
-            fn keep_blocks(ends: bool, group: u32, groups: u32, lane: u32) {}\n";
-        sections.push(("update", nothing.to_owned()));
-    } else if step.update.accumulation.is_some() {
-        sections.push(("accumulators", shaders::ACCUMULATORS.to_owned()));
-    }
-    let parts = [
-        shaders::FUNCTIONS,
-        lanes(target),
-        together(target),
-        shaders::LOSS_SCALE,
-        shaders::OPTIMIZER,
-    ];
-    shaders::fill(&parts.concat(), &sections)
-}
-
-/// The constants of the optimizer's kernel.
-pub(super) fn optimizer_constants(step: &OptimizerStep, blocks: u64) -> Vec<(&'static str, f64)> {
-    let mut constants = rule_constants(&step.update.rule);
-    constants.push(("BLOCKS", blocks as f64));
-    constants.extend(&step.constants);
-    constants
-}
-
-/// A rule as the optimizer kernel's constants.
-fn rule_constants(rule: &Rule) -> Vec<(&'static str, f64)> {
-    let flag = |on: bool| f64::from(u8::from(on));
-    match *rule {
-        Rule::Sgd { momentum, nesterov, weight_decay } => vec![
-            ("MOMENTUM", momentum.into()),
-            ("NESTEROV", flag(nesterov)),
-            ("WEIGHT_DECAY", weight_decay.into()),
-        ],
-        Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => vec![
-            ("ADAM", 1.0),
-            ("BETA1", beta1),
-            ("REST1", 1.0 - beta1),
-            ("BETA2", beta2),
-            ("REST2", 1.0 - beta2),
-            ("EPSILON", epsilon.into()),
-            ("WEIGHT_DECAY", weight_decay.into()),
-            ("DECOUPLED", flag(decoupled)),
-        ],
     }
 }

@@ -3,9 +3,8 @@
 //! a compiler of HLSL gets all texts by
 //! `WARMSTART_WRITE_HLSL=/tmp/hlsl cargo test --workspace --lib translated`.
 
-use super::optimizer::{Does, bound, optimizer_constants, optimizer_source};
 use super::*;
-use crate::compile::{Access, Dispatch, Place, Step, bound_as_written, compile};
+use crate::compile::{Access, Dispatch, Does, Place, Step, bound_as_written, compile};
 use crate::device::pipelines::ZEROED_WORKGROUP_MEMORY;
 use crate::transfer::cast::SourceDType;
 use naga::back::{hlsl, msl, pipeline_constants, spv};
@@ -260,11 +259,11 @@ fn translate_plan(
                 }
             }
             Step::Optimizer(step) => {
-                let fits = bound(step) + step.counted.len() <= target.storage_buffers;
+                let fits = step.bound() + step.counted.len() <= target.storage_buffers;
                 let both = if fits { &[Does::Both][..] } else { &[] };
                 for does in both.iter().copied().chain([Does::Updates, Does::Counts]) {
-                    let source = optimizer_source(step, does, target);
-                    one("optimizer", &source, &optimizer_constants(step, 7));
+                    let source = step.source(does, target);
+                    one("optimizer", &source, &step.constants(7));
                 }
             }
         }

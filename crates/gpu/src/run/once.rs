@@ -14,6 +14,7 @@ use crate::run::feed::Feed;
 use crate::run::outputs::Outputs;
 use crate::session::Session;
 use std::sync::{Arc, PoisonError};
+use warmstart_graph::words::closest;
 
 impl Session {
     /// Runs a plan once: one submission. Does not wait for the device, unless three runs are
@@ -76,7 +77,7 @@ impl Session {
         for (at, name) in names.iter().enumerate() {
             if !takes(name) {
                 let known: Vec<String> = plan.feeds.iter().map(|feed| feed.name.clone()).collect();
-                let close = crate::store::closest(name, known.iter().map(String::as_str));
+                let close = closest(name, known.iter().map(String::as_str));
                 return Err(RunError::UnknownFeed { name: (*name).to_owned(), close, known });
             }
             if names[..at].contains(name) {

@@ -8,11 +8,12 @@ use crate::device::gpu::Gpu;
 use crate::error::{GpuError, SessionError};
 use crate::origin::Origin;
 use crate::session::Session;
-use crate::store::{VariableSlice, closest};
+use crate::store::VariableSlice;
 use crate::transfer::mapped::Mapping;
 use std::collections::HashMap;
 use std::io;
 use warmstart_graph::Location;
+use warmstart_graph::words::closest;
 
 const WHAT: &str = "a snapshot of the variables";
 

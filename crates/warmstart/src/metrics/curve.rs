@@ -188,6 +188,7 @@ impl LossCurve {
         let step_ticks = linear_ticks(&steps, 8);
         let value_ticks =
             if logarithmic { logarithmic_ticks(&values) } else { linear_ticks(&values, 6) };
+        let scale = if logarithmic { ", logarithmic" } else { "" };
         let mut chart = ChartBuilder::on(&root)
             .caption(&self.title, text(20))
             .margin(14)
@@ -200,7 +201,7 @@ impl LossCurve {
         chart
             .configure_mesh()
             .x_desc("step")
-            .y_desc(&self.value_label)
+            .y_desc(format!("{}{scale}", self.value_label))
             .axis_desc_style(text(15))
             .label_style(text(13))
             .x_label_formatter(&|&step| Grouped(step.round() as u64).to_string())
@@ -415,6 +416,16 @@ mod tests {
         assert_eq!(lines(&svg), one + 1);
         assert!(svg.contains("test"));
         assert!(svg.contains("a &lt;title&gt;") && svg.contains("train &amp; more"));
+    }
+
+    #[test]
+    fn an_axis_says_that_it_is_logarithmic() {
+        let svg = |axis| {
+            let curve = LossCurve::new("t").axis(axis).value_label("error");
+            curve.series("s", [(0, 2.0), (9, 0.5)]).to_svg().unwrap()
+        };
+        assert!(svg(Axis::Linear).contains("\nerror\n"));
+        assert!(svg(Axis::Logarithmic).contains("\nerror, logarithmic\n"));
     }
 
     #[test]

@@ -6,8 +6,7 @@ use crate::formats::gguf::GgufError;
 use crate::formats::numpy::NumPyError;
 use crate::formats::pytorch::PyTorchError;
 use crate::formats::tensorflow::BundleError;
-use crate::printable::printable;
-use crate::printable::quoted;
+use crate::printable::{first_quoted, printable};
 use crate::tensor::FileDType;
 use warmstart_graph::Shape;
 
@@ -305,14 +304,8 @@ pub enum ShardsError {
 
 /// Tensors that are gone, the first few by name.
 pub(crate) fn lost(tensors: &[String]) -> String {
-    const NAMED: usize = 5;
-    let named = quoted(&tensors[..tensors.len().min(NAMED)], ", ");
-    let more = match tensors.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
     let tensor = if tensors.len() == 1 { "tensor" } else { "tensors" };
-    format!("{tensor} {named}{more}")
+    format!("{tensor} {}", first_quoted(tensors, 5))
 }
 
 fn in_tensor(tensor: &Option<String>) -> String {

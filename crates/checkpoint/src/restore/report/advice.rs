@@ -1,17 +1,17 @@
 //! What a [`RestoreReport`] says beside its lists: what to know, what is wrong, and the line that
 //! mends it, in the words of whoever reads it.
 
-use crate::printable::printable;
-use crate::printable::quoted;
+use crate::printable::{first_quoted, printable, quoted};
 use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
-use crate::restore::report::text::{counted, slot_groups};
+use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
 use crate::restore::slots::{UNNAMED, canonical};
 use crate::restore::wording::{Allowance, Wording, deed, rule_text};
 use crate::tensor::FileDType;
 use std::collections::BTreeSet;
+use warmstart_graph::words::counted_as;
 use warmstart_graph::{GLOBAL_STEP, Glob, Role, Variable};
 
 /// Names of what stands alone that are listed.
@@ -105,20 +105,20 @@ impl RestoreReport {
         }
         let ambiguous = self.ambiguous().count();
         if ambiguous > 0 {
-            let have = counted(ambiguous, "variable has", "variables have");
+            let have = counted_as(ambiguous, "variable has", "variables have");
             errors.push(format!("{have} several tensors in this checkpoint."));
         }
         if self.refuses_mismatches() {
-            let have = counted(self.mismatched().count(), "variable has", "variables have");
+            let have = counted_as(self.mismatched().count(), "variable has", "variables have");
             errors.push(format!("{have} another shape or dtype in this checkpoint."));
         }
         let missing = self.missing().count();
         if missing > 0 && !self.allow_missing {
-            let have = counted(missing, "variable has", "variables have");
+            let have = counted_as(missing, "variable has", "variables have");
             errors.push(format!("{have} no value in this checkpoint."));
         }
         if !self.unexpected.is_empty() && !self.allow_unexpected {
-            let belong = counted(self.unexpected.len(), "tensor belongs", "tensors belong");
+            let belong = counted_as(self.unexpected.len(), "tensor belongs", "tensors belong");
             errors.push(format!("{belong} to no variable."));
         }
         if self.lets_nothing_be_restored() {
@@ -131,13 +131,9 @@ impl RestoreReport {
             let slots =
                 counters.iter().any(|v| matches!(v.role, Role::Slot { variable: Some(_), .. }));
             let kind = if slots { "counters and slots" } else { "counters" };
-            let some: Vec<&String> = counters.iter().map(|v| &v.name).take(SHOWN).collect();
-            let more = match counters.len() - some.len() {
-                0 => String::new(),
-                n => format!(" and {n} more"),
-            };
-            let some = quoted(&some, ", ");
-            errors.push(format!("only {kind} would be restored, and no weight: {some}{more}."));
+            let some: Vec<&String> = counters.iter().map(|v| &v.name).collect();
+            let some = first_quoted(&some, SHOWN);
+            errors.push(format!("only {kind} would be restored, and no weight: {some}."));
         } else if self.lets_owners_be() {
             let of_sums = self.told_of_parts_of_sums();
             let told = self.told_of_slots_alone().into_iter().chain(of_sums);

@@ -6,9 +6,10 @@ use crate::restore::collapse::{Line, collapse};
 use crate::restore::matching::{Change, Outcome};
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::wording::{InCode, Wording, rule_text};
-use crate::tensor::{FileDType, TensorEntry, human_bytes};
+use crate::tensor::{FileDType, TensorEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use warmstart_graph::words::{counted, human_bytes};
 use warmstart_graph::{Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
@@ -42,7 +43,7 @@ impl RestoreReport {
         let rules = self.rules.iter().map(|used| {
             let touched = match &used.problem {
                 Some(_) => "cannot be applied".to_owned(),
-                None => counted(used.touched, "name", "names"),
+                None => counted(used.touched, "name"),
             };
             (rule_text(words, &used.rule), touched)
         });
@@ -190,7 +191,7 @@ struct Worded<'a> {
 impl fmt::Display for Worded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Worded { report, words } = self;
-        let variables = counted(report.variables.len(), "variable", "variables");
+        let variables = counted(report.variables.len(), "variable");
         write!(f, "restore {} → {variables}", report.file.display())?;
         let sections = report.sections(*words);
         let labels = sections.iter().map(|s| s.label.len()).max().unwrap_or(0).max(10) + 2;
@@ -294,8 +295,4 @@ impl<'a> Slots<'a> {
             (text, String::new())
         })
     }
-}
-
-pub(crate) fn counted(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }

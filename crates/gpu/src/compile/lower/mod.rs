@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
 
-pub(crate) use update::{BLOCK, OptimizerStep, WIDEST, lanes, together};
+pub(crate) use update::{BLOCK, Does, OptimizerStep, WIDEST, lanes};
 
 pub(crate) struct Lowered {
     pub steps: Vec<Step>,

@@ -65,6 +65,83 @@ impl OptimizerStep {
         let written = variables.chain(kept).map(|place| (place, Access::Write));
         read.into_iter().chain(written).collect()
     }
+
+    /// How many buffers its kernel binds beside those that it counts in: scalars, table, gradients,
+    /// parameters, two slots, and the accumulators if there are any.
+    pub fn bound(&self) -> usize {
+        6 + usize::from(self.update.accumulation.is_some())
+    }
+
+    /// The text of its kernel.
+    pub fn source(&self, does: Does, target: Target) -> String {
+        let mut sections = self.sections.clone();
+        if does == Does::Updates {
+            sections.retain(|(name, _)| *name != "count");
+        } else {
+            let first = if does == Does::Both { self.bound() } else { 1 };
+            let mut bindings = String::new();
+            for (at, (name, _, element)) in self.counted.iter().enumerate() {
+                let _ = writeln!(
+                    bindings,
+                    "@group(0) @binding({}) var<storage, read_write> {name}: array<{element}>;",
+                    first + at
+                );
+            }
+            let count = sections.iter_mut().find(|(name, _)| *name == "count");
+            count.into_iter().for_each(|(_, text)| text.insert_str(0, &bindings));
+        }
+        if does == Does::Counts {
+            let nothing = "fn update_blocks(norm: f32, group: u32, groups: u32, lane: u32) {}\n\
+                fn keep_blocks(ends: bool, group: u32, groups: u32, lane: u32) {}\n";
+            sections.push(("update", nothing.to_owned()));
+        } else if self.update.accumulation.is_some() {
+            sections.push(("accumulators", shaders::ACCUMULATORS.to_owned()));
+        }
+        let parts = [
+            shaders::FUNCTIONS,
+            lanes(target),
+            together(target),
+            shaders::LOSS_SCALE,
+            shaders::OPTIMIZER,
+        ];
+        shaders::fill(&parts.concat(), &sections)
+    }
+
+    /// The constants of its kernel, for so many blocks.
+    pub fn constants(&self, blocks: u64) -> Vec<(&'static str, f64)> {
+        let flag = |on: bool| f64::from(u8::from(on));
+        let mut constants = match self.update.rule {
+            Rule::Sgd { momentum, nesterov, weight_decay } => vec![
+                ("MOMENTUM", momentum.into()),
+                ("NESTEROV", flag(nesterov)),
+                ("WEIGHT_DECAY", weight_decay.into()),
+            ],
+            Rule::Adam { beta1, beta2, epsilon, weight_decay, decoupled } => vec![
+                ("ADAM", 1.0),
+                ("BETA1", beta1),
+                ("REST1", 1.0 - beta1),
+                ("BETA2", beta2),
+                ("REST2", 1.0 - beta2),
+                ("EPSILON", epsilon.into()),
+                ("WEIGHT_DECAY", weight_decay.into()),
+                ("DECOUPLED", flag(decoupled)),
+            ],
+        };
+        constants.push(("BLOCKS", blocks as f64));
+        constants.extend(&self.constants);
+        constants
+    }
+}
+
+/// What a kernel with the optimizer's text does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    /// Updates parameters.
+    Updates,
+    /// That, and counts.
+    Both,
+    /// Counts: the other kernels have no room for that.
+    Counts,
 }
 
 /// How lanes of a row hand on values on this kind of device.
@@ -73,7 +150,7 @@ pub(crate) fn lanes(target: Target) -> &'static str {
 }
 
 /// How this kind of device loads and stores several elements at once.
-pub(crate) fn together(target: Target) -> &'static str {
+fn together(target: Target) -> &'static str {
     if target.is_cpu && target.has_int64 { shaders::PAIRS } else { shaders::FOURS }
 }
 

@@ -1,0 +1,77 @@
+//! Words that the messages of all crates share. No part of the public API: they may change with any
+//! release.
+
+use std::fmt::Display;
+
+/// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A number and what it counts: `1 tensor`, `2 tensors`.
+pub fn counted(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+/// The same for words that take no `s`: `1 batch`, `2 batches`.
+pub fn counted_as(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// The first few, and how many more there are: `a, b and 3 more`.
+pub fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>, shown: usize) -> String {
+    let more = items.len().saturating_sub(shown);
+    let first: Vec<String> = items.take(shown).map(|item| item.to_string()).collect();
+    let first = first.join(", ");
+    if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+/// The name that a mistyped one was probably meant to be.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let distance =
+        |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    let (far, near) = names.map(|other| (distance(other), other)).min_by_key(|(far, _)| *far)?;
+    (far <= name.chars().count().max(near.chars().count()) / 3).then_some(near)
+}
+
+/// Up to three names that are close to `name`, the closest first.
+pub fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut scored: Vec<(f64, &str)> = names
+        .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
+        .filter(|(score, _)| *score >= 0.6)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // Beside a near miss, names that merely share a scope are noise.
+    let best = scored.first().map_or(0.0, |(score, _)| *score);
+    scored.retain(|(score, _)| *score > best - 0.15);
+    scored.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_printed_for_people() {
+        let printed = [0, 1023, 1536, 5 << 40].map(human_bytes);
+        assert_eq!(printed, ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]);
+        assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
+        assert_eq!(counted_as(1, "batch", "batches"), "1 batch");
+        assert_eq!(counted_as(2, "batch", "batches"), "2 batches");
+    }
+
+    #[test]
+    fn no_more_than_a_few_are_listed() {
+        let few = |shown| first_few([1, 2, 3].iter(), shown);
+        assert_eq!([2, 3, 4].map(few), ["1, 2 and 1 more", "1, 2, 3", "1, 2, 3"]);
+        assert_eq!(first_few([0; 0].iter(), 3), "");
+    }
+}
