@@ -82,8 +82,7 @@ impl Elements {
     pub fn element_function(self, operand: &str, scaling: &str) -> String {
         let pair = format!("{operand}[i / 4u][i / 2u % 2u]");
         let (kind, element) = match self {
-            Elements::F32 => ("f32", format!("{operand}[i]")),
-            Elements::F32Fours => ("f32", format!("{operand}[i / 4u][i % 4u]")),
+            Elements::F32 | Elements::F32Fours => ("f32", float(operand, self.stored(), "i")),
             Elements::F16 => ("f16", format!("{operand}[i]")),
             Elements::F16Fours => ("f16", format!("{operand}[i / 4u][i % 4u]")),
             Elements::F16Words => ("f32", half(operand, "i")),
@@ -157,6 +156,19 @@ impl Elements {
         Some(format!("fn {operand}_four(i: u32) -> vec4<{kind}> {{\n    {body}\n}}\n"))
     }
 }
+
+/// The `f32` at a place of a buffer that is bound as an array of `stored`, which is one of [`FLOATS`], in WGSL.
+pub fn float(buffer: &str, stored: &str, at: &str) -> String {
+    match stored {
+        "vec4<f32>" => format!("{buffer}[({at}) / 4u][({at}) % 4u]"),
+        // Its upper half, or its lower one.
+        "u64" => format!("bitcast<f32>(u32({buffer}[({at}) / 2u] >> (32u * (({at}) % 2u))))"),
+        _ => format!("{buffer}[{at}]"),
+    }
+}
+
+/// What a buffer of `f32` may be bound as an array of: single ones, two neighbours, or four.
+pub const FLOATS: [&str; 3] = ["f32", "u64", "vec4<f32>"];
 
 /// The `bf16` at a place of a buffer of words, as an `f32` in WGSL: it is the upper half of one.
 pub fn bfloat(buffer: &str, at: &str) -> String {

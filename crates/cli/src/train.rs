@@ -228,7 +228,10 @@ impl Job {
         let line = |table: &str| self.source.line(table);
         let network = Network::build(&graph, &self.settings, &optimizer, &self.shape, &line);
         let too_large = |error| memory::refused_layers(error, &self.source, &self.settings);
-        graph.finish().map_err(|errors| too_large(errors.into()))?;
+        graph.finish().map_err(|errors| {
+            let unmatched = check::unmatched(&self.source, &self.settings, &errors);
+            unmatched.unwrap_or_else(|| too_large(errors.into()))
+        })?;
         let newest = self.check_newest(&graph)?;
         let resumes = newest.is_some();
         session.plan_memory(&graph, &[network.output], &[]).map_err(too_large)?;

@@ -67,6 +67,18 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+/// Names that may have been meant.
+struct Nearest<'a>(&'a [String]);
+
+impl fmt::Display for Nearest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, name) in self.0.iter().enumerate() {
+            write!(f, "{}`{name}`", if at == 0 { " (nearest: " } else { ", " })?;
+        }
+        f.write_str(if self.0.is_empty() { "" } else { ")" })
+    }
+}
+
 fn entries(count: usize) -> String {
     counted_as(count, "entry", "entries")
 }
@@ -240,6 +252,19 @@ pub enum Problem {
         glob: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// A glob of names that matches no variable that it could be meant for.
+    #[error(
+        "`{what}` {glob:?} matches no trainable variable{}; correct it, or take it away",
+        Nearest(.nearest)
+    )]
+    UnmatchedGlob {
+        /// Which argument.
+        what: &'static str,
+        /// The glob, as it was given.
+        glob: String,
+        /// Names of variables that are most like it, the nearest first.
+        nearest: Vec<String>,
     },
     /// A tensor of more elements than a 32-bit index reaches.
     #[error("{shape} has more elements than an index of 32 bits reaches; split it")]

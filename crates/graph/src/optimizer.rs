@@ -1,15 +1,17 @@
 //! Optimizers: builders of graphs whose slots are variables like any other.
 
 mod accumulate;
+mod check;
 mod slots;
 
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    Accumulation, GLOBAL_STEP, Glob, Graph, Location, LossScale, LossScaling, Problem, Role,
-    SEPARATORS, Schedule, Tensor, Update, Variable, VariableId, gradients,
+    GLOBAL_STEP, Glob, Graph, Location, LossScale, LossScaling, Problem, Role, Schedule, Tensor,
+    Update, Variable, VariableId, gradients,
 };
 use accumulate::Accumulated;
+use check::excepts;
 use serde::{Deserialize, Serialize};
 use slots::variable_of;
 
@@ -158,7 +160,7 @@ impl Optimizer {
 
     /// Excludes variables from weight decay: those that one of these [globs](Glob) matches, by the whole
     /// name, such as `**/norm*/weight`, or by what follows its last `/`; or, if the glob is of a single
-    /// part, such as `bias`, by the last part. One that matches nothing is no mistake.
+    /// part, such as `bias`, by the last part. The graph is refused where one matches no trainable variable of it.
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph, Optimizer};
@@ -342,6 +344,7 @@ impl Optimizer {
                 .map(|(at, variable)| (VariableId(at), variable.clone()))
                 .collect()
         });
+        let unmatched = self.unmatched(&trainable);
         // The caller's function may look at the graph, which is not borrowed here.
         trainable.retain(|(_, variable)| chosen(variable));
         let reads: Vec<Tensor<'g>> =
@@ -360,6 +363,9 @@ impl Optimizer {
         if trained.is_empty() && !loss.is_invalid() && graph.mistakes() == mistakes {
             graph.record("minimize", "", Problem::NothingToTrain);
         }
+        // What is wrong with a loss may also be why a variable is not there.
+        let unmatched = unmatched.into_iter().filter(|_| !loss.is_invalid() && !trained.is_empty());
+        unmatched.for_each(|problem| graph.record("minimize", "", problem));
 
         let global_step = graph.step_count(self.global_step.as_deref().unwrap_or(GLOBAL_STEP));
         let minimized = Minimized { loss, trained, scaling, refused, mistakes };
@@ -435,50 +441,6 @@ impl Optimizer {
         let update = Update { tensor: update };
         TrainStep { update, learning_rate, gradient_norm, gradients, loss_scale }
     }
-
-    /// What is wrong with the optimizer's settings.
-    fn unsuitable(&self) -> impl Iterator<Item = Problem> {
-        let limit = self.clip_global_norm.filter(|&limit| !limit.is_finite() || limit <= 0.0);
-        let limit = limit.map(|limit| Problem::Range {
-            what: "the limit of the global norm".to_owned(),
-            value: limit.into(),
-            range: "finite and above 0".to_owned(),
-        });
-        let scaling = self.loss_scaling.and_then(|scaling| scaling.check().err());
-        // As PyTorch: without momentum it would be plain SGD, which was hardly meant.
-        let plain = matches!(self.rule, Rule::Sgd { momentum: 0.0, nesterov: true, .. });
-        let plain = plain.then(|| Problem::Range {
-            what: "the momentum of Nesterov's variant".to_owned(),
-            value: 0.0,
-            range: "above 0".to_owned(),
-        });
-        let steps = self.gradient_accumulation_steps;
-        let steps = steps.and_then(|steps| Accumulation::check(steps).err());
-        let foreign = self.foreign.iter().map(|setting| Problem::OptimizerSetting {
-            setting: setting.clone(),
-            optimizer: self.rule.name(),
-            others: match self.rule {
-                Rule::Sgd { .. } => "`Optimizer::adam` or `Optimizer::adamw`",
-                Rule::Adam { .. } => "`Optimizer::sgd`",
-            },
-        });
-        let globs = self.no_decay.iter().filter_map(|glob| {
-            let why = Glob::new(glob).err()?;
-            Some(Problem::Glob { what: "no_decay", glob: glob.clone(), why })
-        });
-        let numbers = [self.rule.check().err(), plain, limit, scaling, steps];
-        numbers.into_iter().flatten().chain(foreign).chain(globs)
-    }
-}
-
-/// Whether a glob excepts a variable from weight decay: by its whole name or by what follows the last
-/// `/`; and by its last part, if the glob has one part only.
-fn excepts(glob: &Glob, name: &str) -> bool {
-    let after = |separators: &[char]| name.rsplit(separators).next().unwrap_or_default();
-    let is_part = !glob.as_str().contains(SEPARATORS);
-    glob.is_match(name)
-        || glob.is_match(after(&['/']))
-        || is_part && glob.is_match(after(&SEPARATORS))
 }
 
 /// A loss with its gradients.

@@ -198,7 +198,6 @@ fn weight_decay_leaves_out_what_globs_match() {
     let biases = ["block_1/norm_1/bias", "torch.norm.bias"];
     assert_eq!(not_decayed(&["bias"]), biases);
     assert_eq!(not_decayed(&["bias", "pla*"]), [biases[0], biases[1], "places"]);
-    assert_eq!(not_decayed(&["norm"]), [""; 0]);
     // Several are the whole name.
     assert_eq!(not_decayed(&["norm/weight"]), ["norm/weight"]);
     assert_eq!(not_decayed(&["**/norm*/weight"]), ["block_1/norm_1/weight", "norm/weight"]);
@@ -209,4 +208,46 @@ fn weight_decay_leaves_out_what_globs_match() {
     let errors = graph.finish().unwrap_err().0;
     assert!(matches!(&errors[0].problem, Problem::Glob { glob, .. } if glob == "a**"));
     assert!(errors[0].to_string().contains("`no_decay` \"a**\" is no glob of names: `**` stands"));
+}
+
+/// One that matches no trainable variable is mistyped, or of another model. Which of them an optimizer
+/// trains is no matter: two of the same settings may share them.
+#[test]
+fn no_decay_that_matches_nothing_is_refused() {
+    let unmatched = |globs: &[&str], trained: &str| -> Vec<String> {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [2, 3], DType::F32);
+        let hidden = graph.scope("norm").layer_norm(x, 1e-5);
+        let loss = graph.scope("fc1").linear(hidden, 2).square().mean_all();
+        let optimizer = Optimizer::adamw(0.1).no_decay(globs);
+        optimizer.minimize_where(loss, |variable| variable.name.starts_with(trained));
+        let errors = graph.finish().err().map_or(Vec::new(), |errors| errors.0);
+        errors.iter().map(|error| error.problem.to_string()).collect()
+    };
+    for (glob, nearest) in [
+        ("bais", "`norm/bias`, `fc1/bias`, `norm/weight`"),
+        ("fc2/weight", "`fc1/weight`, `norm/weight`, `fc1/bias`"),
+        // A part of a name that is not its last.
+        ("norm", "`norm/bias`, `norm/weight`, `fc1/weight`"),
+    ] {
+        let told = format!(
+            "`no_decay` {glob:?} matches no trainable variable (nearest: {nearest}); correct it, or take it away"
+        );
+        assert_eq!(unmatched(&["bias", glob], ""), [told]);
+    }
+    assert_eq!(unmatched(&["bias", "norm/*"], "fc1"), [""; 0]);
+    // Slots and counters do not decay.
+    let counter = unmatched(&["global_step"], "");
+    assert!(counter.len() == 1 && counter[0].contains("matches no trainable"), "{counter:?}");
+    // One mistake is told once: without anything to train there is nothing to match.
+    let nothing = unmatched(&["bais"], "fc3");
+    assert!(
+        nothing.len() == 1 && nothing[0].contains("no trainable variable; build it"),
+        "{nothing:?}"
+    );
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [2, 3], DType::F32);
+    let wrong = graph.scope("fc1").linear(x.reshape([7]), 2).square().mean_all();
+    Optimizer::adamw(0.1).no_decay(&["bias"]).minimize(wrong);
+    assert_eq!(graph.finish().unwrap_err().0.len(), 1);
 }

@@ -1,8 +1,8 @@
 //! Gradients that wait for the rest of an update when a run begins and ends.
 
-use crate::TrainingError;
+use crate::{Run, TrainingError};
 use warmstart_checkpoint::{Checkpoint, CheckpointError, FileDType, Glob, Outcome, RestorePlan};
-use warmstart_gpu::{NonFinite, Session};
+use warmstart_gpu::{NonFinite, Session, SessionError};
 use warmstart_graph::{Accumulation, GraphDef, Op, Role, VariableId};
 
 /// Refuses accumulated gradients that are not finite where no loss scaling leaves out their update. Only
@@ -109,25 +109,93 @@ pub(crate) fn scales_loss(role: &Role) -> Option<&str> {
     }
 }
 
+/// Whether a variable is the count of batches that an optimizer has accumulated.
+fn is_count(role: &Role) -> bool {
+    matches!(role, Role::Slot { variable: None, slot, .. } if slot == Accumulation::COUNT)
+}
+
+/// What is said of batches that a checkpoint has accumulated and that a run does not restore.
+pub(crate) fn lost(checkpoint: &Checkpoint, plan: &RestorePlan) -> Option<String> {
+    let is_restored = |name: &str| {
+        plan.variables().iter().any(
+            |found| matches!(&found.outcome, Outcome::Restored { tensor, .. } if tensor == name),
+        )
+    };
+    let variables = checkpoint.variables().unwrap_or_default();
+    let counts = variables.iter().filter(|v| is_count(&v.role) && !is_restored(&v.name));
+    let mut waiting = counts.filter_map(|v| Some((&v.name, number(checkpoint, &v.name)?)));
+    let (name, batches) = waiting.find(|(_, batches)| *batches > 0)?;
+    let last = match batches {
+        1 => "the batch since the last update is".to_owned(),
+        batches => format!("the {batches} batches since the last update are"),
+    };
+    Some(format!(
+        "{last} in no weight, since `{name}` and the gradients of it are not restored; with the optimizer's `gradient_accumulation_steps` as before, and no rule that leaves them out, none are lost"
+    ))
+}
+
+/// The batches that an optimizer has accumulated since its last update, with the variable that counts them,
+/// if there are any.
+fn waiting(session: &Session) -> Result<Option<(String, u32)>, SessionError> {
+    let table = session.variables();
+    let counts =
+        table.iter().filter(|info| is_count(&info.variable.role) && info.origin.has_value());
+    for info in counts {
+        let batches = session.read(info.name())?.as_u32().and_then(|count| count.first().copied());
+        if let Some(batches) = batches.filter(|&batches| batches > 0) {
+            return Ok(Some((info.name().to_owned(), batches)));
+        }
+    }
+    Ok(None)
+}
+
 /// What is said of batches that are in no weight when a run ends.
 pub(crate) fn left_over(session: &Session) -> Option<String> {
-    let table = session.variables();
-    let is_count = |role: &Role| match role {
-        Role::Slot { variable: None, slot, .. } => slot == Accumulation::COUNT,
-        _ => false,
+    // What cannot be read is told where it is saved.
+    let (name, batches) = waiting(session).ok()??;
+    let last = match batches {
+        1 => "the last batch is in no weight, since its update".to_owned(),
+        batches => format!("the last {batches} batches are in no weight, since their update"),
     };
-    let mut counts = table.iter().filter(|info| is_count(&info.variable.role));
-    counts.find_map(|info| {
-        let name = info.name();
-        // A count without a value is told where it is saved.
-        let batches = session.read(name).ok()?.as_u32()?.first().copied()?;
-        let last = match batches {
-            0 => return None,
-            1 => "the last batch is in no weight, since its update".to_owned(),
-            batches => format!("the last {batches} batches are in no weight, since their update"),
-        };
-        Some(format!("{last} is of more (`{name}`); ask for more steps to go on"))
-    })
+    Some(format!("{last} is of more (`{name}`); ask for more steps to go on"))
+}
+
+impl Run {
+    /// How many batches are [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) and in
+    /// no weight yet: those since the last update, of the first optimizer that has any. After the last
+    /// step, [`Run::finish`] says so by itself, but not where the run is [quiet](crate::Training::quiet).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    /// use warmstart::prelude::*;
+    ///
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [2, 1], DType::F32);
+    /// let loss = graph.scope("line").linear(x, 1).square().mean_all();
+    /// let optimizer = Optimizer::sgd(0.1).gradient_accumulation_steps(4);
+    /// let step = optimizer.minimize(loss);
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// let train = session.compile(&graph, &[loss], &[step.update])?;
+    ///
+    /// let training = Training::new(directory).steps(6).quiet();
+    /// let mut run = training.begin(&mut session, &graph, &optimizer)?;
+    /// while run.next_step().is_some() {
+    ///     let outputs = session.run(&train, &[("x", (&[1.0f32, 2.0]).into())])?;
+    ///     run.record(&session, &outputs, loss)?;
+    /// }
+    /// assert_eq!(run.accumulated_batches(&session)?, 2);
+    /// run.finish(&session)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`TrainingError::Session`] if the count cannot be read.
+    pub fn accumulated_batches(&self, session: &Session) -> Result<u32, TrainingError> {
+        Ok(waiting(session)?.map_or(0, |(_, batches)| batches))
+    }
 }
 
 #[cfg(test)]

@@ -20,12 +20,16 @@ pub enum Change {
     Graph(String),
     /// Rules of [`Training::restore_options`](crate::Training::restore_options) were not followed.
     Rules(String),
+    /// Batches that wait in the checkpoint for the rest of their update are not restored.
+    Accumulated(String),
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Change::Optimizer(sentence) | Change::Graph(sentence) | Change::Rules(sentence)) =
-            self;
+        let (Change::Optimizer(sentence)
+        | Change::Graph(sentence)
+        | Change::Rules(sentence)
+        | Change::Accumulated(sentence)) = self;
         f.write_str(sentence)
     }
 }

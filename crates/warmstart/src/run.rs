@@ -451,7 +451,8 @@ impl Run {
     ///
     /// Metrics that cannot be written, read or drawn are said, but are no error: the training is
     /// done, and its weights are saved. So is it said where the last batches are
-    /// [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) and in no weight yet.
+    /// [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) and in no weight yet:
+    /// [`Run::accumulated_batches`] tells it a program.
     ///
     /// # Errors
     /// [`TrainingError::OtherCount`] if steps were trained and none was recorded, or if the loop asked for

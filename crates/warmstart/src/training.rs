@@ -4,7 +4,7 @@
 //! checkpoint of another model is taken over, and not again when the run goes on, but for those
 //! added since. A checkpoint with other seeds is refused.
 
-use crate::accumulated::check_finite;
+use crate::accumulated::{check_finite, lost};
 use crate::changes::{Change, changes};
 use crate::counted::{Counted, counts};
 use crate::losses::Curve;
@@ -271,7 +271,8 @@ impl Training {
         self
     }
 
-    /// Show no progress, and say nothing else on standard error either.
+    /// Show no progress, and say nothing else on standard error either: what [`Run::accumulated_batches`]
+    /// tells is for the program to ask.
     #[must_use]
     pub fn quiet(mut self) -> Training {
         self.quiet = true;
@@ -374,7 +375,8 @@ impl Training {
             }
             let mut changes = changes(checkpoint, before.as_ref(), &def, &optimizer);
             check_finite(checkpoint, &plan, &def)?;
-            changes.extend(note);
+            changes
+                .extend(note.into_iter().chain(lost(checkpoint, &plan).map(Change::Accumulated)));
             tried = Some((seed, changes));
             Ok(plan)
         });

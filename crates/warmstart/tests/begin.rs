@@ -311,6 +311,52 @@ fn gradient_accumulation_may_come_and_change() {
     assert!(text.contains(note) && !text.contains("the graph differs"), "{text}");
 }
 
+/// Whoever takes it away in the middle of an update is told what is lost, and only then.
+#[test]
+fn batches_that_are_not_restored_are_told() {
+    let trained = |steps: u64| {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let optimizer = Optimizer::sgd(0.01).gradient_accumulation_steps(4);
+        let model = Model { optimizer, ..Model::default() };
+        let training = in_directory(directory.path()).steps(steps);
+        let (mut run, mut session, plan, loss) = model.begin(&training).expect("it begins");
+        while run.next_step().is_some() {
+            let outputs = session.run(&plan, &[("x", (&[0.5f32; 6]).into())]).expect("it runs");
+            run.record(&session, &outputs, loss).expect("it is recorded");
+        }
+        let left = run.accumulated_batches(&session).expect("a count");
+        assert_eq!(u64::from(left), steps % 4);
+        run.finish(&session).expect("it is saved");
+        (directory, training)
+    };
+    for (steps, told) in [
+        (4, None),
+        (5, Some("the batch since the last update is")),
+        (7, Some("the 3 batches since the last update are")),
+    ] {
+        let (_directory, training) = trained(steps);
+        let lenient = RestoreOptions::new().allow_unexpected();
+        let text = Model::default().train(&training.steps(steps + 1).restore_options(lenient));
+        assert!(text.contains("gradient_accumulation_steps 4, now none"), "{text}");
+        match told {
+            None => assert!(!text.contains("in no weight"), "{text}"),
+            Some(told) => {
+                let note = format!(
+                    "\nnote: {told} in no weight, since `sgd/accumulated_batches` and the gradients of it are not restored; with"
+                );
+                assert!(text.contains(&note), "{text}");
+            }
+        }
+    }
+    // With other steps, and with the same, all goes on.
+    let (_directory, training) = trained(6);
+    for (steps, done) in [(4, 7), (3, 8)] {
+        let optimizer = Optimizer::sgd(0.01).gradient_accumulation_steps(steps);
+        let text = Model { optimizer, ..Model::default() }.train(&training.clone().steps(done));
+        assert!(!text.contains("in no weight"), "{text}");
+    }
+}
+
 /// In the middle of an update all that is accumulated is restored, or nothing of it.
 #[test]
 fn a_part_of_what_is_accumulated_is_not_restored() {

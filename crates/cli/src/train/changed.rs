@@ -91,6 +91,8 @@ impl Job {
         let rate = rate_jumps(&checkpoint, optimizer);
         let rate_tells_all = rate.is_some() && only_rate_differs(&checkpoint, optimizer);
         let (mut of_keys, mut others) = (Vec::new(), Vec::new());
+        // Those of an accumulation that is taken away are told with the keys (`resumed.rs`).
+        let changes = changes.iter().filter(|change| !matches!(change, Change::Accumulated(_)));
         for change in changes {
             let found = differences(&before, &now, |table, key| match change {
                 // Loss scaling follows `compute_f16`, and is in the gradients.

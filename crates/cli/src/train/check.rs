@@ -4,7 +4,7 @@ use super::settings::{Loss, OptimizerName, ScheduleKind, Settings};
 use super::source::Source;
 use crate::description::Output;
 use crate::error::Failure;
-use warmstart::graph::{Accumulation, Glob};
+use warmstart::graph::{Accumulation, Glob, GraphErrors, Problem};
 
 /// Refuses numbers out of their range, and keys that contradict or do nothing.
 pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
@@ -171,6 +171,22 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
         return wrong("betas", "give two numbers of at least 0 and below 1, such as [0.9, 0.999]");
     }
     Ok(())
+}
+
+/// A glob of `no_decay` that matches no variable, which is known once there is a graph.
+pub fn unmatched(source: &Source, settings: &Settings, errors: &GraphErrors) -> Option<Failure> {
+    let (glob, nearest) = errors.0.iter().find_map(|error| match &error.problem {
+        Problem::UnmatchedGlob { glob, nearest, .. } => Some((glob, nearest)),
+        _ => None,
+    })?;
+    let at = settings.optimizer.no_decay.iter().position(|given| given == glob)?.to_string();
+    let message = format!("{glob:?} matches no variable that is trained");
+    let failure = source.failure(&["optimizer", "no_decay", &at], message, "this value");
+    let nearest: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+    Some(
+        failure
+            .help(format!("the nearest are {}; correct it, or take it away", nearest.join(", "))),
+    )
 }
 
 fn schedule(source: &Source, settings: &Settings) -> Result<(), Failure> {

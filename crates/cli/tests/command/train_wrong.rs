@@ -279,6 +279,25 @@ fn layers_that_do_not_fit_are_shown_where_they_are_said() {
     assert!(!directory.path().join("runs").exists(), "nothing was begun");
 }
 
+/// Names of variables are those of the graph.
+#[test]
+fn no_decay_that_matches_nothing_is_shown_where_it_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let toml = "[data]\nfile = \"data.csv\"\n[optimizer]\nweight_decay = 0.1\nno_decay = [\"bias\", \"fc/*\"]\n";
+    std::fs::write(directory.path().join("data.csv"), DATA).unwrap();
+    std::fs::write(directory.path().join("run.toml"), toml).unwrap();
+    let error = warmstart(directory.path(), &["train", "run.toml", "--quiet"]).failed_late();
+    for part in [
+        "`optimizer.no_decay`: \"fc/*\" matches no variable that is trained",
+        "run.toml:5:21",
+        "the nearest are `fc1/",
+        "correct it, or take it away",
+    ] {
+        assert!(error.contains(part), "{part}\n{error}");
+    }
+    assert!(!directory.path().join("runs").exists(), "nothing was begun");
+}
+
 /// The device would have to bind more than it can: the largest batch that fits is named.
 #[test]
 fn a_batch_that_does_not_fit_is_refused_with_the_largest_that_does() {

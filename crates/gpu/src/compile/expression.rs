@@ -3,91 +3,15 @@
 //! A generated function computes one element of a node from loads of what lies in memory. Changes
 //! of shape never appear in it as operations: they change the index at which their input is read.
 
+use super::bindings::Bindings;
 use super::fuse::Fused;
 use super::simplify::Live;
-use super::{Access, Place};
+use super::wgsl::{self, literal, scalar_type, stored_type};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use warmstart_graph::ops::{Binary, Unary};
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Op, Shape};
 use warmstart_shaders as shaders;
-
-/// What a kernel reads and writes, each with its name in the shader; the position is the binding.
-#[derive(Default)]
-pub(crate) struct Bindings {
-    pub list: Vec<Bound>,
-}
-
-pub(crate) struct Bound {
-    pub name: String,
-    pub place: Place,
-    pub access: Access,
-    pub element: &'static str,
-    /// Whether an invocation may read any other element of it than that which it then writes.
-    pub elsewhere: bool,
-}
-
-impl Bindings {
-    /// Binds a place under a name.
-    pub fn bind(&mut self, name: &str, place: Place, access: Access, element: &'static str) {
-        let name = name.to_owned();
-        self.list.push(Bound { name, place, access, element, elsewhere: true });
-    }
-
-    /// The name under which a place is read; bound now if it is not yet.
-    fn read(&mut self, place: Place, element: &'static str, elsewhere: bool) -> String {
-        let same = |bound: &&mut Bound| bound.place == place && bound.element == element;
-        if let Some(bound) = self.list.iter_mut().find(same) {
-            bound.elsewhere |= elsewhere;
-            return bound.name.clone();
-        }
-        let name = format!("input{}", self.list.len());
-        let access = Access::Read;
-        self.list.push(Bound { name: name.clone(), place, access, element, elsewhere });
-        name
-    }
-
-    /// The declarations.
-    pub fn wgsl(&self) -> String {
-        let mut text = String::new();
-        for (at, bound) in self.list.iter().enumerate() {
-            let access = match bound.access {
-                Access::Read => "read",
-                Access::Write => "read_write",
-            };
-            let _ = writeln!(
-                text,
-                "@group(0) @binding({at}) var<storage, {access}> {}: array<{}>;",
-                bound.name, bound.element
-            );
-        }
-        text
-    }
-}
-
-/// The source of a kernel with a binding that it only reads declared as one that it also writes.
-pub(crate) fn bound_as_written(source: &str, binding: usize) -> String {
-    let declared = |access| format!("@group(0) @binding({binding}) var<storage, {access}> ");
-    source.replacen(&declared("read"), &declared("read_write"), 1)
-}
-
-/// The WGSL type that elements of a dtype have in arithmetic.
-pub(crate) fn scalar_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 | DType::F16 | DType::Bf16 => "f32",
-        DType::I32 => "i32",
-        DType::U32 | DType::U8 => "u32",
-    }
-}
-
-/// The WGSL type that a buffer of a dtype is an array of.
-pub(crate) fn stored_type(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F16 | DType::Bf16 => "u32",
-        other => scalar_type(other),
-    }
-}
 
 /// Which element of a shape: by its row-major offset, by its coordinates, or by both.
 #[derive(Clone)]
@@ -320,12 +244,13 @@ impl<'a> Function<'a> {
         let place = self.fused.place(self.live, id);
         let at = self.offset(index);
         let elsewhere = !self.is_own || at != "i";
-        let buffer = self.bindings.read(place, stored_type(node.dtype), elsewhere);
+        let (buffer, element) = self.bindings.read(place, stored_type(node.dtype), elsewhere);
         match node.dtype {
             DType::F16 => shaders::half(&buffer, &at),
             DType::Bf16 => shaders::bfloat(&buffer, &at),
             DType::U8 => shaders::byte(&buffer, &at),
-            _ => format!("{buffer}[{at}]"),
+            DType::F32 => shaders::float(&buffer, element, &at),
+            DType::I32 | DType::U32 => format!("{buffer}[{at}]"),
         }
     }
 
@@ -354,14 +279,14 @@ impl<'a> Function<'a> {
         match &node.op {
             Op::Unary(unary) => {
                 let x = self.value(input(0), index);
-                unary_wgsl(*unary, &x)
+                wgsl::unary(*unary, &x)
             }
             Op::Binary(binary) => {
                 let (left, right) =
                     (self.broadcast(index, input(0)), self.broadcast(index, input(1)));
                 let a = self.value(input(0), &left);
                 let b = self.value(input(1), &right);
-                binary_wgsl(*binary, node.dtype, &a, &b)
+                wgsl::binary(*binary, node.dtype, &a, &b)
             }
             Op::Select => {
                 let parts: Vec<String> = (0..3)
@@ -488,67 +413,5 @@ impl<'a> Function<'a> {
         let own = [&[inside], rest].concat();
         let value = self.value(table, &Index::at(table_shape, own));
         format!("select(not_a_number(), {value}, {row} < {count}u)")
-    }
-}
-
-/// A number as a WGSL expression with exactly its bits.
-pub(crate) fn literal(dtype: DType, value: f64) -> String {
-    match dtype {
-        DType::I32 if value <= f64::from(i32::MIN) => "bitcast<i32>(0x80000000u)".to_owned(),
-        DType::I32 => format!("i32({value:.0})"),
-        DType::U32 | DType::U8 => format!("{value:.0}u"),
-        DType::F32 | DType::F16 | DType::Bf16 => {
-            let value = value as f32;
-            if value.is_normal() || value.to_bits() == 0 {
-                format!("f32({value:e})")
-            } else {
-                format!("from_bits({:#x}u)", value.to_bits())
-            }
-        }
-    }
-}
-
-fn unary_wgsl(unary: Unary, x: &str) -> String {
-    match unary {
-        Unary::Neg => format!("-{x}"),
-        Unary::Square => format!("{x} * {x}"),
-        Unary::Rsqrt => format!("inverseSqrt({x})"),
-        Unary::Cos => format!("cosine({x})"),
-        Unary::Sin => format!("sine({x})"),
-        Unary::Tanh => format!("tangent_hyperbolic({x})"),
-        Unary::LeakyRelu(alpha) => {
-            format!("leaky_relu({x}, {})", literal(DType::F32, alpha.into()))
-        }
-        // WGSL's own, or of that name in functions.wgsl.
-        Unary::Exp
-        | Unary::Expm1
-        | Unary::Log
-        | Unary::Sqrt
-        | Unary::Abs
-        | Unary::Sign
-        | Unary::Floor
-        | Unary::Relu
-        | Unary::Gelu
-        | Unary::GeluTanh
-        | Unary::Silu
-        | Unary::Sigmoid
-        | Unary::Softplus
-        | Unary::Erf => format!("{}({x})", unary.name()),
-    }
-}
-
-fn binary_wgsl(binary: Binary, dtype: DType, a: &str, b: &str) -> String {
-    match binary {
-        Binary::Add => format!("{a} + {b}"),
-        Binary::Sub => format!("{a} - {b}"),
-        Binary::Mul => format!("{a} * {b}"),
-        Binary::Div => format!("{a} / {b}"),
-        Binary::Min if dtype.is_float() => format!("smaller({a}, {b})"),
-        Binary::Max if dtype.is_float() => format!("larger({a}, {b})"),
-        Binary::Min => format!("min({a}, {b})"),
-        Binary::Max => format!("max({a}, {b})"),
-        Binary::Pow => format!("power({a}, {b})"),
-        Binary::Greater => format!("select(0.0, 1.0, {a} > {b})"),
-        Binary::Equal => format!("select(0.0, 1.0, {a} == {b})"),
     }
 }

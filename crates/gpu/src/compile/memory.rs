@@ -5,7 +5,7 @@
 //! writes parts of one binds both as what it writes (`Memory::bind`). It computes the same; but
 //! whoever uses that buffer next waits.
 
-use super::expression::bound_as_written;
+use super::bindings::bound_as_written;
 use super::lower::Lowered;
 use super::share::{Item, Shared, least, share};
 use super::simplify::Live;

@@ -2,6 +2,7 @@
 //! order. `compile` at the end of this file calls the passes; what it returns is in `program.rs`, what it
 //! knows of the device in `target.rs`. What touches the device is in `plan/`.
 
+mod bindings;
 pub(crate) mod classes;
 mod expression;
 mod fuse;
@@ -16,6 +17,7 @@ mod program;
 mod share;
 mod simplify;
 pub(crate) mod target;
+mod wgsl;
 
 use crate::plan_error::CompileError;
 use fuse::Fused;
@@ -25,8 +27,7 @@ use std::collections::BTreeSet;
 use warmstart_graph::{GraphDef, NodeId};
 
 #[cfg(test)]
-pub(crate) use expression::bound_as_written;
-pub(crate) use expression::literal;
+pub(crate) use bindings::bound_as_written;
 pub(crate) use lower::{BLOCK, Does, OptimizerStep, WIDEST};
 pub(crate) use memory::{ALIGNMENT, Memory};
 pub(crate) use order::{Start, groups, starts};
@@ -34,6 +35,7 @@ pub(crate) use program::{
     Access, Alternative, Dispatch, FetchSpec, Place, Program, Step, Tuned, Variant,
 };
 pub(crate) use target::Target;
+pub(crate) use wgsl::literal;
 
 /// Dispatches in their order, and where values lie.
 struct Arranged {

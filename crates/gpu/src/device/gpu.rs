@@ -6,6 +6,7 @@ use crate::device::closing::{Closing, opening};
 use crate::device::cooperative::{self, CooperativeMatrix};
 use crate::device::driver_cache::DriverCache;
 use crate::device::pipelines::Pipelines;
+use crate::device::wanted::{wanted_features, wanted_limits};
 use crate::error::GpuError;
 use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
@@ -39,8 +40,9 @@ pub struct GpuOptions {
     /// How long to wait for one submission before giving up.
     pub timeout: Duration,
     /// Where compiled pipelines, and which kernels were measured as the fastest, are kept between
-    /// processes; `None` leaves the choice to `WARMSTART_CACHE`, which is `off` or a directory, and without it takes the folder `warmstart`
-    /// among the user's caches. A directory that cannot be written is as good as none.
+    /// processes; `None` leaves the choice to `WARMSTART_CACHE`, which is `off` or a
+    /// directory, and without it takes the folder `warmstart` among the user's caches. A directory that
+    /// cannot be written is as good as none.
     pub cache: Option<CacheChoice>,
     /// Whether kernels of products are chosen by measuring them; `None` leaves the choice to
     /// `WARMSTART_TUNE`, which is `off`, `on` or `force`, and without it is [`Tune::On`]. Results do
@@ -371,49 +373,6 @@ impl Gpu {
             }
         }
     }
-}
-
-/// The features the library makes use of where they are there.
-fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
-    let shared =
-        matches!(info.device_type, wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu);
-    let mut wanted = wgpu::Features::SHADER_F16
-        | wgpu::Features::SUBGROUP
-        | wgpu::Features::TIMESTAMP_QUERY
-        | wgpu::Features::PIPELINE_CACHE;
-    // Elsewhere a mappable variable would live in host memory, across the bus from its kernels.
-    wanted.set(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS, shared);
-    // Products on software adapters read two elements as one integer.
-    wanted.set(wgpu::Features::SHADER_INT64, info.device_type == wgpu::DeviceType::Cpu);
-    wanted
-}
-
-/// Kernels count elements and bytes of a binding by `u32`, those that `wgpu` writes for Metal included,
-/// which alone allows larger ones.
-const LARGEST_BINDING: u64 = (1 << 32) - 256;
-
-/// The limits to ask for: `wgpu`'s defaults, raised to what the adapter has where the library
-/// makes use of more, and lowered where the adapter has less.
-fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {
-    let defaults = wgpu::Limits::defaults();
-    // Some drivers allow a kernel more buffers than a bind group may hold.
-    let buffers =
-        has.max_storage_buffers_per_shader_stage.min(defaults.max_bindings_per_bind_group);
-    wgpu::Limits {
-        max_buffer_size: has.max_buffer_size,
-        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size.min(LARGEST_BINDING),
-        max_storage_buffers_per_shader_stage: buffers,
-        max_buffers_and_acceleration_structures_per_shader_stage: has
-            .max_buffers_and_acceleration_structures_per_shader_stage,
-        max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
-        max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
-        max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
-        max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
-        max_compute_workgroup_size_z: has.max_compute_workgroup_size_z,
-        max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
-        ..defaults
-    }
-    .or_worse_values_from(has)
 }
 
 fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Result<Gpu, String> {

@@ -9,4 +9,5 @@ pub(crate) mod driver_cache;
 pub(crate) mod gpu;
 pub(crate) mod pipelines;
 pub(crate) mod switch;
+mod wanted;
 pub(crate) mod widening;

@@ -5,6 +5,7 @@ use crate::compile::{Step, compile};
 use crate::device::cooperative::CooperativeMatrix;
 use crate::device::gpu::GpuOptions;
 use crate::tune::Tune;
+use std::collections::{BTreeSet, HashSet};
 use warmstart_graph::Optimizer;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
@@ -92,6 +93,55 @@ fn multiply(gpu: &Gpu, target: Target, shape: [usize; 4], transposed: [bool; 2])
         .into_iter()
         .map(|info| format!("{} {}", info.kernel, info.operations))
         .collect()
+}
+
+/// An operand that is also added is bound once, whether the product reads it one by one, as pairs or as
+/// fours.
+#[test]
+fn an_operand_that_is_also_added_is_bound_once() {
+    let gpu = gpu();
+    let mut read_as: BTreeSet<&str> = BTreeSet::new();
+    for size in [5, 6, 32, 128] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [size, size], DType::F32);
+        let y = graph.placeholder("y", [size, size], DType::F32);
+        let sums = [x.matmul(y) + x, y.matmul(x) + x, x.matmul_with(y, true, false) * x];
+        let def = graph.finish().unwrap();
+        let feeds = [("x", 1), ("y", 2)].map(|(name, seed)| {
+            (name, TensorData::new([size, size], numbers(size * size, seed)).unwrap())
+        });
+        let mut reference = Reference::new(&def);
+        feeds.iter().for_each(|(name, data)| reference.feed(name, data));
+        for (sum, target) in sums.into_iter().flat_map(|sum| targets(&gpu).map(|to| (sum, to))) {
+            let with_others = Target { alternatives: true, ..target };
+            let program = compile(&def, &[sum.id()], &[], with_others).unwrap();
+            let [Step::Dispatch(dispatch)] = &program.steps[..] else { panic!("not one kernel") };
+            let places: Vec<_> = dispatch.bindings.iter().map(|(place, _)| place).collect();
+            let unique: HashSet<_> = places.iter().collect();
+            assert_eq!(unique.len(), places.len(), "{places:?}");
+            let kinds = ["array<f32>", "array<u64>", "array<vec4<f32>>"];
+            let sources = dispatch.alternatives.iter().map(|other| &other.source);
+            for source in sources.chain([&dispatch.source]) {
+                let is_declared = |kind: &&str| source.contains(&format!(" a: {kind};"));
+                read_as.extend(kinds.into_iter().filter(is_declared));
+            }
+
+            let mut session = Session::new(&gpu);
+            let plan = session.compile_for(&graph, &[sum], &[], target).unwrap();
+            let feeds = feeds.each_ref().map(|(name, data)| (*name, data.into()));
+            let found = session.run(&plan, &feeds).unwrap().tensor(sum).unwrap().to_f64();
+            let expected = reference.run(&[sum.id()]).unwrap().swap_remove(0).elements;
+            for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let allowed = 1e-6 + 1e-5 * (size as f64).sqrt();
+                assert!(
+                    (found - expected).abs() <= allowed,
+                    "{size}: {at} is {found}, not {expected}"
+                );
+            }
+        }
+    }
+    let in_pairs = gpu.is_cpu() && Target::of(&gpu).has_int64;
+    assert_eq!(read_as.len(), if in_pairs { 3 } else { 2 }, "{read_as:?}");
 }
 
 #[test]

@@ -17,7 +17,8 @@
 
 use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;
-use crate::compile::expression::{Function, Index, scalar_type};
+use crate::compile::expression::{Function, Index};
+use crate::compile::wgsl::scalar_type;
 use crate::compile::{Alternative, Tuned, Variant};
 use warmstart_graph::Shape;
 use warmstart_shaders as shaders;

@@ -11,9 +11,10 @@
 
 use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;
-use crate::compile::expression::{Index, literal};
+use crate::compile::expression::Index;
 use crate::compile::matmul::{Operand, Product, Rung};
 use crate::compile::operand::Held;
+use crate::compile::wgsl::literal;
 use crate::compile::{Access, Alternative, Place, Tuned, Variant};
 use warmstart_graph::{DType, Shape};
 use warmstart_shaders::{self as shaders, Elements};
@@ -98,8 +99,8 @@ impl Lowering<'_> {
         self.push(root, kernel, workgroups, product.operations() + sums)
     }
 
-    /// A product's kernel of some rung. Most bind the same, in the same order; but an operand that is
-    /// also added, say, is bound twice where the product reads it as pairs, and once elsewhere.
+    /// A product's kernel of some rung. Most bind the same, in the same order; but an operand of `f16` that
+    /// is also added, say, is bound twice where the product reads it one by one, and once where as pairs.
     fn product_kernel(
         &mut self,
         root: usize,

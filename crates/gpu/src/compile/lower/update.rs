@@ -20,7 +20,8 @@
 //! kernels read has kernels of its own, before the update.
 
 use super::{Kernel, Lowering, Refused};
-use crate::compile::expression::{Bindings, Function, Index};
+use crate::compile::bindings::Bindings;
+use crate::compile::expression::{Function, Index};
 use crate::compile::simplify::Live;
 use crate::compile::{Access, Place, Target};
 use std::collections::{BTreeMap, HashMap};
