@@ -377,6 +377,27 @@ mod tests {
     }
 
     #[test]
+    fn each_damaged_checkpoint_is_told_in_a_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let told = |last: u64| {
+            (1..=last).for_each(|step| write(directory.path(), step, b""));
+            let error = latest(directory.path()).unwrap_err().to_string();
+            error.replace(&directory.path().display().to_string(), "run")
+        };
+        let line = |step: u64| {
+            let what = "the file is empty; its writer was stopped or the copy failed: copy or write it again";
+            format!("\n  `step-{step}.safetensors`: {what}")
+        };
+        let all = |first: &str, steps: &mut dyn Iterator<Item = u64>, rest: &str| {
+            format!("{first} damaged:{}{rest}", steps.map(line).collect::<String>())
+        };
+        let rest = "\nRestore it from a backup, or name another directory";
+        assert_eq!(told(1), all("the only checkpoint in `run` is", &mut (1..2), rest));
+        let rest = "\n  … and 2 more\nRestore one of them from a backup, or name another directory";
+        assert_eq!(told(12), all("all 12 checkpoints in `run` are", &mut (3..=12).rev(), rest));
+    }
+
+    #[test]
     fn what_a_trainer_saved_meanwhile_is_found_and_not_what_it_kept_besides() {
         let replaced = |directory: &Path, _: &mut Search| {
             write(directory, 260, EMPTY);

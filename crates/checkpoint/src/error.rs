@@ -47,7 +47,7 @@ pub enum CheckpointError {
         names: Vec<PathBuf>,
     },
     /// The directory holds checkpoints, and each of them is damaged.
-    #[error("{} in `{}` {} damaged: {}. Restore {} from a backup, or name another directory{}", all(.damaged), .directory.display(), are(.damaged), listed(.damaged), one_of(.damaged), partly(.damaged))]
+    #[error("{}\nRestore {} from a backup, or name another directory{}", told(.directory, .damaged, ""), one_of(.damaged), partly(.damaged))]
     AllDamaged {
         /// The directory.
         directory: PathBuf,
@@ -55,7 +55,7 @@ pub enum CheckpointError {
         damaged: Vec<Damaged>,
     },
     /// The best by a metric was asked for, and all that have recorded it are damaged.
-    #[error("{} in `{}` that {} recorded `{metric}` {} damaged: {}. Take the newest that is whole instead of the best, or restore {} from a backup", all(.damaged), .directory.display(), if .damaged.len() == 1 { "has" } else { "have" }, are(.damaged), listed(.damaged), one_of(.damaged))]
+    #[error("{}\nTake the newest that is whole instead of the best, or restore {} from a backup", told(.directory, .damaged, &recorded(.damaged, .metric)), one_of(.damaged))]
     BestDamaged {
         /// The directory.
         directory: PathBuf,
@@ -434,15 +434,48 @@ fn instead_of_directory(directory: &Path, files: &[PathBuf]) -> String {
     }
 }
 
-fn all(damaged: &[Damaged]) -> String {
-    match damaged.len() {
-        1 => "the only checkpoint".to_owned(),
-        n => format!("all {n} checkpoints"),
+/// Which checkpoints of a directory are damaged, and how each is, in lines of their own.
+fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String {
+    const LISTED: usize = 10;
+    let (all, are) = match damaged.len() {
+        1 => ("the only checkpoint".to_owned(), "is"),
+        n => (format!("all {n} checkpoints"), "are"),
+    };
+    let line = |one: &Damaged| {
+        let name = one.path.file_name().map_or_else(
+            || one.path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        format!("\n  `{name}`: {}", damage(&one.error))
+    };
+    let lines: String = damaged.iter().take(LISTED).map(line).collect();
+    let more = match damaged.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        n => format!("\n  … and {n} more"),
+    };
+    format!("{all} in `{}`{which} {are} damaged:{lines}{more}", directory.display())
+}
+
+/// What is wrong with a checkpoint that is damaged. What to do about it is told of all.
+fn damage(error: &CheckpointError) -> String {
+    match error {
+        CheckpointError::Malformed { source, .. } => source.to_string(),
+        CheckpointError::Metadata { key, problem, .. } => {
+            format!("metadata key `{key}`: {problem}")
+        }
+        CheckpointError::HeaderChecksum { .. } => "its header is not as it was written".to_owned(),
+        CheckpointError::Checksum { tensor, offset, .. } => {
+            let tensor = printable(tensor);
+            format!(
+                "the bytes of tensor `{tensor}` at file offset {offset} are not as they were written"
+            )
+        }
+        other => other.to_string(),
     }
 }
 
-fn are(damaged: &[Damaged]) -> &'static str {
-    if damaged.len() == 1 { "is" } else { "are" }
+fn recorded(damaged: &[Damaged], metric: &str) -> String {
+    format!(" that {} recorded `{metric}`", if damaged.len() == 1 { "has" } else { "have" })
 }
 
 fn one_of(damaged: &[Damaged]) -> &'static str {
@@ -455,10 +488,6 @@ fn partly(damaged: &[Damaged]) -> &'static str {
         true => "; or restore the tensors that are whole from a file named by itself",
         false => "",
     }
-}
-
-fn listed(damaged: &[Damaged]) -> String {
-    damaged.iter().map(|one| one.error.to_string()).collect::<Vec<_>>().join("; ")
 }
 
 fn quoted(names: &[PathBuf]) -> String {

@@ -105,7 +105,16 @@ fn of_damaged_weights_no_more_is_said_than_is_so() {
     flip(&second);
     let error = latest_verified(directory.path()).unwrap_err();
     assert!(matches!(&error, CheckpointError::AllDamaged { damaged, .. } if damaged.len() == 2));
-    assert!(!error.to_string().contains("checkpoint before it"), "{error}");
+    let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), 4, "{error}");
+    for (line, step) in lines[1..3].iter().zip([2, 1]) {
+        let begin = format!("  `step-{step}.safetensors`: the bytes of tensor `a` at file offset ");
+        assert!(
+            line.starts_with(&begin) && line.ends_with(" are not as they were written"),
+            "{error}"
+        );
+    }
+    assert!(lines[3].starts_with("Restore one of them from a backup, or name"), "{error}");
 }
 
 #[test]

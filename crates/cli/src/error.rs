@@ -259,9 +259,9 @@ impl From<CheckpointError> for Failure {
             }
             CheckpointError::AllDamaged { directory, damaged } => {
                 let text = error.to_string();
-                // The last: causes have advice of their own.
-                let advised = text.rfind(". Restore ").unwrap_or(text.len());
-                Failure::new(&text[..advised]).help(rescue(directory, damaged))
+                // The last line is advice to programs.
+                let told = text.rsplit_once('\n').map_or(&*text, |(told, _)| told);
+                Failure::new(told).help(rescue(directory, damaged))
             }
             CheckpointError::IsADirectory { path } => {
                 let path = path.display();

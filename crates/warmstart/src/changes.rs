@@ -6,8 +6,9 @@
 
 use crate::graph_changes::first_difference;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fmt;
-use warmstart_checkpoint::Checkpoint;
+use warmstart_checkpoint::{Checkpoint, Outcome, RestorePlan};
 use warmstart_graph::GraphDef;
 
 /// Something that a run does otherwise than the run that saved its checkpoint; a sentence says what.
@@ -35,10 +36,12 @@ impl fmt::Display for Change {
 }
 
 /// What the optimizer and the graph do otherwise, if they are not as in the checkpoint.
-/// `graph` is the checkpoint's graph and `optimizer` the run's optimizer as JSON.
+/// `graph` is the checkpoint's graph, `plan` what is restored from it, and `optimizer` the run's optimizer
+/// as JSON.
 pub(crate) fn changes(
     checkpoint: &Checkpoint,
     graph: Option<&GraphDef>,
+    plan: &RestorePlan,
     def: &GraphDef,
     optimizer: &str,
 ) -> Vec<Change> {
@@ -56,8 +59,22 @@ pub(crate) fn changes(
     }
     // The optimizer's settings are in its nodes too, and need not be said twice.
     let known = !told.is_empty();
-    told.extend(graph.and_then(|before| first_difference(before, def, known)).map(Change::Graph));
+    let difference = graph.and_then(|before| first_difference(before, def, &renamed(plan), known));
+    told.extend(difference.map(Change::Graph));
     told
+}
+
+/// The variables whose tensors have other names in the checkpoint, by these.
+fn renamed(plan: &RestorePlan) -> HashMap<&str, &str> {
+    let all = plan.variables().iter().filter_map(|v| match &v.outcome {
+        Outcome::Restored { tensor, .. }
+        | Outcome::ShapeMismatch { tensor, .. }
+        | Outcome::DTypeMismatch { tensor, .. } => {
+            Some((tensor.as_str(), v.variable.name.as_str()))
+        }
+        _ => None,
+    });
+    all.filter(|(tensor, name)| tensor != name).collect()
 }
 
 /// Lists the settings that differ, by name.

@@ -6,18 +6,20 @@
 use std::collections::{BTreeSet, HashMap};
 use warmstart_graph::{DType, GraphDef, Location, Node, NodeId, Op, Shape, VariableId};
 
-/// The first node that is not as it was, if there is one; lines that have moved are no difference.
-/// `skip_updates` leaves out what was built on the lines of optimizers.
-pub(crate) fn first_difference(
-    before: &GraphDef,
-    now: &GraphDef,
+/// The first node that is not as it was, if there is one; lines that have moved are no difference, nor are
+/// names that rules map: `renamed` has the new ones of variables, by the old ones. `skip_updates` leaves
+/// out what was built on the lines of optimizers.
+pub(crate) fn first_difference<'a>(
+    before: &'a GraphDef,
+    now: &'a GraphDef,
+    renamed: &HashMap<&str, &'a str>,
     skip_updates: bool,
 ) -> Option<String> {
     let mut values = Values::default();
-    let names = Names::of(before, now);
-    let old = values.of(before, &names);
+    let names = Names::of(before, now, renamed);
+    let old = values.of(before, &names.before);
     let known = values.count;
-    let new = values.of(now, &names);
+    let new = values.of(now, &names.now);
     let difference = first_new(before, now, (&old, &new), known, skip_updates)
         .or_else(|| first_gone(before, (&old, &new), skip_updates))?;
     Some(format!("the graph differs from the checkpoint's: {difference}"))
@@ -103,21 +105,36 @@ fn lines_of_updates(def: &GraphDef) -> Vec<&Location> {
 
 /// Numbers for the names of variables: their indices follow the order of declaration, which means
 /// nothing.
-struct Names<'a>(HashMap<&'a str, usize>);
+struct Names {
+    before: Numbers,
+    now: Numbers,
+}
 
-impl<'a> Names<'a> {
-    fn of(before: &'a GraphDef, now: &'a GraphDef) -> Names<'a> {
-        let both = before.variables.iter().chain(&now.variables);
-        let names: BTreeSet<&str> = both.map(|variable| variable.name.as_str()).collect();
-        Names(names.into_iter().enumerate().map(|(number, name)| (name, number)).collect())
-    }
-
-    /// An operation with these numbers for its indices.
-    fn canonical(&self, def: &GraphDef, op: &Op) -> Op {
-        let numbered = |id: VariableId| {
-            let name = def.variables.get(id.0).map(|variable| variable.name.as_str());
-            VariableId(name.and_then(|name| self.0.get(name)).map_or(usize::MAX, |number| *number))
+impl Names {
+    fn of<'a>(before: &'a GraphDef, now: &'a GraphDef, renamed: &HashMap<&str, &'a str>) -> Names {
+        let taken: BTreeSet<&str> = renamed.values().copied().collect();
+        let mut known: HashMap<(&str, bool), usize> = HashMap::new();
+        let mut number = |name: (&'a str, bool)| {
+            let next = known.len();
+            *known.entry(name).or_insert(next)
         };
+        let now = now.variables.iter().map(|variable| number((&variable.name, false))).collect();
+        let before = before.variables.iter().map(|variable| match renamed.get(&*variable.name) {
+            Some(new) => number((new, false)),
+            // Another one may have its name now.
+            None => number((&variable.name, taken.contains(&*variable.name))),
+        });
+        Names { before: Numbers(before.collect()), now: Numbers(now) }
+    }
+}
+
+/// Those of one graph, by the indices of its variables.
+struct Numbers(Vec<usize>);
+
+impl Numbers {
+    /// An operation with these numbers for its indices.
+    fn canonical(&self, op: &Op) -> Op {
+        let numbered = |id: VariableId| VariableId(self.0.get(id.0).copied().unwrap_or(usize::MAX));
         let mut op = op.clone();
         match &mut op {
             Op::Variable(id) | Op::Assign(id) => *id = numbered(*id),
@@ -154,7 +171,7 @@ struct Values {
 
 impl Values {
     /// The number of each node. Nodes come after their inputs.
-    fn of(&mut self, def: &GraphDef, names: &Names) -> Vec<usize> {
+    fn of(&mut self, def: &GraphDef, names: &Numbers) -> Vec<usize> {
         let mut numbers: Vec<usize> = Vec::with_capacity(def.nodes.len());
         for node in &def.nodes {
             let mut inputs: Vec<usize> = node.inputs.iter().map(|input| numbers[input.0]).collect();
@@ -162,7 +179,7 @@ impl Values {
             if ["add", "mul", "global_norm"].contains(&node.op.name()) {
                 inputs.sort_unstable();
             }
-            let mut op = names.canonical(def, &node.op);
+            let mut op = names.canonical(&node.op);
             // So are parameters, each with its gradient.
             if let Op::OptimizerUpdate(update) = &mut op
                 && let Some(first) = inputs.len().checked_sub(update.parameters.len())
@@ -201,7 +218,12 @@ fn same(one: &Op, other: &Op) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmstart_graph::{Graph, Optimizer, Tensor};
+    use warmstart_graph::{Graph, Initializer, Optimizer, Tensor};
+
+    /// Where no rule maps names.
+    fn first_difference(before: &GraphDef, now: &GraphDef, skip_updates: bool) -> Option<String> {
+        super::first_difference(before, now, &HashMap::new(), skip_updates)
+    }
 
     fn graph(rate: f32, layer: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> GraphDef {
         let graph = Graph::new();
@@ -230,6 +252,64 @@ mod tests {
         assert!(first_difference(&before, &now, false).is_some());
         assert_eq!(first_difference(&before, &now, true), None);
         assert!(first_difference(&before, &graph(0.2, |x| x.tanh()), true).is_some());
+    }
+
+    /// A trained layer in a scope, and a head that is another layer.
+    fn scoped(scope: &str, head: &str) -> GraphDef {
+        let graph = Graph::new();
+        let input = graph.placeholder("input", [4, 2], DType::F32);
+        let hidden = graph.scope(scope).linear(input, 2).relu();
+        let loss = graph.scope(head).linear(hidden, 2).square().mean_all();
+        Optimizer::adam(0.1).minimize(loss);
+        graph.finish().expect("it fits together")
+    }
+
+    /// What rules map a graph's variables to: those of one scope to another.
+    fn mapped(def: &GraphDef, from: &str, to: &str) -> Vec<(String, String)> {
+        let names = def.variables.iter().map(|variable| variable.name.clone());
+        let of_scope = names.filter(|name| name.starts_with(&format!("{from}/")));
+        of_scope.map(|name| (name.clone(), name.replacen(from, to, 1))).collect()
+    }
+
+    #[test]
+    fn variables_that_rules_rename_are_the_same() {
+        let (before, now) = (scoped("encoder", "head"), scoped("body", "head"));
+        let moved = mapped(&before, "encoder", "body");
+        assert_eq!(moved.len(), 6);
+        let told = first_difference(&before, &now, false).expect("nothing says which is which");
+        assert!(told.contains("`body/weight`"), "{told}");
+        let renamed = |names: &[(String, String)]| {
+            let renamed = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+            super::first_difference(&before, &now, &renamed, false)
+        };
+        assert_eq!(renamed(&moved), None);
+        // Names that are exchanged.
+        let (before, now) = (scoped("body", "head"), scoped("head", "body"));
+        let exchanged = [mapped(&before, "body", "head"), mapped(&before, "head", "body")].concat();
+        let renamed = exchanged.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+        assert_eq!(super::first_difference(&before, &now, &renamed, false), None);
+    }
+
+    /// What rules leave out is not the same as what takes over its name.
+    #[test]
+    fn a_name_that_another_variable_takes_over_is_no_longer_the_same() {
+        let weight = |graph: &Graph, name: &str| {
+            let _ = graph.variable(name, [2, 2], Initializer::Zeros);
+        };
+        let twice = |first: &str, second: &str| {
+            let graph = Graph::new();
+            weight(&graph, first);
+            if first != second {
+                weight(&graph, second);
+            }
+            let [first, second] = [first, second].map(|name| graph.get_variable(name));
+            let input = graph.placeholder("input", [4, 2], DType::F32);
+            let _ = input.matmul(first.expect("declared")).matmul(second.expect("declared"));
+            graph.finish().expect("it fits together")
+        };
+        let (before, now) = (twice("body", "head"), twice("head", "head"));
+        let renamed = HashMap::from([("body", "head")]);
+        assert!(super::first_difference(&before, &now, &renamed, false).is_some());
     }
 
     /// The same graph with its nodes in another order: each time, the last that can come next.

@@ -373,7 +373,7 @@ impl Training {
             if let Some(before) = &before {
                 check_graph_seeds(checkpoint, before, &def)?;
             }
-            let mut changes = changes(checkpoint, before.as_ref(), &def, &optimizer);
+            let mut changes = changes(checkpoint, before.as_ref(), &plan, &def, &optimizer);
             check_finite(checkpoint, &plan, &def)?;
             changes
                 .extend(note.into_iter().chain(lost(checkpoint, &plan).map(Change::Accumulated)));

@@ -103,6 +103,19 @@ fn restore_options_are_for_a_checkpoint_that_does_not_fit() {
     assert!(text.contains("step-2.safetensors") && !text.contains("initialized"), "{text}");
 }
 
+#[test]
+fn what_rules_rename_is_no_other_graph() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    Model::default().train(&training(1));
+    let renamed = || Model { head: "new_head", ..Model::default() };
+    let rules = RestoreOptions::new().rename_scope("head", "new_head");
+    let text = renamed().train(&training(2).restore_options(rules.clone()));
+    assert!(text.contains("step-1.safetensors") && !text.contains("differs"), "{text}");
+    let text = renamed().train(&training(3).restore_options(rules));
+    assert!(text.contains("step-2.safetensors") && !text.contains("differs"), "{text}");
+}
+
 /// The values of a tensor in the checkpoint of a step.
 fn values(directory: &Path, step: u64, tensor: &str) -> Vec<f32> {
     let file = directory.join(format!("step-{step}.safetensors"));

@@ -44,7 +44,7 @@ impl<'a> CloseNames<'a> {
 }
 
 /// Whether a name is the other one in a scope.
-fn is_within(name: &str, other: &str) -> bool {
+pub(crate) fn is_within(name: &str, other: &str) -> bool {
     let scope = without_output(name).strip_suffix(without_output(other));
     scope.is_some_and(|scope| scope.ends_with(SEPARATORS))
 }

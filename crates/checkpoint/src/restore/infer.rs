@@ -50,6 +50,7 @@ use problem::{Given, Problem};
 use roles::{Kind, SlotNames};
 use std::collections::{BTreeMap, HashMap};
 use trial::{Trial, Trials};
+pub(crate) use values::{glob_of, is_table};
 use warmstart_graph::{Glob, Variable};
 
 /// Rules that would restore more variables. They were tried out by planning again.

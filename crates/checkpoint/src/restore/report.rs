@@ -4,6 +4,7 @@ pub(crate) mod advice;
 mod nothing;
 mod shapes;
 pub(crate) mod slots;
+mod square;
 pub(crate) mod text;
 
 use crate::restore::accumulated::PartOfSums;
@@ -275,23 +276,25 @@ impl RestoreReport {
     pub(crate) fn only_counters(&self) -> Option<Vec<&Variable>> {
         let trainable = |v: &&VariableOutcome| v.variable.role == Role::Trainable;
         let wanted = |v: &VariableOutcome| v.outcome != Outcome::Ignored;
-        let goes_with_weights = |variable: &&Variable| match variable.role {
-            Role::Trainable => false,
-            // A frozen weight, or a mean of a normalization, is worth a restore.
-            Role::State => {
-                variable.name == GLOBAL_STEP || variable.shape.checked_elements() == Some(1)
-            }
-            Role::Slot { .. } => true,
-        };
         if !self.variables.iter().filter(trainable).any(wanted) {
             return None;
         }
         let restored: Vec<&Variable> = self.restored().collect();
-        (!restored.is_empty() && restored.iter().all(goes_with_weights)).then_some(restored)
+        (!restored.is_empty() && !restored.iter().any(|v| is_weight(v))).then_some(restored)
     }
 
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {
         self.variables.iter().filter(move |v| wanted(&v.outcome)).map(|v| &v.variable)
+    }
+}
+
+/// Whether a variable is worth a restore by itself, and no step, counter or slot that goes with others.
+pub(crate) fn is_weight(variable: &Variable) -> bool {
+    match variable.role {
+        Role::Trainable => true,
+        // A frozen weight, or a mean of a normalization.
+        Role::State => variable.name != GLOBAL_STEP && variable.shape.checked_elements() != Some(1),
+        Role::Slot { .. } => false,
     }
 }
 

@@ -18,7 +18,7 @@ fn the_rest_of_a_damaged_checkpoint_can_be_kept() {
     let error = warmstart(at, &["latest", "run"]).failed();
     let advised =
         format!("warmstart convert run/step-7.safetensors run/whole.safetensors --ignore {lost}");
-    assert!(error.contains("the only checkpoint in `run` is damaged: "), "{error}");
+    assert!(error.contains("the only checkpoint in `run` is damaged:"), "{error}");
     assert!(error.contains(&advised), "{advised}\n{error}");
     let arguments: Vec<&str> = advised.split(' ').skip(1).collect();
     let out = warmstart(at, &arguments).with(0);

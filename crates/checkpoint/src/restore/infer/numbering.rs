@@ -11,6 +11,7 @@ use super::lacks;
 use super::names::{Name, bare, parts_alike};
 use super::problem::class;
 use super::roles::Kind;
+use super::slot_rules::Below;
 use super::trial::{Planned, Trials};
 use crate::restore::matching::Outcome;
 use crate::restore::rules::{Rule, SEPARATORS};
@@ -74,6 +75,7 @@ pub(super) fn numbering(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Rule>
         })
         .collect();
     let (from, to) = (families(&tensors), families(&variables));
+    let slots = Below::of(trials, planned);
     let mut rules = Vec::new();
     let mut done: Vec<(&str, &str)> = Vec::new();
     for (old, new) in together(&from, &to) {
@@ -84,7 +86,7 @@ pub(super) fn numbering(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Rule>
         };
         let within = |&(a, b): &(&str, &str)| below(old, a) || below(new, b);
         if !done.iter().any(within) && !from[old].is_numbered_as(&to[new]) {
-            rules.extend(renames(&from[old], &to[new]));
+            rules.extend(renames(&from[old], &to[new], &slots));
             done.push((old, new));
         }
     }
@@ -207,7 +209,7 @@ fn together<'a>(
 }
 
 /// One rule for each layer, so ordered that none gets a name that another one still has.
-fn renames(from: &Family<'_>, to: &Family<'_>) -> Vec<Rule> {
+fn renames(from: &Family<'_>, to: &Family<'_>, slots: &Below<'_>) -> Vec<Rule> {
     let mut left: Vec<(&Layer<'_>, &Layer<'_>)> =
         from.layers.values().zip(to.layers.values()).filter(|(a, b)| a.name != b.name).collect();
     let mut rules = Vec::new();
@@ -222,6 +224,8 @@ fn renames(from: &Family<'_>, to: &Family<'_>) -> Vec<Rule> {
         }
         if old.is_scope {
             rules.push(Rule::RenameScope { from, to });
+        } else {
+            rules.extend(slots.rule(&from, &to));
         }
     }
     rules

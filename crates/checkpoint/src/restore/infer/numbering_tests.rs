@@ -1,8 +1,9 @@
 //! Layers that are counted otherwise on the two sides.
 
-use super::tests::{Named, code, inferred, tensor, variable};
+use super::tests::{Named, code, inferred, slot, tensor, variable};
 use super::*;
 use crate::restore::matching::Matching;
+use warmstart_graph::Role;
 
 /// Weights of layers: the names of a layer on both sides, and what each layer has.
 fn layers(names: &[(String, String)], parts: &[Named<'_>]) -> (Vec<TensorEntry>, Vec<Variable>) {
@@ -94,6 +95,72 @@ fn layers_within_layers() {
     }
     let (file, model) = layers(&names, &DENSE);
     in_order(&file, &model);
+}
+
+/// Variables whose own names are counted, from 1 in the file and from 0 in the model, with what an
+/// optimizer keeps for them under names that are made of theirs.
+fn counted_with_slots(
+    name: impl Fn(&str, &str) -> String,
+) -> (Vec<TensorEntry>, Vec<Variable>, BTreeMap<String, Saved>) {
+    let (mut file, mut model, mut saved) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for n in 0..3 {
+        let (old, new) = (format!("w_{}", n + 1), format!("w_{n}"));
+        file.push(tensor(&old, &[8, 8]));
+        model.push(variable(&new, &[8, 8]));
+        for which in ["m", "v"] {
+            let role = slot(&old, "adam", which, &[8, 8]).role;
+            file.push(tensor(&name(&old, which), &[8, 8]));
+            saved.insert(name(&old, which), Saved { initializer: None, role });
+            let own = Variable { name: name(&new, which), ..slot(&new, "adam", which, &[8, 8]) };
+            model.push(own);
+        }
+    }
+    (file, model, saved)
+}
+
+/// What each variable gets under a suggestion.
+fn given(file: &[TensorEntry], model: &[Variable], one: &Suggestion) -> Vec<Option<String>> {
+    let variables: Vec<&Variable> = model.iter().collect();
+    let found = Matching::new(file, &variables, &one.rules).outcomes.into_iter();
+    found
+        .map(|outcome| match outcome {
+            Outcome::Restored { tensor, .. } => Some(tensor),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What an optimizer keeps goes where its variables go, though some of it would fit as it is.
+#[test]
+fn slots_go_with_variables_that_are_counted_otherwise() {
+    let (file, model, saved) = counted_with_slots(|owner, which| format!("{owner}/adam/{which}"));
+    let (all, _) = inferred(&file, &model, &saved);
+    let [one] = &all[..] else { panic!("{all:#?}") };
+    let names: Vec<Option<String>> = file.iter().map(|tensor| Some(tensor.name.clone())).collect();
+    assert_eq!(given(&file, &model, one), names, "{}", code(one));
+    assert_eq!(one.rules.len(), 6, "{}", code(one));
+}
+
+/// Where its names do not go along, variables are not moved away from it.
+#[test]
+fn slots_are_not_left_to_other_variables() {
+    let (file, model, saved) =
+        counted_with_slots(|owner, which| format!("adam/{which}/of/{owner}"));
+    let (all, _) = inferred(&file, &model, &saved);
+    for one in &all {
+        let given = given(&file, &model, one);
+        let of: BTreeMap<&String, &Option<String>> =
+            model.iter().map(|variable| &variable.name).zip(&given).collect();
+        for (variable, tensor) in model.iter().zip(&given) {
+            let role = tensor.as_ref().and_then(|tensor| Some(&saved.get(tensor)?.role));
+            let (Role::Slot { variable: Some(owner), .. }, Some(Role::Slot { variable, .. })) =
+                (&variable.role, role)
+            else {
+                continue;
+            };
+            assert!(of[owner].is_none() || of[owner] == variable, "{owner}: {}", code(one));
+        }
+    }
 }
 
 #[test]

@@ -125,6 +125,25 @@ fn picked(changes: &Changes) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// The weight alone would be mended by a rename, and what its optimizer keeps for it lost.
+#[test]
+fn a_variable_that_is_renamed_takes_its_slots_along() {
+    let changes = Changes {
+        layers: vec![(vec!["head"], 0), (vec!["norm"], 1)],
+        slots: true,
+        scopes: vec![],
+        parts: [false, false, true],
+        slip: None,
+        separator: false,
+        prefix: Some("module."),
+        transposed: None,
+        extra: 0,
+        missing: BTreeSet::new(),
+        repeats: true,
+    };
+    mended(&changes).unwrap();
+}
+
 proptest! {
     #![proptest_config(config())]
 

@@ -1,8 +1,9 @@
 //! Single renames, the last resort: a variable and a tensor that are left and are the best for each
-//! other.
+//! other. Slots that an optimizer keeps below the tensor's name go along.
 
 use super::names::{ALIKE, Name, name_likeness};
 use super::roles::Kind;
+use super::slot_rules::Below;
 use super::trial::{Planned, Trials};
 use crate::restore::matching::Outcome;
 use crate::restore::rules::Rule;
@@ -65,16 +66,26 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rul
             }
         }
     }
-    renames.sort_by_key(|(variable, _)| *variable);
-    let renames: Vec<Rule> = renames.into_iter().take(MOST).map(|(_, rule)| rule).collect();
     let mut lists = vec![Vec::new()];
+    if renames.is_empty() && open.is_none() {
+        return lists;
+    }
+    renames.sort_by_key(|(variable, _)| *variable);
+    renames.truncate(MOST);
+    let below = Below::of(trials, planned);
+    let with_slots = |(_, rule): &(usize, Rule)| {
+        let slots = match rule {
+            Rule::Rename { from, to } => below.rule(from, to),
+            _ => None,
+        };
+        [rule.clone()].into_iter().chain(slots)
+    };
+    let renames: Vec<Rule> = renames.iter().flat_map(with_slots).collect();
     match open {
-        None if renames.is_empty() => {}
         None => lists.push(renames),
-        Some(open) => {
-            let with = |(_, rule)| [&renames[..], &[rule]].concat();
-            lists.extend(open.into_iter().map(with));
-        }
+        Some(open) => lists.extend(
+            open.iter().map(|one| renames.iter().cloned().chain(with_slots(one)).collect()),
+        ),
     }
     lists
 }

@@ -4,10 +4,10 @@
 use super::lacks;
 use super::names::bare;
 use super::roles::Kind;
-use super::trial::{Trial, Trials};
+use super::trial::{Planned, Trial, Trials};
 use crate::restore::matching::Outcome;
 use crate::restore::rules::{Rule, SEPARATORS};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::Role;
 
 /// Rules for what slots are called below their variables, on one side and on the other: `Adam_1` becomes
@@ -40,6 +40,41 @@ pub(super) fn slot_rules(trials: &Trials<'_>) -> Vec<Rule> {
 /// What a name adds to that of a scope.
 fn below<'a>(name: &'a str, scope: &str) -> Option<&'a str> {
     name.strip_prefix(scope)?.strip_prefix(SEPARATORS)
+}
+
+/// Slots that stand below their variables' names, and so go where a scope of that name goes.
+pub(super) struct Below<'a> {
+    /// What the model's add to their variables' names, by these.
+    wanted: HashMap<&'a str, Vec<(&'a str, &'a Kind)>>,
+    /// Those of the file, by name.
+    there: HashMap<&'a str, &'a Kind>,
+}
+
+impl<'a> Below<'a> {
+    pub fn of(trials: &Trials<'a>, planned: &'a Planned<'_>) -> Below<'a> {
+        let mut below = Below { wanted: HashMap::new(), there: HashMap::new() };
+        for (&variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
+            if let Role::Slot { variable: Some(owner), .. } = &variable.role
+                && let Some(end) = variable.name.strip_prefix(owner.as_str())
+            {
+                below.wanted.entry(owner).or_default().push((end, kind));
+            }
+        }
+        for (names, kind) in planned.applied.names.iter().zip(trials.tensor_kinds) {
+            if let ([name], Kind::Slot(..)) = (names.as_slice(), kind) {
+                below.there.insert(name, kind);
+            }
+        }
+        below
+    }
+
+    /// A rule that moves slots from below one variable's name to below another's, if there are any.
+    pub fn rule(&self, from: &str, to: &str) -> Option<Rule> {
+        let mut wanted = self.wanted.get(to)?.iter();
+        let is_there = |name: String, kind: &Kind| self.there.get(name.as_str()) == Some(&kind);
+        let moves = wanted.any(|(end, kind)| is_there(format!("{from}{end}"), kind));
+        moves.then(|| Rule::RenameScope { from: from.to_owned(), to: to.to_owned() })
+    }
 }
 
 /// What is said of rules that restore some of a variable's slots and leave others without a value.

@@ -361,26 +361,30 @@ impl<'a> Trials<'a> {
         })
     }
 
-    /// Whether each restored slot belongs to the tensor that its variable is restored from, as far
-    /// as the checkpoint says.
+    /// Whether each slot belongs to the tensor that its variable is restored from, as far as the checkpoint
+    /// says: those that are restored anew, and those of variables that are.
     fn slots_follow(&self, outcomes: &[Outcome], trial: &Trial) -> bool {
-        let from: HashMap<&str, &str> = self
-            .variables
-            .iter()
-            .zip(outcomes)
-            .filter_map(|(variable, outcome)| match outcome {
-                Outcome::Restored { tensor, .. } => Some((variable.name.as_str(), tensor.as_str())),
+        let variables = || self.variables.iter().zip(outcomes).enumerate();
+        let from: HashMap<&str, (usize, &str)> = variables()
+            .filter_map(|(index, (variable, outcome))| match outcome {
+                Outcome::Restored { tensor, .. } => {
+                    Some((variable.name.as_str(), (index, tensor.as_str())))
+                }
                 _ => None,
             })
             .collect();
-        trial.pairs.iter().all(|(&variable, &tensor)| {
-            let Role::Slot { variable: Some(owner), .. } = &self.variables[variable].role else {
+        variables().all(|(index, (variable, _))| {
+            let Role::Slot { variable: Some(owner), .. } = &variable.role else { return true };
+            let own = from.get(variable.name.as_str()).map(|(_, tensor)| *tensor);
+            let (Some(tensor), Some((of, owner))) = (own, from.get(owner.as_str())) else {
                 return true;
             };
-            match self.saved.get(&self.tensors[tensor].name).map(|saved| &saved.role) {
-                Some(Role::Slot { variable: Some(of), .. }) => {
-                    from.get(owner.as_str()).is_none_or(|owner| *owner == of.as_str())
-                }
+            let is_new = |index| trial.pairs.contains_key(index);
+            if !is_new(&index) && !is_new(of) {
+                return true;
+            }
+            match self.saved.get(tensor).map(|saved| &saved.role) {
+                Some(Role::Slot { variable: Some(of), .. }) => *owner == of.as_str(),
                 _ => true,
             }
         })

@@ -132,7 +132,7 @@ fn turning(square: &[&Variable], spared: &[&Variable]) -> Option<Turning> {
 }
 
 /// Whether a matrix is by its name a table of rows, which lies the same way everywhere.
-fn is_table(name: &str) -> bool {
+pub(crate) fn is_table(name: &str) -> bool {
     const WORDS: [&str; 5] = ["embed", "lookup", "table", "wpe", "wte"];
     let name = name.to_ascii_lowercase();
     WORDS.iter().any(|word| name.contains(word))
@@ -187,7 +187,7 @@ fn note(square: &[&Variable], done: &str) -> Option<String> {
 }
 
 /// A glob of all of one list that matches nothing of the other.
-fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<String> {
+pub(crate) fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<String> {
     if wanted.is_empty() {
         return None;
     }

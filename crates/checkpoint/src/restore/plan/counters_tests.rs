@@ -35,8 +35,12 @@ fn counters_without_weights_are_no_restore() {
     let error = "error: only counters would be restored, and no weight: `global_step`, `adam/step`. \
                  Nothing on the device was changed.";
     assert!(text.contains(error), "{text}");
+    // To say that this is meant is no help where the weights are in the file.
+    let rule = r#".rename_scope("model", "net")"#;
+    assert!(text.contains(rule) && !text.contains(".only("), "{text}");
     let meant = r#"`.only("{global_step,adam/step}")` says that this is meant"#;
-    assert!(text.contains(meant), "{text}");
+    let alone = super::tests::checkpoint(&saved[2..]).plan_for(&variables, &all());
+    assert!(!alone.closes() && report(&alone).contains(meant), "{alone}");
     // Who says so is heard, and so is who restores a single weight, or a state worth as much.
     let only = all().only("{global_step,adam/step}");
     assert!(checkpoint.plan_for(&variables, &only).closes());
@@ -55,7 +59,61 @@ fn counters_without_weights_are_no_restore() {
     // Shapes that do not fit restore as little.
     let mut wider = with_counters("model");
     (wider[0].shape, wider[1].shape) = (Shape::from([2, 4]), Shape::from([4]));
-    assert!(!checkpoint.plan_for(&wider, &all()).closes());
+    let plan = checkpoint.plan_for(&wider, &all());
+    assert!(!plan.closes() && !report(&plan).contains(".only("), "{plan}");
+    assert!(report(&plan).contains("help: give the variables the shapes of the file"), "{plan}");
+}
+
+/// Of another model next to nothing fits, and its step is no restore.
+#[test]
+fn another_models_checkpoint_is_told() {
+    let saved: [(&str, &[usize]); 8] = [
+        ("conv1/kernel", &[3, 3, 1, 8]),
+        ("conv1/offset", &[8]),
+        ("conv2/kernel", &[3, 3, 8, 16]),
+        ("conv2/offset", &[16]),
+        ("dense/kernel", &[784, 30]),
+        ("dense/offset", &[30]),
+        ("global_step", &[]),
+        ("adam/step", &[]),
+    ];
+    let [.., step, adam] = &with_counters("net")[..] else { panic!("it has counters") };
+    let mut variables = vec![
+        variable("embedding/table", &[100, 12]),
+        variable("attention/query/weight", &[12, 13]),
+        variable("attention/query/bias", &[13]),
+        variable("mlp/up/weight", &[12, 48]),
+        variable("mlp/up/bias", &[48]),
+        step.clone(),
+        adam.clone(),
+    ];
+    let all = RestoreOptions::new().allow_missing().allow_unexpected().allow_mismatched_shape();
+    let told = |variables: &[Variable], found: &str| {
+        for options in [&RestoreOptions::new(), &all] {
+            let plan = checkpoint(&saved).plan_for(variables, options);
+            let help = format!(
+                "help: this looks like the checkpoint of another model, or of one of another size: of the \
+                 {found}, by its name or by its shape. Name the checkpoint of this model, or build the \
+                 model that was saved"
+            );
+            assert!(!plan.closes() && report(&plan).contains(&help), "{help}\n{plan}");
+            assert!(!report(&plan).contains(".only("), "{plan}");
+        }
+    };
+    told(&variables, "5 weights that are asked for, none is there");
+    // A shape that coincides makes it no part of this model.
+    variables.push(variable("norm/gamma", &[8]));
+    told(&variables, "6 weights that are asked for, at most 1 may be there");
+    // Nor are two of three weights a model of another's.
+    let part = [variable("a", &[8]), variable("b", &[30]), variable("c", &[5])];
+    let text = report(&checkpoint(&saved).plan_for(&part, &RestoreOptions::new()));
+    assert!(!text.contains("another model"), "{text}");
+    // What was taken over is most of the file, however much begins anew.
+    let body = [("body/weight", &[3, 4][..]), ("body/bias", &[4])];
+    let mut model = vec![variable("body/weight", &[3, 4]), variable("body/bias", &[4])];
+    model.extend((0..20).map(|n| variable(&format!("head_{n}/weight"), &[4, 30 + n])));
+    let text = report(&checkpoint(&body).plan_for(&model, &RestoreOptions::new()));
+    assert!(!text.contains("another model"), "{text}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::tests::{checkpoint, of_dtype, report, variable};
 use super::*;
-use warmstart_graph::Role;
+use warmstart_graph::{Role, Shape};
 
 fn options() -> RestoreOptions {
     RestoreOptions::new()
@@ -35,8 +35,9 @@ fn names_that_have_nothing_in_common_are_not_the_end() {
     assert!(helps(&plan).contains("takes `tokens` [2, 3] for `offset` [3, 2]"), "{plan}");
     // Nothing fits.
     let plan = saved.plan_for(&[variable("offset", &[5])], &options());
-    let other = "no tensor has the shape and dtype of a weight: this checkpoint is of another model, or of \
-                 one of another size";
+    let other = "this looks like the checkpoint of another model, or of one of another size: the only weight \
+                 that is asked for is not there, by its name or by its shape. Name the checkpoint of \
+                 this model, or build the model that was saved";
     assert_eq!(helps(&plan), other);
 }
 
@@ -89,6 +90,42 @@ fn tables_that_have_grown_are_resized_or_told() {
     let note = "note: variables of another shape in the file keep what they have; \
                 `.resize_rows(\"table\", 0)` takes the rows that both have, and seed 0 for others";
     assert!(left.closes() && report(&left).contains(note), "{left}");
+}
+
+/// Trained values beside new ones of one layer.
+#[test]
+fn a_part_of_a_layer_is_told() {
+    let saved = checkpoint(&[
+        ("body/kernel", &[2, 4]),
+        ("body/bias", &[4]),
+        ("out/kernel", &[4, 3]),
+        ("out/bias", &[3]),
+    ]);
+    let variables = [
+        variable("body/kernel", &[2, 4]),
+        variable("body/bias", &[4]),
+        variable("out/kernel", &[5, 3]),
+        variable("out/bias", &[3]),
+    ];
+    let allowed = || options().allow_mismatched_shape();
+    let plan = saved.plan_for(&variables, &allowed());
+    let note = "note: a part of a layer is restored: `out/bias` is, and `out/kernel` begins anew beside it; \
+                `.ignore(\"out/**\")` leaves the whole layer out";
+    assert!(plan.closes() && report(&plan).contains(note), "{plan}");
+    let plan = saved.plan_for(&variables, &allowed().ignore("out/**"));
+    assert!(plan.closes() && !report(&plan).contains("a part of a layer"), "{plan}");
+    // Nothing would be left that is restored.
+    let plan = saved.plan_for(&variables[2..], &allowed().allow_unexpected());
+    let note = "note: a part of a layer is restored: `out/bias` is, and `out/kernel` begins anew beside it\n";
+    assert!(plan.closes() && report(&plan).contains(note), "{plan}");
+    // A whole layer of another size is none in part, nor are variables that lie in no scope.
+    let mut other = variables.clone();
+    other[3].shape = Shape::from([5]);
+    let plan = saved.plan_for(&other, &allowed());
+    assert!(plan.closes() && !report(&plan).contains("a part of a layer"), "{plan}");
+    let saved = checkpoint(&[("kernel", &[4, 3]), ("bias", &[3])]);
+    let plan = saved.plan_for(&[variable("kernel", &[5, 3]), variable("bias", &[3])], &allowed());
+    assert!(plan.closes() && !report(&plan).contains("a part of a layer"), "{plan}");
 }
 
 #[test]

@@ -172,3 +172,38 @@ fn a_head_of_another_size_does_not_hide_what_the_rest_needs() {
     assert_eq!(code(&plan), [r#".separator('.', '/').transpose("**/weight")"#], "{plan}");
     assert_eq!(plan.suggestions()[0].restores, 2);
 }
+
+/// Names that agree once a rule has written them otherwise, and shapes that say nothing.
+#[test]
+fn square_matrices_that_rules_map_are_told() {
+    let dotted = |of: &str| of.replace('/', ".");
+    let model = |more: &[(&str, &[usize])]| -> Vec<Variable> {
+        let all = SQUARE.iter().chain(more).map(|(name, shape)| variable(name, shape));
+        all.collect()
+    };
+    let separated = || RestoreOptions::new().separator('.', '/');
+    let told = "note: `fc1/weight` and 2 more are square, come from names such as `fc1.weight` and are \
+                taken as they lie: their shapes cannot tell whether they are transposed. PyTorch has \
+                `[out, in]` where most models here have `[in, out]`: if the values come from there, add \
+                `.transpose(\"**/weight\")`";
+    let plan = stored(&named(dotted)).plan_for(&model(&[]), &separated());
+    assert!(plan.closes() && report(&plan).contains(told), "{plan}");
+    let turned = separated().transpose("**/weight");
+    let plan = stored(&named(dotted)).plan_for(&model(&[]), &turned);
+    assert!(plan.closes() && !report(&plan).contains("are square"), "{plan}");
+    // A table lies the same way everywhere and is not turned; a matrix that fits shows how others lie.
+    let few = r#"add `.transpose("{fc1/**/weight,fc2/**/weight,fc3/**/weight}")`"#;
+    for (name, is_told) in [("embed/weight", true), ("out/weight", false)] {
+        let mut file = named(dotted);
+        file.push((dotted(name), &[9, 4]));
+        let plan = stored(&file).plan_for(&model(&[(name, &[9, 4])]), &separated());
+        assert!(plan.closes(), "{plan}");
+        assert_eq!(report(&plan).contains(few), is_told, "{plan}");
+        assert_eq!(report(&plan).contains("are square"), is_told, "{plan}");
+    }
+    // Under PyTorch's own names a model is likely to have them as PyTorch does.
+    let file = named(dotted);
+    let same: Vec<Variable> = file.iter().map(|(name, shape)| variable(name, shape)).collect();
+    let plan = stored(&file).plan_for(&same, &RestoreOptions::new());
+    assert!(plan.closes() && !report(&plan).contains("square"), "{plan}");
+}

@@ -166,11 +166,64 @@ fn slots_that_begin_anew_beside_an_old_count_are_told() {
     // Weights without their slots, but with the count.
     let weights = RestoreOptions::new().only("{*/weight,*/bias,all/adam/step}");
     assert!(note(&weights).is_some_and(|note| note.contains("m, v for 3 variables are not")));
-    // Another optimizer's count says nothing about these.
+    // Where neither the slots nor their count are restored, all is new.
     let only = RestoreOptions::new().only("{*/weight,*/bias}");
     assert_eq!(note(&only), None);
 
     let lacking = saved(&["head/weight", "head/weight/adam/m", "head/weight/adam/v"]);
     let missing = lacking.plan_for(&model(), &RestoreOptions::new().allow_missing());
     assert!(missing.closes() && missing.to_string().contains("m, v for head/weight are not"));
+}
+
+/// Old averages, that are taken for those of the first update.
+#[test]
+fn slots_that_go_on_beside_a_new_count_are_told() {
+    let text = |options: &RestoreOptions| {
+        let plan = saved(&[]).plan_for(&model(), options);
+        assert!(plan.closes(), "{plan}");
+        plan.to_string()
+    };
+    let anew = RestoreOptions::new().ignore("all/adam/step");
+    let note = "note: adam's slots m, v for 3 variables are restored, and `all/adam/step` is not: where that \
+                begins anew, Adam takes them for new ones, and its next updates are several times \
+                shorter than the learning rate says; `.ignore(\"**/adam/*\")` begins all slots of adam anew";
+    assert!(text(&anew).contains(note), "{}", text(&anew));
+    for whole in [RestoreOptions::new(), anew.ignore("**/adam/*")] {
+        assert!(!text(&whole).contains("for new ones"), "{}", text(&whole));
+    }
+}
+
+/// Rows that are new have averages of nothing.
+#[test]
+fn rows_of_slots_that_begin_anew_are_told() {
+    let owner = "emb/weight";
+    let names = [owner, "emb/weight/adam/m", "emb/weight/adam/v"];
+    let mut tensors: Vec<(&str, &[usize])> =
+        names.iter().map(|name| (*name, &[4, 2][..])).collect();
+    tensors.push(("all/adam/step", &[2]));
+    let checkpoint = super::tests::checkpoint(&tensors);
+    let variables = |rows| {
+        let mut all = vec![variable(owner, &[rows, 2])];
+        for which in ["m", "v"] {
+            let slot = slot(Some(owner), which);
+            all.push(Variable { shape: Shape::from([rows, 2]), ..slot });
+        }
+        all.push(slot(None, "step"));
+        all
+    };
+    let text = |rows, options: &RestoreOptions| {
+        let plan = checkpoint.plan_for(&variables(rows), options);
+        assert!(plan.closes(), "{plan}");
+        plan.to_string()
+    };
+    let resized = RestoreOptions::new().resize_rows("emb/**", 0);
+    let note = "note: adam's slots m, v for emb/weight get new rows, and `all/adam/step` is restored: Adam takes \
+                these rows for as old as that, so that their next updates are several times as long as \
+                the learning rate says; `.ignore(\"**/adam/*\")` begins all slots of adam anew";
+    assert!(text(6, &resized).contains(note), "{}", text(6, &resized));
+    // Rows that are no more, and slots that are all new.
+    for (rows, options) in [(3, resized.clone()), (6, resized.ignore("**/adam/*"))] {
+        let text = text(rows, &options);
+        assert!(!text.contains("get new rows"), "{text}");
+    }
 }

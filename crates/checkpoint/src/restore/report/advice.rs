@@ -68,6 +68,7 @@ impl RestoreReport {
                 "variables of another shape in the file keep what they have{}",
                 fits.unwrap_or_default()
             ));
+            notes.extend(self.note_of_parts_of_layers(words));
         }
         let alone = slot_groups(self.slots_alone());
         if self.closes() && !alone.is_empty() {
@@ -81,7 +82,9 @@ impl RestoreReport {
             notes.push("unexpected tensors stay in the file".to_owned());
         }
         if self.closes() {
+            notes.extend(self.note_of_square_matrices(words));
             notes.extend(self.notes_of_slots_anew(words));
+            notes.extend(self.notes_of_counts_anew(words));
             notes.extend(self.suggestion_lines(words));
         }
         notes
@@ -210,8 +213,9 @@ impl RestoreReport {
             Outcome::Missing { close } if !close.is_empty() => Some((&v.variable, close)),
             _ => None,
         });
-        let missing_is_allowed = self.allow_missing && !self.lets_nothing_be_restored();
-        let wanted = self.suggestions.is_empty() && !missing_is_allowed;
+        let another_model = self.help_with_another_model();
+        let wanted =
+            self.suggestions.is_empty() && !self.may_lack_some() && another_model.is_none();
         for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
             // Those of its shape are the first.
             let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);
@@ -222,7 +226,7 @@ impl RestoreReport {
             let (name, close) = (printable(name), quoted(close, ", "));
             helps.push(format!("close to `{name}` in this checkpoint: {close}{other}"));
         }
-        helps.extend(self.help_with_strangers(words));
+        helps.extend(another_model.or_else(|| self.help_with_strangers(words)));
         helps.extend(self.help_with_slots_alone(words));
         helps.extend(self.help_with_parts_of_sums(words));
         let missing = self.help_with_missing(words);
@@ -236,27 +240,8 @@ impl RestoreReport {
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
         let counters = self.only_counters();
-        if let Some(counters) = &counters
-            && self.lets_values_be_missing()
-            && counters.len() <= SHOWN
-        {
-            let names: Vec<String> = counters.iter().map(|v| Glob::escape(&v.name)).collect();
-            let glob = match names.as_slice() {
-                [one] => one.clone(),
-                many => format!("{{{}}}", many.join(",")),
-            };
-            let alone = self.slots_alone().next().is_some() && !self.allow_slots_alone;
-            let alone = match alone {
-                true => words.allow(&[Allowance::SlotsAlone]).map(|allow| (allow, "say")),
-                false => Some((String::new(), "says")),
-            };
-            helps.extend(words.rule(&Rule::Only(glob)).zip(alone).map(|(rule, (allow, say))| {
-                let and = if allow.is_empty() { String::new() } else { format!(" and `{allow}`") };
-                format!(
-                    "training would go on from that step with weights that were not trained so far: \
-                     `{rule}`{and} {say} that this is meant"
-                )
-            }));
+        if let Some(counters) = counters.as_deref().filter(|_| self.lets_values_be_missing()) {
+            helps.extend(self.help_with_counters(counters, words));
         }
         // Where nothing else is mended, to leave them is no help.
         let nothing = self.lets_nothing_be_restored()

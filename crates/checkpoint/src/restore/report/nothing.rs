@@ -1,12 +1,16 @@
-//! What a [`RestoreReport`] says where nothing would be restored.
+//! What a [`RestoreReport`] says where nothing would be restored, or next to nothing.
 
 use crate::printable::printable;
+use crate::restore::close_names::is_within;
 use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
+use crate::restore::report::advice::SHOWN;
 use crate::restore::report::shapes::extents;
-use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::restore::report::slots::one_of;
+use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
 use crate::restore::rules::Rule;
-use crate::restore::wording::Wording;
+use crate::restore::wording::{Allowance, Wording};
+use crate::tensor::TensorEntry;
 use std::collections::HashMap;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
@@ -24,6 +28,11 @@ impl RestoreReport {
             && self.lets_values_be_missing()
             && !self.refuses_mismatches()
             && self.ambiguous().next().is_none()
+    }
+
+    /// Whether variables may be missing, since weights are restored beside them.
+    pub(crate) fn may_lack_some(&self) -> bool {
+        self.allow_missing && !self.lets_nothing_be_restored() && self.only_counters().is_none()
     }
 
     /// An assignment map that speaks of scopes without the `/` that they end with.
@@ -49,11 +58,102 @@ impl RestoreReport {
         })
     }
 
-    /// What to do where nothing fits, and no name is like another.
-    pub(crate) fn help_with_strangers(&self, words: &dyn Wording) -> Option<String> {
+    /// Whether rules are suggested that can be written.
+    pub(crate) fn has_suggestions(&self, words: &dyn Wording) -> bool {
         let writable = |suggestion: &Suggestion| {
             suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
         };
+        self.suggestions.iter().any(writable)
+    }
+
+    /// The weights of the file that belong to no variable, without steps, counters and slots.
+    pub(crate) fn weights_left(&self) -> impl Iterator<Item = &TensorEntry> {
+        self.unexpected.iter().filter(|tensor| {
+            let is_slot = || {
+                let role = self.saved.get(&tensor.name).map(|saved| &saved.role);
+                matches!(role, Some(Role::Slot { .. }))
+            };
+            tensor.shape.checked_elements() != Some(1) && tensor.name != GLOBAL_STEP && !is_slot()
+        })
+    }
+
+    /// That the checkpoint is another model's: next to none of the weights that are asked for is there by
+    /// its name, or may be there by its shape, and next to none of the file's is asked for.
+    pub(crate) fn help_with_another_model(&self) -> Option<String> {
+        let mut left: HashMap<_, usize> = HashMap::new();
+        for TensorEntry { shape, dtype, .. } in self.weights_left() {
+            *left.entry((extents(shape), dtype.variable())).or_default() += 1;
+        }
+        let in_file: usize = left.values().sum();
+        let wanted = self.variables.iter().filter(|v| v.outcome != Outcome::Ignored);
+        let wanted: Vec<&VariableOutcome> = wanted.filter(|v| is_weight(&v.variable)).collect();
+        let is_there = |v: &&VariableOutcome| match &v.outcome {
+            Outcome::Missing { close } => close
+                .iter()
+                .any(|name| is_within(name, &v.variable.name) || is_within(&v.variable.name, name)),
+            _ => true,
+        };
+        let asked = wanted.len();
+        let (there, others): (Vec<&VariableOutcome>, Vec<&VariableOutcome>) =
+            wanted.into_iter().partition(is_there);
+        let may_be_there = others.iter().filter(|v| {
+            let shape = (extents(&v.variable.shape), Some(v.variable.dtype));
+            let count = left.get_mut(&shape).filter(|count| **count > 0);
+            count.map(|count| *count -= 1).is_some()
+        });
+        let suggested = self.suggestions.iter().map(|suggestion| suggestion.restores).max();
+        let matching = there.len() + may_be_there.count().max(suggested.unwrap_or(0));
+        // A part of a model that was taken over is most of the file, or of what is asked for.
+        let few = 4 * matching <= asked.min(in_file + there.len());
+        (few && in_file > 0 && asked > 0).then(|| {
+            let found = match (asked, matching) {
+                (1, _) => "the only weight that is asked for is not there".to_owned(),
+                (n, 0) => format!("of the {n} weights that are asked for, none is there"),
+                (n, some) => {
+                    format!("of the {n} weights that are asked for, at most {some} may be there")
+                }
+            };
+            format!(
+                "this looks like the checkpoint of another model, or of one of another size: {found}, by \
+                 its name or by its shape. Name the checkpoint of this model, or build the model that \
+                 was saved"
+            )
+        })
+    }
+
+    /// What to do where counters are restored and no weight. That they are meant is no help where the file
+    /// has weights.
+    pub(crate) fn help_with_counters(
+        &self,
+        counters: &[&Variable],
+        words: &dyn Wording,
+    ) -> Option<String> {
+        if self.refuses_mismatches() {
+            return None;
+        }
+        if self.mismatched().next().is_some() {
+            let fits = self.what_fits_shapes(words).map(|fits| format!("; {fits}"));
+            let fits = fits.unwrap_or_default();
+            return Some(format!("give the variables the shapes of the file{fits}"));
+        }
+        if self.weights_left().next().is_some() || counters.len() > SHOWN {
+            return None;
+        }
+        let names: Vec<&str> = counters.iter().map(|v| v.name.as_str()).collect();
+        let rule = words.rule(&Rule::Only(one_of(&names)))?;
+        let alone = self.slots_alone().next().is_some() && !self.allow_slots_alone;
+        let (and, say) = match alone {
+            true => (format!(" and `{}`", words.allow(&[Allowance::SlotsAlone])?), "say"),
+            false => (String::new(), "says"),
+        };
+        Some(format!(
+            "training would go on from that step with weights that were not trained so far: \
+             `{rule}`{and} {say} that this is meant"
+        ))
+    }
+
+    /// What to do where nothing fits, and no name is like another.
+    pub(crate) fn help_with_strangers(&self, words: &dyn Wording) -> Option<String> {
         let counters = self.only_counters().is_some();
         let told = |v: &VariableOutcome| match &v.outcome {
             Outcome::Missing { close } => !close.is_empty(),
@@ -61,10 +161,10 @@ impl RestoreReport {
             Outcome::Ignored => false,
             _ => true,
         };
-        if (self.allow_missing && !self.lets_nothing_be_restored())
+        if self.may_lack_some()
             || self.unexpected.is_empty()
             || self.missing().next().is_none()
-            || self.suggestions.iter().any(writable)
+            || self.has_suggestions(words)
             || self.variables.iter().any(told)
         {
             return None;
@@ -86,13 +186,7 @@ impl RestoreReport {
             .or_else(|| {
                 weights().find_map(|v| Some((v, *turned.get(&(extents(&v.shape), Some(v.dtype)))?)))
             });
-        let Some((variable, tensor)) = pair else {
-            return Some(
-                "no tensor has the shape and dtype of a weight: this checkpoint is of another model, or of \
-                 one of another size"
-                    .to_owned(),
-            );
-        };
+        let (variable, tensor) = pair?;
         let rule = Rule::Rename { from: tensor.name.clone(), to: variable.name.clone() };
         let rule = words.rule(&rule)?;
         let (from, to) = (printable(&tensor.name), printable(&variable.name));

@@ -2,12 +2,14 @@
 
 use crate::printable::printable;
 use crate::restore::matching::Outcome;
-use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::restore::report::advice::SHOWN;
+use crate::restore::report::slots::one_of;
+use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS, without_output};
 use crate::restore::wording::{Allowance, Wording, rule_text};
 use crate::tensor::TensorEntry;
 use std::collections::HashMap;
-use warmstart_graph::{Glob, Shape, Variable};
+use warmstart_graph::{Glob, Role, Shape, Variable};
 
 impl RestoreReport {
     /// What to do about variables of another shape in the file.
@@ -44,6 +46,69 @@ impl RestoreReport {
         Some(help)
     }
 
+    /// Layers of which a part is restored, beside a value of another shape that is not.
+    pub(crate) fn note_of_parts_of_layers(&self, words: &dyn Wording) -> Option<String> {
+        let scope = |name: &'_ str| name.rfind(SEPARATORS).map(|at| name[..at].to_owned());
+        let is_slot = |v: &VariableOutcome| matches!(v.variable.role, Role::Slot { .. });
+        let mut restored: HashMap<String, &str> = HashMap::new();
+        for variable in self.restored().filter(|v| !matches!(v.role, Role::Slot { .. })) {
+            if let Some(scope) = scope(&variable.name) {
+                restored.entry(scope).or_insert(&variable.name);
+            }
+        }
+        let mut layers: Vec<(String, &str)> = Vec::new();
+        for v in self.variables.iter().filter(|v| !is_slot(v)) {
+            if let (Outcome::ShapeMismatch { .. }, Some(scope)) =
+                (&v.outcome, scope(&v.variable.name))
+                && restored.contains_key(&scope)
+                && !layers.iter().any(|(known, _)| *known == scope)
+            {
+                layers.push((scope, &v.variable.name));
+            }
+        }
+        let (first, without) = layers.first()?;
+        let more = match layers.len() - 1 {
+            0 => String::new(),
+            1 => "; so it is with one more layer".to_owned(),
+            n => format!("; so it is with {n} more layers"),
+        };
+        let scopes: Vec<&str> = layers.iter().map(|(scope, _)| scope.as_str()).collect();
+        let rule = self.rule_for_layers(&scopes).and_then(|rule| words.rule(&rule));
+        let rule = rule.map_or_else(String::new, |rule| {
+            let them = if layers.len() == 1 { "the whole layer" } else { "these layers" };
+            format!("; `{rule}` leaves {them} out")
+        });
+        Some(format!(
+            "a part of a layer is restored: `{}` is, and `{}` begins anew beside it{more}{rule}",
+            printable(restored.get(first)?),
+            printable(without)
+        ))
+    }
+
+    /// A rule that leaves out layers with their slots, and nothing else, if any weight is left then.
+    fn rule_for_layers(&self, scopes: &[&str]) -> Option<Rule> {
+        if scopes.len() > SHOWN {
+            return None;
+        }
+        let separator = self
+            .variables
+            .iter()
+            .find_map(|v| v.variable.name.chars().find(|c| SEPARATORS.contains(c)));
+        let text = format!("{}{}{EVERYTHING}", one_of(scopes), separator?);
+        let glob = Glob::new(&text).ok()?;
+        let is_theirs = |variable: &Variable| {
+            let name = match &variable.role {
+                Role::Slot { variable: Some(owner), .. } => owner,
+                _ => &variable.name,
+            };
+            name.rfind(SEPARATORS).is_some_and(|at| scopes.contains(&&name[..at]))
+        };
+        let mut wanted = self.variables.iter().filter(|v| v.outcome != Outcome::Ignored);
+        let fits = wanted.all(|v| is_theirs(&v.variable) == glob.is_match(&v.variable.name));
+        let leaves_some = self.restored().any(|v| is_weight(v) && !glob.is_match(&v.name));
+        (fits && leaves_some).then_some(Rule::Ignore(text))
+    }
+
     /// The rules that make all values of another shape fit, and what they do. Where shapes differ
     /// otherwise too, they would not make them fit, and nothing is said.
     pub(crate) fn what_fits_shapes(&self, words: &dyn Wording) -> Option<String> {
@@ -75,8 +140,8 @@ impl RestoreReport {
             all if all.iter().all(joined) => (Rule::Reshape, "the same elements in their order"),
             _ => return None,
         };
-        const SHOWN: usize = 4;
-        let globs: Vec<String> = match differ.len() > SHOWN {
+        const LISTED: usize = 4;
+        let globs: Vec<String> = match differ.len() > LISTED {
             true => vec![EVERYTHING.to_owned()],
             false => differ.iter().map(|(variable, _)| Glob::escape(&variable.name)).collect(),
         };

@@ -2,7 +2,7 @@
 //! begin anew, and train on with the averages of others.
 
 use crate::printable::printable;
-use crate::restore::matching::Outcome;
+use crate::restore::matching::{Change, Outcome};
 use crate::restore::report::advice::SHOWN;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
@@ -61,48 +61,95 @@ impl RestoreReport {
         Some(if is_error { ways } else { format!("{told}: {ways}") })
     }
 
-    /// Slots that begin anew while the count of updates goes on, by which Adam takes them for old ones.
+    /// Slots, or rows of them, that begin anew while the count of updates goes on, by which Adam takes them
+    /// for old ones.
     pub(crate) fn notes_of_slots_anew(&self, words: &dyn Wording) -> Vec<String> {
-        let count = |variable: &Variable| match &variable.role {
-            Role::Slot { variable: None, optimizer, slot } if slot == "step" => {
-                Some((optimizer.clone(), variable.name.clone()))
-            }
-            _ => None,
-        };
-        let anew = |of: &str| {
-            let others =
-                self.variables.iter().filter(|v| !matches!(v.outcome, Outcome::Restored { .. }));
-            // Averages that are corrected. Momentum may begin at any time.
-            slot_groups(others.map(|v| &v.variable).filter(|variable| match &variable.role {
-                Role::Slot { variable: Some(_), optimizer, slot } => {
-                    optimizer == of && matches!(slot.as_str(), "m" | "v")
-                }
+        let has_new_rows = |v: &&VariableOutcome| {
+            let rows = v.variable.shape.first();
+            let adds = |change: &Change| match change {
+                Change::ResizedRows { from, .. } => rows.is_some_and(|rows| rows > from),
                 _ => false,
-            }))
+            };
+            matches!(&v.outcome, Outcome::Restored { changes, .. } if changes.iter().any(adds))
         };
-        let counts = self.restored().filter_map(count);
+        let counts = self.counts_of_updates().filter(|(_, v)| is_restored(v));
+        let notes = counts.flat_map(|(optimizer, count)| {
+            let is_gone = |v: &&VariableOutcome| !is_restored(v);
+            let gone = slot_groups(self.averages(optimizer).filter(is_gone).map(|v| &v.variable));
+            let gone = Some(gone.join("; ")).filter(|gone| !gone.is_empty());
+            let rows = self.averages(optimizer).filter(has_new_rows).map(|v| &v.variable);
+            let rows = Some(slot_groups(rows).join("; ")).filter(|rows| !rows.is_empty());
+            let anew = self.beginning_anew(optimizer, words);
+            let count = printable(&count.variable.name);
+            let gone = gone.map(|gone| {
+                format!(
+                    "{gone} are not restored, and `{count}` is: Adam takes them for as old as that, so \
+                     that where they begin anew its next updates are several times as long as the \
+                     learning rate says{anew}"
+                )
+            });
+            let rows = rows.map(|rows| {
+                format!(
+                    "{rows} get new rows, and `{count}` is restored: Adam takes these rows for as old as \
+                     that, so that their next updates are several times as long as the learning rate \
+                     says{anew}"
+                )
+            });
+            [gone, rows].into_iter().flatten().collect::<Vec<_>>()
+        });
+        notes.collect()
+    }
+
+    /// Slots that go on while the count of updates begins anew, by which Adam takes them for new ones.
+    pub(crate) fn notes_of_counts_anew(&self, words: &dyn Wording) -> Vec<String> {
+        let counts = self.counts_of_updates().filter(|(_, v)| !is_restored(v));
         let notes = counts.filter_map(|(optimizer, count)| {
-            let anew = Some(anew(&optimizer)).filter(|anew| !anew.is_empty())?.join("; ");
-            let rule = self.rule_for_all_slots(&optimizer).and_then(|rule| words.rule(&rule));
-            // Where gradients are accumulated, schedules follow the count of updates.
-            let counts_updates = self.variables.iter().any(|v| match &v.variable.role {
-                Role::Slot { variable: None, optimizer: of, slot } => {
-                    *of == optimizer && slot == Accumulation::COUNT
-                }
-                _ => false,
-            });
-            let schedule = if counts_updates { ", and its schedule" } else { "" };
-            let rule = rule.map_or_else(String::new, |rule| {
-                format!("; `{rule}` begins all slots of {optimizer}{schedule} anew")
-            });
+            let kept = slot_groups(self.averages(optimizer).filter(is_restored).map(|v| &v.variable));
+            let kept = Some(kept.join("; ")).filter(|kept| !kept.is_empty())?;
             Some(format!(
-                "{anew} are not restored, and `{}` is: Adam takes them for as old as that, so that \
-                 where they begin anew its next updates are several times as long as the learning \
-                 rate says{rule}",
-                printable(&count)
+                "{kept} are restored, and `{}` is not: where that begins anew, Adam takes them for new \
+                 ones, and its next updates are several times shorter than the learning rate says{}",
+                printable(&count.variable.name),
+                self.beginning_anew(optimizer, words)
             ))
         });
         notes.collect()
+    }
+
+    /// Optimizers that correct averages by how many updates there were, and where each counts them.
+    fn counts_of_updates(&self) -> impl Iterator<Item = (&str, &VariableOutcome)> {
+        self.variables.iter().filter_map(|v| match &v.variable.role {
+            Role::Slot { variable: None, optimizer, slot } if slot == "step" => {
+                Some((optimizer.as_str(), v))
+            }
+            _ => None,
+        })
+    }
+
+    /// The averages of an optimizer that are corrected. Momentum may begin at any time.
+    fn averages(&self, of: &str) -> impl Iterator<Item = &VariableOutcome> {
+        self.variables.iter().filter(move |v| match &v.variable.role {
+            Role::Slot { variable: Some(_), optimizer, slot } => {
+                optimizer == of && matches!(slot.as_str(), "m" | "v")
+            }
+            _ => false,
+        })
+    }
+
+    /// How to begin all slots of an optimizer anew, as the end of a sentence.
+    fn beginning_anew(&self, of: &str, words: &dyn Wording) -> String {
+        // Where gradients are accumulated, schedules follow the count of updates.
+        let counts_updates = self.variables.iter().any(|v| match &v.variable.role {
+            Role::Slot { variable: None, optimizer, slot } => {
+                optimizer == of && slot == Accumulation::COUNT
+            }
+            _ => false,
+        });
+        let schedule = if counts_updates { ", and its schedule" } else { "" };
+        let rule = self.rule_for_all_slots(of).and_then(|rule| words.rule(&rule));
+        rule.map_or_else(String::new, |rule| {
+            format!("; `{rule}` begins all slots of {of}{schedule} anew")
+        })
     }
 
     /// A rule that leaves out all slots of an optimizer, and nothing else.
@@ -149,6 +196,10 @@ impl RestoreReport {
         };
         [of_scope, of_owners, of_slots].into_iter().flatten().find(fits).map(Rule::Ignore)
     }
+}
+
+fn is_restored(v: &&VariableOutcome) -> bool {
+    matches!(v.outcome, Outcome::Restored { .. })
 }
 
 /// The glob of these names.
