@@ -227,25 +227,22 @@ impl Checkpoint {
 
     /// Matches the checkpoint with all variables of a session. Nothing is read or changed.
     pub fn plan(&self, session: &Session, options: &RestoreOptions) -> RestorePlan {
-        let variables = session.variables();
-        RestorePlan::new(
-            &self.file,
-            self.damaged_lines(),
-            variables.iter().map(|info| &info.variable),
-            options,
-        )
+        let declared = session.variables().iter().map(|info| info.variable.clone());
+        self.plan_of(&declared.collect::<Vec<_>>(), options)
     }
 
     /// Matches the checkpoint with variables, without a session or a device.
     pub fn plan_for(&self, variables: &[Variable], options: &RestoreOptions) -> RestorePlan {
-        RestorePlan::new(&self.file, self.damaged_lines(), variables.iter(), options)
+        let declared = variables.iter().cloned().map(Arc::new);
+        self.plan_of(&declared.collect::<Vec<_>>(), options)
+    }
+
+    fn plan_of(&self, declared: &[Arc<Variable>], options: &RestoreOptions) -> RestorePlan {
+        let damaged = self.damaged.iter().map(Damaged::to_string).collect();
+        RestorePlan::new(&self.file, damaged, declared, options)
     }
 
     pub(crate) fn open_file(&self) -> &OpenFile {
         &self.file
-    }
-
-    fn damaged_lines(&self) -> Vec<String> {
-        self.damaged.iter().map(Damaged::to_string).collect()
     }
 }

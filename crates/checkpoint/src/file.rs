@@ -14,10 +14,10 @@ use hashbrown::HashTable;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::hash::BuildHasher;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use warmstart_gpu::ByteSource;
 
 /// A file that holds tensors.
@@ -41,7 +41,11 @@ impl DataFile {
 /// For tensors that are neighbours. What is wrong is told by reading them one by one.
 impl ByteSource for DataFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        match self.file.fill_at(into, offset)? {
+        self.read_each_at_cached(offset, &mut [IoSliceMut::new(into)])
+    }
+
+    fn read_each_at_cached(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        match self.file.fill_each_at(into, offset)? {
             Filled::Wholly => Ok(()),
             Filled::Only(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -68,19 +72,19 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
-/// Where the tensor of each name stands among the tensors, which have the names themselves.
+/// Where the tensor of each name stands among the tensors, which have the names themselves. A restore
+/// of all of them asks for none, so that the table is made when somebody does.
 #[derive(Debug, Default)]
 struct Names {
-    own: HashTable<usize>,
+    own: OnceLock<HashTable<usize>>,
     hasher: RandomState,
     aliases: HashMap<String, usize>,
 }
 
 impl Names {
-    fn of(tensors: &[TensorEntry]) -> Names {
-        let mut names = Names { own: HashTable::with_capacity(tensors.len()), ..Names::default() };
-        let Names { own, hasher, .. } = &mut names;
-        let hash = |name: &str| hasher.hash_one(name);
+    fn table(&self, tensors: &[TensorEntry]) -> HashTable<usize> {
+        let mut own = HashTable::with_capacity(tensors.len());
+        let hash = |name: &str| self.hasher.hash_one(name);
         for (index, tensor) in tensors.iter().enumerate() {
             let same = |&other: &usize| tensors[other].name == tensor.name;
             match own.find_mut(hash(&tensor.name), same) {
@@ -90,13 +94,14 @@ impl Names {
                 }
             }
         }
-        names
+        own
     }
 
     /// By its own name or another.
     fn find(&self, name: &str, tensors: &[TensorEntry]) -> Option<usize> {
         let same = |&index: &usize| tensors.get(index).is_some_and(|tensor| tensor.name == name);
-        let own = self.own.find(self.hasher.hash_one(name), same);
+        let own = self.own.get_or_init(|| self.table(tensors));
+        let own = own.find(self.hasher.hash_one(name), same);
         own.or_else(|| self.aliases.get(name)).copied()
     }
 }
@@ -161,7 +166,6 @@ impl OpenFile {
         metadata: BTreeMap<String, Text>,
     ) -> Result<OpenFile, CheckpointError> {
         let metadata = Arc::new(Metadata::read(path, metadata)?);
-        let names = Names::of(&tensors);
         let all_summed = tensors.iter().all(|tensor| tensor.checksum.is_some());
         Ok(OpenFile {
             path: path.to_owned(),
@@ -171,7 +175,7 @@ impl OpenFile {
             sealed: Vec::new(),
             all_summed,
             files,
-            names,
+            names: Names::default(),
         })
     }
 

@@ -47,11 +47,8 @@ fn round_trip(session: &dyn Fn(&[Variable]) -> Session) {
     for name in ["fc1/weight", "fc1/bias"] {
         assert_eq!(bytes(&restored, name), bytes(&saved, name), "{name}");
         let origin = &restored.variable(name).unwrap().origin;
-        let expected = Origin::Restored {
-            file: file.as_path().into(),
-            name: name.to_owned(),
-            step: Some(500),
-        };
+        let expected =
+            Origin::Restored { file: file.as_path().into(), name: name.into(), step: Some(500) };
         assert_eq!(*origin, expected);
     }
 
@@ -81,7 +78,9 @@ fn files_of_torch_and_numpy_restore() {
             assert_eq!(session.read(name).unwrap().to_f64(), values, "{name}");
         }
         let origin = &session.variable("fc1.bias").unwrap().origin;
-        assert!(matches!(origin, Origin::Restored { name, step: None, .. } if name == "fc1.bias"));
+        assert!(
+            matches!(origin, Origin::Restored { name, step: None, .. } if **name == *"fc1.bias")
+        );
     }
 }
 

@@ -80,7 +80,8 @@ fn the_safetensors_crate_reads_every_bit() {
     assert_eq!(metadata.optimizer(), Some(r#"{"adam":{"rate":0.1}}"#));
     assert_eq!(metadata.extra().collect::<Vec<_>>(), [("note", "a \"quoted\"\nline é")]);
     let variables = metadata.variables().unwrap().unwrap();
-    let declared: Vec<_> = session.variables().iter().map(|info| info.variable.clone()).collect();
+    let declared: Vec<_> =
+        session.variables().iter().map(|info| (*info.variable).clone()).collect();
     assert_eq!(variables, declared);
 }
 

@@ -60,7 +60,7 @@ fn they_restore_like_one_file() {
         let tensor = checkpoint.tensor(&variable.name).unwrap();
         assert_eq!(bytes(&session, &variable.name), value(&checkpoint, tensor));
         let origin = &session.variable(&variable.name).unwrap().origin;
-        let (file, name) = (fixture("st_sharded").join(INDEX), variable.name.clone());
+        let (file, name) = (fixture("st_sharded").join(INDEX), variable.name.as_str().into());
         assert_eq!(*origin, Origin::Restored { file: file.into(), name, step: None });
     }
 }

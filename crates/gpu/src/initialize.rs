@@ -81,7 +81,7 @@ impl Session {
         // All initializers are checked before any is followed; a host value is made only when its
         // turn comes, so that no two are held at once.
         for entry in &entries {
-            let Variable { initializer, shape, dtype, .. } = &entry.info.variable;
+            let Variable { initializer, shape, dtype, .. } = &*entry.info.variable;
             initializer.check(shape, *dtype).map_err(|source| misfit(entry, source))?;
         }
         run(&self.gpu, &entries, seed)?;
@@ -98,7 +98,7 @@ impl Session {
 }
 
 fn misfit(entry: &Entry, source: InitializeError) -> SessionError {
-    let Variable { name, location, .. } = entry.info.variable.clone();
+    let Variable { name, location, .. } = Variable::clone(&entry.info.variable);
     SessionError::Initializer { name, location, source }
 }
 

@@ -25,7 +25,7 @@ pub enum Origin {
         /// The checkpoint's file. Variables from one checkpoint share it.
         file: Arc<Path>,
         /// The tensor's name in that file.
-        name: String,
+        name: Arc<str>,
         /// The training step the checkpoint was saved at, if it says so.
         step: Option<u64>,
     },
@@ -34,7 +34,7 @@ pub enum Origin {
         /// The checkpoint's file.
         file: Arc<Path>,
         /// The tensor's name in that file.
-        name: String,
+        name: Arc<str>,
         /// The training step the checkpoint was saved at, if it says so.
         step: Option<u64>,
         /// How many rows were read.

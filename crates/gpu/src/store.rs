@@ -11,8 +11,8 @@ use crate::error::{Conflict, GpuError, SessionError};
 use crate::origin::{Missing, Origin};
 use crate::transfer::huge_pages;
 use foldhash::HashMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use warmstart_graph::words::closest;
 use warmstart_graph::{DType, Role, Shape, Variable};
@@ -23,8 +23,8 @@ pub(crate) const ALIGNMENT: u64 = 256;
 /// A variable and where its value came from.
 #[derive(Clone, Debug)]
 pub struct VariableInfo {
-    /// Its declaration.
-    pub variable: Variable,
+    /// Its declaration, which plans and reports share.
+    pub variable: Arc<Variable>,
     /// Where its value came from.
     pub origin: Origin,
 }
@@ -230,9 +230,9 @@ impl Store {
         let mut fresh: Vec<&Variable> = Vec::new();
         let mut fresh_names: HashMap<&str, usize> = HashMap::default();
         let mut conflicts = Vec::new();
-        for variable in variables {
-            let held = match self.get(&variable.name) {
-                Some(entry) => &entry.info.variable,
+        for (likely, variable) in variables.iter().enumerate() {
+            let held = match self.find_near(likely, &variable.name) {
+                Some(index) => &*self.entries[index].info.variable,
                 None => match fresh_names.get(variable.name.as_str()) {
                     Some(&index) => fresh[index],
                     None => {
@@ -271,7 +271,7 @@ impl Store {
                 bytes: variable.bytes(),
             };
             let origin = Origin::Uninitialized(Missing::NeverInitialized);
-            let info = VariableInfo { variable: variable.clone(), origin };
+            let info = VariableInfo { variable: Arc::new(variable.clone()), origin };
             self.by_name.insert(variable.name.clone(), self.entries.len());
             self.entries.push(Entry { info, slice });
         }
@@ -284,9 +284,9 @@ impl Store {
     /// that are not finite, must find it.
     pub fn mark_trainable(&mut self, trained: &[&Variable]) {
         for index in trained.iter().filter_map(|variable| self.by_name.get(&variable.name)) {
-            let role = &mut self.entries[*index].info.variable.role;
-            if *role == Role::State {
-                *role = Role::Trainable;
+            let variable = &mut self.entries[*index].info.variable;
+            if variable.role == Role::State {
+                Arc::make_mut(variable).role = Role::Trainable;
             }
         }
     }
@@ -304,25 +304,26 @@ impl Store {
         &self.arenas
     }
 
-    pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.by_name.get(name).map(|&index| &self.entries[index])
+    /// Where a variable stands, if there is one of this name; `likely` is looked at first. Whoever asks
+    /// for thousands of variables mostly asks in their order.
+    fn find_near(&self, likely: usize, name: &str) -> Option<usize> {
+        match self.entries.get(likely) {
+            Some(entry) if entry.info.name() == name => Some(likely),
+            _ => self.by_name.get(name).copied(),
+        }
     }
 
-    /// As [`Store::index`]; `likely` is looked at first. Whoever asks for thousands of variables mostly
-    /// asks in their order.
+    /// As [`Store::index`]; `likely` is looked at first.
     pub fn index_near(&self, likely: usize, name: &str) -> Result<usize, SessionError> {
-        match self.entries.get(likely) {
-            Some(entry) if entry.info.name() == name => Ok(likely),
-            _ => self.index(name),
-        }
+        self.find_near(likely, name).ok_or_else(|| SessionError::UnknownVariable {
+            name: name.to_owned(),
+            close: closest(name, self.entries.iter().map(|entry| entry.info.name())),
+        })
     }
 
     /// The index of a variable, or an error with the closest names.
     pub fn index(&self, name: &str) -> Result<usize, SessionError> {
-        self.by_name.get(name).copied().ok_or_else(|| SessionError::UnknownVariable {
-            name: name.to_owned(),
-            close: closest(name, self.entries.iter().map(|entry| entry.info.name())),
-        })
+        self.index_near(usize::MAX, name)
     }
 }
 

@@ -51,11 +51,7 @@ impl ByteSource for Pattern {
 }
 
 fn restored(name: &str) -> Origin {
-    Origin::Restored {
-        file: Path::new("a.safetensors").into(),
-        name: name.to_owned(),
-        step: Some(5),
-    }
+    Origin::Restored { file: Path::new("a.safetensors").into(), name: name.into(), step: Some(5) }
 }
 
 /// Bytes lie one after another in the source, so most are at odd offsets.

@@ -33,8 +33,8 @@ pub fn is_computed_alike(
     (now, new): (&GraphDef, NodeId),
 ) -> bool {
     let mut values = Values::default();
-    let names = Names::of(before, now);
-    let numbers = (values.of(before, &names), values.of(now, &names));
+    let names = Names::of(before, now, &HashMap::new());
+    let numbers = (values.of(before, &names.before), values.of(now, &names.now));
     numbers.0.get(old.0).is_some_and(|old| numbers.1.get(new.0) == Some(old))
 }
 

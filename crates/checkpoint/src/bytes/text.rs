@@ -1,4 +1,4 @@
-//! A string of a header that is long and seldom asked for.
+//! Text of headers: strings that are long and seldom asked for, and what stands at a known place.
 
 use std::sync::OnceLock;
 
@@ -44,6 +44,14 @@ impl Text {
         let read = || serde_json::from_str(&self.json);
         self.read.get_or_init(|| read().expect("well-formed JSON without `\\u` was asked for"))
     }
+}
+
+/// What stands behind a prefix, if the text begins with it. Thousands of tensors are described by the
+/// same words: as long as is known when this is compiled, they are compared without a call.
+#[inline]
+pub(crate) fn behind<'a, const N: usize>(text: &'a str, prefix: &[u8; N]) -> Option<&'a str> {
+    let begins = text.as_bytes().first_chunk() == Some(prefix);
+    begins.then(|| text.get(N..)).flatten()
 }
 
 #[cfg(test)]

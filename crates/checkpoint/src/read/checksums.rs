@@ -17,6 +17,7 @@
 //! changed while keeping ours is refused, and the message says which keys to drop.
 
 use crate::bytes::sums::Checksum;
+use crate::bytes::text::behind;
 use crate::error::CheckpointError;
 use crate::formats::safetensors::{Header, JsonString, Word};
 use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
@@ -30,7 +31,7 @@ use std::path::Path;
 /// string have backslashes before them.
 const KEY: &[u8] = br#""warmstart.checksums":"#;
 /// What stands between the key and the digits of the header's checksum.
-const BEFORE_DIGITS: &[u8] = br#""{\"crc32c\":{\"header\":\""#;
+const BEFORE_DIGITS: &[u8; 27] = br#""{\"crc32c\":{\"header\":\""#;
 const DIGITS: usize = 8;
 
 #[derive(Serialize, Deserialize)]
@@ -116,20 +117,20 @@ impl<const N: usize> Serialize for Hex<N> {
 impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hex<N>, D::Error> {
         let Word(text) = Word::deserialize(deserializer)?;
-        let value = from_digits(text.as_bytes(), N);
+        let value = from_digits::<N>(text.as_bytes());
         value.map(Hex).ok_or_else(|| D::Error::custom(format!("a checksum has {N} hex digits")))
     }
 }
 
-fn from_digits(text: &[u8], digits: usize) -> Option<u64> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let append = |so_far: u64, &byte: &u8| Some(so_far << 4 | u64::from(digit(byte)?));
-    let text = (text.len() == digits).then_some(text)?;
-    text.iter().try_fold(0, append)
+fn from_digits<const N: usize>(text: &[u8]) -> Option<u64> {
+    // All at once, and whether one is wrong asked at the end: there are thousands.
+    let digits = <[u8; N]>::try_from(text).ok()?.map(|digit| match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => u8::MAX,
+    });
+    let sound = digits.iter().fold(0, |all, digit| all | digit) < 16;
+    sound.then(|| digits.iter().fold(0, |value, &digit| value << 4 | u64::from(digit)))
 }
 
 /// The entry for these tensors, with zeros for the header.
@@ -171,18 +172,17 @@ pub(crate) fn fill_in<'a>(
 /// An entry as it stands in a header, if it is as [`entry`] writes it and no name has escapes: there
 /// are thousands, and a reader of JSON would look at each byte twice.
 fn quick(json: &str) -> Option<Entry<'_>> {
-    let rest = json.strip_prefix(str::from_utf8(BEFORE_DIGITS).ok()?)?;
-    let (digits, rest) = rest.split_at_checked(DIGITS)?;
-    let header = Hex(from_digits(digits.as_bytes(), DIGITS)?);
-    let mut rest = rest.strip_prefix(r#"\"},\"xxh3\":{"#)?;
+    let (digits, rest) = behind(json, BEFORE_DIGITS)?.split_at_checked(DIGITS)?;
+    let header = Hex(from_digits::<DIGITS>(digits.as_bytes())?);
+    let mut rest = behind(rest, br#"\"},\"xxh3\":{"#)?;
     let mut tensors = Vec::new();
     loop {
-        rest = rest.strip_prefix(r#"\""#)?;
+        rest = behind(rest, br#"\""#)?;
         let (name, after) = rest.split_at(rest.bytes().position(|byte| byte == b'\\')?);
-        let (value, after) = after.strip_prefix(r#"\":\""#)?.split_at_checked(16)?;
-        tensors.push((Cow::Borrowed(name), Hex(from_digits(value.as_bytes(), 16)?)));
-        let after = after.strip_prefix(r#"\""#)?;
-        match after.strip_prefix(',') {
+        let (value, after) = behind(after, br#"\":\""#)?.split_at_checked(16)?;
+        tensors.push((Cow::Borrowed(name), Hex(from_digits::<16>(value.as_bytes())?)));
+        let after = behind(after, br#"\""#)?;
+        match behind(after, b",") {
             Some(more) => rest = more,
             None if after == r#"}}""# => break,
             None => return None,
@@ -244,7 +244,7 @@ fn check_header(file: &Path, start: &[u8]) -> Result<(), CheckpointError> {
     let found = crc32c::crc32c(before);
     let found = crc32c::crc32c_append(found, &[b'0'; DIGITS][..own.len()]);
     let found = crc32c::crc32c_append(found, after);
-    match from_digits(own, DIGITS).map(|expected| expected as u32) {
+    match from_digits::<DIGITS>(own).map(|expected| expected as u32) {
         Some(expected) if expected == found => Ok(()),
         expected => {
             let file = file.to_owned();
@@ -316,6 +316,10 @@ mod tests {
             ("}}", "}} "),
             ("0000000000000001", "000000000000001"),
             ("0000000000000001", "000000000000000A"),
+            ("0000000000000001", "00000000/0000001"),
+            ("0000000000000001", ":000000000000001"),
+            ("0000000000000001", "`000000000000001"),
+            ("0000000000000001", "000000000000g001"),
             ("xxh3", "other"),
         ] {
             let other = whole.replace(from, to);
@@ -357,7 +361,7 @@ mod tests {
         assert!(fill_in(&mut short, [("a", 1), (&long, 1)].into_iter()).is_err());
         assert!(fill_in(&mut [], [("a", 1)].into_iter()).is_err());
         for text in ["", "0123456", "0123456G", "+1234567", "0123456A"] {
-            assert_eq!(from_digits(text.as_bytes(), 8), None, "{text}");
+            assert_eq!(from_digits::<8>(text.as_bytes()), None, "{text}");
         }
     }
 }

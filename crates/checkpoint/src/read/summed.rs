@@ -179,14 +179,16 @@ impl<'a> Summed<'a> {
         }
         let whole = self.sealed.map_or(&self.tensor.range, |sealed| &sealed.range);
         let found = match &self.read {
-            Read::Blocks(blocks) => {
-                let read = |at, into: &mut [u8]| {
-                    self.file.read_tensor(self.tensor, whole.start + at, into)
-                };
-                let most = self.tensor.bytes().min(BLOCK as u64) as usize;
-                let found = with_scratch(whole.start, most, |bytes| blocks.finish(read, bytes));
-                Checksum::Xxh3(found?)
-            }
+            Read::Blocks(blocks) => Checksum::Xxh3(match blocks.came_at_once() {
+                Some(found) => found,
+                None => {
+                    let read = |at, into: &mut [u8]| {
+                        self.file.read_tensor(self.tensor, whole.start + at, into)
+                    };
+                    let most = self.tensor.bytes().min(BLOCK as u64) as usize;
+                    with_scratch(whole.start, most, |bytes| blocks.finish(read, bytes))?
+                }
+            }),
             Read::Pieces(crc, pieces) => {
                 let mut pieces = pieces.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(strides) = self.tensor.strides.as_ref().filter(|_| pieces.is_empty()) {

@@ -54,19 +54,16 @@ impl RestorePlan {
         self.check_current(session)?;
         self.file.forget_sums();
         let failure = Mutex::new(None);
-        let planned: Vec<(&Variable, &[Change], TensorSource<'_>)> = self
-            .report
-            .variables
-            .iter()
-            .zip(&self.sources)
-            .filter_map(|(VariableOutcome { variable, outcome }, source)| match outcome {
-                Outcome::Restored { changes, .. } => {
-                    let tensor = self.file.tensors.get((*source)?)?;
-                    Some((variable, &changes[..], self.source(tensor, &failure)))
-                }
-                _ => None,
-            })
-            .collect();
+        let outcomes = self.report.variables.iter();
+        let mut planned: Vec<(&Variable, &[Change], TensorSource<'_>)> =
+            Vec::with_capacity(outcomes.len());
+        planned.extend(outcomes.zip(&self.sources).filter_map(|(of, source)| match &of.outcome {
+            Outcome::Restored { changes, .. } => {
+                let tensor = self.file.tensors.get((*source)?)?;
+                Some((&*of.variable, &changes[..], self.source(tensor, &failure)))
+            }
+            _ => None,
+        }));
         let file: Arc<Path> = self.report.file.as_path().into();
         let fills: Vec<Fill<'_>> = planned
             .iter()
@@ -115,7 +112,7 @@ impl RestorePlan {
         changes: &[Change],
         source: &'a TensorSource<'_>,
     ) -> Fill<'a> {
-        let name = source.tensor.name.clone();
+        let name: Arc<str> = source.tensor.name.as_str().into();
         let step = self.report.step;
         let mut fill = Fill {
             variable: &variable.name,
@@ -123,7 +120,7 @@ impl RestorePlan {
             offset: source.tensor.range.start,
             conversion: None,
             leading: None,
-            origin: Origin::Restored { file: file.clone(), name, step },
+            origin: Origin::Restored { file: file.clone(), name: name.clone(), step },
         };
         let own = Conversion { from: variable.dtype.into(), transpose: false };
         for change in changes {
@@ -145,7 +142,7 @@ impl RestorePlan {
                         fill.leading = Some(LeadingRows { rows, seed });
                         fill.origin = Origin::PartlyRestored {
                             file: file.clone(),
-                            name: source.tensor.name.clone(),
+                            name: name.clone(),
                             step,
                             rows,
                             of,
@@ -168,8 +165,9 @@ impl RestorePlan {
             let differs = match (now.next(), planned.next()) {
                 (None, None) => return Ok(()),
                 (Some(now), Some(planned)) => {
-                    let same = (&now.name, &now.shape, now.dtype)
-                        == (&planned.name, &planned.shape, planned.dtype);
+                    let same = Arc::ptr_eq(now, planned)
+                        || (&now.name, &now.shape, now.dtype)
+                            == (&planned.name, &planned.shape, planned.dtype);
                     (!same).then_some(now)
                 }
                 (now, planned) => now.or(planned),

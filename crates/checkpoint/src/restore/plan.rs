@@ -29,13 +29,13 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
-    pub(crate) fn new<'a>(
+    pub(crate) fn new(
         file: &Arc<OpenFile>,
         damaged: Vec<String>,
-        variables: impl Iterator<Item = &'a Variable>,
+        declared: &[Arc<Variable>],
         options: &RestoreOptions,
     ) -> RestorePlan {
-        let variables: Vec<&Variable> = variables.collect();
+        let variables: Vec<&Variable> = declared.iter().map(Arc::as_ref).collect();
         let Matching { mut outcomes, sources, unexpected, rules } =
             Matching::new(&file.tensors, &variables, &options.rules);
         let left = unexpected.iter().map(|&index| &file.tensors[index]);
@@ -56,9 +56,9 @@ impl RestorePlan {
             false => Vec::new(),
         };
         let matching = Matching { outcomes, sources: sources.clone(), unexpected, rules };
-        let mut report = report(file, &variables, matching, options, saved);
+        let mut report = report(file, declared, matching, options, saved);
         for suggestion in &mut suggestions {
-            suggestion.allow = allowances(&report, file, &variables, &suggestion.rules, options);
+            suggestion.allow = allowances(&report, file, declared, &suggestion.rules, options);
         }
         report.suggestions = suggestions;
         report.damaged = damaged;
@@ -75,7 +75,7 @@ impl RestorePlan {
 /// The report of a matching; nothing is suggested in it yet.
 fn report(
     file: &OpenFile,
-    variables: &[&Variable],
+    declared: &[Arc<Variable>],
     matching: Matching,
     options: &RestoreOptions,
     saved: SavedVariables,
@@ -84,24 +84,25 @@ fn report(
     let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
     let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
         unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
-    let bytes_read = variables.iter().zip(&outcomes).zip(&sources).map(
-        |((variable, outcome), &source)| match (outcome, source) {
-            (Outcome::Restored { changes, .. }, Some(index)) => {
-                bytes_read(variable, changes, &file.tensors[index])
+    let bytes_read =
+        declared.iter().zip(&outcomes).zip(&sources).map(|((variable, outcome), &source)| {
+            match (outcome, source) {
+                (Outcome::Restored { changes, .. }, Some(index)) => {
+                    bytes_read(variable, changes, &file.tensors[index])
+                }
+                _ => 0,
             }
-            _ => 0,
-        },
-    );
+        });
     let bytes_read = bytes_read.fold(0, u64::saturating_add);
-    let variables = variables.iter().map(|&variable| variable.clone()).zip(outcomes);
-    let variables: Vec<VariableOutcome> =
+    let variables = declared.iter().cloned().zip(outcomes);
+    let variables: Arc<[VariableOutcome]> =
         variables.map(|(variable, outcome)| VariableOutcome { variable, outcome }).collect();
     RestoreReport {
         file: file.path.clone(),
         step: file.metadata.step(),
         rules,
         parts_of_sums: parts_of_sums(file, &variables, &sources),
-        variables: variables.into(),
+        variables,
         bytes_read,
         unexpected: unexpected.into_iter().cloned().collect(),
         suggestions: Vec::new(),
@@ -120,14 +121,15 @@ fn report(
 fn allowances(
     before: &RestoreReport,
     file: &OpenFile,
-    variables: &[&Variable],
+    declared: &[Arc<Variable>],
     rules: &[Rule],
     options: &RestoreOptions,
 ) -> Option<Vec<Allowance>> {
+    let variables: Vec<&Variable> = declared.iter().map(Arc::as_ref).collect();
     let options = rules.iter().cloned().fold(options.clone(), RestoreOptions::rule);
-    let matching = Matching::new(&file.tensors, variables, &options.rules);
+    let matching = Matching::new(&file.tensors, &variables, &options.rules);
     let options = options.allow_missing().allow_unexpected().allow_mismatched_shape();
-    let after = report(file, variables, matching, &options, before.saved.clone());
+    let after = report(file, declared, matching, &options, before.saved.clone());
     if !after.closes() {
         return None;
     }

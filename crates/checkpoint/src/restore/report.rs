@@ -26,7 +26,7 @@ use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 #[derive(Clone, Debug, PartialEq)]
 pub struct VariableOutcome {
     /// The variable.
-    pub variable: Variable,
+    pub variable: Arc<Variable>,
     /// What the checkpoint has for it.
     pub outcome: Outcome,
 }
@@ -284,7 +284,7 @@ impl RestoreReport {
     }
 
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {
-        self.variables.iter().filter(move |v| wanted(&v.outcome)).map(|v| &v.variable)
+        self.variables.iter().filter(move |v| wanted(&v.outcome)).map(|v| &*v.variable)
     }
 }
 
@@ -318,7 +318,7 @@ impl VariableOutcome {
                 "file_shape": shape,
             }),
         };
-        let Variable { name, dtype, shape, .. } = &self.variable;
+        let Variable { name, dtype, shape, .. } = &*self.variable;
         value["name"] = json!(name);
         value["dtype"] = json!(dtype.to_string());
         value["shape"] = json!(shape);

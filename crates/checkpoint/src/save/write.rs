@@ -225,7 +225,7 @@ impl Contents {
         if !variables.is_empty() {
             return Err(CheckpointError::Uninitialized { file: file.to_owned(), variables });
         }
-        let variables = table.iter().map(|info| &info.variable);
+        let variables = table.iter().map(|info| &*info.variable);
         let variables: Vec<&Variable> = variables.filter(|v| chosen(&v.name)).collect();
         if variables.is_empty() {
             let (file, globs) = (file.to_owned(), options.only.clone());

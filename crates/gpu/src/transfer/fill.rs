@@ -5,6 +5,7 @@ use crate::error::SessionError;
 use crate::origin::Origin;
 use crate::store::{Entry, VariableSlice};
 use crate::transfer::cast::{Conversion, SourceDType};
+use std::io::IoSliceMut;
 use std::{io, ptr};
 use warmstart_graph::Variable;
 
@@ -30,10 +31,25 @@ pub trait ByteSource: Sync {
         self.read_at(offset, into)
     }
 
+    /// As [`ByteSource::read_at_cached`] into several pieces of memory, with bytes that lie one after
+    /// the other: the place to ask the system once for all of them.
+    ///
+    /// # Errors
+    /// If not all bytes could be read.
+    fn read_each_at_cached(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        let mut at = offset;
+        into.iter_mut().try_for_each(|piece| {
+            self.read_at_cached(at, piece)?;
+            at += piece.len() as u64;
+            Ok(())
+        })
+    }
+
     /// The file that the bytes lie in as they are, at the same offsets, if there are other sources
     /// in it. Small [`Fill`]s that are neighbours there are read at once, by
-    /// [`ByteSource::read_at_cached`] of the file; each source is then told by [`ByteSource::came`]
-    /// what came for it. Whatever cannot be had that way is asked of each source.
+    /// [`ByteSource::read_at_cached`] or [`ByteSource::read_each_at_cached`] of the file; each
+    /// source is then told by [`ByteSource::came`] what came for it. Whatever cannot be had that way
+    /// is asked of each source.
     fn file(&self) -> Option<&dyn ByteSource> {
         None
     }
@@ -91,6 +107,8 @@ pub(crate) struct Target<'a> {
     pub elements: u64,
     /// `None` where the bytes are moved as they are.
     pub conversion: Option<Conversion>,
+    /// Which file its source is in, as an address.
+    pub file: Option<usize>,
 }
 
 impl<'a> Target<'a> {
@@ -137,7 +155,8 @@ impl<'a> Target<'a> {
                 return Err(SessionError::TransposedRank { name: name(), shape });
             }
         }
-        let mut target = Target { fill, variable, slice: &entry.slice, elements, conversion };
+        let file = fill.source.file().map(|file| ptr::from_ref(file).addr());
+        let mut target = Target { fill, variable, slice: &entry.slice, elements, conversion, file };
         // A copy of whole words would reach into the first of the other rows.
         let whole_words = target.bytes().is_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
         if fill.leading.is_some() && !whole_words && memory == MemoryKind::Staged {
@@ -148,12 +167,7 @@ impl<'a> Target<'a> {
 
     /// What targets are sorted by: a disk likes to be read in order, one file after the other.
     pub fn place(&self) -> (Option<usize>, u64) {
-        (self.file(), self.fill.offset)
-    }
-
-    /// Which file its source is in, as an address.
-    pub fn file(&self) -> Option<usize> {
-        self.fill.source.file().map(|file| ptr::from_ref(file).addr())
+        (self.file, self.fill.offset)
     }
 
     /// Bytes of the variable that are filled.

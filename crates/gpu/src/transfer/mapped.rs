@@ -72,11 +72,15 @@ impl<'a> MappedBytes<'a> {
 
     /// Reads from a source until the memory is full.
     pub fn read_from(&mut self, gpu: &Gpu, source: &dyn ByteSource, offset: u64) -> io::Result<()> {
-        match gpu.is_cpu() {
-            // Its memory is the host's.
-            true => source.read_at_cached(offset, self.0),
-            false => source.read_at(offset, self.0),
+        match self.of_host(gpu) {
+            Some(memory) => source.read_at_cached(offset, memory),
+            None => source.read_at(offset, self.0),
         }
+    }
+
+    /// The memory itself where the adapter is the CPU: it is the host's.
+    pub fn of_host(&mut self, gpu: &Gpu) -> Option<&mut [u8]> {
+        if gpu.is_cpu() { Some(self.0) } else { None }
     }
 }
 

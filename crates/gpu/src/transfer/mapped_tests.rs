@@ -57,7 +57,7 @@ fn asked(device_type: wgpu::DeviceType, memory: MemoryKind) -> (u64, u64) {
         leading: None,
         origin: Origin::Restored {
             file: std::path::Path::new("a").into(),
-            name: variable.name.clone(),
+            name: variable.name.as_str().into(),
             step: None,
         },
     });

@@ -1,14 +1,17 @@
 //! Small pieces that are neighbours in a file are read at once: asking the system for each of
 //! thousands takes longer than what is read.
 //!
-//! Up to 256 KiB come at once, whatever order their variables have, into memory that stays in the
-//! processor's cache, where each is summed up, and from where each is copied to its place. If that
-//! fails, they are read one by one, which tells whose bytes are missing.
+//! Up to 256 KiB come at once, whatever order their variables have. Where the adapter is the CPU, each
+//! comes to its place, and is summed up there while the processor's cache still has it; elsewhere they
+//! come to memory that stays in the cache, where each is summed up, and from where each is copied to
+//! its place. If that fails, they are read one by one, which tells whose bytes are missing.
 
+use crate::device::gpu::Gpu;
 use crate::error::SessionError;
 use crate::transfer::fill::Target;
 use crate::transfer::mapped::MappedBytes;
 use crate::transfer::restore::Job;
+use std::io::IoSliceMut;
 
 /// Bytes of a target's source, and where they go.
 pub(crate) struct Read<'a, 'm> {
@@ -33,7 +36,7 @@ impl Read<'_, '_> {
 
     /// What reads are sorted by, as [`Target::place`].
     pub fn place(&self) -> (Option<usize>, u64) {
-        (self.target.file(), self.offset())
+        (self.target.file, self.offset())
     }
 
     /// Whether `next` can be read with this one.
@@ -85,7 +88,7 @@ impl Job<'_> {
         while !reads.is_empty() {
             let (count, bytes) = run(reads);
             let (now, after) = reads.split_at_mut(count);
-            if count > 1 && read_at_once(now, scratch, bytes) {
+            if count > 1 && read_at_once(self.gpu, now, scratch, bytes) {
                 self.has_read(bytes);
             } else {
                 // Where they could not be had at once, this tells which of them cannot be had.
@@ -98,11 +101,23 @@ impl Job<'_> {
 }
 
 /// Reads a run, and says whether it could.
-fn read_at_once(run: &mut [Read<'_, '_>], scratch: &mut Scratch, bytes: u64) -> bool {
+fn read_at_once(gpu: &Gpu, run: &mut [Read<'_, '_>], scratch: &mut Scratch, bytes: u64) -> bool {
     let first = run.first().map(|first| (first.target.fill.source, first.offset()));
     let Some((file, offset)) = first.and_then(|(source, at)| Some((source.file()?, at))) else {
         return false;
     };
+    // Without a copy where memory is the host's.
+    let in_place = run.iter_mut().map(|read| read.into.of_host(gpu).map(IoSliceMut::new));
+    if let Some(mut memory) = in_place.collect::<Option<Vec<_>>>() {
+        let came = file.read_each_at_cached(offset, &mut memory).is_ok();
+        if came {
+            for read in run {
+                let (source, offset) = (read.target.fill.source, read.offset());
+                source.came(offset, read.into.of_host(gpu).unwrap_or_default());
+            }
+        }
+        return came;
+    }
     let bytes = scratch.of(offset, bytes);
     if file.read_at_cached(offset, bytes).is_err() {
         return false;

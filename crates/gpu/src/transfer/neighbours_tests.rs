@@ -32,6 +32,18 @@ impl ByteSource for File {
         }
         if end <= self.length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+
+    fn read_each_at_cached(&self, offset: u64, into: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        let mut whole = vec![0; into.iter().map(|piece| piece.len()).sum()];
+        let read = self.read_at(offset, &mut whole);
+        let mut rest = &whole[..];
+        for piece in into {
+            let (own, after) = rest.split_at(piece.len());
+            piece.copy_from_slice(own);
+            rest = after;
+        }
+        read
+    }
 }
 
 /// A part of it, and what came for it.
@@ -96,7 +108,7 @@ fn restore(
         .zip(layout)
         .zip(&parts)
         .map(|((variable, &(offset, _)), source)| {
-            let (file, name) = (Path::new("a").into(), variable.clone());
+            let (file, name) = (Path::new("a").into(), variable.as_str().into());
             let origin = Origin::Restored { file, name, step: None };
             Fill { variable, source, offset, conversion, leading: None, origin }
         })

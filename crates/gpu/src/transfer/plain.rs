@@ -12,7 +12,6 @@ use crate::transfer::mapped::{MappedBytes, Mapping};
 use crate::transfer::neighbours::{Read, Scratch};
 use crate::transfer::restore::{Job, LARGEST_READ};
 use crate::transfer::staging::{BUFFERS_PER_WORKER, Ring, internal};
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
@@ -36,17 +35,17 @@ impl Drop for MappedBuffers {
 /// Reads straight into the variables.
 pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), SessionError> {
     let what = "mapping variables";
+    let mut filled = Vec::with_capacity(targets.len());
+    filled.extend(targets.iter().filter(|target| target.elements > 0));
+    filled.sort_by_key(|target| (target.slice.arena, target.slice.offset));
     // A buffer has one mapping at a time: from its first to its last variable to fill.
-    let mut arenas: BTreeMap<usize, Vec<&Target<'_>>> = BTreeMap::new();
-    for target in targets.iter().filter(|target| target.elements > 0) {
-        arenas.entry(target.slice.arena).or_default().push(target);
-    }
+    let of_one = |one: &&Target<'_>, next: &&Target<'_>| one.slice.arena == next.slice.arena;
+    let arenas: Vec<&[&Target<'_>]> = filled.chunk_by(of_one).collect();
     let mut buffers = MappedBuffers(Vec::new());
     let mut ranges = Vec::with_capacity(arenas.len());
     let mappings = job.gpu.checked(what, |_| {
         let mut mappings = Vec::new();
-        for targets in arenas.values_mut() {
-            targets.sort_by_key(|target| target.slice.offset);
+        for targets in &arenas {
             let (first, last) = (targets[0], targets[targets.len() - 1]);
             let (from, to) = (first.slice.offset, last.slice.offset + padded(last.bytes()));
             mappings.push(Mapping::start(&first.slice.buffer, wgpu::MapMode::Write, from, to));
@@ -65,10 +64,10 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
         views.push(view);
     }
     // One view is cut into all reads: `wgpu` holds each new view of a buffer against all others.
-    let mut reads = Vec::with_capacity(targets.len());
-    for ((view, range), targets) in views.iter_mut().zip(ranges).zip(arenas.values()) {
+    let mut reads = Vec::with_capacity(filled.len());
+    for ((view, range), targets) in views.iter_mut().zip(ranges).zip(&arenas) {
         let (mut rest, mut at) = (MappedBytes::of(view), range.start);
-        for target in targets {
+        for target in *targets {
             for start in (0..target.bytes()).step_by(LARGEST_READ as usize) {
                 let from = target.slice.offset + start;
                 let bytes = LARGEST_READ.min(target.bytes() - start);
@@ -81,18 +80,19 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
     }
     reads.sort_by_cached_key(Read::place);
     // Small variables that lie side by side are one task: a thread that has it reads on and on.
-    let mut tasks: Vec<Vec<_>> = Vec::new();
-    let mut room = 0;
-    for read in reads {
-        let bytes = read.into.len();
-        if bytes > room || tasks.is_empty() {
-            tasks.push(Vec::new());
-            room = SMALLEST_TASK;
-        }
-        room = room.saturating_sub(bytes);
-        tasks.last_mut().expect("one was pushed when there was no room").push(read);
+    let mut tasks = Vec::new();
+    let mut rest = &mut reads[..];
+    while let [first, others @ ..] = &*rest {
+        let mut bytes = first.into.len();
+        let fits = |read: &&Read<'_, '_>| {
+            bytes += read.into.len();
+            bytes <= SMALLEST_TASK
+        };
+        let count = 1 + others.iter().take_while(fits).count();
+        let (task, after) = std::mem::take(&mut rest).split_at_mut(count);
+        tasks.push(Mutex::new(task));
+        rest = after;
     }
-    let tasks: Vec<_> = tasks.into_iter().map(Mutex::new).collect();
     job.work(job.threads(tasks.len()), tasks.len(), |next| {
         let mut scratch = Scratch::default();
         while let Some(task) = next() {

@@ -132,12 +132,12 @@ impl Session {
 /// was submitted.
 fn carry_out(
     gpu: &Gpu,
-    targets: Vec<Target<'_>>,
+    mut targets: Vec<Target<'_>>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<u64, SessionError> {
     let fills: Vec<&Fill<'_>> = targets.iter().map(|target| target.fill).collect();
-    let (mut converted, mut moved): (Vec<_>, Vec<_>) =
-        targets.into_iter().partition(|target| target.conversion.is_some());
+    let is_converted = |target: &mut Target<'_>| target.conversion.is_some();
+    let mut converted: Vec<Target<'_>> = targets.extract_if(.., is_converted).collect();
     let job = Job {
         gpu,
         progress,
@@ -147,10 +147,10 @@ fn carry_out(
         submissions: AtomicU64::new(0),
     };
     match gpu.memory() {
-        MemoryKind::Mappable => plain::mapped(&job, &moved)?,
+        MemoryKind::Mappable => plain::mapped(&job, &targets)?,
         MemoryKind::Staged => {
-            moved.sort_by_cached_key(Target::place);
-            plain::staged(&job, &moved)?;
+            targets.sort_by_cached_key(Target::place);
+            plain::staged(&job, &targets)?;
         }
     }
     converted.sort_by_cached_key(Target::place);

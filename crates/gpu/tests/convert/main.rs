@@ -66,7 +66,7 @@ fn variable(name: &str, dtype: DType, shape: impl Into<Shape>) -> Variable {
 }
 
 fn origin() -> Origin {
-    Origin::Restored { file: Path::new("a.safetensors").into(), name: "x".to_owned(), step: None }
+    Origin::Restored { file: Path::new("a.safetensors").into(), name: "x".into(), step: None }
 }
 
 fn fill<'a>(variable: &'a str, source: &'a Bytes, conversion: Conversion) -> Fill<'a> {
@@ -360,7 +360,7 @@ fn the_rows_after_the_leading_ones_are_initialized() {
             .collect();
         let grown = |rows| Origin::PartlyRestored {
             file: Path::new("a.safetensors").into(),
-            name: "x".to_owned(),
+            name: "x".into(),
             step: None,
             rows,
             of: 9,

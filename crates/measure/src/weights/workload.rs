@@ -161,7 +161,7 @@ impl Workload {
     fn fills<'a>(&'a self, source: &'a Source) -> Vec<Fill<'a>> {
         let each = self.variables.iter().zip(&self.offsets);
         let origin =
-            Origin::Restored { file: self.path.as_path().into(), name: String::new(), step: None };
+            Origin::Restored { file: self.path.as_path().into(), name: "".into(), step: None };
         each.map(|(variable, &offset)| Fill {
             variable: &variable.name,
             source,

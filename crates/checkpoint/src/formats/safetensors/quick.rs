@@ -5,7 +5,7 @@
 
 use super::METADATA_KEY;
 use super::read::{Description, Parsed, Word};
-use crate::bytes::text::Text;
+use crate::bytes::text::{Text, behind};
 use crate::metadata::{CHECKSUMS, GRAPH, VARIABLES};
 use foldhash::HashSet;
 use std::borrow::Cow;
@@ -16,14 +16,14 @@ use warmstart_graph::Shape;
 pub(super) fn parse(text: &str) -> Option<Parsed<'_>> {
     let mut rest = Rest(text.trim_end_matches([' ', '\n', '\r', '\t']));
     let mut parsed = Parsed::default();
-    rest.skip("{")?;
+    rest.skip(b"{")?;
     let (mut first, mut before, mut in_order) = (true, "", true);
     while rest.0 != "}" {
         if !std::mem::take(&mut first) {
-            rest.skip(",")?;
+            rest.skip(b",")?;
         }
         let name = rest.plain()?;
-        rest.skip(":{")?;
+        rest.skip(b":{")?;
         if name != METADATA_KEY {
             in_order &= before < name;
             before = name;
@@ -49,13 +49,14 @@ struct Rest<'a>(&'a str);
 impl<'a> Rest<'a> {
     /// Reads what has to come next.
     #[inline]
-    fn skip(&mut self, expected: &str) -> Option<()> {
-        self.0 = self.0.strip_prefix(expected)?;
+    fn skip<const N: usize>(&mut self, expected: &[u8; N]) -> Option<()> {
+        self.0 = behind(self.0, expected)?;
         Some(())
     }
 
     /// Reads what has to come next, if it does.
-    fn skips(&mut self, expected: &str) -> bool {
+    #[inline]
+    fn skips<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
         self.skip(expected).is_some()
     }
 
@@ -68,11 +69,11 @@ impl<'a> Rest<'a> {
 
     /// A string without escapes.
     fn plain(&mut self) -> Option<&'a str> {
-        self.skip("\"")?;
+        self.skip(b"\"")?;
         let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | ..b' ');
         let (plain, rest) = self.0.split_at(self.0.bytes().take_while(is_plain).count());
         self.0 = rest;
-        self.skip("\"")?;
+        self.skip(b"\"")?;
         Some(plain)
     }
 
@@ -83,30 +84,30 @@ impl<'a> Rest<'a> {
             digits += 1;
         }
         // JSON has no zeros before a number.
-        let zero_first = digits > 1 && self.0.starts_with('0');
+        let zero_first = digits > 1 && self.0.as_bytes()[0] == b'0';
         self.0 = &self.0[digits..];
         (digits > 0 && !zero_first).then_some(number)
     }
 
     /// A tensor's description, behind its brace.
     fn tensor(&mut self) -> Option<Description<'a>> {
-        self.skip("\"dtype\":")?;
+        self.skip(b"\"dtype\":")?;
         let dtype = word(self.plain()?);
-        self.skip(",\"shape\":[")?;
+        self.skip(b",\"shape\":[")?;
         let mut extents: [usize; 8] = [0; 8];
         let mut rank = 0;
-        while !self.skips("]") {
+        while !self.skips(b"]") {
             if rank > 0 {
-                self.skip(",")?;
+                self.skip(b",")?;
             }
             *extents.get_mut(rank)? = usize::try_from(self.number()?).ok()?;
             rank += 1;
         }
-        self.skip(",\"data_offsets\":[")?;
+        self.skip(b",\"data_offsets\":[")?;
         let begin = self.number()?;
-        self.skip(",")?;
+        self.skip(b",")?;
         let end = self.number()?;
-        self.skip("]}")?;
+        self.skip(b"]}")?;
         Some(Description {
             dtype,
             shape: Shape::from(&extents[..rank]),
@@ -117,12 +118,12 @@ impl<'a> Rest<'a> {
     /// The strings of `__metadata__`, behind its brace.
     fn metadata(&mut self) -> Option<BTreeMap<String, Text>> {
         let mut metadata = BTreeMap::new();
-        while !self.skips("}") {
+        while !self.skips(b"}") {
             if !metadata.is_empty() {
-                self.skip(",")?;
+                self.skip(b",")?;
             }
             let key = self.plain()?;
-            self.skip(":")?;
+            self.skip(b":")?;
             let value = self.string()?;
             let value = match key {
                 CHECKSUMS | GRAPH | VARIABLES => Text::with_escaped_quotes(value),

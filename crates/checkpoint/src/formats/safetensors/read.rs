@@ -262,11 +262,15 @@ fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, Form
     tensors.sort_by_key(|(_, description)| description.data_offsets);
     let mut entries: Vec<TensorEntry> = Vec::with_capacity(tensors.len());
     let mut filled = 0u64;
+    // Most tensors have the dtype of the one before.
+    let mut before: Option<(Cow<'_, str>, FileDType)> = None;
     for (Word(name), Description { dtype, shape, data_offsets: (begin, end) }) in tensors {
         let (name, Word(dtype)) = (name.into_owned(), dtype);
-        let Some(known) = FileDType::from_safetensors_name(&dtype) else {
+        let same = before.as_ref().filter(|(word, _)| *word == dtype).map(|(_, known)| *known);
+        let Some(known) = same.or_else(|| FileDType::from_safetensors_name(&dtype)) else {
             return Err(FormatError::UnknownDType { tensor: name, dtype: dtype.into_owned() });
         };
+        before = Some((dtype, known));
         let dtype = known;
         if end < begin {
             return Err(FormatError::Reversed { tensor: name, begin, end });

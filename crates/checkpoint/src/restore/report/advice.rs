@@ -210,7 +210,7 @@ impl RestoreReport {
         let close = self.variables.iter().filter_map(|v| match &v.outcome {
             // A slot of one optimizer is never another's, however close its name.
             _ if matches!(v.variable.role, Role::Slot { .. }) => None,
-            Outcome::Missing { close } if !close.is_empty() => Some((&v.variable, close)),
+            Outcome::Missing { close } if !close.is_empty() => Some((&*v.variable, close)),
             _ => None,
         });
         let another_model = self.help_with_another_model();

@@ -113,7 +113,7 @@ impl RestoreReport {
     /// otherwise too, they would not make them fit, and nothing is said.
     pub(crate) fn what_fits_shapes(&self, words: &dyn Wording) -> Option<String> {
         let differ = self.variables.iter().filter_map(|v| match &v.outcome {
-            Outcome::ShapeMismatch { shape, .. } => Some((&v.variable, shape)),
+            Outcome::ShapeMismatch { shape, .. } => Some((&*v.variable, shape)),
             _ => None,
         });
         let differ: Vec<(&Variable, &Shape)> = differ.collect();
@@ -170,7 +170,7 @@ impl RestoreReport {
     pub(crate) fn help_with_order(&self) -> Option<String> {
         let mut mismatched = self.variables.iter().filter_map(|v| match &v.outcome {
             Outcome::ShapeMismatch { shape, .. } if !self.allow_mismatched_shape => {
-                Some((&v.variable, shape, Order::between(shape, &v.variable.shape)?))
+                Some((&*v.variable, shape, Order::between(shape, &v.variable.shape)?))
             }
             _ => None,
         });

@@ -75,9 +75,9 @@ impl RestoreReport {
         let counts = self.counts_of_updates().filter(|(_, v)| is_restored(v));
         let notes = counts.flat_map(|(optimizer, count)| {
             let is_gone = |v: &&VariableOutcome| !is_restored(v);
-            let gone = slot_groups(self.averages(optimizer).filter(is_gone).map(|v| &v.variable));
+            let gone = slot_groups(self.averages(optimizer).filter(is_gone).map(|v| &*v.variable));
             let gone = Some(gone.join("; ")).filter(|gone| !gone.is_empty());
-            let rows = self.averages(optimizer).filter(has_new_rows).map(|v| &v.variable);
+            let rows = self.averages(optimizer).filter(has_new_rows).map(|v| &*v.variable);
             let rows = Some(slot_groups(rows).join("; ")).filter(|rows| !rows.is_empty());
             let anew = self.beginning_anew(optimizer, words);
             let count = printable(&count.variable.name);
@@ -104,7 +104,7 @@ impl RestoreReport {
     pub(crate) fn notes_of_counts_anew(&self, words: &dyn Wording) -> Vec<String> {
         let counts = self.counts_of_updates().filter(|(_, v)| !is_restored(v));
         let notes = counts.filter_map(|(optimizer, count)| {
-            let kept = slot_groups(self.averages(optimizer).filter(is_restored).map(|v| &v.variable));
+            let kept = slot_groups(self.averages(optimizer).filter(is_restored).map(|v| &*v.variable));
             let kept = Some(kept.join("; ")).filter(|kept| !kept.is_empty())?;
             Some(format!(
                 "{kept} are restored, and `{}` is not: where that begins anew, Adam takes them for new \
@@ -156,7 +156,7 @@ impl RestoreReport {
     fn rule_for_all_slots(&self, of: &str) -> Option<Rule> {
         let text = format!("{EVERYTHING}/{}/*", Glob::escape(of));
         let glob = Glob::new(&text).ok()?;
-        let mut matched = self.variables.iter().map(|v| &v.variable);
+        let mut matched = self.variables.iter().map(|v| &*v.variable);
         let is_own = |variable: &Variable| matches!(&variable.role, Role::Slot { optimizer, .. } if optimizer == of);
         let fits = matched.all(|variable| is_own(variable) == glob.is_match(&variable.name));
         fits.then_some(Rule::Ignore(text))

@@ -27,7 +27,7 @@ impl RestoreReport {
         let shows_it = |v: &VariableOutcome| !is_square(v) && !is_table(&v.variable.name);
         let named: Vec<(&Variable, &str)> = weights()
             .filter(|v| is_square(v) && !is_table(&v.variable.name))
-            .filter_map(|v| Some((&v.variable, self.name_of_pytorch(v)?)))
+            .filter_map(|v| Some((&*v.variable, self.name_of_pytorch(v)?)))
             .collect();
         let (variable, tensor) = *named.first()?;
         if weights().any(shows_it) {
@@ -36,7 +36,7 @@ impl RestoreReport {
         let names: HashSet<&str> =
             named.iter().map(|(variable, _)| variable.name.as_str()).collect();
         let (wanted, spared): (Vec<&Variable>, Vec<&Variable>) =
-            matrices().map(|v| &v.variable).partition(|variable| match &variable.role {
+            matrices().map(|v| &*v.variable).partition(|variable| match &variable.role {
                 Role::Slot { variable: Some(owner), .. } => names.contains(owner.as_str()),
                 _ => names.contains(variable.name.as_str()),
             });

@@ -54,7 +54,7 @@ impl RestoreReport {
         let mut ambiguous = Vec::new();
         let turned_by = self.turning();
         for VariableOutcome { variable, outcome } in self.variables.iter() {
-            let Variable { name, dtype, shape, .. } = variable;
+            let Variable { name, dtype, shape, .. } = &**variable;
             let line = |file_dtype: &FileDType, file_shape: &Shape| {
                 let what = format!("{dtype} {shape}, but {file_dtype} {file_shape} in the file");
                 (name.clone(), what)
