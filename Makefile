@@ -36,10 +36,10 @@ demo: ## train the digit classifier for STEPS steps; run again, it resumes and d
 	cargo run --release -p warmstart-examples --bin digits -- $(STEPS) $(ARGS)
 	@echo "To train until step $$((2 * $(STEPS))): make demo STEPS=$$((2 * $(STEPS)))$(if $(ARGS), ARGS='$(ARGS)')"
 
-examples: ## run every example program and documentation example; a table says which passed
+examples: ## run every example program (or ARGS="name") and documentation example; a table says which passed
 	@scripts/set-up.sh
 	cargo build -p warmstart-examples --bins
-	cargo run -q -p warmstart-examples --bin all
+	cargo run -q -p warmstart-examples --bin all -- $(ARGS)
 
 test: lint unit doc ## everything CI checks: format, clippy, tests, documentation
 
@@ -52,9 +52,9 @@ unit: ## unit, integration and doc tests (ARGS="name" picks some)
 	@scripts/set-up.sh
 	PROPTEST_RNG_SEED=$(SEED) cargo test --workspace $(ARGS)
 
-test-long: ## crash states, kills, flipped bits, random files and random names, far more than in `test`
+test-long: ## crash states, kills, flipped bits, random files, names and graphs, far more than in `test`
 	@scripts/set-up.sh
-	WARMSTART_TEST_LONG=1 cargo test -p warmstart-checkpoint -p warmstart $(ARGS)
+	WARMSTART_TEST_LONG=1 cargo test -p warmstart-graph -p warmstart-gpu -p warmstart-checkpoint -p warmstart $(ARGS)
 
 doc: ## build the API documentation, warnings denied
 	@scripts/set-up.sh

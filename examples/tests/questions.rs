@@ -317,6 +317,28 @@ fn the_guide_and_the_readme_show_what_the_programs_print() {
     }
 }
 
+/// What `make examples` prints.
+#[test]
+fn a_table_says_which_programs_passed() {
+    let all = |named: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_all")).args(named).output();
+        output.expect("the program starts")
+    };
+    let output = all(&["uninitialized", "scope_mismatch"]);
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}");
+    let rows = printed.lines().filter(|line| line.trim_end().ends_with("passed"));
+    let programs: Vec<&str> = rows.filter_map(|row| row.split_whitespace().next()).collect();
+    assert_eq!(programs, ["scope_mismatch", "uninitialized", "2"], "{printed}");
+    assert!(printed.contains("2 of 2 passed"), "{printed}");
+
+    let output = all(&["uninitialised"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("there is no program `uninitialised`"), "{said}");
+    assert!(said.contains("scope_mismatch"), "{said}");
+}
+
 #[test]
 fn a_main_that_returns_the_error_shows_the_report() {
     let graph = Graph::new();

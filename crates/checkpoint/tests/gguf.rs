@@ -208,7 +208,8 @@ fn a_file_cut_anywhere_is_refused() {
     let whole = model().finish();
     for length in 0..whole.len() {
         let (_directory, file) = written(&whole[..length]);
-        Checkpoint::open(file).unwrap_err();
+        let message = Checkpoint::open(&file).unwrap_err().to_string();
+        assert!(message.contains(&*file.to_string_lossy()), "{length}: {message}");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use warmstart_checkpoint::{Checkpoint, CheckpointError, FileKind, FormatError};
+use warmstart_checkpoint::{Checkpoint, CheckpointError, FileKind, FormatError, TensorEntry};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/st_malformed")
@@ -191,12 +191,18 @@ fn a_file_cut_anywhere_is_refused() {
     let file = directory.path().join("model.safetensors");
     let whole = fixtures().join("../st_mlp/model.safetensors");
     let whole = fs::read(whole).unwrap();
+    fs::write(&file, &whole).unwrap();
+    let intact = Checkpoint::open(&file).unwrap();
+    let weights = intact.tensors().iter().map(|tensor| tensor.range.start).min().unwrap();
     for length in 0..whole.len() {
         fs::write(&file, &whole[..length]).unwrap();
         let error = Checkpoint::open(&file).unwrap_err();
         assert!(matches!(error, CheckpointError::Malformed { .. }), "{length}: {error}");
         assert!(error.to_string().contains("model.safetensors"), "{length}: {error}");
+        // The first tensor that is not whole any more.
+        let lacks = |tensor: &&TensorEntry| tensor.range.end > length as u64;
+        let first = intact.tensors().iter().filter(lacks).min_by_key(|tensor| tensor.range.start);
+        let named = format!("tensor `{}`", first.unwrap().name);
+        assert!((length as u64) < weights || error.to_string().contains(&named), "{error}");
     }
-    fs::write(&file, &whole).unwrap();
-    assert!(Checkpoint::open(&file).is_ok());
 }

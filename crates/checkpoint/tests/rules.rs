@@ -2,14 +2,18 @@
 //! rules, read back, and held bit by bit against what the plan said.
 
 mod common;
+#[path = "common/naming.rs"]
+mod naming;
 
 use common::{bytes, of_dtype, state};
 use half::{bf16, f16};
+use naming::{Naming, namings};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use safetensors::tensor::TensorView;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Mutex;
 use warmstart_checkpoint::{
     Change, Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, save,
 };
@@ -23,11 +27,17 @@ use warmstart_graph::{DType, Initializer, Variable, initial_value};
 type Stored = (safetensors::Dtype, Vec<usize>, Vec<u8>);
 
 fn write(file: &Path, tensors: &BTreeMap<String, Stored>) {
+    write_at(None, file, tensors);
+}
+
+/// With the step at which it was saved.
+fn write_at(step: Option<u64>, file: &Path, tensors: &BTreeMap<String, Stored>) {
+    let metadata = step.map(|step| HashMap::from([("warmstart.step".into(), step.to_string())]));
     let mut views = Vec::new();
     for (name, (dtype, shape, bytes)) in tensors {
         views.push((name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
     }
-    std::fs::write(file, safetensors::serialize(views, None).unwrap()).unwrap();
+    std::fs::write(file, safetensors::serialize(views, metadata).unwrap()).unwrap();
 }
 
 /// What the variable is in the model, compared with what lies in the file.
@@ -77,6 +87,41 @@ impl Case {
             (Dtype::U16, DType::F16) => 65520u16.to_le_bytes().to_vec(),
             _ => return None,
         })
+    }
+}
+
+impl Case {
+    /// How many bytes of the file are read: none of rows that are too many.
+    fn bytes_read(&self, (_, shape, bytes): &Stored) -> u64 {
+        (match self.kind {
+            Kind::Ignored => 0,
+            Kind::Shrunk => bytes.len() / shape[0] * self.rows,
+            _ => bytes.len(),
+        }) as u64
+    }
+
+    /// What is done to the value on its way.
+    fn changes(&self) -> Vec<&'static str> {
+        let of_shape = match self.kind {
+            Kind::Transposed | Kind::TransposedAndCast => Some("transposed"),
+            Kind::Reshaped => Some("reshaped"),
+            // Half of no rows is as many.
+            Kind::Grown | Kind::GrownAndCast if self.rows == 0 => None,
+            Kind::Grown | Kind::GrownAndCast | Kind::Shrunk => Some("resized"),
+            Kind::Same | Kind::Cast(_) | Kind::Ignored => None,
+        };
+        let cast = (self.stored() != own(self.dtype)).then_some("cast");
+        cast.into_iter().chain(of_shape).collect()
+    }
+}
+
+fn name_of(change: &Change) -> &'static str {
+    match change {
+        Change::Cast { .. } => "cast",
+        Change::Transposed { .. } => "transposed",
+        Change::Reshaped { .. } => "reshaped",
+        Change::ResizedRows { seed: 7, .. } => "resized",
+        other => panic!("{other:?}"),
     }
 }
 
@@ -211,15 +256,15 @@ fn expectation(name: &str, case: &Case) -> (Variable, Stored, Expected) {
     (variable, (stored, shape, bytes), expected)
 }
 
-fn options(cases: &[Case]) -> RestoreOptions {
-    let mut options = RestoreOptions::new().strip_prefix("module.").separator('.', '/');
+/// Adds the rules about values, and about what is left out.
+fn options(mut options: RestoreOptions, cases: &[Case]) -> RestoreOptions {
     for (i, case) in cases.iter().enumerate() {
-        let name = format!("layers/{i}/weight");
+        let name = format!("*/{i}/weight");
         options = match case.kind {
             Kind::Same | Kind::Cast(_) => options,
             Kind::Transposed | Kind::TransposedAndCast => options.transpose(&name),
             Kind::Reshaped => options.reshape(&name),
-            // A rule that changes nothing is an error, and half of no rows is as many.
+            // A rule that changes nothing is an error.
             Kind::Grown | Kind::GrownAndCast if case.rows == 0 => options,
             Kind::Grown | Kind::Shrunk | Kind::GrownAndCast => options.resize_rows(&name, 7),
             Kind::Ignored => options.ignore(&name),
@@ -231,24 +276,45 @@ fn options(cases: &[Case]) -> RestoreOptions {
     options
 }
 
-fn check(cases: &[Case], gpu: &Gpu) {
+/// A variable, and what it is to be.
+struct Wanted<'a> {
+    variable: Variable,
+    /// The tensor of its value, with what the case of it says.
+    tensor: Option<(&'a str, &'a Case)>,
+    expected: Expected,
+}
+
+fn check(cases: &[Case], naming: &Naming, only: bool, gpu: &Gpu) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("model.safetensors");
-    let name = |i: usize| format!("layers/{i}/weight");
-    let all: Vec<_> = cases.iter().enumerate().map(|(i, c)| expectation(&name(i), c)).collect();
-    let stored = all.iter().enumerate();
-    let stored =
-        stored.map(|(i, (_, stored, _))| (format!("module.layers.{i}.weight"), stored.clone()));
-    write(&file, &stored.collect());
-    let variables: Vec<Variable> = all.iter().map(|(variable, ..)| variable.clone()).collect();
+    let (tensors, rules) =
+        naming.undone((0..cases.len()).map(|i| format!("layers/{i}/weight")).collect());
+    let mut rules = options(rules, cases);
+    let (mut wanted, mut stored, mut bytes_read) = (Vec::new(), BTreeMap::new(), 0);
+    for (i, (case, tensor)) in cases.iter().zip(&tensors).enumerate() {
+        for scope in naming.scopes() {
+            let name = format!("{scope}/{i}/weight");
+            let (variable, content, expected) = expectation(&name, case);
+            bytes_read += case.bytes_read(&content);
+            stored.insert(tensor.clone(), content);
+            wanted.push(Wanted { variable, tensor: Some((tensor, case)), expected });
+        }
+    }
+    if only {
+        rules = rules.only("{layers,copies}/**");
+        let variable = of_dtype("head/bias", DType::F32, [3]);
+        wanted.push(Wanted { variable, tensor: None, expected: Expected::LeftOut });
+    }
+    write_at(Some(12), &file, &stored);
+    let variables: Vec<Variable> = wanted.iter().map(|one| one.variable.clone()).collect();
     let mut session = Session::new(gpu);
     session.declare(&variables).unwrap();
-    let plan = Checkpoint::open(&file).unwrap().plan(&session, &options(cases));
+    let plan = Checkpoint::open(&file).unwrap().plan(&session, &rules);
     assert!(plan.closes(), "{plan}");
-    let beyond: BTreeMap<&str, u64> = all
+    let beyond: BTreeMap<&str, u64> = wanted
         .iter()
-        .filter_map(|(variable, _, expected)| match expected {
-            Expected::OutOfRange(index) => Some((variable.name.as_str(), *index)),
+        .filter_map(|one| match one.expected {
+            Expected::OutOfRange(index) => Some((one.variable.name.as_str(), index)),
             _ => None,
         })
         .collect();
@@ -267,15 +333,26 @@ fn check(cases: &[Case], gpu: &Gpu) {
         assert_eq!(state(&session), before);
         return;
     }
-    plan.restore(&mut session).unwrap();
-    for ((variable, _, expected), outcome) in all.iter().zip(plan.variables()) {
+    let moved = Mutex::new((0, 0));
+    let progress = |done, of| *moved.lock().unwrap() = (done, of);
+    let report = plan.restore_with(&mut session, &progress).unwrap();
+    assert_eq!((plan.bytes_read(), plan.step()), (bytes_read, Some(12)), "{plan}");
+    assert_eq!(moved.into_inner().unwrap(), (bytes_read, bytes_read));
+    assert_eq!(report.variables(), plan.variables());
+    let mut bytes_of_variables = 0;
+    for (Wanted { variable, tensor, expected }, outcome) in wanted.iter().zip(plan.variables()) {
         let origin = &session.variable(&variable.name).unwrap().origin;
         match (expected, &outcome.outcome) {
             (Expected::LeftOut, Outcome::Ignored) => {
                 let left_out = Missing::LeftOut { file: file.clone() };
                 assert_eq!(*origin, Origin::Uninitialized(left_out));
             }
-            (Expected::Value(expected), Outcome::Restored { changes, .. }) => {
+            (Expected::Value(expected), Outcome::Restored { tensor: claimed, changes }) => {
+                let (tensor, case) = tensor.unwrap();
+                assert_eq!(claimed, tensor);
+                let named: Vec<&str> = changes.iter().map(name_of).collect();
+                assert_eq!(named, case.changes(), "{case:?}");
+                bytes_of_variables += variable.bytes();
                 let found = bytes(&session, &variable.name);
                 let differs = found.iter().zip(expected).position(|(a, b)| a != b);
                 assert!(
@@ -287,11 +364,22 @@ fn check(cases: &[Case], gpu: &Gpu) {
                 let grown = changes.iter().any(|change| {
                     matches!(change, Change::ResizedRows { from, .. } if *from < variable.shape[0])
                 });
-                assert_eq!(matches!(origin, Origin::PartlyRestored { .. }), grown, "{origin}");
+                let (of, name, step) = match origin {
+                    Origin::Restored { file, name, step } if !grown => (file, name, step),
+                    Origin::PartlyRestored { file, name, step, .. } if grown => (file, name, step),
+                    other => panic!("{}: {other}", variable.name),
+                };
+                assert_eq!((&**of, &name[..], *step), (&*file, tensor, Some(12)));
             }
             (_, other) => panic!("{}: {other:?}", variable.name),
         }
     }
+    assert_eq!(plan.bytes(), bytes_of_variables);
+}
+
+/// How many random files and rules are tried with each kind of memory.
+fn random_files() -> u32 {
+    if std::env::var_os("WARMSTART_TEST_LONG").is_some() { 1000 } else { 24 }
 }
 
 #[test]
@@ -299,9 +387,12 @@ fn what_a_plan_says_is_what_a_restore_does() {
     for memory in [MemoryKind::Staged, MemoryKind::Mappable] {
         let options = GpuOptions { memory: Some(memory), ..Default::default() };
         let gpu = Gpu::with(&options).unwrap();
-        let config = ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() };
-        let run = TestRunner::new(config).run(&cases(), |cases| {
-            check(&cases, &gpu);
+        let cases_of = random_files();
+        let config =
+            ProptestConfig { cases: cases_of, failure_persistence: None, ..Default::default() };
+        let drawn = (cases(), namings(), any::<bool>());
+        let run = TestRunner::new(config).run(&drawn, |(cases, naming, only)| {
+            check(&cases, &naming, only, &gpu);
             Ok(())
         });
         run.unwrap_or_else(|failure| panic!("{memory:?}: {failure}"));
@@ -421,6 +512,29 @@ fn floats_that_are_near_to_the_end_or_infinite_in_the_file_are_restored() {
         let halves = [65504.0, -65504.0, f64::INFINITY, f64::NEG_INFINITY];
         assert_eq!(session.read("b").unwrap().to_f64(), halves);
     }
+}
+
+#[test]
+fn what_has_another_shape_keeps_what_it_has_and_says_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    let zeros = |n: usize| (safetensors::Dtype::F32, vec![n], vec![0; 4 * n]);
+    write(&file, &BTreeMap::from([("a".to_owned(), zeros(2)), ("b".to_owned(), zeros(5))]));
+    let mut session = common::session(&[common::glorot("a", [2]), common::glorot("b", [3])]);
+    let plan = |session: &Session| {
+        let options = RestoreOptions::new().allow_mismatched_shape();
+        Checkpoint::open(&file).unwrap().plan(session, &options)
+    };
+    plan(&session).restore(&mut session).unwrap();
+    let other = Missing::OtherShape { file: file.clone(), shape: [5].into() };
+    assert_eq!(session.variable("b").unwrap().origin, Origin::Uninitialized(other));
+    assert!(matches!(session.variable("a").unwrap().origin, Origin::Restored { .. }));
+    // What has a value has it still, and from where it was.
+    session.initialize_missing(7).unwrap();
+    let before = state(&session);
+    plan(&session).restore(&mut session).unwrap();
+    assert_eq!(state(&session), before);
+    assert_eq!(plan(&session).bytes_read(), 8);
 }
 
 #[test]

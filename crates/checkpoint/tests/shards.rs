@@ -3,6 +3,9 @@
 mod common;
 
 use common::{bytes, check_expected, fixture, session, value, variable};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, RestoreOptions, ShardsError};
@@ -11,6 +14,10 @@ use warmstart_gpu::Origin;
 const INDEX: &str = "model.safetensors.index.json";
 const FIRST: &str = "model-00001-of-00002.safetensors";
 const SECOND: &str = "model-00002-of-00002.safetensors";
+
+/// What the index of the fixture says.
+const TRUTH: [(&str, &str); 4] =
+    [("fc1.weight", FIRST), ("fc1.bias", FIRST), ("fc2.weight", SECOND), ("fc2.bias", SECOND)];
 
 /// A copy of the fixture to be damaged.
 fn copied() -> (tempfile::TempDir, PathBuf) {
@@ -124,6 +131,77 @@ fn files_that_do_not_fit_are_named() {
     let message = Checkpoint::open(directory.path()).unwrap_err().to_string();
     let words = [SECOND, "does not exist", "`fc2.bias`", "`fc2.weight`"];
     assert!(words.iter().all(|word| message.contains(word)), "{message}");
+}
+
+/// How many random indices each test tries.
+fn cases() -> u32 {
+    if std::env::var_os("WARMSTART_TEST_LONG").is_some() { 20_000 } else { 256 }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_changed_index_is_refused_or_says_the_same(
+        changes in prop::collection::vec((any::<Index>(), any::<u8>(), 0..3), 1..4),
+    ) {
+        let (directory, index) = copied();
+        let mut text = fs::read(&index).unwrap();
+        for (at, byte, how) in changes {
+            let at = at.index(text.len());
+            match how {
+                0 => text[at] = byte,
+                1 => text.insert(at, byte),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        fs::write(&index, text).unwrap();
+        match Checkpoint::open(&index) {
+            Ok(checkpoint) => {
+                check_expected(&checkpoint, &fixture("st_sharded/expected.json"));
+            }
+            Err(error) => {
+                let folder = directory.path().to_string_lossy().into_owned();
+                prop_assert!(error.to_string().contains(&folder), "{error}");
+            }
+        }
+    }
+
+    /// Names of tensors and files in any combination: what is true of the files is taken.
+    #[test]
+    fn an_index_is_held_against_its_files_both_ways(
+        some in prop::collection::btree_map(
+            select(vec!["fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "other"]),
+            select(vec![FIRST, SECOND, INDEX, "gone", "", "..", "../m.safetensors", "/etc/passwd"]),
+            0..5,
+        ),
+        true_of in 0..5usize,
+    ) {
+        let (_directory, index) = copied();
+        let truth = BTreeMap::from(TRUTH);
+        // Most combinations are wrong in many ways at once.
+        let mut map = truth.clone();
+        map.extend(some.into_iter().skip(true_of));
+        let expected = map == truth;
+        let text = serde_json::json!({ "weight_map": map }).to_string();
+        fs::write(&index, text).unwrap();
+        let opened = Checkpoint::open(&index);
+        prop_assert_eq!(opened.is_ok(), expected, "{:?}", map);
+    }
+}
+
+/// What it leaves out is found in the files, but for those that it does not name at all.
+#[test]
+fn an_index_that_leaves_tensors_out_is_refused() {
+    for chosen in 1..16u32 {
+        let (_directory, index) = copied();
+        let some = TRUTH.iter().enumerate().filter(|(i, _)| chosen >> i & 1 == 1);
+        let map: BTreeMap<&str, &str> = some.map(|(_, pair)| *pair).collect();
+        fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+        let of = |file: &str| map.values().filter(|other| **other == file).count();
+        let whole = [FIRST, SECOND].iter().all(|file| [0, 2].contains(&of(file)));
+        assert_eq!(Checkpoint::open(&index).is_ok(), whole, "{map:?}");
+    }
 }
 
 #[test]

@@ -57,8 +57,74 @@ fn first_block(index: &[u8]) -> usize {
     (0..index.len() - 5).find(right).unwrap()
 }
 
+/// How many random files each test tries.
+fn cases() -> u32 {
+    if std::env::var_os("WARMSTART_TEST_LONG").is_some() { 20_000 } else { 256 }
+}
+
+/// A string as protobuf's text form may write it, each byte in one of its ways.
+fn quoted(text: &str, ways: u64) -> String {
+    let quote = if ways & 1 == 0 { '"' } else { '\'' };
+    let byte = |(i, byte): (usize, u8)| match (ways >> (i % 60)) & 3 {
+        1 => format!("\\{byte:03o}"),
+        2 if !b"nrt01234567".contains(&byte) => format!("\\{}", byte as char),
+        _ => (byte as char).to_string(),
+    };
+    let inner: String = text.bytes().enumerate().map(byte).collect();
+    format!("{quote}{inner}{quote}")
+}
+
+/// The folder of a run of two steps, with this as its file `checkpoint`.
+fn opened_by(state: &[u8]) -> Result<Checkpoint, CheckpointError> {
+    let directory = tempfile::tempdir().unwrap();
+    for step in [30, 40] {
+        for end in ["index", "data-00000-of-00001"] {
+            let name = format!("model.ckpt-{step}.{end}");
+            let from = fixture("tensorflow").join("tf1_steps").join(&name);
+            fs::copy(from, directory.path().join(name)).unwrap();
+        }
+    }
+    fs::write(directory.path().join("checkpoint"), state).unwrap();
+    Checkpoint::open(directory.path())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..Default::default() })]
+
+    /// The file that names the newest is believed if what it names is there, and told if it is not.
+    #[test]
+    fn a_state_file_opens_what_it_names(
+        which in 0usize..5,
+        ways in any::<u64>(),
+        before in "[ -~]{0,20}",
+        blanks in " {0,3}",
+    ) {
+        let name = ["model.ckpt-30", "model.ckpt-40", "/old/place/model.ckpt-30", "model.ckpt-50", ".."];
+        let name = name[which];
+        let value = quoted(name, ways);
+        let line = format!("{blanks}model_checkpoint_path{blanks}:{blanks}{value}{blanks}");
+        let checkpoint = opened_by(format!("{before}\n{line}\nx").as_bytes()).unwrap();
+        let step = if name.ends_with("-30") { "model.ckpt-30.index" } else { "model.ckpt-40.index" };
+        prop_assert!(checkpoint.file().ends_with(step), "{line}: {:?}", checkpoint.file());
+        prop_assert_eq!(checkpoint.damaged().len(), usize::from(which > 2), "{}", line);
+    }
+
+    #[test]
+    fn whatever_a_state_file_says_there_is_a_checkpoint(
+        noise in prop::collection::vec(any::<u8>(), 0..60),
+        at in any::<Index>(),
+        ways in any::<u64>(),
+    ) {
+        let line = format!("model_checkpoint_path: {}\n", quoted("model.ckpt-30", ways));
+        let mut state = line.into_bytes();
+        let at = at.index(state.len());
+        state.splice(at..at, noise);
+        let checkpoint = opened_by(&state).unwrap();
+        let file = checkpoint.file().file_stem().unwrap().to_owned();
+        // What it cannot be read as is told.
+        let newest = file == "model.ckpt-40" && checkpoint.damaged().len() == 1;
+        prop_assert!(newest || file == "model.ckpt-30" && checkpoint.damaged().is_empty());
+    }
 
     #[test]
     fn changed_files_are_refused_or_the_same(

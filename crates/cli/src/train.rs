@@ -55,8 +55,10 @@ use warmstart::{Batches, Run, Training, TrainingError};
 /// The model is a multilayer perceptron that tells classes apart or predicts values. Data is CSV
 /// or IDX (MNIST), also compressed, `.npy`, `.npz` or safetensors; columns, header, task and scaling
 /// are found out where nothing is said, and part of the rows is set aside to validate on. Checkpoints, metrics.csv, TensorBoard's
-/// event files and the losses as a picture go to a directory. The model in a checkpoint takes data
-/// as it is in the file: `warmstart predict` needs nothing else.
+/// event files and the losses as a picture go to a directory. With `background = true` under
+/// `[checkpoints]`, checkpoints are written behind the training, which takes memory for a copy of all
+/// variables: how much is said before. The model in a checkpoint takes data as it is in the file:
+/// `warmstart predict` needs nothing else.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -263,6 +265,12 @@ impl Job {
         let first = run.next_step().unwrap_or(self.steps);
         let began_ruined = if resumes { self.ruined(first) } else { None };
         notes.extend(began_ruined.as_ref().map(|ruined| self.begins_ruined(ruined)));
+        if self.settings.checkpoints.background && run.next_step().is_some() {
+            let bytes = text::bytes(session.snapshot_bytes());
+            notes.push(format!(
+                "saves in the background take {bytes} of memory more, for a copy of all variables"
+            ));
+        }
         for note in &notes {
             writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
         }

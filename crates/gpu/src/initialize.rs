@@ -85,7 +85,10 @@ impl Session {
             initializer.check(shape, *dtype).map_err(|source| misfit(entry, source))?;
         }
         run(&self.gpu, &entries, seed)?;
-        self.seed = Some(seed);
+        // A seed that no value was made with would be saved as that of all values.
+        if !chosen.is_empty() {
+            self.seed = Some(seed);
+        }
         let mut names = Vec::with_capacity(chosen.len());
         for index in chosen {
             let info = &mut self.store.entries_mut()[index].info;

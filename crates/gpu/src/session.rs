@@ -87,7 +87,7 @@ impl Session {
         Ok(&self.entry(name)?.info)
     }
 
-    /// The seed of the last `initialize_missing` or `initialize_all`.
+    /// The seed of the last `initialize_missing` or `initialize_all` that gave a variable its value.
     pub fn seed(&self) -> Option<u64> {
         self.seed
     }

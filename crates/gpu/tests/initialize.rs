@@ -158,7 +158,10 @@ fn missing_variables_get_the_bits_that_all_would() {
         let origin = some.variable(name).unwrap().origin.to_string();
         assert_eq!(origin, "initialized (normal(0, 1), seed 11)");
     }
+    assert_eq!(some.seed(), Some(11));
+    // What fills nothing leaves no seed.
     assert!(some.initialize_missing(12).unwrap().is_empty());
+    assert_eq!(some.seed(), Some(11));
 }
 
 #[test]

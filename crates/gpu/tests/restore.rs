@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use warmstart_gpu::{
-    ByteSource, Conversion, Fill, Gpu, MemoryKind, Missing, Origin, Session, SessionError,
-    SourceDType, VariableInfo,
+    ByteSource, Conversion, Fill, Gpu, GpuOptions, MemoryKind, Missing, Origin, Session,
+    SessionError, SourceDType, VariableInfo,
 };
 use warmstart_graph::{DType, Initializer, TensorData, Variable};
 
@@ -48,6 +48,11 @@ impl ByteSource for Pattern {
         assert!(!self.panics_at.is_some_and(|at| range.contains(&at)), "a source that panics");
         Ok(())
     }
+}
+
+#[test]
+fn staging_takes_128_mib_at_most_if_nothing_is_said() {
+    assert_eq!(GpuOptions::default().staging_bytes, 128 << 20);
 }
 
 fn restored(name: &str) -> Origin {

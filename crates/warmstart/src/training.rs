@@ -218,6 +218,31 @@ impl Training {
     /// Save behind the training: the device copies the variables, which takes
     /// [`Session::snapshot_bytes`] of memory more, and a thread writes them while training goes on.
     /// A save waits for the one before; its failure is told by the next one or by [`Run::finish`].
+    ///
+    /// How much memory that is can be asked for as soon as the training is compiled. It is taken by the
+    /// first save, and kept for those that follow.
+    ///
+    /// ```
+    /// use warmstart::prelude::*;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path();
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [8, 4], DType::F32);
+    /// let loss = graph.scope("fc").linear(x, 2).square().mean_all();
+    /// let optimizer = Optimizer::adam(0.01);
+    /// let step = optimizer.minimize(loss);
+    /// let mut session = Session::new(&Gpu::new()?);
+    /// session.compile(&graph, &[loss], &[step.update])?;
+    /// println!("saves will take {} bytes more", session.snapshot_bytes());
+    /// # assert!(session.snapshot_bytes() >= 3 * (4 * 2 + 2) * 4);
+    /// let training = Training::new(directory).steps(100).save_in_background();
+    /// let run = training.begin(&mut session, &graph, &optimizer)?;
+    /// # drop(run);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn save_in_background(mut self) -> Training {
         self.background = true;

@@ -1,5 +1,6 @@
 //! Runs every example program and every documentation example on the adapter at hand, and prints a
-//! table of what became of each. `make examples` builds the programs and runs this.
+//! table of what became of each. `make examples` builds the programs and runs this; the names of some
+//! programs run those alone.
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
@@ -34,7 +35,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         };
 
     let scratch = tempfile::tempdir()?;
-    for name in programs()? {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    for name in chosen(programs()?, &named)? {
         let mut command = Command::new(std::env::current_exe()?.with_file_name(&name));
         // How far to train, and where to.
         if let "digits" | "regression" | "transformer" = &name[..] {
@@ -42,7 +44,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         }
         run(&name, &adapter, &mut command)?;
     }
-    for (name, adapter) in published_crates(&adapter)? {
+    let crates = if named.is_empty() { published_crates(&adapter)? } else { Vec::new() };
+    for (name, adapter) in crates {
         let command = &mut cargo();
         let command = command.args(["test", "--quiet", "--doc", "--package", &name]);
         run(&format!("{name}'s documentation"), &adapter, command)?;
@@ -71,6 +74,14 @@ fn programs() -> Result<Vec<String>, Box<dyn Error>> {
     names.retain(|name| name != "all");
     names.sort();
     Ok(names)
+}
+
+/// Those that are named, or all if none is.
+fn chosen(all: Vec<String>, named: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
+    if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
+        return Err(format!("there is no program `{unknown}`; there are {}", all.join(", ")).into());
+    }
+    Ok(all.into_iter().filter(|name| named.is_empty() || named.contains(name)).collect())
 }
 
 /// The crates whose documentation people read, each with the adapter that its examples run on.

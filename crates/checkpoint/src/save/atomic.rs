@@ -201,13 +201,25 @@ fn target_of_temporary(name: &str) -> Option<&str> {
     (digits(process) && digits(count) && !target.is_empty()).then_some(target)
 }
 
-/// Creates a directory and its missing parents, each durably.
+/// Creates a directory and its missing parents, each durably. The first that is there already is made
+/// durable too: whoever made it may have been killed before that was done.
 pub(crate) fn create_directories(
     storage: &dyn Storage,
     directory: &Path,
 ) -> Result<(), CheckpointError> {
-    let missing: Vec<&Path> =
-        directory.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.is_dir()).collect();
+    let mut ancestors = directory.ancestors().filter(|d| !d.as_os_str().is_empty()).peekable();
+    let mut missing: Vec<&Path> = Vec::new();
+    while let Some(directory) = ancestors.next_if(|directory| !directory.is_dir()) {
+        missing.push(directory);
+    }
+    if let Some(there) = ancestors.next() {
+        match storage.sync_directory(&directory_of(there)) {
+            Err(error) if !is_of_others(&error) => {
+                return Err(CheckpointError::storage("make durable", there, error));
+            }
+            _ => {}
+        }
+    }
     for directory in missing.into_iter().rev() {
         match storage.create_directory(directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !directory.is_dir() => {
@@ -220,6 +232,13 @@ pub(crate) fn create_directories(
             .map_err(|error| CheckpointError::storage("make durable", directory, error))?;
     }
     Ok(())
+}
+
+/// Whether a directory could not be synced because it is none of ours: we may not read it, or it lies on
+/// a file system that cannot be written or knows no such thing.
+fn is_of_others(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported)
 }
 
 /// The directory that a file lies in.

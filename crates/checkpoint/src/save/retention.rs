@@ -89,6 +89,23 @@ pub(crate) struct KeepBest {
     pub count: usize,
 }
 
+/// Removes files, and returns those that were still there.
+pub(crate) fn remove(
+    storage: &dyn Storage,
+    files: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, CheckpointError> {
+    let mut removed = Vec::new();
+    for path in files {
+        match storage.remove(&path) {
+            Ok(()) => removed.push(path),
+            // Two runs may share a directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(CheckpointError::storage("remove", &path, error)),
+        }
+    }
+    Ok(removed)
+}
+
 /// What a whole checkpoint says of itself.
 struct Facts {
     step: u64,
@@ -114,8 +131,8 @@ impl Retention {
         self.every_steps.is_some_and(|every| step % every == 0)
     }
 
-    /// Removes what is not kept, and returns it. Files in `protect` stay in any case.
-    pub fn apply(
+    /// The checkpoints that are not kept, but for those in `protect`.
+    pub fn surplus(
         &self,
         storage: &dyn Storage,
         directory: &Path,
@@ -154,19 +171,10 @@ impl Retention {
         }
         whole.reverse();
         let kept = self.kept(&whole);
-        let mut removed = Vec::new();
-        for (step, path) in candidates {
-            if kept.contains(&step) || fs::canonicalize(&path).is_ok_and(|p| protect.contains(&p)) {
-                continue;
-            }
-            match storage.remove(&path) {
-                Ok(()) => removed.push(path),
-                // Two runs may share a directory.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(CheckpointError::storage("remove", &path, error)),
-            }
-        }
-        Ok(removed)
+        candidates.retain(|(step, path)| {
+            !kept.contains(step) && !fs::canonicalize(path).is_ok_and(|p| protect.contains(&p))
+        });
+        Ok(candidates.into_iter().map(|(_, path)| path).collect())
     }
 
     fn facts(&self, step: u64, metadata: &Metadata) -> Facts {

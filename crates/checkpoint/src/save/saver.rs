@@ -8,12 +8,14 @@ use crate::restore::plan::RestorePlan;
 use crate::restore::report::RestoreReport;
 use crate::save::atomic;
 use crate::save::background::BackgroundSaver;
-use crate::save::retention::{Better, KeepBest, Retention};
+use crate::save::retention::{self, Better, KeepBest, Retention};
 use crate::save::storage::{Disk, Storage};
 use crate::save::write::{Contents, SaveOptions, Values, write};
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use warmstart_gpu::{Origin, Session};
 
@@ -71,6 +73,8 @@ use warmstart_gpu::{Origin, Session};
 pub struct Saver {
     directory: PathBuf,
     retention: Retention,
+    /// Whether the directory's own name is durable, as far as this saver and its copies know.
+    durable: Arc<AtomicBool>,
 }
 
 /// What [`Saver::restore_latest`] restored.
@@ -87,7 +91,11 @@ pub struct RestoredLatest {
 impl Saver {
     /// A saver that keeps every checkpoint. The directory is created by the first save.
     pub fn new(directory: impl Into<PathBuf>) -> Saver {
-        Saver { directory: directory.into(), retention: Retention::default() }
+        Saver {
+            directory: directory.into(),
+            retention: Retention::default(),
+            durable: Arc::default(),
+        }
     }
 
     /// Keep the newest so many checkpoints, by step; 0 takes the rule back. Those that the session's
@@ -140,7 +148,15 @@ impl Saver {
     /// # Errors
     /// [`CheckpointError::Storage`].
     pub fn create_directory(&self) -> Result<(), CheckpointError> {
-        atomic::create_directories(&Disk, &self.directory)
+        self.create_directory_on(&Disk)
+    }
+
+    fn create_directory_on(&self, storage: &dyn Storage) -> Result<(), CheckpointError> {
+        if !self.durable.load(Ordering::Relaxed) || !self.directory.is_dir() {
+            atomic::create_directories(storage, &self.directory)?;
+            self.durable.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The newest whole checkpoint. `None` also if the directory does not exist yet.
@@ -232,9 +248,26 @@ impl Saver {
     /// removed. Every save does it.
     ///
     /// # Errors
-    /// As [`crate::list`], and [`CheckpointError::Storage`] if a file cannot be removed.
+    /// As [`crate::list`], and [`CheckpointError::Storage`] if a file cannot be removed, or what stays
+    /// cannot be made durable before that.
     pub fn retain(&self, protect: &[&Path]) -> Result<Vec<PathBuf>, CheckpointError> {
-        self.retention.apply(&Disk, &self.directory, protect)
+        self.retain_on(&Disk, protect)
+    }
+
+    pub(crate) fn retain_on(
+        &self,
+        storage: &dyn Storage,
+        protect: &[&Path],
+    ) -> Result<Vec<PathBuf>, CheckpointError> {
+        let directory = &self.directory;
+        let surplus = self.retention.surplus(storage, directory, protect)?;
+        if !surplus.is_empty() {
+            // What stays may have its name from a writer that was killed before that was durable.
+            storage
+                .sync_directory(directory)
+                .map_err(|error| CheckpointError::storage("make durable", directory, error))?;
+        }
+        retention::remove(storage, surplus)
     }
 }
 
@@ -270,11 +303,12 @@ impl PlannedSave {
         values: &mut dyn Values,
     ) -> Result<(), CheckpointError> {
         let directory = &saver.directory;
-        atomic::create_directories(storage, directory)?;
+        saver.create_directory_on(storage)?;
         atomic::remove_leftovers(storage, directory, |target| step_of(target).is_some());
         write(storage, values, &self.file, &mut self.contents)?;
         let protect: Vec<&Path> = self.protect.iter().map(PathBuf::as_path).collect();
-        saver.retention.apply(storage, directory, &protect)?;
+        let surplus = saver.retention.surplus(storage, directory, &protect)?;
+        retention::remove(storage, surplus)?;
         Ok(())
     }
 }

@@ -49,6 +49,10 @@ impl Watcher for Recorder {
     }
 
     fn after(&self, operation: Operation<'_>) {
+        // What lies above the root is there before anything is done.
+        if matches!(operation, Operation::SyncDirectory(path) if !path.starts_with(&self.root)) {
+            return;
+        }
         let path = |path: &Path| path.strip_prefix(&self.root).unwrap().to_owned();
         let done = match operation {
             Operation::Create(file) => Done::Create(path(file)),
@@ -61,7 +65,7 @@ impl Watcher for Recorder {
             Operation::SyncDirectory(directory) => Done::SyncDirectory(path(directory)),
             Operation::CreateDirectory(directory) => Done::CreateDirectory(path(directory)),
             Operation::Remove(file) | Operation::RemoveAbandoned(file) => Done::Remove(path(file)),
-            Operation::Names => return,
+            Operation::Names(_) => return,
         };
         self.record.lock().unwrap().push(done);
     }

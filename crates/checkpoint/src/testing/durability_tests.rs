@@ -70,11 +70,30 @@ struct Saved {
     operations: usize,
 }
 
-/// Saves a run, one step twice, keeping two, and returns all that was done to the disk.
-fn record(background: bool) -> (Vec<Done>, Vec<Saved>) {
+/// How a run is saved.
+#[derive(Clone, Copy, Debug)]
+struct How {
+    background: bool,
+    keep: usize,
+    /// How many of its directories a writer has made, who was killed before the last was durable.
+    made: usize,
+}
+
+const PLAIN: How = How { background: false, keep: 2, made: 0 };
+
+/// Saves a run, one step twice, and returns all that was done to the disk.
+fn record(How { background, keep, made }: How) -> (Vec<Done>, Vec<Saved>) {
     let root = tempfile::tempdir().unwrap();
     let recorder = Recorder::new(root.path());
-    let saver = Saver::new(root.path().join(RUN)).keep(2);
+    let saver = Saver::new(root.path().join(RUN)).keep(keep);
+    let directories = Path::new(RUN).ancestors().filter(|path| !path.as_os_str().is_empty());
+    let directories: Vec<PathBuf> = directories.map(|path| root.path().join(path)).collect();
+    for (i, directory) in directories.iter().rev().take(made).enumerate() {
+        recorder.create_directory(directory).unwrap();
+        if i + 1 < made {
+            recorder.sync_directory(directory.parent().unwrap()).unwrap();
+        }
+    }
     let mut session = session();
     let steps: &[u64] = if long() { &[1, 2, 3, 3, 4, 7, 8, 8] } else { &[1, 2, 3, 3, 4] };
     let mut behind =
@@ -157,8 +176,15 @@ fn nothing_is_mistaken(directory: &Path, saved: &[Saved]) -> Result<(), String> 
 
 #[test]
 fn wherever_the_machine_stops_the_newest_checkpoint_is_the_old_or_the_new_one() {
-    for background in [false, true] {
-        let (record, saved) = record(background);
+    for how in [
+        PLAIN,
+        How { background: true, ..PLAIN },
+        // What was removed is not there to fall back on.
+        How { keep: 1, ..PLAIN },
+        How { made: 1, ..PLAIN },
+        How { made: 2, ..PLAIN },
+    ] {
+        let (record, saved) = record(how);
         let session = session();
         let states = after_each(
             &record,
@@ -181,16 +207,16 @@ fn wherever_the_machine_stops_the_newest_checkpoint_is_the_old_or_the_new_one() 
                 Ok(())
             },
         );
-        let states = states.unwrap();
-        println!("{states} states after {} operations", record.len());
-        assert!(states > 100, "only {states} states");
+        let states = states.unwrap_or_else(|problem| panic!("{how:?}: {problem}"));
+        println!("{how:?}: {states} states after {} operations", record.len());
+        assert!(states > 100, "{how:?}: only {states} states");
     }
 }
 
 /// What the test above would say if saving left out one of its steps, or the disk did.
 #[test]
 fn a_step_left_out_would_be_noticed_and_a_disk_that_lies_harms_only_what_it_lost() {
-    let (record, saved) = record(false);
+    let (record, saved) = record(PLAIN);
     let file_syncs = |done: &Done| !matches!(done, Done::Sync(_));
     let directory_syncs =
         |done: &Done| !matches!(done, Done::SyncDirectory(path) if path == Path::new(RUN));
@@ -208,6 +234,32 @@ fn a_step_left_out_would_be_noticed_and_a_disk_that_lies_harms_only_what_it_lost
     assert!(states > 30, "only {states} states");
 }
 
+/// A writer is killed when its file has its name and that is not durable yet, and somebody tidies up.
+#[test]
+fn what_stays_is_durable_before_the_rest_is_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let saver = Saver::new(root.path().join(RUN));
+    let mut session = session();
+    let (writer, mut saved) = (Recorder::new(root.path()), Vec::new());
+    for step in [1, 2] {
+        train(&mut session, step as f32);
+        let file = save_on(&writer, &saver, &session, step).unwrap();
+        let (bytes, operations) = (fs::read(file).unwrap(), writer.record().len());
+        saved.push(Saved { bytes, operations });
+    }
+    let mut record = writer.record();
+    let last = record.pop();
+    assert!(matches!(last, Some(Done::SyncDirectory(_))), "{last:?}");
+    saved[1].operations = usize::MAX;
+    let other = Recorder::new(root.path());
+    let removed = saver.keep(1).retain_on(&other, &[]).unwrap();
+    assert!(removed.len() == 1 && removed[0].ends_with("step-1.safetensors"), "{removed:?}");
+    record.extend(other.record());
+    let newest =
+        |_: &State, directory: &Path, returned| newest_is_right(directory, &saved, returned);
+    after_each(&record, &saved, 2, |_| true, newest).unwrap();
+}
+
 #[test]
 fn whatever_fails_the_checkpoint_before_verifies_and_the_next_save_succeeds() {
     let mut session = session();
@@ -222,6 +274,7 @@ fn whatever_fails_the_checkpoint_before_verifies_and_the_next_save_succeeds() {
             fs::copy(&first, directory.join("step-1.safetensors")).unwrap();
             let saver = Saver::new(&directory).keep(1);
             let storage = Faulty::at(operation, fault);
+            let file = directory.join("step-2.safetensors");
             let result = save_on(&storage, &saver, &session, 2);
             let case = format!("{fault:?} at {operation}: {result:?}");
             let newest = Checkpoint::open(&directory).unwrap();
@@ -231,10 +284,17 @@ fn whatever_fails_the_checkpoint_before_verifies_and_the_next_save_succeeds() {
                 Ok(_) => assert_eq!(newest.step(), Some(2), "{case}"),
                 Err(error) => {
                     let message = error.to_string();
-                    assert!(message.contains(&*directory.to_string_lossy()), "{message}");
+                    let failed = storage.failed().unwrap();
+                    // Temporaries have the name of the file within their own.
+                    let named = failed.named(&file).file_name().unwrap().to_string_lossy();
+                    let there = directory.to_string_lossy();
+                    assert!(message.contains(&*there) && message.contains(&*named), "{message}");
                     assert!(newest.damaged().is_empty(), "{case}");
                 }
             }
+            // Whatever a second sync says, it says nothing of what the first has lost.
+            let lost = storage.failed().is_some_and(|failed| failed.is_sync_of(&directory));
+            assert!(!lost || result.is_err(), "{case}");
             saver.save(&session, 3, &SaveOptions::new()).unwrap();
             let left: Vec<_> = fs::read_dir(&directory).unwrap().flatten().collect();
             assert_eq!(left.len(), 1, "{case}: {left:?}");

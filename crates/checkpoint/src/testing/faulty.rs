@@ -2,8 +2,9 @@
 
 use crate::testing::watched::{Operation, Verdict, Watcher};
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// What happens at the operation that fails.
 #[derive(Clone, Copy, Debug)]
@@ -58,16 +59,69 @@ pub(crate) struct Faulty {
     fault: Fault,
     at: usize,
     done: Arc<AtomicUsize>,
+    failed: Arc<OnceLock<Failed>>,
+}
+
+/// The operation that failed, by what it was done to.
+#[derive(Clone, Debug)]
+pub(crate) enum Failed {
+    /// The file that is written was to be synced.
+    Sync,
+    /// The file that is written was to be created, written or renamed.
+    File,
+    SyncDirectory(PathBuf),
+    /// A directory or an older file.
+    Other(PathBuf),
+}
+
+impl Failed {
+    fn of(operation: Operation<'_>) -> Failed {
+        match operation {
+            Operation::Sync(_) => Failed::Sync,
+            Operation::Create(_) | Operation::Write { .. } | Operation::Rename { .. } => {
+                Failed::File
+            }
+            Operation::SyncDirectory(path) => Failed::SyncDirectory(path.to_owned()),
+            Operation::CreateDirectory(path)
+            | Operation::Names(path)
+            | Operation::Remove(path)
+            | Operation::RemoveAbandoned(path) => Failed::Other(path.to_owned()),
+        }
+    }
+
+    /// Whether what was written to this directory is not durable then, which no second sync could mend.
+    pub fn is_sync_of(&self, directory: &Path) -> bool {
+        match self {
+            Failed::Sync => true,
+            Failed::SyncDirectory(path) => path == directory,
+            Failed::File | Failed::Other(_) => false,
+        }
+    }
+
+    /// What an error about it names, where `file` was written.
+    pub fn named<'a>(&'a self, file: &'a Path) -> &'a Path {
+        match self {
+            Failed::Sync | Failed::File => file,
+            // Of the directory that the file is in, what matters is the file.
+            Failed::SyncDirectory(path) if file.parent() == Some(path) => file,
+            Failed::SyncDirectory(path) | Failed::Other(path) => path,
+        }
+    }
 }
 
 impl Faulty {
     pub fn at(operation: usize, fault: Fault) -> Faulty {
-        Faulty { fault, at: operation, done: Arc::default() }
+        Faulty { fault, at: operation, done: Arc::default(), failed: Arc::default() }
     }
 
     /// Whether the fault has come.
     pub fn struck(&self) -> bool {
         self.done.load(Ordering::Relaxed) > self.at
+    }
+
+    /// What has failed, if anything has.
+    pub fn failed(&self) -> Option<Failed> {
+        self.failed.get().cloned()
     }
 }
 
@@ -75,6 +129,9 @@ impl Watcher for Faulty {
     fn before(&self, operation: Operation<'_>) -> Verdict {
         if self.done.fetch_add(1, Ordering::Relaxed) != self.at {
             return Verdict::Done;
+        }
+        if !matches!(self.fault, Fault::ShortWrite) {
+            self.failed.get_or_init(|| Failed::of(operation));
         }
         match (self.fault, operation) {
             (Fault::Error(kind), _) => Verdict::Fails(kind.into()),

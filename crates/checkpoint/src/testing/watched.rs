@@ -14,7 +14,7 @@ pub(crate) enum Operation<'a> {
     Rename { from: &'a Path, to: &'a Path },
     SyncDirectory(&'a Path),
     CreateDirectory(&'a Path),
-    Names,
+    Names(&'a Path),
     Remove(&'a Path),
     RemoveAbandoned(&'a Path),
 }
@@ -115,7 +115,7 @@ impl<W: Watcher> Storage for W {
         watched(self, Operation::CreateDirectory(directory), || Disk.create_directory(directory))
     }
     fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        watched(self, Operation::Names, || Disk.names(directory))
+        watched(self, Operation::Names(directory), || Disk.names(directory))
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         watched(self, Operation::Remove(path), || Disk.remove(path))

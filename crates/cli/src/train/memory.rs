@@ -1,29 +1,39 @@
 //! A batch that does not fit is refused, with the largest that does.
 //!
 //! The limit is the device's, and the file's `memory_limit`, which a training step and its
-//! variables may take (not validation, nor the copy of a save in the background).
+//! variables may take, with the copy that saves in the background need where host and device share
+//! memory (not validation).
 
 use super::network::{Network, ROWS_AT_ONCE, Shape};
 use super::settings::Settings;
 use super::source::Source;
 use crate::error::Failure;
-use warmstart::gpu::{CompileError, Plan, PlanMemory, Session};
+use warmstart::gpu::{CompileError, MemoryKind, Plan, PlanMemory, Session};
 use warmstart::graph::{Graph, Optimizer, Problem};
 use warmstart::largest_batch;
 
 /// What a training step would take, variables included, if that is no more than the file allows.
-/// Predicting, and saving in the background, take room of their own.
+/// The copy for saves in the background counts with the variables; predicting takes room of its own.
 fn planned(
     session: &Session,
     settings: &Settings,
     graph: &Graph,
     network: &Network<'_>,
 ) -> Result<PlanMemory, CompileError> {
-    let memory = session.plan_memory(graph, &[network.loss], &[network.update])?;
+    let mut memory = session.plan_memory(graph, &[network.loss], &[network.update])?;
+    if copies(session, settings) {
+        memory.variables *= 2;
+    }
     match settings.training.memory_limit {
         Some(limit) => memory.within(limit.saturating_mul(1 << 20)),
         None => Ok(memory),
     }
+}
+
+/// Whether saves take a copy of the variables from the memory that the device has: the copy is where the
+/// host can read it.
+fn copies(session: &Session, settings: &Settings) -> bool {
+    settings.checkpoints.background && session.gpu().memory() == MemoryKind::Mappable
 }
 
 /// Compiles a network for training, unless a step would take more than the file allows.
@@ -90,18 +100,22 @@ pub fn refused(
     };
     let message = format!("batches of {batch} rows do not fit: {error}");
     let failure = source.failure(&["training", key], message, label);
+    let copy = match is_limit && copies(session, settings) {
+        true => "; `background = false` needs no copy of the variables",
+        false => "",
+    };
     match largest {
         Ok(largest) if largest.batch < batch => {
             let largest = largest.batch;
             failure.help(format!(
-                "give at most {largest}, the largest that fits {what}; `gradient_accumulation_steps` makes an update of several batches"
+                "give at most {largest}, the largest that fits {what}; `gradient_accumulation_steps` makes an update of several batches{copy}"
             ))
         }
         // Memory has run out, of which only its user knows how much there is.
         Ok(_) => failure.help("try a smaller batch, or end what else uses this device"),
-        Err(_) if is_limit => failure.help(
-            "not even a batch of one row fits: give a higher `memory_limit`, `keep_f16` or `recompute`, or smaller layers",
-        ),
+        Err(_) if is_limit => failure.help(format!(
+            "not even a batch of one row fits: give a higher `memory_limit`, `keep_f16` or `recompute`, or smaller layers{copy}"
+        )),
         Err(_) => failure.help("not even a batch of one row fits: give smaller layers"),
     }
 }
@@ -142,7 +156,7 @@ mod tests {
     #[test]
     fn keys_that_save_memory_do() {
         let session = Session::new(&Gpu::new().unwrap());
-        let values = |keys: &str| {
+        let memory = |keys: &str| {
             let text = format!(
                 "[data]\nfile = \"a.csv\"\n[model]\nhidden = [64, 64, 64, 64, 64, 64]\n\
                  activation = \"silu\"\n[training]\n{keys}"
@@ -160,13 +174,18 @@ mod tests {
             let (graph, line) = (Graph::new(), |_: &str| Location::caller());
             let optimizer = network::optimizer(&settings, 10);
             let network = Network::build(&graph, &settings, &optimizer, &shape, &line);
-            planned(&session, &settings, &graph, &network).unwrap().values
+            planned(&session, &settings, &graph, &network).unwrap()
         };
+        let values = |keys: &str| memory(keys).values;
         let plain = values("");
         let (again, kept) = (values("recompute = true"), values("keep_f16 = true"));
         assert!(again * 4 < plain * 3, "{again} of {plain}");
         assert!(kept * 4 < plain * 3, "{kept} of {plain}");
         let both = values("recompute = true\nkeep_f16 = true");
         assert!(both < again && both < kept, "{both} of {again} and {kept}");
+        // What saves copy is elsewhere on a device that has memory of its own.
+        let copies = 1 + u64::from(session.gpu().memory() == MemoryKind::Mappable);
+        let background = memory("[checkpoints]\nbackground = true").variables;
+        assert_eq!(background, copies * memory("").variables);
     }
 }

@@ -105,6 +105,34 @@ fn loss_scaling_may_come_and_go() {
 }
 
 #[test]
+fn what_saves_in_the_background_take_is_said_before_the_training() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |name: &str, keys: &str| {
+        let text = format!(
+            "directory = \"{name}\"\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [70]\n\
+             [training]\nsteps = 4\nbatch = 12\n[checkpoints]\n{keys}"
+        );
+        write(at, "run.toml", &text);
+        json(&warmstart(at, &["train", "run.toml", "--quiet", "--json"]).with(0))
+    };
+    let notes = |value: &serde_json::Value| value["notes"].to_string();
+    let behind = run("behind", "background = true\n");
+    // Each variable begins at a multiple of 256 bytes.
+    let saved = json(&warmstart(at, &["inspect", "behind", "--json"]).with(0));
+    let sizes = saved["tensors"].as_array().unwrap().iter();
+    let bytes: u64 = sizes.map(|one| one["bytes"].as_u64().unwrap().next_multiple_of(256)).sum();
+    let said = format!("take {:.1} KiB of memory more", bytes as f64 / 1024.0);
+    assert!(notes(&behind).contains(&said), "not {said}: {behind}");
+    // What needs no copy says nothing of one: neither a save at once, nor a run that is done.
+    assert!(!notes(&run("at_once", "")).contains("memory"));
+    assert!(!notes(&run("behind", "background = true\n")).contains("memory"));
+    let diff = ["diff", "behind/step-4.safetensors", "at_once/step-4.safetensors", "--values"];
+    warmstart(at, &diff).with(0);
+}
+
+#[test]
 fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

@@ -34,8 +34,8 @@ pub struct GpuOptions {
     /// How variables are filled; `None` takes what suits the adapter. An adapter that cannot map
     /// variables uses [`MemoryKind::Staged`] whatever is asked for.
     pub memory: Option<MemoryKind>,
-    /// The most memory, in bytes, that the staging buffers of one restore or save together take;
-    /// at least 8 KiB is taken.
+    /// The most memory, in bytes, that the staging buffers of one restore or save together take, 128
+    /// MiB if nothing is said; at least 8 KiB is taken.
     pub staging_bytes: u64,
     /// How long to wait for one submission before giving up.
     pub timeout: Duration,

@@ -9,14 +9,15 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::collections::BTreeSet;
 
-/// The same models in each build; others, and far more of them, if `WARMSTART_TEST_LONG` is set: those of
-/// `PROPTEST_RNG_SEED`, or of a seed of their own.
+/// The models of `PROPTEST_RNG_SEED`. Without it they are the same in each build, and others, and far more
+/// of them, if `WARMSTART_TEST_LONG` is set.
 fn config() -> ProptestConfig {
     const CASES: u32 = 120;
     let default = ProptestConfig::default();
-    let (cases, rng_seed) = match std::env::var_os("WARMSTART_TEST_LONG") {
-        Some(_) => (30 * CASES, default.rng_seed),
-        None => (CASES, RngSeed::Fixed(3)),
+    let (cases, rng_seed) = match (std::env::var_os("WARMSTART_TEST_LONG"), default.rng_seed) {
+        (Some(_), given) => (30 * CASES, given),
+        (None, RngSeed::Random) => (CASES, RngSeed::Fixed(3)),
+        (None, given) => (CASES, given),
     };
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..default }
 }

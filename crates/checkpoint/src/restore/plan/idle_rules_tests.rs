@@ -17,7 +17,7 @@ fn plan(options: &RestoreOptions) -> RestorePlan {
 #[test]
 fn every_kind_of_rule_that_does_nothing_is_an_error() {
     let none = "touches no name.";
-    let cases: [(RestoreOptions, &str); 31] = [
+    let cases: [(RestoreOptions, &str); 34] = [
         (options().rename("zz", "a/w"), none),
         (options().rename("a/w", "a/w"), none),
         (options().rename_scope("zz", "a"), none),
@@ -35,6 +35,19 @@ fn every_kind_of_rule_that_does_nothing_is_an_error() {
         (
             options().assignment_map([("zz", "q"), ("a/", "a/")]),
             r#"no tensor and no variable is what its pair ("zz", "q") speaks of."#,
+        ),
+        // Whatever rules follow.
+        (
+            options().assignment_map([("a/", "m/"), ("zz/", "q/")]).rename_scope("m", "a"),
+            r#"cannot be applied: no tensor and no variable is what its pair ("zz/", "q/") speaks of."#,
+        ),
+        (
+            options().assignment_map([("a/", "m/"), ("zz", "q")]).rename_scope("m", "a"),
+            r#"no tensor and no variable is what its pair ("zz", "q") speaks of."#,
+        ),
+        (
+            options().assignment_map([("a/", "a/"), ("zz/", "q/")]).ignore("a/b"),
+            r#"no tensor and no variable is what its pair ("zz/", "q/") speaks of."#,
         ),
         (options().only("zz/**"), none),
         (options().ignore("zz/**"), none),
@@ -114,6 +127,23 @@ fn rules_that_do_something_for_some_are_none() {
         // A pair for each of two parts, and one with a variable alone, which is then missing.
         (options().assignment_map([("a/w", "a/w"), ("a/b", "a/b")]), 2),
         (options().assignment_map([("a/w", "a/w"), ("zz", "a/b")]).allow_missing(), 1),
+        // Of which the variables are there once the rules that follow are applied.
+        (
+            options()
+                .assignment_map([("a/w", "m/w"), ("zz", "m/b")])
+                .rename_scope("m", "a")
+                .allow_missing(),
+            1,
+        ),
+        (
+            options()
+                .assignment_map([("a/w", "m.a.w"), ("zz/", "m.a/")])
+                .strip_prefix("m.")
+                .separator('.', '/')
+                .allow_missing()
+                .allow_unexpected(),
+            1,
+        ),
     ] {
         let plan = plan(&options);
         assert!(plan.closes(), "{plan}");

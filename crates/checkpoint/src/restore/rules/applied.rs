@@ -54,11 +54,18 @@ pub(crate) fn apply<'a>(
         let maps = matches!(rule, Rule::AssignmentMap(_));
         let renamed = last_rename.is_none_or(|last| last < at || (last == at && maps));
         let chosen = if renamed { variables } else { &[] };
-        let mut problem = None;
-        let touched = applied.apply(rule, variables, chosen, &mut problem).unwrap_or_else(|why| {
+        let (mut problem, mut idle) = (None, Vec::new());
+        let touched = applied.apply(rule, variables, chosen, &mut idle).unwrap_or_else(|why| {
             problem = Some(why);
             0
         });
+        // A pair that has a variable and no tensor is told as a variable without a value.
+        let nobodys = |pair: &&&(String, String)| !asked_for(pair, &rules[at + 1..], variables);
+        if let Some((from, to)) = idle.iter().find(nobodys).filter(|_| touched > 0) {
+            problem = Some(format!(
+                "no tensor and no variable is what its pair ({from:?}, {to:?}) speaks of"
+            ));
+        }
         let matched = if rule.is_about_values() { touched } else { 0 };
         applied.uses.push(RuleUse { rule: rule.clone(), touched, matched, problem });
     }
@@ -67,14 +74,14 @@ pub(crate) fn apply<'a>(
 
 impl Applied<'_> {
     /// Applies one rule; returns how many names it touched, or why it cannot be applied. `chosen`
-    /// are the variables of which rules about choice speak; `problem` is what is wrong with a rule
-    /// that can be applied.
-    fn apply(
+    /// are the variables of which rules about choice speak; `idle` gets the pairs of an assignment map
+    /// that no tensor is for.
+    fn apply<'r>(
         &mut self,
-        rule: &Rule,
+        rule: &'r Rule,
         variables: &[&Variable],
         chosen: &[&Variable],
-        problem: &mut Option<String>,
+        idle: &mut Vec<&'r (String, String)>,
     ) -> Result<usize, String> {
         Ok(match rule {
             Rule::Rename { from, to } => self.rename(|name| (name == from).then(|| to.clone())),
@@ -97,7 +104,7 @@ impl Applied<'_> {
             Rule::Separator { from, to } => self.rename(|name| {
                 name.contains(*from).then(|| name.replace(*from, to.encode_utf8(&mut [0; 4])))
             }),
-            Rule::AssignmentMap(pairs) => self.assign(pairs, chosen, problem),
+            Rule::AssignmentMap(pairs) => self.assign(pairs, chosen, idle),
             Rule::Only(glob) => self.choose(glob, chosen, true)?,
             Rule::Ignore(glob) => self.choose(glob, chosen, false)?,
             Rule::Transpose(glob) => self.allow(glob, variables, |a| a.transpose = true)?,
@@ -122,18 +129,18 @@ impl Applied<'_> {
 
     /// As TensorFlow's `init_from_checkpoint`: the pairs are taken together, not one after the
     /// other, and whatever none of them speaks of is left out.
-    fn assign(
+    fn assign<'r>(
         &mut self,
-        pairs: &[(String, String)],
+        pairs: &'r [(String, String)],
         variables: &[&Variable],
-        problem: &mut Option<String>,
+        idle: &mut Vec<&'r (String, String)>,
     ) -> usize {
         let mut touched = 0;
-        let mut idle = vec![true; pairs.len()];
+        let mut is_idle = vec![true; pairs.len()];
         for names in &mut self.names {
             let mut new = Names::new();
             for name in names.iter() {
-                for (pair, idle) in pairs.iter().zip(&mut idle) {
+                for (pair, idle) in pairs.iter().zip(&mut is_idle) {
                     if let Some(name) = assigned(name, pair) {
                         new.push(Cow::Owned(name));
                         *idle = false;
@@ -143,21 +150,10 @@ impl Applied<'_> {
             touched += new.len();
             *names = new;
         }
-        let asks = |(_, to): &(String, String), variable: &Variable| match scope_of(to) {
-            Some(scope) => variable.name.starts_with(scope),
-            None => without_output(&variable.name) == without_output(to),
-        };
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
-            allowed.ignored |= !pairs.iter().any(|pair| asks(pair, variable));
+            allowed.ignored |= !pairs.iter().any(|pair| speaks_of(pair, &variable.name));
         }
-        // A pair that has a variable and no tensor is told as a variable without a value.
-        let idle = pairs.iter().zip(idle).filter(|(_, idle)| *idle);
-        // Where other rules follow, names are not those of variables yet.
-        let idle = idle.filter(|_| !variables.is_empty());
-        let mut idle = idle.filter(|(pair, _)| !variables.iter().any(|v| asks(pair, v)));
-        *problem = idle.next().filter(|_| touched > 0).map(|((from, to), _)| {
-            format!("no tensor and no variable is what its pair ({from:?}, {to:?}) speaks of")
-        });
+        idle.extend(pairs.iter().zip(is_idle).filter_map(|(pair, idle)| idle.then_some(pair)));
         touched
     }
 
@@ -310,6 +306,38 @@ fn assigned(name: &str, (from, to): &(String, String)) -> Option<String> {
         // A scope has no value to give to one variable.
         _ => None,
     }
+}
+
+/// Whether a pair speaks of a variable of this name.
+fn speaks_of((_, to): &(String, String), variable: &str) -> bool {
+    match scope_of(to) {
+        Some(scope) => variable.starts_with(scope),
+        None => without_output(variable) == without_output(to),
+    }
+}
+
+/// Whether a pair that no tensor is for speaks of one of the variables, once the rules that follow have
+/// made names of variables of its own.
+fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable]) -> bool {
+    let about_names = following.iter().filter(|rule| rule.is_about_names());
+    let following: Vec<Rule> = about_names.cloned().collect();
+    if following.is_empty() {
+        return variables.iter().any(|variable| speaks_of(pair, &variable.name));
+    }
+    let (_, to) = pair;
+    variables.iter().any(|variable| {
+        // What lies in the scope ends as the variable does.
+        let ends = variable.name.split_inclusive(SEPARATORS).rev().scan(0, |length, part| {
+            *length += part.len();
+            Some(&variable.name[variable.name.len() - *length..])
+        });
+        let names: Vec<String> = match scope_of(to) {
+            Some(scope) => ends.map(|end| format!("{scope}{end}")).collect(),
+            None => vec![to.clone()],
+        };
+        let made = apply(&following, names.iter().map(String::as_str), &[]).names;
+        made.iter().flatten().any(|name| without_output(name) == without_output(&variable.name))
+    })
 }
 
 fn scope_of(entry: &str) -> Option<&str> {
