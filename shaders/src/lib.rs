@@ -130,8 +130,12 @@ pub const ALL: &[(&str, &[&str])] = &[
 /// What the section `shape` of [`MATMUL`] reads from a buffer that is bound as `shape`, in this order:
 /// what else are constants. It is no uniform buffer, since software Vulkan compiles a kernel anew for
 /// each value that a uniform buffer has in the condition of a loop.
-pub const MATMUL_SHAPE: [&str; 9] =
-    ["M", "N", "K", "A_ROW", "A_COLUMN", "A_BATCH", "B_ROW", "B_COLUMN", "B_BATCH"];
+pub const MATMUL_SHAPE: [&str; 10] =
+    ["M", "N", "K", "A_ROW", "A_COLUMN", "A_BATCH", "B_ROW", "B_COLUMN", "B_BATCH", "TOTAL"];
+
+/// The section `places` of [`MATMUL`] for slices of one product, of which the last is shorter.
+pub const LAST_SLICE_IS_SHORTER: &str = "fn places(batch: u32) -> u32 {\n    \
+    return min(K, TOTAL - batch * K);\n}\n";
 
 /// The section `shape` of [`MATMUL`] for a kernel that products of several shapes share.
 pub fn read_shape() -> String {

@@ -11,11 +11,21 @@ override A_BATCH: u32 = 0u;
 override B_ROW: u32 = 1u;
 override B_COLUMN: u32 = 1u;
 override B_BATCH: u32 = 0u;
+override TOTAL: u32 = 1u;
 
 // Where products of several shapes share a kernel, it reads these first.
 fn read_shape() {
 }
 //}
+
+//{places
+// How many places along K a batch has. Where batches are slices of one product, of TOTAL places in all, the
+// last may have fewer.
+fn places(batch: u32) -> u32 {
+    return K;
+}
+//}
+
 // Whether B, of one batch, is also added up over K: the gradient of a bias.
 override COLUMN_SUMS: bool = false;
 

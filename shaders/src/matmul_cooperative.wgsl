@@ -57,6 +57,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let batch = group.z;
+    let count = places(batch);
     let row = group.y * ROWS;
     let column = group.x * COLUMNS;
     // Where in the tile the results of this subgroup are, and where it hands them to its invocations.
@@ -74,7 +75,7 @@ fn main(
     //{totals
     var c_0_0 = zeros;
     //}
-    for (var start = 0u; start < K; start += DEPTH) {
+    for (var start = 0u; start < count; start += DEPTH) {
         fill_tiles(batch, row, column, start, local);
         workgroupBarrier();
         for (var depth = 0u; depth < DEPTH; depth += SIZE) {

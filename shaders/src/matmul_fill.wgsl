@@ -28,14 +28,14 @@ fn b_four(i: u32) -> vec4<BNumber> {
 // Not `ANumber()`: for HLSL, naga writes a function for the zero of each type, and where two names mean one
 // type, the same one twice.
 fn a_at(batch: u32, row: u32, k: u32) -> ANumber {
-    if (row < M && k < K) {
+    if (row < M && k < places(batch)) {
         return a_element(batch * A_BATCH + row * A_ROW + k * A_COLUMN);
     }
     return ANumber(0);
 }
 
 fn b_at(batch: u32, k: u32, column: u32) -> BNumber {
-    if (k < K && column < N) {
+    if (k < places(batch) && column < N) {
         return b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN);
     }
     return BNumber(0);
@@ -51,7 +51,7 @@ fn a_four_at(batch: u32, row: u32, k: u32) -> vec4<ANumber> {
             a_at(batch, row + 3u, k),
         );
     }
-    if (row < M && k < K) {
+    if (row < M && k < places(batch)) {
         return a_four(batch * A_BATCH + row * A_ROW + k * A_COLUMN);
     }
     return vec4<ANumber>();
@@ -66,7 +66,7 @@ fn b_four_at(batch: u32, k: u32, column: u32) -> vec4<BNumber> {
             b_at(batch, k, column + 3u),
         );
     }
-    if (k < K && column < N) {
+    if (k < places(batch) && column < N) {
         return b_four(batch * B_BATCH + k * B_ROW + column * B_COLUMN);
     }
     return vec4<BNumber>();

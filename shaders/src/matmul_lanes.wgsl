@@ -26,7 +26,7 @@ fn b_pair(i: u32) -> vec2<f32> {
 // Operands lie contiguous along K and along N; else they do along M and along K.
 override A_ALONG_K: bool = true;
 override B_ALONG_N: bool = true;
-// K is odd.
+// Whether the places along K are odd in number, of the last slice if there are slices.
 override ODD: bool = true;
 
 // Sixteen rows or columns at two places along K: where it is k, one of a lane's two and the other,
@@ -34,38 +34,40 @@ override ODD: bool = true;
 alias Sixteen = vec4<f32>;
 
 // A pair that begins at the last place along K has nothing in its second half.
-fn along(pair: vec2<f32>, k: u32) -> vec2<f32> {
-    return vec2<f32>(pair.x, select(pair.y, 0.0, (ODD) & (k + 1u == K)));
+fn along(pair: vec2<f32>, k: u32, count: u32) -> vec2<f32> {
+    return vec2<f32>(pair.x, select(pair.y, 0.0, (ODD) & (k + 1u == count)));
 }
 
-fn across(pair: vec2<f32>, k: u32) -> vec2<f32> {
-    return select(pair, vec2<f32>(), (ODD) & (k == K));
+fn across(pair: vec2<f32>, k: u32, count: u32) -> vec2<f32> {
+    return select(pair, vec2<f32>(), (ODD) & (k == count));
 }
 
 // Reads past the edge are of the last row or column: their results are not stored.
 fn a_sixteen(batch: u32, row: u32, lane: u32, k: u32) -> Sixteen {
     let at = batch * A_BATCH;
+    let count = places(batch);
     if (A_ALONG_K) {
-        let low = along(a_pair(at + min(row + lane, M - 1u) * A_ROW + k), k);
-        let high = along(a_pair(at + min(row + 8u + lane, M - 1u) * A_ROW + k), k);
+        let low = along(a_pair(at + min(row + lane, M - 1u) * A_ROW + k), k, count);
+        let high = along(a_pair(at + min(row + 8u + lane, M - 1u) * A_ROW + k), k, count);
         return vec4<f32>(low.x, high.x, low.y, high.y);
     }
     let own = at + min(row + 2u * lane, M - 1u);
     let first = a_pair(own + k * A_COLUMN);
-    let second = across(a_pair(own + (k + 1u) * A_COLUMN), k + 1u);
+    let second = across(a_pair(own + (k + 1u) * A_COLUMN), k + 1u, count);
     return vec4<f32>(first, second);
 }
 
 fn b_sixteen(batch: u32, column: u32, lane: u32, k: u32) -> Sixteen {
     let at = batch * B_BATCH;
+    let count = places(batch);
     if (B_ALONG_N) {
         let own = at + min(column + 2u * lane, N - 1u);
         let first = b_pair(own + k * B_ROW);
-        let second = across(b_pair(own + (k + 1u) * B_ROW), k + 1u);
+        let second = across(b_pair(own + (k + 1u) * B_ROW), k + 1u, count);
         return vec4<f32>(first, second);
     }
-    let low = along(b_pair(at + min(column + lane, N - 1u) * B_COLUMN + k), k);
-    let high = along(b_pair(at + min(column + 8u + lane, N - 1u) * B_COLUMN + k), k);
+    let low = along(b_pair(at + min(column + lane, N - 1u) * B_COLUMN + k), k, count);
+    let high = along(b_pair(at + min(column + 8u + lane, N - 1u) * B_COLUMN + k), k, count);
     return vec4<f32>(low.x, high.x, low.y, high.y);
 }
 

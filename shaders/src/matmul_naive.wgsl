@@ -8,7 +8,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         return;
     }
     var total = 0.0;
-    for (var k = 0u; k < K; k++) {
+    for (var k = 0u; k < places(id.z); k++) {
         let x = f32(a_element(id.z * A_BATCH + row * A_ROW + k * A_COLUMN));
         total += x * f32(b_element(id.z * B_BATCH + k * B_ROW + column * B_COLUMN));
     }

@@ -77,7 +77,7 @@ fn main(
     var high5 = vec4<f32>();
     var high6 = vec4<f32>();
     var high7 = vec4<f32>();
-    for (var k = 0u; k < K; k++) {
+    for (var k = 0u; k < places(batch); k++) {
         let at = k * B_ROW;
         let low = b_four(b0 + at, b1 + at, b2 + at, b3 + at);
         let high = b_four(b4 + at, b5 + at, b6 + at, b7 + at);

@@ -40,6 +40,7 @@ fn next_row(rows: Rows, last: vec4<f32>) -> Rows {
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     read_shape();
     let batch = group.z;
+    let count = places(batch);
     let row = group.y * 32u;
     let column = group.x * 32u;
     var rows0 = Rows();
@@ -47,7 +48,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     var rows2 = Rows();
     var rows3 = Rows();
     var sums = vec4<f32>();
-    for (var k = 0u; k < K; k += 2u) {
+    for (var k = 0u; k < count; k += 2u) {
         let left = b_sixteen(batch, column, lane, k);
         var right = vec4<f32>();
         if (MANY_COLUMNS) {

@@ -56,6 +56,7 @@ fn next_row(rows: Rows) -> Rows {
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let batch = group.z;
+    let count = places(batch);
     let row = group.y * select(32u, 64u, TALL);
     let column = group.x * 64u;
     var rows0 = Rows();
@@ -68,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id
     var rows7 = Rows();
     var left_sums = vec4<f32>();
     var right_sums = vec4<f32>();
-    for (var k = 0u; k < K; k += 2u) {
+    for (var k = 0u; k < count; k += 2u) {
         let y = b_columns(batch, column, lane, k);
         let first = a_sixteen(batch, row, lane, k);
         add(&rows0, first.x, first.z, y);

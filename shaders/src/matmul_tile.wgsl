@@ -35,6 +35,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let batch = group.z;
+    let count = places(batch);
     let row = group.y * ROWS;
     let column = group.x * COLUMNS;
     // Which results of the tile are this invocation's.
@@ -49,7 +50,7 @@ fn main(
     var total6 = vec4<f32>();
     var total7 = vec4<f32>();
     var sums = vec4<f32>();
-    for (var start = 0u; start < K; start += DEPTH) {
+    for (var start = 0u; start < count; start += DEPTH) {
         fill_tiles(batch, row, column, start, local);
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {

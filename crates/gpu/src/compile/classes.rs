@@ -28,7 +28,7 @@ pub(crate) struct Class(String);
 
 impl Class {
     pub fn of(product: &Product) -> Class {
-        let Product { batch, m, n, k, a, b } = *product;
+        let Product { batch, m, n, k, a, b, .. } = *product;
         let [batch, m, n, k] = [power_of_two(batch), tiled(m), tiled(n), power_of_two(k)];
         let [a_fours, b_fours] = product.fours();
         let (a, b) = (operand(&a, a_fours), operand(&b, b_fours));

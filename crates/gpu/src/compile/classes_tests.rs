@@ -15,7 +15,7 @@ fn product(
     };
     let a = operand(m, k, transposed[0], a_dtype);
     let b = operand(k, n, transposed[1], b_dtype);
-    Product { batch, m, n, k, a, b }
+    Product { batch, m, n, k, a, b, sliced: None }
 }
 
 fn class(shape: [usize; 4]) -> String {

@@ -27,9 +27,19 @@ impl Index {
         Index { shape: shape.clone(), flat: Some(offset.to_owned()), coordinates: None }
     }
 
-    /// The element of a matrix at a row-major offset whose coordinates are known too.
-    pub fn both(shape: &Shape, offset: &str, coordinates: [&str; 2]) -> Index {
-        let coordinates = coordinates.map(str::to_owned).to_vec();
+    /// The element at a row-major offset whose row and column are known too, where all axes but the last
+    /// are rows.
+    pub fn both(shape: &Shape, offset: &str, [row, column]: [&str; 2]) -> Index {
+        let rows = Shape::from(&shape[..shape.rank() - 1]);
+        let split = rows.iter().zip(rows.strides()).enumerate().map(|(axis, (extent, stride))| {
+            let first = if stride == 1 { row.to_owned() } else { format!("{row} / {stride}u") };
+            match (axis, extent) {
+                (_, 1) => "0u".to_owned(),
+                (0, _) => first,
+                _ => format!("({first} % {extent}u)"),
+            }
+        });
+        let coordinates = split.chain([column.to_owned()]).collect();
         Index { coordinates: Some(coordinates), ..Index::flat(shape, offset) }
     }
 

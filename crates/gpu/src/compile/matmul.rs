@@ -37,6 +37,9 @@ pub(crate) struct Product {
     pub k: usize,
     pub a: Operand,
     pub b: Operand,
+    /// How many places along K there are in all, where the batches are slices of one product: the last may
+    /// be shorter than `k`.
+    pub sliced: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,19 +141,31 @@ impl Product {
         target.cooperative.filter(|_| is_f16)
     }
 
-    /// Into how many slices along K to cut a product whose results are too few to keep a device
-    /// busy, if it is one. That is an order of adding up, so nothing that was measured decides it.
-    pub fn slices(&self, target: Target) -> Option<usize> {
+    /// The slices along K, of which the last may be shorter, into which to cut a product whose results are
+    /// too few to keep a device busy, if it is one: a batch of products. That is an order of adding up, so
+    /// nothing that was measured decides it.
+    pub fn slices(&self, target: Target) -> Option<Product> {
         let (rows, columns) = Rung::by_rule(self, target).tile();
         let tiles = self.tiles(rows, columns);
         let enough = if target.is_cpu { 8 } else { 64 };
         if self.batch != 1 || tiles == 0 {
             return None;
         }
-        // Slices are equally long, and even, so that pairs stay pairs.
-        (2..=enough / tiles)
-            .rev()
-            .find(|&slices| self.k.is_multiple_of(2 * slices) && self.k / slices >= 256)
+        let most = (enough / tiles).min(self.k / 256);
+        if most < 2 {
+            return None;
+        }
+        // Equally long ones, if those are half as many at least. They are even, so that pairs stay pairs, and
+        // fours stay fours where the last is shorter.
+        let alike =
+            (most.div_ceil(2).max(2)..=most).rev().find(|slices| self.k.is_multiple_of(2 * slices));
+        let k = match alike {
+            Some(slices) => self.k / slices,
+            None => self.k.div_ceil(most).next_multiple_of(4),
+        };
+        let slice = |operand: Operand, step: usize| Operand { batch: k * step, ..operand };
+        let (a, b) = (slice(self.a, self.a.column), slice(self.b, self.b.row));
+        Some(Product { batch: self.k.div_ceil(k), k, a, b, sliced: Some(self.k), ..*self })
     }
 
     /// How many tiles its results make.
@@ -336,8 +351,9 @@ impl Rung {
 
     /// The kernel for a product. One that is `common` is likely to be that of other products too.
     pub fn kernel(self, product: &Product, common: bool, target: Target) -> Choice {
-        let Product { m, n, k, a, b, .. } = *product;
-        let shape = [m, n, k, a.row, a.column, a.batch, b.row, b.column, b.batch];
+        let Product { batch, m, n, k, a, b, sliced } = *product;
+        let total = sliced.unwrap_or(k);
+        let shape = [m, n, k, a.row, a.column, a.batch, b.row, b.column, b.batch, total];
         // A software adapter takes longer to compile a kernel than for thousands of small products,
         // and no less time for these if it is compiled for their shape. Kernels to measure bind
         // operands alone.
@@ -355,7 +371,7 @@ impl Rung {
                 constants.extend([
                     ("A_ALONG_K", (a.column == 1).into()),
                     ("B_ALONG_N", (b.column == 1).into()),
-                    ("ODD", (k % 2 == 1).into()),
+                    ("ODD", (total % 2 == 1).into()),
                 ]);
                 if wide {
                     constants.push(("TALL", tall.into()));
@@ -386,6 +402,9 @@ impl Rung {
                 ("matmul_cooperative", shaders::MATMUL_FILL, shaders::MATMUL_COOPERATIVE)
             }
         };
+        if sliced.is_some_and(|total| total != batch * k) {
+            sections.push(("places", shaders::LAST_SLICE_IS_SHORTER.to_owned()));
+        }
         let workgroups = self.workgroups(product);
         let elements = [(a, can_four[0]), (b, can_four[1])].map(|(operand, can_four)| match self {
             Rung::Subgroup { .. } if k > 0 => operand.pairs(target),

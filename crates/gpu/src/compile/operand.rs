@@ -6,7 +6,7 @@
 //! first. Where another arrangement of bytes must lie in memory, it is packed anew, four to an
 //! invocation.
 
-use super::fuse::{is_view, widens};
+use super::fuse::widens;
 use super::simplify::Live;
 use warmstart_graph::ops::Binary;
 use warmstart_graph::{DType, Op, Shape};
@@ -61,11 +61,7 @@ impl Held {
         let mut transposed = false;
         let mut id = narrow(id);
         while let Op::Transpose(permutation) = &live.node(id).op {
-            let rank = permutation.len();
-            let swaps_last = permutation[..rank - 2].is_sorted()
-                && permutation[..rank - 2].iter().all(|&axis| axis < rank - 2)
-                && permutation[rank - 2] == rank - 1;
-            if !swaps_last {
+            if !swaps_last(permutation) {
                 break;
             }
             transposed = !transposed;
@@ -77,9 +73,16 @@ impl Held {
         while let Op::Reshape(_) = &live.node(base).op {
             base = narrow(live.node(base).inputs[0].0);
         }
-        let is_held = live.is_leaf(base) || !is_view(&live.node(base).op);
-        Held { base: if is_held { base } else { id }, shape, transposed, scale }
+        Held { base, shape, transposed, scale }
     }
+}
+
+/// Whether a permutation of axes is that of the last two, and no other.
+pub(super) fn swaps_last(permutation: &[usize]) -> bool {
+    let rank = permutation.len();
+    rank >= 2
+        && permutation[..rank - 2].iter().enumerate().all(|(at, &axis)| at == axis)
+        && permutation[rank - 2] == rank - 1
 }
 
 /// What a node multiplies or divides by a number, and which.

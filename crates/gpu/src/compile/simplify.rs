@@ -4,13 +4,17 @@
 //! nodes that change nothing disappear. What later passes need to find in a node of its own (a
 //! fetched variable, say, which may change before it is read back) gets one here.
 //!
+//! A layer on inputs of more than two dimensions has one weight for all batches, whose gradient is a sum
+//! over them of products. That is one product, of all rows of all batches.
+//!
 //! The sums of accumulated gradients are computed right after their gradients, or what those are of
 //! would be kept to the end. A `ControlDependency` is dropped once it has kept copies and originals
 //! apart.
 
+use super::operand::swaps_last;
 use std::collections::HashMap;
 use twox_hash::XxHash3_128;
-use warmstart_graph::ops::Binary;
+use warmstart_graph::ops::{Binary, Reduction};
 use warmstart_graph::reference::Value;
 use warmstart_graph::{
     DType, GraphDef, LossScale, Node, NodeId, Op, Shape, TensorData, VariableId,
@@ -48,6 +52,7 @@ pub(crate) fn simplify(def: &GraphDef, fetches: &[NodeId], updates: &[NodeId]) -
     live.updates.sort_unstable();
     live.updates.dedup();
     live.forget_control();
+    live.drop_unneeded();
     live
 }
 
@@ -150,6 +155,11 @@ impl Live {
         }
         match node.op {
             Op::MatMul { .. } => self.repeat_batches(&mut node),
+            Op::Reduce { reduction: Reduction::Sum, ref axes, .. } => {
+                if let Some(product) = self.over_all_rows(&node, axes) {
+                    return product;
+                }
+            }
             // Their inputs are read from one packed buffer, or must not change meanwhile.
             Op::GlobalNorm | Op::Assign(_) => {
                 node.inputs = node.inputs.iter().map(|id| NodeId(self.own_value(id.0))).collect();
@@ -267,6 +277,46 @@ impl Live {
         }
     }
 
+    /// The one product that a sum of products over their batches is, where what they sum over lies in rows,
+    /// as in `xᵀ dy` of a weight's gradient: all batches' rows are one matrix.
+    fn over_all_rows(&mut self, sum: &Node, axes: &[usize]) -> Option<usize> {
+        let product = self.nodes[sum.inputs[0].0].clone();
+        let Op::MatMul { transpose_a, transpose_b } = product.op else { return None };
+        let (batch, matrix) = product.shape.split_at(product.shape.rank() - 2);
+        let is_summed = |axis: usize| batch[axis] == 1 || axes.contains(&axis);
+        if !(0..batch.len()).all(is_summed) || axes.iter().any(|&axis| axis >= batch.len()) {
+            return None;
+        }
+        let count = Shape::from(batch).elements();
+        let mut inputs = Vec::new();
+        for (input, transposed, wanted) in
+            [(product.inputs[0], transpose_a, true), (product.inputs[1], transpose_b, false)]
+        {
+            let (mut input, mut transposed) = (input, transposed);
+            while let Op::Transpose(permutation) = &self.nodes[input.0].op
+                && swaps_last(permutation)
+            {
+                transposed = !transposed;
+                input = self.nodes[input.0].inputs[0];
+            }
+            let operand = &self.nodes[input.0];
+            let (own, rows) = operand.shape.split_at(operand.shape.rank() - 2);
+            if transposed != wanted || Shape::from(own).elements() != count {
+                return None;
+            }
+            inputs.push((input, Shape::from([count * rows[0], rows[1]]), operand.dtype));
+        }
+        let inputs = inputs.into_iter().map(|(input, shape, dtype)| {
+            let op = Op::Reshape(shape.clone());
+            NodeId(self.add(Node { op, inputs: vec![input], shape, dtype, ..product.clone() }))
+        });
+        let inputs = inputs.collect();
+        let op = Op::MatMul { transpose_a: true, transpose_b: false };
+        let product = self.add(Node { op, inputs, shape: Shape::from(matrix), ..product.clone() });
+        let op = Op::Reshape(sum.shape.clone());
+        Some(self.add(Node { op, inputs: vec![NodeId(product)], ..sum.clone() }))
+    }
+
     /// A node that is computed, with the value of the given one: a copy if that is a leaf.
     fn own_value(&mut self, id: usize) -> usize {
         if !self.is_leaf(self.without_control(id)) {
@@ -296,7 +346,10 @@ impl Live {
             node.inputs.iter_mut().for_each(|input| *input = NodeId(became[input.0]));
         }
         self.fetches.iter_mut().for_each(|fetch| *fetch = became[*fetch]);
-        // What was there for the order alone is needed no more.
+    }
+
+    /// Drops nodes that were there for the order alone, or in whose place others are.
+    fn drop_unneeded(&mut self) {
         let mut needed = vec![false; self.nodes.len()];
         let mut pending: Vec<usize> = self.fetches.iter().chain(&self.updates).copied().collect();
         while let Some(id) = pending.pop() {

@@ -211,7 +211,7 @@ impl Trial {
         let source = [shaders::ENABLE_COOPERATIVE_MATRIX, &source].concat();
         let stride = |rows, columns| if transposed { [1, rows] } else { [columns, 1] };
         let ([a_row, a_column], [b_row, b_column]) = (stride(m, k), stride(k, n));
-        let shape = [m, n, k, a_row, a_column, 0, b_row, b_column, 0];
+        let shape = [m, n, k, a_row, a_column, 0, b_row, b_column, 0, k];
         let mut constants: Vec<(&str, f64)> =
             shaders::MATMUL_SHAPE.into_iter().zip(shape.map(|x| x as f64)).collect();
         constants.push(("SUBGROUP", gpu.subgroup_size().unwrap_or(0).into()));

@@ -270,6 +270,7 @@ fn cooperative_matrices_compute_layers() {
         ([1, 128, 132, 64], [true, true]),
         // In slices along K, and nothing to add up.
         ([1, 20, 31, 2048], [false, false]),
+        ([1, 20, 31, 2053], [true, false]),
         ([1, 13, 31, 0], [false, false]),
     ] {
         let graph = Graph::new();

@@ -276,6 +276,8 @@ impl fmt::Display for Plan {
 }
 
 #[cfg(test)]
+mod batches_tests;
+#[cfg(test)]
 mod bytes_tests;
 #[cfg(test)]
 mod half_tests;

@@ -206,18 +206,41 @@ fn few_long_sums_are_cut_in_slices() {
             ([false, false], [1, 20, 31, 2048]),
             ([true, false], [1, 33, 7, 1024]),
             ([false, true], [1, 3, 5, 3000]),
-            ([true, true], [1, 16, 16, 514]),
+            ([true, true], [1, 16, 16, 510]),
             // Slices end within four elements.
             ([false, true], [1, 16, 16, 1032]),
+            // The last slice is shorter: of primes, and of what is twice or four times one.
+            ([false, false], [1, 20, 31, 2053]),
+            ([true, false], [1, 33, 7, 1433]),
+            ([false, true], [1, 3, 5, 3001]),
+            ([true, true], [1, 16, 36, 1031]),
+            ([false, true], [1, 16, 16, 2 * 1031]),
+            ([true, false], [1, 36, 20, 2 * 521]),
+            ([false, true], [1, 16, 16, 4 * 521]),
         ] {
             let kernels = multiply(&gpu, target, shape, transposed);
             let sliced = kernels.len() == 2 && kernels[0].ends_with("matmul of slices");
-            assert_eq!(sliced, shape[3] > 514, "{shape:?} {kernels:?}");
+            assert_eq!(sliced, shape[3] > 510, "{shape:?} {kernels:?}");
             assert_eq!(kernels.last().unwrap().starts_with("reduce"), sliced, "{kernels:?}");
         }
-        // A prime has no slices.
-        assert_eq!(multiply(&gpu, target, [1, 20, 31, 2053], [false; 2]).len(), 1);
     }
+}
+
+/// A sum that is as long as that, of one result, is cut as any other.
+#[test]
+fn long_products_with_a_vector_are_cut_in_slices_on_a_gpu() {
+    let gpu = gpu();
+    let [_, target] = targets(&gpu);
+    let cut = ["reduce matmul of slices", "reduce matmul+add+relu"];
+    for (shape, transposed) in [
+        ([1, 1, 1, 70_001], [false, false]),
+        ([1, 1, 3, 20_011], [false, true]),
+        ([1, 2, 1, 16_384], [false, true]),
+        ([2, 3, 1, 17_001], [false, false]),
+    ] {
+        assert_eq!(multiply(&gpu, target, shape, transposed), cut, "{shape:?}");
+    }
+    assert_eq!(multiply(&gpu, target, [1, 1, 1, 16_000], [false; 2]), cut[1..]);
 }
 
 #[test]
@@ -251,6 +274,9 @@ fn a_step_of_training_is_the_twins_where_gradients_are_other_kernels() {
         (own, [2048, 12, 9], "matmul of slices"),
         (other, [2048, 12, 9], "matmul of slices"),
         (other, [16, 1100, 1], "reduce matmul"),
+        (own, [1437, 12, 9], "matmul of slices"),
+        (other, [1437, 12, 9], "matmul of slices"),
+        (other, [16_411, 3, 1], "matmul of slices"),
     ] {
         let graph = Graph::new();
         let x = graph.placeholder("x", [rows, inputs], DType::F32);

@@ -121,3 +121,86 @@ fn slices_know_infinities_and_numbers_below_zero() {
         }
     }
 }
+
+/// A second sum over the same elements is made on the way, in as many slices, and is what it is alone.
+#[test]
+fn two_sums_over_the_same_elements_keep_their_slices() {
+    let gpu = gpu();
+    for (shape, axes, expected) in [
+        (&[70_001][..], &[0][..], [2, 2]),
+        (&[30_011], &[0], [1, 2]),
+        (&[3, 40_009], &[1], [1, 2]),
+        (&[9_001], &[0], [1, 1]),
+    ] {
+        let elements: usize = shape.iter().product();
+        let graph = Graph::new();
+        let [x, y] = ["x", "y"].map(|name| graph.placeholder(name, shape, DType::F32));
+        let both = [(x * y).sum(axes), y.sum(axes)];
+        let numbers = [(0, 3), (5, 7)].map(|(from, step)| {
+            let values = (0..elements).map(|at| ((from + at * step) % 11) as f32 - 4.0);
+            TensorData::new(shape, values.collect::<Vec<_>>()).unwrap()
+        });
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        let feeds = [("x", (&numbers[0]).into()), ("y", (&numbers[1]).into())];
+        ["x", "y"].iter().zip(&numbers).for_each(|(name, data)| reference.feed(name, data));
+        let twin = reference.run(&both.map(Tensor::id)).unwrap();
+        for (target, expected) in targets(&gpu).into_iter().zip(expected) {
+            let mut session = Session::new(&gpu);
+            let plan = session.compile_for(&graph, &both, &[], target).unwrap();
+            assert_eq!(plan.dispatches().len(), expected, "{shape:?} {plan}");
+            let found = session.run(&plan, &feeds).unwrap();
+            for (at, twin) in twin.iter().enumerate() {
+                let alone = session.compile_for(&graph, &[both[at]], &[], target).unwrap();
+                let alone = session.run(&alone, &feeds[at..]).unwrap().tensor(both[at]).unwrap();
+                let found = found.tensor(both[at]).unwrap();
+                assert_eq!(found, alone, "{shape:?}, {at}");
+                // Whole numbers, and so all sums are exact.
+                assert_eq!(found.to_f64(), twin.elements, "{shape:?}, {at}");
+            }
+        }
+    }
+}
+
+/// The gradients of gamma and beta over many rows, each with what is accumulated.
+#[test]
+fn sums_that_are_accumulated_keep_their_slices() {
+    let gpu = gpu();
+    let rows = 40_009;
+    for target in targets(&gpu) {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [rows, 3], DType::F32);
+        let normal = graph.scope("norm").layer_norm(x, 1e-3);
+        let loss = (normal.square() * x).mean_all();
+        let optimizer = warmstart_graph::Optimizer::sgd(0.5).gradient_accumulation_steps(2);
+        let step = optimizer.minimize(loss);
+        let mut session = Session::new(&gpu);
+        let plan = session.compile_for(&graph, &[], &[step.update], target).unwrap();
+        let infos = plan.dispatches();
+        let cut = infos.iter().any(|info| info.operations == "sum of slices");
+        assert_eq!(cut, !target.is_cpu, "{plan}");
+        session.initialize_missing(7).unwrap();
+        let noise = Philox::new(3, "x");
+        let numbers =
+            (0..rows as u64 * 3).map(|at| (noise.word(at) >> 8) as f32 / (1 << 23) as f32);
+        let x = TensorData::new([rows, 3], numbers.collect::<Vec<f32>>()).unwrap();
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        for variable in &def.variables {
+            reference.assign(&variable.name, &session.read(&variable.name).unwrap());
+        }
+        reference.feed("x", &x);
+        for _ in 0..2 {
+            session.run(&plan, &[("x", (&x).into())]).unwrap().wait().unwrap();
+            reference.run(&[step.update.id()]).unwrap();
+            for variable in &def.variables {
+                let name = &variable.name;
+                let found = session.read(name).unwrap().to_f64();
+                let expected = &reference.variable(name).unwrap().elements;
+                for (found, expected) in found.iter().zip(expected) {
+                    assert!((found - expected).abs() < 1e-5, "{name}: {found}, not {expected}");
+                }
+            }
+        }
+    }
+}

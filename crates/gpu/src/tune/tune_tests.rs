@@ -31,7 +31,7 @@ fn source(expression: &str) -> String {
 /// The class of a product of so many rows.
 fn class_of(m: usize) -> Class {
     let operand = Operand { row: 64, column: 1, batch: 0, dtype: DType::F32 };
-    Class::of(&Product { batch: 1, m, n: 64, k: 64, a: operand, b: operand })
+    Class::of(&Product { batch: 1, m, n: 64, k: 64, a: operand, b: operand, sliced: None })
 }
 
 /// The kernels of a dispatch.
@@ -407,6 +407,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         k: 64,
         a: operand,
         b: operand,
+        sliced: None,
     };
     let target = Target {
         is_cpu: false,

@@ -186,6 +186,7 @@ pub fn run_kernel(
         ("B_ROW", b_row),
         ("B_COLUMN", b_column),
         ("B_BATCH", b_batch),
+        ("TOTAL", k),
     ];
     assert_eq!(shape.map(|(name, _)| name), shaders::MATMUL_SHAPE);
     let mut constants = vec![("COLUMN_SUMS", f64::from(u8::from(batch == 1)))];

@@ -19,8 +19,8 @@ use crate::compile::fuse::Fused;
 use crate::compile::operand::Held;
 use crate::compile::simplify::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use warmstart_graph::Op;
 use warmstart_graph::ops::Reduction;
+use warmstart_graph::{Op, Shape};
 
 /// For each root whose kernel computes another's value too, that other root. `packed` are the nodes
 /// that lie in the packed buffer, and `buffers` is how many a kernel can bind.
@@ -182,17 +182,29 @@ fn carries_sum(
     else {
         return false;
     };
-    let (&[axis], 2) = (&axes[..], product.shape.rank()) else { return false };
+    if product.shape.rank() != 2 {
+        return false;
+    }
     let a = Held::of(live, product.inputs[0].0).base;
     let b = Held::of(live, product.inputs[1].0);
     let summed = Held::of(live, sum.inputs[0].0);
-    // The axes as they lie in memory.
-    let inner = usize::from(b.transposed != *transpose_b);
-    let own = if summed.transposed { 1 - axis } else { axis };
-    if summed.shape.rank() != 2 || inner != own {
+    if (summed.base, summed.scale) != (b.base, b.scale) {
         return false;
     }
-    if summed != (Held { transposed: summed.transposed, ..b.clone() }) {
+    // What is summed may be of more dimensions. As it lies in memory, it must be the same matrix, summed
+    // over its rows if the product does that, and over its columns if not.
+    let rank = summed.shape.rank();
+    let over_rows = b.transposed == *transpose_b;
+    let is_summed = |axis: usize| match summed.transposed {
+        true => axes.contains(&(1 - axis)),
+        false => axes.contains(&axis),
+    };
+    let rows = if over_rows { axes.len() } else { rank - axes.len() };
+    let (first, last) = summed.shape.split_at(rows);
+    if summed.transposed && rank != 2
+        || !(0..rank).all(|axis| is_summed(axis) == (over_rows == (axis < rows)))
+        || [first, last].map(|extents| Shape::from(extents).elements())[..] != b.shape[..]
+    {
         return false;
     }
     let b = b.base;

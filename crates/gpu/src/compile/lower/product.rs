@@ -4,18 +4,22 @@
 //! are never a matter of measuring: products with a vector, and products of few results that each are
 //! a long sum.
 //!
-//! A product with a vector is a reduction on GPUs, and few results that each are a long sum are cut
-//! in slices along K, a batch of products that a second kernel adds up. Both go to shapes by rule,
-//! not by a table either, and so do cooperative matrices: a product of two `f16` operands is
-//! computed by them where the device has them.
+//! A product with a vector is a reduction on GPUs, cut in slices as others are, and few results that
+//! each are a long sum are cut in slices along K, a batch of products that a second kernel adds up.
+//! Both go to shapes by rule, not by a table either, and so do cooperative matrices: a product of two
+//! `f16` operands is computed by them where the device has them.
 
+use super::reduce::{self, Rows};
 use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;
 use crate::compile::expression::Index;
+use crate::compile::fuse::Fused;
 use crate::compile::matmul::{Operand, Product, Rung};
 use crate::compile::operand::Held;
+use crate::compile::simplify::Live;
 use crate::compile::wgsl::literal;
 use crate::compile::{Access, Alternative, Place, Tuned, Variant};
+use warmstart_graph::ops::Reduction;
 use warmstart_graph::{DType, Shape};
 use warmstart_shaders::{self as shaders, Elements};
 
@@ -25,6 +29,21 @@ fn scaling(held: &Held) -> String {
         let operator = if scale.divides { "/" } else { "*" };
         format!(" {operator} {}", literal(DType::F32, scale.by.into()))
     })
+}
+
+fn bind_operands(
+    live: &Live,
+    fused: &Fused,
+    kernel: &mut Kernel,
+    held: [&Held; 2],
+    operands: [Elements; 2],
+) {
+    for ((name, held), elements) in ["a", "b"].into_iter().zip(held).zip(operands) {
+        let place = fused.place(live, held.base);
+        kernel.bindings.bind(name, place, Access::Read, elements.stored());
+        let sections = elements.sections(name, &scaling(held)).into_iter();
+        kernel.sections.extend(sections.filter_map(|(section, text)| Some((section, text?))));
+    }
 }
 
 impl Lowering<'_> {
@@ -52,7 +71,8 @@ impl Lowering<'_> {
         };
         let (a_held, a, k) = read(0, transpose_a);
         let (b_held, b, _) = read(1, transpose_b);
-        let mut product = Product { batch, m: shape[rank - 2], n: shape[rank - 1], k, a, b };
+        let (m, n) = (shape[rank - 2], shape[rank - 1]);
+        let mut product = Product { batch, m, n, k, a, b, sliced: None };
         // A batch of matrices against one is one tall matrix.
         if batch > 1 && b.batch == 0 && a.column == 1 && a.batch == product.m * a.row {
             product.m *= batch;
@@ -64,8 +84,8 @@ impl Lowering<'_> {
         if product.is_vector(self.target) {
             return self.vector_product(root, id, &product, held);
         }
-        if let Some(slices) = product.slices(self.target) {
-            return self.sliced_product(root, id, &product, held, slices);
+        if let Some(part) = product.slices(self.target) {
+            return self.sliced_product(root, id, &product, held, &part);
         }
         let usual = Rung::usual(&product, self.target);
         let (mut kernel, workgroups) = self.product_kernel(root, id, &product, held, usual);
@@ -115,7 +135,7 @@ impl Lowering<'_> {
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
-        self.bind_operands(&mut kernel, held, choice.operands);
+        bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
         self.bind_result(&mut kernel, root);
         self.product_epilogue(&mut kernel, root, id, product);
         if let Some(carried) = self.bind_carried(&mut kernel, root, "column_sums") {
@@ -131,15 +151,15 @@ impl Lowering<'_> {
         (kernel, choice.workgroups)
     }
 
-    /// What is made of each result. Where results are a matrix, it goes by row and column, so that the
-    /// text has nothing of the shape and products of other shapes have the same kernel.
+    /// What is made of each result. Where results are a matrix, of whatever dimensions its rows are, it goes
+    /// by row and column, so that the text has nothing of the shape and products of other shapes have the
+    /// same kernel.
     fn product_epilogue(&self, kernel: &mut Kernel, root: usize, id: usize, product: &Product) {
         let shape = &self.live.node(root).shape;
-        let index = match shape[..] {
-            [rows, columns] if [1, rows, columns] == [product.batch, product.m, product.n] => {
-                Index::both(shape, "i", ["row", "column"])
-            }
-            _ => Index::flat(shape, "i"),
+        let is_matrix = product.batch == 1 && shape.rank() > 1 && shape.last() == Some(&product.n);
+        let index = match is_matrix {
+            true => Index::both(shape, "i", ["row", "column"]),
+            false => Index::flat(shape, "i"),
         };
         let signature = "anchor: f32, i: u32, row: u32, column: u32";
         self.epilogue_at(kernel, root, id, signature, &index);
@@ -154,15 +174,6 @@ impl Lowering<'_> {
         kernel.sections.push(("shape", shaders::read_shape()));
     }
 
-    fn bind_operands(&self, kernel: &mut Kernel, held: [&Held; 2], operands: [Elements; 2]) {
-        for ((name, held), elements) in ["a", "b"].into_iter().zip(held).zip(operands) {
-            let place = self.fused.place(self.live, held.base);
-            kernel.bindings.bind(name, place, Access::Read, elements.stored());
-            let sections = elements.sections(name, &scaling(held)).into_iter();
-            kernel.sections.extend(sections.filter_map(|(section, text)| Some((section, text?))));
-        }
-    }
-
     /// A product with a vector reads a matrix once: each result is a row of a reduction.
     fn vector_product(
         &mut self,
@@ -171,30 +182,34 @@ impl Lowering<'_> {
         product: &Product,
         held: [&Held; 2],
     ) -> Result<(), Refused> {
-        let Product { batch, m, n, k, a, b } = *product;
-        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
-        let mut kernel = Kernel::new("reduce", &parts);
+        let Product { batch, m, n, k, a, b, .. } = *product;
         let results = batch * m * n;
-        kernel.constants.extend([
-            ("RESULTS", results as f64),
-            ("COUNT", k as f64),
-            ("MAXIMUM", 0.0),
-        ]);
         let operands = [a, b].map(|operand| operand.elements(self.target));
-        self.bind_operands(&mut kernel, held, operands);
-        self.bind_result(&mut kernel, root);
         let at = |operand: Operand, line: String| {
             format!("i / {}u * {}u + {line}", m * n, operand.batch)
         };
         let left = at(a, format!("i / {n}u % {m}u * {}u + k * {}u", a.row, a.column));
         let right = at(b, format!("k * {}u + i % {n}u * {}u", b.row, b.column));
-        let value = format!(
-            "{}{}fn value(i: u32, k: u32) -> f32 {{\n    \
-                return f32(a_element({left})) * f32(b_element({right}));\n}}\n",
-            operands[0].element_function("a", &scaling(held[0])),
-            operands[1].element_function("b", &scaling(held[1])),
-        );
+        let (live, fused) = (self.live, self.fused);
+        let element = |kernel: &mut Kernel, name: &str| {
+            bind_operands(live, fused, kernel, held, operands);
+            format!(
+                "{}{}fn {name}(i: u32, k: u32) -> f32 {{\n    \
+                    return f32(a_element({left})) * f32(b_element({right}));\n}}\n",
+                operands[0].element_function("a", &scaling(held[0])),
+                operands[1].element_function("b", &scaling(held[1])),
+            )
+        };
+        // Few results of long sums lie side by side along K.
+        if let Some(slices) = reduce::slices(results, k, self.target) {
+            let rows = Rows { reduction: Reduction::Sum, results, count: k };
+            self.sliced_reduce(root, id, rows, slices, &[&element])?;
+            return self.carried_apart(root);
+        }
+        let mut kernel = reduce::kernel_of(results, k, Reduction::Sum, self.target);
+        let value = element(&mut kernel, "value");
         kernel.sections.push(("value", value));
+        self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
         let workgroups = if product.is_along_k() {
             self.lanes(&mut kernel, root, results, k)?
@@ -223,13 +238,10 @@ impl Lowering<'_> {
         id: usize,
         product: &Product,
         held: [&Held; 2],
-        slices: usize,
+        part: &Product,
     ) -> Result<(), Refused> {
-        let k = product.k / slices;
-        let slice = |operand: Operand, step: usize| Operand { batch: k * step, ..operand };
-        let (a, b) = (slice(product.a, product.a.column), slice(product.b, product.b.row));
-        let part = Product { batch: slices, k, a, b, ..*product };
-        let choice = Rung::usual(&part, self.target).kernel(&part, true, self.target);
+        let slices = part.batch;
+        let choice = Rung::usual(part, self.target).kernel(part, true, self.target);
         if choice.workgroups.iter().any(|&groups| groups > self.target.workgroups) {
             return Err(Refused::TooManyWorkgroups { root });
         }
@@ -239,7 +251,7 @@ impl Lowering<'_> {
         kernel.label = Some("matmul of slices".to_owned());
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
-        self.bind_operands(&mut kernel, held, choice.operands);
+        bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         self.bind_shape(&mut kernel, choice.shape);
         self.push(root, kernel, choice.workgroups, product.operations())?;

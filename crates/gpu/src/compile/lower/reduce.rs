@@ -13,14 +13,29 @@ use warmstart_shaders as shaders;
 
 /// Into how many slices to cut rows whose workgroups are too few to keep a device busy: that many
 /// workgroups in all, or slices that are still worth the second dispatch.
-fn slices(rows: usize, count: usize, target: Target) -> Option<usize> {
+pub(super) fn slices(rows: usize, count: usize, target: Target) -> Option<usize> {
     let (enough, shortest) = if target.is_cpu { (8, 16_384) } else { (256, 4096) };
     // Rows that long have a workgroup each.
     let slices = (enough / rows.max(1)).min(count / shortest);
     (slices >= 4).then_some(slices)
 }
 
-fn kernel_of(results: usize, count: usize, reduction: Reduction, target: Target) -> Kernel {
+/// Rows of so many elements, each of which is reduced to one result.
+pub(super) struct Rows {
+    pub reduction: Reduction,
+    pub results: usize,
+    pub count: usize,
+}
+
+/// Writes the function of a name that finds the element `k` of those that make the result `i`.
+pub(super) type Element<'a> = &'a dyn Fn(&mut Kernel, &str) -> String;
+
+pub(super) fn kernel_of(
+    results: usize,
+    count: usize,
+    reduction: Reduction,
+    target: Target,
+) -> Kernel {
     let parts = [shaders::FUNCTIONS, lanes(target), shaders::REDUCE];
     let mut kernel = Kernel::new("reduce", &parts);
     kernel.constants.extend([
@@ -67,74 +82,110 @@ impl Lowering<'_> {
         let results = self.live.elements(id);
         let count: usize = axes.iter().map(|&axis| shape[axis]).product();
         let index = index_of(&shape, axes, results, count);
-        if let Some(slices) =
-            slices(results, count, self.target).filter(|_| !self.carried.contains_key(&root))
-        {
-            return self.sliced_reduce(root, id, reduction, [results, count, slices], &index);
+        let (live, fused) = (self.live, self.fused);
+        let write = |kernel: &mut Kernel, name: &str, input: usize| {
+            let function = Function::new(live, fused, &mut kernel.bindings, root, None);
+            function.write(&format!("fn {name}(i: u32, k: u32) -> f32"), input, &index)
+        };
+        let first = |kernel: &mut Kernel, name: &str| write(kernel, name, input);
+        let carried = self.carried.get(&root).copied();
+        let other = carried.and_then(|carried| Some(live.inputs(fused.anchor[carried]?).next()?));
+        let second =
+            other.map(|input| move |kernel: &mut Kernel, name: &str| write(kernel, name, input));
+        let second = second.as_ref().map(|second| second as Element<'_>);
+        if let Some(slices) = slices(results, count, self.target) {
+            let rows = Rows { reduction, results, count };
+            let elements: Vec<Element<'_>> =
+                [&first as Element<'_>].into_iter().chain(second).collect();
+            return self.sliced_reduce(root, id, rows, slices, &elements);
         }
         let mut kernel = kernel_of(results, count, reduction, self.target);
         self.bind_result(&mut kernel, root);
-        let signature = "fn value(i: u32, k: u32) -> f32";
-        self.function(&mut kernel, root, "value", signature, input, &index);
+        let value = first(&mut kernel, "value");
+        kernel.sections.push(("value", value));
         self.epilogue(&mut kernel, root, id);
-        if let Some(carried) = self.bind_carried(&mut kernel, root, "second_result") {
-            let anchor = self.fused.anchor[carried].unwrap_or(carried);
-            let second = self.live.node(anchor).inputs[0].0;
-            let bindings = &mut kernel.bindings;
-            let function = Function::new(self.live, self.fused, bindings, root, None);
-            let mut text = function.write("fn second(i: u32, k: u32) -> f32", second, &index);
-            let (finish, total) = self.carried_epilogue(&mut kernel, carried, "i");
-            text.push_str(&finish);
-            text.push_str("fn store_second(i: u32, total: f32) {\n    ");
-            text.push_str(&format!("second_result[i] = {total};\n}}\n"));
-            kernel.sections.push(("second", text));
-            kernel.constants.push(("SECOND", 1.0));
+        if let Some(second) = second {
+            let store = self.store_second(&mut kernel, root);
+            let text = second(&mut kernel, "second");
+            kernel.sections.push(("second", text + &store));
         }
         let workgroups = self.lanes(&mut kernel, root, results, count)?;
         self.push(root, kernel, workgroups, shape.elements() as u64)
     }
 
+    /// Has a kernel write a second sum, and gives the function that does.
+    fn store_second(&self, kernel: &mut Kernel, root: usize) -> String {
+        let Some(carried) = self.bind_carried(kernel, root, "second_result") else {
+            return String::new();
+        };
+        kernel.constants.push(("SECOND", 1.0));
+        let (finish, total) = self.carried_epilogue(kernel, carried, "i");
+        format!(
+            "{finish}fn store_second(i: u32, total: f32) {{\n    \
+                second_result[i] = {total};\n}}\n"
+        )
+    }
+
     /// Few results of many elements each: slices of a row are rows of their own, and a second kernel
-    /// reduces what they come to.
-    fn sliced_reduce(
+    /// reduces what they come to. So it does with a sum that is made on the way, which is the second of the
+    /// `elements`.
+    pub(super) fn sliced_reduce(
         &mut self,
         root: usize,
         id: usize,
-        reduction: Reduction,
-        [results, count, slices]: [usize; 3],
-        index: &Index,
+        rows: Rows,
+        slices: usize,
+        elements: &[Element<'_>],
     ) -> Result<(), Refused> {
-        let input = self.live.node(id).inputs[0].0;
+        let Rows { reduction, results, count } = rows;
         let length = count.div_ceil(slices);
-        let parts = self.scratch((results * slices * 4) as u64);
-        let mut kernel = kernel_of(results * slices, length, reduction, self.target);
-        kernel.label = Some(format!("{} of slices", self.live.node(id).op.name()));
-        kernel.bindings.bind("result", parts, Access::Write, "f32");
-        let bindings = &mut kernel.bindings;
-        let function = Function::new(self.live, self.fused, bindings, root, None);
-        let element = function.write("fn element(i: u32, k: u32) -> f32", input, index);
         let nothing = match reduction {
             Reduction::Max => "from_bits(0xff800000u)",
             Reduction::Sum => "0.0",
         };
-        // The last slice may be shorter.
-        let value = format!(
-            "{element}fn value(i: u32, k: u32) -> f32 {{\n    \
-                let at = i % {slices}u * {length}u + k;\n    \
-                if (at >= {count}u) {{\n        return {nothing};\n    }}\n    \
-                return element(i / {slices}u, at);\n}}\n"
-        );
-        kernel.sections.push(("value", value));
+        let mut kernel = kernel_of(results * slices, length, reduction, self.target);
+        kernel.label = Some(format!("{} of slices", self.live.node(id).op.name()));
+        let mut parts = Vec::new();
+        let names = [("value", "result"), ("second", "second_result")];
+        for ((name, result), element) in names.into_iter().zip(elements) {
+            let part = self.scratch((results * slices * 4) as u64);
+            kernel.bindings.bind(result, part, Access::Write, "f32");
+            let own = format!("{name}_of_row");
+            // The last slice may be shorter.
+            let mut text = element(&mut kernel, &own);
+            text.push_str(&format!(
+                "fn {name}(i: u32, k: u32) -> f32 {{\n    \
+                    let at = i % {slices}u * {length}u + k;\n    \
+                    if (at >= {count}u) {{\n        return {nothing};\n    }}\n    \
+                    return {own}(i / {slices}u, at);\n}}\n"
+            ));
+            if !parts.is_empty() {
+                kernel.constants.push(("SECOND", 1.0));
+                text.push_str(
+                    "fn store_second(i: u32, total: f32) {\n    second_result[i] = total;\n}\n",
+                );
+            }
+            kernel.sections.push((name, text));
+            parts.push(part);
+        }
+        let operations = (results * count * parts.len()) as u64;
         let workgroups = self.lanes(&mut kernel, root, results * slices, length)?;
-        self.push(root, kernel, workgroups, (results * count) as u64)?;
+        self.push(root, kernel, workgroups, operations)?;
 
         let mut kernel = kernel_of(results, slices, reduction, self.target);
         self.bind_result(&mut kernel, root);
-        kernel.bindings.bind("parts", parts, Access::Read, "f32");
-        let value = format!(
-            "fn value(i: u32, k: u32) -> f32 {{\n    return parts[i * {slices}u + k];\n}}\n"
-        );
-        kernel.sections.push(("value", value));
+        for ((name, _), (at, part)) in names.into_iter().zip(parts.iter().enumerate()) {
+            let buffer = format!("parts{at}");
+            kernel.bindings.bind(&buffer, *part, Access::Read, "f32");
+            let mut text = format!(
+                "fn {name}(i: u32, k: u32) -> f32 {{\n    \
+                    return {buffer}[i * {slices}u + k];\n}}\n"
+            );
+            if at > 0 {
+                text.push_str(&self.store_second(&mut kernel, root));
+            }
+            kernel.sections.push((name, text));
+        }
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.lanes(&mut kernel, root, results, slices)?;
         self.push(root, kernel, workgroups, (results * slices) as u64)
