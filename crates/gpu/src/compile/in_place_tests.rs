@@ -10,7 +10,9 @@ use crate::run::steps::Steps;
 use crate::session::Session;
 use crate::tune::Tune;
 use warmstart_graph::random::Philox;
-use warmstart_graph::{DType, Graph, NodeId, Optimizer, Tensor, TensorData, Update};
+use warmstart_graph::{
+    DType, Graph, Initializer, NodeId, Optimizer, Tensor, TensorData, Update, gradients,
+};
 
 const TARGET: Target = Target::GPU;
 
@@ -156,12 +158,17 @@ fn nothing_waits_for_it() {
     let trained = |target| {
         let graph = Graph::new();
         let x = graph.placeholder("x", [256, 256], DType::F32);
-        let y = (0..6)
-            .fold(x, |x, layer| graph.scope(&format!("fc{layer}")).linear(x, 256).relu())
-            .square()
-            .mean_all();
-        let step = Optimizer::adam(1e-3).minimize(y);
-        figures(&graph, &[y], &[step.update], target)
+        // Not packed: among those that are, others lie, and wait for that.
+        let weight = |layer| {
+            let scope = graph.scope(&format!("fc{layer}"));
+            scope.variable("weight", [256, 256], Initializer::GlorotUniform)
+        };
+        let weights: Vec<Tensor<'_>> = (0..6).map(weight).collect();
+        let y = weights.iter().fold(x, |x, &weight| x.matmul(weight).relu()).square().mean_all();
+        let slopes = gradients(y, &weights).into_iter().flatten();
+        let wanted: Vec<Tensor<'_>> = slopes.chain([y]).collect();
+        assert_eq!(wanted.len(), 7);
+        figures(&graph, &wanted, &[], target)
     };
     let [apart, together] = trained(TARGET);
     assert_eq!(apart, together);

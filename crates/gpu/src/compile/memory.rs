@@ -1,20 +1,25 @@
 //! The memory of a plan: values that are never alive at the same time share room.
 //!
-//! Gradients that an optimizer or a norm reads lie one after the other in one packed buffer, which
-//! counts as one value. `wgpu` lets a dispatch use a buffer in one way, so a kernel that reads and
+//! Gradients that an optimizer or a norm reads lie one after the other in one piece of a buffer, each of them
+//! from when it is written until all have been read; before, others may lie there (`packed.rs`). `wgpu` lets a dispatch use a buffer in one way, so a kernel that reads and
 //! writes parts of one binds both as what it writes (`Memory::bind`). It computes the same; but
 //! whoever uses that buffer next waits.
 
 use super::bindings::bound_as_written;
 use super::lower::Lowered;
-use super::share::{Item, Shared, least, share};
+use super::packed::{Packed, place};
+use super::share::{Item, Shared};
 use super::simplify::Live;
 use super::{Access, FetchSpec, Place, Step, Target, WIDEST};
 use crate::plan_error::CompileError;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Sizes and offsets are kept to multiples of this, which every device accepts for a binding.
 pub(crate) const ALIGNMENT: u64 = 256;
+
+/// How much more than the least a GPU's plan with gradients may take so that no kernel waits for it: less
+/// memory than some drivers give to a buffer.
+pub(super) const SPARE: u64 = 64 << 10;
 
 /// Which buffer each place of a program is in.
 pub(crate) struct Memory {
@@ -34,6 +39,12 @@ impl Memory {
     /// Bytes of all buffers together.
     pub fn total(&self) -> u64 {
         self.buffers.iter().sum()
+    }
+
+    /// What a plan takes at most if there are gradients, for fewer groups.
+    pub fn enough(&self) -> u64 {
+        let has_gradients = self.places.contains_key(&Place::Packed);
+        if has_gradients { self.total().max(self.least + self.least / 10) } else { self.total() }
     }
 
     /// The buffer of values that a place is in, if it is in one.
@@ -86,18 +97,20 @@ fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
     }
 }
 
-/// The places that a step uses, of those that are to be planned.
-fn used(step: &Step) -> Vec<(Place, Access)> {
-    let mut used = step.uses();
-    used.retain(|(place, _)| matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed));
-    used
-}
-
-fn held(place: Place, lowered: &Lowered) -> Place {
-    match place {
-        Place::Value(id) if lowered.packed.contains_key(&id) => Place::Packed,
-        place => place,
-    }
+/// The places that a step uses, of those that are to be planned: of packed gradients each.
+pub(super) fn used(
+    step: &Step,
+    packed: &BTreeMap<usize, (u64, u64)>,
+) -> impl Iterator<Item = (Place, Access)> {
+    let each = |(place, access)| {
+        let (one, all) = match place {
+            Place::Value(_) | Place::Scratch(_) => (Some(place), None),
+            Place::Packed => (None, Some(packed.keys().map(|&id| Place::Value(id)))),
+            _ => (None, None),
+        };
+        one.into_iter().chain(all.into_iter().flatten()).map(move |place| (place, access))
+    };
+    step.uses().into_iter().flat_map(each)
 }
 
 /// What needs room, in order of first use.
@@ -116,26 +129,16 @@ pub(super) fn items(live: &Live, lowered: &Lowered, fetches: &[FetchSpec]) -> Ve
         at
     };
     for (at, step) in lowered.steps.iter().enumerate() {
-        let used = used(step);
-        // Halves are bound in one way or two, as the device knows `f16` or not. An update's kernel is
-        // not written out, so nothing that it reads can be declared as written.
+        let used: Vec<(usize, Access)> = used(step, &lowered.packed)
+            .map(|(place, access)| (use_at(&mut items, place, at, at), access))
+            .collect();
+        let mut times: HashMap<usize, usize> = HashMap::new();
+        used.iter().for_each(|&(item, _)| *times.entry(item).or_default() += 1);
+        // An update's kernel is not written out, so nothing that it reads can be declared as written.
         let is_update = matches!(step, Step::Optimizer(_));
-        let often = |place| {
-            let is_half = matches!(place, Place::Value(id) if live.node(id).dtype.is_half());
-            // A gradient beside all of them is bound with them, too.
-            let is_same = |other: Place| {
-                let packed = Place::Packed;
-                let of_all = other == packed || place == packed;
-                other == place || of_all && held(other, lowered) == held(place, lowered)
-            };
-            let times = used.iter().filter(|&&(other, _)| is_same(other)).count();
-            is_update || is_half || times > 1
-        };
         let used: Vec<(usize, Access, bool)> = used
-            .iter()
-            .map(|&(place, access)| {
-                (use_at(&mut items, held(place, lowered), at, at), access, often(place))
-            })
+            .into_iter()
+            .map(|(item, access)| (item, access, is_update || times[&item] > 1))
             .collect();
         for &(a, _, a_often) in used.iter().filter(|(_, access, _)| *access == Access::Write) {
             for &(b, _, b_often) in used.iter().filter(|&&(b, ..)| b != a) {
@@ -150,7 +153,7 @@ pub(super) fn items(live: &Live, lowered: &Lowered, fetches: &[FetchSpec]) -> Ve
     }
     for fetch in fetches {
         // A fetched value without elements has no kernel, and still a place.
-        use_at(&mut items, held(fetch.place, lowered), lowered.steps.len(), 0);
+        use_at(&mut items, fetch.place, lowered.steps.len(), 0);
     }
     items
 }
@@ -170,14 +173,32 @@ pub(crate) fn plan(
         Place::Constant(id) => Some(id),
         _ => None,
     });
-    let constants = constants.collect();
+    let constants: HashSet<usize> = constants.collect();
     let (order, items): (Vec<Place>, Vec<Item>) = items(live, lowered, fetches).into_iter().unzip();
+    let offset = |place: &Place| match place {
+        Place::Value(id) => lowered.packed.get(id).map(|&(offset, _)| offset),
+        _ => None,
+    };
+    let parts = order.iter().enumerate();
+    let mut packed = Packed {
+        offsets: parts.filter_map(|(item, place)| Some((item, offset(place)?))).collect(),
+        spare: if target.is_cpu { 0 } else { SPARE },
+        ..Packed::default()
+    };
+    let gradients = bytes_of(Place::Packed, live, lowered);
+    if !packed.offsets.is_empty() {
+        packed.room = padded(gradients);
+        if packed.room > target.binding_bytes {
+            let limit = target.binding_bytes;
+            return Err(CompileError::Gradients { bytes: gradients, limit });
+        }
+    }
+    let unshared = items.iter().map(|item| item.room).sum();
     for (&place, item) in order.iter().zip(&items) {
         let bytes = bytes_of(place, live, lowered);
         if item.room > target.binding_bytes {
             let limit = target.binding_bytes;
             let what = match place {
-                Place::Packed => return Err(CompileError::Gradients { bytes, limit }),
                 Place::Value(id) => {
                     format!(
                         "the result of {} at {}",
@@ -190,19 +211,26 @@ pub(crate) fn plan(
             return Err(CompileError::TooLarge { what, bytes, limit });
         }
     }
-    let Shared { buffers, of, .. } = share(&items, target.binding_bytes, target.in_place);
-    let mut places = HashMap::new();
-    for (place, (buffer, offset)) in order.into_iter().zip(of) {
-        places.insert(place, (buffer, offset, bytes_of(place, live, lowered)));
-    }
-    let unshared = items.iter().map(|item| item.room).sum();
-    let mut memory = Memory { buffers, places, unshared, least: least(&items), constants };
-    for (&id, &(offset, bytes)) in &lowered.packed {
-        if let Some(&(buffer, start, _)) = memory.places.get(&Place::Packed) {
-            memory.places.insert(Place::Value(id), (buffer, start + offset, bytes));
+    let memory = |shared: &Shared, least: u64| {
+        let mut places = HashMap::new();
+        if let Some(&(part, offset)) = packed.offsets.first() {
+            let (buffer, start) = shared.of[part];
+            places.insert(Place::Packed, (buffer, start - offset, gradients));
         }
-    }
-    Ok(memory)
+        for (&place, &(buffer, offset)) in order.iter().zip(&shared.of) {
+            places.insert(place, (buffer, offset, bytes_of(place, live, lowered)));
+        }
+        let (buffers, constants) = (shared.buffers.clone(), HashSet::new());
+        Memory { buffers, places, unshared, least, constants }
+    };
+    // Software adapters run one dispatch after the other anyway.
+    let waits = |shared: &Shared| match target.is_cpu {
+        true => 0,
+        false => super::order::count(&lowered.steps, &memory(shared, 0)),
+    };
+    let limit = target.binding_bytes;
+    let (shared, least) = place(&items, &packed, limit, target.in_place, &waits);
+    Ok(Memory { constants, ..memory(&shared, least) })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod memory;
 mod operand;
 mod order;
 mod own_norm;
+mod packed;
 mod program;
 mod share;
 mod simplify;
@@ -58,7 +59,7 @@ impl Arranged {
             let in_node_order = std::mem::replace(&mut lowered.steps, steps);
             let own = memory::plan(live, &lowered, &fetches, target)?;
             // Which values share a buffer depends on the order, and what shares one must wait.
-            if own.total() <= memory.total()
+            if own.total() <= memory.enough()
                 && order::count(&lowered.steps, &own) < order::count(&in_node_order, &memory)
             {
                 memory = own;

@@ -15,11 +15,11 @@
 //! groups: they run one dispatch after the other whatever they are told.
 //!
 //! Two things keep some groups apart: memory that is shared, since no byte more is taken for a
-//! barrier less; and the packed gradients, of which each kernel writes a part, but a buffer is
+//! barrier less (but where there are gradients, up to 1.1 times the least); and the packed gradients, of which each kernel writes a part, but a buffer is
 //! written or not as a whole. A group has one of those kernels, beside others. A buffer for each
 //! gradient would take bindings that the norm and the update do not have.
 
-use super::memory::{Memory, padded};
+use super::memory::{Memory, padded, used};
 use super::share::summed;
 use super::{Access, FetchSpec, Place, Step};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -163,14 +163,16 @@ pub(crate) fn grouped(
     let room = |place: &Place| memory.places.get(place).map_or(0, |&(_, _, bytes)| padded(bytes));
 
     // What is alive at each step, and when each place is first used.
+    let planned: Vec<HashSet<Place>> =
+        steps.iter().map(|step| used(step, packed).map(|(place, _)| place).collect()).collect();
     let mut spans: HashMap<Place, (usize, usize)> = HashMap::new();
-    for (at, places) in held.iter().enumerate() {
-        for &place in places.keys() {
+    for (at, places) in planned.iter().enumerate() {
+        for &place in places {
             spans.entry(place).or_insert((at, at)).1 = at;
         }
     }
     for fetch in fetches {
-        if let Some(span) = spans.get_mut(&self::held(fetch.place, packed)) {
+        if let Some(span) = spans.get_mut(&fetch.place) {
             span.1 = steps.len().saturating_sub(1);
         }
     }
@@ -181,7 +183,6 @@ pub(crate) fn grouped(
     let mut order: Vec<usize> = (0..steps.len()).collect();
     // The steps of all groups before.
     let mut begun = vec![false; steps.len()];
-    let mut packed_begun = false;
     let mut next = 0;
     while next < order.len() {
         let start = next;
@@ -195,21 +196,15 @@ pub(crate) fn grouped(
                 other.is_none_or(|&other| other == Access::Read && access == Access::Read)
             });
             // What it is the first to use is alive for longer.
-            let own: u64 = held[step]
-                .keys()
-                .filter(|place| match place {
-                    Place::Packed => !packed_begun,
-                    place => spans.get(place).is_some_and(|&(first, _)| first == step),
-                })
-                .map(room)
-                .sum();
+            let is_first =
+                |place: &&Place| spans.get(place).is_some_and(|&(first, _)| first == step);
+            let own: u64 = planned[step].iter().filter(is_first).map(room).sum();
             let fits = alive[next..at].iter().all(|bytes| bytes + own <= most);
             if at > start && !(is_ready && is_free && fits) {
                 at += 1;
                 continue;
             }
             group.extend(held[step].iter().map(|(&place, &access)| (place, access)));
-            packed_begun |= held[step].contains_key(&Place::Packed);
             if at > next {
                 let before = alive[next];
                 order[next..=at].rotate_right(1);

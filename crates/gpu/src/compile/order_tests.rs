@@ -1,5 +1,6 @@
 //! Where barriers are, by `wgpu`'s rule, and what the order of steps does to their number.
 
+use super::super::memory::SPARE;
 use super::super::{Program, Target, compile};
 use super::*;
 use warmstart_graph::{DType, Graph, Optimizer, Role, Tensor};
@@ -98,7 +99,7 @@ fn branches_run_beside_each_other() {
     assert!(together[..3].concat() == layers, "{together:#?}");
     assert_eq!(together[..3].iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 2], "{together:#?}");
     assert_eq!((together.concat().len(), together.len()), (30, 16), "{together:#?}");
-    assert!(program.memory.total() * 100 <= program.memory.least * 115);
+    assert!(program.memory.total() <= program.memory.least + SPARE);
     // Each gradient of a weight writes the packed buffer.
     let packed = |group: &Vec<String>| group.iter().filter(|name| *name == "matmul, sum").count();
     assert!(together.iter().all(|group| packed(group) <= 1), "{together:#?}");
@@ -127,7 +128,7 @@ fn an_order_keeps_what_depends_on_each_other() {
                 assert!(written.contains(&id), "{towers}: {id} is read before it is written");
             }
         }
-        assert!(program.memory.total() * 100 <= program.memory.least * 115, "{towers}");
+        assert!(program.memory.total() <= program.memory.least + SPARE, "{towers}");
     }
 }
 
@@ -157,10 +158,11 @@ fn updates_come_after_what_they_need() {
         Place::Variable(id) => def.variable(*id).role == Role::Trainable,
         _ => false,
     };
-    let buffer = |place: &Place| program.memory.places.get(place).map(|&(buffer, ..)| buffer);
-    // Gradients are read all together, by no name of their own. What lay in their buffer before is not.
-    let is_read =
-        |place: &Place| program.steps.iter().any(|step| step.uses().contains(&(*place, Read)));
+    let optimizers = program.steps.iter().filter_map(|step| match step {
+        Step::Optimizer(step) => Some(&step.gradients),
+        Step::Dispatch(_) => None,
+    });
+    let all: HashSet<&Place> = optimizers.flatten().collect();
     let (mut replaced, mut gradients, mut readers) = (HashSet::new(), 0, 0);
     for step in &program.steps {
         let is_update = matches!(step, Step::Optimizer(_));
@@ -182,11 +184,7 @@ fn updates_come_after_what_they_need() {
                     readers += 1;
                     assert!(gradients >= wanted, "{gradients} of {wanted} gradients are there");
                 }
-                (Place::Value(_), Write)
-                    if buffer(&place) == buffer(&Place::Packed) && !is_read(&place) =>
-                {
-                    gradients += 1
-                }
+                (place, Write) if all.contains(&place) => gradients += 1,
                 _ => {}
             }
         }

@@ -14,13 +14,15 @@
 //! that is written, though not at the same time.
 //!
 //! The least possible is the largest sum of values alive at once, each rounded up to the 256 bytes
-//! that a binding's offset is a multiple of; one written over another counts once. A value that a
+//! that a binding's offset is a multiple of; one written over another counts once, and a gradient from
+//! when it is written until all are read, though all lie in one piece (`packed.rs`). A value that a
 //! kernel binds twice (a product of a value and itself), or of halves, lies apart from what that
 //! kernel writes, since no part of a buffer is bound twice as written; the least counts one such pair
 //! beside the largest value. What a product reads as pairs or fours and adds one by one is bound once
 //! for that reason (`Bindings::read`): while it was bound twice, one prediction in a thousand took 1.27
 //! times the least. Tests hold thousands of random graphs, trained and not, to 1.15 times.
 
+use super::packed::Packed;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use warmstart_graph::random::Philox;
@@ -97,12 +99,16 @@ pub(super) fn summed(steps: usize, spans: impl Iterator<Item = (usize, usize, u6
 /// buffer in common, the largest item of all, which may be in the same as one of them, with the smaller of
 /// the two.
 pub(super) fn least(items: &[Item]) -> u64 {
-    let alive = alive(items.iter()).into_iter().max().unwrap_or(0);
+    alive(items.iter()).into_iter().max().unwrap_or(0).max(least_of_two(items))
+}
+
+/// What two items take that can have no buffer in common.
+pub(super) fn least_of_two(items: &[Item]) -> u64 {
     let largest = items.iter().map(|item| item.room).max().unwrap_or(0);
     let others = items.iter().flat_map(|item| {
         item.never.iter().map(|&other| largest + item.room.min(items[other].room))
     });
-    others.chain([alive]).max().unwrap_or(0)
+    others.max().unwrap_or(0)
 }
 
 /// How often a search places all items, at most.
@@ -110,12 +116,17 @@ const TRIES: usize = 4000;
 /// And how often it may look at one beside another, so that long graphs take no longer.
 const LOOKS: usize = 1 << 23;
 
-/// Finds places for items so that those that overlap have different ones. Which order is best to
-/// place them in depends on the graph, so several are tried, and if none will do, changed at random.
-/// More is shared only where it must be: it makes kernels wait for each other that would not have to.
-pub(super) fn share(items: &[Item], limit: u64, together: bool) -> Shared {
-    let orders = orders(items);
-    let least = least(items);
+/// How often a search places so many items.
+pub(super) fn tries(items: &[Item]) -> usize {
+    TRIES.min(LOOKS / (items.len() * items.len()).max(1))
+}
+
+/// Finds places for items so that those that overlap have different ones, and that take little more than
+/// `least`. Which order is best to place them in depends on the graph, so several are tried, and if none
+/// will do, changed at random. More is shared only where it must be: it makes kernels wait for each
+/// other that would not have to.
+pub(super) fn share(items: &[Item], least: u64, limit: u64, together: bool) -> Shared {
+    let (orders, none) = (orders(items), Packed::default());
     let best = |sharing: Sharing| {
         let mut best: Option<Shared> = None;
         for order in &orders[..3] {
@@ -123,7 +134,7 @@ pub(super) fn share(items: &[Item], limit: u64, together: bool) -> Shared {
             if best.as_ref().is_some_and(|best| best.total() == least) {
                 break;
             }
-            let other = placed(items, order, sharing, limit, u64::MAX);
+            let other = placed(items, &none, order, sharing, limit, u64::MAX);
             best = best.into_iter().chain(other).min_by_key(Shared::total);
         }
         best.unwrap_or_default()
@@ -134,12 +145,12 @@ pub(super) fn share(items: &[Item], limit: u64, together: bool) -> Shared {
         found = if other.total() < found.total() { other } else { found };
     }
     let enough = least + least / 10;
-    let tries = TRIES.min(LOOKS / (items.len() * items.len()).max(1));
+    let tries = tries(items);
     for (sharing, tries) in [(Sharing::SideBySide, tries / 4), (Sharing::Together, tries)] {
         if found.total() <= enough || sharing == Sharing::Together && !together {
             break;
         }
-        let other = searched(items, &orders, sharing, limit, enough, tries);
+        let other = searched(items, &none, &orders, sharing, limit, enough, tries);
         found = if other.total() < found.total() { other } else { found };
     }
     found
@@ -156,7 +167,7 @@ pub(super) struct Order {
 }
 
 /// Orders to begin with.
-fn orders(items: &[Item]) -> Vec<Order> {
+pub(super) fn orders(items: &[Item]) -> Vec<Order> {
     let by_time: Vec<usize> = (0..items.len()).collect();
     let by = |order: &[usize], key: &dyn Fn(&Item) -> u64| {
         let mut order = order.to_vec();
@@ -181,8 +192,9 @@ fn orders(items: &[Item]) -> Vec<Order> {
 /// item that made a buffer larger is placed before one that it overlaps, or the two change places, or
 /// the other one lies at the other end, and what takes no more is kept. The dice are always the same,
 /// and so are plans.
-fn searched(
+pub(super) fn searched(
     items: &[Item],
+    packed: &Packed,
     orders: &[Order],
     sharing: Sharing,
     limit: u64,
@@ -190,13 +202,20 @@ fn searched(
     tries: usize,
 ) -> Shared {
     const STARTS: usize = 3;
-    let ways: &[bool] = if sharing == Sharing::Together { &[false, true] } else { &[false] };
-    let with =
-        |order: &Order| ways.iter().map(|&in_one| Order { in_one, ..order.clone() }).collect();
-    let begun = orders.iter().flat_map(|order: &Order| -> Vec<Order> { with(order) });
-    let mut begun: Vec<(Shared, Order)> = begun
-        .filter_map(|order| Some((placed(items, &order, sharing, limit, u64::MAX)?, order)))
-        .collect();
+    let all = [(false, false), (true, false), (true, true)];
+    let ways = match sharing {
+        // What makes room for the packed ones from their end on lies as high as it can.
+        Sharing::Together if !packed.offsets.is_empty() => &all[..],
+        Sharing::Together => &all[..2],
+        _ => &all[..1],
+    };
+    let with = |order: &Order, &(in_one, high): &(bool, bool)| {
+        let high = vec![high; items.len()];
+        let order = Order { items: order.items.clone(), high, in_one };
+        Some((placed(items, packed, &order, sharing, limit, u64::MAX)?, order))
+    };
+    let begun = orders.iter().flat_map(|order| ways.iter().filter_map(|way| with(order, way)));
+    let mut begun: Vec<(Shared, Order)> = begun.collect();
     begun.sort_by_key(|(shared, _)| shared.total());
     begun.truncate(STARTS);
     let dice = Philox::new(0, "places");
@@ -223,7 +242,7 @@ fn searched(
                 1 => other.items[to..=from].rotate_right(1),
                 _ => other.high[order.items[to]] ^= true,
             }
-            if let Some(found) = placed(items, &other, sharing, limit, shared.total()) {
+            if let Some(found) = placed(items, packed, &other, sharing, limit, shared.total()) {
                 (*shared, *order) = (found, other);
             }
         }
@@ -250,9 +269,11 @@ struct Spot {
 }
 
 /// Places items in an order, each where it takes the least more, and there where it fits best; several
-/// at once in buffers of at most so many bytes. Nothing, if that takes more than so much.
+/// at once in buffers of at most so many bytes. What is packed has its places before. Nothing, if that takes
+/// more than so much.
 pub(super) fn placed(
     items: &[Item],
+    packed: &Packed,
     order: &Order,
     sharing: Sharing,
     limit: u64,
@@ -266,7 +287,12 @@ pub(super) fn placed(
     let mut held: Vec<Vec<usize>> = Vec::new();
     let mut of = vec![(NOWHERE, 0); items.len()];
     let mut grew = Vec::new();
-    let mut total = 0;
+    if !packed.offsets.is_empty() {
+        buffers.push(if order.in_one { packed.least } else { packed.room });
+        held.push(packed.offsets.iter().map(|&(at, _)| at).collect());
+        packed.offsets.iter().for_each(|&(at, offset)| of[at] = (0, offset));
+    }
+    let mut total: u64 = buffers.iter().sum();
     let mut beside: Vec<(u64, u64)> = Vec::new();
     for &at in &order.items {
         let item = &items[at];
@@ -275,7 +301,8 @@ pub(super) fn placed(
             let is_here = |other: &&usize| of[**other].0 == buffer;
             let used = item.apart.iter().filter(is_here).count();
             let is_taken = item.never.iter().any(|other| is_here(&other));
-            if is_taken || used > 0 && sharing == Sharing::SideBySide {
+            let may_wait = buffer == 0 && packed.joined.contains(&at);
+            if is_taken || used > 0 && sharing == Sharing::SideBySide && !may_wait {
                 continue;
             }
             let overlapped = held[buffer].iter().filter(|&&other| items[other].overlaps(item));
@@ -316,6 +343,10 @@ pub(super) fn placed(
         buffers[buffer] += growth;
         held[buffer].push(at);
         of[at] = (buffer, offset);
+    }
+    if !packed.offsets.is_empty() {
+        let end = held[0].iter().map(|&at| of[at].1 + items[at].room).max();
+        buffers[0] = packed.room.max(end.unwrap_or(0));
     }
     Some(Shared { buffers, of, grew })
 }

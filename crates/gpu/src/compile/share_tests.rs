@@ -55,7 +55,7 @@ fn check(items: &[Item], shared: &Shared, sharing: Sharing, limit: u64) {
 #[test]
 fn no_two_values_are_in_one_place_at_once() {
     for seed in 0..50 {
-        let items = items(seed);
+        let (items, none) = (items(seed), Packed::default());
         let dice = Philox::new(seed, "order");
         let high =
             (0..items.len()).map(|at| dice.word(at as u64).is_multiple_of(2)).collect::<Vec<_>>();
@@ -65,11 +65,13 @@ fn no_two_values_are_in_one_place_at_once() {
                 let order = Order { items: order.clone(), high: high.clone(), in_one };
                 for sharing in [Sharing::InTurn, Sharing::SideBySide, Sharing::Together] {
                     for limit in [60_000, u64::MAX] {
-                        let shared = placed(&items, &order, sharing, limit, u64::MAX).unwrap();
+                        let shared =
+                            placed(&items, &none, &order, sharing, limit, u64::MAX).unwrap();
                         check(&items, &shared, sharing, limit);
                         let total = shared.total();
-                        assert!(placed(&items, &order, sharing, limit, total).is_some());
-                        let less = placed(&items, &order, sharing, limit, total.saturating_sub(1));
+                        assert!(placed(&items, &none, &order, sharing, limit, total).is_some());
+                        let less =
+                            placed(&items, &none, &order, sharing, limit, total.saturating_sub(1));
                         let is_refused = sharing != Sharing::InTurn && total > 0;
                         assert_eq!(less.is_none(), is_refused, "{sharing:?}");
                     }
@@ -82,17 +84,18 @@ fn no_two_values_are_in_one_place_at_once() {
 #[test]
 fn a_search_ends_with_a_placement_and_always_with_the_same() {
     for seed in 0..50 {
-        let items = items(seed);
+        let (items, none) = (items(seed), Packed::default());
+        let least = least(&items);
         for limit in [60_000, u64::MAX] {
-            let shared = share(&items, limit, true);
+            let shared = share(&items, least, limit, true);
             check(&items, &shared, Sharing::Together, limit);
-            assert_eq!(shared.of, share(&items, limit, true).of);
+            assert_eq!(shared.of, share(&items, least, limit, true).of);
         }
         // Nothing is enough: all tries are made, and none makes it worse.
         let orders = orders(&items);
         for sharing in [Sharing::SideBySide, Sharing::Together] {
             let totals = [0, 30, 300].map(|tries| {
-                let shared = searched(&items, &orders, sharing, u64::MAX, 0, tries);
+                let shared = searched(&items, &none, &orders, sharing, u64::MAX, 0, tries);
                 check(&items, &shared, sharing, u64::MAX);
                 shared.total()
             });
@@ -112,17 +115,17 @@ fn what_a_kernel_reads_and_writes_lies_together_where_it_must() {
         Item { room, first: at, last: at + 1, apart, never: BTreeSet::new() }
     };
     let items: Vec<Item> = rooms.iter().enumerate().map(item).collect();
-    let shared = share(&items, u64::MAX, true);
+    let shared = share(&items, least(&items), u64::MAX, true);
     assert_eq!((least(&items), shared.total()), (201 * 256, 201 * 256));
     assert_eq!(shared.of[2].0, shared.of[3].0);
-    let apart = share(&items, u64::MAX, false);
+    let apart = share(&items, least(&items), u64::MAX, false);
     assert_eq!(apart.total(), 300 * 256);
     check(&items, &apart, Sharing::SideBySide, u64::MAX);
     // Not where one of them is bound twice.
     let mut bound_twice = items;
     bound_twice[2].never.insert(3);
     bound_twice[3].never.insert(2);
-    let shared = share(&bound_twice, u64::MAX, true);
+    let shared = share(&bound_twice, least(&bound_twice), u64::MAX, true);
     assert_eq!((least(&bound_twice), shared.total()), (300 * 256, 300 * 256));
     assert_ne!(shared.of[2].0, shared.of[3].0);
 }

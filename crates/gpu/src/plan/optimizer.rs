@@ -84,6 +84,7 @@ impl Builder<'_> {
         let mut groups: Vec<Group> = Vec::new();
         // Parameters come first, and the accumulators last.
         let accumulator = step.update.slots().len();
+        let (_, packed, _) = self.place(Place::Packed)?;
         for (parameter, &gradient) in step.update.parameters.iter().zip(&step.gradients) {
             let mut slices = vec![self.variable(parameter.variable)?.clone()];
             for &slot in &parameter.slots {
@@ -99,6 +100,7 @@ impl Builder<'_> {
             if at == groups.len() {
                 groups.push(Group { slices: slices.clone(), table: Vec::new(), elements: 0 });
             }
+            let gradient = (self.place(gradient)?.1 - packed) / 4;
             let group = &mut groups[at];
             group.elements += elements;
             let start = |at: usize| slices.get(at).map_or(0, |slice| slice.offset / 4);

@@ -24,7 +24,7 @@ use crate::compile::bindings::Bindings;
 use crate::compile::expression::{Function, Index};
 use crate::compile::simplify::Live;
 use crate::compile::{Access, Place, Target};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use warmstart_graph::Op;
 use warmstart_graph::ops::{OptimizerUpdate, Rule};
@@ -45,8 +45,8 @@ pub(crate) struct OptimizerStep {
     pub update: OptimizerUpdate,
     /// What the first step wrote.
     pub scalars: Place,
-    /// Where each parameter's gradient begins in the packed buffer, in elements.
-    pub gradients: Vec<u64>,
+    /// Each parameter's gradient, which is one of those packed.
+    pub gradients: Vec<Place>,
     /// How many sums of squares there are, and what else the kernel has for constants.
     pub constants: Vec<(&'static str, f64)>,
     /// Functions of the norm, and what one invocation writes.
@@ -155,26 +155,22 @@ fn together(target: Target) -> &'static str {
     if target.is_cpu && target.has_int64 { shaders::PAIRS } else { shaders::FOURS }
 }
 
-/// Places the inputs of norms and optimizers one after the other.
+/// Places the inputs of norms and optimizers one after the other, as they are computed: what is not there
+/// yet is one piece, in which others may lie (`packed.rs`). No sum goes by this order.
 pub(super) fn pack(live: &Live) -> BTreeMap<usize, (u64, u64)> {
-    let mut packed = BTreeMap::new();
-    let mut offset = 0;
-    for node in &live.nodes {
-        let skip = match &node.op {
-            Op::GlobalNorm => 0,
-            Op::OptimizerUpdate(update) => update.scalars(),
-            _ => continue,
-        };
-        for input in &node.inputs[skip..] {
-            packed.entry(input.0).or_insert_with(|| {
-                let bytes = live.elements(input.0) as u64 * 4;
-                let start = offset;
-                offset += bytes.max(1).next_multiple_of(PACK_ALIGNMENT);
-                (start, bytes)
-            });
-        }
-    }
-    packed
+    let inputs = live.nodes.iter().flat_map(|node| match &node.op {
+        Op::GlobalNorm => &node.inputs[..],
+        Op::OptimizerUpdate(update) => &node.inputs[update.scalars()..],
+        _ => &[],
+    });
+    let inputs: BTreeSet<usize> = inputs.map(|input| input.0).collect();
+    let mut end = 0;
+    let place = |id: usize| {
+        let (start, bytes) = (end, live.elements(id) as u64 * 4);
+        end += bytes.max(1).next_multiple_of(PACK_ALIGNMENT);
+        (id, (start, bytes))
+    };
+    inputs.into_iter().map(place).collect()
 }
 
 /// How many sums of squares so many blocks are. Each workgroup of an update adds up all of them. A GPU
@@ -317,10 +313,7 @@ impl Lowering<'_> {
             }
         }
 
-        let gradients = inputs[update.scalars()..]
-            .iter()
-            .map(|input| self.lowered.packed[input].0 / 4)
-            .collect();
+        let gradients = inputs[update.scalars()..].iter().map(|&id| Place::Value(id)).collect();
         // One lane: each invocation of a software adapter adds up the few sums by itself, since a barrier
         // would take longer.
         let lanes = if self.target.is_cpu || count == 0 { 1.0 } else { 64.0 };
