@@ -456,14 +456,16 @@ fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String {
     format!("{all} in `{}`{which} {are} damaged:{lines}{more}", directory.display())
 }
 
-/// What is wrong with a checkpoint that is damaged. What to do about it is told of all.
+/// What is wrong with a checkpoint that is damaged, and what to do where that is not what is told of all.
 fn damage(error: &CheckpointError) -> String {
     match error {
         CheckpointError::Malformed { source, .. } => source.to_string(),
         CheckpointError::Metadata { key, problem, .. } => {
             format!("metadata key `{key}`: {problem}")
         }
-        CheckpointError::HeaderChecksum { .. } => "its header is not as it was written".to_owned(),
+        CheckpointError::HeaderChecksum { .. } => "its header is not as it was written; if the \
+            change was meant, take its metadata keys `warmstart.version` and `warmstart.checksums` out"
+            .to_owned(),
         CheckpointError::Checksum { tensor, offset, .. } => {
             let tensor = printable(tensor);
             format!(

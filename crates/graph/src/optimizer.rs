@@ -173,6 +173,8 @@ impl Optimizer {
     /// # let _ = step;
     /// # assert!(graph.finish().is_ok());
     /// ```
+    ///
+    /// It is held against the variables that are there when `minimize` is called.
     #[must_use]
     pub fn no_decay(mut self, globs: &[&str]) -> Optimizer {
         self.no_decay = globs.iter().map(|&glob| glob.to_owned()).collect();

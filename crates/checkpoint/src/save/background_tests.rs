@@ -213,7 +213,7 @@ fn a_file_holds_the_step_it_was_asked_for_although_training_went_on() {
 /// Place and size of all that the device has for copies.
 #[cfg(not(target_os = "macos"))]
 fn copies(session: &Session) -> Vec<(u64, u64)> {
-    let report = session.gpu().device().generate_allocator_report().unwrap();
+    let report = session.gpu().device().generate_allocator_report().expect("this backend has one");
     let copies = report.allocations.iter().filter(|one| one.name == "a snapshot of the variables");
     let mut copies: Vec<(u64, u64)> = copies.map(|one| (one.offset, one.size)).collect();
     copies.sort_unstable();

@@ -54,7 +54,8 @@ struct EarlyFile {
 }
 
 /// How many bytes the disk is asked to begin with at a time. The first ones wait for the sync: a header
-/// is written over in the end, and would go to the disk twice.
+/// is written over in the end, and would go to the disk twice. Of one that is longer, with tens of
+/// thousands of tensors, the rest does.
 const EARLY: u64 = 2 << 20;
 
 /// What the disk is to begin with, when so much is written and it has begun with so much: whole

@@ -45,8 +45,8 @@ impl SaveOptions {
         self
     }
 
-    /// The seed of the run. If not said, it is that of the session's last initialization, which a
-    /// session that was restored has none of.
+    /// The seed of the run. If not said, it is that of the session's last initialization that gave a
+    /// variable its value, which a session that was restored has none of.
     pub fn seed(mut self, seed: u64) -> SaveOptions {
         self.seed = Some(seed);
         self

@@ -1,9 +1,9 @@
 //! The memory of a plan: values that are never alive at the same time share room.
 //!
 //! Gradients that an optimizer or a norm reads lie one after the other in one piece of a buffer, each of them
-//! from when it is written until all have been read; before, others may lie there (`packed.rs`). `wgpu` lets a dispatch use a buffer in one way, so a kernel that reads and
-//! writes parts of one binds both as what it writes (`Memory::bind`). It computes the same; but
-//! whoever uses that buffer next waits.
+//! from when it is written until all have been read; before, others may lie there (`packed.rs`). `wgpu`
+//! lets a dispatch use a buffer in one way, so a kernel that reads and writes parts of one binds both as
+//! what it writes (`Memory::bind`). It computes the same; but whoever uses that buffer next waits.
 
 use super::bindings::bound_as_written;
 use super::lower::Lowered;

@@ -15,9 +15,10 @@
 //! groups: they run one dispatch after the other whatever they are told.
 //!
 //! Two things keep some groups apart: memory that is shared, since no byte more is taken for a
-//! barrier less (but where there are gradients, up to 1.1 times the least); and the packed gradients, of which each kernel writes a part, but a buffer is
-//! written or not as a whole. A group has one of those kernels, beside others. A buffer for each
-//! gradient would take bindings that the norm and the update do not have.
+//! barrier less (but where there are gradients, up to 1.1 times the least); and the packed gradients, of
+//! which each kernel writes a part, but a buffer is written or not as a whole. A group has one of those
+//! kernels, beside others. A buffer for each gradient would take bindings that the norm and the update
+//! do not have.
 
 use super::memory::{Memory, padded, used};
 use super::share::summed;

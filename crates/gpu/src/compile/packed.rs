@@ -12,6 +12,7 @@
 //! Parts lie in the order in which they are computed, so that what is not alive is one piece too. Sums over
 //! gradients go by the norm's inputs, not by that order.
 
+use super::memory::ALIGNMENT;
 use super::share::{
     Item, Order, Shared, Sharing, alive, least, least_of_two, orders, placed, searched, share,
     tries,
@@ -121,6 +122,8 @@ pub(super) fn place(
     together: bool,
     waits: &dyn Fn(&Shared) -> usize,
 ) -> (Shared, u64) {
+    // Places are counted from a buffer's end too.
+    let limit = limit / ALIGNMENT * ALIGNMENT;
     let (one, of) = packed.as_one(items);
     let with_one = least(&one);
     let alive = alive(items.iter()).into_iter().max().unwrap_or(0);

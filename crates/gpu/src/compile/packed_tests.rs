@@ -167,6 +167,7 @@ fn what_is_packed_lies_in_one_piece_and_nothing_lies_in_its_way() {
             for (at, item) in items.iter().enumerate() {
                 let (buffer, start) = shared.of[at];
                 assert!(start + item.room <= shared.buffers[buffer]);
+                assert!(start.is_multiple_of(ALIGNMENT), "{seed}: {start}");
                 for (other, its) in items[..at].iter().enumerate() {
                     let (its_buffer, its_start) = shared.of[other];
                     if buffer == its_buffer && item.overlaps(its) {

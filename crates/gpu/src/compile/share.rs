@@ -16,8 +16,8 @@
 //! The least possible is the largest sum of values alive at once, each rounded up to the 256 bytes
 //! that a binding's offset is a multiple of; one written over another counts once, and a gradient from
 //! when it is written until all are read, though all lie in one piece (`packed.rs`). A value that a
-//! kernel binds twice (a product of a value and itself), or of halves, lies apart from what that
-//! kernel writes, since no part of a buffer is bound twice as written; the least counts one such pair
+//! kernel binds twice (a product of a value and itself) lies apart from what that kernel
+//! writes, since no part of a buffer is bound twice as written; the least counts one such pair
 //! beside the largest value. What a product reads as pairs or fours and adds one by one is bound once
 //! for that reason (`Bindings::read`): while it was bound twice, one prediction in a thousand took 1.27
 //! times the least. Tests hold thousands of random graphs, trained and not, to 1.15 times.

@@ -30,8 +30,8 @@ pub struct PlanMemory {
     /// The least that they could take: the largest sum of values that are alive at once, each rounded up
     /// to what a binding's offset must be a multiple of (256 bytes). A gradient counts from when it is
     /// computed until all are read, and a result with the value that it is written over. Where a kernel
-    /// binds a value twice, as of a product of a value and itself, or halves, which then can have no buffer
-    /// in common with what that kernel writes, the least may be more.
+    /// binds a value twice, as of a product of a value and itself, which then can have no buffer in common
+    /// with what that kernel writes, the least may be more.
     pub values_least: u64,
     /// Placeholders.
     pub feeds: u64,

@@ -214,8 +214,7 @@ impl RestoreReport {
             _ => None,
         });
         let another_model = self.help_with_another_model();
-        let wanted =
-            self.suggestions.is_empty() && !self.may_lack_some() && another_model.is_none();
+        let wanted = self.suggestions.is_empty() && !self.may_lack_some();
         for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
             // Those of its shape are the first.
             let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);

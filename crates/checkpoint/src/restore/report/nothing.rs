@@ -81,8 +81,8 @@ impl RestoreReport {
     /// its name, or may be there by its shape, and next to none of the file's is asked for.
     pub(crate) fn help_with_another_model(&self) -> Option<String> {
         let mut left: HashMap<_, usize> = HashMap::new();
-        for TensorEntry { shape, dtype, .. } in self.weights_left() {
-            *left.entry((extents(shape), dtype.variable())).or_default() += 1;
+        for TensorEntry { shape, .. } in self.weights_left() {
+            *left.entry(extents(shape)).or_default() += 1;
         }
         let in_file: usize = left.values().sum();
         let wanted = self.variables.iter().filter(|v| v.outcome != Outcome::Ignored);
@@ -97,8 +97,7 @@ impl RestoreReport {
         let (there, others): (Vec<&VariableOutcome>, Vec<&VariableOutcome>) =
             wanted.into_iter().partition(is_there);
         let may_be_there = others.iter().filter(|v| {
-            let shape = (extents(&v.variable.shape), Some(v.variable.dtype));
-            let count = left.get_mut(&shape).filter(|count| **count > 0);
+            let count = left.get_mut(&extents(&v.variable.shape)).filter(|count| **count > 0);
             count.map(|count| *count -= 1).is_some()
         });
         let suggested = self.suggestions.iter().map(|suggestion| suggestion.restores).max();

@@ -15,8 +15,8 @@ impl RestoreReport {
     pub(crate) fn note_of_square_matrices(&self, words: &dyn Wording) -> Option<String> {
         let as_they_lie = |v: &&VariableOutcome| match &v.outcome {
             Outcome::Restored { changes, .. } => {
-                let turned = |change: &Change| matches!(change, Change::Transposed { .. });
-                v.variable.shape.rank() == 2 && !changes.iter().any(turned)
+                let is_another = |change: &Change| !matches!(change, Change::Cast { .. });
+                v.variable.shape.rank() == 2 && !changes.iter().any(is_another)
             }
             _ => false,
         };

@@ -61,7 +61,9 @@ pub(crate) fn apply<'a>(
         });
         // A pair that has a variable and no tensor is told as a variable without a value.
         let nobodys = |pair: &&&(String, String)| !asked_for(pair, &rules[at + 1..], variables);
-        if let Some((from, to)) = idle.iter().find(nobodys).filter(|_| touched > 0) {
+        if touched > 0
+            && let Some((from, to)) = idle.iter().find(nobodys)
+        {
             problem = Some(format!(
                 "no tensor and no variable is what its pair ({from:?}, {to:?}) speaks of"
             ));
@@ -316,15 +318,25 @@ fn speaks_of((_, to): &(String, String), variable: &str) -> bool {
     }
 }
 
-/// Whether a pair that no tensor is for speaks of one of the variables, once the rules that follow have
-/// made names of variables of its own.
+/// Whether a pair that no tensor is for speaks of one of the variables, or may, once the rules that follow
+/// have made names of variables of its own. What is converted has no variables.
 fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable]) -> bool {
     let about_names = following.iter().filter(|rule| rule.is_about_names());
     let following: Vec<Rule> = about_names.cloned().collect();
-    if following.is_empty() {
+    if following.is_empty() && !variables.is_empty() {
         return variables.iter().any(|variable| speaks_of(pair, &variable.name));
     }
     let (_, to) = pair;
+    // What lies in a scope is not known, and these rules speak of it.
+    let is_about_inner = |rule: &Rule| {
+        matches!(
+            rule,
+            Rule::Rename { .. } | Rule::RenameRegex { .. } | Rule::RenameComponent { .. }
+        )
+    };
+    if variables.is_empty() || scope_of(to).is_some() && following.iter().any(is_about_inner) {
+        return true;
+    }
     variables.iter().any(|variable| {
         // What lies in the scope ends as the variable does.
         let ends = variable.name.split_inclusive(SEPARATORS).rev().scan(0, |length, part| {

@@ -82,7 +82,7 @@ pub(super) fn find(
         let possible = loading.get(&live.node(anchor).inputs[0].0).into_iter().flatten();
         let carrier = possible.copied().find(|carrier| {
             ![*carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
-                && loaded[carrier].union(&loaded[&other]).count() + 2 <= buffers
+                && loaded[carrier].union(&loaded[&other]).count() + 3 <= buffers
                 // A kernel cannot read the buffer that it writes.
                 && !loaded[carrier].iter().any(|id| packed.contains_key(id))
                 && carries_other_sum(live, &sums, [*carrier, other])
