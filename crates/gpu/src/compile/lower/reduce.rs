@@ -89,7 +89,7 @@ impl Lowering<'_> {
         };
         let first = |kernel: &mut Kernel, name: &str| write(kernel, name, input);
         let carried = self.carried.get(&root).copied();
-        let other = carried.and_then(|carried| Some(live.inputs(fused.anchor[carried]?).next()?));
+        let other = carried.and_then(|carried| live.inputs(fused.anchor[carried]?).next());
         let second =
             other.map(|input| move |kernel: &mut Kernel, name: &str| write(kernel, name, input));
         let second = second.as_ref().map(|second| second as Element<'_>);
