@@ -52,13 +52,13 @@ use warmstart::{Batches, Run, Training, TrainingError};
 
 /// Train a model on a file of data, as a TOML file says; run again, it goes on
 ///
-/// The model is a multilayer perceptron that tells classes apart or predicts values. Data is CSV
-/// or IDX (MNIST), also compressed, `.npy`, `.npz` or safetensors; columns, header, task and scaling
-/// are found out where nothing is said, and part of the rows is set aside to validate on. Checkpoints, metrics.csv, TensorBoard's
-/// event files and the losses as a picture go to a directory. With `background = true` under
-/// `[checkpoints]`, checkpoints are written behind the training, which takes memory for a copy of all
-/// variables: how much is said before. The model in a checkpoint takes data as it is in the file:
-/// `warmstart predict` needs nothing else.
+/// The model is a multilayer perceptron that tells classes apart or predicts values. Data is CSV or IDX
+/// (MNIST), also compressed, `.npy`, `.npz` or safetensors; columns, header, task and scaling are found
+/// out where nothing is said, and part of the rows is set aside to validate on. Checkpoints,
+/// metrics.csv, TensorBoard's event files and the losses as a picture go to a directory. With
+/// `background = true` under `[checkpoints]`, checkpoints are written behind the training, which takes
+/// memory for a copy of all variables: how much is said before. The model in a checkpoint takes data as
+/// it is in the file: `warmstart predict` needs nothing else.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -113,9 +113,9 @@ fn record(How { background, keep, made }: How) -> (Vec<Done>, Vec<Saved>) {
     (recorder.record(), saved)
 }
 
-/// Looks at everything the disk may hold after each operation, if it does the operations that
-/// `honest` says and forgets the others, with `random` choices of pages for each file; returns how many states that were. Each is given to `check` with the number of saves that had
-/// returned by then.
+/// Looks at everything the disk may hold after each operation, if it does the operations that `honest`
+/// says and forgets the others, with `random` choices of pages for each file; returns how many states
+/// that were. Each is given to `check` with the number of saves that had returned by then.
 fn after_each(
     record: &[Done],
     saved: &[Saved],

@@ -3,12 +3,12 @@
 //! How many batches make one may change while a run goes on, also in the middle of an update. What is
 //! known then, the checkpoint says: its steps, the updates made, the batches that wait for the next one.
 //!
-//! The updates made, the batches that wait, and what is left of the steps say where updates end. From that follow the length of a
-//! cosine, which steps are refused, and how epochs are rounded. All of it is in one number, by how
-//! many batches the updates are ahead of the steps: 0 unless the number has changed, constant while
-//! it does not, and then noted in the run's checkpoints. So a run that goes on as before has the
-//! schedule that it had, also where loss scaling has left out updates, which the optimizer does not
-//! count.
+//! The updates made, the batches that wait, and what is left of the steps say where updates end. From
+//! that follow the length of a cosine, which steps are refused, and how epochs are rounded. All of it
+//! is in one number, by how many batches the updates are ahead of the steps: 0 unless the number has
+//! changed, constant while it does not, and then noted in the run's checkpoints. So a run that goes on
+//! as before has the schedule that it had, also where loss scaling has left out updates, which the
+//! optimizer does not count.
 
 use super::Job;
 use super::changed::{self, together};
