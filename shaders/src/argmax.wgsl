@@ -1,7 +1,10 @@
-// The index of the largest element of each row of WIDTH, the first if several.
+// The index of the largest element of each row of WIDTH, the first if several. A NaN is passed over, but
+// for one that is the row's first: nothing is larger.
 
 override TOTAL_ROWS: u32 = 1u;
 override WIDTH: u32 = 1u;
+
+const NONE: u32 = 0xffffffffu;
 
 //{bindings
 @group(0) @binding(0) var<storage, read_write> result: array<i32>;
@@ -13,23 +16,42 @@ fn value(i: u32) -> f32 {
 }
 //}
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES, ROWS)
 fn main(
-    @builtin(global_invocation_id) id: vec3<u32>,
+    @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) local: vec3<u32>,
 ) {
-    let row = id.x + id.y * groups.x * 64u;
-    if (row >= TOTAL_ROWS) {
-        return;
-    }
-    var best = 0u;
-    var largest = value(row * WIDTH);
-    for (var k = 1u; k < WIDTH; k++) {
-        let next = value(row * WIDTH + k);
-        if (next > largest) {
+    let row = (group.x + group.y * groups.x) * ROWS + local.y;
+    let start = row * WIDTH;
+    // Rows past the end meet the others at the barriers, and read nothing.
+    let width = select(0u, rolled(WIDTH, groups.x), row < TOTAL_ROWS);
+    let least = from_bits(0xff800000u);
+    var best = NONE;
+    var own = least;
+    for (var k = local.x; k < width; k += LANES) {
+        let next = value(start + k);
+        if (is_nan(next)) {
+            if (k == 0u) {
+                best = 0u;
+                own = from_bits(0x7f800000u);
+            }
+        } else if (next > own || best == NONE) {
             best = k;
-            largest = next;
+            own = next;
         }
     }
-    result[row] = i32(best);
+    let largest = max_over_lanes(own, local.x, local.y);
+    // The smallest index of those lanes, as one number of 16 bits after the other: lanes hand on `f32`.
+    let is_one = best != NONE && own == largest;
+    let high = -f32(best >> 16u);
+    let first_high = max_over_lanes(select(least, high, is_one), local.x, local.y);
+    let low = -f32(best & 0xffffu);
+    let is_first = is_one && high == first_high;
+    let first_low = max_over_lanes(select(least, low, is_first), local.x, local.y);
+    if (row < TOTAL_ROWS && local.x == 0u) {
+        let is_any = first_low > least;
+        let found = (u32(-first_high) << 16u) + u32(-first_low);
+        result[row] = i32(select(0u, found, is_any));
+    }
 }

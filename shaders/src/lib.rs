@@ -51,9 +51,9 @@ shaders! {
     LAYER_NORM = "layer_norm.wgsl";
     /// The gradient of a layer normalization. Needs [`FUNCTIONS`] and [`LANES`].
     LAYER_NORM_GRADIENT = "layer_norm_gradient.wgsl";
-    /// The index of the largest element of each row.
+    /// The index of the largest element of each row. Needs [`FUNCTIONS`] and [`LANES`].
     ARGMAX = "argmax.wgsl";
-    /// Rows added up into a table.
+    /// Rows added up into a table. Needs [`FUNCTIONS`].
     SCATTER = "scatter.wgsl";
     /// Four elements loaded and stored at once.
     FOURS = "fours.wgsl";
@@ -112,7 +112,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("cross_entropy", &[FUNCTIONS, LANES, CROSS_ENTROPY]),
     ("layer_norm", &[FUNCTIONS, LANES, LAYER_NORM]),
     ("layer_norm_gradient", &[FUNCTIONS, LANES, LAYER_NORM_GRADIENT]),
-    ("argmax", &[FUNCTIONS, ARGMAX]),
+    ("argmax", &[FUNCTIONS, LANES, ARGMAX]),
     ("scatter", &[FUNCTIONS, SCATTER]),
     ("squares", &[FUNCTIONS, LANES, FOURS, SQUARES]),
     ("squares of pairs", &[FUNCTIONS, LANES, PAIRS, SQUARES]),

@@ -7,7 +7,7 @@ mod common;
 use cases::{Built, Case, Random};
 use warmstart_gpu::{Feed, Gpu, Session};
 use warmstart_graph::reference::{Reference, Value};
-use warmstart_graph::{DType, Graph, NodeId, Op, Tensor, TensorData};
+use warmstart_graph::{DType, Graph, NodeId, Op, Tensor, TensorData, gradients};
 
 /// Seeds of each case. A case's shapes are new with each, and so are its pipelines.
 const SEEDS: u64 = 4;
@@ -210,6 +210,90 @@ fn three_long_rows_are_reduced() {
     {
         let off = (f64::from(found) - expected).abs() / expected;
         assert!(off < RELATIVE, "softmax: element {at} is {found}, the twin has {expected}");
+    }
+}
+
+#[test]
+fn the_first_of_the_largest_is_found_beside_nan_and_infinities() {
+    let gpu = common::gpu();
+    let (nan, infinity) = (f32::NAN, f32::INFINITY);
+    for width in [2, 9, 300, 80_000] {
+        let last = width - 1;
+        // What stands where, in rows that are the first number everywhere else.
+        let rows = [
+            (1.0, vec![]),
+            (0.0, vec![(last, 2.0), (width / 2, 2.0)]),
+            (0.0, vec![(last, 2.0), (width / 2, 1.0)]),
+            (0.0, vec![(0, nan), (last, infinity)]),
+            (nan, vec![(last, -1.0), (0, -2.0)]),
+            (nan, vec![(0, -infinity)]),
+            (nan, vec![]),
+            (-infinity, vec![]),
+            (-infinity, vec![(0, nan)]),
+            (-1.0, vec![(last, infinity), (width / 2, nan)]),
+        ];
+        let filled = rows.iter().flat_map(|(everywhere, others)| {
+            let mut row = vec![*everywhere; width];
+            others.iter().for_each(|&(at, value)| row[at] = value);
+            row
+        });
+        let x = TensorData::new([rows.len(), width], filled.collect::<Vec<f32>>()).unwrap();
+        let graph = Graph::new();
+        let best = graph.placeholder("x", [rows.len(), width], DType::F32).argmax();
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[best], &[]).unwrap();
+        let found = session.run(&plan, &[("x", (&x).into())]).unwrap().tensor(best).unwrap();
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        reference.feed("x", &x);
+        let expected = reference.run(&[best.id()]).unwrap();
+        let expected: Vec<i32> = expected[0].elements.iter().map(|&at| at as i32).collect();
+        assert_eq!(found.as_i32(), Some(&expected[..]), "{width}");
+    }
+}
+
+/// Wide tables and narrow ones, more indices than are marked in one go, and some that are no row: what
+/// reaches each row is added up in order, so that the twin's sums in `f32` are the same bits.
+#[test]
+fn rows_are_added_up_in_the_order_of_their_indices() {
+    let gpu = common::gpu();
+    let mut random = Random(8);
+    for (rows, width, count) in
+        [(1, 1, 40_000), (3, 5, 16_385), (300, 300, 2_000), (5_000, 70, 333), (70, 1_500, 40)]
+    {
+        let below = rows as i32 + 2;
+        let indices: Vec<i32> =
+            (0..count).map(|_| random.number(-1.0, below as f32).floor() as i32).collect();
+        let values: Vec<f32> = (0..count * width).map(|_| random.number(-1.0, 1.0)).collect();
+        let graph = Graph::new();
+        let table = graph.placeholder("table", [rows, width], DType::F32);
+        let which = graph.placeholder("indices", [count], DType::I32);
+        let slope = graph.placeholder("values", [count, width], DType::F32);
+        let loss = (table.gather_rows(which) * slope).sum_all();
+        let sums = gradients(loss, &[table])[0].unwrap();
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[loss, sums], &[]).unwrap();
+        let zeros = vec![0.0f32; rows * width];
+        let feeds = [
+            ("table", (&zeros).into()),
+            ("indices", (&indices).into()),
+            ("values", (&values).into()),
+        ];
+        let found = session.run(&plan, &feeds).unwrap().tensor(sums).unwrap();
+        let mut expected = vec![0.0f32; rows * width];
+        for (&row, values) in indices.iter().zip(values.chunks(width)) {
+            let row = usize::try_from(row).ok().filter(|&row| row < rows);
+            let Some(row) = row else { continue };
+            let own = &mut expected[row * width..][..width];
+            own.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        let found = found.as_f32().unwrap();
+        let wrong = found.iter().zip(&expected).position(|(a, b)| a.to_bits() != b.to_bits());
+        assert_eq!(
+            wrong.map(|at| (at, found[at], expected[at])),
+            None,
+            "[{rows}, {width}], {count} indices"
+        );
     }
 }
 

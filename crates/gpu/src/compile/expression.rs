@@ -7,11 +7,14 @@ use super::bindings::Bindings;
 use super::fuse::Fused;
 use super::simplify::Live;
 use super::wgsl::{self, literal, scalar_type, stored_type};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Op, Shape};
 use warmstart_shaders as shaders;
+
+/// Operations that are computed from their end, as they are read.
+const SHORT: usize = 64;
 
 /// Which element of a shape: by its row-major offset, by its coordinates, or by both.
 #[derive(Clone)]
@@ -138,6 +141,7 @@ impl<'a> Function<'a> {
 
     /// The function that returns `node` at `index`, with the given signature.
     pub fn write(mut self, signature: &str, node: usize, index: &Index) -> String {
+        self.settle(node, index);
         let value = self.value(node, index);
         let value = if self.rounds { format!("{}({value})", shaders::ROUND) } else { value };
         let mut text = format!("{signature} {{\n");
@@ -146,6 +150,36 @@ impl<'a> Function<'a> {
         }
         let _ = writeln!(text, "    return {value};\n}}");
         text
+    }
+
+    /// Computes a long chain of elementwise operations from its start on. From its end, each would take
+    /// room on the stack until its input is computed.
+    fn settle(&mut self, node: usize, index: &Index) {
+        let live = self.live;
+        let (mut chain, mut pending) = (BTreeSet::new(), vec![node]);
+        while let Some(id) = pending.pop() {
+            let is_step = live.node(id).op.is_elementwise()
+                && live.node(id).shape == index.shape
+                && live.uniform(id).is_none()
+                && !self.given.contains_key(&id)
+                && self.is_computed_here(id);
+            if is_step && chain.insert(id) {
+                pending.extend(live.inputs(id));
+            }
+        }
+        if chain.len() > SHORT {
+            for id in chain {
+                self.value(id, index);
+            }
+        }
+    }
+
+    /// Whether this function computes a node, rather than to load it.
+    fn is_computed_here(&self, id: usize) -> bool {
+        match self.fused.kernel[id] {
+            Some(root) => root == self.root,
+            None => !self.live.is_leaf(id),
+        }
     }
 
     fn name(&mut self, expression: String) -> String {
@@ -224,12 +258,10 @@ impl<'a> Function<'a> {
         if let Some(name) = self.known.get(&key) {
             return name.clone();
         }
-        let computed_here = match self.fused.kernel[id] {
-            Some(root) => root == self.root,
-            None => !self.live.is_leaf(id),
+        let expression = match self.is_computed_here(id) {
+            true => self.computed(id, index),
+            false => self.load(id, index),
         };
-        let expression =
-            if computed_here { self.computed(id, index) } else { self.load(id, index) };
         let name = self.name(expression);
         self.known.insert(key, name.clone());
         self.keep(id, index, &name);

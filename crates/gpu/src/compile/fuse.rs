@@ -18,8 +18,8 @@
 //! between them. A software adapter takes longer to draw than to read, by a twentieth of a small
 //! training step, so there the product's kernel stores the mask too.
 //!
-//! Expressions are built recursively, so from a root to what it computes it is 256 nodes at most: a
-//! longer chain is cut.
+//! Elementwise chains may have any length. Expressions are built recursively, so where a chain changes
+//! its shape again and again, it is cut after 256 nodes behind the first change.
 
 mod kept;
 
@@ -54,8 +54,8 @@ impl Fused {
     }
 }
 
-/// The longest way from a kernel's root to what it computes or reads: expressions are built from their
-/// end, and each node on the way takes room on the stack.
+/// The longest way from a kernel's first change of an index to what it computes or reads: expressions are
+/// built from their end, and each node on the way takes room on the stack.
 pub(super) const DEEPEST: usize = 256;
 
 /// A reader's wish to compute a node inside its own kernel.
@@ -67,7 +67,7 @@ struct Demand {
     in_step: bool,
     /// How many elements are computed in all.
     evaluations: usize,
-    /// How many nodes there are on the way from the root.
+    /// How many nodes there are on the way from the root, but for those that have its index.
     depth: usize,
 }
 
@@ -371,9 +371,14 @@ fn has_epilogue(op: &Op) -> bool {
 
 /// What a reader of a map wants of the map's own inputs.
 fn pass_on(live: &Live, id: usize, demand: Demand, demands: &mut [Vec<Demand>]) {
+    let node = live.node(id);
     for input in live.inputs(id) {
         let in_step = demand.in_step && is_in_place(live, id, input);
-        demands[input].push(Demand { in_step, depth: demand.depth + 1, ..demand });
+        // Whatever has the index that a function begins with, it computes from the start of its chain on.
+        let is_settled =
+            demand.depth == 0 && node.op.is_elementwise() && live.node(input).shape == node.shape;
+        let depth = if is_settled { 0 } else { demand.depth + 1 };
+        demands[input].push(Demand { in_step, depth, ..demand });
     }
 }
 

@@ -84,12 +84,13 @@ impl Lowering<'_> {
     pub(super) fn argmax(&mut self, root: usize, id: usize) -> Result<(), Refused> {
         let input = self.live.node(id).inputs[0].0;
         let (rows, width) = self.rows(input);
-        let mut kernel = Kernel::new("argmax", &[shaders::FUNCTIONS, shaders::ARGMAX]);
+        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::ARGMAX];
+        let mut kernel = Kernel::new("argmax", &parts);
         kernel.constants.extend([("TOTAL_ROWS", rows as f64), ("WIDTH", width as f64)]);
         self.bind_result(&mut kernel, root);
         let index = Index::flat(&self.live.node(input).shape, "i");
         self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", input, &index);
-        let workgroups = self.spread(root, (rows as u64).div_ceil(64))?;
+        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
         self.push(root, kernel, workgroups, (rows * width) as u64)
     }
 
@@ -168,11 +169,22 @@ impl Lowering<'_> {
         let rows = self.live.node(id).shape[0];
         let width = elements / rows.max(1);
         let count = self.live.elements(inputs[0].0);
+        // Each workgroup looks at all indices: where there are many, they are wider.
+        let lanes = width.next_power_of_two().min(64);
+        let columns = if elements < 65_536 { 1 } else { width.div_ceil(lanes).clamp(1, 4) };
+        let blocks = width.div_ceil(lanes * columns).max(1);
+        // For each row that a workgroup has more, it goes through the marks of all its rows.
+        let turns = if count > 16_384 { 1 } else { (rows / 64).isqrt().clamp(1, 16) };
+        let groups = rows.div_ceil(64 / lanes * turns).saturating_mul(blocks);
         let mut kernel = Kernel::new("scatter", &[shaders::FUNCTIONS, shaders::SCATTER]);
         kernel.constants.extend([
-            ("ELEMENTS", elements as f64),
+            ("TABLE_ROWS", rows as f64),
             ("WIDTH", width as f64),
             ("COUNT", count as f64),
+            ("LANES", lanes as f64),
+            ("COLUMNS", columns as f64),
+            ("BLOCKS", blocks as f64),
+            ("TURNS", turns as f64),
         ]);
         self.bind_result(&mut kernel, root);
         let indices = inputs[0].0;
@@ -188,7 +200,7 @@ impl Lowering<'_> {
         let index = Index::flat(&self.live.node(values).shape, "i");
         self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", values, &index);
         self.epilogue(&mut kernel, root, id);
-        let workgroups = self.spread(root, (elements as u64).div_ceil(64))?;
-        self.push(root, kernel, workgroups, elements as u64 * count as u64)
+        let workgroups = self.spread(root, groups as u64)?;
+        self.push(root, kernel, workgroups, count as u64 * (groups + width) as u64)
     }
 }
