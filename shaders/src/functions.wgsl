@@ -33,6 +33,12 @@ fn float_of_half(word: u32) -> f32 {
     return bitcast<f32>(((word & 0x8000u) << 16u) | bits);
 }
 
+// One more, if it is counted, but never 0 again: a count of steps that began anew would be a first step, of
+// which Adam divides by 0.
+fn next_count(count: u32, is_counted: bool) -> u32 {
+    return count + select(0u, 1u, is_counted && count < 0xfffffffeu);
+}
+
 // NaN wins, so that it is seen: max() and min() may drop it, as may a comparison, which compilers
 // make one of them.
 fn larger(a: f32, b: f32) -> f32 {

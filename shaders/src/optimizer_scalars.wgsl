@@ -17,7 +17,7 @@ fn store_values() {
 //}
 
 fn store_scalars() {
-    let t = f32(step[0] + 1u);
+    let t = f32(next_count(step[0], true));
     // 1 - beta^t = -expm1(t ln beta): the difference itself would lose most of its digits.
     result[0] = -expm1(t * LOG_BETA1);
     result[1] = -expm1(t * LOG_BETA2);

@@ -171,6 +171,26 @@ fn a_million_elements_are_reduced_to_one() {
     assert_eq!(most, f64::from(largest));
 }
 
+/// Extents beside one of 0 may be as large as an index: neither their product nor a stride is.
+#[test]
+fn nothing_is_reduced_to_zeros_however_large_the_other_extents() {
+    const LARGE: usize = 4_000_000_000;
+    let gpu = common::gpu();
+    let graph = Graph::new();
+    let flat = graph.placeholder("flat", [LARGE, LARGE, LARGE, 0], DType::F32);
+    let rows = graph.placeholder("rows", [0, 70_000, 70_000], DType::F32);
+    let fetches = [flat.sum_all(), rows.sum(&[0, 2])];
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &fetches, &[]).unwrap();
+    let none: [f32; 0] = [];
+    let feeds = [("flat", (&none).into()), ("rows", (&none).into())];
+    let outputs = session.run(&plan, &feeds).unwrap();
+    for (fetch, count) in fetches.into_iter().zip([1, 70_000]) {
+        let found = outputs.tensor(fetch).unwrap();
+        assert_eq!(found.as_f32(), Some(&vec![0.0; count][..]));
+    }
+}
+
 #[test]
 fn three_long_rows_are_reduced() {
     let gpu = common::gpu();

@@ -128,6 +128,31 @@ fn the_global_step_rises_by_one_and_so_does_each_optimizers() {
     assert_eq!(optimizers, 2, "{plan}");
 }
 
+/// A count that began at 0 again would be a first step, and one after that of weights that are NaN.
+#[test]
+fn counts_of_steps_end_instead_of_beginning_again() {
+    let graph = Graph::new();
+    let (loss, updates, _) = model(&graph, 0.05);
+    let mut session = Session::new(&common::gpu());
+    let both: Vec<_> = updates.iter().map(|&id| graph.update(id).unwrap()).collect();
+    let plan = session.compile(&graph, &[loss], &both).unwrap();
+    session.initialize_missing(5).unwrap();
+    for (from, then) in
+        [(u32::MAX - 2, u32::MAX - 1), (u32::MAX - 1, u32::MAX - 1), (u32::MAX, u32::MAX)]
+    {
+        let names = ["global_step", "adamw/step", "biases/step"];
+        names.iter().for_each(|name| session.assign(name, &TensorData::from(from)).unwrap());
+        let (x, y) = (numbers(30, 0), numbers(18, 0));
+        let outputs = session.run(&plan, &[("x", (&x).into()), ("y", (&y).into())]).unwrap();
+        assert!(outputs.scalar(loss).unwrap().is_finite());
+        for name in names {
+            assert_eq!(session.read(name).unwrap(), TensorData::from(then), "{name}");
+        }
+        let weights = session.read("fc1/weight").unwrap();
+        assert!(weights.as_f32().unwrap().iter().all(|w| w.is_finite()), "from {from}");
+    }
+}
+
 /// A graph from elsewhere may have a global step for each optimizer, and a learning rate that is a
 /// variable, even one that another update writes.
 #[test]

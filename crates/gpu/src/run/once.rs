@@ -153,7 +153,7 @@ impl Plan {
             }
             Ok(())
         })?;
-        let readback = self.readbacks.pending(&self.gpu, readback, submission);
+        let readback = self.readbacks.pending(&self.gpu, readback, self.fetches.bytes, submission);
         Ok(Outputs { fetches: self.fetches.clone(), readback })
     }
 

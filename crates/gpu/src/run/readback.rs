@@ -37,14 +37,15 @@ impl Readbacks {
         self.free().len()
     }
 
-    /// What a submission copies into `buffer`, if it has one.
+    /// What a submission copies into the first `size` bytes of `buffer`, if it has one.
     pub fn pending(
         &self,
         gpu: &Gpu,
         buffer: Option<wgpu::Buffer>,
+        size: u64,
         submission: wgpu::SubmissionIndex,
     ) -> Readback {
-        let pending = Mutex::new(Pending { buffer, bytes: None });
+        let pending = Mutex::new(Pending { buffer, size, bytes: None });
         Readback { gpu: gpu.clone(), pool: self.clone(), submission, pending }
     }
 }
@@ -60,6 +61,8 @@ pub(crate) struct Readback {
 
 struct Pending {
     buffer: Option<wgpu::Buffer>,
+    /// How much of it: it may be larger, if it was used for more before.
+    size: u64,
     bytes: Option<Vec<u8>>,
 }
 
@@ -85,7 +88,8 @@ impl Readback {
             self.wait()?;
             return Ok(Vec::new());
         };
-        let mapping = Mapping::start(&buffer, wgpu::MapMode::Read, 0, buffer.size());
+        let size = pending.size.next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT).min(buffer.size());
+        let mapping = Mapping::start(&buffer, wgpu::MapMode::Read, 0, size);
         let waited = self.wait();
         if let Err(error) = waited.and_then(|()| mapping.finish(&self.gpu, WHAT)) {
             // As before, so that reading can be tried again.
@@ -93,7 +97,7 @@ impl Readback {
             pending.buffer = Some(buffer);
             return Err(error);
         }
-        let bytes = buffer.get_mapped_range(..).map(|view| view.to_vec());
+        let bytes = buffer.get_mapped_range(..size).map(|view| view.to_vec());
         buffer.unmap();
         match bytes {
             Ok(bytes) => {

@@ -379,11 +379,11 @@ impl Lowering<'_> {
             step.counted.push((name.to_owned(), place, element));
         };
         written("step", Place::Variable(update.step), "u32");
-        count += "    step[0] += select(0u, 1u, applied);\n";
+        count += "    step[0] = next_count(step[0], applied);\n";
         // Optimizers that share a global step raise it by one together.
         if self.counted.insert(update.global_step) {
             written("global_step", Place::Variable(update.global_step), "u32");
-            count += "    global_step[0] += 1u;\n";
+            count += "    global_step[0] = next_count(global_step[0], true);\n";
         }
         if let Some(loss_scale) = &update.loss_scale {
             let (growth, backoff, interval) = loss_scale.scaling.numbers();

@@ -308,9 +308,10 @@ impl Plan {
         let gpu = &self.gpu;
         let ring_from = self.fetches.bytes.next_multiple_of(8);
         let ring_bytes = steps as u64 * prepared.ring_stride;
+        let read_bytes = ring_from + ring_bytes;
         let mut uploads = prepared.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         let readback = match fetched {
-            Fetched::ReadBack => self.step_readbacks.take(gpu, ring_from + ring_bytes)?,
+            Fetched::ReadBack => self.step_readbacks.take(gpu, read_bytes)?,
             Fetched::Stays => None,
         };
         let submission = uploads.submit(gpu, "several steps", |encoder, upload| {
@@ -346,7 +347,7 @@ impl Plan {
             }
             Ok(())
         })?;
-        let readback = self.step_readbacks.pending(gpu, readback, submission);
+        let readback = self.step_readbacks.pending(gpu, readback, read_bytes, submission);
         Ok((readback, Layout { steps, ring: (ring_from, prepared.ring_stride) }))
     }
 }

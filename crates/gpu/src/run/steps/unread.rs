@@ -100,7 +100,7 @@ impl Plan {
             }
             gpu.queue().submit([encoder.finish()])
         })?;
-        Ok(self.readbacks.pending(gpu, readback, submission))
+        Ok(self.readbacks.pending(gpu, readback, self.fetches.bytes, submission))
     }
 }
 
