@@ -162,7 +162,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     out_of_range(out, written.underflowed, zero, &written.underflows)?;
     if written.description_left_out {
         let graph = match checkpoint.metadata().graph() {
-            Some(_) => "; `warmstart predict` needs the graph, and takes what was converted",
+            Some(_) => {
+                "; `warmstart predict` needs them, and takes the checkpoint that was read, not this"
+            }
             None => "",
         };
         writeln!(

@@ -93,7 +93,9 @@ impl Columns {
     fn locate_name(&self, table: &Table, name: &str) -> Result<usize, Failure> {
         let header = table.header.as_deref().unwrap_or_default();
         if header.iter().any(|column| column == name) {
-            return table.find_name(name);
+            return table.find_name(name).map_err(|failure| {
+                failure.help("rename one in the file: the model finds its columns by their names")
+            });
         }
         // What the model takes under its own name is not meant.
         let known = self.names.iter().flatten();

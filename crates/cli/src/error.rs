@@ -229,7 +229,7 @@ impl From<CheckpointError> for Failure {
         match &error {
             CheckpointError::Mismatch(report) => Failure::new(report.worded(&Nothing).to_string()),
             CheckpointError::NoGraph { file } => Failure::new(format!("`{}` holds no graph", file.display()))
-                .help("only checkpoints that warmstart saved with their graph can be run or drawn: those of `warmstart train` are"),
+                .help("only checkpoints that were saved with their graph can be run or drawn: `warmstart train` and `Training` save so, and a `Saver` with `SaveOptions::graph`"),
             CheckpointError::ConvertRule { file, rule, problem } => {
                 let rule = flag_of(rule).unwrap_or_else(|| rule.to_string());
                 let file = file.display();

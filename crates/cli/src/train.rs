@@ -271,6 +271,9 @@ impl Job {
                 "saves in the background take {bytes} of memory more, for a copy of all variables"
             ));
         }
+        if run.next_step().is_some() {
+            notes.extend(self.still_rises());
+        }
         for note in &notes {
             writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
         }
@@ -335,6 +338,15 @@ impl Job {
     fn validate(&self, inference: &Inference, session: &mut Session) -> Result<Scores, Failure> {
         let Some(rows) = &self.data.validation else { return Ok(Scores::new()) };
         Ok(score::score(rows, &inference.run(session, rows.inputs())?))
+    }
+
+    /// That the run ends before the learning rate is what was asked for.
+    fn still_rises(&self) -> Option<String> {
+        let together = u64::from(self.settings.training.gradient_accumulation_steps.max(1));
+        let (warm_up, updates) = (u64::from(self.settings.schedule.warm_up), self.steps / together);
+        (warm_up > 0 && warm_up >= updates).then(|| format!(
+            "the learning rate still rises when the run ends: `warm_up` under [schedule] is {warm_up} updates, and the run has {updates}"
+        ))
     }
 
     fn begin(

@@ -154,10 +154,10 @@ pub(crate) fn left_over(session: &Session) -> Option<String> {
     // What cannot be read is told where it is saved.
     let (name, batches) = waiting(session).ok()??;
     let last = match batches {
-        1 => "the last batch is in no weight, since its update".to_owned(),
-        batches => format!("the last {batches} batches are in no weight, since their update"),
+        1 => "the last batch has changed no weight: its update waits".to_owned(),
+        batches => format!("the last {batches} batches have changed no weight: their update waits"),
     };
-    Some(format!("{last} is of more (`{name}`); ask for more steps to go on"))
+    Some(format!("{last} for more batches (`{name}`); ask for more steps to go on"))
 }
 
 impl Run {
@@ -215,8 +215,8 @@ mod tests {
         session.initialize_missing(0).unwrap();
         let expected = [
             None,
-            Some("the last batch is in no weight, since its update is of more"),
-            Some("the last 2 batches are in no weight, since their update is of more"),
+            Some("the last batch has changed no weight: its update waits for more batches"),
+            Some("the last 2 batches have changed no weight: their update waits for more batches"),
             None,
         ];
         for expected in expected {

@@ -181,7 +181,7 @@ impl From<SessionError> for TrainingError {
 /// Trainable variables or slots hold NaN or infinities, so that no checkpoint was made of them.
 #[derive(Clone, PartialEq, Eq, Error)]
 #[error(
-    "after {step} steps {}. No checkpoint was made of them, and older ones are as they were; go on from the newest of those with a lower learning rate or gradients clipped by their global norm, or look for a log or a division by zero",
+    "after {step} steps {}. No checkpoint was made of them, and older ones, if there are any, are as they were; go on from the newest, or begin anew, with a lower learning rate or gradients clipped by their global norm, or look for a log or a division by zero",
     listed(.variables)
 )]
 pub struct NonFiniteVariables {

@@ -112,7 +112,7 @@ impl Job {
         of_keys.dedup();
         let mut notes = Vec::new();
         if !of_keys.is_empty() {
-            notes.push(format!("from here on, {}", of_keys.join("; ")));
+            notes.push(format!("changed from here on: {}", of_keys.join("; ")));
         }
         notes.extend(rate);
         notes.extend(others);

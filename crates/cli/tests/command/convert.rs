@@ -40,7 +40,8 @@ fn a_part_of_ours_goes_without_the_graph() {
     assert!(
         out.starts_with("wrote part.safetensors: 2 tensors, 64 B, ")
             && out.contains("without graph")
-            && out.contains("`warmstart predict` needs the graph, and takes what was converted"),
+            && out
+                .contains("`warmstart predict` needs them, and takes the checkpoint that was read"),
         "{out}"
     );
     run(&["convert", ".", "all.safetensors"]).with(0);

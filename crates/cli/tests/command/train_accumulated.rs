@@ -63,10 +63,10 @@ fn accumulation_may_come_and_go() {
     let note = "gradient accumulation is on since `training.gradient_accumulation_steps` changed: \
                 the 5 variables that it keeps begin at their initial values";
     assert!(came.contains(note), "{came}");
-    let said = "from here on, `training.gradient_accumulation_steps` was 1, now 4";
+    let said = "changed from here on: `training.gradient_accumulation_steps` was 1, now 4";
     assert!(came.contains(said), "{came}");
     let other = run(3, 13, "");
-    let said = "from here on, `training.gradient_accumulation_steps` was 4, now 3";
+    let said = "changed from here on: `training.gradient_accumulation_steps` was 4, now 3";
     assert!(other.contains(said) && !other.contains("accumulation is"), "{other}");
     // Loss scaling may come while accumulation goes.
     let went = run(1, 14, "compute_f16 = true\n");

@@ -43,9 +43,30 @@ fn a_model_that_predicts_otherwise_is_another_run() {
     let dropped = json(&run("hidden = [8]\ndropout = 0.3", 5, trains).with(0));
     assert_eq!(dropped["metrics"], before["metrics"]);
     let value = json(&run("hidden = [8]\ndropout = 0.3", 9, trains).with(0));
-    let note = "from here on, `model.dropout` was 0.0, now 0.3; `optimizer.learning_rate` was 0.001, \
+    let note = "changed from here on: `model.dropout` was 0.0, now 0.3; `optimizer.learning_rate` was 0.001, \
                 now 0.5; `training.label_smoothing` was 0.0, now 0.1";
     assert_eq!((&value["step"], &value["notes"]), (&9.into(), &serde_json::json!([note])));
+}
+
+#[test]
+fn a_warm_up_that_is_longer_than_the_run_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(40, 0));
+    let run = |warm_up: u32| {
+        let text = format!(
+            "[data]\nfile = \"flowers.csv\"\nvalidation = 0\n[training]\nsteps = 8\nbatch = 4\n\
+             gradient_accumulation_steps = 2\n[schedule]\nkind = \"constant\"\nwarm_up = {warm_up}\n"
+        );
+        write(at, "run.toml", &text);
+        let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+        std::fs::remove_dir_all(at.join("runs")).unwrap();
+        out
+    };
+    let note = "the learning rate still rises when the run ends: `warm_up` under [schedule] is 4 updates, \
+                and the run has 4";
+    assert!(run(4).contains(note));
+    assert!(!run(3).contains("still rises"));
 }
 
 #[test]

@@ -78,8 +78,9 @@ fn loss_scaling_may_come_and_go() {
         }
         // The keys that changed are told beside it.
         let notes = value["notes"].as_array().unwrap().iter();
-        let of_keys =
-            |note: &&serde_json::Value| !note.as_str().unwrap().starts_with("from here on, `");
+        let of_keys = |note: &&serde_json::Value| {
+            !note.as_str().unwrap().starts_with("changed from here on: `")
+        };
         notes.filter(of_keys).cloned().collect::<Vec<_>>()
     };
     let came = "loss scaling is on since `training.compute_f16` changed: \

@@ -42,7 +42,7 @@ fn a_loss_beyond_all_measure_is_told_at_the_end_and_where_a_run_goes_on_from_it(
     // A lower rate alone mends nothing, and is not to blame either.
     let out = train(at, 70, "", &[]).with(0);
     for part in [
-        "note: from here on, `optimizer.learning_rate` was 1000000.0, now 0.001\n",
+        "note: changed from here on: `optimizer.learning_rate` was 1000000.0, now 0.001\n",
         "note: the weights that this goes on from are ruined: the last losses are ",
         "a setting that was changed has effect only from here on. Begin anew: remove `runs/run`, or",
         "warning: the weights are still ruined: ",
@@ -169,7 +169,7 @@ fn a_schedule_that_jumps_is_told_with_both_rates() {
     assert!(!out.contains("differs") && !out.contains("from here on"), "{out}");
     // What the file says by a key is told by that.
     let out = train(at, 60, "", &[]).with(0);
-    let keys = "note: from here on, `schedule.kind` was \"cosine\", now \"constant\"\n";
+    let keys = "note: changed from here on: `schedule.kind` was \"cosine\", now \"constant\"\n";
     assert!(out.contains(keys), "{out}");
     let rate =
         "note: the learning rate jumps from 0 to 0.001 at step 40: its schedule is another\n";

@@ -139,6 +139,7 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         ("a,b,c\n1,2,3\n3,4,4\n", "column `c`, the target, holds whole numbers"),
         ("a,b,c\n1,2,3.5\n3,4,red\n5,6,1.5\n", "holds numbers, but `red` in line 3"),
         ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "columns 1 and 2 of `data.csv` are both called `a`"),
+        ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "rename one in the file: the model finds its columns"),
         ("class\nx\ny\nx\n", "no column of `data.csv` is left as an input"),
     ];
     for (data, expected) in cases {
