@@ -6,7 +6,7 @@ use crate::device::closing::{Closing, opening};
 use crate::device::cooperative::{self, CooperativeMatrix};
 use crate::device::driver_cache::DriverCache;
 use crate::device::pipelines::Pipelines;
-use crate::device::wanted::{wanted_features, wanted_limits};
+use crate::device::wanted::{lacking, wanted_features, wanted_limits};
 use crate::error::GpuError;
 use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
@@ -377,6 +377,9 @@ impl Gpu {
 
 fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Result<Gpu, String> {
     let info = adapter.get_info();
+    if let Some(lacking) = lacking(&adapter.limits()) {
+        return Err(lacking);
+    }
     let wanted = adapter.features() & wanted_features(&info);
     let choice = options.cooperative_matrix.unwrap_or(CooperativeMatrix::On);
     let _alone = opening();

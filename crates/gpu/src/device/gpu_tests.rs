@@ -81,4 +81,8 @@ fn more_is_not_asked_for_than_kernels_can_make_use_of() {
     // Of what an adapter has less of, no more is asked for than it has.
     let small = wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..defaults };
     assert_eq!(wanted_limits(&small), small);
+    // But that is too little.
+    let text = "it has 4 storage buffers in a kernel, and 8 are needed";
+    assert_eq!(lacking(&small).as_deref(), Some(text));
+    assert_eq!(lacking(&wgpu::Limits::defaults()), None);
 }

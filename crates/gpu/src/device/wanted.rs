@@ -19,6 +19,18 @@ pub(super) fn wanted_features(info: &wgpu::AdapterInfo) -> wgpu::Features {
 /// which alone allows larger ones.
 const LARGEST_BINDING: u64 = (1 << 32) - 256;
 
+/// What an adapter must have for every kernel to run, as each that WebGPU speaks of has: what it has less
+/// of, if it has less of any.
+pub(super) fn lacking(has: &wgpu::Limits) -> Option<String> {
+    let needed = [
+        ("invocations in a workgroup", has.max_compute_invocations_per_workgroup, 256),
+        ("bytes of workgroup memory", has.max_compute_workgroup_storage_size, 16_384),
+        ("storage buffers in a kernel", has.max_storage_buffers_per_shader_stage, 8),
+    ];
+    let (what, has, needed) = needed.into_iter().find(|(_, has, needed)| has < needed)?;
+    Some(format!("it has {has} {what}, and {needed} are needed"))
+}
+
 /// The limits to ask for: `wgpu`'s defaults, raised to what the adapter has where the library
 /// makes use of more, and lowered where the adapter has less.
 pub(super) fn wanted_limits(has: &wgpu::Limits) -> wgpu::Limits {

@@ -21,13 +21,28 @@ const WAYS: usize = 5;
 
 impl Gpu {
     /// Whether shaders may have `f16`, and all of them become the right `f32`. Tried the first time:
-    /// one dispatch, for which the host waits. A device on which that fails counts as one without.
-    pub(crate) fn widens_f16(&self) -> bool {
-        let tried = || {
-            self.features().contains(wgpu::Features::SHADER_F16)
-                && widened(self).is_ok_and(|bits| are_right(&bits))
-        };
-        *self.tried_f16().get_or_init(tried)
+    /// one dispatch, for which the host waits. A device that cannot compile or run it counts as one
+    /// without.
+    ///
+    /// # Errors
+    /// What may be otherwise the next time, as results would be then: that memory ran out, time ran
+    /// out, or the device was lost.
+    pub(crate) fn widens_f16(&self) -> Result<bool, GpuError> {
+        if let Some(&tried) = self.tried_f16().get() {
+            return Ok(tried);
+        }
+        let has_f16 = self.features().contains(wgpu::Features::SHADER_F16);
+        let right = has_f16 && right(widened(self))?;
+        Ok(*self.tried_f16().get_or_init(|| right))
+    }
+}
+
+/// Whether what came of trying is right.
+fn right(tried: Result<Vec<u32>, GpuError>) -> Result<bool, GpuError> {
+    match tried {
+        Ok(bits) => Ok(are_right(&bits)),
+        Err(GpuError::Validation { .. } | GpuError::Internal { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -78,10 +93,28 @@ mod tests {
         }
     }
 
+    /// A run that goes on in another process must not have other kernels because memory was short once.
+    #[test]
+    fn only_what_stays_so_counts_as_without() {
+        let what = "trying".to_owned();
+        let (message, bytes) = ("no".to_owned(), None);
+        let rejected = GpuError::Validation { what: what.clone(), message: message.clone() };
+        assert!(!right(Err(rejected)).unwrap());
+        assert!(!right(Err(GpuError::Internal { what: what.clone(), message })).unwrap());
+        let passing = [
+            GpuError::OutOfMemory { what, bytes },
+            GpuError::Timeout { after: std::time::Duration::ZERO },
+            GpuError::DeviceLost { reason: "gone".to_owned() },
+        ];
+        for error in passing {
+            assert_eq!(right(Err(error.clone())).unwrap_err().to_string(), error.to_string());
+        }
+    }
+
     #[test]
     fn what_the_device_makes_of_them_is_kept() {
         let gpu = Gpu::new().unwrap();
-        let first = gpu.widens_f16();
+        let first = gpu.widens_f16().unwrap();
         assert_eq!(gpu.tried_f16().get(), Some(&first));
         // Software Vulkan is what these tests are sure to have, and it has them all.
         let is_lavapipe = gpu.summary().name.contains("llvmpipe");

@@ -12,7 +12,7 @@ use warmstart_graph::{Initializer, Optimizer, Scope, gradients};
 
 /// As that target, and as one without `f16`. Software Vulkan has it, so that both are tried there.
 fn with_and_without(gpu: &Gpu, target: Target) -> [Target; 2] {
-    let has_f16 = target.has_f16 && gpu.widens_f16();
+    let has_f16 = target.has_f16 && gpu.widens_f16().unwrap();
     assert!(has_f16 || !gpu.summary().name.contains("llvmpipe"), "{:?}", gpu.features());
     [target, Target { has_f16: false, ..target }]
 }

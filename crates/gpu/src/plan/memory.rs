@@ -144,7 +144,7 @@ impl Session {
             return Err(CompileError::ForeignTensor);
         }
         let is_f16 = || def.nodes.iter().any(|node| node.dtype == DType::F16);
-        let has_f16 = target.has_f16 && is_f16() && self.gpu().widens_f16();
+        let has_f16 = target.has_f16 && is_f16() && self.gpu().widens_f16()?;
         let cooperative = match target.cooperative {
             Some(size) if has_f16 && self.gpu().multiplies_by_matrices(size)? => Some(size),
             _ => None,

@@ -216,7 +216,7 @@ fn in_f16<'g>(graph: &'g Graph, rows: usize, width: usize) -> (Vec<Tensor<'g>>, 
 #[test]
 fn what_is_rounded_on_the_way_has_the_same_bits() {
     let gpu = gpu();
-    let own = Target { has_f16: gpu.widens_f16(), ..Target::of(&gpu) };
+    let own = Target { has_f16: gpu.widens_f16().unwrap(), ..Target::of(&gpu) };
     for (rows, width) in [(1, 5), (17, 31), (33, 66)] {
         for target in [own, Target { is_cpu: false, ..own }] {
             let graph = Graph::new();
