@@ -137,6 +137,19 @@ pub const MATMUL_SHAPE: [&str; 10] =
 pub const LAST_SLICE_IS_SHORTER: &str = "fn places(batch: u32) -> u32 {\n    \
     return min(K, TOTAL - batch * K);\n}\n";
 
+/// The section `tile_of` of [`MATMUL`] where there are so many tiles along N, along M, and batches, and
+/// workgroups are numbered through, since one dimension of a dispatch cannot have so many. Those past the
+/// last one have a tile past all edges.
+pub fn numbered_tiles([along_n, along_m, batches]: [u64; 3]) -> String {
+    let (of_batch, all) = (along_n * along_m, along_n * along_m * batches);
+    format!(
+        "fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> vec3<u32> {{\n    \
+            let at = group.x + group.y * groups.x;\n    \
+            if (at >= {all}u) {{\n        return vec3<u32>({along_n}u, {along_m}u, 0u);\n    }}\n    \
+            return vec3<u32>(at % {along_n}u, at / {along_n}u % {along_m}u, at / {of_batch}u);\n}}\n"
+    )
+}
+
 /// The section `shape` of [`MATMUL`] for a kernel that products of several shapes share.
 pub fn read_shape() -> String {
     let mut declared = String::new();

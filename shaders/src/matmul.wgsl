@@ -26,6 +26,13 @@ fn places(batch: u32) -> u32 {
 }
 //}
 
+//{tile_of
+// Which tile a workgroup computes: which along N, which along M, and of which batch.
+fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> vec3<u32> {
+    return group;
+}
+//}
+
 // Whether B, of one batch, is also added up over K: the gradient of a bias.
 override COLUMN_SUMS: bool = false;
 

@@ -51,11 +51,13 @@ fn store_block(batch: u32, row: u32, column: u32, at: u32, lane: u32) {
 
 @compute @workgroup_size(THREADS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    let group = tile_of(workgroup, groups);
     let batch = group.z;
     let count = places(batch);
     let row = group.y * ROWS;

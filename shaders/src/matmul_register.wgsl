@@ -27,9 +27,11 @@ fn store_row(batch: u32, row: u32, column: u32, low: vec4<f32>, high: vec4<f32>)
 
 @compute @workgroup_size(8)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_id) local: vec3<u32>,
 ) {
+    let group = tile_of(workgroup, groups);
     let batch = group.z;
     let column = group.x * 8u;
     let row = (group.y * 8u + local.x) * 8u;

@@ -37,8 +37,13 @@ fn next_row(rows: Rows, last: vec4<f32>) -> Rows {
 }
 
 @compute @workgroup_size(8)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
     read_shape();
+    let group = tile_of(workgroup, groups);
     let batch = group.z;
     let count = places(batch);
     let row = group.y * 32u;

@@ -54,7 +54,12 @@ fn next_row(rows: Rows) -> Rows {
 }
 
 @compute @workgroup_size(8)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = tile_of(workgroup, groups);
     let batch = group.z;
     let count = places(batch);
     let row = group.y * select(32u, 64u, TALL);

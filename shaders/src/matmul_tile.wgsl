@@ -31,9 +31,11 @@ fn store_row(batch: u32, row: u32, column: u32, totals: vec4<f32>) {
 
 @compute @workgroup_size(THREADS)
 fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    let group = tile_of(workgroup, groups);
     let batch = group.z;
     let count = places(batch);
     let row = group.y * ROWS;

@@ -214,7 +214,8 @@ pub(crate) struct Choice {
     pub parts: [&'static str; 4],
     /// What of them is generated, beside bindings and epilogue.
     pub sections: Vec<(&'static str, String)>,
-    pub workgroups: [u32; 3],
+    /// None if it takes more than a dispatch can have.
+    pub workgroups: Option<[u32; 3]>,
     pub constants: Vec<(&'static str, f64)>,
     /// What a kernel that is compiled for no one shape reads, as [`shaders::MATMUL_SHAPE`] has it.
     pub shape: Option<Vec<u32>>,
@@ -295,16 +296,26 @@ impl Rung {
             Rung::Tile { fours, .. } => !fours || product.fours().contains(&true),
             Rung::Naive | Rung::Register | Rung::Cooperative { .. } => true,
         };
-        let workgroups = self.workgroups(product);
-        is_there
-            && self.is_quick(product)
-            && workgroups.iter().all(|&groups| groups <= target.workgroups)
+        is_there && self.is_quick(product) && self.workgroups(product, target).is_some()
     }
 
-    fn workgroups(self, product: &Product) -> [u32; 3] {
+    /// Tiles along N, along M, and batches.
+    fn tiles(self, product: &Product) -> [u64; 3] {
         let (rows, columns) = self.tile();
         let Product { batch, m, n, .. } = *product;
-        [n.div_ceil(columns) as u32, m.div_ceil(rows) as u32, batch as u32]
+        [n.div_ceil(columns), m.div_ceil(rows), batch].map(|count| count as u64)
+    }
+
+    /// A workgroup for each tile, in three dimensions as the tiles are, or else numbered through; unless
+    /// they are more than a dispatch can have.
+    fn workgroups(self, product: &Product, target: Target) -> Option<[u32; 3]> {
+        let tiles = self.tiles(product);
+        let limit = u64::from(target.workgroups);
+        if tiles.iter().all(|&count| count <= limit) {
+            return Some(tiles.map(|count| count as u32));
+        }
+        let all = tiles[0].checked_mul(tiles[1])?.checked_mul(tiles[2])?;
+        target.spread(u32::try_from(all).ok()?.into())
     }
 
     /// What it is called in tables. Cooperative matrices are in none.
@@ -405,7 +416,11 @@ impl Rung {
         if sliced.is_some_and(|total| total != batch * k) {
             sections.push(("places", shaders::LAST_SLICE_IS_SHORTER.to_owned()));
         }
-        let workgroups = self.workgroups(product);
+        let workgroups = self.workgroups(product, target);
+        let tiles = self.tiles(product);
+        if tiles.iter().any(|&count| count > u64::from(target.workgroups)) && workgroups.is_some() {
+            sections.push(("tile_of", shaders::numbered_tiles(tiles)));
+        }
         let elements = [(a, can_four[0]), (b, can_four[1])].map(|(operand, can_four)| match self {
             Rung::Subgroup { .. } if k > 0 => operand.pairs(target),
             Rung::Tile { fours: true, .. } | Rung::Cooperative { .. } if can_four => {

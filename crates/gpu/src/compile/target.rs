@@ -78,6 +78,14 @@ impl Target {
 }
 
 impl Target {
+    /// So many workgroups in the fewest rows of one length; a few may be past the last one. None if they
+    /// are more than a dispatch can have.
+    pub fn spread(&self, groups: u64) -> Option<[u32; 3]> {
+        let limit = u64::from(self.workgroups);
+        let rows = groups.div_ceil(limit).max(1);
+        (rows <= limit).then(|| [groups.div_ceil(rows).max(1) as u32, rows as u32, 1])
+    }
+
     /// Which adapters are alike enough for what was measured on one to be a guess for another:
     /// software adapters by their subgroups, GPUs by who made them.
     pub fn adapter_class(&self) -> &'static str {

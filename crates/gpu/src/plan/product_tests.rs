@@ -95,6 +95,32 @@ fn multiply(gpu: &Gpu, target: Target, shape: [usize; 4], transposed: [bool; 2])
         .collect()
 }
 
+/// Tiles and batches that are more than a dispatch has in one dimension are numbered through: the bits stay as they are.
+#[test]
+fn tiles_are_more_than_one_dimension_of_a_dispatch_has() {
+    let gpu = gpu();
+    let target = Target::of(&gpu);
+    let register = Target { is_cpu: true, subgroup_size: None, ..target };
+    for target in targets(&gpu).into_iter().chain([register]) {
+        for (shape, limit) in [
+            ([5, 3, 2, 4], 3),
+            ([9, 40, 30, 3], 7),
+            ([1, 300, 2, 5], 4),
+            ([1, 3, 300, 5], 7),
+            ([1, 300, 100, 33], 9),
+        ] {
+            let graph = Graph::new();
+            let layer = Layer::new(&graph, shape, [false, true], false);
+            let (expected, plain) = layer.run(&gpu, target, 1e-4);
+            let (found, plan) = layer.run(&gpu, Target { workgroups: limit, ..target }, 1e-4);
+            assert_eq!(found, expected, "{}", layer.what);
+            let workgroups = |plan: &Plan| plan.dispatches()[0].workgroups;
+            assert!(workgroups(&plain).iter().any(|&groups| groups > limit), "{}", layer.what);
+            assert!(workgroups(&plan).iter().all(|&groups| groups <= limit), "{}", layer.what);
+        }
+    }
+}
+
 /// An operand that is also added is bound once, whether the product reads it one by one, as pairs or as
 /// fours.
 #[test]

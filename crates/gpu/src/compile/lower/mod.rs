@@ -269,12 +269,7 @@ impl Lowering<'_> {
 
     /// Workgroups for so many, in two dimensions if one is too short.
     fn spread(&self, root: usize, groups: u64) -> Result<[u32; 3], Refused> {
-        let limit = u64::from(self.target.workgroups);
-        let rows = groups.div_ceil(limit).max(1);
-        if rows > limit {
-            return Err(Refused::TooManyWorkgroups { root });
-        }
-        Ok([groups.div_ceil(rows).max(1) as u32, rows as u32, 1])
+        self.target.spread(groups).ok_or(Refused::TooManyWorkgroups { root })
     }
 
     fn push(

@@ -89,9 +89,7 @@ impl Lowering<'_> {
         }
         let usual = Rung::usual(&product, self.target);
         let (mut kernel, workgroups) = self.product_kernel(root, id, &product, held, usual);
-        if workgroups.iter().any(|&groups| groups > self.target.workgroups) {
-            return Err(Refused::TooManyWorkgroups { root });
-        }
+        let workgroups = workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
         let carried = self.carried.contains_key(&root);
         if self.target.alternatives {
             let fused = match (carried, root == id) {
@@ -103,9 +101,9 @@ impl Lowering<'_> {
             kernel.tuned = Some(Tuned { class: Class::of(&product), fused, usual });
             for rung in Rung::others(&product, self.target) {
                 let (other, workgroups) = self.product_kernel(root, id, &product, held, rung);
-                if !other.binds_as(&kernel) {
+                let Some(workgroups) = workgroups.filter(|_| other.binds_as(&kernel)) else {
                     continue;
-                }
+                };
                 kernel.alternatives.push(Alternative {
                     variant: Variant::Product(rung),
                     kernel: other.name,
@@ -128,7 +126,7 @@ impl Lowering<'_> {
         product: &Product,
         held: [&Held; 2],
         rung: Rung,
-    ) -> (Kernel, [u32; 3]) {
+    ) -> (Kernel, Option<[u32; 3]>) {
         // Without an epilogue, or with what is accumulated, it is that of all layers' weight gradients.
         let is_common = root == id || self.lowered.packed.contains_key(&root);
         let choice = rung.kernel(product, is_common, self.target);
@@ -242,9 +240,7 @@ impl Lowering<'_> {
     ) -> Result<(), Refused> {
         let slices = part.batch;
         let choice = Rung::usual(part, self.target).kernel(part, true, self.target);
-        if choice.workgroups.iter().any(|&groups| groups > self.target.workgroups) {
-            return Err(Refused::TooManyWorkgroups { root });
-        }
+        let workgroups = choice.workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
         let results = product.m * product.n;
         let sums = self.scratch((slices * results * 4) as u64);
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
@@ -254,7 +250,7 @@ impl Lowering<'_> {
         bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         self.bind_shape(&mut kernel, choice.shape);
-        self.push(root, kernel, choice.workgroups, product.operations())?;
+        self.push(root, kernel, workgroups, product.operations())?;
 
         let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
         let mut kernel = Kernel::new("reduce", &parts);
