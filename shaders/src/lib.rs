@@ -89,6 +89,10 @@ shaders! {
     /// Matrix product by cooperative matrices. Needs [`MATMUL_FILL`], [`ENABLE_COOPERATIVE_MATRIX`]
     /// and, for more than one small matrix, [`Cooperative`].
     MATMUL_COOPERATIVE = "matmul_cooperative.wgsl";
+    /// What an adapter can do at best at moving bytes.
+    COPY = "copy.wgsl";
+    /// What an adapter can do at best at arithmetic.
+    MULTIPLY_ADD = "multiply_add.wgsl";
 }
 
 /// The section `other_lane` of [`LANES`] for devices with subgroups.
@@ -125,6 +129,8 @@ pub const ALL: &[(&str, &[&str])] = &[
     ("matmul_small", &[FUNCTIONS, MATMUL, MATMUL_LANES, MATMUL_SMALL]),
     ("matmul_tile", &[FUNCTIONS, MATMUL, MATMUL_FILL, MATMUL_TILE]),
     ("matmul_cooperative", &[FUNCTIONS, MATMUL, MATMUL_FILL, MATMUL_COOPERATIVE]),
+    ("copy", &[COPY]),
+    ("multiply_add", &[MULTIPLY_ADD]),
 ];
 
 /// What the section `shape` of [`MATMUL`] reads from a buffer that is bound as `shape`, in this order:

@@ -259,7 +259,12 @@ impl Prepared {
             let known = kernels.iter().position(|kernel| kernel.constants == constants);
             kernel_of.push(known.unwrap_or(kernels.len()));
             if known.is_none() {
-                kernels.push(Kernel { label: "initialize", source: &source, constants });
+                kernels.push(Kernel {
+                    label: "initialize",
+                    source: &source,
+                    constants,
+                    layout: &[],
+                });
             }
         }
         let pipelines = gpu.pipelines(&kernels)?;

@@ -27,6 +27,7 @@ pub use non_finite::NonFinite;
 pub use origin::{Missing, Origin};
 pub use plan::{DispatchInfo, Plan, PlanMemory};
 pub use plan_error::{CompileError, RunError, UninitializedRead};
+pub use run::ceilings::CeilingKernels;
 pub use run::dataset::{Column, DeviceDataset, DeviceDatasetError};
 pub use run::feed::Feed;
 pub use run::outputs::Outputs;

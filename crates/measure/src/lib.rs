@@ -1,13 +1,11 @@
 //! Measures warmstart beside what the machine and the adapter can do, in the same run.
 //!
 //! The command `warmstart bench` and the benchmarks in `benches/` both use it: a [`Workload`] of
-//! weights with its [`Arm`]s, the [models](Mlp) that are trained, the [ceilings](CeilingKernels) of
-//! an adapter, and [what a section takes](measure).
+//! weights with its [`Arm`]s, the [models](Mlp) that are trained, and [what a section takes](measure).
 //!
 //! What a system cannot tell is `None` or an error that says so, never a guess.
 #![deny(unsafe_code)]
 
-mod ceilings;
 mod error;
 mod machine;
 mod model;
@@ -17,7 +15,6 @@ mod timing;
 mod usage;
 mod weights;
 
-pub use ceilings::CeilingKernels;
 pub use error::MeasureError;
 pub use machine::Machine;
 pub use model::{LARGE, Mlp, SMALL, compute_and_wait, run_and_wait, square_layer};

@@ -7,8 +7,8 @@ use crate::text::{HEADING, styled};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
-use warmstart_gpu::{DispatchInfo, Gpu, Roof};
-use warmstart_measure::{CeilingKernels, Repeated, Spread};
+use warmstart_gpu::{CeilingKernels, DispatchInfo, Gpu, Roof};
+use warmstart_measure::{Repeated, Spread};
 
 /// A length of time on the command line.
 pub fn seconds(text: &str) -> Result<Duration, String> {
@@ -30,9 +30,9 @@ impl<'a> Ceilings<'a> {
     pub fn new(kernels: &'a CeilingKernels) -> Ceilings<'a> {
         Ceilings {
             kernels,
-            multiply_add: Repeated::new(|times| kernels.multiply_add(times)),
-            copy_by_kernel: Repeated::new(|times| kernels.copy_by_kernel(times)),
-            copy_by_command: Repeated::new(|times| kernels.copy_by_command(times)),
+            multiply_add: Repeated::new(|times| Ok(kernels.multiply_add(times)?)),
+            copy_by_kernel: Repeated::new(|times| Ok(kernels.copy_by_kernel(times)?)),
+            copy_by_command: Repeated::new(|times| Ok(kernels.copy_by_command(times)?)),
         }
     }
 

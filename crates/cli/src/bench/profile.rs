@@ -9,7 +9,7 @@ use crate::text::{self, HEADING, styled};
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
-use warmstart_gpu::{Feed, Plan, Profile, Roof, Session, TimedDispatch};
+use warmstart_gpu::{Profile, Roof, RunError, TimedDispatch};
 use warmstart_measure::Spread;
 
 /// Several runs of a plan, each kernel timed by itself.
@@ -21,20 +21,27 @@ pub struct Kernels {
     roof: Roof,
 }
 
+/// A step that is not timed kernel by kernel, and done in the way whose kernels are profiled: its median.
+pub struct Step {
+    /// How it is done, for people.
+    pub name: &'static str,
+    /// The same for JSON.
+    pub key: &'static str,
+    pub seconds: f64,
+}
+
 /// How often each kernel is timed: an odd number, so that one run is in the middle.
 const RUNS: usize = 9;
 
 impl Kernels {
-    /// Times a plan's kernels, under the adapter's ceilings. A run before the first is for caches.
+    /// Times the kernels of a step, which `profile` does once, under the adapter's ceilings. A run before the
+    /// first is for caches.
     pub fn of(
-        session: &mut Session,
-        plan: &Plan,
-        feeds: &[(&str, Feed<'_>)],
+        mut profile: impl FnMut() -> Result<Profile, RunError>,
         roof: Roof,
     ) -> Result<Kernels, Failure> {
-        let first = session.profile(plan, feeds)?;
-        let mut runs =
-            (0..RUNS).map(|_| session.profile(plan, feeds)).collect::<Result<Vec<_>, _>>()?;
+        let first = profile()?;
+        let mut runs = (0..RUNS).map(|_| profile()).collect::<Result<Vec<_>, _>>()?;
         runs.sort_by_key(Profile::busy);
         let median = |at: usize, dispatch: &TimedDispatch| {
             let seconds = Spread::of(runs.iter().map(|run| run.dispatches[at].time.as_secs_f64()))?;
@@ -52,8 +59,7 @@ impl Kernels {
         self.run.chrome_trace()
     }
 
-    /// `step` is how many seconds a step takes that is not timed kernel by kernel.
-    pub fn print(&self, out: &mut dyn Write, step: f64) -> Result<(), Failure> {
+    pub fn print(&self, out: &mut dyn Write, step: &Step) -> Result<(), Failure> {
         let total: f64 = self.dispatches.iter().map(|(_, seconds)| seconds.median).sum();
         let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
         let row = |(dispatch, seconds): &(TimedDispatch, Spread)| {
@@ -79,12 +85,13 @@ impl Kernels {
         writeln!(
             out,
             "{:.1} µs in kernels, median of {RUNS} runs with each timed by itself, of a step of \
-             {:.1} µs at best: the device idles {} of the time",
+             {:.1} µs ({}): the device idles {} of the time",
             busy * 1e6,
-            step * 1e6,
-            percent(Some(self.idle(step))),
+            step.seconds * 1e6,
+            step.name,
+            percent(Some(self.idle(step.seconds))),
         )?;
-        if busy > step {
+        if busy > step.seconds {
             writeln!(out, "(timed by themselves, kernels take longer than one after the other)")?;
         }
         Ok(())
@@ -99,7 +106,7 @@ impl Kernels {
         out: &mut dyn Write,
         place: &Place,
         model: &str,
-        step: f64,
+        step: &Step,
     ) -> Result<(), Failure> {
         for (index, (dispatch, seconds)) in self.dispatches.iter().enumerate() {
             let TimedDispatch { info, time, .. } = dispatch;
@@ -128,9 +135,10 @@ impl Kernels {
             "measurement": "idle",
             "role": "profile",
             "model": model,
+            "strategy": step.key,
             "kernel_seconds": self.run.busy().as_secs_f64(),
-            "step_seconds": step,
-            "idle_share": self.idle(step),
+            "step_seconds": step.seconds,
+            "idle_share": self.idle(step.seconds),
         });
         place.print_json(out, "train", fields)
     }

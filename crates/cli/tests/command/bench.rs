@@ -264,8 +264,10 @@ fn training_is_measured_kernel_by_kernel() {
     let (_, profile) = text.split_once(expected).unwrap();
     let mut lines = profile.trim_start().lines();
     assert_eq!(lines.next().unwrap(), "computes kernel µs of all GB/s GFLOP/s of ceiling bound by");
+    assert!(lines.next().unwrap().starts_with("gather x, gather labels"), "{text}");
     assert!(lines.next().unwrap().starts_with("matmul"), "{text}");
-    assert!(profile.contains("µs at best: the device idles # % of the time"), "{text}");
+    let idle = "of a step of # µs (# steps in a submission): the device idles # % of the time";
+    assert!(profile.contains(idle), "{text}");
 
     let more = ["--profile", "--json", "--trace", "step.json"];
     let text = bench(here.path(), "train", &[&quick[..], &more].concat());
@@ -279,7 +281,9 @@ fn training_is_measured_kernel_by_kernel() {
     numbers(steps[0], &["steps_per_second", "share_of_ceiling", "seconds", "batch"]);
     assert_eq!(steps[0]["sizes"], json("[6,8,3]"));
     let dispatches = of("dispatch");
-    assert_eq!(steps[0]["dispatches"], dispatches.len());
+    // Those of the plan, and the one between two steps.
+    assert_eq!(steps[0]["dispatches"], dispatches.len() - 1);
+    assert_eq!(dispatches[0]["kernel"], "between");
     for dispatch in dispatches {
         assert!(dispatch["kernel"].is_string() && dispatch["computes"].is_string());
         assert!(["memory", "arithmetic"].contains(&dispatch["bound_by"].as_str().unwrap()));
@@ -288,5 +292,9 @@ fn training_is_measured_kernel_by_kernel() {
     let kernels = trace["traceEvents"].as_array().unwrap();
     assert_eq!(kernels.iter().filter(|event| event["ph"] == "X").count(), of("dispatch").len());
     let idle = of("idle");
+    assert_eq!(
+        (&idle[0]["strategy"], &idle[0]["step_seconds"]),
+        (&ways[2].into(), &steps[2]["seconds"])
+    );
     assert!(idle[0]["idle_share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
 }

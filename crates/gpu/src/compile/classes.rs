@@ -89,10 +89,17 @@ fn lines(table: &str) -> impl Iterator<Item = (String, Rung)> {
     })
 }
 
+/// A table of kernels: which one is for a class of adapters and one of products.
+pub(crate) type Table = fn(&str) -> Option<Rung>;
+
+/// The table that comes with the release.
+pub(crate) fn release_table(key: &str) -> Option<Rung> {
+    TABLE.get(key).copied()
+}
+
 /// The kernel that was measured for such products on such adapters before the release, if one was.
 pub(crate) fn shipped(product: &Product, target: Target) -> Option<Rung> {
-    let key = format!("{} {}", target.adapter_class(), Class::of(product));
-    TABLE.get(&key).copied()
+    (target.shipped)(&format!("{} {}", target.adapter_class(), Class::of(product)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 use super::*;
 use crate::compile::matmul::Rung;
-use warmstart_graph::DType;
+use crate::device::cache::CacheChoice;
+use crate::device::gpu::{Gpu, GpuOptions};
+use crate::session::Session;
+use crate::tune::Tune;
+use warmstart_graph::{DType, Graph};
 
 /// A product of matrices that lie one after the other.
 fn product(
@@ -154,4 +158,63 @@ fn lines_that_make_no_sense_are_left_out() {
     let tile = Rung::Tile { rows: 32, columns: 32, fours: true };
     let found: Vec<(String, Rung)> = lines(table).collect();
     assert_eq!(found, [("amd 1 2 3 4 f32n4 f32n4".to_owned(), tile)]);
+}
+
+/// The six words of one product's class, for any adapter, name a kernel that no rule gives it.
+fn other_table(key: &str) -> Option<Rung> {
+    let (_, class) = key.split_once(' ')?;
+    (class == "1 64 64 64 f32n4 f32n4").then_some(Rung::Naive)
+}
+
+/// Without a cache, without measuring, and where the time for that is over: the table says it, and the
+/// rule only for what the table has not.
+#[test]
+fn a_plan_follows_the_table() {
+    for tune in [Tune::Off, Tune::On] {
+        let open = || {
+            let (tune, cache) = (Some(tune), Some(CacheChoice::Off));
+            let gpu = Gpu::with(&GpuOptions { tune, cache, ..GpuOptions::default() }).unwrap();
+            // As on a GPU, on which there are kernels to measure.
+            gpu.taken_for(wgpu::DeviceType::DiscreteGpu)
+        };
+        let kernel = |gpu: &Gpu, rows: usize| {
+            let graph = Graph::new();
+            let x = graph.placeholder("x", [rows, 64], DType::F32);
+            let y = graph.placeholder("y", [64, 64], DType::F32);
+            let plan = Session::new(gpu).compile(&graph, &[x.matmul(y)], &[]).unwrap();
+            plan.dispatches()[0].kernel
+        };
+        let own = open().with_table(other_table);
+        own.tuner().use_up();
+        assert_eq!(kernel(&own, 64), "matmul_naive", "{tune:?}");
+        // Of the class too, and of no other.
+        assert_eq!(kernel(&own, 60), "matmul_naive", "{tune:?}");
+        assert_ne!(kernel(&own, 68), "matmul_naive", "{tune:?}");
+        let usual = open();
+        usual.tuner().use_up();
+        assert_ne!(kernel(&usual, 64), "matmul_naive", "{tune:?}");
+    }
+}
+
+/// It is also what the tuner measures the others against, first of all.
+#[test]
+fn the_tables_kernel_is_the_first_that_is_measured() {
+    let target = Target { alternatives: true, shipped: other_table, ..Target::GPU };
+    let square = product([1, 64, 64, 64], [false; 2], [DType::F32; 2]);
+    assert_eq!(Rung::usual(&square, target), Rung::Naive);
+    let rule = Rung::usual(&square, Target { shipped: |_| None, ..target });
+    assert!(rule != Rung::Naive && Rung::others(&square, target).contains(&rule));
+    assert!(!Rung::others(&square, target).contains(&Rung::Naive));
+}
+
+/// What a device is given is the table of the release.
+#[test]
+fn a_device_has_the_table_of_the_release() {
+    let target = Target::of(&Gpu::new().unwrap());
+    for line in SHIPPED.lines().filter(|line| !line.starts_with('#')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let rung = Rung::named(words[7]);
+        assert!(rung.is_some() && (target.shipped)(&words[..7].join(" ")) == rung, "{line}");
+    }
+    assert_eq!((target.shipped)("software8"), None);
 }

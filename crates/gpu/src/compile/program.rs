@@ -78,7 +78,7 @@ pub(crate) struct Tuned {
 }
 
 /// Which of the kernels that compute the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Variant {
     /// A rung of the ladder of products.
     Product(Rung),

@@ -1,5 +1,8 @@
 //! What compiling knows of the device: its limits, what kernels it likes, and who made it.
 
+use super::classes::Table;
+#[cfg(test)]
+use super::classes::release_table;
 use crate::device::gpu::Gpu;
 
 /// What the device can do, as far as compiling depends on it.
@@ -23,6 +26,8 @@ pub(crate) struct Target {
     pub storage_buffers: usize,
     pub binding_bytes: u64,
     pub workgroups: u32,
+    /// What was measured before the release.
+    pub shipped: Table,
     /// Whether other kernels that compute the same are wanted, to be measured.
     pub alternatives: bool,
     /// Whether lanes of a row hand on values by subgroups where they could, unmeasured. Tests compare the
@@ -50,6 +55,7 @@ impl Target {
             storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             workgroups: limits.max_compute_workgroups_per_dimension,
+            shipped: gpu.tuner().shipped(),
             alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
             subgroup_rows: false,
             in_place: true,
@@ -70,6 +76,7 @@ impl Target {
         storage_buffers: 16,
         binding_bytes: 1 << 31,
         workgroups: 65535,
+        shipped: release_table,
         alternatives: false,
         subgroup_rows: false,
         in_place: true,

@@ -8,8 +8,9 @@
 //! 8 x 8 (software Vulkan of Mesa 26), and subgroups of one fixed size: NVIDIA's GPUs, some of
 //! AMD's, and not Apple's, of which `wgpu` does not tell it.
 //!
-//! Before the first plan with an `f16` in it uses them, four products with exact sums are tried
-//! out: with edges, transposed, with subnormal operands of either side, and larger than `f16` could
+//! Before the first plan with an `f16` in it uses them, eight products with exact sums are tried
+//! out, in each way in which plans read operands and lay out tiles: with edges, as they lie and transposed,
+//! one element and four at a time, with subnormal operands of either side, and larger than `f16` could
 //! add up. A device that has any of them wrong counts as one without.
 //! `WARMSTART_COOPERATIVE_MATRIX=off` leaves them alone; `force` takes them on software adapters
 //! too, where the tests do.
@@ -100,7 +101,7 @@ pub(crate) fn request_device(
 }
 
 impl Gpu {
-    /// Whether products by matrices of this size are right. Tried the first time: four dispatches, for
+    /// Whether products by matrices of this size are right. Tried the first time: eight dispatches, for
     /// which the host waits. A device that cannot compile or run them counts as one without.
     ///
     /// # Errors
@@ -110,24 +111,42 @@ impl Gpu {
         if let Some(&tried) = self.tried_matrices().get() {
             return Ok(tried);
         }
-        let mut right = true;
-        for (blocks, transposed) in
-            [(16, false), (16, true), (32, false), (32, true)].map(|(tile, t)| (tile / size, t))
-        {
-            let trial = Trial { transposed, ..TRIAL };
-            right &= match trial.run(self, Cooperative { size, blocks }) {
-                Ok(found) => trial.is_right(&found),
-                Err(GpuError::Validation { .. } | GpuError::Internal { .. }) => false,
-                Err(error) => return Err(error),
-            };
-        }
+        let right = all_right(size, |trial, matrices| trial.run(self, matrices))?;
         Ok(*self.tried_matrices().get_or_init(|| right))
     }
 }
 
+/// All that is tried of matrices of a size.
+fn trials(size: u32) -> impl Iterator<Item = (Trial, Cooperative)> {
+    let ways = [16, 32].into_iter().flat_map(|tile| {
+        [ODD, FOURS].into_iter().flat_map(move |trial| {
+            [false, true].map(|transposed| (Trial { transposed, ..trial }, tile))
+        })
+    });
+    ways.map(move |(trial, tile)| (trial, Cooperative { size, blocks: tile / size }))
+}
+
+/// Whether all trials come out right when they are run so. What this device cannot compile or run is wrong.
+fn all_right(
+    size: u32,
+    mut run: impl FnMut(&Trial, Cooperative) -> Result<Vec<u32>, GpuError>,
+) -> Result<bool, GpuError> {
+    for (trial, matrices) in trials(size) {
+        let right = match run(&trial, matrices) {
+            Ok(found) => trial.is_right(&found),
+            Err(GpuError::Validation { .. } | GpuError::Internal { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        if !right {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A product whose sums are exact in `f32`, in whichever order, and neither exact nor finite in `f16`.
 /// No extent is a multiple of a tile's. The second half of A's rows, and of B's columns, are subnormal.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Trial {
     m: usize,
     n: usize,
@@ -136,7 +155,11 @@ struct Trial {
     transposed: bool,
 }
 
-const TRIAL: Trial = Trial { m: 67, n: 75, k: 93, transposed: false };
+/// Operands that are read one element at a time.
+const ODD: Trial = Trial { m: 67, n: 75, k: 93, transposed: false };
+
+/// Operands that are read four elements at a time.
+const FOURS: Trial = Trial { m: 68, n: 76, k: 92, transposed: false };
 
 /// The smallest number that is an `f16`.
 const SMALLEST: f32 = 1.0 / (1 << 24) as f32;
@@ -186,6 +209,16 @@ impl Trial {
         halves
     }
 
+    /// Whether its operands can be read four elements at a time: as plans do it then.
+    fn has_fours(&self) -> bool {
+        [self.m, self.n, self.k].iter().all(|extent| extent.is_multiple_of(4))
+    }
+
+    /// How a kernel reads its operands.
+    fn elements(&self) -> Elements {
+        if self.has_fours() { Elements::F16Fours } else { Elements::F16 }
+    }
+
     /// The bits of what the device makes of it.
     fn run(&self, gpu: &Gpu, matrices: Cooperative) -> Result<Vec<u32>, GpuError> {
         let what = "trying out cooperative matrices";
@@ -197,15 +230,17 @@ impl Trial {
             shaders::MATMUL_COOPERATIVE,
         ];
         let mut sections = matrices.sections();
-        let bindings = "@group(0) @binding(0) var<storage, read> a: array<f16>;\n\
-            @group(0) @binding(1) var<storage, read> b: array<f16>;\n\
-            @group(0) @binding(2) var<storage, read_write> result: array<f32>;\n";
-        sections.push(("bindings", bindings.to_owned()));
+        let elements = self.elements();
+        let stored = elements.stored();
+        let bindings = format!(
+            "@group(0) @binding(0) var<storage, read> a: array<{stored}>;\n\
+            @group(0) @binding(1) var<storage, read> b: array<{stored}>;\n\
+            @group(0) @binding(2) var<storage, read_write> result: array<f32>;\n"
+        );
+        sections.push(("bindings", bindings));
         for operand in ["a", "b"] {
-            sections.push((
-                if operand == "a" { "a_element" } else { "b_element" },
-                Elements::F16.element_function(operand, ""),
-            ));
+            let own = elements.sections(operand, "").into_iter();
+            sections.extend(own.filter_map(|(section, text)| Some((section, text?))));
         }
         let source = shaders::fill(&parts.concat(), &sections);
         let source = [shaders::ENABLE_COOPERATIVE_MATRIX, &source].concat();
@@ -214,6 +249,8 @@ impl Trial {
         let shape = [m, n, k, a_row, a_column, 0, b_row, b_column, 0, k];
         let mut constants: Vec<(&str, f64)> =
             shaders::MATMUL_SHAPE.into_iter().zip(shape.map(|x| x as f64)).collect();
+        let fours = f64::from(u8::from(self.has_fours()));
+        constants.extend([("A_FOURS", fours), ("B_FOURS", fours)]);
         constants.push(("SUBGROUP", gpu.subgroup_size().unwrap_or(0).into()));
         let pipeline = gpu.pipeline("matmul_cooperative", &source, &constants)?;
         let a = self.stored([m, k], |row, k| self.a(row, k) as f32 * self.row_unit(row));

@@ -16,7 +16,7 @@ pub(crate) struct DriverCache {
     folder: CacheFolder,
     /// Adapter, driver and version.
     key: String,
-    /// The sum of what is on disk.
+    /// The sum of what is on disk, unless that was refused.
     written: Mutex<Option<u128>>,
 }
 
@@ -33,13 +33,8 @@ impl DriverCache {
         let folder = CacheFolder::new(choice, "pipelines")?;
         let adapter = wgpu::util::pipeline_cache_key(info)?;
         let key = format!("{adapter}\n{}\n{}\n{}", info.name, info.driver, info.driver_info);
-        let stored = folder.read(&key);
-        let cache = stored
-            .as_deref()
-            .and_then(|data| make(device, Some(data)))
-            .or_else(|| make(device, None))?;
-        let written = Mutex::new(stored.map(|data| XxHash3_128::oneshot(&data)));
-        Some(DriverCache { cache, folder, key, written })
+        let (cache, written) = begin(folder.read(&key), |data| make(device, data))?;
+        Some(DriverCache { cache, folder, key, written: Mutex::new(written) })
     }
 
     /// For pipelines about to be made.
@@ -57,6 +52,19 @@ impl DriverCache {
             self.folder.write(&self.key, &data);
             *written = sum;
         }
+    }
+}
+
+/// A cache that begins with what is stored, and the sum of that; or, if nothing is stored or that is refused,
+/// with nothing. Then the next save replaces the file.
+fn begin<C>(
+    stored: Option<Vec<u8>>,
+    make: impl Fn(Option<&[u8]>) -> Option<C>,
+) -> Option<(C, Option<u128>)> {
+    let taken = stored.and_then(|data| Some((make(Some(&data))?, XxHash3_128::oneshot(&data))));
+    match taken {
+        Some((cache, sum)) => Some((cache, Some(sum))),
+        None => Some((make(None)?, None)),
     }
 }
 
@@ -113,6 +121,59 @@ mod tests {
             let again = std::fs::read(&file).unwrap();
             assert_eq!(again.len(), whole.len(), "what was damaged is written anew");
         }
+    }
+
+    /// The bytes that are handed on.
+    #[test]
+    fn what_is_stored_is_what_the_cache_begins_with() {
+        let bytes = |data: Option<&[u8]>| Some(data.map(<[u8]>::to_vec));
+        let stored = b"of the last process".to_vec();
+        let sum = XxHash3_128::oneshot(&stored);
+        assert_eq!(begin(Some(stored.clone()), bytes), Some((Some(stored.clone()), Some(sum))));
+        assert_eq!(begin(None, bytes), Some((None, None)));
+        // What is refused is as good as none, and counts as not written.
+        let refused = |data: Option<&[u8]>| data.is_none().then_some("empty");
+        assert_eq!(begin(Some(stored.clone()), refused), Some(("empty", None)));
+        // A driver may have no cache at all.
+        assert_eq!(begin(Some(stored), |_| None::<()>), None);
+    }
+
+    /// `wgpu` takes what the last `Gpu` wrote, and refuses what another device did: it is handed the file.
+    #[test]
+    fn a_gpu_begins_with_what_the_last_one_wrote_and_not_with_what_another_did() {
+        let directory = tempfile::tempdir().unwrap();
+        let choice = CacheChoice::Directory(directory.path().to_owned());
+        let options = GpuOptions { cache: Some(choice), ..Default::default() };
+        let written = |gpu: &Gpu| *gpu.driver_cache().unwrap().written.lock().unwrap();
+        let first = Gpu::with(&options).unwrap();
+        if first.driver_cache().is_none() {
+            return;
+        }
+        assert_eq!(written(&first), None);
+        first.pipeline("one", SOURCE, &[]).unwrap();
+        let own = first.driver_cache().unwrap();
+        let data = own.cache().get_data().unwrap();
+        let sum = Some(XxHash3_128::oneshot(&data));
+        assert_eq!(written(&first), sum);
+        assert_eq!(
+            written(&Gpu::with(&options).unwrap()),
+            sum,
+            "the next one has not begun with it"
+        );
+        // A header that names another device, in a file that is whole.
+        let refused = (0..64).find_map(|at| {
+            let mut other = data.clone();
+            other[at] ^= 0x55;
+            make(first.device(), Some(&other)).is_none().then_some(other)
+        });
+        own.folder.write(&own.key, &refused.expect("wgpu refuses some"));
+        let next = Gpu::with(&options).unwrap();
+        assert_eq!(written(&next), None, "what is refused was not handed on");
+        next.pipeline("one", SOURCE, &[]).unwrap();
+        next.healthy().unwrap();
+        let again = own.folder.read(&own.key).unwrap();
+        assert_eq!(written(&next), Some(XxHash3_128::oneshot(&again)), "it is replaced");
+        assert_eq!(written(&Gpu::with(&options).unwrap()), written(&next));
     }
 
     /// Data that is whole as a file, but that wgpu or the driver does not know.

@@ -1,5 +1,7 @@
 //! The device: which adapter, what it can do, and every failure of it as a typed error.
 
+#[cfg(test)]
+use crate::compile::classes::Table;
 use crate::device::adapter::{AdapterChoice, AdapterSummary, choose, rank};
 use crate::device::cache::CacheChoice;
 use crate::device::closing::{Closing, opening};
@@ -8,6 +10,7 @@ use crate::device::driver_cache::DriverCache;
 use crate::device::pipelines::Pipelines;
 use crate::device::wanted::{lacking, wanted_features, wanted_limits};
 use crate::error::GpuError;
+use crate::run::roof::Roof;
 use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -90,6 +93,7 @@ struct Inner {
     widens_f16: OnceLock<bool>,
     cooperative: Option<u32>,
     multiplies_by_matrices: OnceLock<bool>,
+    ceilings: Mutex<Option<Roof>>,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -233,6 +237,11 @@ impl Gpu {
     /// Whether what those compute is right, once that was tried.
     pub(crate) fn tried_matrices(&self) -> &OnceLock<bool> {
         &self.0.multiplies_by_matrices
+    }
+
+    /// What the adapter can do at best, once that was measured.
+    pub(crate) fn known_ceilings(&self) -> &Mutex<Option<Roof>> {
+        &self.0.ceilings
     }
 
     /// How long to wait for the device.
@@ -425,6 +434,7 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
         widens_f16: OnceLock::new(),
         cooperative,
         multiplies_by_matrices: OnceLock::new(),
+        ceilings: Mutex::default(),
         tuner: Tuner::new(options.tune.unwrap_or(Tune::On), &info, &cache),
         device,
         queue,
@@ -460,6 +470,20 @@ impl Gpu {
     pub(crate) fn taken_for(mut self, device_type: wgpu::DeviceType) -> Gpu {
         let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
         inner.summary.device_type = device_type;
+        self
+    }
+
+    /// The same device with another table of kernels that were measured before the release.
+    pub(crate) fn with_table(mut self, table: Table) -> Gpu {
+        let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
+        inner.tuner.with_table(table);
+        self
+    }
+
+    /// The same device, taken for one whose shaders may have cooperative matrices of this size.
+    pub(crate) fn taken_for_cooperative(mut self, size: u32) -> Gpu {
+        let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
+        inner.cooperative = Some(size);
         self
     }
 }

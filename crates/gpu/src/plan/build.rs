@@ -215,6 +215,7 @@ impl Builder<'_> {
                 label: info.kernel,
                 source,
                 constants,
+                layout: &[],
             })
             .collect();
         let pipelines = self.gpu.pipelines(&kernels)?;

@@ -34,6 +34,7 @@ fn any_gpu() -> Target {
         storage_buffers: limits.max_storage_buffers_per_shader_stage as usize,
         binding_bytes: limits.max_storage_buffer_binding_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
+        shipped: crate::compile::classes::release_table,
         alternatives: true,
         subgroup_rows: false,
         in_place: true,

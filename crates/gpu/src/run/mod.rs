@@ -1,6 +1,7 @@
 //! Running plans: feeds in, one submission of one step or of several, fetches out, and how long each
-//! kernel takes.
+//! kernel takes, beside what the adapter can do at best.
 
+pub(crate) mod ceilings;
 pub(crate) mod dataset;
 pub(crate) mod feed;
 pub(crate) mod once;

@@ -7,11 +7,13 @@
 //! between its kernels: `warmstart bench train --profile` tells the latter.
 
 use crate::device::adapter::AdapterSummary;
+use crate::device::gpu::Gpu;
 use crate::error::GpuError;
-use crate::plan::{DispatchInfo, Plan};
+use crate::plan::{DispatchInfo, Launch, Plan};
 use crate::plan_error::RunError;
 use crate::run::feed::Feed;
 use crate::run::roof::Roof;
+use crate::run::upload::Uploads;
 use crate::session::Session;
 use crate::transfer::staging::internal;
 use comfy_table::{CellAlignment, Table, presets};
@@ -22,7 +24,7 @@ use std::time::Duration;
 /// Pairs of timestamps that one query set holds.
 const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
-/// One run of a plan, kernel by kernel. Printing it gives a table; [`Profile::chrome_trace`] a
+/// One run of a plan, or several steps of one submission, kernel by kernel. Printing it gives a table; [`Profile::chrome_trace`] a
 /// picture. Both show which share of its ceiling each kernel reaches, if the ceilings are known.
 ///
 /// A device is **busy** while at least one kernel runs, and **idle** for the rest of the time. A timed run
@@ -33,7 +35,8 @@ const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 pub struct Profile {
     /// Where it ran.
     pub adapter: AdapterSummary,
-    /// What the adapter can do at best, if whoever has the profile measured that and says so.
+    /// What the adapter can do at best, if that was measured before
+    /// ([`Gpu::measure_ceilings`](crate::Gpu::measure_ceilings)), or whoever has the profile says so.
     pub roof: Option<Roof>,
     /// Each dispatch with its time on the device, in order.
     pub dispatches: Vec<TimedDispatch>,
@@ -164,7 +167,20 @@ impl fmt::Display for Profile {
 impl Session {
     /// Runs a plan once with a timestamp before and after each kernel, and waits for it. The
     /// kernels have a pass each then, so the whole takes longer than a run; variables change as in
-    /// a run.
+    /// a run. [`Session::profile_steps`] does so with steps whose batches come from a data set.
+    ///
+    /// If the ceilings of the adapter were measured before, the profile has them.
+    ///
+    /// ```no_run
+    /// # use warmstart_gpu::{Feed, Gpu, Plan, RunError, Session};
+    /// # fn show(gpu: Gpu, mut session: Session, plan: Plan, feeds: &[(&str, Feed<'_>)]) -> Result<(), RunError> {
+    /// gpu.measure_ceilings()?;
+    /// let profile = session.profile(&plan, feeds)?;
+    /// // Time, bytes and operations of each kernel, and which share of the ceiling that is.
+    /// println!("{profile}");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`RunError::NoTimestamps`] if the adapter has no timestamp queries; else as
@@ -174,80 +190,107 @@ impl Session {
         plan: &Plan,
         feeds: &[(&str, Feed<'_>)],
     ) -> Result<Profile, RunError> {
-        if !self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
-            return Err(RunError::NoTimestamps);
-        }
+        self.with_timestamps()?;
         let values = self.check(plan, feeds, None)?;
-        let times = plan.timed(&values)?;
+        let kernels: Vec<Timed<'_>> = plan.launches.iter().map(Timed::of).collect();
+        let mut uploads = plan.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let dispatches = timed(&plan.gpu, &mut uploads, &kernels, |encoder, upload| {
+            if let Some(upload) = upload {
+                plan.fill_feeds(upload, &values)?;
+                upload.unmap();
+                plan.copy_feeds(upload, &values, encoder);
+            }
+            Ok(())
+        })?;
         self.mark(plan);
-        let timed = plan.dispatches().into_iter().zip(times);
-        let dispatches =
-            timed.map(|(info, (start, time))| TimedDispatch { info, start, time }).collect();
-        Ok(Profile { adapter: self.gpu.summary(), roof: None, dispatches })
+        Ok(self.profile_of(dispatches))
+    }
+
+    /// Refuses a device that has no timestamps.
+    pub(super) fn with_timestamps(&self) -> Result<(), RunError> {
+        match self.gpu.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            true => Ok(()),
+            false => Err(RunError::NoTimestamps),
+        }
+    }
+
+    pub(super) fn profile_of(&self, dispatches: Vec<TimedDispatch>) -> Profile {
+        Profile { adapter: self.gpu.summary(), roof: self.gpu.ceilings(), dispatches }
     }
 }
 
-impl Plan {
-    /// When each kernel began, after the first did, and how long it took.
-    fn timed(&self, values: &[&[u8]]) -> Result<Vec<(Duration, Duration)>, GpuError> {
-        let gpu = &self.gpu;
-        let count = self.launches.len();
-        let bytes = (count.max(1) * 16) as u64;
-        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-        // Each query set is resolved to a place of its own, at a multiple of 256.
-        let resolved = gpu.buffer("timestamps", bytes.next_multiple_of(256), usage)?;
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
-        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let submission = uploads.submit(gpu, "a timed run", |encoder, upload| {
-            if let Some(upload) = upload {
-                self.fill_feeds(upload, values)?;
-                upload.unmap();
-                self.copy_feeds(upload, values, encoder);
-            }
-            for (part, launches) in self.launches.chunks(PAIRS).enumerate() {
-                let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
-                    label: Some("timestamps"),
-                    ty: wgpu::QueryType::Timestamp,
-                    count: 2 * launches.len() as u32,
-                });
-                for (at, launch) in launches.iter().enumerate() {
-                    let timestamps = wgpu::ComputePassTimestampWrites {
-                        query_set: &queries,
-                        beginning_of_pass_write_index: Some(2 * at as u32),
-                        end_of_pass_write_index: Some(2 * at as u32 + 1),
-                    };
-                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                        label: Some(launch.info.kernel),
-                        timestamp_writes: Some(timestamps),
-                    });
-                    launch.dispatch(&mut pass);
-                }
-                let place = (part * PAIRS * 16) as u64;
-                encoder.resolve_query_set(&queries, 0..2 * launches.len() as u32, &resolved, place);
-            }
-            encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
-            Ok(())
-        })?;
-        readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
-            // A mapping fails only with the device, and then the wait says so.
-        });
-        gpu.wait(submission)?;
-        let view = readback
-            .get_mapped_range(..bytes)
-            .map_err(|error| internal("reading timestamps", error))?;
-        let period = f64::from(gpu.queue().get_timestamp_period());
-        let stamp = |eight: &[u8]| {
-            eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte))
-        };
-        let stamps = view.chunks_exact(16).take(count);
-        let stamps: Vec<_> = stamps.map(|pair| (stamp(&pair[..8]), stamp(&pair[8..]))).collect();
-        // Clocks count from long ago: what is made a float is the difference.
-        let first = stamps.iter().map(|(start, _)| *start).min().unwrap_or_default();
-        let since = |from: u64, to: u64| {
-            Duration::from_nanos((to.saturating_sub(from) as f64 * period) as u64)
-        };
-        let times = stamps.into_iter().map(|(start, end)| (since(first, start), since(start, end)));
-        Ok(times.collect())
+/// A dispatch to be timed.
+pub(super) struct Timed<'a> {
+    pub info: &'a DispatchInfo,
+    pub dispatch: Box<dyn Fn(&mut wgpu::ComputePass<'_>) + 'a>,
+}
+
+impl<'a> Timed<'a> {
+    pub fn of(launch: &'a Launch) -> Timed<'a> {
+        Timed { info: &launch.info, dispatch: Box::new(|pass| launch.dispatch(pass)) }
     }
+}
+
+/// Runs what is uploaded by `begin` and then each of these in a pass of its own, and waits: when each began,
+/// after the first did, and how long it took.
+pub(super) fn timed(
+    gpu: &Gpu,
+    uploads: &mut Uploads,
+    kernels: &[Timed<'_>],
+    begin: impl FnOnce(&mut wgpu::CommandEncoder, Option<&wgpu::Buffer>) -> Result<(), GpuError>,
+) -> Result<Vec<TimedDispatch>, GpuError> {
+    let bytes = (kernels.len().max(1) * 16) as u64;
+    let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+    // Each query set is resolved to a place of its own, at a multiple of 256.
+    let resolved = gpu.buffer("timestamps", bytes.next_multiple_of(256), usage)?;
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
+    let submission = uploads.submit(gpu, "a timed run", |encoder, upload| {
+        begin(encoder, upload)?;
+        for (part, kernels) in kernels.chunks(PAIRS).enumerate() {
+            let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * kernels.len() as u32,
+            });
+            for (at, Timed { info, dispatch }) in kernels.iter().enumerate() {
+                let timestamps = wgpu::ComputePassTimestampWrites {
+                    query_set: &queries,
+                    beginning_of_pass_write_index: Some(2 * at as u32),
+                    end_of_pass_write_index: Some(2 * at as u32 + 1),
+                };
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                    label: Some(info.kernel),
+                    timestamp_writes: Some(timestamps),
+                });
+                dispatch(&mut pass);
+            }
+            let place = (part * PAIRS * 16) as u64;
+            encoder.resolve_query_set(&queries, 0..2 * kernels.len() as u32, &resolved, place);
+        }
+        encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
+        Ok(())
+    })?;
+    readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
+        // A mapping fails only with the device, and then the wait says so.
+    });
+    gpu.wait(submission)?;
+    let view = readback
+        .get_mapped_range(..bytes)
+        .map_err(|error| internal("reading timestamps", error))?;
+    let period = f64::from(gpu.queue().get_timestamp_period());
+    let stamp =
+        |eight: &[u8]| eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte));
+    let stamps = view.chunks_exact(16).take(kernels.len());
+    let stamps: Vec<_> = stamps.map(|pair| (stamp(&pair[..8]), stamp(&pair[8..]))).collect();
+    // Clocks count from long ago: what is made a float is the difference.
+    let first = stamps.iter().map(|(start, _)| *start).min().unwrap_or_default();
+    let since =
+        |from: u64, to: u64| Duration::from_nanos((to.saturating_sub(from) as f64 * period) as u64);
+    let times = kernels.iter().zip(stamps).map(|(kernel, (start, end))| TimedDispatch {
+        info: kernel.info.clone(),
+        start: since(first, start),
+        time: since(start, end),
+    });
+    Ok(times.collect())
 }

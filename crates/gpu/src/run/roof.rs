@@ -8,8 +8,9 @@ use std::time::Duration;
 /// than the bytes it moves and the operations it does take there (the roofline of
 /// [Williams, Waterman and Patterson, 2009](https://doi.org/10.1145/1498765.1498785)).
 ///
-/// `warmstart bench train --profile` measures them, by a copy and by multiply-adds in registers. Who knows
-/// them from elsewhere gives them to a [`Profile`](crate::Profile) as its `roof`.
+/// [`Gpu::measure_ceilings`](crate::Gpu::measure_ceilings) measures them, by a copy and by multiply-adds in
+/// registers, and so does `warmstart bench train --profile`. Who knows them from elsewhere gives them to a
+/// [`Profile`](crate::Profile) as its `roof`.
 ///
 /// ```
 /// use std::time::Duration;

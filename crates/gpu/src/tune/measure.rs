@@ -6,6 +6,7 @@ use crate::device::gpu::Gpu;
 use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::error::GpuError;
 use crate::transfer::staging::internal;
+use crate::tune::clock::Time;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use warmstart_graph::random::Philox;
@@ -36,49 +37,85 @@ pub(super) enum Outcome {
     /// It gave the same bits as the first one, in this time. On software adapters that is of the
     /// processor, with a hundredth of the time that compiling took.
     Took(Duration),
-    /// It gave other bits, or this device refuses it.
+    /// It gave other bits, or this device refuses it, or all the time that there is for measuring was too
+    /// short for it.
     Unfit,
 }
 
-/// What came of each kernel, the first being the one whose results count. `None` if that is not known
-/// of all: they would take more memory than it is worth, or more time than is left.
+/// The device, as far as kernels are measured one after the other.
+trait Bench {
+    /// Compiles a kernel. False if this device refuses it.
+    fn compile(&mut self, at: usize) -> Result<bool, GpuError>;
+    /// Runs a kernel that is compiled, and compares what it gives with what the first one gave, which is
+    /// the first to be run.
+    fn run(&mut self, at: usize, fastest: Duration) -> Result<Outcome, GpuError>;
+}
+
+/// Tries kernels until all are known or time is up, which is looked at before each is compiled and before
+/// each is run. `so_far` has what is known of them, and gets what comes out; the first kernel is run in any
+/// case, since the others' results are compared with its. Whether it gave a result.
+fn in_turn(
+    bench: &mut dyn Bench,
+    so_far: &mut [Option<Outcome>],
+    time: &Time<'_>,
+) -> Result<bool, GpuError> {
+    let took = so_far.iter().flatten().filter_map(|outcome| match outcome {
+        Outcome::Took(time) => Some(*time),
+        Outcome::Unfit => None,
+    });
+    let mut fastest = took.min().unwrap_or(Duration::MAX);
+    let mut is_first = true;
+    for (at, known) in so_far.iter_mut().enumerate() {
+        if at > 0 && known.is_some() {
+            continue;
+        }
+        let in_time = !time.is_up();
+        let is_there = in_time && bench.compile(at)?;
+        if time.is_up() {
+            // What the whole of the time was too short for would take it from each process.
+            if at > 0 && is_first && time.is_whole {
+                *known = Some(Outcome::Unfit);
+            }
+            return Ok(at > 0);
+        }
+        let found = if is_there { bench.run(at, fastest)? } else { Outcome::Unfit };
+        if at == 0 && found == Outcome::Unfit {
+            // Without the usual kernel there is nothing to compare with.
+            return Ok(false);
+        }
+        is_first = at == 0;
+        let best = match (found, *known) {
+            // Of the first it is the better of this time and those before.
+            (Outcome::Took(time), Some(Outcome::Took(before))) => Outcome::Took(time.min(before)),
+            (found, _) => found,
+        };
+        if let Outcome::Took(time) = best {
+            fastest = fastest.min(time);
+        }
+        *known = Some(best);
+    }
+    Ok(true)
+}
+
+/// Tries those kernels of which nothing is known so far, the first being the one whose results count, and
+/// adds what came of it. False if nothing can be told of any: they would take more memory than it is worth,
+/// more time than is left, or the first is refused.
 pub(super) fn measure(
     gpu: &Gpu,
     trials: &[Trial<'_>],
     bindings: &[(u64, Access)],
-    left: Duration,
-) -> Result<Option<Vec<Outcome>>, GpuError> {
-    let begun = Instant::now();
-    if left.is_zero() || is_large(bindings) {
-        return Ok(None);
+    so_far: &mut [Option<Outcome>],
+    time: &Time<'_>,
+) -> Result<bool, GpuError> {
+    if time.is_up() || is_large(bindings) {
+        return Ok(false);
     }
-    // All at once, since each is compiled by one thread, and before any is timed.
-    let pipelines = pipelines(gpu, trials)?;
-    let buffers = Buffers::new(gpu, bindings)?;
-    let mut expected: Option<Vec<u8>> = None;
-    let mut outcomes = Vec::new();
-    let mut fastest = Duration::MAX;
-    for (trial, pipeline) in trials.iter().zip(pipelines) {
-        if begun.elapsed() >= left {
-            return Ok(None);
-        }
-        let outcome = match pipeline {
-            Some(pipeline) => {
-                let attempt = attempt(gpu, trial, pipeline, &buffers, &mut expected, fastest);
-                of_this_kernel(attempt)?
-            }
-            None => None,
-        };
-        if let Some(Outcome::Took(time)) = outcome {
-            fastest = fastest.min(time);
-        }
-        // Without the usual kernel there is nothing to compare with.
-        if expected.is_none() {
-            return Ok(None);
-        }
-        outcomes.push(outcome.unwrap_or(Outcome::Unfit));
+    if time.is_endless() {
+        // All at once. What is refused is told when it is asked for by itself.
+        let kernels: Vec<Kernel<'_>> = trials.iter().map(|trial| trial.kernel).collect();
+        of_this_kernel(gpu.pipelines(&kernels))?;
     }
-    Ok(Some(outcomes))
+    in_turn(&mut OnDevice::new(gpu, trials, bindings), so_far, time)
 }
 
 /// Whether the second of two kernels gives the same bits as the first one; `None` if that cannot be told.
@@ -86,47 +123,62 @@ pub(super) fn are_alike(
     gpu: &Gpu,
     trials: &[Trial<'_>; 2],
     bindings: &[(u64, Access)],
-    left: Duration,
+    time: &Time<'_>,
 ) -> Result<Option<bool>, GpuError> {
-    if left.is_zero() || is_large(bindings) {
+    if time.is_up() || is_large(bindings) {
         return Ok(None);
     }
-    let pipelines = pipelines(gpu, trials)?;
-    let buffers = Buffers::new(gpu, bindings)?;
-    let mut results = Vec::new();
-    for (trial, pipeline) in trials.iter().zip(pipelines) {
-        let first = match pipeline {
-            Some(pipeline) => of_this_kernel(first_run(gpu, trial, pipeline, &buffers))?,
-            None => None,
-        };
-        results.push(first.map(|first| first.results));
-    }
-    Ok(match &results[..] {
-        [Some(usual), other] => Some(other.as_ref() == Some(usual)),
+    let mut bench = OnDevice { is_timed: false, ..OnDevice::new(gpu, trials, bindings) };
+    let mut outcomes = [None; 2];
+    in_turn(&mut bench, &mut outcomes, time)?;
+    Ok(match outcomes {
+        [Some(Outcome::Took(_)), Some(other)] => Some(other != Outcome::Unfit),
         _ => None,
     })
 }
 
-fn is_large(bindings: &[(u64, Access)]) -> bool {
-    bindings.iter().map(|(bytes, _)| bytes).sum::<u64>() > LARGEST
+/// Kernels that are measured on a device, on buffers of their own.
+struct OnDevice<'a> {
+    gpu: &'a Gpu,
+    trials: &'a [Trial<'a>],
+    bindings: &'a [(u64, Access)],
+    /// Whether each is timed, or only its results are compared.
+    is_timed: bool,
+    pipeline: Option<Arc<wgpu::ComputePipeline>>,
+    buffers: Option<Buffers>,
+    /// What the first one gave.
+    expected: Option<Vec<u8>>,
 }
 
-/// A pipeline for each trial, `None` where this device refuses it.
-fn pipelines(
-    gpu: &Gpu,
-    trials: &[Trial<'_>],
-) -> Result<Vec<Option<Arc<wgpu::ComputePipeline>>>, GpuError> {
-    let kernels: Vec<Kernel<'_>> = trials.iter().map(|trial| trial.kernel).collect();
-    match gpu.pipelines(&kernels) {
-        Ok(pipelines) => Ok(pipelines.into_iter().map(Some).collect()),
-        // Those without a fault are there by now.
-        Err(_) => kernels
-            .iter()
-            .map(|Kernel { label, source, constants }| {
-                of_this_kernel(gpu.pipeline(label, source, constants))
-            })
-            .collect(),
+impl<'a> OnDevice<'a> {
+    fn new(gpu: &'a Gpu, trials: &'a [Trial<'a>], bindings: &'a [(u64, Access)]) -> OnDevice<'a> {
+        let (pipeline, buffers, expected) = (None, None, None);
+        OnDevice { gpu, trials, bindings, is_timed: true, pipeline, buffers, expected }
     }
+}
+
+impl Bench for OnDevice<'_> {
+    fn compile(&mut self, at: usize) -> Result<bool, GpuError> {
+        let Kernel { label, source, constants, .. } = self.trials[at].kernel;
+        self.pipeline = of_this_kernel(self.gpu.pipeline(label, source, constants))?;
+        Ok(self.pipeline.is_some())
+    }
+
+    fn run(&mut self, at: usize, fastest: Duration) -> Result<Outcome, GpuError> {
+        let Some(pipeline) = self.pipeline.take() else { return Ok(Outcome::Unfit) };
+        if self.buffers.is_none() {
+            self.buffers = Some(Buffers::new(self.gpu, self.bindings)?);
+        }
+        let Some(buffers) = &self.buffers else { return Ok(Outcome::Unfit) };
+        let fastest = self.is_timed.then_some(fastest);
+        let (gpu, trial) = (self.gpu, &self.trials[at]);
+        let attempt = attempt(gpu, trial, pipeline, buffers, &mut self.expected, fastest);
+        Ok(of_this_kernel(attempt)?.unwrap_or(Outcome::Unfit))
+    }
+}
+
+fn is_large(bindings: &[(u64, Access)]) -> bool {
+    bindings.iter().map(|(bytes, _)| bytes).sum::<u64>() > LARGEST
 }
 
 /// `None` for an error that is one kernel's alone. Those of the device, or of its memory, say nothing
@@ -139,19 +191,24 @@ fn of_this_kernel<T>(result: Result<T, GpuError>) -> Result<Option<T>, GpuError>
     }
 }
 
-/// Runs a kernel, compares what it gives with what is expected, and times it.
+/// Runs a kernel, compares what it gives with what is expected, and times it against the fastest so far, if
+/// it is to be timed.
 fn attempt(
     gpu: &Gpu,
     trial: &Trial<'_>,
     pipeline: Arc<wgpu::ComputePipeline>,
     buffers: &Buffers,
     expected: &mut Option<Vec<u8>>,
-    fastest: Duration,
+    fastest: Option<Duration>,
 ) -> Result<Outcome, GpuError> {
-    let First { ready, took, results } = first_run(gpu, trial, pipeline, buffers)?;
+    let ready = Ready::new(gpu, trial, pipeline, buffers)?;
+    buffers.fill_results(gpu)?;
+    let took = ready.run(gpu, 1)?;
+    let results = buffers.results(gpu)?;
     if *expected.get_or_insert_with(|| results.clone()) != results {
         return Ok(Outcome::Unfit);
     }
+    let Some(fastest) = fastest else { return Ok(Outcome::Took(took)) };
     let time = ready.time(gpu, fastest)?;
     // A GPU's driver has compiled by now, and keeps it on disk.
     let compiling = match gpu.is_cpu() && trial.is_own {
@@ -159,25 +216,6 @@ fn attempt(
         false => Duration::ZERO,
     };
     Ok(Outcome::Took(time + compiling))
-}
-
-/// What came of running a kernel once.
-struct First {
-    ready: Ready,
-    took: Duration,
-    results: Vec<u8>,
-}
-
-fn first_run(
-    gpu: &Gpu,
-    trial: &Trial<'_>,
-    pipeline: Arc<wgpu::ComputePipeline>,
-    buffers: &Buffers,
-) -> Result<First, GpuError> {
-    let ready = Ready::new(gpu, trial, pipeline, buffers)?;
-    buffers.fill_results(gpu)?;
-    let took = ready.run(gpu, 1)?;
-    Ok(First { ready, took, results: buffers.results(gpu)? })
 }
 
 /// The time by the clock that counts. A software adapter's is that of the processor, for all threads of
@@ -342,3 +380,7 @@ impl Ready {
         Ok(best)
     }
 }
+
+#[cfg(test)]
+#[path = "measure_tests.rs"]
+mod tests;

@@ -10,9 +10,10 @@
 //! another order are no alternatives.
 //!
 //! The very kernel is measured, with all that is fused into it, on random operands in buffers of
-//! its own, when a product is first compiled. The first of a class is measured with all its
-//! kernels, or counts as not measured; each `Gpu` takes half a second for it in all, compiling
-//! included. Rungs that may take a slow GPU seconds are not tried on large products. On software
+//! its own, when a product is first compiled, the usual one first. Each `Gpu` takes half a second for it in
+//! all, compiling included, which is looked at before each kernel is compiled and run. If time runs out
+//! within a class, the best so far is taken and what came of each kernel is kept; the next process goes on
+//! with the others, and what a whole half second is too short for is given up. Rungs that may take a slow GPU seconds are not tried on large products. On software
 //! adapters the time is that of the processor, and a kernel must make up for what compiling it
 //! takes within a hundred runs. Bits are compared once for each product by itself, by one run of
 //! both kernels; without time for it the product keeps its usual kernel.
@@ -21,9 +22,11 @@
 //! came of comparing bits, by the text of both kernels. `WARMSTART_TUNE=off` leaves it at table and
 //! rule; `force` measures everything anew, on software adapters too.
 
+mod clock;
 mod known;
 mod measure;
 
+use crate::compile::classes::{Table, release_table};
 use crate::compile::target::maker;
 use crate::compile::{Access, Alternative, Dispatch, Target, Tuned, Variant};
 use crate::device::cache::{CacheChoice, CacheFolder};
@@ -31,11 +34,12 @@ use crate::device::gpu::{Gpu, locked};
 use crate::device::pipelines::Kernel;
 use crate::device::switch::switch;
 use crate::error::GpuError;
-use known::Known;
+use clock::Clock;
+use known::{Begun, Known};
 use measure::{Outcome, Trial};
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use twox_hash::XxHash3_128;
 
 /// Whether kernels of products, and of rows that are reduced by several invocations, are chosen by
@@ -48,8 +52,9 @@ pub enum Tune {
     /// Nothing is measured, and what was is not looked at.
     Off,
     /// Those that are new to the device and its driver are measured when they are first compiled,
-    /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk. It holds
-    /// for all of about such a shape, so that another batch size is seldom measured anew.
+    /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk: where that is
+    /// too short for all kernels of a product, the best so far is taken, and the next process goes on with
+    /// the others. It holds for all of about such a shape, so that another batch size is seldom measured anew.
     /// Software adapters are not measured: which kernel is best there is known.
     On,
     /// Each kind of them is measured anew, however long it takes, on software adapters too.
@@ -81,7 +86,7 @@ pub struct MeasuredKernel {
     pub chosen: &'static str,
     /// All that were measured, the usual one first, each with its seconds: those at best of a run, on
     /// software adapters of the processor and with a hundredth of what compiling took. `None` for one
-    /// whose bits were others, or that the device refuses.
+    /// whose bits were others, that the device refuses, or that took too long to be measured.
     pub seconds: Vec<(&'static str, Option<f64>)>,
     /// Adapter and driver.
     pub device: String,
@@ -105,7 +110,8 @@ impl fmt::Display for MeasuredKernel {
 }
 
 impl Gpu {
-    /// What this `Gpu` has measured of products, in order, without what earlier processes have left on disk. Each
+    /// What this `Gpu` has measured of products to the end, in order, without those that earlier processes have
+    /// left on disk. Each
     /// prints as a line of the table of kernels that comes with a release: `warmstart bench kernels`
     /// prints those of many shapes, to be sent in for an adapter that the table does not have.
     ///
@@ -134,9 +140,14 @@ impl Gpu {
 }
 
 /// How long a device is measured by one [`Gpu`], compiling the kernels included. It is looked at before
-/// each kernel, so that the last one may take longer; a product that is not done by then counts as
-/// not measured.
+/// each kernel is compiled and before each is run, so that only what was begun may take longer. What was
+/// measured by then is kept, and the next process goes on from there.
 const BUDGET: Duration = Duration::from_millis(500);
+
+/// Whether as good as all of the time is left when so much is spent.
+fn is_whole(spent: Duration) -> bool {
+    spent < BUDGET / 10
+}
 
 /// The release of `wgpu`, which writes the code that drivers compile: what another one has measured
 /// is not followed.
@@ -146,6 +157,7 @@ const WGPU: &str = "30.0.1";
 pub(crate) struct Tuner {
     tune: Tune,
     folder: Option<CacheFolder>,
+    shipped: Table,
     /// Adapter, driver and versions.
     key: String,
     maker: &'static str,
@@ -161,6 +173,7 @@ struct State {
     measured: Vec<MeasuredKernel>,
     /// The time that measuring has taken.
     spent: Duration,
+    clock: Clock,
 }
 
 impl Tuner {
@@ -175,7 +188,25 @@ impl Tuner {
         let folder = CacheFolder::new(cache, "kernels");
         let device = format!("{name}, {driver} {driver_info}");
         let device = device.split_whitespace().collect::<Vec<_>>().join(" ");
-        Tuner { tune, folder, key, maker: maker(info), device, state: Mutex::default() }
+        let (maker, shipped) = (maker(info), release_table as Table);
+        Tuner { tune, folder, shipped, key, maker, device, state: Mutex::default() }
+    }
+
+    /// What was measured before the release, which counts where nothing was measured here.
+    pub fn shipped(&self) -> Table {
+        self.shipped
+    }
+
+    /// Leaves no time for measuring.
+    #[cfg(test)]
+    pub fn use_up(&self) {
+        locked(&self.state).spent = BUDGET;
+    }
+
+    /// The same with another table.
+    #[cfg(test)]
+    pub fn with_table(&mut self, shipped: Table) {
+        self.shipped = shipped;
     }
 
     /// Who made the device, if it is a GPU.
@@ -203,7 +234,7 @@ impl Tuner {
         let tuned = dispatch.tuned.as_ref().filter(|_| !dispatch.alternatives.is_empty())?;
         // Others wait: two measurements at once would disturb each other.
         let mut state = locked(&self.state);
-        let State { known, measured, spent } = &mut *state;
+        let State { known, measured, spent, clock } = &mut *state;
         let known = known.get_or_insert_with(|| match self.tune {
             Tune::On => self.read(),
             _ => Known::default(),
@@ -214,7 +245,7 @@ impl Tuner {
             // Products have more to gain, and may come later.
             (_, Variant::Rows | Variant::SubgroupRows) => (BUDGET / 4).saturating_sub(*spent),
         };
-        let begun = Instant::now();
+        let time = clock.time(left, is_whole(*spent));
         let accesses = dispatch.bindings.iter().map(|(_, access)| *access);
         let bindings: Vec<(u64, Access)> = bytes.iter().copied().zip(accesses).collect();
         let class = class(tuned, &dispatch.alternatives);
@@ -223,21 +254,35 @@ impl Tuner {
             Some(&variant) => variant,
             None => {
                 let trials: Vec<Trial<'_>> = trials(tuned, dispatch).collect();
-                let outcomes = measure::measure(gpu, &trials, &bindings, left);
-                *spent += begun.elapsed();
-                // Unless all have run, nothing is known, and nothing is kept.
-                let outcomes = outcomes.ok()??;
-                let best = fastest(&outcomes);
-                let variant = best.map_or(tuned.usual, |at| dispatch.alternatives[at].variant);
-                known.make_room();
-                known.classes.insert(class, variant);
-                if let Some(at) = best {
-                    known.bits.insert(name(dispatch, &dispatch.alternatives[at], bytes), true);
+                let begun = known.begun.get(&class);
+                let before: Vec<Option<Outcome>> =
+                    variants.iter().map(|variant| begun?.get(variant).copied()).collect();
+                let mut outcomes = before.clone();
+                let told = measure::measure(gpu, &trials, &bindings, &mut outcomes, &time);
+                *spent += time.spent();
+                // What was measured earlier counts without time to go on, too.
+                if !told.ok()? && begun.is_none() {
+                    return None;
                 }
-                self.write(known);
-                if let Variant::Product(_) = variant {
-                    let adapter = Target::of(gpu).adapter_class();
-                    measured.push(self.measured(tuned, adapter, variant, &variants, &outcomes));
+                let tried: Vec<Outcome> =
+                    outcomes.iter().map(|outcome| outcome.unwrap_or(Outcome::Unfit)).collect();
+                let best = fastest(&tried);
+                let variant = best.map_or(tuned.usual, |at| dispatch.alternatives[at].variant);
+                if outcomes != before {
+                    let all = outcomes.iter().copied().collect::<Option<Vec<Outcome>>>();
+                    let tried = variants.iter().copied().zip(&outcomes);
+                    let tried: Begun =
+                        tried.filter_map(|(own, came)| Some((own, (*came)?))).collect();
+                    known.make_room();
+                    known.insert(&class, variant, all.is_none().then_some(tried));
+                    if let Some(at) = best.filter(|&at| before[at + 1].is_none()) {
+                        known.bits.insert(name(dispatch, &dispatch.alternatives[at], bytes), true);
+                    }
+                    self.write(known);
+                    if let (Variant::Product(_), Some(all)) = (variant, all) {
+                        let adapter = Target::of(gpu).adapter_class();
+                        measured.push(self.measured(tuned, adapter, variant, &variants, &all));
+                    }
                 }
                 variant
             }
@@ -249,9 +294,10 @@ impl Tuner {
             return are_alike.then_some(other);
         }
         let [usual, trial] = [usual(tuned, dispatch), alternative(other)];
-        let begun = Instant::now();
-        let are_alike = measure::are_alike(gpu, &[usual, trial], &bindings, left);
-        *spent += begun.elapsed();
+        let left = left.saturating_sub(time.spent());
+        let time = clock.time(left, is_whole(*spent));
+        let are_alike = measure::are_alike(gpu, &[usual, trial], &bindings, &time);
+        *spent += time.spent();
         let are_alike = are_alike.ok()??;
         known.make_room();
         known.bits.insert(name, are_alike);
@@ -331,13 +377,13 @@ fn trials<'d>(tuned: &Tuned, dispatch: &'d Dispatch) -> impl Iterator<Item = Tri
 
 fn usual<'d>(tuned: &Tuned, dispatch: &'d Dispatch) -> Trial<'d> {
     let Dispatch { kernel: label, source, constants, workgroups, .. } = dispatch;
-    let kernel = Kernel { label, source, constants };
+    let kernel = Kernel { label, source, constants, layout: &[] };
     Trial { kernel, workgroups: *workgroups, is_own: !tuned.usual.serves_all() }
 }
 
 fn alternative(other: &Alternative) -> Trial<'_> {
     let Alternative { kernel: label, source, constants, workgroups, variant } = other;
-    let kernel = Kernel { label, source, constants };
+    let kernel = Kernel { label, source, constants, layout: &[] };
     Trial { kernel, workgroups: *workgroups, is_own: !variant.serves_all() }
 }
 
@@ -356,3 +402,7 @@ fn fastest(outcomes: &[Outcome]) -> Option<usize> {
 #[cfg(test)]
 #[path = "tune_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod budget_tests;

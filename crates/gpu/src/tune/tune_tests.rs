@@ -6,19 +6,19 @@ use crate::device::gpu::GpuOptions;
 use crate::session::Session;
 use warmstart_graph::{DType, Graph, Optimizer};
 
-fn gpu(tune: Tune, cache: &CacheChoice) -> Gpu {
+pub(super) fn gpu(tune: Tune, cache: &CacheChoice) -> Gpu {
     let (tune, cache) = (Some(tune), Some(cache.clone()));
     Gpu::with(&GpuOptions { tune, cache, ..Default::default() }).unwrap()
 }
 
-fn directory() -> (tempfile::TempDir, CacheChoice) {
+pub(super) fn directory() -> (tempfile::TempDir, CacheChoice) {
     let directory = tempfile::tempdir().unwrap();
     let cache = CacheChoice::Directory(directory.path().to_owned());
     (directory, cache)
 }
 
 /// A kernel that writes `expression` of `a[i]` to `result[i]`.
-fn source(expression: &str) -> String {
+pub(super) fn source(expression: &str) -> String {
     format!(
         "@group(0) @binding(0) var<storage, read> a: array<f32>;\n\
          @group(0) @binding(1) var<storage, read_write> result: array<f32>;\n\
@@ -35,12 +35,25 @@ fn class_of(m: usize) -> Class {
 }
 
 /// The kernels of a dispatch.
-fn all(dispatch: &Dispatch) -> Vec<Trial<'_>> {
+pub(super) fn all(dispatch: &Dispatch) -> Vec<Trial<'_>> {
     trials(dispatch.tuned.as_ref().unwrap(), dispatch).collect()
 }
 
+/// What comes of measuring kernels, if all is known of them then.
+fn measured(
+    gpu: &Gpu,
+    trials: &[Trial<'_>],
+    bindings: &[(u64, Access)],
+    left: Duration,
+) -> Option<Vec<Outcome>> {
+    let mut outcomes = vec![None; trials.len()];
+    let time = Clock::default();
+    measure::measure(gpu, trials, bindings, &mut outcomes, &time.time(left, false)).unwrap();
+    outcomes.into_iter().collect()
+}
+
 /// A dispatch of such kernels, the first of which is the usual one.
-fn dispatch(sources: &[String]) -> Dispatch {
+pub(super) fn dispatch(sources: &[String]) -> Dispatch {
     let rungs = [Rung::Register, Rung::Subgroup { tall: true, wide: true }, Rung::Naive];
     let others = sources[1..].iter().zip(rungs).map(|(source, rung)| Alternative {
         variant: Variant::Product(rung),
@@ -94,15 +107,15 @@ fn a_kernel_with_other_bits_is_unfit() {
     let dispatch = dispatch(&sources);
     let bindings = [(1024, Access::Read), (1024, Access::Write)];
     let trials = all(&dispatch);
-    let outcomes = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
+    let outcomes = measured(&gpu, &trials, &bindings, Duration::MAX).unwrap();
     let unfit: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Unfit).collect();
     assert_eq!(unfit, [false, false, true, true]);
     // Without time nothing is known of any; of what is too large, neither.
     for left in [Duration::ZERO, Duration::from_nanos(1)] {
-        assert_eq!(measure::measure(&gpu, &trials, &bindings, left).unwrap(), None);
+        assert_eq!(measured(&gpu, &trials, &bindings, left), None);
     }
     let large = [(1 << 30, Access::Read), (1024, Access::Write)];
-    assert_eq!(measure::measure(&gpu, &trials, &large, Duration::MAX).unwrap(), None);
+    assert_eq!(measured(&gpu, &trials, &large, Duration::MAX), None);
 }
 
 #[test]
@@ -117,14 +130,14 @@ fn a_kernel_that_the_device_refuses_spoils_no_measurement() {
     for bad in bad {
         let dispatch = dispatch(&[good.clone(), bad.clone(), good.clone()]);
         let trials = all(&dispatch);
-        let outcomes = measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap().unwrap();
+        let outcomes = measured(&gpu, &trials, &bindings, Duration::MAX).unwrap();
         let unfit: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Outcome::Unfit).collect();
         assert_eq!(unfit, [false, true, false], "{bad}");
     }
     // If the usual one is refused, compiling the plan will say so.
     let dispatch = dispatch(&[source("nothing[i]"), good]);
     let trials = all(&dispatch);
-    assert_eq!(measure::measure(&gpu, &trials, &bindings, Duration::MAX).unwrap(), None);
+    assert_eq!(measured(&gpu, &trials, &bindings, Duration::MAX), None);
     gpu.healthy().unwrap();
 }
 
@@ -141,24 +154,6 @@ fn measuring_takes_no_error_that_is_anothers() {
     gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]);
     assert!(!locked(&gpu.tuner().state).spent.is_zero());
     assert!(gpu.healthy().is_err(), "the error is gone");
-}
-
-/// What was not measured, or not to the end, is not known to the next process either.
-#[test]
-fn without_time_nothing_is_kept() {
-    let (directory, cache) = directory();
-    let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
-    let kept = || directory.path().join("kernels").exists();
-    for spent in [BUDGET, BUDGET - Duration::from_nanos(1)] {
-        let gpu = gpu(Tune::On, &cache);
-        locked(&gpu.tuner().state).spent = spent;
-        assert!(gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]).is_none());
-        assert_eq!(locked(&gpu.tuner().state).known, Some(Known::default()));
-        assert!(!kept(), "a choice was kept that nobody made");
-    }
-    let gpu = gpu(Tune::On, &cache);
-    gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]);
-    assert!(kept());
 }
 
 #[test]
@@ -297,7 +292,9 @@ fn a_choice_is_followed_only_where_its_bits_are_the_same() {
     let dispatch = dispatch(&[source("nothing[i]"), source("a[i]")]);
     let [usual, other] = all(&dispatch).try_into().ok().unwrap();
     let bindings = [(1024, Access::Read), (1024, Access::Write)];
-    let compared = measure::are_alike(&gpu, &[usual, other], &bindings, Duration::MAX);
+    let clock = Clock::default();
+    let time = clock.time(Duration::MAX, false);
+    let compared = measure::are_alike(&gpu, &[usual, other], &bindings, &time);
     assert_eq!(compared.unwrap(), None);
 }
 
@@ -321,26 +318,6 @@ fn what_earlier_releases_have_kept_is_ignored() {
     let after = gpu(Tune::On, &cache);
     after.tuner().choose(&after, &dispatch, &[1024, 1024]);
     assert!(after.measured_kernels().is_empty());
-}
-
-#[test]
-fn what_is_known_is_kept_as_text() {
-    let tile = Rung::Tile { rows: 128, columns: 64, fours: true };
-    let naive = Variant::Product(Rung::Naive);
-    let classes = [
-        ("1 2 3 fused naive,register", Variant::Product(tile)),
-        ("a class", naive),
-        ("softmax 64 256 rows rows,subgroup-rows", Variant::SubgroupRows),
-        ("softmax 64 8 rows rows,subgroup-rows", Variant::Rows),
-    ];
-    let classes = classes.map(|(class, variant)| (class.to_owned(), variant)).into();
-    let bits = [("00ff".to_owned(), true), ("ff00".to_owned(), false)].into();
-    let known = Known { classes, bits };
-    let text = known.to_string();
-    assert!(text.contains("class 1 2 3 fused naive,register tile128x64-fours\n"), "{text}");
-    assert!(text.contains("bits 00ff same\n") && text.contains("bits ff00 other\n"), "{text}");
-    let nonsense = "class alone\nclass a b unheard-of\nbits 12 maybe\n\nkind a naive\n\u{fffd}\n";
-    assert_eq!(Known::parsed(&format!("{nonsense}{text}{nonsense}")), known);
 }
 
 /// A change of the batch size measures nothing, unless it is another number of tiles; and results
@@ -420,6 +397,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         storage_buffers: 8,
         binding_bytes: 1 << 30,
         workgroups: 1 << 9,
+        shipped: crate::compile::classes::release_table,
         alternatives: true,
         subgroup_rows: false,
         in_place: true,

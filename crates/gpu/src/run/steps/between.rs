@@ -2,15 +2,17 @@
 //!
 //! It copies the next step's rows into the placeholders' buffers, which the plan reads as if they
 //! had been fed, and puts the scalars that the step before has fetched into a ring that is read
-//! back at the end. Which rows and which place in the ring, dynamic offsets of its bindings say.
+//! back at the end. Which rows and which place in the ring, dynamic offsets of its bindings say. Its pipeline
+//! is one of the device's like any other: plans and data sets for which its text is the same share it.
 
 use crate::compile::literal;
 use crate::device::gpu::{Gpu, binding};
-use crate::device::pipelines::bind_group_entries;
+use crate::device::pipelines::{self, Binding, bind_group_entries};
 use crate::error::GpuError;
-use crate::plan::{Feed, Fetch, Plan};
+use crate::plan::{DispatchInfo, Feed, Fetch, Plan};
 use crate::run::dataset::{DeviceColumn, DeviceDataset, Stored};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use warmstart_graph::DType;
 use warmstart_shaders as shaders;
 
@@ -28,6 +30,24 @@ impl Task<'_> {
         match self {
             Task::Gather(..) => 2,
             Task::Keep(..) => 1,
+        }
+    }
+
+    /// What it does, for people.
+    fn described(&self) -> String {
+        match self {
+            Task::Gather(column, ..) => format!("gather {}", column.name),
+            Task::Keep(..) => "keep scalar".to_owned(),
+        }
+    }
+
+    /// Bytes that it moves for a batch, each once: of a column those of the rows that are taken.
+    fn bytes(&self, batch: usize) -> u64 {
+        match self {
+            Task::Gather(column, _, feed) => {
+                (batch * column.width * column.stored.dtype().size()) as u64 + feed.bytes
+            }
+            Task::Keep(..) => 8,
         }
     }
 
@@ -50,31 +70,32 @@ pub(super) struct Kernels {
 
 #[derive(Clone)]
 struct Kernel {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
+    pipeline: Arc<wgpu::ComputePipeline>,
     /// All but the rows and the ring, which are the first two where they are bound.
     buffers: Vec<(wgpu::Buffer, u64, u64)>,
     gathers: bool,
     keeps: bool,
-    workgroups: [u32; 2],
+    info: DispatchInfo,
 }
 
 /// A kernel with its buffers.
 pub(super) struct Between {
-    pipeline: wgpu::ComputePipeline,
+    pipeline: Arc<wgpu::ComputePipeline>,
     bind_group: wgpu::BindGroup,
     gathers: bool,
     keeps: bool,
-    workgroups: [u32; 2],
+    pub info: DispatchInfo,
 }
 
 impl Between {
-    /// Before the step of this number, whose rows and whose place in the ring begin at `at`.
-    pub fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, step: u64, at: [u64; 2]) {
-        // Before the first there is nothing to keep.
-        if step == 0 && !self.gathers {
-            return;
-        }
+    /// Whether it has something to do before the step of this number: before the first there is nothing
+    /// to keep.
+    pub fn is_before(&self, step: u64) -> bool {
+        step > 0 || self.gathers
+    }
+
+    /// Before a step whose rows and whose place in the ring begin at `at`.
+    pub fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, at: [u64; 2]) {
         // Both buffers are at most a binding, which `u32` counts.
         let mut offsets = [0; 2];
         let bound = [self.gathers, self.keeps];
@@ -82,8 +103,8 @@ impl Between {
         let count = used.zip(&mut offsets).map(|((at, _), offset)| *offset = *at as u32).count();
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bind_group, &offsets[..count]);
-        let [x, y] = self.workgroups;
-        pass.dispatch_workgroups(x, y, 1);
+        let [x, y, z] = self.info.workgroups;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
@@ -132,12 +153,12 @@ impl Kernels {
             let bind_group = gpu.checked("the bind group between steps", |device| {
                 device.create_bind_group(&wgpu::BindGroupDescriptor {
                     label: Some("between"),
-                    layout: &kernel.layout,
+                    layout: &kernel.pipeline.get_bind_group_layout(0),
                     entries: &bind_group_entries(resources),
                 })
             })?;
-            let Kernel { pipeline, gathers, keeps, workgroups, .. } = kernel.clone();
-            Ok(Between { pipeline, bind_group, gathers, keeps, workgroups })
+            let Kernel { pipeline, gathers, keeps, info, .. } = kernel.clone();
+            Ok(Between { pipeline, bind_group, gathers, keeps, info })
         };
         self.list.iter().map(bind).collect()
     }
@@ -177,8 +198,8 @@ struct Source {
     declarations: String,
     functions: String,
     body: String,
-    /// For each binding whether it is only read, and whether its offset is the step's.
-    kinds: Vec<(bool, bool)>,
+    /// What is bound. Offsets that are given later are the step's.
+    layout: Vec<Binding>,
     /// Invocations so far.
     count: u64,
     gathers: bool,
@@ -216,14 +237,14 @@ impl Source {
         shaders::fill(&[shaders::FUNCTIONS, shaders::BETWEEN].concat(), &sections)
     }
 
-    fn declare(&mut self, name: &str, element: &str, read_only: bool, moves: bool) {
-        let at = self.kinds.len();
+    fn declare(&mut self, name: &str, element: &str, read_only: bool, has_dynamic_offset: bool) {
+        let at = self.layout.len();
         let access = if read_only { "read" } else { "read_write" };
         let _ = writeln!(
             self.declarations,
             "@group(0) @binding({at}) var<storage, {access}> {name}: array<{element}>;"
         );
-        self.kinds.push((read_only, moves));
+        self.layout.push(Binding { read_only, has_dynamic_offset });
     }
 
     /// `count` invocations that each do `act`, in which `e` counts them.
@@ -306,47 +327,23 @@ impl Kernel {
         let groups = source.count.div_ceil(64);
         let limit = u64::from(gpu.limits().max_compute_workgroups_per_dimension);
         let high = groups.div_ceil(limit);
-        let workgroups = [groups.div_ceil(high.max(1)) as u32, high as u32];
+        let workgroups = [groups.div_ceil(high.max(1)) as u32, high as u32, 1];
         let text = source.text();
-        let entries: Vec<wgpu::BindGroupLayoutEntry> = (0..)
-            .zip(&source.kinds)
-            .map(|(binding, &(read_only, has_dynamic_offset))| wgpu::BindGroupLayoutEntry {
-                binding,
-                visibility: wgpu::ShaderStages::COMPUTE,
-                ty: wgpu::BindingType::Buffer {
-                    ty: wgpu::BufferBindingType::Storage { read_only },
-                    has_dynamic_offset,
-                    min_binding_size: None,
-                },
-                count: None,
-            })
-            .collect();
-        let (pipeline, layout) = gpu.checked("the kernel between steps", |device| {
-            let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                label: Some("between"),
-                entries: &entries,
-            });
-            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                label: Some("between"),
-                bind_group_layouts: &[Some(&layout)],
-                ..Default::default()
-            });
-            let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some("between"),
-                source: wgpu::ShaderSource::Wgsl(text.into()),
-            });
-            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some("between"),
-                layout: Some(&pipeline_layout),
-                module: &module,
-                entry_point: Some("main"),
-                compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: gpu.driver_cache().map(|cache| cache.cache()),
-            });
-            (pipeline, layout)
-        })?;
-        let Source { gathers, keeps, .. } = source;
-        Ok(Kernel { pipeline, layout, buffers, gathers, keeps, workgroups })
+        let Source { layout, gathers, keeps, .. } = source;
+        let (label, constants) = ("between", &[]);
+        let kernel = pipelines::Kernel { label, source: &text, constants, layout: &layout };
+        let mut made = gpu.pipelines(&[kernel])?;
+        // One kernel, one pipeline.
+        let pipeline = made.swap_remove(0);
+        let rows = if gathers { 4 * batch as u64 } else { 0 };
+        let info = DispatchInfo {
+            operations: tasks.iter().map(Task::described).collect::<Vec<_>>().join(", "),
+            kernel: label,
+            workgroups,
+            bytes: rows + tasks.iter().map(|task| task.bytes(batch)).sum::<u64>(),
+            arithmetic: 0,
+        };
+        Ok(Kernel { pipeline, buffers, gathers, keeps, info })
     }
 }
 
@@ -389,6 +386,30 @@ mod tests {
         for task in tasks {
             translate("between steps", &Source::of(&[task], 3).text(), &[]);
         }
+    }
+
+    /// Plans and data sets for which it is the same share it, as plans share all others.
+    #[test]
+    fn its_pipeline_is_made_once_for_a_device() {
+        let gpu = Gpu::new().unwrap();
+        let data = || {
+            let columns = [("x", (&[0.5f32; 12]).into())];
+            DeviceDataset::new(&gpu, 4, &columns).unwrap()
+        };
+        let graph = Graph::new();
+        let loss = graph.placeholder("x", [2, 3], DType::F32).sum_all();
+        let plan = |fetch| Session::new(&gpu).compile(&graph, &[fetch], &[]).unwrap();
+        let made = |plan: &Plan, data: &DeviceDataset| {
+            let mut kernels = Kernels::new(plan, Some(data), 2).unwrap();
+            assert_eq!(kernels.list.len(), 1);
+            kernels.list.remove(0)
+        };
+        let (first, second) = (made(&plan(loss), &data()), made(&plan(loss), &data()));
+        assert!(Arc::ptr_eq(&first.pipeline, &second.pipeline));
+        // Two indices; two rows of three, read and written; a scalar likewise.
+        let info = first.info;
+        assert_eq!((info.bytes, info.workgroups), (8 + 2 * 2 * 3 * 4 + 8, [1, 1, 1]));
+        assert_eq!((info.operations.as_str(), info.kernel), ("gather x, keep scalar", "between"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod between;
 mod outputs;
+mod profile;
 mod unread;
 
 use crate::device::gpu::Gpu;
@@ -130,6 +131,19 @@ impl Session {
         steps: &Steps<'_>,
         fetched: Fetched,
     ) -> Result<(Readback, Layout), RunError> {
+        self.with_prepared(plan, steps, |prepared, values, steps| {
+            plan.submit_steps(prepared, values, steps, fetched)
+        })
+    }
+
+    /// Checks the steps, and has `submit` do them: with what they need, what is fed, and how many there are
+    /// of which rows.
+    fn with_prepared<T>(
+        &mut self,
+        plan: &Plan,
+        steps: &Steps<'_>,
+        submit: impl FnOnce(&Prepared, &[&[u8]], (usize, &[u32])) -> Result<T, GpuError>,
+    ) -> Result<T, RunError> {
         let data = steps.data();
         let values = self.check(plan, steps.feeds, data.map(|(data, _)| data))?;
         let (count, batch) = match steps.batches {
@@ -140,7 +154,7 @@ impl Session {
         let mut all = of.lock().unwrap_or_else(PoisonError::into_inner);
         let prepared = prepare(&mut all, plan, data.map(|(data, _)| data), (count, batch))?;
         let rows = data.map_or(&[][..], |(_, rows)| rows);
-        let submitted = plan.submit_steps(prepared, &values, (count, rows), fetched)?;
+        let submitted = submit(prepared, &values, (count, rows))?;
         self.mark(plan);
         Ok(submitted)
     }
@@ -249,6 +263,13 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// Where the rows of a step begin, and its place among the scalars.
+    fn places(&self, step: u64) -> [u64; 2] {
+        [step * self.rows_stride, step * self.ring_stride]
+    }
+}
+
 impl Plan {
     /// The steps that these rows are for, and the rows of each.
     fn batches(&self, data: &DeviceDataset, rows: &[u32]) -> Result<(usize, usize), RunError> {
@@ -315,26 +336,12 @@ impl Plan {
             Fetched::Stays => None,
         };
         let submission = uploads.submit(gpu, "several steps", |encoder, upload| {
-            if let Some(upload) = upload {
-                self.fill_feeds(upload, values)?;
-                let from = self.upload_bytes();
-                for (step, rows) in rows.chunks((rows.len() / steps).max(1)).enumerate() {
-                    let at = from + step as u64 * prepared.rows_stride;
-                    let bytes = bytemuck::cast_slice(rows);
-                    write_mapped(upload, at, bytes, || "writing the rows of batches".to_owned())?;
-                }
-                upload.unmap();
-                self.copy_feeds(upload, values, encoder);
-                if let Some(buffer) = &prepared.rows {
-                    let bytes = steps as u64 * prepared.rows_stride;
-                    encoder.copy_buffer_to_buffer(upload, from, buffer, 0, bytes);
-                }
-            }
+            self.upload_steps(prepared, values, (steps, rows), encoder, upload)?;
             let mut pass = None;
             for step in 0..steps as u64 {
-                let at = [step * prepared.rows_stride, step * prepared.ring_stride];
-                for between in &prepared.between {
-                    between.dispatch(pass.get_or_insert_with(|| begin_pass(encoder)), step, at);
+                let at = prepared.places(step);
+                for between in prepared.between.iter().filter(|one| one.is_before(step)) {
+                    between.dispatch(pass.get_or_insert_with(|| begin_pass(encoder)), at);
                 }
                 self.dispatch_all(encoder, &mut pass, step > 0);
             }
@@ -349,5 +356,30 @@ impl Plan {
         })?;
         let readback = self.step_readbacks.pending(gpu, readback, read_bytes, submission);
         Ok((readback, Layout { steps, ring: (ring_from, prepared.ring_stride) }))
+    }
+    /// Has the device get what is fed, and the rows of all steps.
+    fn upload_steps(
+        &self,
+        prepared: &Prepared,
+        values: &[&[u8]],
+        (steps, rows): (usize, &[u32]),
+        encoder: &mut wgpu::CommandEncoder,
+        upload: Option<&wgpu::Buffer>,
+    ) -> Result<(), GpuError> {
+        let Some(upload) = upload else { return Ok(()) };
+        self.fill_feeds(upload, values)?;
+        let from = self.upload_bytes();
+        for (step, rows) in rows.chunks((rows.len() / steps).max(1)).enumerate() {
+            let at = from + step as u64 * prepared.rows_stride;
+            let bytes = bytemuck::cast_slice(rows);
+            write_mapped(upload, at, bytes, || "writing the rows of batches".to_owned())?;
+        }
+        upload.unmap();
+        self.copy_feeds(upload, values, encoder);
+        if let Some(buffer) = &prepared.rows {
+            let bytes = steps as u64 * prepared.rows_stride;
+            encoder.copy_buffer_to_buffer(upload, from, buffer, 0, bytes);
+        }
+        Ok(())
     }
 }

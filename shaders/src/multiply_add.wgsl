@@ -1,4 +1,5 @@
-// What an adapter can do at best, by kernels that do nothing else.
+// What an adapter can do at best at arithmetic: eight chains of multiply-adds that do not wait for each
+// other, in registers.
 
 @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> result: array<vec4<f32>>;
@@ -7,18 +8,8 @@ override ROUNDS: u32 = 1u;
 // Invocations of one row of workgroups, as one dimension does not have as many as needed.
 override ROW: u32 = 64u;
 
-// Every element read once and written once.
 @compute @workgroup_size(64)
-fn copy(@builtin(global_invocation_id) id: vec3<u32>) {
-    let at = id.y * ROW + id.x;
-    if (at < arrayLength(&result)) {
-        result[at] = source[at];
-    }
-}
-
-// Eight chains of multiply-adds that do not wait for each other, in registers.
-@compute @workgroup_size(64)
-fn multiply_add(@builtin(global_invocation_id) id: vec3<u32>) {
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let at = id.y * ROW + id.x;
     let factor = source[0].x;
     let term = source[0].y;

@@ -1,0 +1,179 @@
+//! What a `Gpu` does when the time for measuring runs out. The clock is one of the tests' own.
+
+use super::tests::{all, directory, dispatch, gpu, source};
+use super::*;
+use crate::compile::matmul::Rung;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const BYTES: [u64; 2] = [1024, 1024];
+
+/// Four kernels of the same bits.
+fn four() -> Dispatch {
+    let sources = ["a[i] + 1.0", "1.0 + a[i]", "a[i] - -1.0", "(a[i] + 1.0)"];
+    dispatch(&sources.map(source))
+}
+
+/// A process whose clock goes on by so many milliseconds each time it is looked at.
+fn process(cache: &CacheChoice, milliseconds: u64) -> Gpu {
+    let gpu = gpu(Tune::On, cache);
+    let looks = AtomicU64::new(0);
+    let now = move || Duration::from_millis(milliseconds * looks.fetch_add(1, Ordering::Relaxed));
+    locked(&gpu.tuner().state).clock = Clock::by(now);
+    gpu
+}
+
+/// What is kept of the one class of this dispatch.
+fn kept(gpu: &Gpu, dispatch: &Dispatch) -> (Option<Variant>, Option<Begun>) {
+    let class = class(dispatch.tuned.as_ref().unwrap(), &dispatch.alternatives);
+    let known = gpu.tuner().read();
+    (known.classes.get(&class).copied(), known.begun.get(&class).cloned())
+}
+
+/// Time is looked at before each kernel is compiled and run; the next process measures what is left, and
+/// none is measured by two.
+#[test]
+fn a_class_for_which_time_ran_out_is_gone_on_with_by_the_next_process() {
+    let (_directory, cache) = directory();
+    let dispatch = four();
+    let usual = dispatch.tuned.as_ref().unwrap().usual;
+    // Two looks for each kernel, and half a second: two kernels a process, of which one is the usual.
+    let mut known: Vec<Begun> = Vec::new();
+    let processes = loop {
+        let gpu = process(&cache, 90);
+        gpu.tuner().choose(&gpu, &dispatch, &BYTES);
+        let (chosen, begun) = kept(&gpu, &dispatch);
+        let measured = gpu.measured_kernels().len();
+        assert_eq!(measured, usize::from(chosen.is_some()), "a part is no line of the table");
+        let Some(begun) = begun else { break known.len() + 1 };
+        assert!(chosen.is_none() && begun.contains_key(&usual), "{begun:?}");
+        if let Some(before) = known.last() {
+            assert_eq!(begun.len(), before.len() + 1, "{begun:?}");
+            let same = |(variant, outcome): (&Variant, &Outcome)| {
+                *variant == usual || begun.get(variant) == Some(outcome)
+            };
+            assert!(before.iter().all(same), "measured again: {before:?} {begun:?}");
+        } else {
+            assert_eq!(begun.len(), 2, "{begun:?}");
+        }
+        known.push(begun);
+        assert!(known.len() < 4, "it comes to no end");
+    };
+    assert_eq!(processes, 3);
+    // All is known: no process measures any more.
+    let gpu = process(&cache, 90);
+    gpu.tuner().choose(&gpu, &dispatch, &BYTES);
+    assert!(gpu.measured_kernels().is_empty());
+}
+
+/// Of a class that was begun the best so far is taken, in this process and in the next, which may have no
+/// time at all.
+#[test]
+fn the_best_so_far_is_taken_where_time_ran_out() {
+    let (_directory, cache) = directory();
+    let dispatch = four();
+    let register = Variant::Product(Rung::Register);
+    let tuned = dispatch.tuned.as_ref().unwrap();
+    let name = name(&dispatch, &dispatch.alternatives[0], &BYTES);
+    let times = [(tuned.usual, 100), (register, 50)];
+    let begun =
+        times.map(|(variant, micros)| (variant, Outcome::Took(Duration::from_micros(micros))));
+    let mut known = Known { bits: [(name, true)].into(), ..Known::default() };
+    known.begun.insert(class(tuned, &dispatch.alternatives), begun.into());
+    gpu(Tune::On, &cache).tuner().write(&known);
+    let late = gpu(Tune::On, &cache);
+    locked(&late.tuner().state).spent = BUDGET;
+    for _ in 0..2 {
+        let chosen = late.tuner().choose(&late, &dispatch, &BYTES).map(|other| other.variant);
+        assert_eq!(chosen, Some(register));
+    }
+    assert_eq!(late.tuner().read(), known, "without time nothing changes");
+}
+
+/// No kernel takes the time of each process: what a whole budget is too short for is given up.
+#[test]
+fn what_all_the_time_is_too_short_for_is_given_up() {
+    let (_directory, cache) = directory();
+    let dispatch = four();
+    // Each process has time for the usual one alone.
+    let mut processes = 0;
+    loop {
+        let gpu = process(&cache, 120);
+        gpu.tuner().choose(&gpu, &dispatch, &BYTES);
+        processes += 1;
+        let (chosen, begun) = kept(&gpu, &dispatch);
+        let Some(begun) = begun else {
+            assert_eq!(chosen, Some(dispatch.tuned.as_ref().unwrap().usual));
+            break;
+        };
+        let unfit = begun.values().filter(|outcome| **outcome == Outcome::Unfit).count();
+        assert_eq!((unfit, begun.len()), (processes, processes + 1), "{begun:?}");
+        assert!(processes < 4, "it comes to no end");
+    }
+    assert_eq!(processes, 3);
+    // Nor do bits that cannot be compared in time.
+    let (_directory, cache) = directory();
+    let (tuned, naive) = (dispatch.tuned.as_ref().unwrap(), dispatch.alternatives[2].variant);
+    let classes = [(class(tuned, &dispatch.alternatives), naive)].into();
+    gpu(Tune::On, &cache).tuner().write(&Known { classes, ..Known::default() });
+    for is_kept in [false, true] {
+        let gpu = process(&cache, if is_kept { 0 } else { 100 });
+        assert!(gpu.tuner().choose(&gpu, &dispatch, &BYTES).is_none());
+        assert_eq!(gpu.tuner().read().bits.len(), 1);
+        assert_eq!(locked(&gpu.tuner().state).spent.is_zero(), is_kept);
+    }
+}
+
+/// Where other classes have taken of the time, it is not the kernel's fault.
+#[test]
+fn only_a_whole_budget_says_that_a_kernel_takes_too_long() {
+    let (_directory, cache) = directory();
+    let dispatch = four();
+    let gpu = process(&cache, 120);
+    locked(&gpu.tuner().state).spent = BUDGET / 10;
+    gpu.tuner().choose(&gpu, &dispatch, &BYTES);
+    let (_, begun) = kept(&gpu, &dispatch);
+    assert_eq!(begun.map(|begun| begun.len()), Some(1), "the usual one alone");
+}
+
+/// No kernel is compiled, or run, after the time is up.
+#[test]
+fn nothing_is_begun_when_time_is_up() {
+    let (_directory, cache) = directory();
+    let gpu = gpu(Tune::Off, &cache);
+    let dispatch = four();
+    let trials = all(&dispatch);
+    let bindings = BYTES.map(|bytes| (bytes, Access::Write));
+    let looks = Arc::new(AtomicU64::new(0));
+    let counted = looks.clone();
+    let clock = Clock::by(move || Duration::from_secs(counted.fetch_add(1, Ordering::Relaxed)));
+    // One look as time begins, one more here, two for each kernel.
+    for (seconds, known) in [(1, 0), (2, 0), (3, 0), (4, 1), (5, 1), (6, 2), (8, 3), (10, 4)] {
+        let mut outcomes = vec![None; 4];
+        let time = clock.time(Duration::from_secs(seconds), false);
+        let _ = measure::measure(&gpu, &trials, &bindings, &mut outcomes, &time).unwrap();
+        assert_eq!(outcomes.iter().flatten().count(), known, "{seconds}");
+        // Those that ran, and the one that was compiled as time ran out.
+        let compiled = locked(&gpu.made().made_together);
+        assert!(compiled.iter().all(|together| *together == 1), "{compiled:?}");
+        assert_eq!(compiled.len() as u64, (seconds - 1) / 2, "{seconds}");
+    }
+}
+
+/// What was not measured, or not to the end, is not known to the next process either.
+#[test]
+fn without_time_nothing_is_kept() {
+    let (directory, cache) = directory();
+    let dispatch = dispatch(&[source("a[i] + 1.0"), source("1.0 + a[i]")]);
+    let kept = || directory.path().join("kernels").exists();
+    for spent in [BUDGET, BUDGET - Duration::from_nanos(1)] {
+        let gpu = gpu(Tune::On, &cache);
+        locked(&gpu.tuner().state).spent = spent;
+        assert!(gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]).is_none());
+        assert_eq!(locked(&gpu.tuner().state).known, Some(Known::default()));
+        assert!(!kept(), "a choice was kept that nobody made");
+    }
+    let gpu = gpu(Tune::On, &cache);
+    gpu.tuner().choose(&gpu, &dispatch, &[1024, 1024]);
+    assert!(kept());
+}
