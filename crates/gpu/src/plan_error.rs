@@ -65,16 +65,6 @@ pub enum CompileError {
         /// The limit.
         limit: u64,
     },
-    /// The gradients that one plan computes lie together, in one binding.
-    #[error(
-        "the gradients of all variables together take {bytes} bytes, and one binding of this device holds at most {limit}; train fewer of them in one plan, or use an adapter with a larger limit"
-    )]
-    Gradients {
-        /// Their bytes.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
     /// A plan and its variables take more memory than they may.
     #[error(
         "the plan and its variables take {bytes} bytes of device memory, and may take {limit}; use a smaller batch or model, mark parts with `Scope::recompute`, or allow more"

@@ -138,9 +138,12 @@ fn too_large(variable: &Variable, limit: u64) -> SessionError {
 }
 
 /// Refuses variables that no arena can hold, as declaring them does.
-pub(crate) fn check_sizes(gpu: &Gpu, variables: &[Variable]) -> Result<(), SessionError> {
+pub(crate) fn check_sizes<'a>(
+    gpu: &Gpu,
+    variables: impl IntoIterator<Item = &'a Variable>,
+) -> Result<(), SessionError> {
     let limit = arena_limit(gpu);
-    match variables.iter().find(|variable| room(variable, limit).is_none()) {
+    match variables.into_iter().find(|variable| room(variable, limit).is_none()) {
         Some(variable) => Err(too_large(variable, limit)),
         None => Ok(()),
     }

@@ -1,18 +1,19 @@
 //! The memory of a plan: values that are never alive at the same time share room.
 //!
-//! Gradients that an optimizer or a norm reads lie one after the other in one piece of a buffer, each of them
-//! from when it is written until all have been read; before, others may lie there (`packed.rs`). `wgpu`
-//! lets a dispatch use a buffer in one way, so a kernel that reads and writes parts of one binds both as
-//! what it writes (`Memory::bind`). It computes the same; but whoever uses that buffer next waits.
+//! Gradients that an optimizer or a norm reads lie one after the other in one piece of a buffer, or in as
+//! many as it takes for a binding to hold each. A gradient is there from when it is written until all of its
+//! piece have been read; before, others may lie there (`packed.rs`). `wgpu` lets a dispatch use a buffer in
+//! one way, so a kernel that reads and writes parts of one binds both as what it writes (`Memory::bind`). It
+//! computes the same; but whoever uses that buffer next waits.
 
 use super::bindings::bound_as_written;
 use super::lower::Lowered;
-use super::packed::{Packed, place};
+use super::packed::{Packed, Piece, place};
 use super::share::{Item, Shared};
 use super::simplify::Live;
-use super::{Access, FetchSpec, Place, Step, Target, WIDEST};
+use super::{Access, FetchSpec, Gradients, Place, Step, Target, WIDEST};
 use crate::plan_error::CompileError;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Sizes and offsets are kept to multiples of this, which every device accepts for a binding.
 pub(crate) const ALIGNMENT: u64 = 256;
@@ -43,7 +44,7 @@ impl Memory {
 
     /// What a plan takes at most if there are gradients, for fewer groups.
     pub fn enough(&self) -> u64 {
-        let has_gradients = self.places.contains_key(&Place::Packed);
+        let has_gradients = self.places.contains_key(&Place::Packed(0));
         if has_gradients { self.total().max(self.least + self.least / 10) } else { self.total() }
     }
 
@@ -89,8 +90,8 @@ fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
         Place::Value(id) => live.elements(id) as u64 * live.node(id).dtype.size() as u64,
         Place::Scratch(number) => lowered.scratch[number],
         // The last gradient has room up to a multiple of its alignment, as all have.
-        Place::Packed => {
-            let ends = lowered.packed.values().map(|(offset, bytes)| offset + bytes);
+        Place::Packed(region) => {
+            let ends = lowered.packed.parts(region).map(|(_, part)| part.offset + part.bytes);
             ends.max().unwrap_or(0).next_multiple_of(WIDEST)
         }
         Place::Feed(_) | Place::Variable(_) | Place::Constant(_) | Place::Table(_) => 0,
@@ -98,14 +99,13 @@ fn bytes_of(place: Place, live: &Live, lowered: &Lowered) -> u64 {
 }
 
 /// The places that a step uses, of those that are to be planned: of packed gradients each.
-pub(super) fn used(
-    step: &Step,
-    packed: &BTreeMap<usize, (u64, u64)>,
-) -> impl Iterator<Item = (Place, Access)> {
+pub(super) fn used(step: &Step, packed: &Gradients) -> impl Iterator<Item = (Place, Access)> {
     let each = |(place, access)| {
         let (one, all) = match place {
             Place::Value(_) | Place::Scratch(_) => (Some(place), None),
-            Place::Packed => (None, Some(packed.keys().map(|&id| Place::Value(id)))),
+            Place::Packed(region) => {
+                (None, Some(packed.parts(region).map(|(id, _)| Place::Value(id))))
+            }
             _ => (None, None),
         };
         one.into_iter().chain(all.into_iter().flatten()).map(move |place| (place, access))
@@ -175,24 +175,6 @@ pub(crate) fn plan(
     });
     let constants: HashSet<usize> = constants.collect();
     let (order, items): (Vec<Place>, Vec<Item>) = items(live, lowered, fetches).into_iter().unzip();
-    let offset = |place: &Place| match place {
-        Place::Value(id) => lowered.packed.get(id).map(|&(offset, _)| offset),
-        _ => None,
-    };
-    let parts = order.iter().enumerate();
-    let mut packed = Packed {
-        offsets: parts.filter_map(|(item, place)| Some((item, offset(place)?))).collect(),
-        spare: if target.is_cpu { 0 } else { SPARE },
-        ..Packed::default()
-    };
-    let gradients = bytes_of(Place::Packed, live, lowered);
-    if !packed.offsets.is_empty() {
-        packed.room = padded(gradients);
-        if packed.room > target.binding_bytes {
-            let limit = target.binding_bytes;
-            return Err(CompileError::Gradients { bytes: gradients, limit });
-        }
-    }
     let unshared = items.iter().map(|item| item.room).sum();
     for (&place, item) in order.iter().zip(&items) {
         let bytes = bytes_of(place, live, lowered);
@@ -211,11 +193,31 @@ pub(crate) fn plan(
             return Err(CompileError::TooLarge { what, bytes, limit });
         }
     }
+    let piece = |region: usize| {
+        let part = |place: &Place| match place {
+            Place::Value(id) => lowered.packed.0.get(id).filter(|part| part.region == region),
+            _ => None,
+        };
+        let parts = order.iter().enumerate();
+        Piece {
+            offsets: parts.filter_map(|(item, place)| Some((item, part(place)?.offset))).collect(),
+            room: padded(bytes_of(Place::Packed(region), live, lowered)),
+        }
+    };
+    let all = (0..lowered.packed.regions()).map(|region| (region, piece(region)));
+    // A region that no kernel reads has no gradients with elements.
+    let used = all.filter(|(_, piece)| !piece.offsets.is_empty());
+    let (regions, pieces): (Vec<usize>, Vec<Piece>) = used.unzip();
+    let spare = if target.is_cpu { 0 } else { SPARE };
+    let packed = Packed { pieces, spare, ..Packed::default() };
     let memory = |shared: &Shared, least: u64| {
         let mut places = HashMap::new();
-        if let Some(&(part, offset)) = packed.offsets.first() {
-            let (buffer, start) = shared.of[part];
-            places.insert(Place::Packed, (buffer, start - offset, gradients));
+        for (&region, piece) in regions.iter().zip(&packed.pieces) {
+            if let Some(&(part, offset)) = piece.offsets.first() {
+                let (buffer, start) = shared.of[part];
+                let place = Place::Packed(region);
+                places.insert(place, (buffer, start - offset, bytes_of(place, live, lowered)));
+            }
         }
         for (&place, &(buffer, offset)) in order.iter().zip(&shared.of) {
             places.insert(place, (buffer, offset, bytes_of(place, live, lowered)));

@@ -1,7 +1,7 @@
 //! How close the placement comes to the least possible, for graphs of many kinds, and that it is one.
 
 use super::*;
-use crate::compile::{Program, compile, order};
+use crate::compile::{Part, Program, compile, order};
 use crate::device::gpu::{Gpu, GpuOptions};
 use crate::run::steps::Steps;
 use crate::session::Session;
@@ -39,7 +39,7 @@ fn ratio(program: &Program, target: Target) -> f64 {
     check(program);
     let memory = &program.memory;
     assert!(memory.least <= memory.total() && memory.total() <= memory.unshared);
-    let has_gradients = memory.places.contains_key(&Place::Packed);
+    let has_gradients = memory.places.contains_key(&Place::Packed(0));
     if !target.is_cpu && has_gradients && memory.total() <= memory.least + SPARE {
         return 1.0;
     }
@@ -50,14 +50,42 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
+/// The gradients that a step reads: an optimizer those of its parameters, and what sums up squares those that
+/// are in its table, each of them whole.
+fn gradients_of(program: &Program, step: &Step) -> Vec<Place> {
+    let region = |&(place, _): &(Place, Access)| match place {
+        Place::Packed(region) => Some(region),
+        _ => None,
+    };
+    let Some(region) = step.uses().iter().find_map(region) else { return Vec::new() };
+    let is_read: Box<dyn Fn(&Part) -> bool> = match step {
+        Step::Optimizer(step) => Box::new(|part| step.gradients.contains(part)),
+        Step::Dispatch(dispatch) => {
+            let table = dispatch.bindings.iter().find_map(|&(place, _)| match place {
+                Place::Table(number) => Some(&program.tables[number]),
+                _ => None,
+            });
+            let blocks: Vec<(u64, u64)> = table
+                .unwrap()
+                .chunks(2)
+                .map(|b| (u64::from(b[0]) * 4, u64::from(b[1]) * 4))
+                .collect();
+            Box::new(move |part| {
+                let own = part.offset..part.offset + part.bytes;
+                let inside = blocks.iter().filter(|(start, _)| own.contains(start));
+                let bytes: u64 = inside.map(|&(_, bytes)| bytes).sum();
+                assert!(part.region != region || bytes == 0 || bytes == part.bytes, "{part:?}");
+                part.region == region && bytes > 0
+            })
+        }
+    };
+    let read = program.gradients.0.iter().filter(|(_, part)| is_read(part));
+    read.map(|(&id, _)| Place::Value(id)).collect()
+}
+
 /// That what is read is what was written there last, that a kernel uses a buffer in one way and each part
 /// of it through one binding, and that sources declare bindings as they are.
 fn check(program: &Program) {
-    let optimizers = program.steps.iter().filter_map(|step| match step {
-        Step::Optimizer(step) => Some(step.gradients.iter().map(|&place| (place, Access::Read))),
-        Step::Dispatch(_) => None,
-    });
-    let gradients: Vec<(Place, Access)> = optimizers.flatten().collect();
     let part = |place: &Place| {
         let &(buffer, start, bytes) = program.memory.places.get(place).filter(|at| at.2 > 0)?;
         Some((buffer, start..start + bytes))
@@ -65,10 +93,10 @@ fn check(program: &Program) {
     // What was written, and what of that is there still.
     let (mut written, mut there) = (HashSet::new(), HashMap::new());
     for step in &program.steps {
-        let each = step.uses().into_iter().flat_map(|(place, access)| {
-            if place == Place::Packed { gradients.clone() } else { vec![(place, access)] }
-        });
+        let gradients = gradients_of(program, step);
+        let each = step.uses().into_iter().filter(|(place, _)| !matches!(place, Place::Packed(_)));
         let (read, new): (Vec<_>, Vec<_>) = each
+            .chain(gradients.into_iter().map(|place| (place, Access::Read)))
             .filter_map(|(place, access)| Some((place, access, part(&place)?)))
             // What is bound as written may only be read.
             .partition(|(place, access, _)| *access == Access::Read || written.contains(place));

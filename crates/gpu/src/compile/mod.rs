@@ -33,7 +33,7 @@ pub(crate) use lower::{BLOCK, Does, OptimizerStep, WIDEST};
 pub(crate) use memory::{ALIGNMENT, Memory};
 pub(crate) use order::{Start, groups, starts};
 pub(crate) use program::{
-    Access, Alternative, Dispatch, FetchSpec, Place, Program, Step, Tuned, Variant,
+    Access, Alternative, Dispatch, FetchSpec, Gradients, Part, Place, Program, Step, Tuned, Variant,
 };
 pub(crate) use target::Target;
 pub(crate) use wgsl::literal;
@@ -146,6 +146,8 @@ pub(crate) fn compile(
         constants: Vec::new(),
         tables: lowered.tables,
         memory,
+        #[cfg(test)]
+        gradients: lowered.packed,
         reads: Vec::new(),
         trained: Vec::new(),
         assigned: Vec::new(),

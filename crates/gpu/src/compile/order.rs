@@ -17,13 +17,13 @@
 //! Two things keep some groups apart: memory that is shared, since no byte more is taken for a
 //! barrier less (but where there are gradients, up to 1.1 times the least); and the packed gradients, of
 //! which each kernel writes a part, but a buffer is written or not as a whole. A group has one of those
-//! kernels, beside others. A buffer for each gradient would take bindings that the norm and the update
-//! do not have.
+//! kernels for each region of gradients, beside others. A buffer for each gradient would take bindings that
+//! the norm and the update do not have.
 
 use super::memory::{Memory, padded, used};
 use super::share::summed;
-use super::{Access, FetchSpec, Place, Step};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use super::{Access, FetchSpec, Gradients, Place, Step};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 /// How many steps ahead a group looks for one that could join it.
@@ -97,27 +97,25 @@ pub(super) fn count(steps: &[Step], memory: &Memory) -> usize {
 }
 
 /// What lies in one buffer for sure counts as one place.
-fn held(place: Place, packed: &BTreeMap<usize, (u64, u64)>) -> Place {
+fn held(place: Place, packed: &Gradients) -> Place {
     match place {
-        Place::Value(id) if packed.contains_key(&id) => Place::Packed,
+        Place::Value(id) => packed.region(id).map_or(place, Place::Packed),
         place => place,
     }
 }
 
 /// For each step the earlier ones that must come before it: it reads what they write, or writes what
 /// they read or write. Each of the packed gradients counts by itself.
-fn needed(
-    uses: &[Vec<(Place, Access)>],
-    packed: &BTreeMap<usize, (u64, u64)>,
-) -> Vec<BTreeSet<usize>> {
-    let gradients: Vec<Place> = packed.keys().map(|&id| Place::Value(id)).collect();
+fn needed(uses: &[Vec<(Place, Access)>], packed: &Gradients) -> Vec<BTreeSet<usize>> {
     let mut writer: HashMap<Place, usize> = HashMap::new();
     let mut readers: HashMap<Place, Vec<usize>> = HashMap::new();
     let mut needed = vec![BTreeSet::new(); uses.len()];
     for (at, used) in uses.iter().enumerate() {
         let each = used.iter().flat_map(|&(place, access)| {
-            let all = if place == Place::Packed { &gradients[..] } else { &[][..] };
-            all.iter().copied().chain([place]).map(move |place| (place, access))
+            let region = if let Place::Packed(region) = place { Some(region) } else { None };
+            let all = region.into_iter().flat_map(|region| packed.parts(region));
+            let all = all.map(|(id, _)| Place::Value(id));
+            all.chain([place]).map(move |place| (place, access))
         });
         for (place, access) in each {
             needed[at].extend(writer.get(&place).filter(|&&writer| writer != at));
@@ -138,11 +136,11 @@ fn needed(
 /// It is that of the nodes, but that a step whose predecessors are done may be drawn forward into a
 /// group. A mere sorting by levels would compute everything as early as possible, and keep it: copies
 /// for the gradient (`recompute`) would come before all else. So a step is drawn forward only if what
-/// is alive meanwhile stays below the peak that there is anyway. The packed gradients are one buffer,
-/// of which a group writes once.
+/// is alive meanwhile stays below the peak that there is anyway. The packed gradients of a region are one
+/// buffer, of which a group writes once.
 pub(crate) fn grouped(
     steps: &[Step],
-    packed: &BTreeMap<usize, (u64, u64)>,
+    packed: &Gradients,
     memory: &Memory,
     fetches: &[FetchSpec],
 ) -> Vec<usize> {

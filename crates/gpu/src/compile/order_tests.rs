@@ -1,7 +1,7 @@
 //! Where barriers are, by `wgpu`'s rule, and what the order of steps does to their number.
 
 use super::super::memory::SPARE;
-use super::super::{Program, Target, compile};
+use super::super::{Part, Program, Target, compile};
 use super::*;
 use warmstart_graph::{DType, Graph, Optimizer, Role, Tensor};
 
@@ -162,7 +162,9 @@ fn updates_come_after_what_they_need() {
         Step::Optimizer(step) => Some(&step.gradients),
         Step::Dispatch(_) => None,
     });
-    let all: HashSet<&Place> = optimizers.flatten().collect();
+    let parts: Vec<&Part> = optimizers.flatten().collect();
+    let all = program.gradients.0.iter().filter(|(_, part)| parts.contains(part));
+    let all: HashSet<Place> = all.map(|(&id, _)| Place::Value(id)).collect();
     let (mut replaced, mut gradients, mut readers) = (HashSet::new(), 0, 0);
     for step in &program.steps {
         let is_update = matches!(step, Step::Optimizer(_));
@@ -179,8 +181,8 @@ fn updates_come_after_what_they_need() {
                 (place, Read) if is_weight(&place) && !is_update => {
                     assert!(!replaced.contains(&place), "{place:?} is read after its update");
                 }
-                (Place::Packed, Write) => panic!("gradients are written one by one"),
-                (Place::Packed, Read) => {
+                (Place::Packed(_), Write) => panic!("gradients are written one by one"),
+                (Place::Packed(_), Read) => {
                     readers += 1;
                     assert!(gradients >= wanted, "{gradients} of {wanted} gradients are there");
                 }
@@ -200,11 +202,14 @@ fn what_a_step_needs_is_all_that_touches_its_places() {
         vec![(weight, Read), (Place::Value(1), Write)],
         vec![(Place::Feed(9), Read), (Place::Value(2), Write)],
         vec![(Place::Value(1), Read), (Place::Value(3), Write)],
-        vec![(Place::Packed, Read), (weight, Write)],
+        vec![(Place::Packed(0), Read), (weight, Write)],
         vec![(weight, Read), (Place::Value(1), Write)],
+        vec![(Place::Packed(1), Read)],
+        vec![(Place::Value(5), Write)],
     ];
-    let packed = [(1, (0, 4)), (2, (4, 4))].into();
-    let expected: [&[usize]; 5] = [&[], &[], &[0], &[0, 1], &[0, 2, 3]];
+    let part = |region, offset| Part { region, offset, bytes: 4 };
+    let packed = Gradients([(1, part(0, 0)), (2, part(0, 4)), (5, part(1, 0))].into());
+    let expected: [&[usize]; 7] = [&[], &[], &[0], &[0, 1], &[0, 2, 3], &[], &[5]];
     let found = needed(&uses, &packed);
     assert_eq!(found, expected.map(|of| of.iter().copied().collect::<BTreeSet<usize>>()));
 }

@@ -1,5 +1,5 @@
 //! Room for values of which some lie one after the other, in one piece: gradients, which the optimizer and
-//! the norm read as one array.
+//! the norm read as one array, or as several where a binding does not hold all. There is a piece for each.
 //!
 //! When the last layer's gradient is there those of all other layers are not, and what the layers have
 //! computed still is: by and by values make room for gradients, and together they take hardly more than
@@ -10,7 +10,7 @@
 //! are few groups of dispatches.
 //!
 //! Parts lie in the order in which they are computed, so that what is not alive is one piece too. Sums over
-//! gradients go by the norm's inputs, not by that order.
+//! those of a piece go by the norm's inputs, not by that order.
 
 use super::memory::ALIGNMENT;
 use super::share::{
@@ -18,16 +18,22 @@ use super::share::{
     tries,
 };
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Which items lie in one piece, with which a buffer begins.
+/// Items that lie in one piece.
 #[derive(Clone, Default)]
-pub(super) struct Packed {
+pub(super) struct Piece {
     /// Each of them, and where in the piece it begins.
     pub offsets: Vec<(usize, u64)>,
     /// How much room the piece takes.
     pub room: u64,
-    /// How large its buffer may be from the beginning, if everything is to lie in it.
+}
+
+/// Which items lie in pieces, with each of which a buffer begins.
+#[derive(Clone, Default)]
+pub(super) struct Packed {
+    pub pieces: Vec<Piece>,
+    /// How large their buffers together may be from the beginning, if everything is to lie in them.
     pub least: u64,
     /// How many bytes more than the least are always few enough.
     pub spare: u64,
@@ -36,18 +42,46 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// The items with the piece as one of them; and which of these each was.
+    /// Each item that lies in a piece, with that.
+    fn parts(&self) -> BTreeMap<usize, usize> {
+        let pieces = self.pieces.iter().enumerate();
+        pieces
+            .flat_map(|(at, piece)| piece.offsets.iter().map(move |&(part, _)| (part, at)))
+            .collect()
+    }
+
+    /// The room of all pieces.
+    fn room(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.room).sum()
+    }
+
+    /// How large the buffers are that begin with pieces. If everything is to lie in them they take the least
+    /// from the beginning, as far as each may be so large.
+    pub fn buffers(&self, in_one: bool, limit: u64) -> Vec<u64> {
+        let mut more = if in_one { self.least.saturating_sub(self.room()) } else { 0 };
+        let buffer = |piece: &Piece| {
+            let own = more.min(limit.saturating_sub(piece.room));
+            more -= own;
+            piece.room + own
+        };
+        self.pieces.iter().map(buffer).collect()
+    }
+
+    /// The items with each piece as one of them; and which of these each was.
     fn as_one(&self, items: &[Item]) -> (Vec<Item>, Vec<usize>) {
-        let parts: BTreeSet<usize> = self.offsets.iter().map(|&(part, _)| part).collect();
+        let parts = self.parts();
         let mut of = Vec::with_capacity(items.len());
-        let (mut count, mut piece) = (0, None);
+        let (mut count, mut pieces) = (0, vec![None; self.pieces.len()]);
         for at in 0..items.len() {
-            let own = if parts.contains(&at) { *piece.get_or_insert(count) } else { count };
+            let own = match parts.get(&at) {
+                Some(&piece) => *pieces[piece].get_or_insert(count),
+                None => count,
+            };
             of.push(own);
             count = count.max(own + 1);
         }
         let mut all: Vec<Item> = Vec::with_capacity(count);
-        for (item, &own) in items.iter().zip(&of) {
+        for (at, (item, &own)) in items.iter().zip(&of).enumerate() {
             let named = |others: &BTreeSet<usize>| -> BTreeSet<usize> {
                 others.iter().map(|&other| of[other]).filter(|&other| other != own).collect()
             };
@@ -57,24 +91,24 @@ impl Packed {
                 one.apart.append(&mut apart);
                 one.never.append(&mut never);
             } else {
-                let room = if piece == Some(own) { self.room } else { item.room };
+                let room = parts.get(&at).map_or(item.room, |&piece| self.pieces[piece].room);
                 all.push(Item { room, apart, never, ..*item });
             }
         }
         (all, of)
     }
 
-    /// The placement of all items, from that with the piece as one of them.
+    /// The placement of all items, from that with each piece as one of them.
     fn apart(&self, mut shared: Shared, of: &[usize]) -> Shared {
         shared.of = of.iter().map(|&own| shared.of[own]).collect();
-        for &(part, offset) in &self.offsets {
+        for &(part, offset) in self.pieces.iter().flat_map(|piece| &piece.offsets) {
             shared.of[part].1 += offset;
         }
         shared
     }
 }
 
-/// A placement with others in the piece's room, so few that it takes no more than enough; or one as small
+/// A placement with others in the pieces' room, so few that it takes no more than enough; or one as small
 /// as can be found. Most that lie there wait for gradients' kernels, or these for them: `waits` tells how
 /// much that is.
 fn overlaid(
@@ -84,9 +118,10 @@ fn overlaid(
     limit: u64,
     waits: &dyn Fn(&Shared) -> usize,
 ) -> Shared {
-    let mut packed = Packed { least: least.min(limit).max(packed.room), ..packed.clone() };
+    let most = limit.saturating_mul(packed.pieces.len() as u64);
+    let mut packed = Packed { least: least.min(most), ..packed.clone() };
     let mut orders = orders(items);
-    let parts: BTreeSet<usize> = packed.offsets.iter().map(|&(part, _)| part).collect();
+    let parts: BTreeSet<usize> = packed.parts().into_keys().collect();
     orders.iter_mut().for_each(|order: &mut Order| order.items.retain(|at| !parts.contains(at)));
     let mut by_size = orders[0].items.clone();
     by_size.sort_by_key(|&at| Reverse(items[at].room));
@@ -97,7 +132,7 @@ fn overlaid(
         // The others that gradients' kernels use lie elsewhere, all of them: mostly that is too much.
         let others = by_size[count..].iter().map(|&at| &items[at]);
         let outside = others.filter(|item| !item.apart.is_disjoint(&parts));
-        if packed.room + alive(outside).into_iter().max().unwrap_or(0) > enough {
+        if packed.room() + alive(outside).into_iter().max().unwrap_or(0) > enough {
             continue;
         }
         let ways = orders.iter().flat_map(|order| [false, true].map(|is_high| (order, is_high)));
@@ -127,12 +162,12 @@ pub(super) fn place(
     let (one, of) = packed.as_one(items);
     let with_one = least(&one);
     let alive = alive(items.iter()).into_iter().max().unwrap_or(0);
-    let least = if packed.offsets.is_empty() { with_one } else { alive.max(least_of_two(&one)) };
+    let least = if packed.pieces.is_empty() { with_one } else { alive.max(least_of_two(&one)) };
     let near = least + least / 10;
     let enough = near.max(least + packed.spare);
     let apart = |least| packed.apart(share(&one, least, limit, together), &of);
-    let parts = packed.offsets.len();
-    if parts < 2 || parts == items.len() || !together {
+    let parts = packed.parts().len();
+    if parts == packed.pieces.len() || parts == items.len() || !together {
         return (apart(with_one), least);
     }
     if with_one <= enough {

@@ -1,7 +1,7 @@
 //! Gradients that lie in one piece, with what else lies there before they do.
 
 use super::*;
-use crate::compile::packed::{Packed, place};
+use crate::compile::packed::{Packed, Piece, place};
 use crate::compile::share::least;
 use warmstart_graph::LossScaling;
 
@@ -113,11 +113,12 @@ fn values_in_the_room_of_gradients_have_the_same_bits() {
     }
 }
 
-/// Items of which the first few are packed.
-fn items(seed: u64) -> (Vec<Item>, Packed) {
+/// Items of which the first few are packed, in so many pieces.
+fn items(seed: u64, pieces: usize) -> (Vec<Item>, Packed) {
     let mut below = dice(seed, "packed");
     let parts = below(12);
     let mut packed = Packed::default();
+    packed.pieces.resize(pieces.min(parts), Piece::default());
     let mut item = |at: usize| {
         let room = 256 * (1 + below(50)) as u64;
         let is_part = at < parts;
@@ -127,8 +128,10 @@ fn items(seed: u64) -> (Vec<Item>, Packed) {
     };
     let mut all: Vec<Item> = (0..parts + 30).map(&mut item).collect();
     for (at, part) in all[..parts].iter().enumerate() {
-        packed.offsets.push((at, packed.room));
-        packed.room += part.room;
+        let number = at % packed.pieces.len();
+        let piece = &mut packed.pieces[number];
+        piece.offsets.push((at, piece.room));
+        piece.room += part.room;
     }
     for at in 1..all.len() {
         let other = below(at);
@@ -145,24 +148,35 @@ fn items(seed: u64) -> (Vec<Item>, Packed) {
 }
 
 #[test]
-fn what_is_packed_lies_in_one_piece_and_nothing_lies_in_its_way() {
-    for seed in 0..200 {
-        let (items, packed) = items(seed);
-        for (limit, together) in [(u64::MAX, true), (60_000, true), (u64::MAX, false)] {
-            let offsets = packed.offsets.clone();
+fn what_is_packed_lies_in_its_piece_and_nothing_lies_in_its_way() {
+    let limits = [(u64::MAX, true), (60_000, true), (u64::MAX, false)];
+    for (seed, pieces) in (0..200).flat_map(|seed| [1, 2, 4].map(|pieces| (seed, pieces))) {
+        let (items, packed) = items(seed, pieces);
+        let mut piece_of = vec![None; items.len()];
+        for (number, piece) in packed.pieces.iter().enumerate() {
+            piece.offsets.iter().for_each(|&(part, _)| piece_of[part] = Some(number));
+        }
+        for (limit, together) in limits {
             let none = BTreeSet::new;
             let bare = |item: &Item| Item { apart: none(), never: none(), ..*item };
-            let parts: Vec<Item> = items[..offsets.len()].iter().map(bare).collect();
-            let (alone, _) = place(&parts, &packed, limit, together, &|_| 0);
-            assert_eq!(alone.total(), packed.room);
-            let (shared, bound) = place(&items, &packed, limit.max(packed.room), together, &|_| 0);
+            let parts = piece_of.iter().flatten().count();
+            let alone: Vec<Item> = items[..parts].iter().map(bare).collect();
+            let (alone, _) = place(&alone, &packed, limit, together, &|_| 0);
+            let rooms = packed.pieces.iter().map(|piece| piece.room);
+            assert_eq!(alone.total(), rooms.clone().sum::<u64>());
+            let limit = limit.max(rooms.max().unwrap_or(0));
+            let (shared, bound) = place(&items, &packed, limit, together, &|_| 0);
             assert!(bound <= shared.total());
-            if offsets.is_empty() {
+            let largest = items.iter().map(|item| item.room).max().unwrap_or(0);
+            assert!(shared.buffers.iter().all(|&bytes| bytes <= limit.max(largest)));
+            if parts == 0 {
                 assert_eq!(bound, least(&items));
             }
-            for (part, offset) in offsets {
-                let ((buffer, start), (own, own_start)) = (shared.of[0], shared.of[part]);
-                assert_eq!((own, own_start), (buffer, start + offset));
+            for piece in &packed.pieces {
+                let (buffer, start) = shared.of[piece.offsets[0].0];
+                for &(part, offset) in &piece.offsets {
+                    assert_eq!(shared.of[part], (buffer, start + offset));
+                }
             }
             for (at, item) in items.iter().enumerate() {
                 let (buffer, start) = shared.of[at];
@@ -173,7 +187,8 @@ fn what_is_packed_lies_in_one_piece_and_nothing_lies_in_its_way() {
                     if buffer == its_buffer && item.overlaps(its) {
                         let beside =
                             start + item.room <= its_start || its_start + its.room <= start;
-                        let may = !item.never.contains(&other) || at < packed.offsets.len();
+                        let is_one = piece_of[at].is_some() && piece_of[at] == piece_of[other];
+                        let may = !item.never.contains(&other) || is_one;
                         assert!(beside && may, "{seed}: {item:?} {its:?}");
                     }
                 }
@@ -181,3 +196,5 @@ fn what_is_packed_lies_in_one_piece_and_nothing_lies_in_its_way() {
         }
     }
 }
+#[path = "region_tests.rs"]
+mod regions;

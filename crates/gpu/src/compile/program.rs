@@ -6,6 +6,7 @@ use super::lower::OptimizerStep;
 use super::matmul::Rung;
 use super::memory::Memory;
 use super::simplify::Live;
+use std::collections::BTreeMap;
 use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, VariableId};
 
 /// Where a kernel's operand lies.
@@ -19,8 +20,8 @@ pub(crate) enum Place {
     Variable(VariableId),
     /// A constant of the graph, by its live node.
     Constant(usize),
-    /// The gradients, one after the other in one buffer.
-    Packed,
+    /// The gradients of a region, by number: they lie one after the other in one buffer.
+    Packed(usize),
     /// Memory of one kernel's own, by number.
     Scratch(usize),
     /// A table made when the plan is, by number.
@@ -36,6 +37,41 @@ impl Place {
             Op::Constant(_) => Place::Constant(id),
             _ => Place::Value(id),
         }
+    }
+}
+
+/// Where a gradient lies: in which region, from which byte on, and how many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub region: usize,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// The gradients that a norm or an optimizer reads, by live node. It reads those of a region as one array,
+/// so a region is no larger than a binding.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gradients(pub BTreeMap<usize, Part>);
+
+impl Gradients {
+    pub fn contains(&self, id: usize) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    /// The region that a value lies in, if it is a gradient.
+    pub fn region(&self, id: usize) -> Option<usize> {
+        self.0.get(&id).map(|part| part.region)
+    }
+
+    /// How many regions there are.
+    pub fn regions(&self) -> usize {
+        self.0.values().map(|part| part.region + 1).max().unwrap_or(0)
+    }
+
+    /// What lies in a region.
+    pub fn parts(&self, region: usize) -> impl Iterator<Item = (usize, Part)> {
+        let parts = self.0.iter().map(|(&id, &part)| (id, part));
+        parts.filter(move |(_, part)| part.region == region)
     }
 }
 
@@ -178,6 +214,9 @@ pub(crate) struct Program {
     /// Contents of tables, as words.
     pub tables: Vec<Vec<u32>>,
     pub memory: Memory,
+    /// What norms and optimizers read; tests look at it.
+    #[cfg(test)]
+    pub gradients: Gradients,
     /// Every variable that is read, with its first reader.
     pub reads: Vec<Reader>,
     /// Every variable that an optimizer trains, its slots and counters included.

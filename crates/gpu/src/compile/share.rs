@@ -205,7 +205,7 @@ pub(super) fn searched(
     let all = [(false, false), (true, false), (true, true)];
     let ways = match sharing {
         // What makes room for the packed ones from their end on lies as high as it can.
-        Sharing::Together if !packed.offsets.is_empty() => &all[..],
+        Sharing::Together if !packed.pieces.is_empty() => &all[..],
         Sharing::Together => &all[..2],
         _ => &all[..1],
     };
@@ -283,14 +283,13 @@ pub(super) fn placed(
         return Some(in_turn(items, order));
     }
     const NOWHERE: usize = usize::MAX;
-    let mut buffers: Vec<u64> = Vec::new();
+    let mut buffers: Vec<u64> = packed.buffers(order.in_one, limit);
     let mut held: Vec<Vec<usize>> = Vec::new();
     let mut of = vec![(NOWHERE, 0); items.len()];
     let mut grew = Vec::new();
-    if !packed.offsets.is_empty() {
-        buffers.push(if order.in_one { packed.least } else { packed.room });
-        held.push(packed.offsets.iter().map(|&(at, _)| at).collect());
-        packed.offsets.iter().for_each(|&(at, offset)| of[at] = (0, offset));
+    for (buffer, piece) in packed.pieces.iter().enumerate() {
+        held.push(piece.offsets.iter().map(|&(at, _)| at).collect());
+        piece.offsets.iter().for_each(|&(at, offset)| of[at] = (buffer, offset));
     }
     let mut total: u64 = buffers.iter().sum();
     let mut beside: Vec<(u64, u64)> = Vec::new();
@@ -301,7 +300,7 @@ pub(super) fn placed(
             let is_here = |other: &&usize| of[**other].0 == buffer;
             let used = item.apart.iter().filter(is_here).count();
             let is_taken = item.never.iter().any(|other| is_here(&other));
-            let may_wait = buffer == 0 && packed.joined.contains(&at);
+            let may_wait = buffer < packed.pieces.len() && packed.joined.contains(&at);
             if is_taken || used > 0 && sharing == Sharing::SideBySide && !may_wait {
                 continue;
             }
@@ -344,9 +343,9 @@ pub(super) fn placed(
         held[buffer].push(at);
         of[at] = (buffer, offset);
     }
-    if !packed.offsets.is_empty() {
-        let end = held[0].iter().map(|&at| of[at].1 + items[at].room).max();
-        buffers[0] = packed.room.max(end.unwrap_or(0));
+    for (buffer, piece) in packed.pieces.iter().enumerate() {
+        let end = held[buffer].iter().map(|&at| of[at].1 + items[at].room).max();
+        buffers[buffer] = piece.room.max(end.unwrap_or(0));
     }
     Some(Shared { buffers, of, grew })
 }

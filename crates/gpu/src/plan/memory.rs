@@ -5,6 +5,7 @@
 //! halves.
 
 use super::optimizer::BLOCK_WORDS;
+use super::trainers::trained_by;
 use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
 use crate::plan_error::CompileError;
 use crate::run::upload::Uploads;
@@ -150,6 +151,8 @@ impl Session {
             _ => None,
         };
         let target = Target { has_f16, cooperative, ..target };
+        // Their gradients, as large, would be refused by the names of the operations that compute them.
+        check_sizes(self.gpu(), trained_by(&def, updates))?;
         let fetches: Vec<NodeId> = fetches.iter().map(|tensor| tensor.id()).collect();
         let updates: Vec<NodeId> = updates.iter().map(|update| update.id()).collect();
         let program = compile::compile(&def, &fetches, &updates, target)?;

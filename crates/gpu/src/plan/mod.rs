@@ -290,6 +290,8 @@ mod product_tests;
 #[cfg(test)]
 mod reduce_tests;
 #[cfg(test)]
+mod region_tests;
+#[cfg(test)]
 mod rows_tests;
 #[cfg(test)]
 pub(crate) mod translation_tests;

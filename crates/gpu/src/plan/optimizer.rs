@@ -3,7 +3,7 @@
 //! It is one kernel for all parameters that share arenas. With loss scaling it binds up to ten
 //! buffers beside what is fetched, and with gradient accumulation up to twelve: where a device
 //! binds fewer, or a weight lies in the same arena as the counters, these have a third dispatch.
-//! Gradients lie in one binding; a plan whose gradients outgrow it is refused.
+//! Gradients lie in regions that one binding holds, and each kernel reads one.
 //!
 //! Parameters, slots and gradients begin at multiples of 256 bytes and have room up to the next, so
 //! four elements are loaded and stored at once, of which the last may be padding (two on software
@@ -23,18 +23,21 @@ const MOST_WORKGROUPS: [u64; 2] = [4096, 64];
 /// How many words of its table are a block.
 pub(super) const BLOCK_WORDS: u64 = 7;
 
-/// Parameters that share buffers with each other, as their slots do.
+/// Parameters that share buffers with each other, as their slots and gradients do.
 struct Group {
+    /// The region of their gradients.
+    region: usize,
     /// Those of the first: of their buffers it is what they have in common.
     slices: Vec<VariableSlice>,
     table: Vec<u32>,
+    variables: usize,
     elements: u64,
 }
 
 impl Builder<'_> {
-    /// One dispatch for all parameters that share buffers with each other, and so do their slots:
-    /// all of them, unless a model is larger than one binding. The first also raises the counters, if
-    /// the device binds as many buffers and they do not lie where its parameters do.
+    /// One dispatch for all parameters that share buffers with each other, and so do their slots and
+    /// gradients: all of them, unless a model is larger than one binding. The first also raises the
+    /// counters, if the device binds as many buffers and they do not lie where its parameters do.
     pub fn optimizer(
         &self,
         step: &OptimizerStep,
@@ -84,8 +87,7 @@ impl Builder<'_> {
         let mut groups: Vec<Group> = Vec::new();
         // Parameters come first, and the accumulators last.
         let accumulator = step.update.slots().len();
-        let (_, packed, _) = self.place(Place::Packed)?;
-        for (parameter, &gradient) in step.update.parameters.iter().zip(&step.gradients) {
+        for (parameter, gradient) in step.update.parameters.iter().zip(&step.gradients) {
             let mut slices = vec![self.variable(parameter.variable)?.clone()];
             for &slot in &parameter.slots {
                 slices.push(self.variable(slot)?.clone());
@@ -94,20 +96,24 @@ impl Builder<'_> {
             if elements == 0 {
                 continue;
             }
-            let same =
-                |group: &Group| group.slices.iter().zip(&slices).all(|(a, b)| a.arena == b.arena);
+            let same = |group: &Group| {
+                group.region == gradient.region
+                    && group.slices.iter().zip(&slices).all(|(a, b)| a.arena == b.arena)
+            };
             let at = groups.iter().position(same).unwrap_or(groups.len());
             if at == groups.len() {
-                groups.push(Group { slices: slices.clone(), table: Vec::new(), elements: 0 });
+                let (region, slices) = (gradient.region, slices.clone());
+                groups.push(Group { region, slices, table: Vec::new(), variables: 0, elements: 0 });
             }
-            let gradient = (self.place(gradient)?.1 - packed) / 4;
             let group = &mut groups[at];
+            group.variables += 1;
             group.elements += elements;
             let start = |at: usize| slices.get(at).map_or(0, |slice| slice.offset / 4);
             let mut done = 0;
             while done < elements {
                 let length = (elements - done).min(BLOCK);
-                let places = [start(0), gradient, start(1), start(2), start(accumulator)];
+                let places =
+                    [start(0), gradient.offset / 4, start(1), start(2), start(accumulator)];
                 group.table.extend(places.map(|place| (place + done) as u32));
                 group.table.extend([length as u32, u32::from(parameter.decays)]);
                 done += length;
@@ -123,7 +129,7 @@ impl Builder<'_> {
         does: Does,
         memory: &mut PlanMemory,
     ) -> Result<PendingLaunch<'static>, CompileError> {
-        let Group { slices, table: blocks, elements } = group;
+        let Group { region, slices, table: blocks, variables, elements } = group;
         let count = blocks.len() as u64 / BLOCK_WORDS;
         let bytes: &[u8] = bytemuck::cast_slice(&blocks);
         memory.constants += words(bytes.len() as u64);
@@ -134,7 +140,7 @@ impl Builder<'_> {
         let mut bindings = vec![
             self.place(step.scalars)?,
             (table, 0, bytes.len() as u64),
-            self.place(Place::Packed)?,
+            self.place(Place::Packed(region))?,
         ];
         let update = &step.update;
         let (own, accumulators) = slices.split_at(1 + update.rule.slots().len());
@@ -154,7 +160,7 @@ impl Builder<'_> {
         let most = if self.target.is_cpu { most_of_software } else { most };
         let most = most.min(u64::from(self.target.workgroups));
         let info = DispatchInfo {
-            operations: format!("{} of {} variables", update.rule.name(), update.parameters.len()),
+            operations: format!("{} of {variables} variables", update.rule.name()),
             kernel: "optimizer",
             workgroups: [count.min(most) as u32, 1, 1],
             bytes: elements * 4 * (3 + 2 * update.rule.slots().len() + accumulators.len()) as u64,

@@ -215,7 +215,7 @@ fn within_limits(what: &str, module: &naga::Module) {
 fn all_written(dispatch: &Dispatch, source: &str) -> String {
     let places = dispatch.bindings.iter().enumerate();
     let values = places.filter(|(_, (place, access))| {
-        let is_value = matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed);
+        let is_value = matches!(place, Place::Value(_) | Place::Scratch(_) | Place::Packed(_));
         is_value && *access == Access::Read
     });
     values.fold(source.to_owned(), |source, (at, _)| {

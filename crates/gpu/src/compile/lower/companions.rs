@@ -14,6 +14,7 @@
 //! the run.
 
 use super::{Kernel, Lowering};
+use crate::compile::Gradients;
 use crate::compile::expression::{Function, Index};
 use crate::compile::fuse::Fused;
 use crate::compile::operand::Held;
@@ -27,7 +28,7 @@ use warmstart_graph::{Op, Shape};
 pub(super) fn find(
     live: &Live,
     fused: &Fused,
-    packed: &BTreeMap<usize, (u64, u64)>,
+    packed: &Gradients,
     buffers: usize,
 ) -> BTreeMap<usize, usize> {
     let mut carried = BTreeMap::new();
@@ -84,7 +85,7 @@ pub(super) fn find(
             ![*carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
                 && loaded[carrier].union(&loaded[&other]).count() + 3 <= buffers
                 // A kernel cannot read the buffer that it writes.
-                && !loaded[carrier].iter().any(|id| packed.contains_key(id))
+                && !loaded[carrier].iter().any(|&id| packed.contains(id))
                 && carries_other_sum(live, &sums, [*carrier, other])
                 && is_in_time(live, fused, &readers, *carrier, other)
         });
@@ -127,14 +128,9 @@ fn has_anchor(live: &Live, fused: &Fused, id: usize) -> bool {
 
 /// Whether a kernel computes a gradient for a norm or an update, with nothing after its anchor but what is
 /// made of values that are there before the run.
-fn is_gradient(
-    live: &Live,
-    fused: &Fused,
-    packed: &BTreeMap<usize, (u64, u64)>,
-    root: usize,
-) -> bool {
+fn is_gradient(live: &Live, fused: &Fused, packed: &Gradients, root: usize) -> bool {
     let Some(anchor) = fused.anchor[root].filter(|&anchor| anchor != root) else { return false };
-    if !packed.contains_key(&root) || fused.kept.contains_key(&root) {
+    if !packed.contains(root) || fused.kept.contains_key(&root) {
         return false;
     }
     let mut pending = vec![root];
@@ -168,7 +164,7 @@ fn is_in_time(
 fn carries_sum(
     live: &Live,
     fused: &Fused,
-    packed: &BTreeMap<usize, (u64, u64)>,
+    packed: &Gradients,
     readers: &[Vec<usize>],
     carrier: usize,
     other: usize,
@@ -209,7 +205,7 @@ fn carries_sum(
     }
     let b = b.base;
     // A kernel cannot read the buffer that it writes.
-    if packed.contains_key(&a) || packed.contains_key(&b) {
+    if packed.contains(a) || packed.contains(b) {
         return false;
     }
     is_in_time(live, fused, readers, carrier, other)
@@ -221,7 +217,7 @@ fn carries_sum(
 fn carries_gradient(
     live: &Live,
     fused: &Fused,
-    packed: &BTreeMap<usize, (u64, u64)>,
+    packed: &Gradients,
     carrier: usize,
     other: usize,
 ) -> bool {
@@ -241,7 +237,7 @@ fn carries_gradient(
         && upstream.len() <= LEAVES
         && upstream.iter().all(|&id| live.is_leaf(id))
         && carrier < other
-        && !packed.contains_key(&other)
+        && !packed.contains(other)
 }
 
 /// Whether `other` are the statistics of the rows that the kernel `carrier` normalizes.

@@ -22,7 +22,7 @@ use super::expression::{Function, Index, Keep};
 use super::fuse::Fused;
 use super::simplify::Live;
 use super::wgsl::{scalar_type, stored_type};
-use super::{Access, Dispatch, Place, Step, Target};
+use super::{Access, Dispatch, Gradients, Place, Step, Target};
 use crate::plan_error::CompileError;
 use kernel::{Kernel, elementwise};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +36,8 @@ pub(crate) struct Lowered {
     pub tables: Vec<Vec<u32>>,
     /// Bytes of each scratch buffer.
     pub scratch: Vec<u64>,
-    /// Live nodes whose values lie in the packed buffer: offset and bytes.
-    pub packed: BTreeMap<usize, (u64, u64)>,
+    /// Live nodes whose values lie in packed regions.
+    pub packed: Gradients,
     pub in_place: Vec<InPlace>,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn lower(
     fused: &Fused,
     target: Target,
 ) -> Result<Lowered, Refused> {
-    let packed = update::pack(live);
+    let packed = update::pack(live, target.binding_bytes);
     let lowered = Lowered {
         steps: Vec::new(),
         tables: Vec::new(),
@@ -326,9 +326,8 @@ impl Lowering<'_> {
             |bound: &&Bound| bound.name == "result" && bound.place == Place::Value(root);
         let Some(result) = list.iter().find(is_result) else { return Vec::new() };
         // Halves are read and written as words, two at a time, and bytes four.
-        let is_held = |id: usize| {
-            !self.lowered.packed.contains_key(&id) && !self.live.node(id).dtype.is_narrow()
-        };
+        let is_held =
+            |id: usize| !self.lowered.packed.contains(id) && !self.live.node(id).dtype.is_narrow();
         let could = |bound: &Bound| match bound.place {
             Place::Value(id) => {
                 let alike = bound.element == result.element
@@ -342,19 +341,19 @@ impl Lowering<'_> {
         if is_held(root) { list.iter().filter_map(could).collect() } else { Vec::new() }
     }
 
-    /// A kernel cannot read and write one buffer, and packed values lie in one. If this one would,
-    /// its result goes to a place of its own first.
+    /// A kernel cannot read and write one buffer, and packed values of a region lie in one. If this one
+    /// would, its result goes to a place of its own first.
     fn result_apart(&mut self, root: usize, kernel: &mut Kernel) -> Option<Place> {
         let packed = &self.lowered.packed;
+        let own = packed.region(root)?;
         let reads_packed = kernel.bindings.list.iter().any(|bound| match bound.place {
-            Place::Value(id) => bound.access == Access::Read && packed.contains_key(&id),
+            Place::Value(id) => bound.access == Access::Read && packed.region(id) == Some(own),
             _ => false,
         });
-        let result = kernel.bindings.list.iter().position(|bound| {
-            bound.place == Place::Value(root)
-                && bound.access == Access::Write
-                && packed.contains_key(&root)
-        });
+        let result =
+            kernel.bindings.list.iter().position(|bound| {
+                bound.place == Place::Value(root) && bound.access == Access::Write
+            });
         let result = result.filter(|_| reads_packed)?;
         let place = self.scratch(self.live.elements(root) as u64 * 4);
         kernel.bindings.list[result].place = place;
@@ -380,7 +379,9 @@ impl Lowering<'_> {
                 self.live.elements(id) as u64 * self.live.node(id).dtype.size() as u64
             }
             Place::Variable(id) => self.def.variable(id).bytes(),
-            Place::Packed => self.lowered.packed.values().map(|(_, bytes)| bytes).sum(),
+            Place::Packed(region) => {
+                self.lowered.packed.parts(region).map(|(_, part)| part.bytes).sum()
+            }
             Place::Scratch(number) => self.lowered.scratch[number],
             Place::Table(number) => self.lowered.tables[number].len() as u64 * 4,
         }

@@ -128,7 +128,7 @@ impl Lowering<'_> {
         rung: Rung,
     ) -> (Kernel, Option<[u32; 3]>) {
         // Without an epilogue, or with what is accumulated, it is that of all layers' weight gradients.
-        let is_common = root == id || self.lowered.packed.contains_key(&root);
+        let is_common = root == id || self.lowered.packed.contains(root);
         let choice = rung.kernel(product, is_common, self.target);
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;

@@ -8,7 +8,8 @@
 //! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums in all, and
 //! one more workgroup computes what does not depend on the norm (`optimizer_scalars.wgsl`: the
 //! schedule, Adam's corrections); without a norm the first step is that one invocation. Software
-//! adapters make at most 16 sums, which each invocation adds up without a barrier. In the second,
+//! adapters make 16 sums, or one of every 512 blocks, which each invocation adds up without a barrier. Gradients that one binding
+//! does not hold lie in several regions, of which each has a dispatch with as many sums. In the second step,
 //! `optimizer.wgsl`, each workgroup adds up all sums in the same order, computes what follows from
 //! the norm, as the factor of clipping is and whether the norm is finite, by its bits, and updates
 //! its blocks. One invocation of all raises the counters and sets the loss's scale, which nobody
@@ -23,8 +24,8 @@ use super::{Kernel, Lowering, Refused};
 use crate::compile::bindings::Bindings;
 use crate::compile::expression::{Function, Index};
 use crate::compile::simplify::Live;
-use crate::compile::{Access, Place, Target};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::compile::{Access, Gradients, Part, Place, Target};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use warmstart_graph::Op;
 use warmstart_graph::ops::{OptimizerUpdate, Rule};
@@ -36,6 +37,9 @@ const PACK_ALIGNMENT: u64 = 256;
 pub(crate) const WIDEST: u64 = 16;
 /// Elements that one workgroup of the norm or the optimizer works on at a time.
 pub(crate) const BLOCK: u64 = 1024;
+/// The most blocks of a sum on software adapters, whose lanes take 64 rounds for each: Mesa's driver ends
+/// whatever loops there are after 65,535 rounds of an invocation, and says nothing.
+const MOST_BLOCKS: usize = 512;
 /// Where the values that an update reads begin among its scalars: Adam's corrections come first.
 const VALUES: usize = 2;
 
@@ -45,8 +49,8 @@ pub(crate) struct OptimizerStep {
     pub update: OptimizerUpdate,
     /// What the first step wrote.
     pub scalars: Place,
-    /// Each parameter's gradient, which is one of those packed.
-    pub gradients: Vec<Place>,
+    /// Where each parameter's gradient lies, which is one of those packed.
+    pub gradients: Vec<Part>,
     /// How many sums of squares there are, and what else the kernel has for constants.
     pub constants: Vec<(&'static str, f64)>,
     /// Functions of the norm, and what one invocation writes.
@@ -58,17 +62,19 @@ pub(crate) struct OptimizerStep {
 impl OptimizerStep {
     /// Every place that it uses.
     pub fn uses(&self) -> Vec<(Place, Access)> {
-        let read = [(self.scalars, Access::Read), (Place::Packed, Access::Read)];
+        let regions: BTreeSet<usize> = self.gradients.iter().map(|part| part.region).collect();
+        let packed = regions.into_iter().map(Place::Packed);
+        let read = [self.scalars].into_iter().chain(packed).map(|place| (place, Access::Read));
         let variables = self.update.written().map(Place::Variable);
         // Counters are variables of the update.
         let kept = self.counted.iter().map(|&(_, place, _)| place);
         let kept = kept.filter(|place| matches!(place, Place::Value(_)));
         let written = variables.chain(kept).map(|place| (place, Access::Write));
-        read.into_iter().chain(written).collect()
+        read.chain(written).collect()
     }
 
-    /// How many buffers its kernel binds beside those that it counts in: scalars, table, gradients,
-    /// parameters, two slots, and the accumulators if there are any.
+    /// How many buffers its kernel binds beside those that it counts in: scalars, table, a region of
+    /// gradients, parameters, two slots, and the accumulators if there are any.
     pub fn bound(&self) -> usize {
         6 + usize::from(self.update.accumulation.is_some())
     }
@@ -156,57 +162,91 @@ fn together(target: Target) -> &'static str {
 }
 
 /// Places the inputs of norms and optimizers one after the other, as they are computed: what is not there
-/// yet is one piece, in which others may lie (`packed.rs`). No sum goes by this order.
-pub(super) fn pack(live: &Live) -> BTreeMap<usize, (u64, u64)> {
+/// yet is one piece, in which others may lie (`packed.rs`). Within a region no sum goes by this order. One
+/// ends where the next gradient would not fit into `limit` bytes any more; what is larger by itself is
+/// refused when memory is planned.
+pub(super) fn pack(live: &Live, limit: u64) -> Gradients {
     let inputs = live.nodes.iter().flat_map(|node| match &node.op {
         Op::GlobalNorm => &node.inputs[..],
         Op::OptimizerUpdate(update) => &node.inputs[update.scalars()..],
         _ => &[],
     });
     let inputs: BTreeSet<usize> = inputs.map(|input| input.0).collect();
-    let mut end = 0;
+    let (mut region, mut end) = (0, 0);
     let place = |id: usize| {
-        let (start, bytes) = (end, live.elements(id) as u64 * 4);
-        end += bytes.max(1).next_multiple_of(PACK_ALIGNMENT);
-        (id, (start, bytes))
+        let bytes = live.elements(id) as u64 * 4;
+        let room = bytes.max(1).next_multiple_of(PACK_ALIGNMENT);
+        if end > 0 && end + room > limit {
+            (region, end) = (region + 1, 0);
+        }
+        let part = Part { region, offset: end, bytes };
+        end += room;
+        (id, part)
     };
-    inputs.into_iter().map(place).collect()
+    Gradients(inputs.into_iter().map(place).collect())
 }
 
-/// How many sums of squares so many blocks are. Each workgroup of an update adds up all of them. A GPU
-/// needs many workgroups to read gradients as fast as it can, and an update that large has workgroups that
+/// How many sums of squares so many blocks of a region are. Each workgroup of an update adds up all of them.
+/// A GPU needs many workgroups to read gradients as fast as it can, and an update that large has workgroups that
 /// work long; a software adapter has no more threads than cores.
 fn sums(blocks: usize, target: Target) -> usize {
-    let most = if target.is_cpu { 16 } else { (blocks / 16).clamp(256, 1024) };
+    let most = match target.is_cpu {
+        true => blocks.div_ceil(MOST_BLOCKS).max(16),
+        false => (blocks / 16).clamp(256, 1024),
+    };
     blocks.min(most)
 }
 
+/// What a norm reads of one region.
+struct Blocks {
+    region: usize,
+    /// Offset and length of each block, in elements.
+    table: Vec<u32>,
+    elements: u64,
+    /// Where the sums of squares begin, and how many there are.
+    first: usize,
+    sums: usize,
+}
+
 impl Lowering<'_> {
-    /// Offset and length of each block of a norm's inputs, in elements.
-    fn blocks(&self, norm: usize) -> Vec<u32> {
-        let mut blocks: Vec<u32> = Vec::new();
-        for input in self.live.inputs(norm) {
-            let (offset, bytes) = self.lowered.packed[&input];
+    /// The blocks of a norm's inputs in each region that has any. `first` is where their sums begin.
+    fn blocks(&self, norm: usize, mut first: usize) -> Vec<Blocks> {
+        let packed = &self.lowered.packed;
+        let mut all: Vec<Blocks> = (0..packed.regions())
+            .map(|region| Blocks { region, table: Vec::new(), elements: 0, first: 0, sums: 0 })
+            .collect();
+        for Part { region, offset, bytes } in self.live.inputs(norm).map(|input| packed.0[&input]) {
             let (start, length) = (offset / 4, bytes / 4);
+            all[region].elements += length;
             for block in 0..length.div_ceil(BLOCK) {
                 let done = block * BLOCK;
-                blocks.extend([(start + done) as u32, (length - done).min(BLOCK) as u32]);
+                let length = (length - done).min(BLOCK);
+                all[region].table.extend([(start + done) as u32, length as u32]);
             }
         }
-        blocks
+        all.retain(|blocks| !blocks.table.is_empty());
+        for blocks in &mut all {
+            (blocks.first, blocks.sums) = (first, sums(blocks.table.len() / 2, self.target));
+            first += blocks.sums;
+        }
+        all
     }
 
-    /// Makes a kernel sum up the squares of blocks from `first` on in its result, beside what it does
-    /// already, and gives its workgroups.
-    fn sum_squares(
-        &mut self,
-        kernel: &mut Kernel,
-        norm: usize,
-        blocks: Vec<u32>,
-        first: usize,
-    ) -> ([u32; 3], u64) {
+    /// A kernel that sums up squares of blocks and writes the sums to `result`.
+    fn squares(&self, norm: usize, result: Place) -> Kernel {
+        let parts =
+            [shaders::FUNCTIONS, lanes(self.target), together(self.target), shaders::SQUARES];
+        let mut kernel = Kernel::new("squares", &parts);
+        kernel.label = Some(format!("squares of {}", self.live.node(norm).op.name()));
+        kernel.bindings.bind("result", result, Access::Write, "f32");
+        kernel
+    }
+
+    /// Makes a kernel sum up the squares of blocks in its result, beside what it does already, and gives its
+    /// workgroups and operations.
+    fn sum_squares(&mut self, kernel: &mut Kernel, blocks: Blocks) -> ([u32; 3], u64) {
+        let Blocks { region, table: blocks, elements, first, sums } = blocks;
         let count = blocks.len() / 2;
-        let sums = sums(count, self.target);
         self.lowered.tables.push(blocks);
         let table = Place::Table(self.lowered.tables.len() - 1);
         // Few lanes on a software adapter, where a workgroup is one vector.
@@ -214,23 +254,18 @@ impl Lowering<'_> {
         kernel.constants.extend([("BLOCKS", count as f64), ("SUMS", sums as f64)]);
         kernel.constants.extend([("FIRST", first as f64), ("LANES", lanes), ("ROWS", 1.0)]);
         kernel.bindings.bind("blocks", table, Access::Read, "vec2<u32>");
-        kernel.bindings.bind("values", Place::Packed, Access::Read, "Stored");
-        let elements: usize = self.live.inputs(norm).map(|input| self.live.elements(input)).sum();
-        ([sums as u32, 1, 1], 2 * elements as u64)
+        kernel.bindings.bind("values", Place::Packed(region), Access::Read, "Stored");
+        ([sums as u32, 1, 1], 2 * elements)
     }
 
     pub(super) fn global_norm(&mut self, root: usize, id: usize) -> Result<(), Refused> {
-        let blocks = self.blocks(id);
-        let count = sums(blocks.len() / 2, self.target);
+        let all = self.blocks(id, 0);
+        let count: usize = all.iter().map(|blocks| blocks.sums).sum();
         // Even of nothing there is a norm, and no buffer can be empty.
         let sums = self.scratch(count.max(1) as u64 * 4);
-        if count > 0 {
-            let parts =
-                [shaders::FUNCTIONS, lanes(self.target), together(self.target), shaders::SQUARES];
-            let mut kernel = Kernel::new("squares", &parts);
-            kernel.label = Some(format!("squares of {}", self.live.node(id).op.name()));
-            kernel.bindings.bind("result", sums, Access::Write, "f32");
-            let (workgroups, operations) = self.sum_squares(&mut kernel, id, blocks, 0);
+        for blocks in all {
+            let mut kernel = self.squares(id, sums);
+            let (workgroups, operations) = self.sum_squares(&mut kernel, blocks);
             self.push(root, kernel, workgroups, operations)?;
         }
         let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
@@ -265,8 +300,9 @@ impl Lowering<'_> {
             }
         }
         let (norm, first) = (own.map(|own| own.norm), VALUES + values.len());
-        let blocks = norm.map(|norm| self.blocks(norm)).unwrap_or_default();
-        let count = sums(blocks.len() / 2, self.target);
+        let all = norm.map(|norm| self.blocks(norm, first)).unwrap_or_default();
+        let count: usize = all.iter().map(|blocks| blocks.sums).sum();
+        let mut all = all.into_iter();
         let scalars = self.scratch((first + count) as u64 * 4);
 
         let mut kernel = Kernel::new("optimizer_scalars", &[]);
@@ -286,8 +322,8 @@ impl Lowering<'_> {
             let _ = writeln!(store, "    result[{}] = value{at}();", VALUES + at);
         }
         let values_section = ("values", functions + &store + "}\n");
-        match norm.filter(|_| count > 0) {
-            Some(norm) => {
+        match norm.zip(all.next()) {
+            Some((norm, blocks)) => {
                 kernel.name = "squares";
                 let (name, rule) = (self.live.node(norm).op.name(), update.rule.name());
                 kernel.label = Some(format!("squares of {name}, scalars of {rule}"));
@@ -303,8 +339,13 @@ impl Lowering<'_> {
                 .concat();
                 let beside = "fn beside() {\n    store_scalars();\n}\n";
                 kernel.sections.push(("beside", beside.to_owned()));
-                let ([groups, ..], operations) = self.sum_squares(&mut kernel, norm, blocks, first);
+                let ([groups, ..], operations) = self.sum_squares(&mut kernel, blocks);
                 self.push(id, kernel, [groups + 1, 1, 1], operations)?;
+                for blocks in all {
+                    let mut kernel = self.squares(norm, scalars);
+                    let (workgroups, operations) = self.sum_squares(&mut kernel, blocks);
+                    self.push(id, kernel, workgroups, operations)?;
+                }
             }
             None => {
                 kernel.template = [shaders::FUNCTIONS, shaders::OPTIMIZER_SCALARS].concat();
@@ -313,7 +354,9 @@ impl Lowering<'_> {
             }
         }
 
-        let gradients = inputs[update.scalars()..].iter().map(|&id| Place::Value(id)).collect();
+        let packed = &self.lowered.packed;
+        let gradients = inputs[update.scalars()..].iter();
+        let gradients = gradients.map(|id| packed.0[id]).collect();
         // One lane: each invocation of a software adapter adds up the few sums by itself, since a barrier
         // would take longer.
         let lanes = if self.target.is_cpu || count == 0 { 1.0 } else { 64.0 };
