@@ -133,7 +133,7 @@ impl Checkpoint {
                 tensor.bytes()
             );
             let source = io::Error::new(io::ErrorKind::InvalidInput, problem);
-            let (tensor, offset) = (tensor.name.clone(), tensor.range.start);
+            let (tensor, offset) = (tensor.name.to_string(), tensor.range.start);
             return Err(CheckpointError::Read { file, tensor, offset, source });
         }
         self.file.read_tensor(tensor, tensor.range.start + at, into)

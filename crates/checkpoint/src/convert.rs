@@ -234,7 +234,7 @@ impl Checkpoint {
             };
             let dtype = cast.map_or(source.dtype, |(_, to)| to.file());
             if !names.is_empty() && dtype.safetensors_name().is_none() {
-                let (file, tensor) = (file.to_owned(), source.name.clone());
+                let (file, tensor) = (file.to_owned(), source.name.to_string());
                 return Err(CheckpointError::ConvertDType { file, tensor, dtype });
             }
             for name in names {

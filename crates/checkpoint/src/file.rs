@@ -264,7 +264,7 @@ impl OpenFile {
                 let length = source.length().unwrap_or(end);
                 Err(CheckpointError::CutShort {
                     file: path.clone(),
-                    tensor: tensor.name.clone(),
+                    tensor: tensor.name.to_string(),
                     offset: range.start,
                     expected: range.end - range.start,
                     // A file that now ends before the tensor begins has none of its bytes.
@@ -282,7 +282,7 @@ impl OpenFile {
         offset: u64,
         source: io::Error,
     ) -> CheckpointError {
-        let (data, tensor) = (self.files.get(file), tensor.name.clone());
+        let (data, tensor) = (self.files.get(file), tensor.name.to_string());
         let file = data.map_or(&self.path, |file| &file.path).clone();
         match data.and_then(|file| file.compressed) {
             Some(_) if is_damage(&source) => {

@@ -72,6 +72,7 @@ mod read;
 mod restore;
 mod save;
 mod tensor;
+mod tensor_name;
 #[cfg(test)]
 mod testing;
 
@@ -109,4 +110,5 @@ pub use save::retention::Better;
 pub use save::saver::{RestoredLatest, Saver};
 pub use save::write::{SaveOptions, save};
 pub use tensor::{FileDType, TensorEntry};
+pub use tensor_name::TensorName;
 pub use warmstart_graph::Glob;

@@ -4,6 +4,7 @@ use crate::bytes::slices::Slices;
 use crate::bytes::strides::Strides;
 use crate::bytes::sums::Checksum;
 use crate::formats::gguf::Quantization;
+use crate::tensor_name::TensorName;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -199,7 +200,7 @@ impl fmt::Display for FileDType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorEntry {
     /// The name in the file.
-    pub name: String,
+    pub name: TensorName,
     /// The element type.
     pub dtype: FileDType,
     /// The extents.
@@ -223,13 +224,13 @@ pub struct TensorEntry {
 impl TensorEntry {
     /// A tensor in one place of a checkpoint's only file.
     pub(crate) fn new(
-        name: String,
+        name: impl Into<TensorName>,
         dtype: FileDType,
         shape: Shape,
         range: Range<u64>,
     ) -> TensorEntry {
         TensorEntry {
-            name,
+            name: name.into(),
             dtype,
             shape,
             range,

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
 use warmstart_checkpoint::{Checkpoint, CheckpointError, FormatError, RestoreOptions};
+use warmstart_graph::Variable;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -267,6 +268,37 @@ fn errors_about_strange_names_are_printed() {
 
 /// Near the longest header that the format allows. That time grows no faster than the header shows
 /// in that this test ends; memory is counted.
+/// The rules behind an assignment map are applied to what a pair of it names, and not for each variable:
+/// an expression has to be compiled each time.
+#[test]
+fn a_mistyped_pair_costs_no_more_with_many_variables() {
+    let allocated = |count: usize| {
+        let entries = (0..count).map(|at| {
+            let range = format!("[{},{}]", 4 * at, 4 * at + 4);
+            format!(r#""x{at}":{{"dtype":"F32","shape":[],"data_offsets":{range}}}"#)
+        });
+        let header = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
+        let length = (header.len() as u64).to_le_bytes();
+        let file = [&length[..], header.as_bytes(), &vec![0; 4 * count]].concat();
+        let checkpoint = open(&file).unwrap();
+        let renamed = |mut variable: Variable| {
+            variable.name.replace_range(..1, "v");
+            variable
+        };
+        let variables = checkpoint.variables().unwrap().into_iter().map(renamed);
+        let variables: Vec<Variable> = variables.collect();
+        let options = RestoreOptions::new()
+            .assignment_map([("/", "/"), ("mistyped", "other")])
+            .rename_regex(r"^x(\d+)$", "v$1");
+        let (plan, _, allocated) = counted(|| checkpoint.plan_for(&variables, &options));
+        assert!(plan.rules()[0].problem.is_some(), "{plan}");
+        assert_eq!(plan.restored().count(), count);
+        allocated
+    };
+    let (few, many) = (allocated(10), allocated(1000));
+    assert!(many < few + 1000 * 3000, "{many} bytes, and {few} for a hundredth");
+}
+
 #[test]
 fn a_million_tensors_are_read_or_refused_within_bounds() {
     let count = 1_000_000;

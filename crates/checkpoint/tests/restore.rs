@@ -6,7 +6,7 @@ use common::{bytes, f32s, fixture, glorot, session, session_in, state, variable}
 use std::fs::{self, OpenOptions};
 use std::sync::Mutex;
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, Saver, save,
+    Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, Saver, TensorName, save,
 };
 use warmstart_gpu::{MemoryKind, Missing, Origin, Session};
 use warmstart_graph::Variable;
@@ -51,6 +51,15 @@ fn round_trip(session: &dyn Fn(&[Variable]) -> Session) {
             Origin::Restored { file: file.as_path().into(), name: name.into(), step: Some(500) };
         assert_eq!(*origin, expected);
     }
+    // The name is there once: in the checkpoint, its plan and the origin.
+    let tensor = checkpoint.tensor("fc1/bias").unwrap();
+    let origin = &restored.variable("fc1/bias").unwrap().origin;
+    assert!(
+        matches!(origin, Origin::Restored { name, .. } if name.as_ptr() == tensor.name.as_ptr())
+    );
+    let outcome = &plan.variables()[0].outcome;
+    let tells = |name: &TensorName| name.as_ptr() == tensor.name.as_ptr();
+    assert!(matches!(outcome, Outcome::Restored { tensor, .. } if tells(tensor)), "{plan}");
 
     // Saved again, it is the same file but for the seed, which this session does not have: none that
     // gave no variable its value either.

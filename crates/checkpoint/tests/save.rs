@@ -239,7 +239,9 @@ fn a_part_of_the_variables_is_saved_by_their_names() {
         let options = globs.iter().fold(SaveOptions::new(), |options, glob| options.only(*glob));
         save(session, &file, &options)?;
         let saved = Checkpoint::open(&file)?;
-        Ok::<_, CheckpointError>(saved.tensors().iter().map(|t| t.name.clone()).collect::<Vec<_>>())
+        Ok::<_, CheckpointError>(
+            saved.tensors().iter().map(|t| t.name.to_string()).collect::<Vec<_>>(),
+        )
     };
     for name in &names[..2] {
         session.assign(name, &f32s(&[1.0, 2.0])).unwrap();

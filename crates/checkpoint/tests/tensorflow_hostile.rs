@@ -40,7 +40,7 @@ fn values(directory: &Path) -> Result<Values, CheckpointError> {
     }
     let one = |tensor: &warmstart_checkpoint::TensorEntry| {
         let summed = checkpoint.checksum(&tensor.name).is_some();
-        (tensor.name.clone(), summed.then(|| value(&checkpoint, tensor)))
+        (tensor.name.to_string(), summed.then(|| value(&checkpoint, tensor)))
     };
     Ok(checkpoint.tensors().iter().map(one).collect())
 }

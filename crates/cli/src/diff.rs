@@ -85,7 +85,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let listed =
             |tensors: &[&TensorEntry]| tensors.iter().map(|t| json_of(t)).collect::<Vec<_>>();
         let named = |tensors: &[&TensorEntry]| {
-            tensors.iter().map(|tensor| tensor.name.clone()).collect::<Vec<_>>()
+            tensors.iter().map(|tensor| tensor.name.to_string()).collect::<Vec<_>>()
         };
         let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
@@ -137,12 +137,17 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         [("only in a", only_a, file.allow_unexpected), ("only in b", only_b, file.allow_missing)]
     {
         let title = &if allowed { format!("{title}, which is allowed") } else { title.to_owned() };
-        let lines =
-            tensors.iter().map(|t| vec![t.name.clone(), t.dtype.to_string(), t.shape.to_string()]);
+        let lines = tensors
+            .iter()
+            .map(|t| vec![t.name.to_string(), t.dtype.to_string(), t.shape.to_string()]);
         section(out, title, &["name", "dtype", "shape"], &[], lines.collect())?;
     }
     let rows = kinds.iter().map(|(a, b)| {
-        vec![a.name.clone(), format!("{} {}", a.dtype, a.shape), format!("{} {}", b.dtype, b.shape)]
+        vec![
+            a.name.to_string(),
+            format!("{} {}", a.dtype, a.shape),
+            format!("{} {}", b.dtype, b.shape),
+        ]
     });
     section(out, "of another dtype or shape", &["name", "a", "b"], &[], rows.collect())?;
     let rows = values.iter().filter(|(_, difference)| !difference.is_none());

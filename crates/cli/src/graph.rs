@@ -156,7 +156,7 @@ impl Strange {
         let strange: Vec<&TensorEntry> =
             tensors.filter(|tensor| tensor.dtype.variable().is_none()).collect();
         Strange {
-            tensors: strange.iter().map(|tensor| tensor.name.clone()).collect(),
+            tensors: strange.iter().map(|tensor| tensor.name.to_string()).collect(),
             dtypes: strange.iter().map(|tensor| tensor.dtype.to_string()).collect(),
             on: "",
         }
@@ -181,7 +181,7 @@ impl Model {
         for Pair { first, second, .. } in checkpoint.pairs(model, rules).both {
             let alike = (first.dtype, &first.shape) == (second.dtype, &second.shape);
             if alike && second.dtype.variable().is_none() {
-                strange.tensors.push(first.name.clone());
+                strange.tensors.push(first.name.to_string());
                 strange.dtypes.insert(first.dtype.to_string());
             }
         }

@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let mut rows = Vec::with_capacity(tensors.len());
     for tensor in &tensors {
         let mut row = vec![
-            tensor.name.clone(),
+            tensor.name.to_string(),
             tensor.dtype.to_string(),
             tensor.shape.to_string(),
             tensor.bytes().to_string(),

@@ -85,6 +85,7 @@ fn entries(count: usize) -> String {
 
 /// What is wrong with an operation, with what to do about it.
 #[derive(Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// Two operands do not broadcast.
     #[error(

@@ -8,7 +8,8 @@ pub fn human_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = "B";
     for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
+        // What would be printed as 1024.0 is 1.0 of the next.
+        if value < 1023.95 {
             break;
         }
         (value, unit) = (value / 1024.0, next);
@@ -63,6 +64,8 @@ mod tests {
     fn numbers_are_printed_for_people() {
         let printed = [0, 1023, 1536, 5 << 40].map(human_bytes);
         assert_eq!(printed, ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]);
+        let printed = [(1 << 20) - 103, (1 << 20) - 1, (1 << 30) - 1].map(human_bytes);
+        assert_eq!(printed, ["1023.9 KiB", "1.0 MiB", "1.0 GiB"]);
         assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
         assert_eq!(counted_as(1, "batch", "batches"), "1 batch");
         assert_eq!(counted_as(2, "batch", "batches"), "2 batches");

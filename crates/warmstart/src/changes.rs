@@ -6,7 +6,7 @@
 
 use crate::graph_changes::first_difference;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use warmstart_checkpoint::{Checkpoint, Outcome, RestorePlan};
 use warmstart_graph::GraphDef;
@@ -64,7 +64,8 @@ pub(crate) fn changes(
     told
 }
 
-/// The variables whose tensors have other names in the checkpoint, by these.
+/// The variables whose tensors have other names in the checkpoint, by these. A tensor that is also the
+/// value of the variable of its own name is that one's.
 fn renamed(plan: &RestorePlan) -> HashMap<&str, &str> {
     let all = plan.variables().iter().filter_map(|v| match &v.outcome {
         Outcome::Restored { tensor, .. }
@@ -74,7 +75,9 @@ fn renamed(plan: &RestorePlan) -> HashMap<&str, &str> {
         }
         _ => None,
     });
-    all.filter(|(tensor, name)| tensor != name).collect()
+    let (own, others): (Vec<_>, Vec<_>) = all.partition(|(tensor, name)| tensor == name);
+    let own: HashSet<&str> = own.into_iter().map(|(tensor, _)| tensor).collect();
+    others.into_iter().filter(|(tensor, _)| !own.contains(tensor)).collect()
 }
 
 /// Lists the settings that differ, by name.
@@ -118,7 +121,34 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmstart_graph::{LossScaling, Optimizer, Schedule};
+    use warmstart_checkpoint::RestoreOptions;
+    use warmstart_graph::{DType, Initializer, LossScaling, Optimizer, Role, Schedule, Variable};
+
+    #[test]
+    fn a_tensor_of_two_variables_is_that_of_its_own_name() {
+        let directory = tempfile::tempdir().expect("a folder for the test");
+        let file = directory.path().join("m.safetensors");
+        let header = r#"{"w":{"dtype":"F32","shape":[],"data_offsets":[0,4]}}"#;
+        let length = (header.len() as u64).to_le_bytes();
+        std::fs::write(&file, [&length[..], header.as_bytes(), &[0; 4]].concat()).expect("written");
+        let checkpoint = Checkpoint::open(&file).expect("it is whole");
+        let names = |variables: &[&str]| {
+            let variable = |name: &&str| {
+                Variable::new(*name, [], DType::F32, Initializer::Zeros, Role::Trainable)
+            };
+            let variables: Vec<Variable> = variables.iter().map(variable).collect();
+            let options = RestoreOptions::new().assignment_map([("w", "w"), ("w", "copy")]);
+            let plan = checkpoint.plan_for(&variables, &options);
+            assert_eq!(plan.restored().count(), variables.len(), "{plan}");
+            let renamed = renamed(&plan);
+            renamed.into_iter().map(|(old, new)| (old.to_owned(), new.to_owned())).collect()
+        };
+        for both in [["w", "copy"], ["copy", "w"]] {
+            let renamed: Vec<(String, String)> = names(&both);
+            assert!(renamed.is_empty(), "{renamed:?}");
+        }
+        assert_eq!(names(&["copy"]), [("w".to_owned(), "copy".to_owned())]);
+    }
 
     fn settings(before: &Optimizer, now: &Optimizer) -> Vec<String> {
         let value = |optimizer: &Optimizer| {

@@ -1,19 +1,21 @@
 //! Text of headers: strings that are long and seldom asked for, and what stands at a known place.
 
-use std::sync::OnceLock;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 /// A string of JSON whose escapes are taken out when it is first asked for. What a checkpoint says of
-/// its graph and variables is itself JSON, every quote escaped, and most of a header.
+/// its graph and variables is itself JSON, every quote escaped, and most of a header: it stays there.
 #[derive(Clone, Debug)]
 pub(crate) struct Text {
-    /// As it stands in the file, quotes included; empty where it was read at once.
-    json: Box<str>,
+    header: Arc<String>,
+    /// Where in the header it stands, quotes included; empty where it was read at once.
+    place: Range<usize>,
     read: OnceLock<String>,
 }
 
 impl From<String> for Text {
     fn from(read: String) -> Text {
-        Text { json: Box::default(), read: read.into() }
+        Text { header: Arc::default(), place: 0..0, read: read.into() }
     }
 }
 
@@ -25,23 +27,23 @@ impl Text {
     pub fn from_json(json: &str) -> Result<Text, serde_json::Error> {
         // What can still be wrong with a well-formed string is half of a surrogate pair.
         if json.starts_with('"') && !json.contains("\\u") {
-            return Ok(Text { json: json.into(), read: OnceLock::new() });
+            return Ok(Text::with_escaped_quotes(&Arc::new(json.to_owned()), 0..json.len()));
         }
         serde_json::from_str::<String>(json).map(Text::from)
     }
 
-    /// Of a string of JSON, quotes included, that has no escapes but `\"`.
-    pub fn with_escaped_quotes(json: &str) -> Text {
-        Text { json: json.into(), read: OnceLock::new() }
+    /// Of a string of JSON in a header, quotes included, that has no escapes but `\"`.
+    pub fn with_escaped_quotes(header: &Arc<String>, place: Range<usize>) -> Text {
+        Text { header: header.clone(), place, read: OnceLock::new() }
     }
 
     /// As it stands in the file, if it was not read at once.
     pub fn json(&self) -> &str {
-        &self.json
+        self.header.get(self.place.clone()).unwrap_or_default()
     }
 
     pub fn as_str(&self) -> &str {
-        let read = || serde_json::from_str(&self.json);
+        let read = || serde_json::from_str(self.json());
         self.read.get_or_init(|| read().expect("well-formed JSON without `\\u` was asked for"))
     }
 }

@@ -131,7 +131,7 @@ pub(super) fn all(checkpoint: &Checkpoint) -> BTreeMap<String, (FileDType, Shape
         while at < value.len() {
             at += reader.read(&mut value[at..]).unwrap();
         }
-        (tensor.name.clone(), (tensor.dtype, tensor.shape.clone(), value))
+        (tensor.name.to_string(), (tensor.dtype, tensor.shape.clone(), value))
     };
     checkpoint.tensors().iter().map(one).collect()
 }

@@ -215,7 +215,7 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
         }
         return Ok(None);
     };
-    check_header(file, &header.start)?;
+    check_header(file, header)?;
     if version.is_some_and(|version| version > FORMAT_VERSION) {
         return Ok(None);
     }
@@ -236,12 +236,13 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
     found.collect::<Result<_, _>>().map(Some)
 }
 
-fn check_header(file: &Path, start: &[u8]) -> Result<(), CheckpointError> {
-    let digits = place(start).map(|at| at + BEFORE_DIGITS.len());
-    let digits = digits.filter(|&at| at + DIGITS <= start.len()).unwrap_or(start.len());
-    let (before, rest) = start.split_at(digits);
+fn check_header(file: &Path, header: &Header) -> Result<(), CheckpointError> {
+    let text = header.text.as_bytes();
+    let digits = place(text).map(|at| at + BEFORE_DIGITS.len());
+    let digits = digits.filter(|&at| at + DIGITS <= text.len()).unwrap_or(text.len());
+    let (before, rest) = text.split_at(digits);
     let (own, after) = rest.split_at(rest.len().min(DIGITS));
-    let found = crc32c::crc32c(before);
+    let found = crc32c::crc32c_append(crc32c::crc32c(&header.length), before);
     let found = crc32c::crc32c_append(found, &[b'0'; DIGITS][..own.len()]);
     let found = crc32c::crc32c_append(found, after);
     match from_digits::<DIGITS>(own).map(|expected| expected as u32) {

@@ -284,7 +284,7 @@ impl<'a> Summed<'a> {
         let (path, file) = (&self.file.path, self.file.files.get(file));
         CheckpointError::Checksum {
             file: file.map_or(path, |file| &file.path).clone(),
-            tensor: self.tensor.name.clone(),
+            tensor: self.tensor.name.to_string(),
             offset: file.and_then(|file| file.compressed).unwrap_or(offset),
             expected,
             found,

@@ -112,7 +112,7 @@ impl RestorePlan {
         changes: &[Change],
         source: &'a TensorSource<'_>,
     ) -> Fill<'a> {
-        let name: Arc<str> = source.tensor.name.as_str().into();
+        let name = Arc::<str>::from(&source.tensor.name);
         let step = self.report.step;
         let mut fill = Fill {
             variable: &variable.name,

@@ -39,7 +39,7 @@ impl<'a> CloseNames<'a> {
             }
         }
         close.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
-        close.into_iter().take(3).map(|(_, _, name)| name.clone()).collect()
+        close.into_iter().take(3).map(|(_, _, name)| name.to_string()).collect()
     }
 }
 

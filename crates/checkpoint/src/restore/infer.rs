@@ -232,7 +232,7 @@ fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
 
 /// The rule for separators, if all names have one on one side and the other on the other.
 fn separator(trials: &Trials<'_>) -> Vec<Rule> {
-    let only = |names: &mut dyn Iterator<Item = &String>| {
+    let only = |names: &mut dyn Iterator<Item = &str>| {
         let mut found = SEPARATORS.map(|_| false);
         for name in names {
             for (found, separator) in found.iter_mut().zip(SEPARATORS) {
@@ -245,8 +245,8 @@ fn separator(trials: &Trials<'_>) -> Vec<Rule> {
             _ => None,
         }
     };
-    let from = only(&mut trials.tensors.iter().map(|tensor| &tensor.name));
-    let to = only(&mut trials.variables.iter().map(|variable| &variable.name));
+    let from = only(&mut trials.tensors.iter().map(|tensor| tensor.name.as_str()));
+    let to = only(&mut trials.variables.iter().map(|variable| variable.name.as_str()));
     match (from, to) {
         (Some(from), Some(to)) if from != to => vec![Rule::Separator { from, to }],
         _ => Vec::new(),

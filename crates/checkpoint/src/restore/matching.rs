@@ -3,6 +3,7 @@
 
 use crate::restore::rules::{Allowed, Applied, Rule, RuleUse, apply, other_output};
 use crate::tensor::{FileDType, TensorEntry};
+use crate::tensor_name::TensorName;
 use foldhash::HashMap;
 use smallvec::SmallVec;
 use warmstart_graph::{DType, Shape, Variable};
@@ -14,7 +15,7 @@ pub enum Outcome {
     /// Its value.
     Restored {
         /// The tensor's name in the file.
-        tensor: String,
+        tensor: TensorName,
         /// What is done to the value on its way, as rules allowed; empty if the very bytes are
         /// taken.
         changes: Vec<Change>,
@@ -34,14 +35,14 @@ pub enum Outcome {
     /// A value of another shape.
     ShapeMismatch {
         /// The tensor's name in the file.
-        tensor: String,
+        tensor: TensorName,
         /// Its shape in the file.
         shape: Shape,
     },
     /// A value of another dtype, and perhaps another shape.
     DTypeMismatch {
         /// The tensor's name in the file.
-        tensor: String,
+        tensor: TensorName,
         /// Its dtype in the file.
         dtype: FileDType,
         /// Its shape in the file.
@@ -138,7 +139,7 @@ impl Matching {
                 [] => Outcome::Missing { close: Vec::new() },
                 [index] => compare(variable, &tensors[*index], allowed),
                 many => Outcome::Ambiguous {
-                    tensors: many.iter().map(|&index| tensors[index].name.clone()).collect(),
+                    tensors: many.iter().map(|&index| tensors[index].name.to_string()).collect(),
                 },
             }
         };

@@ -168,7 +168,7 @@ mod tests {
         };
         let (a, b) = (open("a", &["w:0", "b", "x", "y"]), open("b", &["w", "b:0", "x", "x:0"]));
         let found = a.pairs(&b, &[]);
-        let names = |pair: &Pair<'_>| (pair.first.name.clone(), pair.second.name.clone());
+        let names = |pair: &Pair<'_>| (pair.first.name.to_string(), pair.second.name.to_string());
         let mut both: Vec<(String, String)> = found.both.iter().map(names).collect();
         both.sort();
         let expected = [("b", "b:0"), ("w:0", "w"), ("x", "x")];
@@ -204,7 +204,7 @@ mod tests {
             ],
         );
         let names = |tensors: &[&TensorEntry]| -> Vec<String> {
-            tensors.iter().map(|tensor| tensor.name.clone()).collect()
+            tensors.iter().map(|tensor| tensor.name.to_string()).collect()
         };
         assert_eq!(a.pairs(&b, &[]).both.len(), 0);
         let strip = Rule::StripPrefix("m.".into());

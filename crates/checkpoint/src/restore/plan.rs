@@ -40,7 +40,7 @@ impl RestorePlan {
             Matching::new(&file.tensors, &variables, &options.rules);
         let left = unexpected.iter().map(|&index| &file.tensors[index]);
         let left: Vec<&TensorEntry> =
-            left.filter(|tensor| !options.left_out.contains(&tensor.name)).collect();
+            left.filter(|tensor| !options.left_out.contains(tensor.name.as_str())).collect();
         let mut search = CloseNames::among(&left);
         for (variable, outcome) in variables.iter().zip(&mut outcomes) {
             if let Outcome::Missing { close } = outcome {
@@ -83,7 +83,7 @@ fn report(
     let Matching { outcomes, sources, unexpected, rules } = matching;
     let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
     let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
-        unexpected.partition(|tensor| options.left_out.contains(&tensor.name));
+        unexpected.partition(|tensor| options.left_out.contains(tensor.name.as_str()));
     let bytes_read =
         declared.iter().zip(&outcomes).zip(&sources).map(|((variable, outcome), &source)| {
             match (outcome, source) {
@@ -111,7 +111,7 @@ fn report(
         allow_unexpected: options.allow_unexpected,
         allow_mismatched_shape: options.allow_mismatched_shape,
         allow_slots_alone: options.allow_slots_alone,
-        left_out: left_out.into_iter().map(|tensor| tensor.name.clone()).collect(),
+        left_out: left_out.into_iter().map(|tensor| tensor.name.to_string()).collect(),
         damaged: Vec::new(),
         submissions: None,
     }

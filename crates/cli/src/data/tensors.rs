@@ -52,7 +52,7 @@ fn choose<'a>(
 ) -> Result<&'a TensorEntry, Failure> {
     let file = file.display();
     let tensors = checkpoint.tensors();
-    let names: Vec<String> = tensors.iter().map(|tensor| tensor.name.clone()).collect();
+    let names: Vec<String> = tensors.iter().map(|tensor| tensor.name.to_string()).collect();
     match (array, tensors) {
         (None, [only]) => Ok(only),
         (None, _) => Err(Failure::new(format!("`{file}` holds {} arrays", names.len()))

@@ -182,11 +182,16 @@ pub fn unmatched(source: &Source, settings: &Settings, errors: &GraphErrors) -> 
     let at = settings.optimizer.no_decay.iter().position(|given| given == glob)?.to_string();
     let message = format!("{glob:?} matches no variable that is trained");
     let failure = source.failure(&["optimizer", "no_decay", &at], message, "this value");
-    let nearest: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
-    Some(
-        failure
-            .help(format!("the nearest are {}; correct it, or take it away", nearest.join(", "))),
-    )
+    Some(failure.help(format!("{}correct it, or take it away", told_of_nearest(nearest))))
+}
+
+fn told_of_nearest(names: &[String]) -> String {
+    let listed: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match listed.as_slice() {
+        [] => String::new(),
+        [one] => format!("the nearest is {one}; "),
+        several => format!("the nearest are {}; ", several.join(", ")),
+    }
 }
 
 fn schedule(source: &Source, settings: &Settings) -> Result<(), Failure> {
@@ -224,4 +229,19 @@ fn schedule(source: &Source, settings: &Settings) -> Result<(), Failure> {
         return wrong("factor", "give a number above 0, such as 0.5");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told_of_nearest;
+
+    #[test]
+    fn the_nearest_are_as_many_as_there_are() {
+        let told = |names: &[&str]| {
+            told_of_nearest(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(told(&[]), "");
+        assert_eq!(told(&["a"]), "the nearest is `a`; ");
+        assert_eq!(told(&["a", "b"]), "the nearest are `a`, `b`; ");
+    }
 }

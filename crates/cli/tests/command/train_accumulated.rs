@@ -148,7 +148,7 @@ fn tensors(checkpoint: &Checkpoint) -> Vec<(String, Vec<u8>)> {
         checkpoint.read(checkpoint.tensor(name).unwrap(), 0, &mut bytes).unwrap();
         bytes
     };
-    checkpoint.tensors().iter().map(|t| (t.name.clone(), bytes(&t.name))).collect()
+    checkpoint.tensors().iter().map(|t| (t.name.to_string(), bytes(&t.name))).collect()
 }
 
 /// Where the number of batches changes in the middle of an update, the schedule ends with the last of the

@@ -182,7 +182,7 @@ fn place(
         if end > reader.length {
             // An empty tensor may be listed behind the last byte.
             if bytes > 0 {
-                let (tensor, length) = (tensor.name, reader.length);
+                let (tensor, length) = (tensor.name.to_string(), reader.length);
                 return Err(reader.malformed(GgufError::BeyondEnd { tensor, end, length }));
             }
             tensor.range = 0..0;
@@ -196,8 +196,8 @@ fn place(
     for tensor in tensors.iter().filter(|tensor| tensor.bytes() > 0) {
         if let Some(other) = before.filter(|other| tensor.range.start < other.range.end) {
             return Err(reader.malformed(GgufError::Overlap {
-                tensor: tensor.name.clone(),
-                other: other.name.clone(),
+                tensor: tensor.name.to_string(),
+                other: other.name.to_string(),
                 offset: tensor.range.start,
             }));
         }

@@ -67,7 +67,7 @@ pub(crate) fn open_npz(mut archive: Archive) -> Result<OpenFile, CheckpointError
         };
         let reordered = tensor.strides.as_ref().is_some_and(|strides| !strides.is_in_order());
         if reordered && archive.is_compressed(entry) && tensor.bytes() > MOST_REORDERED {
-            let (array, bytes) = (tensor.name.clone(), tensor.bytes());
+            let (array, bytes) = (tensor.name.to_string(), tensor.bytes());
             let source = NumPyError::CompressedFortran { array, bytes };
             let file = archive.path().to_owned();
             return Err(CheckpointError::Malformed { file, source: source.into() });

@@ -10,11 +10,13 @@ use crate::metadata::{CHECKSUMS, GRAPH, VARIABLES};
 use foldhash::HashSet;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use warmstart_graph::Shape;
 
 /// What a header holds; `None` if it is wrong, or right in another way.
-pub(super) fn parse(text: &str) -> Option<Parsed<'_>> {
-    let mut rest = Rest(text.trim_end_matches([' ', '\n', '\r', '\t']));
+pub(super) fn parse(header: &Arc<String>) -> Option<Parsed<'_>> {
+    let text = header.trim_end_matches([' ', '\n', '\r', '\t']);
+    let mut rest = Rest(text);
     let mut parsed = Parsed::default();
     rest.skip(b"{")?;
     let (mut first, mut before, mut in_order) = (true, "", true);
@@ -28,7 +30,7 @@ pub(super) fn parse(text: &str) -> Option<Parsed<'_>> {
             in_order &= before < name;
             before = name;
             parsed.tensors.push((word(name), rest.tensor()?));
-        } else if parsed.metadata.replace(rest.metadata()?).is_some() {
+        } else if parsed.metadata.replace(rest.metadata(header, text.len())?).is_some() {
             return None;
         }
     }
@@ -115,8 +117,9 @@ impl<'a> Rest<'a> {
         })
     }
 
-    /// The strings of `__metadata__`, behind its brace.
-    fn metadata(&mut self) -> Option<BTreeMap<String, Text>> {
+    /// The strings of `__metadata__`, behind its brace. `end` is where in the header all ends that is to
+    /// be read.
+    fn metadata(&mut self, header: &Arc<String>, end: usize) -> Option<BTreeMap<String, Text>> {
         let mut metadata = BTreeMap::new();
         while !self.skips(b"}") {
             if !metadata.is_empty() {
@@ -126,7 +129,10 @@ impl<'a> Rest<'a> {
             self.skip(b":")?;
             let value = self.string()?;
             let value = match key {
-                CHECKSUMS | GRAPH | VARIABLES => Text::with_escaped_quotes(value),
+                CHECKSUMS | GRAPH | VARIABLES => {
+                    let behind = end - self.0.len();
+                    Text::with_escaped_quotes(header, behind - value.len()..behind)
+                }
                 _ => serde_json::from_str::<String>(value).ok()?.into(),
             };
             if metadata.insert(key.to_owned(), value).is_some() {

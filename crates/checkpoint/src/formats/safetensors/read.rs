@@ -12,6 +12,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::{fmt, io};
 use warmstart_graph::Shape;
 
@@ -22,8 +23,10 @@ pub(crate) struct Header {
     pub tensors: Vec<TensorEntry>,
     /// The strings of `__metadata__`.
     pub metadata: BTreeMap<String, Text>,
-    /// The file's first bytes as they are: the header's length and its text.
-    pub start: Vec<u8>,
+    /// The file's first bytes as they are: the header's length, ...
+    pub length: [u8; LENGTH as usize],
+    /// ... and its text.
+    pub text: Arc<String>,
 }
 
 /// Why [`Header::read`] failed.
@@ -58,14 +61,14 @@ impl Header {
             let kind = recognise(start, source, file_length)?;
             Some(FormatError::Recognised { kind })
         };
-        let Some((length, after)) = start.split_first_chunk::<{ LENGTH as usize }>() else {
+        let Some((length_bytes, after)) = start.split_first_chunk::<{ LENGTH as usize }>() else {
             return Err(match start.len() {
                 0 => FormatError::Empty,
                 _ => recognised(start).unwrap_or(FormatError::TooShort { length: file_length }),
             }
             .into());
         };
-        let length = u64::from_le_bytes(*length);
+        let length = u64::from_le_bytes(*length_bytes);
         let malformed = if length > MAX_HEADER {
             Some(FormatError::HeaderTooLarge { length })
         } else if length > file_length - LENGTH {
@@ -83,16 +86,18 @@ impl Header {
             return Err(malformed.into());
         }
         // At most 100 MB and at most the file's own length, by the checks above.
-        let mut whole = vec![0u8; (LENGTH + length) as usize];
-        let have = start.len().min(whole.len());
-        whole[..have].copy_from_slice(&start[..have]);
-        fill(source, &mut whole[have..], have as u64)?;
-        let start = whole;
-        let text = str::from_utf8(&start[LENGTH as usize..])
-            .map_err(|e| FormatError::NotUtf8 { offset: LENGTH + e.valid_up_to() as u64 })?;
-        let described = quick::parse(text).map_or_else(|| parse(text), Ok)?;
+        let mut whole = vec![0u8; length as usize];
+        let have = after.len().min(whole.len());
+        whole[..have].copy_from_slice(&after[..have]);
+        fill(source, &mut whole[have..], LENGTH + have as u64)?;
+        let text = String::from_utf8(whole).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            FormatError::NotUtf8 { offset: LENGTH + valid as u64 }
+        })?;
+        let text = Arc::new(text);
+        let described = quick::parse(&text).map_or_else(|| parse(&text), Ok)?;
         let header = check(described, LENGTH + length, file_length)?;
-        Ok(Header { start, ..header })
+        Ok(Header { length: *length_bytes, text, ..header })
     }
 }
 
@@ -265,30 +270,33 @@ fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, Form
     // Most tensors have the dtype of the one before.
     let mut before: Option<(Cow<'_, str>, FileDType)> = None;
     for (Word(name), Description { dtype, shape, data_offsets: (begin, end) }) in tensors {
-        let (name, Word(dtype)) = (name.into_owned(), dtype);
+        let Word(dtype) = dtype;
         let same = before.as_ref().filter(|(word, _)| *word == dtype).map(|(_, known)| *known);
         let Some(known) = same.or_else(|| FileDType::from_safetensors_name(&dtype)) else {
-            return Err(FormatError::UnknownDType { tensor: name, dtype: dtype.into_owned() });
+            return Err(FormatError::UnknownDType {
+                tensor: name.into_owned(),
+                dtype: dtype.into_owned(),
+            });
         };
         before = Some((dtype, known));
         let dtype = known;
         if end < begin {
-            return Err(FormatError::Reversed { tensor: name, begin, end });
+            return Err(FormatError::Reversed { tensor: name.into_owned(), begin, end });
         }
         let expected = match value_bytes(dtype, &shape) {
             Ok(bytes) => bytes,
             Err(NoSize::Overflow) => {
-                return Err(FormatError::ShapeOverflow { tensor: name, shape });
+                return Err(FormatError::ShapeOverflow { tensor: name.into_owned(), shape });
             }
             Err(NoSize::Fraction) => {
-                return Err(FormatError::PartOfAByte { tensor: name, dtype, shape });
+                return Err(FormatError::PartOfAByte { tensor: name.into_owned(), dtype, shape });
             }
         };
         let offset = data.saturating_add(begin);
         if end - begin != expected {
             let found = end - begin;
             return Err(FormatError::WrongSize {
-                tensor: name,
+                tensor: name.into_owned(),
                 dtype,
                 shape,
                 expected,
@@ -298,24 +306,24 @@ fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, Form
         }
         if begin > filled {
             let (offset, bytes) = (data + filled, begin - filled);
-            return Err(FormatError::Hole { tensor: name, offset, bytes });
+            return Err(FormatError::Hole { tensor: name.into_owned(), offset, bytes });
         }
         if begin < filled {
-            let other = entries.last().map(|entry| entry.name.clone()).unwrap_or_default();
-            return Err(FormatError::Overlap { tensor: name, other, offset });
+            let other = entries.last().map(|entry| entry.name.to_string()).unwrap_or_default();
+            return Err(FormatError::Overlap { tensor: name.into_owned(), other, offset });
         }
         filled = end;
         let end = data.saturating_add(end);
         if end > file_length {
-            return Err(FormatError::CutShort { tensor: name, end, file_length });
+            return Err(FormatError::CutShort { tensor: name.into_owned(), end, file_length });
         }
-        entries.push(TensorEntry::new(name, dtype, shape, offset..end));
+        entries.push(TensorEntry::new(&*name, dtype, shape, offset..end));
     }
     if data + filled != file_length {
         return Err(FormatError::Trailing { end: data + filled, file_length });
     }
     let metadata = metadata.unwrap_or_default();
-    Ok(Header { tensors: entries, metadata, start: Vec::new() })
+    Ok(Header { tensors: entries, metadata, ..Header::default() })
 }
 
 #[cfg(test)]

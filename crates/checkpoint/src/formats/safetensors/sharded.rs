@@ -90,9 +90,9 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
             let (shard, tensor) = (shard.to_owned(), (*tensor).to_owned());
             return Err(wrong(ShardsError::NotInShard { shard, tensor }));
         }
-        let listed = |name: &String| weight_map.get(name).is_some_and(|file| file == shard);
+        let listed = |name: &str| weight_map.get(name).is_some_and(|file| file == shard);
         if let Some(tensor) = open.tensors.iter().find(|tensor| !listed(&tensor.name)) {
-            let (shard, tensor) = (shard.to_owned(), tensor.name.clone());
+            let (shard, tensor) = (shard.to_owned(), tensor.name.to_string());
             return Err(wrong(ShardsError::NotInIndex { shard, tensor }));
         }
         for (key, value) in open.metadata.entries() {

@@ -20,6 +20,11 @@ pub(crate) struct Planned<'a> {
 /// Where the tensors begin is a multiple of this: variables lie at such multiples in memory, and
 /// copies between equally aligned places are the fastest.
 const ALIGNMENT: usize = 64;
+/// The same behind a long header, which is that of many tensors. One of a page is then a page of the
+/// file too, and copied at once; small files stay small.
+const PAGE: usize = 4096;
+/// From so many bytes on a header is long.
+const LONG: usize = 16 * PAGE;
 
 /// Sorts the tensors as the `safetensors` crate does, widest dtype first, then by name, so that
 /// each is aligned to its elements; returns the file's first bytes: length and padded header.
@@ -34,7 +39,8 @@ pub(crate) fn make_header(
     let mut start = Vec::with_capacity(texts.chain(entries).sum());
     start.extend([0; LENGTH as usize]);
     write_header(&mut start, tensors, metadata)?;
-    start.resize(start.len().next_multiple_of(ALIGNMENT), b' ');
+    let alignment = if start.len() < LONG { ALIGNMENT } else { PAGE };
+    start.resize(start.len().next_multiple_of(alignment), b' ');
     let length = (start.len() as u64 - LENGTH).to_le_bytes();
     start[..LENGTH as usize].copy_from_slice(&length);
     Ok(start)
@@ -100,5 +106,20 @@ mod tests {
             assert_eq!(declared as usize + 8, header.len());
             assert!(header.len() < 8 + 60 + name.len() + ALIGNMENT, "no more than is needed");
         }
+    }
+
+    #[test]
+    fn many_tensors_begin_at_a_page() {
+        let names: Vec<String> = (0..2000).map(|number| format!("tensor_{number}")).collect();
+        let shape = Shape::from([1024]);
+        let begin = |count: usize| {
+            let planned =
+                |name| Planned { name, dtype: FileDType::F32, shape: &shape, bytes: PAGE as u64 };
+            let mut tensors: Vec<Planned<'_>> = names[..count].iter().map(|n| planned(n)).collect();
+            make_header(&mut tensors, &BTreeMap::new()).unwrap().len()
+        };
+        let (few, many) = (begin(100), begin(2000));
+        assert!(few < LONG && few % PAGE != 0, "{few}");
+        assert!(many > LONG && many % PAGE == 0, "{many}");
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
             Err(error) => CheckpointError::storage("read", &data.files[graph.file].path, error),
         })?;
         for ((tensor, _), name) in tensors.iter_mut().zip(names) {
-            keys.push((std::mem::replace(&mut tensor.name, name.clone()), name));
+            keys.push((std::mem::replace(&mut tensor.name, name.as_str().into()), name));
         }
     }
     tensors.sort_by_key(|(tensor, _)| (tensor.file, tensor.range.start));
@@ -99,7 +99,7 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     let mut open =
         OpenFile::new(path, Format::TensorFlow, data.files, tensors, step.into_iter().collect())?;
     for (key, name) in keys {
-        open.alias(key, &name);
+        open.alias(key.to_string(), &name);
     }
     Ok(open)
 }
@@ -322,7 +322,7 @@ impl Data {
         let mut pieces: Vec<(usize, Range<u64>, &str)> = Vec::with_capacity(tensors.len());
         for (tensor, _) in tensors {
             match &tensor.slices {
-                None => pieces.push((tensor.file, tensor.range.clone(), &tensor.name)),
+                None => pieces.push((tensor.file, tensor.range.clone(), tensor.name.as_str())),
                 Some(slices) => pieces.extend(slices.iter().map(|slice| {
                     let range = slice.offset..slice.offset + slices.bytes(slice);
                     (slice.file, range, tensor.name.as_str())

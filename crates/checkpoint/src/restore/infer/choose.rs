@@ -34,7 +34,7 @@ pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
     let names: HashMap<usize, Name> = distinct
         .iter()
         .flat_map(|trial| trial.pairs.values())
-        .map(|&tensor| (tensor, Name::new(trials.tensors[tensor].name.clone())))
+        .map(|&tensor| (tensor, Name::new(trials.tensors[tensor].name.to_string())))
         .collect();
     let clearly_worse: Vec<bool> = distinct
         .iter()

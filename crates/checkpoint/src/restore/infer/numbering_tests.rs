@@ -78,7 +78,8 @@ fn counting_goes_in_other_steps() {
 
     // What else differs is found too.
     let mut file = file;
-    file.iter_mut().for_each(|t| t.name = format!("module.{}", t.name.replace("weight", "kernel")));
+    file.iter_mut()
+        .for_each(|t| t.name = format!("module.{}", t.name.replace("weight", "kernel")).into());
     in_order(&file, &model);
 }
 
@@ -124,7 +125,7 @@ fn given(file: &[TensorEntry], model: &[Variable], one: &Suggestion) -> Vec<Opti
     let found = Matching::new(file, &variables, &one.rules).outcomes.into_iter();
     found
         .map(|outcome| match outcome {
-            Outcome::Restored { tensor, .. } => Some(tensor),
+            Outcome::Restored { tensor, .. } => Some(tensor.to_string()),
             _ => None,
         })
         .collect()
@@ -136,7 +137,8 @@ fn slots_go_with_variables_that_are_counted_otherwise() {
     let (file, model, saved) = counted_with_slots(|owner, which| format!("{owner}/adam/{which}"));
     let (all, _) = inferred(&file, &model, &saved);
     let [one] = &all[..] else { panic!("{all:#?}") };
-    let names: Vec<Option<String>> = file.iter().map(|tensor| Some(tensor.name.clone())).collect();
+    let names: Vec<Option<String>> =
+        file.iter().map(|tensor| Some(tensor.name.to_string())).collect();
     assert_eq!(given(&file, &model, one), names, "{}", code(one));
     assert_eq!(one.rules.len(), 6, "{}", code(one));
 }

@@ -89,7 +89,7 @@ fn one_suggestion(file: &[Named<'_>], model: &[Variable]) -> (String, Vec<(Strin
     let references: Vec<&Variable> = model.iter().collect();
     let outcomes = Matching::new(&file, &references, &one.rules).outcomes;
     let pairs = model.iter().zip(outcomes).filter_map(|(variable, outcome)| match outcome {
-        Outcome::Restored { tensor, .. } => Some((variable.name.clone(), tensor)),
+        Outcome::Restored { tensor, .. } => Some((variable.name.clone(), tensor.to_string())),
         _ => None,
     });
     (code(one), pairs.collect())

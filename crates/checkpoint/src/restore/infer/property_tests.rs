@@ -27,7 +27,7 @@ fn outcomes(case: &Case, rules: &[Rule]) -> Matching {
 }
 
 /// The tensor that a variable gets.
-fn given(outcome: &Outcome) -> Option<&String> {
+fn given(outcome: &Outcome) -> Option<&str> {
     match outcome {
         Outcome::Restored { tensor, .. } => Some(tensor),
         _ => None,
@@ -76,7 +76,7 @@ fn mended(changes: &Changes) -> Result<(), TestCaseError> {
     let rules = code(&all[0]);
     let after = outcomes(&case, &all[0].rules).outcomes;
     for ((variable, after), truth) in case.model.iter().zip(&after).zip(&case.truth) {
-        prop_assert_eq!(given(after), truth.as_ref(), "{}: {}", variable.name, rules);
+        prop_assert_eq!(given(after), truth.as_deref(), "{}: {}", variable.name, rules);
     }
     prop_assert!(all[0].rules.len() <= changes.rules(), "{}", rules);
     Ok(())
@@ -109,7 +109,7 @@ fn picked(changes: &Changes) -> Result<(), TestCaseError> {
     let after = outcomes(&case, &one.rules).outcomes;
     for ((variable, after), truth) in case.model.iter().zip(&after).zip(&case.truth) {
         let (Some(tensor), Some(truth)) = (given(after), truth) else { continue };
-        let owner = case.truth.iter().position(|other| other.as_ref() == Some(tensor));
+        let owner = case.truth.iter().position(|other| other.as_deref() == Some(tensor));
         let owner = owner.map(|at| case.model[at].name.as_str());
         let (as_it_was, as_given) = (
             in_common(&variable.name, truth) + owner.map_or(0, |o| in_common(o, tensor)),

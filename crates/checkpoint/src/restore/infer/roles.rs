@@ -54,7 +54,7 @@ impl SlotNames {
 
     /// What a tensor is: as its checkpoint says, or else by its name.
     pub fn kind(&self, tensor: &TensorEntry, saved: &BTreeMap<String, Saved>) -> Kind {
-        if let Some(saved) = saved.get(&tensor.name) {
+        if let Some(saved) = saved.get(tensor.name.as_str()) {
             return Kind::of_role(&saved.role);
         }
         for (at, _) in tensor.name.rmatch_indices(['/', '.']).take(3) {

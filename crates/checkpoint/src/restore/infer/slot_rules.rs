@@ -16,7 +16,7 @@ pub(super) fn slot_rules(trials: &Trials<'_>) -> Vec<Rule> {
     let mut called: BTreeMap<&Kind, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
     for (tensor, kind) in trials.tensors.iter().zip(trials.tensor_kinds) {
         if let Some(Role::Slot { variable: Some(owner), .. }) =
-            trials.saved.get(&tensor.name).map(|saved| &saved.role)
+            trials.saved.get(tensor.name.as_str()).map(|saved| &saved.role)
         {
             called.entry(kind).or_default().0.extend(below(&tensor.name, bare(owner)));
         }

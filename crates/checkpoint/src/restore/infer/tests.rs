@@ -397,7 +397,7 @@ pub(super) fn slots_follow_their_variables_and_are_no_weights() {
                 Some((owner, name)) => slot(owner, "adam", name, &[]).role,
                 None => Role::Trainable,
             };
-            (tensor.name.clone(), Saved { initializer: Some(Initializer::Zeros), role })
+            (tensor.name.to_string(), Saved { initializer: Some(Initializer::Zeros), role })
         })
         .collect();
     let (all, _) = inferred(&file, &with("adamw"), &saved);

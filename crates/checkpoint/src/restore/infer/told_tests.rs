@@ -151,7 +151,7 @@ fn trained(count: usize) -> (Vec<TensorEntry>, BTreeMap<String, Saved>, Vec<Vari
         for (end, name) in [("Adam", "m"), ("Adam_1", "v")] {
             let tensor = tensor(&format!("{old}/{end}"), &shape);
             let role = slot(&old, "Adam", name, &shape).role;
-            saved.insert(tensor.name.clone(), Saved { initializer: None, role });
+            saved.insert(tensor.name.to_string(), Saved { initializer: None, role });
             file.push(tensor);
             model.push(slot(&new, "adam", name, &shape));
         }

@@ -338,7 +338,7 @@ impl<'a> Trials<'a> {
             }
             let pairs = by_shape.entry(key).or_default();
             // Where only order says which layer is which, their numbers say nothing.
-            let name = |text: &String| if self.renumbers { pattern(text) } else { text.clone() };
+            let name = |text: &str| if self.renumbers { pattern(text) } else { text.to_owned() };
             if pairs.len() < EACH {
                 pairs.push((name(&self.variables[variable].name), name(&tensor.name)));
             }

@@ -41,6 +41,20 @@ fn names_that_have_nothing_in_common_are_not_the_end() {
     assert_eq!(helps(&plan), other);
 }
 
+/// Where the file holds no weights, none is renamed, and that is said.
+#[test]
+fn a_checkpoint_without_weights_is_told() {
+    let saved = checkpoint(&[("global_step", &[]), ("count", &[])]);
+    let variables = [variable("fc1/weight", &[2, 3]), variable("fc1/bias", &[3])];
+    let plan = saved.plan_for(&variables, &options());
+    let help = "no weight is in this checkpoint, only `global_step`, `count`: name the checkpoint \
+                that holds the weights";
+    assert_eq!(helps(&plan), help);
+    // A weight may be a number.
+    let plan = saved.plan_for(&[variable("zebra", &[])], &options());
+    assert!(helps(&plan).contains("takes `global_step` [] for `zebra` []"), "{plan}");
+}
+
 /// The same name in another scope, of another shape.
 #[test]
 fn a_name_within_a_scope_is_close_whatever_its_shape() {
@@ -118,6 +132,12 @@ fn a_part_of_a_layer_is_told() {
     let plan = saved.plan_for(&variables[2..], &allowed().allow_unexpected());
     let note = "note: a part of a layer is restored: `out/bias` is, and `out/kernel` begins anew beside it\n";
     assert!(plan.closes() && report(&plan).contains(note), "{plan}");
+    // A scope that all lie in is no layer.
+    let flat = checkpoint(&[("net/w1", &[2, 4]), ("net/w2", &[4, 3]), ("net/w3", &[3, 3])]);
+    let in_one =
+        [variable("net/w1", &[2, 4]), variable("net/w2", &[4, 5]), variable("net/w3", &[3, 3])];
+    let plan = flat.plan_for(&in_one, &allowed());
+    assert!(plan.closes() && !report(&plan).contains("a part of a layer"), "{plan}");
     // A whole layer of another size is none in part, nor are variables that lie in no scope.
     let mut other = variables.clone();
     other[3].shape = Shape::from([5]);

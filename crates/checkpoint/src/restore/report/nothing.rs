@@ -1,6 +1,6 @@
 //! What a [`RestoreReport`] says where nothing would be restored, or next to nothing.
 
-use crate::printable::printable;
+use crate::printable::{first_quoted, printable};
 use crate::restore::close_names::is_within;
 use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
@@ -185,8 +185,11 @@ impl RestoreReport {
             .or_else(|| {
                 weights().find_map(|v| Some((v, *turned.get(&(extents(&v.shape), Some(v.dtype)))?)))
             });
-        let (variable, tensor) = pair?;
-        let rule = Rule::Rename { from: tensor.name.clone(), to: variable.name.clone() };
+        let Some((variable, tensor)) = pair else {
+            let lacks = weights().next().is_some() && self.weights_left().next().is_none();
+            return (lacks && !counters).then(|| self.told_of_no_weight());
+        };
+        let rule = Rule::Rename { from: tensor.name.to_string(), to: variable.name.clone() };
         let rule = words.rule(&rule)?;
         let (from, to) = (printable(&tensor.name), printable(&variable.name));
         Some(format!(
@@ -194,5 +197,14 @@ impl RestoreReport {
              takes `{from}` {} for `{to}` {}, if that is meant",
             tensor.shape, variable.shape
         ))
+    }
+
+    /// That the file has nothing but steps, counters and slots.
+    fn told_of_no_weight(&self) -> String {
+        let names: Vec<&str> = self.unexpected.iter().map(|tensor| tensor.name.as_str()).collect();
+        format!(
+            "no weight is in this checkpoint, only {}: name the checkpoint that holds the weights",
+            first_quoted(&names, SHOWN)
+        )
     }
 }

@@ -66,6 +66,16 @@ impl RestoreReport {
                 layers.push((scope, &v.variable.name));
             }
         }
+        // A scope that all lie in is the model's, unless that is a single layer.
+        let weights = || self.variables.iter().filter(|v| is_weight(&v.variable));
+        let is_within =
+            |name: &str| layers.iter().any(|(known, _)| scope(name).as_ref() == Some(known));
+        if layers.len() == 1
+            && weights().count() > 2
+            && weights().all(|v| is_within(&v.variable.name))
+        {
+            return None;
+        }
         let (first, without) = layers.first()?;
         let more = match layers.len() - 1 {
             0 => String::new(),

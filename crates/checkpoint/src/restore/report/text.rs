@@ -150,7 +150,7 @@ impl RestoreReport {
                 Some(Role::Slot { variable, optimizer, slot }) => {
                     slots.add(optimizer, variable.as_deref(), slot);
                 }
-                _ => lines.push((name.clone(), format!("{dtype} {shape}"))),
+                _ => lines.push((name.to_string(), format!("{dtype} {shape}"))),
             }
         }
         lines.extend(slots.lines());

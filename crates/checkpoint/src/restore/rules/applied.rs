@@ -337,19 +337,25 @@ fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable
     if variables.is_empty() || scope_of(to).is_some() && following.iter().any(is_about_inner) {
         return true;
     }
-    variables.iter().any(|variable| {
-        // What lies in the scope ends as the variable does.
-        let ends = variable.name.split_inclusive(SEPARATORS).rev().scan(0, |length, part| {
-            *length += part.len();
-            Some(&variable.name[variable.name.len() - *length..])
-        });
-        let names: Vec<String> = match scope_of(to) {
-            Some(scope) => ends.map(|end| format!("{scope}{end}")).collect(),
-            None => vec![to.clone()],
-        };
-        let made = apply(&following, names.iter().map(String::as_str), &[]).names;
-        made.iter().flatten().any(|name| without_output(name) == without_output(&variable.name))
-    })
+    let is_of =
+        |name: &str, variable: &Variable| without_output(name) == without_output(&variable.name);
+    let Some(scope) = scope_of(to) else {
+        let made = apply(&following, std::iter::once(to.as_str()), &[]).names;
+        let is_asked_for = |name: &Cow<'_, str>| variables.iter().any(|v| is_of(name, v));
+        return made.iter().flatten().any(is_asked_for);
+    };
+    // What lies in the scope ends as the variable does. Rules are applied once, to the names of all.
+    let (mut names, mut whose) = (Vec::new(), Vec::new());
+    for variable in variables {
+        let mut end = variable.name.len();
+        for part in variable.name.split_inclusive(SEPARATORS).rev() {
+            end -= part.len();
+            names.push(format!("{scope}{}", &variable.name[end..]));
+            whose.push(variable);
+        }
+    }
+    let made = apply(&following, names.iter().map(String::as_str), &[]).names;
+    made.iter().zip(whose).any(|(names, variable)| names.iter().any(|name| is_of(name, variable)))
 }
 
 fn scope_of(entry: &str) -> Option<&str> {
