@@ -113,6 +113,18 @@ pub enum CompileError {
         /// The limit.
         limit: u32,
     },
+    /// An invocation would make more rounds of a loop than a software adapter's driver carries out.
+    #[error(
+        "{location}: {operation} of {shape} goes through more elements one after the other than software Vulkan does: its driver ends loops after 65,535 rounds; split it into parts, or use a GPU"
+    )]
+    TooManyRounds {
+        /// The operation.
+        operation: String,
+        /// Where it was built.
+        location: Location,
+        /// The shape of its result.
+        shape: Shape,
+    },
 }
 
 /// The first of some names, and how many more there are.
@@ -132,7 +144,8 @@ impl CompileError {
         match self {
             CompileError::TooLarge { .. }
             | CompileError::OverLimit { .. }
-            | CompileError::TooManyWorkgroups { .. } => true,
+            | CompileError::TooManyWorkgroups { .. }
+            | CompileError::TooManyRounds { .. } => true,
             CompileError::Gpu(error) => out_of_memory(error),
             CompileError::Session(error) => match &**error {
                 SessionError::TooLarge { .. } => true,

@@ -5,7 +5,7 @@ mod cases;
 mod common;
 
 use cases::{Built, Case, Random};
-use warmstart_gpu::{Feed, Gpu, Session};
+use warmstart_gpu::{CompileError, Feed, Gpu, Session};
 use warmstart_graph::reference::{Reference, Value};
 use warmstart_graph::{DType, Graph, NodeId, Op, Tensor, TensorData, gradients};
 
@@ -278,10 +278,15 @@ fn the_first_of_the_largest_is_found_beside_nan_and_infinities() {
 fn rows_are_added_up_in_the_order_of_their_indices() {
     let gpu = common::gpu();
     let mut random = Random(8);
-    for (rows, width, count) in
-        [(1, 1, 40_000), (3, 5, 16_385), (300, 300, 2_000), (5_000, 70, 333), (70, 1_500, 40)]
-    {
-        let below = rows as i32 + 2;
+    for (rows, width, count, below) in [
+        (1, 1, 30_000, 3),
+        (3, 5, 16_385, 5),
+        (300, 300, 2_000, 302),
+        (5_000, 70, 333, 5_002),
+        (70, 1_500, 40, 72),
+        // Almost all for a few of many rows.
+        (10_000, 3, 16_000, 4),
+    ] {
         let indices: Vec<i32> =
             (0..count).map(|_| random.number(-1.0, below as f32).floor() as i32).collect();
         let values: Vec<f32> = (0..count * width).map(|_| random.number(-1.0, 1.0)).collect();
@@ -314,6 +319,49 @@ fn rows_are_added_up_in_the_order_of_their_indices() {
             None,
             "[{rows}, {width}], {count} indices"
         );
+    }
+}
+
+/// Mesa's software driver ends the loops of an invocation after 65,535 rounds, and says nothing.
+#[test]
+fn loops_are_no_longer_than_a_software_driver_carries_out() {
+    let gpu = common::gpu();
+    let graph = Graph::new();
+    let (rows, size) = (140_000, 100);
+    let given = |name: &str| graph.placeholder(name, [rows, size], DType::F32);
+    let product = given("x").matmul_with(given("y"), true, false);
+    let mut session = Session::new(&gpu);
+    let plan = session.compile(&graph, &[product], &[]).unwrap();
+    let ones = vec![1.0f32; rows * size];
+    let outputs = session.run(&plan, &[("x", (&ones).into()), ("y", (&ones).into())]).unwrap();
+    let found = outputs.tensor(product).unwrap();
+    assert!(found.as_f32().unwrap().iter().all(|&sum| sum == rows as f32), "{found:?}");
+
+    // What cannot be cut is refused there, at its line.
+    let graph = Graph::new();
+    let long = graph.placeholder("long", [16_000_000], DType::F32).reshape([1, 16_000_000]);
+    let table = graph.placeholder("table", [5, 1], DType::F32);
+    let rows = graph.placeholder("rows", [40_000], DType::I32);
+    let picked = table.gather_rows(rows).square().sum_all();
+    let batch = [2, 70_000, 3];
+    let [x, y] = ["a", "b"].map(|name| graph.placeholder(name, batch, DType::F32));
+    let slopes = gradients(picked, &[table])[0].unwrap();
+    for refused in [
+        long.argmax(),
+        long.reshape([1, 16_000_000]).softmax(),
+        slopes,
+        x.matmul_with(y, true, false),
+    ] {
+        let mut session = Session::new(&gpu);
+        let compiled = session.compile(&graph, &[refused], &[]);
+        match gpu.is_cpu() {
+            true => {
+                let error = compiled.map(drop).unwrap_err();
+                assert!(matches!(error, CompileError::TooManyRounds { .. }), "{error}");
+                assert!(error.to_string().starts_with(file!()), "{error}");
+            }
+            false => drop(compiled.unwrap()),
+        }
     }
 }
 

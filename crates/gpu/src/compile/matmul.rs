@@ -151,14 +151,17 @@ impl Product {
         if self.batch != 1 || tiles == 0 {
             return None;
         }
-        let most = (enough / tiles).min(self.k / 256);
+        // And longer ones than loops may be.
+        let needed = self.k / target.most_rounds() + 1;
+        let most = (enough / tiles).min(self.k / 256).max(needed);
         if most < 2 {
             return None;
         }
         // Equally long ones, if those are half as many at least. They are even, so that pairs stay pairs, and
         // fours stay fours where the last is shorter.
-        let alike =
-            (most.div_ceil(2).max(2)..=most).rev().find(|slices| self.k.is_multiple_of(2 * slices));
+        let alike = (most.div_ceil(2).max(2).max(needed)..=most)
+            .rev()
+            .find(|slices| self.k.is_multiple_of(2 * slices));
         let k = match alike {
             Some(slices) => self.k / slices,
             None => self.k.div_ceil(most).next_multiple_of(4),

@@ -85,6 +85,12 @@ impl Target {
 }
 
 impl Target {
+    /// How many rounds all loops of an invocation may make together. Mesa's software driver ends them
+    /// after 65,535, and says nothing; some are left for loops of a few rounds beside the one that counts.
+    pub fn most_rounds(&self) -> usize {
+        if self.is_cpu { 60_000 } else { usize::MAX }
+    }
+
     /// So many workgroups in the fewest rows of one length; a few may be past the last one. None if they
     /// are more than a dispatch can have.
     pub fn spread(&self, groups: u64) -> Option<[u32; 3]> {

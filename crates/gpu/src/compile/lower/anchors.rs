@@ -24,14 +24,14 @@ use warmstart_graph::Shape;
 use warmstart_shaders as shaders;
 
 impl Lowering<'_> {
-    /// Lanes and rows of a workgroup for rows of a width, and how many workgroups that takes. The kernel
-    /// is whole but for that.
+    /// Lanes and rows of a workgroup for rows of a width, each of which is gone through so many times, and
+    /// how many workgroups that takes. The kernel is whole but for that.
     pub(super) fn lanes(
         &self,
         kernel: &mut Kernel,
         root: usize,
-        rows: usize,
-        width: usize,
+        (rows, width): (usize, usize),
+        times: usize,
     ) -> Result<[u32; 3], Refused> {
         // A lane for every eight elements, unless there are rows enough to keep a device busy.
         let mut wanted = (width / 8).max(1).next_power_of_two().min(256);
@@ -41,6 +41,7 @@ impl Lowering<'_> {
         }
         let lanes = if rows >= 16_384 { wanted.min(8) } else { wanted };
         let together = (64 / lanes).max(1).min(rows.max(1).next_power_of_two());
+        self.carries_out(root, width.div_ceil(lanes).saturating_mul(times))?;
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
         let workgroups = self.spread(root, (rows as u64).div_ceil(together as u64))?;
@@ -90,7 +91,7 @@ impl Lowering<'_> {
         self.bind_result(&mut kernel, root);
         let index = Index::flat(&self.live.node(input).shape, "i");
         self.function(&mut kernel, root, "value", "fn value(i: u32) -> f32", input, &index);
-        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
+        let workgroups = self.lanes(&mut kernel, root, (rows, width), 1)?;
         self.push(root, kernel, workgroups, (rows * width) as u64)
     }
 
@@ -117,7 +118,7 @@ impl Lowering<'_> {
         let value = function.write("fn value(i: u32) -> f32", input, &index);
         kernel.sections.push(("value", value));
         self.epilogue(&mut kernel, root, id);
-        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
+        let workgroups = self.lanes(&mut kernel, root, (rows, width), 3)?;
         self.push(root, kernel, workgroups, 4 * (rows * width) as u64)
     }
 
@@ -159,7 +160,7 @@ impl Lowering<'_> {
             self.function(&mut kernel, owner, section, signature, input.0, &index);
         }
         self.epilogue(&mut kernel, root, id);
-        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
+        let workgroups = self.lanes(&mut kernel, root, (rows, width), 3)?;
         self.push(root, kernel, workgroups, 4 * (rows * width) as u64)
     }
 
@@ -171,10 +172,14 @@ impl Lowering<'_> {
         let count = self.live.elements(inputs[0].0);
         // Each workgroup looks at all indices: where there are many, they are wider.
         let lanes = width.next_power_of_two().min(64);
-        let columns = if elements < 65_536 { 1 } else { width.div_ceil(lanes).clamp(1, 4) };
+        let is_small = elements < 65_536 || self.target.is_cpu;
+        let columns = if is_small { 1 } else { width.div_ceil(lanes).clamp(1, 4) };
         let blocks = width.div_ceil(lanes * columns).max(1);
         // For each row that a workgroup has more, it goes through the marks of all its rows.
-        let turns = if count > 16_384 { 1 } else { (rows / 64).isqrt().clamp(1, 16) };
+        let most = if count > 16_384 { 1 } else { (rows / 64).isqrt().clamp(1, 16) };
+        // All indices may be of one row: then each is gone through in all turns.
+        let turns = (self.target.most_rounds() / count.max(1)).saturating_sub(2).clamp(1, most);
+        self.carries_out(root, count.saturating_mul(turns + 1))?;
         let groups = rows.div_ceil(64 / lanes * turns).saturating_mul(blocks);
         let mut kernel = Kernel::new("scatter", &[shaders::FUNCTIONS, shaders::SCATTER]);
         kernel.constants.extend([

@@ -75,7 +75,7 @@ impl Lowering<'_> {
         each: usize,
     ) -> Result<(), Refused> {
         let (rows, width) = self.rows(self.live.node(id).inputs[0].0);
-        let workgroups = self.lanes(&mut kernel, root, rows, width)?;
+        let workgroups = self.lanes(&mut kernel, root, (rows, width), 3)?;
         self.push(root, kernel, workgroups, (each * rows * width) as u64)
     }
 }

@@ -58,6 +58,8 @@ pub(crate) enum Refused {
     Hopeless { root: usize, buffers: usize },
     /// More workgroups than the device launches.
     TooManyWorkgroups { root: usize },
+    /// Longer loops than the driver of a software adapter carries out.
+    TooManyRounds { root: usize },
 }
 
 impl Refused {
@@ -78,6 +80,11 @@ impl Refused {
                 location: live.node(root).location.clone(),
                 shape: live.node(root).shape.clone(),
                 limit: target.workgroups,
+            },
+            Refused::TooManyRounds { root } => CompileError::TooManyRounds {
+                operation: live.node(root).op.name().to_owned(),
+                location: live.node(root).location.clone(),
+                shape: live.node(root).shape.clone(),
             },
         }
     }
@@ -265,6 +272,14 @@ impl Lowering<'_> {
         kernel.bindings.bind(name, place, Access::Write, "f32");
         kernel.label = Some(format!("{}, {}", self.label(root), self.label(carried)));
         Some(carried)
+    }
+
+    /// Refuses loops of so many rounds that the device would not carry them out.
+    fn carries_out(&self, root: usize, rounds: usize) -> Result<(), Refused> {
+        match rounds > self.target.most_rounds() {
+            true => Err(Refused::TooManyRounds { root }),
+            false => Ok(()),
+        }
     }
 
     /// Workgroups for so many, in two dimensions if one is too short.

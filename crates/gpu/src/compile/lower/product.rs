@@ -87,6 +87,7 @@ impl Lowering<'_> {
         if let Some(part) = product.slices(self.target) {
             return self.sliced_product(root, id, &product, held, &part);
         }
+        self.carries_out(root, product.k)?;
         let usual = Rung::usual(&product, self.target);
         let (mut kernel, workgroups) = self.product_kernel(root, id, &product, held, usual);
         let workgroups = workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
@@ -210,7 +211,7 @@ impl Lowering<'_> {
         self.bind_result(&mut kernel, root);
         self.epilogue(&mut kernel, root, id);
         let workgroups = if product.is_along_k() {
-            self.lanes(&mut kernel, root, results, k)?
+            self.lanes(&mut kernel, root, (results, k), 1)?
         } else {
             // Neighbours read neighbours: a result each.
             self.spread(root, (results as u64).div_ceil(64))?

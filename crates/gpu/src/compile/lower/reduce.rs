@@ -17,7 +17,9 @@ pub(super) fn slices(rows: usize, count: usize, target: Target) -> Option<usize>
     let (enough, shortest) = if target.is_cpu { (8, 16_384) } else { (256, 4096) };
     // Rows that long have a workgroup each.
     let slices = (enough / rows.max(1)).min(count / shortest);
-    (slices >= 4).then_some(slices)
+    // Of rows that are longer than loops of their 256 lanes may be, as many as that takes.
+    let needed = count / target.most_rounds().saturating_mul(256) + 1;
+    (slices >= 4 || needed > 1).then_some(slices.max(needed))
 }
 
 /// Rows of so many elements, each of which is reduced to one result.
@@ -114,7 +116,7 @@ impl Lowering<'_> {
             let text = second(&mut kernel, "second");
             kernel.sections.push(("second", text + &store));
         }
-        let workgroups = self.lanes(&mut kernel, root, results, count)?;
+        let workgroups = self.lanes(&mut kernel, root, (results, count), 1)?;
         self.push(root, kernel, workgroups, shape.elements() as u64)
     }
 
@@ -174,7 +176,7 @@ impl Lowering<'_> {
             parts.push(part);
         }
         let operations = (results * count * parts.len()) as u64;
-        let workgroups = self.lanes(&mut kernel, root, results * slices, length)?;
+        let workgroups = self.lanes(&mut kernel, root, (results * slices, length), 1)?;
         self.push(root, kernel, workgroups, operations)?;
 
         let mut kernel = kernel_of(results, slices, reduction, self.target);
@@ -192,7 +194,7 @@ impl Lowering<'_> {
             kernel.sections.push((name, text));
         }
         self.epilogue(&mut kernel, root, id);
-        let workgroups = self.lanes(&mut kernel, root, results, slices)?;
+        let workgroups = self.lanes(&mut kernel, root, (results, slices), 1)?;
         self.push(root, kernel, workgroups, (results * slices) as u64)
     }
 }

@@ -278,7 +278,7 @@ impl Lowering<'_> {
         let finish = "fn finish(total: f32) -> f32 {\n    return sqrt(total);\n}\n";
         kernel.sections.push(("finish", finish.to_owned()));
         self.epilogue(&mut kernel, root, id);
-        let workgroups = self.lanes(&mut kernel, root, 1, count)?;
+        let workgroups = self.lanes(&mut kernel, root, (1, count), 1)?;
         self.push(root, kernel, workgroups, count as u64)
     }
 
