@@ -8,9 +8,10 @@
 //! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums in all, and
 //! one more workgroup computes what does not depend on the norm (`optimizer_scalars.wgsl`: the
 //! schedule, Adam's corrections); without a norm the first step is that one invocation. Software
-//! adapters make 16 sums, or one of every 512 blocks, which each invocation adds up without a barrier. Gradients that one binding
-//! does not hold lie in several regions, of which each has a dispatch with as many sums. In the second step,
-//! `optimizer.wgsl`, each workgroup adds up all sums in the same order, computes what follows from
+//! adapters make 16 sums, or one of every 512 blocks, which each invocation adds up without a
+//! barrier. Gradients that one binding does not hold lie in several regions, of which each has a
+//! dispatch with as many sums. In the second step, `optimizer.wgsl`, each workgroup adds up all sums
+//! in the same order, computes what follows from
 //! the norm, as the factor of clipping is and whether the norm is finite, by its bits, and updates
 //! its blocks. One invocation of all raises the counters and sets the loss's scale, which nobody
 //! else reads in that dispatch.
