@@ -91,7 +91,7 @@ pub enum CheckpointError {
         source: FormatError,
     },
     /// One of warmstart's own entries in `__metadata__` makes no sense.
-    #[error("checkpoint `{}`: metadata key `{key}`: {problem}. Remove the key, or save the checkpoint again", .file.display())]
+    #[error("checkpoint `{}`: metadata key `{key}`: {problem}. Remove the key, or save the checkpoint again", .file.display(), key = printable(.key), problem = printable(.problem))]
     Metadata {
         /// The file.
         file: PathBuf,
@@ -246,7 +246,7 @@ pub enum CheckpointError {
         name: String,
     },
     /// An extra metadata entry has a key that warmstart keeps for itself.
-    #[error("cannot save `{}`: metadata keys that begin with `warmstart.` are reserved, and `{key}` does. Nothing was written: choose another key", .file.display())]
+    #[error("cannot save `{}`: metadata keys that begin with `warmstart.` are reserved, and `{key}` does. Nothing was written: choose another key", .file.display(), key = printable(.key))]
     ReservedKey {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -461,7 +461,7 @@ fn damage(error: &CheckpointError) -> String {
     match error {
         CheckpointError::Malformed { source, .. } => source.to_string(),
         CheckpointError::Metadata { key, problem, .. } => {
-            format!("metadata key `{key}`: {problem}")
+            format!("metadata key `{}`: {}", printable(key), printable(problem))
         }
         CheckpointError::HeaderChecksum { .. } => "its header is not as it was written; if the \
             change was meant, take its metadata keys `warmstart.version` and `warmstart.checksums` out"

@@ -14,7 +14,8 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 use twox_hash::XxHash3_64;
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, Checksum, RestoreOptions, SaveOptions, Saver, latest, save,
+    Checkpoint, CheckpointError, Checksum, ConvertOptions, RestoreOptions, SaveOptions, Saver,
+    latest, save,
 };
 use warmstart_gpu::MemoryKind;
 use warmstart_graph::Variable;
@@ -80,6 +81,27 @@ fn the_file_says_the_checksum_of_its_header_and_of_each_tensor() {
     let verification = checkpoint.verify();
     assert!(verification.is_whole() && verification.checksums);
     assert_eq!((verification.tensors, verification.bytes), (3, 72));
+}
+
+/// Another program's metadata may have any key, and `extra` too.
+#[test]
+fn a_key_that_ends_as_that_of_the_checksums_is_not_taken_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let mut session = session(&variables());
+    session.initialize_missing(7).unwrap();
+    // As a string of JSON, it begins with an escaped quote, and it sorts before ours.
+    let key = "\"warmstart.checksums";
+    for value in ["{\"crc32c\":{\"header\":\"", "{\"crc32c\":{\"header\":\"00000000\"}}"] {
+        save(&session, &file, &SaveOptions::new().extra(key, value)).unwrap();
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        assert_eq!(checkpoint.metadata().get(key), Some(value));
+        let verification = checkpoint.verify();
+        assert!(verification.is_whole() && verification.checksums);
+        let converted = directory.path().join("b.safetensors");
+        checkpoint.convert(&converted, &ConvertOptions::new()).unwrap();
+        assert!(Checkpoint::open(&converted).unwrap().verify().is_whole());
+    }
 }
 
 #[test]

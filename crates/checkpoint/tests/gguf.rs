@@ -186,6 +186,7 @@ fn what_cannot_be_read_is_named() {
         (one().list("b", &[33], 2, 0), "cannot be counted"),
         (one().list("b", &[1], 99, 0), "unknown type 99"),
         (one().list("b", &[1; 65], 0, 0), "65 axes"),
+        (one().list("\u{1b}[2K", &[1; 65], 0, 0), r"`\u{1b}[2K` has 65 axes"),
         (one().key("k", 99, &[]), "unknown type 99"),
         (one().key("general.alignment", 4, &[0; 4]), "alignment` is 0"),
         (one().key("general.alignment", 5, &[0; 4]), "another type"),

@@ -248,6 +248,28 @@ fn reports_of_strange_names_are_printed() {
     }
 }
 
+/// Names that could be joined at thousands of numbers: a report takes no more than a file does.
+#[test]
+fn reports_of_names_with_many_numbers_stay_within_bounds() {
+    let begin = "1/".repeat(5000);
+    let more = (0..20).map(|at| format!("w{at}"));
+    let names = [format!("{begin}1/2"), format!("{begin}2/1")].into_iter().chain(more);
+    let entries: Vec<String> = names
+        .map(|name| format!(r#""{name}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#))
+        .collect();
+    let header = format!("{{{}}}", entries.join(","));
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    fs::write(&file, &bytes).unwrap();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let plan = checkpoint.plan_for(&[], &RestoreOptions::new());
+    let (report, _, allocated) = counted(|| plan.to_string());
+    assert!(report.contains("w{0..19}") && report.contains("1/1/2 "), "{report}");
+    let allowed = 64 * (8192 + bytes.len());
+    assert!(allocated <= allowed, "{allocated} bytes for a file of {}", bytes.len());
+}
+
 /// As the names of tensors whose offsets or dtypes are wrong, and as keys that come twice.
 #[test]
 fn errors_about_strange_names_are_printed() {
@@ -260,6 +282,8 @@ fn errors_about_strange_names_are_printed() {
         format!(r#"{{"__metadata__":{{"{name}":"1","{name}":"2"}}}}"#),
         format!(r#"{{"__metadata__":{{"{name}":1}}}}"#),
         format!(r#"{{"{name}":"{name}"}}"#),
+        format!(r#"{{"__metadata__":{{"warmstart.metric.{name}":"low"}}}}"#),
+        format!(r#"{{"__metadata__":{{"warmstart.step":"{name}"}}}}"#),
     ] {
         let length = (header.len() as u64).to_le_bytes();
         open(&[&length[..], header.as_bytes(), &[0; 2]].concat()).unwrap_err();

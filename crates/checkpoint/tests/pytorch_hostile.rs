@@ -268,6 +268,15 @@ fn bombs_do_not_go_off() {
         [rebuild, b"q\x01".to_vec(), float, b"q\x02".to_vec(), axes, b"q\x03".to_vec()].concat();
     pickle.extend(again.repeat(1000));
     assert!(matches!(refused_pickle(&pickle), PyTorchError::Pickle { .. }));
+    // One tuple that is the shape and the strides of as many tensors as a small file can have.
+    let axes = ints(&[1; 64]);
+    let float = storage("torch.FloatStorage", "0", 4);
+    let arguments = [&b"("[..], &float, b"K\0", &axes, b"q\x03h\x03tq\x01"].concat();
+    let rebuild = global("torch._utils", "_rebuild_tensor_v2");
+    let begin = [&b"\x80\x02"[..], &rebuild, b"q\0", &arguments].concat();
+    let pickle = [&begin[..], &b"h\0h\x01R".repeat(150_000), b"."].concat();
+    let bytes = Zip::default().deflated("m/data.pkl", &pickle).stored("m/data/0", &[0; 16]);
+    assert_eq!(refused(&bytes.finish()), FormatError::PyTorch(PyTorchError::TooMany));
     // One tensor of as many axes as there may be, in many places.
     let axes = [b"q\x09".to_vec(), list(&vec![b"h\x09".to_vec(); 88])].concat();
     let wide = tensor(storage("torch.FloatStorage", "0", 4), 0, &[1; 64], &[0; 64]);
@@ -279,6 +288,28 @@ fn bombs_do_not_go_off() {
     assert_eq!(open(&torch(&far, &[])).unwrap().tensors().len(), 0);
     let memo = [b"N".to_vec(), vec![0x94; 100_000]].concat();
     assert_eq!(open(&torch(&memo, &[])).unwrap().tensors().len(), 0);
+}
+
+/// Whatever names a file gives, an error moves no cursor.
+#[test]
+fn errors_about_strange_names_are_printed() {
+    let strange = "a\u{1b}[2K\nall is well";
+    let key = dict(&[(strange, [b"}N".to_vec(), one(), b"s".to_vec()].concat())]);
+    let nested = [[vec![b']'; 100], vec![b'a'; 99]].concat(), b"".to_vec()].concat();
+    let plain = [b"\x80\x02", &dict(&[("a", one())])[..], b"."].concat();
+    let pickles = Zip::default().stored("\u{1b}[2K/data.pkl", &plain).stored("n/data.pkl", &plain);
+    let order = Zip::default().stored("m/data.pkl", &plain).stored("m/byteorder", b"\x1b[2K");
+    for bytes in [
+        torch(&global("o\u{1b}[2Ks", "system"), &[]),
+        torch(&key, &[("0", &[0; 16])]),
+        torch(&dict(&[(strange, nested)]), &[]),
+        pickles.finish(),
+        order.finish(),
+    ] {
+        let message = refused(&bytes).to_string();
+        assert!(!message.contains(char::is_control), "{message:?}");
+        assert!(message.contains(r"\u{1b}[2K"), "{message}");
+    }
 }
 
 #[test]

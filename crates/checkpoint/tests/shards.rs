@@ -111,6 +111,9 @@ fn files_that_do_not_fit_are_named() {
     );
     fs::write(&index, text.replace("\"fc2.bias\"", "\"fc2.weight\"")).unwrap();
     assert!(refused(&index).to_string().contains("`fc2.weight` comes twice"));
+    let strange = text.replace("fc2.bias", r"\u001b[2K").replace("fc2.weight", r"\u001b[2K");
+    fs::write(&index, strange).unwrap();
+    assert!(refused(&index).to_string().contains(r"`\u{1b}[2K` comes twice"));
     let shorter = text.replace("\"fc1.bias\": \"model-00001-of-00002.safetensors\",", "");
     fs::write(&index, shorter).unwrap();
     assert!(

@@ -197,6 +197,7 @@ fn what_verifies_decides_and_a_bad_pointer_is_named() {
         (&b"\xff\0 garbage"[..], "does not say `model_checkpoint_path"),
         (b"", "does not say `model_checkpoint_path"),
         (b"model_checkpoint_path: \"model.ckpt-999\"", "`model.ckpt-999`, which is not in its"),
+        (b"model_checkpoint_path: \"a\x1b[2K\"", r"`a\u{1b}[2K`, which is not in its"),
         (b"model_checkpoint_path: \"../../elsewhere\"", "`../../elsewhere`, which is not in its"),
     ] {
         fs::write(&state, text).unwrap();

@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::text::counted;
 use serde::{Deserialize, Serialize};
 use warmstart::checkpoint::Checkpoint;
+use warmstart_checkpoint::printable;
 use warmstart_graph::words::nearest;
 
 /// The key in the checkpoint's metadata.
@@ -101,14 +102,17 @@ impl Columns {
         let known = self.names.iter().flatten();
         let known: Vec<&String> = known.collect();
         let others = header.iter().filter(|column| !known.contains(column));
+        let called = printable(name);
         let help = match nearest(name, others.map(String::as_str)) {
-            Some(near) => format!("if its column `{near}` is that one, call it `{name}`"),
+            Some(near) => {
+                format!("if its column `{}` is that one, call it `{called}`", printable(near))
+            }
             None => {
-                format!("its columns are {}; call the one that is meant `{name}`", listed(header))
+                format!("its columns are {}; call the one that is meant `{called}`", listed(header))
             }
         };
         let file = table.file.display();
-        Err(Failure::new(format!("`{file}` has no column `{name}`, which the model takes"))
+        Err(Failure::new(format!("`{file}` has no column `{called}`, which the model takes"))
             .help(help))
     }
 
@@ -203,6 +207,7 @@ fn first_other(before: &[String], now: &[String]) -> Option<String> {
         return None;
     }
     let (at, (was, is)) = before.iter().zip(now).enumerate().find(|(_, (was, is))| was != is)?;
+    let (was, is) = (printable(was), printable(is));
     Some(format!("{} was `{was}` there, and is `{is}` here", at + 1))
 }
 

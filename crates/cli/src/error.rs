@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart::TrainingError;
 use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, Glob, Rule, list};
+use warmstart_checkpoint::printable;
 use warmstart_graph::words::nearest;
 
 /// Why a question could not be answered.
@@ -142,9 +143,15 @@ impl Failure {
     }
 }
 
+/// A message or help as it may be printed: both have lines of their own making, and names of files'
+/// making.
+fn printable_lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&printable_lines(&self.message))
     }
 }
 
@@ -156,7 +163,8 @@ impl Error for Failure {
 
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        let help = self.help.as_deref().map(printable_lines);
+        help.map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use warmstart::checkpoint::RestoreOptions;
 use warmstart::gpu::{Gpu, Session};
 use warmstart::graph::{Graph, Tensor};
+use warmstart_checkpoint::printable;
 use warmstart_graph::words::{first_few, nearest};
 
 /// Run the model in a checkpoint on a file of data
@@ -181,13 +182,14 @@ fn find_output<'g>(arguments: &Arguments, graph: &'g Graph) -> Result<Tensor<'g>
         return graph.named(name).ok_or_else(|| {
             let near = nearest(name, names.iter().map(String::as_str));
             let help = match near {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(near) => format!("did you mean `{}`?", printable(near)),
                 None if names.is_empty() => {
                     "it has no named tensors; `.named(\"...\")` gives one a name".to_owned()
                 }
                 None => format!("there are {}", listed(&names)),
             };
-            Failure::new(format!("the graph in `{file}` has no tensor named `{name}`")).help(help)
+            Failure::new(format!("the graph in `{file}` has no tensor named `{}`", printable(name)))
+                .help(help)
         });
     }
     [PROBABILITIES, PREDICTION].iter().find_map(|name| graph.named(name)).ok_or_else(|| {

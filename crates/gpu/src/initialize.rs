@@ -5,7 +5,7 @@
 use crate::device::gpu::{Gpu, binding};
 use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::error::{GpuError, SessionError};
-use crate::origin::Origin;
+use crate::origin::{Missing, Origin};
 use crate::session::{Session, write};
 use crate::store::{Entry, VariableSlice};
 use bytemuck::{Pod, Zeroable};
@@ -44,7 +44,8 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::WouldOverwrite`] if values would be lost that no initializer can make
-    /// again, unless `overwrite` says so; else as for [`Session::initialize_missing`].
+    /// again, unless `overwrite` says so; else as for [`Session::initialize_missing`]. Where the
+    /// device fails after it has begun to write, no variable has a value.
     pub fn initialize_all(
         &mut self,
         seed: u64,
@@ -84,7 +85,18 @@ impl Session {
             let Variable { initializer, shape, dtype, .. } = &*entry.info.variable;
             initializer.check(shape, *dtype).map_err(|source| misfit(entry, source))?;
         }
-        run(&self.gpu, &entries, seed)?;
+        let values = FirstValues::new(&self.gpu, &entries, seed)?;
+        let mut written = false;
+        if let Err(error) = values.write(&self.gpu, &mut written) {
+            // Nobody knows how far it came, and what the origins say may be true no longer.
+            for index in chosen.into_iter().filter(|_| written) {
+                let origin = &mut self.store.entries_mut()[index].info.origin;
+                if origin.has_value() {
+                    *origin = Origin::Uninitialized(Missing::LostInInitialization);
+                }
+            }
+            return Err(error);
+        }
         // A seed that no value was made with would be saved as that of all values.
         if !chosen.is_empty() {
             self.seed = Some(seed);
@@ -204,28 +216,48 @@ impl<'a> Job<'a> {
 
 /// Makes the first values of the given variables in one submission.
 pub(crate) fn run(gpu: &Gpu, entries: &[&Entry], seed: u64) -> Result<(), SessionError> {
-    let (mut jobs, mut made) = (Vec::new(), Vec::new());
-    for entry in entries.iter().filter(|entry| entry.slice.bytes > 0) {
-        let variable = &entry.info.variable;
-        let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
-        match Job::new(entry, &recipe) {
-            Some(job) => jobs.push(job),
-            None => made.push((entry, recipe)),
+    FirstValues::new(gpu, entries, seed)?.write(gpu, &mut false)
+}
+
+/// The first values of some variables, before any is written.
+struct FirstValues<'a> {
+    /// Those that the host makes.
+    made: Vec<(&'a Entry, Recipe)>,
+    prepared: Prepared,
+}
+
+impl<'a> FirstValues<'a> {
+    /// What is most likely to fail comes here: values that are written are there, whatever follows.
+    fn new(gpu: &Gpu, entries: &[&'a Entry], seed: u64) -> Result<FirstValues<'a>, SessionError> {
+        let (mut jobs, mut made) = (Vec::new(), Vec::new());
+        for &entry in entries.iter().filter(|entry| entry.slice.bytes > 0) {
+            let variable = &entry.info.variable;
+            let recipe = Recipe::of(variable, seed).map_err(|source| misfit(entry, source))?;
+            match Job::new(entry, &recipe) {
+                Some(job) => jobs.push(job),
+                None => made.push((entry, recipe)),
+            }
         }
+        Ok(FirstValues { made, prepared: Prepared::new(gpu, &jobs)? })
     }
-    // What is most likely to fail comes first: values that are written are there, whatever follows.
-    let prepared = Prepared::new(gpu, &jobs)?;
-    let written = made.into_iter().try_for_each(|(entry, recipe)| {
-        let variable = &entry.info.variable;
-        write(gpu, &entry.slice, &recipe.evaluate(&variable.shape, variable.dtype))
-    });
-    if let Err(error) = written {
-        // What was queued before must not be written over what comes later.
-        let _ = gpu.checked(WHAT, |_| gpu.queue().submit([]));
-        return Err(error);
+
+    /// Writes them all in one submission. `written` says whether any may have been, whatever comes of
+    /// it.
+    fn write(self, gpu: &Gpu, written: &mut bool) -> Result<(), SessionError> {
+        for (entry, recipe) in self.made {
+            let variable = &entry.info.variable;
+            let value = recipe.evaluate(&variable.shape, variable.dtype);
+            if let Err(error) = write(gpu, &entry.slice, &value) {
+                // What was queued before must not be written over what comes later.
+                let _ = gpu.checked(WHAT, |_| gpu.queue().submit([]));
+                return Err(error);
+            }
+            *written = true;
+        }
+        *written = true;
+        self.prepared.submit(gpu)?;
+        Ok(())
     }
-    prepared.submit(gpu)?;
-    Ok(())
 }
 
 /// All that the device needs to make values: what is left is to have it do so.

@@ -85,6 +85,9 @@ pub enum Missing {
     Discarded,
     /// A restore failed over it, and then the device failed to put the old value back.
     LostInRestore,
+    /// The device failed while [`Session::initialize_all`](crate::Session::initialize_all) was writing
+    /// over it.
+    LostInInitialization,
 }
 
 impl Origin {
@@ -167,6 +170,7 @@ impl fmt::Display for Missing {
             }
             Missing::Discarded => f.write_str("discarded"),
             Missing::LostInRestore => f.write_str("lost in a failed restore"),
+            Missing::LostInInitialization => f.write_str("lost in a failed initialization"),
         }
     }
 }

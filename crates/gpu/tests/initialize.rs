@@ -4,7 +4,7 @@ mod common;
 
 use common::{gpu, gpu_with, variable};
 use proptest::prelude::*;
-use warmstart_gpu::{MemoryKind, Origin, Overwrite, Session, SessionError};
+use warmstart_gpu::{MemoryKind, Missing, Origin, Overwrite, Session, SessionError};
 use warmstart_graph::{DType, Initializer as I, TensorData, Variable, initial_value};
 
 fn initializers() -> Vec<I> {
@@ -27,6 +27,25 @@ fn initializers() -> Vec<I> {
         I::HeUniform,
         I::HeNormal,
     ]
+}
+
+/// No kernel has to be made for zeros, so that the device first fails when it is to write them.
+#[test]
+fn what_a_failed_initialization_may_have_written_over_has_no_value() {
+    let gpu = gpu();
+    let mut session = Session::new(&gpu);
+    session.declare(&[variable("a", [3], I::Zeros), variable("b", [3], I::Zeros)]).unwrap();
+    session.assign("a", &TensorData::from(vec![1.0f32, 2.0, 3.0])).unwrap();
+    // With nothing under way, the loss is noticed at once.
+    session.read("a").unwrap();
+    gpu.device().destroy();
+    let _ = gpu.checked("noticing the loss", |device| device.poll(wgpu::PollType::Poll));
+    let error = session.initialize_all(7, Overwrite::Everything).unwrap_err();
+    assert!(matches!(error, SessionError::Gpu(_)), "{error}");
+    let origins: Vec<_> = session.variables().iter().map(|info| info.origin.clone()).collect();
+    let missing = [Missing::LostInInitialization, Missing::NeverInitialized];
+    assert_eq!(origins, missing.map(Origin::Uninitialized));
+    assert_eq!(session.seed(), None);
 }
 
 /// Every variable of the session equals its twin; the message names the first bit that does not.

@@ -35,10 +35,20 @@ pub fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>, shown: usi
     if more == 0 { first } else { format!("{first} and {more} more") }
 }
 
+/// Names with more bytes are not compared: that takes memory for each pair of their letters, and a file
+/// may have names as long as itself.
+const LONGEST_COMPARED: usize = 512;
+
+/// Whether two names may be near each other.
+fn are_comparable(name: &str, other: &str) -> bool {
+    name.len().max(other.len()) <= LONGEST_COMPARED
+}
+
 /// The name that a mistyped one was probably meant to be.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let distance =
         |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase());
+    let names = names.filter(|other| are_comparable(name, other));
     let (far, near) = names.map(|other| (distance(other), other)).min_by_key(|(far, _)| *far)?;
     (far <= name.chars().count().max(near.chars().count()) / 3).then_some(near)
 }
@@ -46,6 +56,7 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
 /// Up to three names that are close to `name`, the closest first.
 pub fn closest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut scored: Vec<(f64, &str)> = names
+        .filter(|other| are_comparable(name, other))
         .map(|other| (strsim::normalized_damerau_levenshtein(name, other), other))
         .filter(|(score, _)| *score >= 0.6)
         .collect();
@@ -69,6 +80,19 @@ mod tests {
         assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
         assert_eq!(counted_as(1, "batch", "batches"), "1 batch");
         assert_eq!(counted_as(2, "batch", "batches"), "2 batches");
+    }
+
+    #[test]
+    fn names_as_long_as_files_are_not_compared() {
+        // Compared, they would take more memory than there is.
+        let (long, name) = ("n".repeat(90 << 20), "n".repeat(LONGEST_COMPARED));
+        let mistyped = format!("m{}", &name[1..]);
+        for (from, to) in [(&name, &long), (&long, &name), (&long, &long)] {
+            assert_eq!(nearest(from, [&**to].into_iter()), None);
+            assert!(closest(from, [&**to].into_iter()).is_empty());
+        }
+        assert_eq!(nearest(&mistyped, [&*long, &*name].into_iter()), Some(&*name));
+        assert_eq!(closest(&mistyped, [&*long, &*name].into_iter()), [&*name]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The metrics of a run's directory: their columns, and the picture of the losses.
 
+use crate::Training;
 use crate::metrics::{Axis, LossCurve, MetricsError, MetricsTable, MetricsWriter};
-use crate::{Training, TrainingError};
 use std::{fs, io};
 
 /// A metric that is drawn beside the loss.
@@ -15,10 +15,10 @@ pub(crate) struct Curve {
 }
 
 /// Opens the metrics for the steps after `done`; rows count steps done, from 1.
-pub(crate) fn open(training: &Training, done: u64) -> Result<MetricsWriter, TrainingError> {
+pub(crate) fn open(training: &Training, done: u64) -> Result<MetricsWriter, MetricsError> {
     let mut columns = vec!["loss"];
     columns.extend(training.metrics.iter().map(String::as_str));
-    Ok(MetricsWriter::open(&training.directory, &columns, done + 1)?)
+    MetricsWriter::open(&training.directory, &columns, done + 1)
 }
 
 /// Draws the losses of all runs in the directory, and the curves beside them.

@@ -44,6 +44,8 @@ pub struct Run {
     noted: Vec<(String, f64)>,
     /// Steps whose losses are not read yet, the earliest first.
     late: VecDeque<Late>,
+    /// Why metrics could not be written, until it is told.
+    unwritten: Option<MetricsError>,
     progress: Progress,
     watch: LossWatch,
     /// Whether it was said that checkpoints are left out.
@@ -114,6 +116,7 @@ impl Run {
             pending: Vec::new(),
             noted: Vec::new(),
             late: VecDeque::new(),
+            unwritten: None,
             progress,
             watch: LossWatch::new(training.on_non_finite),
             warned: false,
@@ -193,7 +196,8 @@ impl Run {
     /// [`TrainingError::OtherCount`]. Under [`OnNonFinite::Stop`], [`TrainingError::NonFinite`] if the
     /// loss is not finite, and
     /// [`TrainingError::NonFiniteVariables`] if it is a step to be saved and a weight or slot is
-    /// not finite; nothing is saved then. The other variants if reading or writing fails.
+    /// not finite; nothing is saved then. The other variants if reading or writing fails: what is due
+    /// is saved before metrics that cannot be written are told.
     pub fn record(
         &mut self,
         session: &Session,
@@ -215,11 +219,11 @@ impl Run {
             self.watch_loss(self.done, value)?;
             shown = Some(value);
             self.noted = metrics;
-            self.write_row(self.done, value)?;
+            self.write_row(self.done, value);
         }
         self.progress.update(self.done, shown);
         self.say_stops();
-        if save { self.save_as_planned(session) } else { Ok(()) }
+        self.save_if(save, session)
     }
 
     /// Whether what was recorded was trained, as far as the first few records tell.
@@ -298,7 +302,7 @@ impl Run {
         self.late.push_back(Late { before, losses, metrics, save });
         self.say_stops();
         self.read_late(if now { 0 } else { 1 })?;
-        if save { self.save_as_planned(session) } else { Ok(()) }
+        self.save_if(save, session)
     }
 
     /// Reads what was left to be read.
@@ -333,7 +337,7 @@ impl Run {
                 self.noted.append(&mut metrics);
             }
             if is_told || self.logs(step) {
-                self.write_row(step, loss)?;
+                self.write_row(step, loss);
             }
         }
         self.progress.update(last, losses.last().copied());
@@ -352,8 +356,15 @@ impl Run {
         Ok(())
     }
 
-    /// Writes the loss of a step, and notes it before the metrics that are noted.
-    fn write_row(&mut self, step: u64, loss: f32) -> Result<(), TrainingError> {
+    /// Writes the loss of a step, and notes it before the metrics that are noted. An error waits until
+    /// what is due has been saved.
+    fn write_row(&mut self, step: u64, loss: f32) {
+        if let Err(error) = self.try_write_row(step, loss) {
+            self.unwritten.get_or_insert(error);
+        }
+    }
+
+    fn try_write_row(&mut self, step: u64, loss: f32) -> Result<(), MetricsError> {
         self.noted.insert(0, ("loss".to_owned(), f64::from(loss)));
         let row: Vec<(&str, f64)> =
             self.noted.iter().map(|(name, value)| (name.as_str(), *value)).collect();
@@ -362,7 +373,15 @@ impl Run {
             // The program goes on although all steps are done.
             none => none.insert(losses::open(&self.training, step - 1)?),
         };
-        Ok(metrics.write(step, &row)?)
+        metrics.write(step, &row)
+    }
+
+    /// Saves if a save is due, and then tells of metrics that could not be written.
+    fn save_if(&mut self, due: bool, session: &Session) -> Result<(), TrainingError> {
+        if due {
+            self.save_as_planned(session)?;
+        }
+        self.unwritten.take().map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Saves, except what must not be saved and is no reason to stop.
@@ -414,7 +433,8 @@ impl Run {
         self.catch_up()?;
         self.refuse_non_finite(session)?;
         // First, since a run that goes on from this checkpoint does not write its rows again.
-        let flushed = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::sync);
+        let synced = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::sync);
+        let flushed = self.unwritten.take().map_or(synced, Err);
         let options = self
             .noted
             .iter()

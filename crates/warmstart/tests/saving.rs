@@ -1,6 +1,7 @@
 //! Which checkpoints a run leaves behind, saved at once and behind the training.
 
 use std::path::Path;
+use warmstart::TrainingError;
 use warmstart::checkpoint::list;
 use warmstart::prelude::*;
 
@@ -88,6 +89,34 @@ fn a_failure_behind_the_training_is_told_at_the_end() {
     }
     let error = run.finish(&session).expect_err("the name is taken").to_string();
     assert!(error.contains("step-2.safetensors"), "{error}");
+}
+
+/// A metric that is no column cannot be written, as rows on a full disk cannot be.
+#[test]
+fn what_is_due_is_saved_before_an_error_of_metrics_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [1, 2], DType::F32);
+    let loss = graph.scope("fc").linear(x, 2).square().mean_all();
+    let optimizer = Optimizer::sgd(0.01);
+    let step = optimizer.minimize(loss);
+    let mut session = Session::new(&Gpu::new().expect("an adapter"));
+    let plan = session.compile(&graph, &[loss], &[step.update]).expect("it compiles");
+    let training = Training::new(directory.path()).steps(9).save_every(3).quiet();
+    let mut run = training.begin(&mut session, &graph, &optimizer).expect("it begins");
+    while let Some(step) = run.next_step() {
+        // At a step that is saved, and at one that is not.
+        let fails = [2, 4].contains(&step);
+        if fails {
+            run.metric("no column", 1.0);
+        }
+        let outputs = session.run(&plan, &[("x", (&[1.0, 2.0]).into())]).expect("it runs");
+        let recorded = run.record(&session, &outputs, loss);
+        assert_eq!(matches!(recorded, Err(TrainingError::Metrics(_))), fails, "{step}");
+        assert!(fails || recorded.is_ok(), "{step}");
+    }
+    assert_eq!(steps(directory.path()), [3, 6, 9]);
+    run.finish(&session).expect("all was saved");
 }
 
 #[test]

@@ -96,6 +96,26 @@ fn steps_end_where_a_checkpoint_is_to_be_saved() {
 }
 
 #[test]
+fn what_is_due_is_saved_before_an_error_of_metrics_is_told() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let graph = Graph::new();
+    let mut model = Model::new(&graph);
+    let training = Training::new(directory.path()).steps(20).save_every(10).log_every(4).quiet();
+    let mut run = model.begin(&training.keep(9));
+    while let Some(steps) = run.next_steps(10) {
+        if steps.start == 0 {
+            run.metric("no column", 0.5);
+        }
+        let first = steps.start == 0;
+        let recorded = model.steps(&mut run, steps, None);
+        assert_eq!(matches!(recorded, Err(TrainingError::Metrics(_))), first);
+        assert_eq!(recorded.is_ok(), !first);
+    }
+    assert_eq!(saved_steps(directory.path()), [10, 20]);
+    run.finish(&model.session).expect("it was saved");
+}
+
+#[test]
 fn no_steps_are_at_least_one_step_and_all_that_are_left_at_most() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let graph = Graph::new();

@@ -27,8 +27,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-/// The key, as the header's bytes have it. Within a string it could not stand so: the quotes of a
-/// string have backslashes before them.
+/// The key, as the header's bytes have it. At the end of another key, which a quote in it would allow,
+/// a backslash stands before it.
 const KEY: &[u8] = br#""warmstart.checksums":"#;
 /// What stands between the key and the digits of the header's checksum.
 const BEFORE_DIGITS: &[u8; 27] = br#""{\"crc32c\":{\"header\":\""#;
@@ -146,9 +146,12 @@ pub(crate) fn entry<'a>(
 
 /// Where in a file's first bytes the entry's value begins, with its quote.
 fn place(start: &[u8]) -> Option<usize> {
-    let whole = KEY.len() + BEFORE_DIGITS.len();
-    let here = |bytes: &[u8]| bytes.starts_with(KEY) && bytes.ends_with(BEFORE_DIGITS);
-    start.windows(whole).position(here).map(|at| at + KEY.len())
+    let whole = 1 + KEY.len() + BEFORE_DIGITS.len();
+    let here = |bytes: &[u8]| {
+        let is_key = matches!(bytes, [b'{' | b',', rest @ ..] if rest.starts_with(KEY));
+        is_key && bytes.ends_with(BEFORE_DIGITS)
+    };
+    start.windows(whole).position(here).map(|at| at + 1 + KEY.len())
 }
 
 /// Puts the checksums in the place of the zeros that a file's first bytes were made with. Returns where
@@ -286,7 +289,10 @@ mod tests {
         let names = ["a", "quote\"d", "back\\slash", "é\n"];
         // Text of the user's that looks like the entry comes before it, and is not taken for it.
         let decoy = String::from_utf8([KEY, BEFORE_DIGITS].concat()).unwrap();
-        let before = start(&names, &[("a", &decoy)]);
+        // So does a key that ends as ours does, and sorts before it.
+        let key = "\"warmstart.checksums";
+        let value = "{\"crc32c\":{\"header\":\"00000000\"}}";
+        let before = start(&names, &[("a", &decoy), (key, value)]);
         let mut after = before.clone();
         // A `BTreeMap` is in the order of names, as the header is.
         let checksums: BTreeMap<&str, u64> = names.into_iter().zip(u64::MAX - 9..).collect();

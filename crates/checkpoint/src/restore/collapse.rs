@@ -113,6 +113,10 @@ fn blocks(members: Vec<Vec<u64>>, places: usize) -> Vec<Block> {
     (0..tried).map(apart).min_by_key(Vec::len).unwrap_or_default()
 }
 
+/// Names with more numbers than this stay as they are. What joining takes grows with the square of
+/// the numbers in a name, and a name may be as long as a file.
+const MOST_NUMBERS: usize = 16;
+
 /// A name apart: what is text, and what are numbers. A number that would not come back the same,
 /// such as `007`, stays text.
 fn split(name: &str) -> (Vec<String>, Vec<u64>) {
@@ -121,6 +125,9 @@ fn split(name: &str) -> (Vec<String>, Vec<u64>) {
     for run in runs(name) {
         match run.parse::<u64>() {
             Ok(number) if number.to_string() == run => {
+                if numbers.len() == MOST_NUMBERS {
+                    return (vec![name.to_owned()], Vec::new());
+                }
                 numbers.push(number);
                 template.push(String::new());
             }
@@ -218,6 +225,19 @@ mod tests {
                 assert_eq!(times, 1, "{seed} {numbers:?}");
             }
         }
+    }
+
+    #[test]
+    fn names_of_too_many_numbers_stay_apart() {
+        let pair = |numbers: usize| {
+            let begin = "1/".repeat(numbers - 1);
+            [format!("{begin}1"), format!("{begin}2")]
+        };
+        let few = pair(MOST_NUMBERS);
+        let joined = format!("{}{{1..2}}", "1/".repeat(MOST_NUMBERS - 1));
+        assert_eq!(collapsed(&[&few[0], &few[1]]), [joined]);
+        let many = pair(MOST_NUMBERS + 1);
+        assert_eq!(collapsed(&[&many[0], &many[1]]), many);
     }
 
     #[test]

@@ -235,10 +235,10 @@ pub(crate) fn create_directories(
 }
 
 /// Whether a directory could not be synced because it is none of ours: we may not read it, or it lies on
-/// a file system that cannot be written or knows no such thing.
+/// a file system that cannot be written.
 fn is_of_others(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported)
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem)
 }
 
 /// The directory that a file lies in.

@@ -74,10 +74,13 @@ pub struct BackgroundSaver {
     written: Option<PathBuf>,
 }
 
+/// How the removal of older checkpoints fared after a save.
+type Removed = Result<(), CheckpointError>;
+
 /// A save under way.
 struct Writing {
     file: PathBuf,
-    thread: JoinHandle<(Snapshot, Result<(), CheckpointError>)>,
+    thread: JoinHandle<(Snapshot, Result<Removed, CheckpointError>)>,
 }
 
 impl BackgroundSaver {
@@ -98,7 +101,7 @@ impl BackgroundSaver {
     /// Waits only for the save before this one, if that is still being written.
     ///
     /// # Errors
-    /// [`CheckpointError::Background`] if the save before this one failed; this one has not begun
+    /// As [`BackgroundSaver::wait`], if the save before this one failed; this one has not begun
     /// then, and can be asked for again. What [`Saver::save`] refuses before it touches the disk.
     /// [`CheckpointError::Session`] if the device has no memory for the copy: then nothing was
     /// changed or begun, and [`Saver::save`], which needs none, can save.
@@ -120,7 +123,8 @@ impl BackgroundSaver {
         let thread = thread::Builder::new()
             .name("warmstart saver".to_owned())
             .spawn(move || {
-                let result = save.carry_out(&*storage, &saver, &mut snapshot);
+                let written = save.write(&*storage, &saver, &mut snapshot);
+                let result = written.map(|()| save.retain(&*storage, &saver));
                 (snapshot, result)
             })
             .map_err(|error| CheckpointError::storage("start a thread to write", &file, error))?;
@@ -131,7 +135,9 @@ impl BackgroundSaver {
     /// Waits until nothing is being written. Returns the file of the last save that succeeded.
     ///
     /// # Errors
-    /// [`CheckpointError::Background`] if the save under way failed; it is told once.
+    /// [`CheckpointError::Background`] if the save under way failed; it is told once. So is a failure
+    /// to remove an older checkpoint, a [`CheckpointError::Storage`] that names it; the new one is then
+    /// saved nevertheless.
     pub fn wait(&mut self) -> Result<Option<&Path>, CheckpointError> {
         if let Some(Writing { file, thread }) = self.writing.take() {
             let result = match thread.join() {
@@ -144,10 +150,15 @@ impl BackgroundSaver {
                     Err(CheckpointError::storage("write", &file, error))
                 }
             };
-            if let Err(error) = result {
-                return Err(CheckpointError::Background { file, source: Box::new(error) });
-            }
+            let removed = match result {
+                Ok(removed) => removed,
+                Err(error) => {
+                    return Err(CheckpointError::Background { file, source: Box::new(error) });
+                }
+            };
+            // Whole and durable, whatever became of the older ones.
             self.written = Some(file);
+            removed?;
         }
         Ok(self.written.as_deref())
     }

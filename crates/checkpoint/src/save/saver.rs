@@ -235,7 +235,8 @@ impl Saver {
         options: &SaveOptions,
     ) -> Result<PathBuf, CheckpointError> {
         let mut save = PlannedSave::new(self, session, step, options)?;
-        save.carry_out(&Disk, self, &mut { session })?;
+        save.write(&Disk, self, &mut { session })?;
+        save.retain(&Disk, self)?;
         Ok(save.file)
     }
 
@@ -295,8 +296,8 @@ impl PlannedSave {
         Ok(PlannedSave { file, contents, protect })
     }
 
-    /// Writes the file, then removes what the saver's rules do not keep.
-    pub fn carry_out(
+    /// Writes the file.
+    pub fn write(
         &mut self,
         storage: &dyn Storage,
         saver: &Saver,
@@ -305,9 +306,13 @@ impl PlannedSave {
         let directory = &saver.directory;
         saver.create_directory_on(storage)?;
         atomic::remove_leftovers(storage, directory, |target| step_of(target).is_some());
-        write(storage, values, &self.file, &mut self.contents)?;
+        write(storage, values, &self.file, &mut self.contents)
+    }
+
+    /// Removes what the saver's rules do not keep, now that the file is written.
+    pub fn retain(&self, storage: &dyn Storage, saver: &Saver) -> Result<(), CheckpointError> {
         let protect: Vec<&Path> = self.protect.iter().map(PathBuf::as_path).collect();
-        let surplus = saver.retention.surplus(storage, directory, &protect)?;
+        let surplus = saver.retention.surplus(storage, &saver.directory, &protect)?;
         retention::remove(storage, surplus)?;
         Ok(())
     }

@@ -19,7 +19,8 @@ pub(crate) trait Storage {
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Renames a file in one step over what has the new name.
     fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Makes the names in a directory durable.
+    /// Makes the names in a directory durable, as far as the file system can: that of one which knows
+    /// no such operation is no error, as it is not for its programs anywhere.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
     /// Creates one directory.
     fn create_directory(&self, directory: &Path) -> io::Result<()>;
@@ -174,7 +175,7 @@ impl Storage for Disk {
 
     #[cfg(unix)]
     fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        sync(&File::open(directory)?)
+        as_far_as_known(sync(&File::open(directory)?))
     }
 
     // Windows has no such operation: NTFS journals names itself.
@@ -221,6 +222,20 @@ fn sync(file: &File) -> io::Result<()> {
     synced
 }
 
+/// What came of syncing a directory. Some network file systems, FUSE and FAT cannot do it, and say so;
+/// nothing has been tried then, and to fail would be to save nothing there at all.
+#[cfg(unix)]
+fn as_far_as_known(synced: io::Result<()>) -> io::Result<()> {
+    use rustix::io::Errno;
+    // ENOTSUP and EOPNOTSUPP are two numbers on some systems.
+    let unknown = [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS];
+    let code = synced.as_ref().err().and_then(io::Error::raw_os_error);
+    match unknown.iter().any(|errno| code == Some(errno.raw_os_error())) {
+        true => Ok(()),
+        false => synced,
+    }
+}
+
 /// The name is lost, but the next one may do.
 #[cfg(not(windows))]
 fn lost_to_cleaner() -> io::Error {
@@ -231,6 +246,25 @@ fn lost_to_cleaner() -> io::Error {
 mod tests {
     use super::*;
     use std::io::Write as _;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_cannot_be_synced_is_no_error_and_one_that_was_not_is() {
+        use rustix::io::Errno;
+        let synced = |errno: Errno| as_far_as_known(Err(errno.into()));
+        for errno in [Errno::INVAL, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS] {
+            assert!(synced(errno).is_ok(), "{errno}");
+        }
+        for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS] {
+            let error = synced(errno).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
+        }
+        let invalid = io::Error::from(io::ErrorKind::InvalidInput);
+        assert!(as_far_as_known(Err(invalid)).is_err());
+        assert!(as_far_as_known(Ok(())).is_ok());
+        // A directory that is not there is not one that cannot be synced.
+        assert!(Disk.sync_directory(Path::new("nowhere/at/all")).is_err());
+    }
 
     #[test]
     fn the_disk_begins_with_whole_stretches_but_the_first() {

@@ -59,7 +59,8 @@ fn save_on(
     step: u64,
 ) -> Result<PathBuf, CheckpointError> {
     let mut save = PlannedSave::new(saver, session, step, &SaveOptions::new())?;
-    save.carry_out(storage, saver, &mut { session })?;
+    save.write(storage, saver, &mut { session })?;
+    save.retain(storage, saver)?;
     Ok(save.file)
 }
 

@@ -6,6 +6,7 @@ use ::csv::StringRecord;
 use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
+use warmstart_checkpoint::printable;
 use warmstart_graph::words::{first_few, nearest};
 
 /// Rows of cells.
@@ -144,7 +145,8 @@ impl Table {
                 ),
             };
             return Err(Failure::new(format!(
-                "`{file}` does not name its columns, so none is `{name}`"
+                "`{file}` does not name its columns, so none is `{}`",
+                printable(name)
             ))
             .help(help));
         };
@@ -153,15 +155,17 @@ impl Table {
             [place] => Ok(place),
             [] => {
                 let help = match nearest(name, header.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean `{near}`?"),
+                    Some(near) => format!("did you mean `{}`?", printable(near)),
                     None => format!("its columns are {}", listed(header)),
                 };
+                let name = printable(name);
                 Err(Failure::new(format!("`{file}` has no column `{name}`")).help(help))
             }
             [first, second, ..] => Err(Failure::new(format!(
-                "columns {} and {} of `{file}` are both called `{name}`",
+                "columns {} and {} of `{file}` are both called `{}`",
                 first + 1,
-                second + 1
+                second + 1,
+                printable(name)
             ))
             .help("give the number of the one that is meant, or rename one")),
         }
@@ -319,5 +323,5 @@ pub fn says_nothing(cell: &str) -> bool {
 
 /// The first few names.
 pub fn listed(names: &[String]) -> String {
-    first_few(names.iter().map(|name| format!("`{name}`")), 12)
+    first_few(names.iter().map(|name| format!("`{}`", printable(name))), 12)
 }

@@ -6,6 +6,7 @@ use crate::elements::Elements;
 use crate::error::Failure;
 use std::path::Path;
 use warmstart::checkpoint::{Checkpoint, TensorEntry};
+use warmstart_checkpoint::printable;
 use warmstart_graph::words::nearest;
 
 /// Whether a file that begins so holds arrays: NumPy's magic, a ZIP archive's, or safetensors' JSON
@@ -22,7 +23,7 @@ pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Tab
     let checkpoint = Checkpoint::open(file)?;
     let tensor = choose(&checkpoint, file, array, help)?;
     let TensorEntry { name, shape, dtype, .. } = tensor;
-    let what = format!("`{}`, array `{name}`", file.display());
+    let what = format!("`{}`, array `{}`", file.display(), printable(name));
     let Some(mut elements) = Elements::of(&checkpoint, tensor) else {
         return Err(Failure::new(format!("{what} holds {dtype}, which are no numbers"))
             .help("save it as numbers"));
@@ -31,7 +32,8 @@ pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Tab
         return Err(Failure::new(format!("{what} is one number, not rows of them"))
             .help("name an array whose first dimension counts the rows"));
     }
-    let width = shape[1..].iter().product();
+    // Only of an array without elements may this be more than can be counted: it has no rows either.
+    let width = shape[1..].iter().try_fold(1usize, |width, &n| width.checked_mul(n)).unwrap_or(0);
     let mut values: Vec<f32> = Vec::new();
     loop {
         let piece = elements.next_piece()?;
@@ -59,9 +61,10 @@ fn choose<'a>(
             .help(format!("say which is meant with {}: {}", help.array, listed(&names)))),
         (Some(name), _) => checkpoint.tensor(name).ok_or_else(|| {
             let help = match nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(near) => format!("did you mean `{}`?", printable(near)),
                 None => format!("it holds {}", listed(&names)),
             };
+            let name = printable(name);
             Failure::new(format!("`{file}` has no array `{name}`")).help(help)
         }),
     }

@@ -35,7 +35,7 @@ pub fn warm_start(
     out: &mut dyn Write,
 ) -> Result<Vec<String>, Failure> {
     let path = source.path(&settings.checkpoint);
-    let checkpoint = Checkpoint::open(&path)?;
+    let checkpoint = Checkpoint::open_verified(&path)?;
     let (plan, strange) = plan(&checkpoint, settings, session)?;
     let mut notes = Vec::new();
     if !strange.tensors.is_empty() {

@@ -136,3 +136,31 @@ fn names_move_no_cursor_and_may_be_long() {
     assert!(out.contains(&long[..65_000]), "{out}");
     assert!(!out.contains('\u{1b}'), "{out}");
 }
+
+#[test]
+fn errors_about_names_of_files_move_no_cursor() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let name = "x\nnote: all is well \u{1b}[2K";
+    let one = || floats(&[1.0]);
+    foreign(&at.join("data.safetensors"), &[(name, "F32", &[1], one()), ("b", "F32", &[], one())]);
+    let header = serde_json::json!({ "__metadata__": { "warmstart.step": name } }).to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    std::fs::write(at.join("a.safetensors"), [&length[..], header.as_bytes()].concat()).unwrap();
+    let ran = warmstart(at, &["inspect", "a.safetensors"]);
+    assert!(!ran.error.contains('\u{1b}') && ran.error.contains(r"\u{1b}[2K"), "{}", ran.error);
+    std::fs::write(at.join("one.csv"), format!("\"{name}\",y\n1,2\n3,4\n")).unwrap();
+    let train = |data: &str, target: &str| {
+        let text = format!("[data]\nfile = \"{data}\"\ntarget = \"{target}\"\n{}\n", MODEL);
+        std::fs::write(at.join("run.toml"), text).unwrap();
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    for ran in [train("one.csv", "other"), train("data.safetensors", "y")] {
+        assert_eq!(ran.code, 2);
+        assert!(!ran.error.contains('\u{1b}'), "{:?}", ran.error);
+        assert!(!ran.error.contains("\nnote: all is well"), "{}", ran.error);
+        assert!(ran.error.contains(r"\nnote: all is well"), "{}", ran.error);
+    }
+}
+
+const MODEL: &str = "[model]\nhidden = [4]\n[training]\nsteps = 1\n";

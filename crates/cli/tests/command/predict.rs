@@ -1,5 +1,5 @@
 use crate::train::{flowers, write};
-use crate::{json, trained, warmstart};
+use crate::{foreign, json, trained, warmstart};
 use warmstart_checkpoint::{SaveOptions, save};
 use warmstart_gpu::{Gpu, Session};
 use warmstart_graph::{DType, Graph};
@@ -52,6 +52,17 @@ fn any_named_tensor_of_any_graph_is_computed() {
     std::fs::write(at.join("rows.csv"), "1,2\n4,5\n").unwrap();
     let error = predict(&["--output", "weighted"]).failed();
     assert!(error.contains("`rows.csv` has 2 columns, and the model takes 3"), "{error}");
+    // No rows, of more columns than can be counted.
+    let huge = [0, 1 << 32, 1 << 32];
+    let name = "a\u{1b}[2K";
+    foreign(&at.join("rows.csv"), &[(name, "F32", &huge, vec![])]);
+    let error = predict(&["--output", "weighted"]).failed();
+    assert!(error.contains("`rows.csv` holds no rows"), "{error}");
+    foreign(&at.join("rows.csv"), &[(name, "F32", &huge, vec![]), ("b", "F32", &huge, vec![])]);
+    for array in ["a[2K", "something else"] {
+        let error = predict(&["--output", "weighted", "--array", array]).failed();
+        assert!(error.contains(r"`a\u{1b}[2K`"), "{error}");
+    }
     // A checkpoint with a graph, but nothing in it has a name.
     trained(at, 1, 7, 0.5);
     let error = warmstart(at, &["predict", "step-1.safetensors", "--data", "rows.csv"]).failed();

@@ -245,6 +245,34 @@ fn momentum_comes_and_goes_with_a_run() {
     assert!(error.contains("leave `momentum` out, or begin another run with these"), "{error}");
 }
 
+#[test]
+fn a_warm_start_passes_a_newest_checkpoint_with_flipped_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    let run = |name: &str, steps: u32, more: &str| {
+        let text = format!(
+            "directory = \"{name}\"\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n\
+             [training]\nbatch = 8\nsteps = {steps}\n{more}"
+        );
+        write(at, "run.toml", &text);
+        warmstart(at, &["train", "run.toml", "--quiet"]).with(0)
+    };
+    run("first", 1, "");
+    run("first", 2, "");
+    let newest = at.join("first/step-2.safetensors");
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let last = bytes.len() - 5;
+    bytes[last] ^= 16;
+    std::fs::write(&newest, &bytes).unwrap();
+    let out = run("second", 1, "[warm_start]\ncheckpoint = \"first\"\n");
+    assert!(out.contains("restore first/step-1.safetensors"), "{out}");
+    assert!(
+        out.contains("note: a newer checkpoint is damaged, and an older one was opened: "),
+        "{out}"
+    );
+}
+
 /// A `run.toml` of two steps, and its data.
 fn short_run(at: &Path) {
     write(at, "flowers.csv", &flowers(60, 0));

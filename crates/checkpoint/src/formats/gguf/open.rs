@@ -8,6 +8,7 @@ use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
 use crate::format::Format;
 use crate::metadata::PREFIX;
+use crate::printable::printable;
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -141,12 +142,14 @@ fn read_tensors(reader: &mut Reader<'_>, count: u64) -> Result<Vec<Listed>, Chec
         }
         let axes = reader.u32(what)?;
         if axes > MOST_AXES {
+            let name = printable(&name);
             return Err(reader.wrong(offset, format!("tensor `{name}` has {axes} axes")));
         }
         let mut shape = Vec::new();
         for _ in 0..axes {
             let extent = reader.u64(what)?;
             let Ok(extent) = usize::try_from(extent) else {
+                let name = printable(&name);
                 return Err(reader.wrong(offset, format!("tensor `{name}` is {extent} long")));
             };
             shape.push(extent);

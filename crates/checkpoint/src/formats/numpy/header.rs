@@ -1,6 +1,7 @@
 //! Reading an array's header.
 
 use super::error::NumPyError;
+use crate::printable::printable;
 use crate::tensor::FileDType;
 
 /// What begins an array, before its version.
@@ -104,7 +105,7 @@ impl Parser<'_> {
                 "descr" => descr.replace(self.descr()?).is_some(),
                 "fortran_order" => fortran_order.replace(self.boolean()?).is_some(),
                 "shape" => shape.replace(self.shape()?).is_some(),
-                _ => return Err(format!("the key `{key}` is not known")),
+                _ => return Err(format!("the key `{}` is not known", printable(&key))),
             };
             if twice {
                 return Err(format!("the key `{key}` comes twice"));
@@ -256,6 +257,7 @@ mod tests {
             ("{'descr': '<f4'}", "is missing"),
             ("{'descr': '<f4', 'descr': '<f4'}", "twice"),
             ("{'other': 1}", "not known"),
+            ("{'\u{1b}[2K': 1}", r"`\u{1b}[2K` is not known"),
             ("{'descr': '<f4", "does not end"),
             ("{'descr': [[[", "does not end"),
             ("{'shape': (-1,)}", "no number"),

@@ -13,7 +13,7 @@ pub enum PyTorchError {
     /// Two entries of the archive are the pickle.
     #[error(
         "both `{first}` and `{second}` are in the archive, and readers would disagree about which \
-         counts: save each with `torch.save` to a file of its own"
+         counts: save each with `torch.save` to a file of its own", first = printable(.first), second = printable(.second)
     )]
     Pickles {
         /// One of them.
@@ -26,7 +26,7 @@ pub enum PyTorchError {
         "its pickle asks for `{global}` at offset {offset}, and only tensors, numbers, texts and \
          their containers are read; nothing was executed. If you trust where the file is from, load \
          it in Python and save the tensors alone: `torch.save(model.state_dict(), \"model.pt\")`; \
-         if not, never load it in Python"
+         if not, never load it in Python", global = printable(.global)
     )]
     Global {
         /// Module and name.
@@ -65,7 +65,8 @@ pub enum PyTorchError {
     },
     /// Containers within containers without an end.
     #[error(
-        "`{name}` lies {depth} containers deep, which no checkpoint needs: save the state dict alone"
+        "`{name}` lies {depth} containers deep, which no checkpoint needs: save the state dict \
+         alone", name = printable(.name)
     )]
     TooDeep {
         /// What was being listed.
@@ -81,7 +82,8 @@ pub enum PyTorchError {
     TooMany,
     /// A tensor has a key that is neither text nor a number.
     #[error(
-        "a tensor in `{name}` has a key that is neither text nor a number: save the state dict alone"
+        "a tensor in `{name}` has a key that is neither text nor a number: save the state dict \
+         alone", name = printable(.name)
     )]
     Key {
         /// The container.
@@ -165,7 +167,7 @@ pub enum PyTorchError {
     /// The archive says neither that its bytes are little-endian nor that they are big-endian.
     #[error(
         "its entry `byteorder` is `{found}`, neither `little` nor `big`: save it again with \
-         `torch.save`"
+         `torch.save`", found = printable(.found)
     )]
     ByteOrder {
         /// What it says.

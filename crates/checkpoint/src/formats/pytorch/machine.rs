@@ -2,7 +2,8 @@
 //! (<https://docs.python.org/3/library/pickletools.html>).
 //!
 //! Each instruction makes at most one object, and objects refer to each other by number: the memory
-//! of a machine is that of its pickle times a constant, however often its parts are repeated.
+//! of a machine is that of its pickle times a constant, however often its parts are repeated. What a
+//! tensor copies, its shape and strides, has a budget.
 
 use super::error::PyTorchError;
 use super::globals::Global;
@@ -12,6 +13,12 @@ use std::ops::Range;
 
 /// Names of objects are not longer.
 const LONGEST_NAME: usize = 256;
+/// What tensors and the list of their names take may be this many times as long as the pickle, and
+/// some.
+const LONGER: usize = 16;
+const SOME: usize = 64 << 10;
+/// What an axis takes in a shape or in strides.
+pub(super) const AXIS: usize = 32;
 
 pub(super) type Result<T> = std::result::Result<T, PyTorchError>;
 
@@ -94,6 +101,8 @@ pub(super) struct Machine<'a> {
     places: HashMap<(usize, Key), usize>,
     pub storages: Vec<Storage>,
     pub tensors: Vec<Tensor>,
+    /// What tensors, and then the list of their names, may still take.
+    pub budget: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -111,6 +120,7 @@ impl<'a> Machine<'a> {
             places: HashMap::new(),
             storages: Vec::new(),
             tensors: Vec::new(),
+            budget: pickle.len().saturating_mul(LONGER).saturating_add(SOME),
         }
     }
 

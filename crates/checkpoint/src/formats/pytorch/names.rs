@@ -3,15 +3,12 @@
 //! The walk has a budget, since containers may hold each other many times over.
 
 use super::error::PyTorchError;
-use super::machine::{Machine, Value};
+use super::machine::{AXIS, Machine, Value};
 
 /// More containers than this around a tensor are no checkpoint.
 const DEEPEST: usize = 64;
-/// What an axis of a tensor that is listed takes, beside names.
-const AXIS: usize = 32;
-/// A list of names may be this many times as long as the pickle, and some.
-const LONGER: usize = 16;
-const SOME: usize = 64 << 10;
+/// What a tensor that is listed takes, beside its name and axes.
+const TENSOR: usize = 128;
 
 /// A walk through containers. They may hold each other, many times over: what the walk may see is
 /// bounded by the length of the pickle.
@@ -27,10 +24,9 @@ struct Walk<'a> {
 pub(super) fn list(
     machine: &Machine<'_>,
     root: &Value,
-    pickle: usize,
 ) -> Result<Vec<(String, usize)>, PyTorchError> {
-    let budget = pickle.saturating_mul(LONGER).saturating_add(SOME);
-    let mut walk = Walk { machine, name: String::new(), depth: 0, budget, found: Vec::new() };
+    let (name, found, budget) = (String::new(), Vec::new(), machine.budget);
+    let mut walk = Walk { machine, name, depth: 0, budget, found };
     walk.visit(root)?;
     Ok(walk.found)
 }
@@ -42,7 +38,7 @@ impl Walk<'_> {
             Value::Tensor(tensor) => {
                 // It is copied, however often it is listed.
                 let axes = self.machine.tensors[*tensor].shape.len();
-                self.charge(self.name.len() + AXIS * axes)?;
+                self.charge(TENSOR + self.name.len() + AXIS * axes)?;
                 self.found.push((self.name.clone(), *tensor));
             }
             Value::Sequence(of) => {

@@ -1,7 +1,8 @@
 //! What a pickle makes by calling the objects that it names: containers, storages and tensors.
 
+use super::error::PyTorchError;
 use super::globals::Global;
-use super::machine::{Machine, Result, Storage, Tensor, Value};
+use super::machine::{AXIS, Machine, Result, Storage, Tensor, Value};
 use crate::tensor::FileDType;
 
 /// Tensors have no more axes than this; in PyTorch and NumPy neither.
@@ -40,20 +41,26 @@ impl Machine<'_> {
             },
             Global::RebuildTensor => {
                 let tensor = self.tensor(given, None, given.get(6))?;
-                self.tensors.push(tensor);
-                Value::Tensor(self.tensors.len() - 1)
+                self.keep(tensor)?
             }
             Global::RebuildTensorV3 => {
                 let Some(Value::Global(Global::DType(dtype))) = given.get(6) else {
                     return self.wrong("a tensor has a dtype that is not known");
                 };
                 let tensor = self.tensor(given, Some(*dtype), given.get(7))?;
-                self.tensors.push(tensor);
-                Value::Tensor(self.tensors.len() - 1)
+                self.keep(tensor)?
             }
             Global::Plain => Value::Plain,
             _ => return self.wrong("something is called that cannot be, or with other arguments"),
         })
+    }
+
+    fn keep(&mut self, tensor: Tensor) -> Result<Value> {
+        // One tuple may be the shape and the strides of all tensors, and each copies it.
+        let cost = AXIS * (tensor.shape.len() + tensor.strides.len());
+        self.budget = self.budget.checked_sub(cost).ok_or(PyTorchError::TooMany)?;
+        self.tensors.push(tensor);
+        Ok(Value::Tensor(self.tensors.len() - 1))
     }
 
     /// The tensor that these arguments describe.

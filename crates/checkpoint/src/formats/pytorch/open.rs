@@ -61,7 +61,7 @@ pub(crate) fn open_pytorch(mut archive: Archive) -> Result<OpenFile, CheckpointE
     };
     let mut machine = Machine::new(&pickle);
     let built = machine.run().map_err(|source| wrong(source.into()))?;
-    let named = list(&machine, &built, pickle.len()).map_err(|source| wrong(source.into()))?;
+    let named = list(&machine, &built).map_err(|source| wrong(source.into()))?;
     let mut tensors = Vec::with_capacity(named.len());
     let mut names = HashSet::with_capacity(named.len());
     for (name, tensor) in named {

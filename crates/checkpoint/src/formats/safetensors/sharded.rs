@@ -15,6 +15,7 @@ use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
 use crate::format::{Format, folder_of};
 use crate::metadata::{CHECKSUMS, STEP};
+use crate::printable::printable;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::btree_map::Entry;
@@ -47,7 +48,8 @@ impl<'de> Deserialize<'de> for WeightMap {
                     match pairs.entry(tensor) {
                         Entry::Vacant(entry) => entry.insert(file),
                         Entry::Occupied(entry) => {
-                            let message = format!("tensor `{}` comes twice", entry.key());
+                            let name = printable(entry.key());
+                            let message = format!("tensor `{name}` comes twice");
                             return Err(A::Error::custom(message));
                         }
                     };

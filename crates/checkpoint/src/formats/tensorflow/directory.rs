@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::directory::is_damage;
 use crate::error::{CheckpointError, Damaged};
 use crate::formats::safetensors::{FileKind, FormatError};
+use crate::printable::printable;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
@@ -44,6 +45,7 @@ pub(crate) fn open_directory(directory: &Path) -> Result<Option<Checkpoint>, Che
             None => match old_format(directory, &newest) {
                 Some(error) => return Err(error),
                 None => {
+                    let newest = printable(&newest);
                     damaged.push(wrong(format!("it names `{newest}`, which is not in its folder")));
                 }
             },
