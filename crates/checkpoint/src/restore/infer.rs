@@ -28,6 +28,7 @@ mod known;
 mod lacking;
 mod names;
 mod numbering;
+mod optimizers;
 mod origin;
 mod problem;
 mod renaming;
@@ -45,6 +46,7 @@ use crate::restore::rules::{Rule, SEPARATORS};
 use crate::restore::wording::Allowance;
 use crate::tensor::TensorEntry;
 use choose::{ALTERNATIVES, choose};
+use optimizers::Renamed;
 pub(crate) use origin::is_pytorch;
 use problem::{Given, Problem};
 use roles::{Kind, SlotNames};
@@ -126,7 +128,15 @@ fn infer_within(
         return (Vec::new(), 0);
     }
     let ends = SlotNames::of(variables);
-    let tensor_kinds: Vec<Kind> = tensors.iter().map(|tensor| ends.kind(tensor, saved)).collect();
+    let optimizer = Renamed::of(tensors, saved, variables);
+    let kind = |tensor: &TensorEntry| {
+        let kind = ends.kind(tensor, saved);
+        match &optimizer {
+            Some(renamed) => renamed.kind(kind),
+            None => kind,
+        }
+    };
+    let tensor_kinds: Vec<Kind> = tensors.iter().map(kind).collect();
     let variable_kinds: Vec<Kind> =
         variables.iter().map(|variable| Kind::of_role(&variable.role)).collect();
     let affordable = budget / pass.max(1);
@@ -148,7 +158,8 @@ fn infer_within(
         passes: 0,
         most: affordable.min(SEARCHING),
     };
-    let slots = slot_rules::slot_rules(&trials);
+    let mut slots = slot_rules::slot_rules(&trials);
+    slots.extend(optimizer.as_ref().map(Renamed::rule));
     let mut all = rounds(&mut trials, slots.clone());
     if !slots.is_empty() && !all.iter().any(|trial| trial.restored == wanted) {
         all.extend(rounds(&mut trials, Vec::new()));
@@ -167,6 +178,8 @@ fn infer_within(
     let suggestion = |mut trial: Trial| {
         trial.notes.extend(trial.tie.take().filter(|_| alone));
         trial.notes.extend(known::notes(&trials, &trial));
+        let renamed = optimizer.iter().filter(|optimizer| trial.rules.contains(&optimizer.rule()));
+        trial.notes.extend(renamed.map(Renamed::note));
         trial.notes.extend(ended.clone());
         Suggestion {
             rules: trials.in_usual_order(trial.rules),
@@ -341,6 +354,8 @@ pub(crate) fn lacks(outcome: &Outcome) -> bool {
     )
 }
 
+#[cfg(test)]
+mod combined_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

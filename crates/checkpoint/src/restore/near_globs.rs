@@ -10,12 +10,14 @@ const BUDGET: usize = 20_000_000;
 
 impl RuleUse {
     /// The rule at a place with the glob that its own was probably meant to be, of those that match one
-    /// of a file's names. `None` after rules that rewrite names.
+    /// of a file's names. `None` after rules that rewrite names, but for rules about values: those match
+    /// the names of variables, which no rule rewrites.
     pub fn near(uses: &[RuleUse], at: usize, names: &[&str]) -> Option<Rule> {
-        if uses.iter().take(at).any(|before| before.rule.is_about_names()) {
+        let mut rule = uses.get(at)?.rule.clone();
+        let rewritten = || uses.iter().take(at).any(|before| before.rule.is_about_names());
+        if !rule.is_about_values() && rewritten() {
             return None;
         }
-        let mut rule = uses.get(at)?.rule.clone();
         let glob = rule.glob_mut()?;
         *glob = near_glob(glob, names)?;
         Some(rule)

@@ -396,7 +396,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         cooperative: None,
         storage_buffers: 8,
         binding_bytes: 1 << 30,
-        workgroups: 1 << 9,
+        workgroups: 1 << 6,
         shipped: crate::compile::classes::release_table,
         alternatives: true,
         subgroup_rows: false,

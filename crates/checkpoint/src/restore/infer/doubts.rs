@@ -139,7 +139,8 @@ pub(super) fn judge<'a>(
         // elsewhere, `layers.0` to `layers.2` for `layer1` to `layer3`.
         let left_out =
             left.tensors.has(*class, &patterns.0) && left.variables.has(*class, &patterns.1);
-        if left_out || (from != to && !pairs.is_sorted_by(|a, b| a.to < b.to)) {
+        let in_order = from == to || pairs.is_sorted_by(|a, b| a.to < b.to);
+        if left_out || !in_order || left.has_shifted(*class, patterns, pairs) {
             return Verdict::Against;
         }
         let mut new: Vec<&Pair<'_>> = pairs.iter().filter(|pair| !pair.known).collect();
@@ -228,6 +229,11 @@ fn same_shape(a: &Shape, b: &Shape, turned: bool) -> Option<&'static str> {
     }
 }
 
+/// The numbers without those of scopes that have none.
+fn trailing(numbers: &[u64]) -> Vec<u64> {
+    numbers.iter().copied().skip_while(|number| *number == 0).collect()
+}
+
 /// The first note, and how many there are more.
 fn first_of(notes: impl IntoIterator<Item = String>, more: &str) -> Option<String> {
     let mut notes = notes.into_iter();
@@ -283,6 +289,11 @@ impl<'a> Left<'a> {
         self.0.get(&class).is_some_and(|patterns| patterns.contains_key(pattern))
     }
 
+    /// The first name of a pattern.
+    fn first(&self, class: u64, pattern: &str) -> Option<&'a str> {
+        self.0.get(&class)?.get(pattern).map(|(name, _)| *name)
+    }
+
     /// Some patterns of what fits, each with one of the names.
     fn some(&self, class: u64) -> impl Iterator<Item = (&str, (&'a str, &'a Shape))> {
         let some = self.0.get(&class).into_iter().flatten().take(COMPARED);
@@ -300,6 +311,23 @@ impl<'a> Leftovers<'a> {
     /// Whether anything of a class is left.
     fn holds(&self, class: u64) -> bool {
         self.tensors.0.contains_key(&class) || self.variables.0.contains_key(&class)
+    }
+
+    /// Whether layers have other numbers on the two sides though one is left that has the number of one of
+    /// them: order says which is which only where there are as many.
+    fn has_shifted(&self, class: u64, (old, new): &Patterns, pairs: &[Pair<'_>]) -> bool {
+        let shifted = |pair: &&Pair<'_>| !pair.known && pair.from != pair.to;
+        if !pairs.iter().any(|pair| shifted(&pair)) {
+            return false;
+        }
+        let numbers = |left: &Left<'_>, pattern: &str| {
+            left.first(class, pattern).map(|name| trailing(&numbered(name).1))
+        };
+        let (tensor, variable) = (numbers(&self.tensors, old), numbers(&self.variables, new));
+        pairs.iter().filter(shifted).any(|pair| {
+            let (from, to) = (trailing(&pair.from), trailing(&pair.to));
+            from != to && (variable.as_ref() == Some(&from) || tensor.as_ref() == Some(&to))
+        })
     }
 
     /// Whether something is left that is clearly more like one of the two than the other is.

@@ -7,7 +7,7 @@ use super::roles::Kind;
 use super::sample::sample;
 use super::values::ones_apart;
 use crate::restore::matching::{Outcome, compare};
-use crate::restore::rules::{Allowed, Rule};
+use crate::restore::rules::{Allowed, Rule, SEPARATORS};
 use crate::tensor::TensorEntry;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -55,16 +55,31 @@ pub(super) fn is_evident(rule: &Rule) -> bool {
     matches!(rule, Rule::Separator { .. } | Rule::StripPrefix(_) | Rule::AddPrefix(_))
 }
 
-/// How many variables that get a value which does not fit speak against rules. Where a separator or a
-/// prefix makes whole names equal, and as many values fit, the others are layers of another size; those
-/// of the mismatched that have `grown` speak for it themselves.
+/// Whether a rule moves names as they are into another scope: what then has the name of a variable, and
+/// not its shape, is that variable of another size.
+fn moves_whole_names(rule: &Rule) -> bool {
+    match rule {
+        Rule::RenameScope { from, to } => digits(from) == digits(to),
+        _ => is_evident(rule),
+    }
+}
+
+/// How many variables that get a value which does not fit speak against rules. Where a separator, a
+/// prefix or a scope makes whole names equal, and as many values fit, the others are layers of another
+/// size; those of the mismatched that have `grown` speak for it themselves. Nor do few of many speak
+/// against other words in names.
 pub(super) fn unexplained(
     rules: &[Rule],
     restored: usize,
     mismatched: usize,
     grown: usize,
 ) -> usize {
-    match restored + grown >= mismatched && rules.iter().all(is_evident) {
+    const MANY: usize = 4;
+    let whole = restored + grown >= mismatched
+        && (rules.iter().all(is_evident) || (restored > 1 && rules.iter().all(moves_whole_names)));
+    let other_words =
+        |rule: &Rule| matches!(rule, Rule::RenameComponent { .. }) || moves_whole_names(rule);
+    match whole || (restored >= MANY * mismatched && rules.iter().all(other_words)) {
         true => 0,
         false => mismatched,
     }
@@ -396,6 +411,24 @@ impl<'a> Problem<'a> {
             pairs.extend(names.map(|name| (name, &*target.name)));
         }
         pairs
+    }
+
+    /// Whether a rule moves below one variable's name what did not stand below a tensor's, whose names are
+    /// these: what stands there is that variable's, and a scope or a prefix holds more.
+    pub fn moves_below_a_variable(&self, rule: &Rule, named: &HashSet<&str>) -> bool {
+        let (from, to) = match rule {
+            Rule::AddPrefix(prefix) => ("", prefix.trim_end_matches(SEPARATORS)),
+            Rule::RenameScope { from, to } => (from.as_str(), to.as_str()),
+            _ => return false,
+        };
+        // A scope, and those around it.
+        let scopes = |scope: &str| {
+            let above = scope.match_indices(SEPARATORS).map(|(at, _)| at);
+            above.chain([scope.len()]).collect::<Vec<usize>>()
+        };
+        let is_variable = |end: usize| self.by_name.contains_key(&to[..end]);
+        let is_tensor = |end: usize| named.contains(bare(&from[..end]));
+        scopes(to).into_iter().any(is_variable) && !scopes(from).into_iter().any(is_tensor)
     }
 
     /// Texts of the names and variables that are free.

@@ -125,6 +125,34 @@ fn weights_get_weights_and_slots_their_own_between_programs() {
     assert_eq!(pairs.len(), 12, "{rules}\n{pairs:#?}");
 }
 
+/// A model of ours that goes on from Keras 3: no rule moves it all below one variable's name because that
+/// has slots.
+#[test]
+fn keras_3_goes_on_as_ours() {
+    let weights: [Named<'_>; 4] =
+        [("fc1/weight", &[4, 3]), ("fc1/bias", &[3]), ("fc2/weight", &[3, 2]), ("fc2/bias", &[2])];
+    let mut model = variables(&weights);
+    for (owner, shape) in weights {
+        model.extend(["m", "v"].map(|which| slot(owner, "adam", which, shape)));
+    }
+    let (rules, pairs) = one_suggestion(&KERAS_3, &model);
+    let names = r#".strip_prefix("sequential/").rename_component("kernel", "weight")"#;
+    assert!(rules.starts_with(names) || rules.ends_with(names), "{rules}");
+    assert!(!rules.contains("add_prefix"), "{rules}");
+    let old = |new: &str| {
+        let (owner, slot) = new.split_once("/adam/").unwrap_or((new, ""));
+        let owner = format!("sequential/{}", owner.replace("weight", "kernel"));
+        let flat = owner.replace('/', "_");
+        match slot {
+            "m" => format!("adam/{flat}_momentum"),
+            "v" => format!("adam/{flat}_velocity"),
+            _ => owner,
+        }
+    };
+    assert!(pairs.iter().all(|(new, from)| old(new) == *from), "{rules}\n{pairs:#?}");
+    assert!(pairs.len() == 4 || pairs.len() == 12, "{rules}\n{pairs:#?}");
+}
+
 #[test]
 fn tensorflows_slots_become_ours() {
     let mut model = variables(&[("dense/kernel", &[4, 3]), ("dense/bias", &[3])]);

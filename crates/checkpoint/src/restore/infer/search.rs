@@ -1,7 +1,7 @@
 //! The search for the fewest rules about names: step by step, from a handful of the most promising
 //! sets of rules to those with one rule more.
 
-use super::names::{edits, likeness};
+use super::names::{bare, edits, likeness};
 use super::problem::{Problem, State, is_evident};
 use crate::restore::rules::Rule;
 use std::collections::{HashMap, HashSet};
@@ -151,11 +151,12 @@ fn candidates(problem: &Problem<'_>, state: &State, budget: &mut usize) -> Vec<R
             rules.push(Rule::Separator { from, to });
         }
     }
+    let named: HashSet<&str> = state.names.iter().map(|name| bare(&name.text)).collect();
     let mut votes: HashMap<Rule, (f64, usize)> = HashMap::new();
     for (name, variable) in problem.likely_pairs(state) {
         *budget = budget.saturating_sub(COMPARING);
         let (cost, edits) = edits(name, variable);
-        for rule in edits {
+        for rule in edits.into_iter().filter(|rule| !problem.moves_below_a_variable(rule, &named)) {
             let order = votes.len();
             votes.entry(rule).or_insert((0.0, order)).0 += 1.0 / (0.5 + cost);
         }

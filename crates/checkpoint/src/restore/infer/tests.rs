@@ -389,7 +389,7 @@ pub(super) fn slots_follow_their_variables_and_are_no_weights() {
     let (all, _) = inferred(&file, &with("adam"), &BTreeMap::new());
     assert_eq!(code(&all[0]), r#".rename_scope("old", "new")"#);
     assert_eq!((all.len(), all[0].restores, all[0].of), (1, 6, 6));
-    // Another optimizer's slots are not its own.
+    // Another optimizer's slots are not its own, unless they are the same, as AdamW's are Adam's.
     let saved: BTreeMap<String, Saved> = file
         .iter()
         .map(|tensor| {
@@ -401,6 +401,10 @@ pub(super) fn slots_follow_their_variables_and_are_no_weights() {
         })
         .collect();
     let (all, _) = inferred(&file, &with("adamw"), &saved);
+    let both = r#".rename_scope("old", "new").rename_component("adam", "adamw")"#;
+    assert_eq!(code(&all[0]), both);
+    assert_eq!((all.len(), all[0].restores, all[0].of), (1, 6, 6));
+    let (all, _) = inferred(&file, &with("nadam"), &saved);
     assert_eq!(code(&all[0]), r#".rename_scope("old", "new")"#);
     assert_eq!((all.len(), all[0].restores, all[0].of), (1, 2, 6));
     // A weight that is missing does not get a slot's value.

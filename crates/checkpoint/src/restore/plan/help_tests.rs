@@ -1,7 +1,7 @@
 //! What a report says to do does something: it ends where nothing else is wrong, or where another
 //! report goes on.
 
-use super::tests::{checkpoint, of_dtype, report, variable};
+use super::tests::{checkpoint, of_dtype, report, slot, variable};
 use super::*;
 use warmstart_graph::{Role, Shape};
 
@@ -104,6 +104,79 @@ fn tables_that_have_grown_are_resized_or_told() {
     let note = "note: variables of another shape in the file keep what they have; \
                 `.resize_rows(\"table\", 0)` takes the rows that both have, and seed 0 for others";
     assert!(left.closes() && report(&left).contains(note), "{left}");
+}
+
+/// What has grown by rows is resized, whatever else has another shape; and that is told apart.
+#[test]
+fn tables_are_resized_beside_what_no_rule_makes_fit() {
+    let saved =
+        checkpoint(&[("emb/weight", &[20, 16]), ("head/weight", &[16, 20]), ("fc", &[16, 16])]);
+    let variables = [
+        variable("emb/weight", &[24, 16]),
+        variable("head/weight", &[16, 24]),
+        variable("fc", &[16, 16]),
+    ];
+    let plan = saved.plan_for(&variables, &options());
+    let fits = "`.resize_rows(\"emb/weight\", 0)` takes the rows that both have, and seed 0 for others; no \
+                rule makes `head/weight` fit";
+    assert!(helps(&plan).contains(fits), "{plan}");
+    let resized = options().resize_rows("emb/weight", 0).allow_mismatched_shape();
+    assert!(saved.plan_for(&variables, &resized).closes());
+    let left = saved.plan_for(&variables, &options().allow_mismatched_shape());
+    assert!(left.closes() && report(&left).contains(fits), "{left}");
+
+    // A bias goes with its weight, which does not fit.
+    let saved = checkpoint(&[
+        ("emb/weight", &[20, 16]),
+        ("head/weight", &[16, 20]),
+        ("head/bias", &[20]),
+        ("flat", &[2, 3, 4]),
+        ("fc", &[16, 16]),
+    ]);
+    let more = [variable("head/bias", &[24]), variable("flat", &[6, 4])];
+    let plan = saved.plan_for(&[&variables[..], &more].concat(), &options());
+    let fits = "for others; `.reshape(\"flat\")` takes the same elements in their order; no rule makes \
+                `head/weight` fit, nor 1 more";
+    assert!(helps(&plan).contains(fits), "{plan}");
+}
+
+/// What an accumulation of gradients or a scaling of the loss keeps begins as in a new run.
+#[test]
+fn what_was_added_to_an_optimizer_loses_nothing() {
+    let saved = checkpoint(&[("w", &[2]), ("w/adam/m", &[2]), ("w/adam/v", &[2])]);
+    let mut variables = vec![variable("w", &[2]), slot(Some("w"), "m"), slot(Some("w"), "v")];
+    variables.extend([
+        slot(Some("w"), "gradient_accumulator"),
+        slot(None, "accumulated_batches"),
+        slot(None, "loss_scale"),
+        slot(None, "good_steps"),
+    ]);
+    let plan = saved.plan_for(&variables, &options());
+    let help = "the checkpoint was saved without what is missing, and has all other slots: the sums and \
+                the count of adam's accumulation begin at 0, and the loss scale of adam begins as it is \
+                declared, and nothing is lost: `.allow_missing()` and then \
+                `session.initialize_missing(seed)` say that this is meant";
+    assert_eq!(helps(&plan), help);
+    assert!(saved.plan_for(&variables, &options().allow_missing()).closes());
+    // Moments that are missing are.
+    let without = checkpoint(&[("w", &[2])]);
+    let plan = without.plan_for(&variables, &options());
+    assert!(helps(&plan).contains("training would restart its moments"), "{plan}");
+    let plan = without.plan_for(&[&variables[..1], &variables[3..]].concat(), &options());
+    assert!(helps(&plan).contains("training would restart its moments"), "{plan}");
+}
+
+/// Rules about values match the names of variables, whatever was renamed before.
+#[test]
+fn a_mistyped_glob_of_values_is_told_after_renames() {
+    let saved = checkpoint(&[("fc1.weight", &[3, 4]), ("fc1.bias", &[3])]);
+    let variables = [variable("fc1/weight", &[4, 3]), variable("fc1/bias", &[3])];
+    let near = "did you mean `.transpose(\"**/weight\")` for `.transpose(\"**/wieght\")`?";
+    let plan = saved.plan_for(&variables, &options().separator('.', '/').transpose("**/wieght"));
+    assert!(helps(&plan).contains(near), "{plan}");
+    // No tensor's name is meant.
+    let plan = saved.plan_for(&variables, &options().separator('.', '/').transpose("fc1.wieght"));
+    assert!(!report(&plan).contains("did you mean"), "{plan}");
 }
 
 /// Trained values beside new ones of one layer.

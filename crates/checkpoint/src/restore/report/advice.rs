@@ -266,14 +266,17 @@ impl RestoreReport {
             Outcome::Restored { tensor, .. } => Some(tensor.as_str()),
             _ => None,
         });
+        let variables: Vec<&str> =
+            self.variables.iter().map(|v| v.variable.name.as_str()).collect();
         let names: Vec<&str> = tensors
-            .chain(self.variables.iter().map(|v| v.variable.name.as_str()))
+            .chain(variables.iter().copied())
             .chain(self.unexpected.iter().map(|tensor| tensor.name.as_str()))
             .collect();
         let uses = self.rules.iter().enumerate();
         let idle = uses.filter(|(_, used)| used.does_nothing() && used.matched == 0);
         idle.filter_map(|(at, used)| {
-            let near = RuleUse::near(&self.rules, at, &names)?;
+            let names = if used.rule.is_about_values() { &variables } else { &names };
+            let near = RuleUse::near(&self.rules, at, names)?;
             let (old, new) = (words.rule(&used.rule)?, words.rule(&near)?);
             Some(format!("did you mean `{new}` for `{old}`?"))
         })
@@ -380,6 +383,12 @@ impl RestoreReport {
             Some(fill) => (format!(" and then {fill}"), ""),
             None => (String::new(), "s"),
         };
+        if let Some(told) = self.told_of_what_begins(&missing) {
+            let mut allowed = vec![Allowance::Missing];
+            allowed.extend(self.asks_to_leave_tensors().then_some(Allowance::Unexpected));
+            let allowed = words.allow(&allowed)?;
+            return Some(format!("{told}: `{allowed}`{then} say{s} that this is meant"));
+        }
         if left.is_empty() {
             return Some(format!(
                 "the checkpoint holds weights without the slots of {}, and training would restart \

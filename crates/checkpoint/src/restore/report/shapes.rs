@@ -1,6 +1,7 @@
 //! What a [`RestoreReport`] says about shapes that differ.
 
 use crate::printable::printable;
+use crate::restore::infer::glob_of;
 use crate::restore::matching::Outcome;
 use crate::restore::report::advice::SHOWN;
 use crate::restore::report::slots::one_of;
@@ -8,7 +9,7 @@ use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS, without_output};
 use crate::restore::wording::{Allowance, Wording, rule_text};
 use crate::tensor::TensorEntry;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use warmstart_graph::{Glob, Role, Shape, Variable};
 
 impl RestoreReport {
@@ -119,46 +120,64 @@ impl RestoreReport {
         (fits && leaves_some).then_some(Rule::Ignore(text))
     }
 
-    /// The rules that make all values of another shape fit, and what they do. Where shapes differ
-    /// otherwise too, they would not make them fit, and nothing is said.
+    /// The rules that make values of another shape fit, what they do, and which values they do not make fit.
     pub(crate) fn what_fits_shapes(&self, words: &dyn Wording) -> Option<String> {
+        // A matrix that a rule turns fits turned, or not at all.
+        let turned_by = self.turning();
         let differ = self.variables.iter().filter_map(|v| match &v.outcome {
             Outcome::ShapeMismatch { shape, .. } => Some((&*v.variable, shape)),
             _ => None,
         });
         let differ: Vec<(&Variable, &Shape)> = differ.collect();
-        // A matrix that a rule turns fits turned, or not at all.
-        let turned_by = self.turning();
-        if differ.iter().any(|(variable, _)| turned_by(variable).is_some()) {
-            return None;
-        }
         let rows = |(variable, shape): &(&Variable, &Shape)| {
             let row = |shape: &Shape| shape.split_first().map(|(_, row)| row.to_vec());
-            row(shape).is_some() && row(shape) == row(&variable.shape)
+            row(shape).is_some()
+                && row(shape) == row(&variable.shape)
+                && turned_by(variable).is_none()
         };
         // Of dimensions that were joined or split. With extents of 1 more or fewer, a rule is suggested.
         let joined = |(variable, shape): &(&Variable, &Shape)| {
             let (ours, file) = (&variable.shape, *shape);
-            (joins(file, ours) || joins(ours, file)) && extents(file) != extents(ours)
+            (joins(file, ours) || joins(ours, file))
+                && extents(file) != extents(ours)
+                && turned_by(variable).is_none()
         };
-        let (rule, what): (fn(String) -> Rule, _) = match differ.as_slice() {
-            [] => return None,
-            all if all.iter().all(rows) => (
-                |glob| Rule::ResizeRows { glob, seed: 0 },
-                "the rows that both have, and seed 0 for others",
-            ),
-            all if all.iter().all(joined) => (Rule::Reshape, "the same elements in their order"),
-            _ => return None,
+        let (with_rows, others): (Vec<_>, Vec<_>) = differ.into_iter().partition(rows);
+        let (with_joined, others): (Vec<_>, Vec<_>) = others.into_iter().partition(joined);
+        // A bias alone of a layer whose weight does not fit would be a part of that layer.
+        let layers: HashSet<&str> = others.iter().filter_map(|(v, _)| layer(v)).collect();
+        let in_part = |(variable, _): &(&Variable, &Shape)| {
+            variable.shape.rank() < 2 && layer(variable).is_some_and(|own| layers.contains(own))
         };
-        const LISTED: usize = 4;
-        let globs: Vec<String> = match differ.len() > LISTED {
-            true => vec![EVERYTHING.to_owned()],
-            false => differ.iter().map(|(variable, _)| Glob::escape(&variable.name)).collect(),
-        };
-        let rules: Option<Vec<String>> = globs.into_iter().map(|g| words.rule(&rule(g))).collect();
-        let rules: Vec<String> = rules?.iter().map(|rule| format!("`{rule}`")).collect();
-        let take = if rules.len() == 1 { "takes" } else { "take" };
-        Some(format!("{} {take} {what}", rules.join(" and ")))
+        let (parts, with_rows): (Vec<_>, Vec<_>) = with_rows.into_iter().partition(in_part);
+        let left = variables_of(&[others, parts].concat());
+        let (with_rows, with_joined) = (variables_of(&with_rows), variables_of(&with_joined));
+        type Make = fn(String) -> Rule;
+        let (resize, reshape): (Make, Make) =
+            (|glob| Rule::ResizeRows { glob, seed: 0 }, Rule::Reshape);
+        let fits = [
+            (&with_rows, &with_joined, resize, "the rows that both have, and seed 0 for others"),
+            (&with_joined, &with_rows, reshape, "the same elements in their order"),
+        ];
+        let mut fitting = Vec::new();
+        for (wanted, spared, rule, what) in fits.into_iter().filter(|(all, ..)| !all.is_empty()) {
+            let globs = globs_of(wanted, &[&spared[..], &left].concat()).unwrap_or_default();
+            let rules = globs.into_iter().map(|glob| words.rule(&rule(glob)));
+            let rules: Vec<String> = rules.flatten().map(|rule| format!("`{rule}`")).collect();
+            if rules.is_empty() {
+                continue;
+            }
+            let take = if rules.len() == 1 { "takes" } else { "take" };
+            fitting.push(format!("{} {take} {what}", rules.join(" and ")));
+        }
+        if let (Some(first), false) = (left.first(), fitting.is_empty()) {
+            let name = printable(&first.name);
+            fitting.push(match left.len() - 1 {
+                0 => format!("no rule makes `{name}` fit"),
+                n => format!("no rule makes `{name}` fit, nor {n} more"),
+            });
+        }
+        (!fitting.is_empty()).then(|| fitting.join("; "))
     }
 
     /// Finds the rule that has a matrix transposed. Globs are compiled once, for all variables.
@@ -230,6 +249,31 @@ impl RestoreReport {
             None => help.push_str(": permute it before it is saved"),
         }
         Some(help)
+    }
+}
+
+/// The scope that a variable is in, or the one that a slot belongs to.
+fn layer(variable: &Variable) -> Option<&str> {
+    let name = match &variable.role {
+        Role::Slot { variable: Some(owner), .. } => owner,
+        _ => &variable.name,
+    };
+    name.rfind(SEPARATORS).map(|at| &name[..at])
+}
+
+fn variables_of<'a>(all: &[(&'a Variable, &Shape)]) -> Vec<&'a Variable> {
+    all.iter().map(|(variable, _)| *variable).collect()
+}
+
+/// Globs of these variables, and of none of the others: one by one where they are few.
+fn globs_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<Vec<String>> {
+    const LISTED: usize = 4;
+    if wanted.len() <= LISTED {
+        return Some(wanted.iter().map(|variable| Glob::escape(&variable.name)).collect());
+    }
+    match spared {
+        [] => Some(vec![EVERYTHING.to_owned()]),
+        spared => glob_of(wanted, spared).map(|glob| vec![glob]),
     }
 }
 

@@ -100,6 +100,50 @@ impl RestoreReport {
         notes.collect()
     }
 
+    /// That all moments are there, and only what an accumulation of gradients or a scaling of the loss keeps
+    /// is missing, which loses nothing where it begins anew.
+    pub(crate) fn told_of_what_begins(&self, missing: &[&Variable]) -> Option<String> {
+        const SCALING: [&str; 2] = ["loss_scale", "good_steps"];
+        let (mut accumulates, mut scales) = (BTreeSet::new(), BTreeSet::new());
+        for variable in missing {
+            let Role::Slot { variable: owner, optimizer, slot } = &variable.role else {
+                return None;
+            };
+            match (owner, slot.as_str()) {
+                (Some(_), Accumulation::SLOT) | (None, Accumulation::COUNT) => {
+                    accumulates.insert(optimizer.as_str())
+                }
+                (None, slot) if SCALING.contains(&slot) => scales.insert(optimizer.as_str()),
+                _ => return None,
+            };
+        }
+        let has_slots = |optimizer: &&str| {
+            self.restored().any(|v| match &v.role {
+                Role::Slot { optimizer: own, .. } => own == optimizer,
+                _ => false,
+            })
+        };
+        if !accumulates.iter().chain(&scales).all(has_slots) {
+            return None;
+        }
+        let by = |names: BTreeSet<&str>| {
+            printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()
+        };
+        let sums = (!accumulates.is_empty()).then(|| {
+            format!("the sums and the count of {}'s accumulation begin at 0", by(accumulates))
+        });
+        let scale = (!scales.is_empty())
+            .then(|| format!("the loss scale of {} begins as it is declared", by(scales)));
+        let begin: Vec<String> = [sums, scale].into_iter().flatten().collect();
+        let begin = begin.join(", and ");
+        (!begin.is_empty()).then(|| {
+            format!(
+                "the checkpoint was saved without what is missing, and has all other slots: {begin}, and \
+                 nothing is lost"
+            )
+        })
+    }
+
     /// Slots that go on while the count of updates begins anew, by which Adam takes them for new ones.
     pub(crate) fn notes_of_counts_anew(&self, words: &dyn Wording) -> Vec<String> {
         let counts = self.counts_of_updates().filter(|(_, v)| !is_restored(v));
