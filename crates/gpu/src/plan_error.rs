@@ -113,9 +113,9 @@ pub enum CompileError {
         /// The limit.
         limit: u32,
     },
-    /// An invocation would make more rounds of a loop than a software adapter's driver carries out.
+    /// An invocation would make more rounds of loops than the driver of a software adapter carries out.
     #[error(
-        "{location}: {operation} of {shape} goes through more elements one after the other than software Vulkan does: its driver ends loops after 65,535 rounds; split it into parts, or use a GPU"
+        "{location}: {operation} of {shape} takes up to {rounds} rounds of loops, one after the other, and the driver of a software adapter may end them after 65,535 without a word; split it into parts, or use a GPU"
     )]
     TooManyRounds {
         /// The operation.
@@ -124,6 +124,8 @@ pub enum CompileError {
         location: Location,
         /// The shape of its result.
         shape: Shape,
+        /// How many rounds.
+        rounds: usize,
     },
 }
 

@@ -279,7 +279,7 @@ fn rows_are_added_up_in_the_order_of_their_indices() {
     let gpu = common::gpu();
     let mut random = Random(8);
     for (rows, width, count, below) in [
-        (1, 1, 30_000, 3),
+        (1, 1, 60_000, 3),
         (3, 5, 16_385, 5),
         (300, 300, 2_000, 302),
         (5_000, 70, 333, 5_002),
@@ -341,9 +341,9 @@ fn loops_are_no_longer_than_a_software_driver_carries_out() {
     let graph = Graph::new();
     let long = graph.placeholder("long", [16_000_000], DType::F32).reshape([1, 16_000_000]);
     let table = graph.placeholder("table", [5, 1], DType::F32);
-    let rows = graph.placeholder("rows", [40_000], DType::I32);
+    let rows = graph.placeholder("rows", [70_000], DType::I32);
     let picked = table.gather_rows(rows).square().sum_all();
-    let batch = [2, 70_000, 3];
+    let batch = [2, 140_000, 3];
     let [x, y] = ["a", "b"].map(|name| graph.placeholder(name, batch, DType::F32));
     let slopes = gradients(picked, &[table])[0].unwrap();
     for refused in [

@@ -152,7 +152,7 @@ impl Product {
             return None;
         }
         // And longer ones than loops may be.
-        let needed = self.k / target.most_rounds() + 1;
+        let needed = Rung::by_rule(self, target).rounds(self) / target.most_rounds() + 1;
         let most = (enough / tiles).min(self.k / 256).max(needed);
         if most < 2 {
             return None;
@@ -319,6 +319,16 @@ impl Rung {
         }
         let all = tiles[0].checked_mul(tiles[1])?.checked_mul(tiles[2])?;
         target.spread(u32::try_from(all).ok()?.into())
+    }
+
+    /// How many rounds of loops an invocation makes at most.
+    pub fn rounds(self, product: &Product) -> usize {
+        match self {
+            // Those over what it stores are few.
+            Rung::Subgroup { .. } => product.k / 2 + 256,
+            // Sums over columns, if it makes them, are loops of their own.
+            _ => product.k.saturating_mul(2),
+        }
     }
 
     /// What it is called in tables. Cooperative matrices are in none.

@@ -29,7 +29,7 @@ use warmstart_graph::{GraphDef, NodeId};
 
 #[cfg(test)]
 pub(crate) use bindings::bound_as_written;
-pub(crate) use lower::{BLOCK, Does, OptimizerStep, WIDEST};
+pub(crate) use lower::{BLOCK, Does, MOST_BLOCKS, OptimizerStep, WIDEST};
 pub(crate) use memory::{ALIGNMENT, Memory};
 pub(crate) use order::{Start, groups, starts};
 pub(crate) use program::{

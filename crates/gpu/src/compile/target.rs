@@ -86,7 +86,8 @@ impl Target {
 
 impl Target {
     /// How many rounds all loops of an invocation may make together. Mesa's software driver ends them
-    /// after 65,535, and says nothing; some are left for loops of a few rounds beside the one that counts.
+    /// after 65,535, and says nothing (others are not known to); some are left for loops of a few rounds
+    /// beside the one that counts.
     pub fn most_rounds(&self) -> usize {
         if self.is_cpu { 60_000 } else { usize::MAX }
     }

@@ -24,6 +24,8 @@ const LARGEST_BINDING: u64 = (1 << 32) - 256;
 pub(super) fn lacking(has: &wgpu::Limits) -> Option<String> {
     let needed = [
         ("invocations in a workgroup", has.max_compute_invocations_per_workgroup, 256),
+        ("of them along a workgroup's first dimension", has.max_compute_workgroup_size_x, 256),
+        ("of them along a workgroup's second dimension", has.max_compute_workgroup_size_y, 256),
         ("bytes of workgroup memory", has.max_compute_workgroup_storage_size, 16_384),
         ("storage buffers in a kernel", has.max_storage_buffers_per_shader_stage, 8),
     ];

@@ -1,6 +1,6 @@
 //! The second step of an optimizer's update, once it is known which buffers its variables are in.
 //!
-//! It is one kernel for all parameters that share arenas. With loss scaling it binds up to ten
+//! It is one kernel for all parameters that share arenas and a region. With loss scaling it binds up to ten
 //! buffers beside what is fetched, and with gradient accumulation up to twelve: where a device
 //! binds fewer, or a weight lies in the same arena as the counters, these have a third dispatch.
 //! Gradients lie in regions that one binding holds, and each kernel reads one.
@@ -12,7 +12,7 @@
 use super::build::{Builder, PendingLaunch, STORAGE};
 use super::memory::words;
 use super::{DispatchInfo, PlanMemory};
-use crate::compile::{Access, BLOCK, Does, OptimizerStep, Place, WIDEST};
+use crate::compile::{Access, BLOCK, Does, MOST_BLOCKS, OptimizerStep, Place, WIDEST};
 use crate::plan_error::CompileError;
 use crate::store::VariableSlice;
 
@@ -157,7 +157,9 @@ impl Builder<'_> {
         let written = bindings.len() - 3;
         let accesses = [vec![Access::Read; 3], vec![Access::Write; written]].concat();
         let [most, most_of_software] = MOST_WORKGROUPS;
-        let most = if self.target.is_cpu { most_of_software } else { most };
+        // No more rounds than such an adapter's driver carries out, as for sums of squares.
+        let enough = count.div_ceil(MOST_BLOCKS as u64);
+        let most = if self.target.is_cpu { most_of_software.max(enough) } else { most };
         let most = most.min(u64::from(self.target.workgroups));
         let info = DispatchInfo {
             operations: format!("{} of {variables} variables", update.rule.name()),

@@ -6,9 +6,9 @@ use crate::device::cooperative::CooperativeMatrix;
 use crate::device::gpu::GpuOptions;
 use crate::tune::Tune;
 use std::collections::{BTreeSet, HashSet};
-use warmstart_graph::Optimizer;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
+use warmstart_graph::{Initializer, Optimizer};
 
 pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let random = Philox::new(seed, "numbers");
@@ -117,6 +117,35 @@ fn tiles_are_more_than_one_dimension_of_a_dispatch_has() {
             let workgroups = |plan: &Plan| plan.dispatches()[0].workgroups;
             assert!(workgroups(&plain).iter().any(|&groups| groups > limit), "{}", layer.what);
             assert!(workgroups(&plan).iter().all(|&groups| groups <= limit), "{}", layer.what);
+        }
+    }
+}
+
+/// The gradients of a layer over 40,000 rows, whose bias a kernel of software adapters sums up in a loop of
+/// its own: together no longer than their driver carries out.
+#[test]
+fn many_rows_are_summed_up_with_the_bias() {
+    const ROWS: usize = 40_000;
+    let gpu = gpu();
+    let target = Target::of(&gpu);
+    for target in [target, Target { subgroup_size: None, ..target }] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [ROWS, 70], DType::F32);
+        let slope = graph.placeholder("slope", [ROWS, 40], DType::F32);
+        let weight = graph.variable("weight", [70, 40], Initializer::Zeros);
+        let bias = graph.variable("bias", [40], Initializer::Zeros);
+        let loss = ((x.matmul(weight) + bias) * slope).sum_all();
+        let update = Optimizer::sgd(1.0).minimize(loss).update;
+        let mut session = Session::new(&gpu);
+        let plan = session.compile_for(&graph, &[], &[update], target).unwrap();
+        session.initialize_missing(1).unwrap();
+        let ones = [vec![1.0f32; ROWS * 70], vec![1.0f32; ROWS * 40]];
+        let feeds = [("x", (&ones[0]).into()), ("slope", (&ones[1]).into())];
+        session.run(&plan, &feeds).unwrap().wait().unwrap();
+        for name in ["weight", "bias"] {
+            let found = session.read(name).unwrap();
+            let wrong = found.as_f32().unwrap().iter().position(|&sum| sum != -(ROWS as f32));
+            assert_eq!(wrong, None, "{name} {target:?}");
         }
     }
 }

@@ -73,7 +73,7 @@ fn in_turn(
         let is_there = in_time && bench.compile(at)?;
         if time.is_up() {
             // What the whole of the time was too short for would take it from each process.
-            if at > 0 && is_first && time.is_whole {
+            if at > 0 && in_time && is_first && time.is_whole {
                 *known = Some(Outcome::Unfit);
             }
             return Ok(at > 0);
@@ -118,7 +118,8 @@ pub(super) fn measure(
     in_turn(&mut OnDevice::new(gpu, trials, bindings), so_far, time)
 }
 
-/// Whether the second of two kernels gives the same bits as the first one; `None` if that cannot be told.
+/// Whether the second of two kernels gives the same bits as the first one, and can be seen to within the
+/// time that there is for measuring; `None` if this process has no time left to tell.
 pub(super) fn are_alike(
     gpu: &Gpu,
     trials: &[Trial<'_>; 2],

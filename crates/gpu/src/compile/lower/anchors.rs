@@ -178,8 +178,8 @@ impl Lowering<'_> {
         // For each row that a workgroup has more, it goes through the marks of all its rows.
         let most = if count > 16_384 { 1 } else { (rows / 64).isqrt().clamp(1, 16) };
         // All indices may be of one row: then each is gone through in all turns.
-        let turns = (self.target.most_rounds() / count.max(1)).saturating_sub(2).clamp(1, most);
-        self.carries_out(root, count.saturating_mul(turns + 1))?;
+        let turns = (self.target.most_rounds() / count.max(1)).clamp(1, most);
+        self.carries_out(root, count.saturating_mul(turns))?;
         let groups = rows.div_ceil(64 / lanes * turns).saturating_mul(blocks);
         let mut kernel = Kernel::new("scatter", &[shaders::FUNCTIONS, shaders::SCATTER]);
         kernel.constants.extend([

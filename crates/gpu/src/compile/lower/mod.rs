@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
 
-pub(crate) use update::{BLOCK, Does, OptimizerStep, WIDEST, lanes};
+pub(crate) use update::{BLOCK, Does, MOST_BLOCKS, OptimizerStep, WIDEST, lanes};
 
 pub(crate) struct Lowered {
     pub steps: Vec<Step>,
@@ -59,7 +59,7 @@ pub(crate) enum Refused {
     /// More workgroups than the device launches.
     TooManyWorkgroups { root: usize },
     /// Longer loops than the driver of a software adapter carries out.
-    TooManyRounds { root: usize },
+    TooManyRounds { root: usize, rounds: usize },
 }
 
 impl Refused {
@@ -81,10 +81,11 @@ impl Refused {
                 shape: live.node(root).shape.clone(),
                 limit: target.workgroups,
             },
-            Refused::TooManyRounds { root } => CompileError::TooManyRounds {
+            Refused::TooManyRounds { root, rounds } => CompileError::TooManyRounds {
                 operation: live.node(root).op.name().to_owned(),
                 location: live.node(root).location.clone(),
                 shape: live.node(root).shape.clone(),
+                rounds,
             },
         }
     }
@@ -277,7 +278,7 @@ impl Lowering<'_> {
     /// Refuses loops of so many rounds that the device would not carry them out.
     fn carries_out(&self, root: usize, rounds: usize) -> Result<(), Refused> {
         match rounds > self.target.most_rounds() {
-            true => Err(Refused::TooManyRounds { root }),
+            true => Err(Refused::TooManyRounds { root, rounds }),
             false => Ok(()),
         }
     }

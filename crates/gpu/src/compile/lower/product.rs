@@ -87,8 +87,8 @@ impl Lowering<'_> {
         if let Some(part) = product.slices(self.target) {
             return self.sliced_product(root, id, &product, held, &part);
         }
-        self.carries_out(root, product.k)?;
         let usual = Rung::usual(&product, self.target);
+        self.carries_out(root, usual.rounds(&product))?;
         let (mut kernel, workgroups) = self.product_kernel(root, id, &product, held, usual);
         let workgroups = workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
         let carried = self.carried.contains_key(&root);

@@ -5,7 +5,7 @@
 //! second writes parameters, slots and counters. All first steps of a run come before all second ones, so
 //! that whatever they share, as several optimizers do the global step, is read before it is written.
 //!
-//! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums in all, and
+//! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums, and
 //! one more workgroup computes what does not depend on the norm (`optimizer_scalars.wgsl`: the
 //! schedule, Adam's corrections); without a norm the first step is that one invocation. Software
 //! adapters make 16 sums, or one of every 512 blocks, which each invocation adds up without a
@@ -38,9 +38,9 @@ const PACK_ALIGNMENT: u64 = 256;
 pub(crate) const WIDEST: u64 = 16;
 /// Elements that one workgroup of the norm or the optimizer works on at a time.
 pub(crate) const BLOCK: u64 = 1024;
-/// The most blocks of a sum on software adapters, whose lanes take 64 rounds for each: Mesa's driver ends
+/// The most blocks of a sum, or of a workgroup of the optimizer, on software adapters, whose lanes take 64 rounds for each: Mesa's driver ends
 /// whatever loops there are after 65,535 rounds of an invocation, and says nothing.
-const MOST_BLOCKS: usize = 512;
+pub(crate) const MOST_BLOCKS: usize = 512;
 /// Where the values that an update reads begin among its scalars: Adam's corrections come first.
 const VALUES: usize = 2;
 
