@@ -290,8 +290,6 @@ fn errors_about_strange_names_are_printed() {
     }
 }
 
-/// Near the longest header that the format allows. That time grows no faster than the header shows
-/// in that this test ends; memory is counted.
 /// The rules behind an assignment map are applied to what a pair of it names, and not for each variable:
 /// an expression has to be compiled each time.
 #[test]
@@ -323,6 +321,8 @@ fn a_mistyped_pair_costs_no_more_with_many_variables() {
     assert!(many < few + 1000 * 3000, "{many} bytes, and {few} for a hundredth");
 }
 
+/// Near the longest header that the format allows. That time grows no faster than the header shows
+/// in that this test ends; memory is counted.
 #[test]
 fn a_million_tensors_are_read_or_refused_within_bounds() {
     let count = 1_000_000;

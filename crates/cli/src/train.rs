@@ -344,7 +344,7 @@ impl Job {
     fn still_rises(&self) -> Option<String> {
         let together = u64::from(self.settings.training.gradient_accumulation_steps.max(1));
         let (warm_up, updates) = (u64::from(self.settings.schedule.warm_up), self.steps / together);
-        (warm_up > 0 && warm_up >= updates).then(|| format!(
+        (warm_up > updates).then(|| format!(
             "the learning rate still rises when the run ends: `warm_up` under [schedule] is {warm_up} updates, and the run has {updates}"
         ))
     }

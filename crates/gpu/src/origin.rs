@@ -58,6 +58,7 @@ pub enum Origin {
 /// Why a variable has no value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Missing {
     /// No initializer ran, nothing was restored, and nothing was assigned.
     NeverInitialized,

@@ -17,7 +17,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use warmstart_checkpoint::{SaveOptions, Saver};
+use warmstart_checkpoint::{CheckpointError, SaveOptions, Saver};
 use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
 use warmstart_graph::{Accumulation, Role, Tensor};
 
@@ -434,15 +434,14 @@ impl Run {
         self.refuse_non_finite(session)?;
         // First, since a run that goes on from this checkpoint does not write its rows again.
         let synced = self.metrics.as_mut().map_or(Ok(()), MetricsWriter::sync);
-        let flushed = self.unwritten.take().map_or(synced, Err);
         let options = self
             .noted
             .iter()
             .fold(self.options.clone(), |options, (name, value)| options.metric(name, *value));
-        // Behind the training, a failure is that of the save before: what it was to write is not
-        // there.
+        // Behind the training, a failure is that of the save before, whose file may not be there.
         self.newest = None;
         let file = self.saving.save(session, self.done, &options)?;
+        let flushed = self.unwritten.take().map_or(synced, Err);
         Ok((&self.newest.insert((self.done, file)).1, flushed))
     }
 
@@ -489,8 +488,11 @@ impl Run {
         let records_nothing = self.records_nothing();
         // What failed behind the training is tried once more.
         if let Err(error) = self.saving.wait() {
+            // But for older checkpoints that cannot be removed: the newest is whole then.
+            if !matches!(error, CheckpointError::Storage { .. }) {
+                self.newest = None;
+            }
             self.progress.say(error);
-            self.newest = None;
         }
         let newest = self.newest.take_if(|(step, _)| *step == self.done);
         let (saved, flushed) = match newest {

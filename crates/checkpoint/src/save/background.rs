@@ -102,7 +102,8 @@ impl BackgroundSaver {
     ///
     /// # Errors
     /// As [`BackgroundSaver::wait`], if the save before this one failed; this one has not begun
-    /// then, and can be asked for again. What [`Saver::save`] refuses before it touches the disk.
+    /// then, and can be asked for again. If that failed only to remove an older checkpoint, this one has
+    /// begun nevertheless. What [`Saver::save`] refuses before it touches the disk.
     /// [`CheckpointError::Session`] if the device has no memory for the copy: then nothing was
     /// changed or begun, and [`Saver::save`], which needs none, can save.
     pub fn save(
@@ -111,7 +112,11 @@ impl BackgroundSaver {
         step: u64,
         options: &SaveOptions,
     ) -> Result<(), CheckpointError> {
-        self.wait()?;
+        let removal = match self.wait() {
+            Ok(_) => None,
+            Err(error @ CheckpointError::Storage { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
         let mut save = PlannedSave::new(&self.saver, session, step, options)?;
         let mut snapshot = match self.snapshot.take() {
             None => session.snapshot(),
@@ -129,7 +134,7 @@ impl BackgroundSaver {
             })
             .map_err(|error| CheckpointError::storage("start a thread to write", &file, error))?;
         self.writing = Some(Writing { file, thread });
-        Ok(())
+        removal.map_or(Ok(()), Err)
     }
 
     /// Waits until nothing is being written. Returns the file of the last save that succeeded.

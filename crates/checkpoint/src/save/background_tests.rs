@@ -293,14 +293,17 @@ fn whatever_fails_is_told_by_the_next_call_and_the_older_checkpoint_stays() {
             Err(error) => {
                 let message = error.to_string();
                 // Older ones could not be looked for, or not be removed.
+                let next = if operation % 3 == 1 { 3 } else { 2 };
                 if let CheckpointError::Storage { operation, .. } = error {
                     assert!(["list directory", "remove"].contains(operation), "{message}");
-                    assert_eq!(step, 2, "{message}");
+                    // The save that was asked for has begun nevertheless.
+                    assert!((2..=next).contains(&step), "{message}");
                     removals += usize::from(*operation == "remove");
                     // It is told once, and what was written is known. A `close` has ended all.
                     if let Some(mut saver) = saver {
                         let written = saver.wait().unwrap().unwrap();
-                        assert!(written.ends_with("step-2.safetensors"), "{written:?}");
+                        let name = format!("step-{next}.safetensors");
+                        assert!(written.ends_with(name), "{written:?}");
                     }
                     continue;
                 }

@@ -63,10 +63,10 @@ fn a_warm_up_that_is_longer_than_the_run_is_said() {
         std::fs::remove_dir_all(at.join("runs")).unwrap();
         out
     };
-    let note = "the learning rate still rises when the run ends: `warm_up` under [schedule] is 4 updates, \
+    let note = "the learning rate still rises when the run ends: `warm_up` under [schedule] is 5 updates, \
                 and the run has 4";
-    assert!(run(4).contains(note));
-    assert!(!run(3).contains("still rises"));
+    assert!(run(5).contains(note));
+    assert!(!run(4).contains("still rises"));
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn what_all_the_time_is_too_short_for_is_given_up() {
     let classes = [(class(tuned, &dispatch.alternatives), naive)].into();
     gpu(Tune::On, &cache).tuner().write(&Known { classes, ..Known::default() });
     for is_kept in [false, true] {
-        let gpu = process(&cache, if is_kept { 0 } else { 100 });
+        let gpu = process(&cache, if is_kept { 0 } else { 90 });
         assert!(gpu.tuner().choose(&gpu, &dispatch, &BYTES).is_none());
         assert_eq!(gpu.tuner().read().bits.len(), 1);
         assert_eq!(locked(&gpu.tuner().state).spent.is_zero(), is_kept);

@@ -165,7 +165,7 @@ fn an_optimizer_of_another_name_keeps_its_slots() {
     };
     let (found, restores, of, notes) = rules(("net", 20, "adam"), ("net", 20, "fresh"));
     assert_eq!(found, r#".rename_component("adam", "fresh")"#);
-    assert!(restores == of && notes.contains("same names and shapes"), "{notes}");
+    assert!(restores == of && notes.contains("they have the same names"), "{notes}");
     let (found, restores, of, notes) = rules(("net", 20, "adam"), ("net", 20, "adamw"));
     assert_eq!(found, r#".rename_component("adam", "adamw")"#);
     assert!(restores == of && notes.contains("both keep the same moments"), "{notes}");

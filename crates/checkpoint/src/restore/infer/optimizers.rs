@@ -9,7 +9,7 @@ use crate::restore::rules::{Rule, SEPARATORS};
 use crate::restore::slots::{UNNAMED, canonical, is_optimizer};
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, BTreeSet};
-use warmstart_graph::{Role, Variable};
+use warmstart_graph::{Accumulation, Role, Variable};
 
 /// The only optimizer that one of the sides lacks, and the only one that the other lacks.
 pub(super) struct Renamed {
@@ -50,7 +50,8 @@ impl Renamed {
         model.retain(|optimizer, _| !in_file.contains(&canonical(optimizer, "").0));
         let ((from, kept), (to, wanted)) = (file.first_key_value()?, model.first_key_value()?);
         let each = |slots: &BTreeSet<(&str, bool)>| -> BTreeSet<String> {
-            slots.iter().filter(|(_, each)| *each).map(|(slot, _)| (*slot).to_owned()).collect()
+            let each = slots.iter().filter(|(slot, each)| *each && *slot != Accumulation::SLOT);
+            each.map(|(slot, _)| (*slot).to_owned()).collect()
         };
         let alone = file.len() == 1 && model.len() == 1;
         let same = !each(kept).is_empty() && each(kept) == each(wanted);
@@ -91,8 +92,8 @@ impl Renamed {
                  only in how weights decay"
             ),
             false => format!(
-                "the slots of {from} are taken for those of {to}, since they have the same names and \
-                 shapes"
+                "the slots of {from} are taken for those of {to}, since they have the same names; whether \
+                 they mean the same, nothing says"
             ),
         }
     }

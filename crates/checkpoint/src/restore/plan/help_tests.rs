@@ -117,8 +117,8 @@ fn tables_are_resized_beside_what_no_rule_makes_fit() {
         variable("fc", &[16, 16]),
     ];
     let plan = saved.plan_for(&variables, &options());
-    let fits = "`.resize_rows(\"emb/weight\", 0)` takes the rows that both have, and seed 0 for others; no \
-                rule makes `head/weight` fit";
+    let fits = "`.resize_rows(\"emb/weight\", 0)` takes the rows that both have, and seed 0 for others; for \
+                `head/weight` no rule is offered";
     assert!(helps(&plan).contains(fits), "{plan}");
     let resized = options().resize_rows("emb/weight", 0).allow_mismatched_shape();
     assert!(saved.plan_for(&variables, &resized).closes());
@@ -135,9 +135,26 @@ fn tables_are_resized_beside_what_no_rule_makes_fit() {
     ]);
     let more = [variable("head/bias", &[24]), variable("flat", &[6, 4])];
     let plan = saved.plan_for(&[&variables[..], &more].concat(), &options());
-    let fits = "for others; `.reshape(\"flat\")` takes the same elements in their order; no rule makes \
-                `head/weight` fit, nor 1 more";
+    let fits = "for others; `.reshape(\"flat\")` takes the same elements in their order; for \
+                `head/weight` and one more no rule is offered";
     assert!(helps(&plan).contains(fits), "{plan}");
+}
+
+/// Old rows would multiply what new units of the layer before make.
+#[test]
+fn rows_that_a_widened_layer_feeds_are_not_offered() {
+    let layers = |units: usize| {
+        let shapes =
+            [("fc1/weight", [3, units]), ("fc2/weight", [units, 8]), ("fc3/weight", [8, 2])];
+        shapes.map(|(name, shape)| (name, shape.to_vec()))
+    };
+    let saved = layers(8);
+    let saved = checkpoint(&saved.each_ref().map(|(name, shape)| (*name, &shape[..])));
+    let wider = layers(12);
+    let variables = wider.each_ref().map(|(name, shape)| variable(name, shape));
+    let plan = saved.plan_for(&variables, &options());
+    assert!(helps(&plan).contains("leave them as they are"), "{plan}");
+    assert!(!helps(&plan).contains("resize_rows"), "{plan}");
 }
 
 /// What an accumulation of gradients or a scaling of the loss keeps begins as in a new run.
@@ -162,8 +179,21 @@ fn what_was_added_to_an_optimizer_loses_nothing() {
     let without = checkpoint(&[("w", &[2])]);
     let plan = without.plan_for(&variables, &options());
     assert!(helps(&plan).contains("training would restart its moments"), "{plan}");
+    // An optimizer without any loses none.
     let plan = without.plan_for(&[&variables[..1], &variables[3..]].concat(), &options());
-    assert!(helps(&plan).contains("training would restart its moments"), "{plan}");
+    assert!(helps(&plan).contains("and nothing is lost"), "{plan}");
+    // Nor may some sums lie beside a count that begins anew, or moments of another shape be passed over.
+    let sums = [
+        ("w", &[2][..]),
+        ("w/adam/m", &[2]),
+        ("w/adam/v", &[2]),
+        ("w/adam/gradient_accumulator", &[2]),
+    ];
+    let plan = checkpoint(&sums).plan_for(&variables, &options());
+    assert!(!helps(&plan).contains("nothing is lost"), "{plan}");
+    let other = checkpoint(&[("w", &[2]), ("w/adam/m", &[3]), ("w/adam/v", &[2])]);
+    let plan = other.plan_for(&variables, &options().allow_mismatched_shape());
+    assert!(!helps(&plan).contains("nothing is lost"), "{plan}");
 }
 
 /// Rules about values match the names of variables, whatever was renamed before.

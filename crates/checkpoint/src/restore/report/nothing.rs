@@ -187,7 +187,9 @@ impl RestoreReport {
             });
         let Some((variable, tensor)) = pair else {
             let lacks = weights().next().is_some() && self.weights_left().next().is_none();
-            return (lacks && !counters).then(|| self.told_of_no_weight());
+            // Rules may have left them out.
+            let is_plain = self.rules.is_empty() && !counters;
+            return (lacks && is_plain).then(|| self.told_of_no_weight());
         };
         let rule = Rule::Rename { from: tensor.name.to_string(), to: variable.name.clone() };
         let rule = words.rule(&rule)?;

@@ -149,7 +149,18 @@ impl RestoreReport {
         let in_part = |(variable, _): &(&Variable, &Shape)| {
             variable.shape.rank() < 2 && layer(variable).is_some_and(|own| layers.contains(own))
         };
-        let (parts, with_rows): (Vec<_>, Vec<_>) = with_rows.into_iter().partition(in_part);
+        // So would rows be that belong to what a layer before makes, if that begins anew.
+        let wider = |(v, shape): &(&Variable, &Shape)| Some((*shape.last()?, *v.shape.last()?));
+        let widened: Vec<(&str, (usize, usize))> =
+            others.iter().filter_map(|other| Some((&*other.0.name, wider(other)?))).collect();
+        let place = |name: &str| self.variables.iter().position(|v| v.variable.name == name);
+        let is_fed_by = |(v, shape): &(&Variable, &Shape)| {
+            let rows = (shape[0], v.shape[0]);
+            let mut same = widened.iter().filter(|(_, change)| *change == rows);
+            same.any(|(name, _)| v.shape.rank() < 2 || place(name) < place(&v.name))
+        };
+        let apart = |value: &(&Variable, &Shape)| in_part(value) || is_fed_by(value);
+        let (parts, with_rows): (Vec<_>, Vec<_>) = with_rows.into_iter().partition(apart);
         let left = variables_of(&[others, parts].concat());
         let (with_rows, with_joined) = (variables_of(&with_rows), variables_of(&with_joined));
         type Make = fn(String) -> Rule;
@@ -173,8 +184,9 @@ impl RestoreReport {
         if let (Some(first), false) = (left.first(), fitting.is_empty()) {
             let name = printable(&first.name);
             fitting.push(match left.len() - 1 {
-                0 => format!("no rule makes `{name}` fit"),
-                n => format!("no rule makes `{name}` fit, nor {n} more"),
+                0 => format!("for `{name}` no rule is offered"),
+                1 => format!("for `{name}` and one more no rule is offered"),
+                n => format!("for `{name}` and {n} more no rule is offered"),
             });
         }
         (!fitting.is_empty()).then(|| fitting.join("; "))

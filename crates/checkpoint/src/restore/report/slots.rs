@@ -100,7 +100,7 @@ impl RestoreReport {
         notes.collect()
     }
 
-    /// That all moments are there, and only what an accumulation of gradients or a scaling of the loss keeps
+    /// That all moments are there, if there are any, and only what an accumulation of gradients or a scaling of the loss keeps
     /// is missing, which loses nothing where it begins anew.
     pub(crate) fn told_of_what_begins(&self, missing: &[&Variable]) -> Option<String> {
         const SCALING: [&str; 2] = ["loss_scale", "good_steps"];
@@ -117,13 +117,21 @@ impl RestoreReport {
                 _ => return None,
             };
         }
-        let has_slots = |optimizer: &&str| {
-            self.restored().any(|v| match &v.role {
-                Role::Slot { optimizer: own, .. } => own == optimizer,
-                _ => false,
-            })
+        // Else moments would restart, or sums lie beside a count that is not theirs.
+        let is_as_told = |v: &VariableOutcome| match &v.variable.role {
+            Role::Slot { optimizer, slot, .. } => match slot.as_str() {
+                Accumulation::SLOT | Accumulation::COUNT => {
+                    !accumulates.contains(optimizer.as_str()) || !is_restored(&v)
+                }
+                slot if SCALING.contains(&slot) => true,
+                _ => {
+                    let named = [&accumulates, &scales].map(|all| all.contains(optimizer.as_str()));
+                    !named.contains(&true) || is_restored(&v)
+                }
+            },
+            _ => true,
         };
-        if !accumulates.iter().chain(&scales).all(has_slots) {
+        if !self.variables.iter().all(is_as_told) {
             return None;
         }
         let by = |names: BTreeSet<&str>| {
