@@ -1,5 +1,5 @@
-//! Classes of products, and of rows that are reduced, within which the same kernel is the fastest, and the table of those that were
-//! measured before a release.
+//! Classes of products, and of rows that are reduced, within which the same kernel is the fastest,
+//! and the table of those that were measured before a release.
 //!
 //! A class has also whether anything is fused into the kernel, and which kernels there are to
 //! choose from (`tune/`). M and N are rounded so that about the same part of the tiles lies past

@@ -1,5 +1,6 @@
-//! Whether `f16` of the device's own become the right `f32`, and are made of it again. WGSL lets a driver take subnormal ones for
-//! zero; then kernels read `f16` by integers, so that results are the same on all devices.
+//! Whether `f16` of the device's own become the right `f32`, and are made of it again. WGSL lets a
+//! driver take subnormal ones for zero; then kernels read `f16` by integers, so that results are
+//! the same on all devices.
 //!
 //! `f16` of the device's own is used only after it has made the right `f32` of all 2¹⁶ of them,
 //! when a plan first needs it. Kernels of products then bind `array<f16>` and keep `f16` in

@@ -95,7 +95,8 @@ fn multiply(gpu: &Gpu, target: Target, shape: [usize; 4], transposed: [bool; 2])
         .collect()
 }
 
-/// Tiles and batches that are more than a dispatch has in one dimension are numbered through: the bits stay as they are.
+/// Tiles and batches that are more than a dispatch has in one dimension are numbered through: the
+/// bits stay as they are.
 #[test]
 fn tiles_are_more_than_one_dimension_of_a_dispatch_has() {
     let gpu = gpu();

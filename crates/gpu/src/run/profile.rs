@@ -24,8 +24,9 @@ use std::time::Duration;
 /// Pairs of timestamps that one query set holds.
 const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
 
-/// One run of a plan, or several steps of one submission, kernel by kernel. Printing it gives a table; [`Profile::chrome_trace`] a
-/// picture. Both show which share of its ceiling each kernel reaches, if the ceilings are known.
+/// One run of a plan, or several steps of one submission, kernel by kernel. Printing it gives a
+/// table; [`Profile::chrome_trace`] a picture. Both show which share of its ceiling each kernel
+/// reaches, if the ceilings are known.
 ///
 /// A device is **busy** while at least one kernel runs, and **idle** for the rest of the time. A timed run
 /// has a pass for each kernel, with more between them than in other runs; so

@@ -1,7 +1,7 @@
 //! Which of several kernels that compute the same is the fastest here, by measuring.
 //!
-//! **A choice is that of a class** of products or of rows (`compile/classes.rs`): the first of them that is compiled is
-//! measured, and the others follow it.
+//! **A choice is that of a class** of products or of rows (`compile/classes.rs`): the first of them
+//! that is compiled is measured, and the others follow it.
 //!
 //! **A choice never changes bits.** A kernel is taken in place of the usual one only if it gave the
 //! same bits for the same random operands, on this device and driver, with all that is fused into it.
@@ -10,13 +10,14 @@
 //! another order are no alternatives.
 //!
 //! The very kernel is measured, with all that is fused into it, on random operands in buffers of
-//! its own, when a product is first compiled, the usual one first. Each `Gpu` takes half a second for it in
-//! all, compiling included, which is looked at before each kernel is compiled and run. If time runs out
-//! within a class, the best so far is taken and what came of each kernel is kept; the next process goes on
-//! with the others, and what a whole half second is too short for is given up. Rungs that may take a slow GPU seconds are not tried on large products. On software
-//! adapters the time is that of the processor, and a kernel must make up for what compiling it
-//! takes within a hundred runs. Bits are compared once for each product by itself, by one run of
-//! both kernels; without time for it the product keeps its usual kernel.
+//! its own, when a product is first compiled, the usual one first. Each `Gpu` takes half a second
+//! for it in all, compiling included, which is looked at before each kernel is compiled and run. If
+//! time runs out within a class, the best so far is taken and what came of each kernel is kept; the
+//! next process goes on with the others, and what a whole half second is too short for is given up.
+//! Rungs that may take a slow GPU seconds are not tried on large products. On software adapters the
+//! time is that of the processor, and a kernel must make up for what compiling it takes within a
+//! hundred runs. Bits are compared once for each product by itself, by one run of both kernels;
+//! without time for it the product keeps its usual kernel.
 //!
 //! Choices are kept beside the pipelines, as text, by adapter, driver, `wgpu` and release; what
 //! came of comparing bits, by the text of both kernels. `WARMSTART_TUNE=off` leaves it at table and

@@ -5,16 +5,15 @@
 //! second writes parameters, slots and counters. All first steps of a run come before all second ones, so
 //! that whatever they share, as several optimizers do the global step, is read before it is written.
 //!
-//! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums, and
-//! one more workgroup computes what does not depend on the norm (`optimizer_scalars.wgsl`: the
-//! schedule, Adam's corrections); without a norm the first step is that one invocation. Software
-//! adapters make 16 sums, or one of every 512 blocks, which each invocation adds up without a
-//! barrier. Gradients that one binding does not hold lie in several regions, of which each has a
-//! dispatch with as many sums. In the second step, `optimizer.wgsl`, each workgroup adds up all sums
-//! in the same order, computes what follows from
-//! the norm, as the factor of clipping is and whether the norm is finite, by its bits, and updates
-//! its blocks. One invocation of all raises the counters and sets the loss's scale, which nobody
-//! else reads in that dispatch.
+//! `squares.wgsl` sums up the squares of all gradients in blocks, at most 1,024 sums, and one more
+//! workgroup computes what does not depend on the norm (`optimizer_scalars.wgsl`: the schedule,
+//! Adam's corrections); without a norm the first step is that one invocation. Software adapters
+//! make 16 sums, or one of every 512 blocks, which each invocation adds up without a barrier.
+//! Gradients that one binding does not hold lie in several regions, of which each has a dispatch
+//! with as many sums. In the second step, `optimizer.wgsl`, each workgroup adds up all sums in the
+//! same order, computes what follows from the norm, as the factor of clipping is and whether the
+//! norm is finite, by its bits, and updates its blocks. One invocation of all raises the counters
+//! and sets the loss's scale, which nobody else reads in that dispatch.
 //!
 //! One dispatch would do if a workgroup could wait for all others, which WebGPU does not have; and
 //! a dispatch of one workgroup between the two, for the root and the factor, would be mostly
@@ -38,8 +37,8 @@ const PACK_ALIGNMENT: u64 = 256;
 pub(crate) const WIDEST: u64 = 16;
 /// Elements that one workgroup of the norm or the optimizer works on at a time.
 pub(crate) const BLOCK: u64 = 1024;
-/// The most blocks of a sum, or of a workgroup of the optimizer, on software adapters, whose lanes take 64 rounds for each: Mesa's driver ends
-/// whatever loops there are after 65,535 rounds of an invocation, and says nothing.
+/// The most blocks of a sum, or of a workgroup of the optimizer, on software adapters, whose lanes
+/// take 64 rounds for each ([`Target::most_rounds`]).
 pub(crate) const MOST_BLOCKS: usize = 512;
 /// Where the values that an update reads begin among its scalars: Adam's corrections come first.
 const VALUES: usize = 2;
@@ -188,8 +187,8 @@ pub(super) fn pack(live: &Live, limit: u64) -> Gradients {
 }
 
 /// How many sums of squares so many blocks of a region are. Each workgroup of an update adds up all of them.
-/// A GPU needs many workgroups to read gradients as fast as it can, and an update that large has workgroups that
-/// work long; a software adapter has no more threads than cores.
+/// A GPU needs many workgroups to read gradients as fast as it can, and an update that large has
+/// workgroups that work long; a software adapter has no more threads than cores.
 fn sums(blocks: usize, target: Target) -> usize {
     let most = match target.is_cpu {
         true => blocks.div_ceil(MOST_BLOCKS).max(16),
