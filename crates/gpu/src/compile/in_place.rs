@@ -5,8 +5,9 @@
 //!
 //! A residual that is added to a product, a softmax over its scores, a link of a chain that was
 //! cut: the kernel reads a value for the last time, and each element only where it then writes one.
-//! Lowering notes which kernels could. Those that the peak depends on are lowered anew if the plan
-//! then takes less and, on GPUs, has no more groups, so that no kernel is another one for nothing.
+//! Lowering notes which kernels could. Those that the peak depends on are lowered anew if the plan then
+//! takes less, by more than a few bytes (`Target::spare`), and, on GPUs, has no more groups, so that no
+//! kernel is another one for nothing.
 //! Halves, fed values, variables, packed gradients and what is fetched are never written over.
 
 use super::lower::Lowered;

@@ -28,6 +28,9 @@ use super::classes::shipped;
 use warmstart_graph::DType;
 use warmstart_shaders::{self as shaders, Cooperative, Elements};
 
+/// The kernel of small products on software adapters.
+pub(super) const SMALL: &str = "matmul_small";
+
 /// A product as its kernel sees it. Strides are in elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Product {
@@ -407,7 +410,7 @@ impl Rung {
                         ("MANY_ROWS", (many || m > 16).into()),
                         ("MANY_COLUMNS", (many || n > 16).into()),
                     ]);
-                    ("matmul_small", shaders::MATMUL_LANES, shaders::MATMUL_SMALL)
+                    (SMALL, shaders::MATMUL_LANES, shaders::MATMUL_SMALL)
                 }
             }
             Rung::Tile { rows, columns, fours } => {

@@ -8,6 +8,7 @@
 
 use super::bindings::bound_as_written;
 use super::lower::Lowered;
+use super::matmul::SMALL;
 use super::packed::{Packed, Piece, place};
 use super::share::{Item, Shared};
 use super::simplify::Live;
@@ -17,10 +18,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Sizes and offsets are kept to multiples of this, which every device accepts for a binding.
 pub(crate) const ALIGNMENT: u64 = 256;
-
-/// How much more than the least a GPU's plan with gradients may take so that no kernel waits for it: less
-/// memory than some drivers give to a buffer.
-pub(super) const SPARE: u64 = 64 << 10;
 
 /// Which buffer each place of a program is in.
 pub(crate) struct Memory {
@@ -54,7 +51,9 @@ impl Memory {
     }
 
     /// `wgpu` lets a dispatch use a buffer in one way. So what a kernel reads in a buffer in which it
-    /// writes something else is bound as if it were written too.
+    /// writes something else is bound as if it were written too. In small products of software adapters all
+    /// is, wherever it lies, so that they have one text: to compile another takes as long as a hundred
+    /// steps of a small model.
     pub fn bind(&self, steps: &mut [Step]) {
         for step in steps {
             let Step::Dispatch(dispatch) = step else { continue };
@@ -62,8 +61,16 @@ impl Memory {
             let written = dispatch.bindings.iter().filter(written);
             let written: BTreeSet<usize> =
                 written.filter_map(|&(place, _)| self.buffer(place)).collect();
+            let places: HashSet<Place> =
+                dispatch.bindings.iter().map(|&(place, _)| place).collect();
+            // What is written may be bound once.
+            let one_text = dispatch.kernel == SMALL && places.len() == dispatch.bindings.len();
             for (at, (place, access)) in dispatch.bindings.iter_mut().enumerate() {
-                let is_written = self.buffer(*place).is_some_and(|own| written.contains(&own));
+                let is_written = match place {
+                    Place::Table(_) => false,
+                    _ if one_text => true,
+                    _ => self.buffer(*place).is_some_and(|own| written.contains(&own)),
+                };
                 if is_written && *access == Access::Read {
                     *access = Access::Write;
                     let others = dispatch.alternatives.iter_mut().map(|other| &mut other.source);
@@ -208,7 +215,7 @@ pub(crate) fn plan(
     // A region that no kernel reads has no gradients with elements.
     let used = all.filter(|(_, piece)| !piece.offsets.is_empty());
     let (regions, pieces): (Vec<usize>, Vec<Piece>) = used.unzip();
-    let spare = if target.is_cpu { 0 } else { SPARE };
+    let spare = if target.is_cpu { 0 } else { target.spare };
     let packed = Packed { pieces, spare, ..Packed::default() };
     let memory = |shared: &Shared, least: u64| {
         let mut places = HashMap::new();

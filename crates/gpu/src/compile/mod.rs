@@ -130,10 +130,11 @@ pub(crate) fn compile(
         let lowered = lower::lower(def, &live, &fused, target);
         let lowered = lowered.map_err(|refused| refused.into_error(&live, target))?;
         let other = Arranged::new(&live, lowered, fetch_specs(&fused), target)?;
-        // Whoever else reads what is written over must come before it, and less memory means more
-        // waiting. Software adapters wait anyway.
+        // A kernel that writes over what it reads has another text than one that does not, and whoever
+        // else reads that must come before it: less memory means more waiting. Software adapters wait
+        // anyway.
         let waits_more = !target.is_cpu && other.groups() > arranged.groups();
-        if other.memory.total() < arranged.memory.total() && !waits_more {
+        if other.memory.total() + target.spare < arranged.memory.total() && !waits_more {
             arranged = other;
         }
     }

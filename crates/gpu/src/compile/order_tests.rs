@@ -1,6 +1,5 @@
 //! Where barriers are, by `wgpu`'s rule, and what the order of steps does to their number.
 
-use super::super::memory::SPARE;
 use super::super::{Part, Program, Target, compile};
 use super::*;
 use warmstart_graph::{DType, Graph, Optimizer, Role, Tensor};
@@ -99,7 +98,7 @@ fn branches_run_beside_each_other() {
     assert!(together[..3].concat() == layers, "{together:#?}");
     assert_eq!(together[..3].iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 2], "{together:#?}");
     assert_eq!((together.concat().len(), together.len()), (30, 16), "{together:#?}");
-    assert!(program.memory.total() <= program.memory.least + SPARE);
+    assert!(program.memory.total() <= program.memory.least + TARGET.spare);
     // Each gradient of a weight writes the packed buffer.
     let packed = |group: &Vec<String>| group.iter().filter(|name| *name == "matmul, sum").count();
     assert!(together.iter().all(|group| packed(group) <= 1), "{together:#?}");
@@ -128,7 +127,7 @@ fn an_order_keeps_what_depends_on_each_other() {
                 assert!(written.contains(&id), "{towers}: {id} is read before it is written");
             }
         }
-        assert!(program.memory.total() <= program.memory.least + SPARE, "{towers}");
+        assert!(program.memory.total() <= program.memory.least + TARGET.spare, "{towers}");
     }
 }
 

@@ -5,9 +5,9 @@
 //! computed still is: by and by values make room for gradients, and together they take hardly more than
 //! either. But a gradient's kernel that reads a value in the buffer that it writes binds it as written, and
 //! whoever else uses that buffer waits. So the piece lies apart, as one value, if that takes at most 1.1
-//! times the least; on GPUs also if it takes few bytes more (`SPARE`), since that is what small models take
-//! altogether. Otherwise as few others as will do lie where its parts are not alive, and on GPUs so that there
-//! are few groups of dispatches.
+//! times the least; on GPUs also if it takes few bytes more (`Target::spare`), since that is what small
+//! models take altogether. Otherwise as few others as will do lie where its parts are not alive, and on GPUs
+//! so that there are few groups of dispatches.
 //!
 //! Parts lie in the order in which they are computed, so that what is not alive is one piece too. Sums over
 //! those of a piece go by the norm's inputs, not by that order.

@@ -5,6 +5,9 @@ use super::classes::Table;
 use super::classes::release_table;
 use crate::device::gpu::Gpu;
 
+/// Less than some drivers take for a buffer.
+pub(crate) const SPARE: u64 = 64 << 10;
+
 /// What the device can do, as far as compiling depends on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
@@ -36,6 +39,9 @@ pub(crate) struct Target {
     /// Whether a kernel may write where it reads: its result over what that is computed from, or beside
     /// it in one buffer. Tests compare the two.
     pub in_place: bool,
+    /// How many bytes are too few to save, if a kernel of its own has to be compiled for that or, on GPUs,
+    /// kernels have to wait. Tests compare other numbers.
+    pub spare: u64,
     /// Whether what several kernels read may be stored beside another result, or computed by each. Tests
     /// compare the two.
     pub keeps: bool,
@@ -59,6 +65,7 @@ impl Target {
             alternatives: gpu.tuner().wants_alternatives(gpu.is_cpu()),
             subgroup_rows: false,
             in_place: true,
+            spare: SPARE,
             keeps: true,
         }
     }
@@ -80,6 +87,7 @@ impl Target {
         alternatives: false,
         subgroup_rows: false,
         in_place: true,
+        spare: SPARE,
         keeps: true,
     };
 }

@@ -38,6 +38,7 @@ fn any_gpu() -> Target {
         alternatives: true,
         subgroup_rows: false,
         in_place: true,
+        spare: 0,
         keeps: true,
     }
 }

@@ -401,6 +401,7 @@ fn alternatives_are_those_that_the_device_can_run() {
         alternatives: true,
         subgroup_rows: false,
         in_place: true,
+        spare: 0,
         keeps: true,
     };
     let usual = Rung::usual(&product, target);
