@@ -139,9 +139,25 @@ pub const ALL: &[(&str, &[&str])] = &[
 pub const MATMUL_SHAPE: [&str; 10] =
     ["M", "N", "K", "A_ROW", "A_COLUMN", "A_BATCH", "B_ROW", "B_COLUMN", "B_BATCH", "TOTAL"];
 
-/// The section `places` of [`MATMUL`] for slices of one product, of which the last is shorter.
-pub const LAST_SLICE_IS_SHORTER: &str = "fn places(batch: u32) -> u32 {\n    \
-    return min(K, TOTAL - batch * K);\n}\n";
+/// The section `places` of [`MATMUL`] for slices of products, so many of each, of which the last is shorter.
+pub fn last_slice_is_shorter(slices: usize) -> String {
+    format!(
+        "fn places(batch: u32) -> u32 {{\n    \
+            return min(K, TOTAL - batch % {slices}u * K);\n}}\n"
+    )
+}
+
+/// The section `starts` of [`MATMUL`] for slices of several products, so many of each: how far the
+/// operands of two products are apart.
+pub fn slices_of_batches(slices: usize, [a, b]: [usize; 2]) -> String {
+    let start = |name: &str, operand: &str, apart: usize| {
+        format!(
+            "fn {name}(batch: u32) -> u32 {{\n    \
+                return batch / {slices}u * {apart}u + batch % {slices}u * {operand};\n}}\n"
+        )
+    };
+    start("a_start", "A_BATCH", a) + &start("b_start", "B_BATCH", b)
+}
 
 /// The section `tile_of` of [`MATMUL`] where there are so many tiles along N, along M, and batches, and
 /// workgroups are numbered through, since one dimension of a dispatch cannot have so many. Those past the

@@ -26,6 +26,17 @@ fn places(batch: u32) -> u32 {
 }
 //}
 
+//{starts
+// Where a batch begins in each operand.
+fn a_start(batch: u32) -> u32 {
+    return batch * A_BATCH;
+}
+
+fn b_start(batch: u32) -> u32 {
+    return batch * B_BATCH;
+}
+//}
+
 //{tile_of
 // Which tile a workgroup computes: which along N, which along M, and of which batch.
 fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> vec3<u32> {

@@ -29,14 +29,14 @@ fn b_four(i: u32) -> vec4<BNumber> {
 // type, the same one twice.
 fn a_at(batch: u32, row: u32, k: u32) -> ANumber {
     if (row < M && k < places(batch)) {
-        return a_element(batch * A_BATCH + row * A_ROW + k * A_COLUMN);
+        return a_element(a_start(batch) + row * A_ROW + k * A_COLUMN);
     }
     return ANumber(0);
 }
 
 fn b_at(batch: u32, k: u32, column: u32) -> BNumber {
     if (k < places(batch) && column < N) {
-        return b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN);
+        return b_element(b_start(batch) + k * B_ROW + column * B_COLUMN);
     }
     return BNumber(0);
 }
@@ -52,7 +52,7 @@ fn a_four_at(batch: u32, row: u32, k: u32) -> vec4<ANumber> {
         );
     }
     if (row < M && k < places(batch)) {
-        return a_four(batch * A_BATCH + row * A_ROW + k * A_COLUMN);
+        return a_four(a_start(batch) + row * A_ROW + k * A_COLUMN);
     }
     return vec4<ANumber>();
 }
@@ -67,7 +67,7 @@ fn b_four_at(batch: u32, k: u32, column: u32) -> vec4<BNumber> {
         );
     }
     if (k < places(batch) && column < N) {
-        return b_four(batch * B_BATCH + k * B_ROW + column * B_COLUMN);
+        return b_four(b_start(batch) + k * B_ROW + column * B_COLUMN);
     }
     return vec4<BNumber>();
 }

@@ -44,7 +44,7 @@ fn across(pair: vec2<f32>, k: u32, count: u32) -> vec2<f32> {
 
 // Reads past the edge are of the last row or column: their results are not stored.
 fn a_sixteen(batch: u32, row: u32, lane: u32, k: u32) -> Sixteen {
-    let at = batch * A_BATCH;
+    let at = a_start(batch);
     let count = places(batch);
     if (A_ALONG_K) {
         let low = along(a_pair(at + min(row + lane, M - 1u) * A_ROW + k), k, count);
@@ -58,7 +58,7 @@ fn a_sixteen(batch: u32, row: u32, lane: u32, k: u32) -> Sixteen {
 }
 
 fn b_sixteen(batch: u32, column: u32, lane: u32, k: u32) -> Sixteen {
-    let at = batch * B_BATCH;
+    let at = b_start(batch);
     let count = places(batch);
     if (B_ALONG_N) {
         let own = at + min(column + 2u * lane, N - 1u);

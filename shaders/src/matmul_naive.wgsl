@@ -15,8 +15,8 @@ fn main(
     }
     var total = 0.0;
     for (var k = 0u; k < places(batch); k++) {
-        let x = f32(a_element(batch * A_BATCH + row * A_ROW + k * A_COLUMN));
-        total += x * f32(b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN));
+        let x = f32(a_element(a_start(batch) + row * A_ROW + k * A_COLUMN));
+        total += x * f32(b_element(b_start(batch) + k * B_ROW + column * B_COLUMN));
     }
     store(batch, row, column, total);
     if (COLUMN_SUMS && row == 0u) {

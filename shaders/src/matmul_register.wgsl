@@ -3,11 +3,11 @@
 
 // Reads past the edge are of the last row or column: their results are not stored.
 fn a_row(batch: u32, row: u32) -> u32 {
-    return batch * A_BATCH + min(row, M - 1u) * A_ROW;
+    return a_start(batch) + min(row, M - 1u) * A_ROW;
 }
 
 fn b_column(batch: u32, column: u32) -> u32 {
-    return batch * B_BATCH + min(column, N - 1u) * B_COLUMN;
+    return b_start(batch) + min(column, N - 1u) * B_COLUMN;
 }
 
 fn b_four(x: u32, y: u32, z: u32, w: u32) -> vec4<f32> {

@@ -106,13 +106,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     }
     let kernels = compute::kernels(&gpu)?;
     let mut ceilings = Ceilings::new(&kernels);
-    let mut timed: Vec<Vec<Repeated<'_>>> = trained.iter().map(Trained::work).collect();
+    let mut timed: Vec<Vec<Timed<'_>>> = trained.iter().map(Trained::work).collect();
     let mut work = vec![
         &mut ceilings.multiply_add,
         &mut ceilings.copy_by_kernel,
         &mut ceilings.copy_by_command,
     ];
-    work.extend(timed.iter_mut().flatten());
+    work.extend(timed.iter_mut().flatten().map(|(_, repeated)| repeated));
     let progress = Progress::new();
     let kinds = work.len();
     time_in_turn(&mut work, arguments.seconds, &mut |step| progress.show(&step.of(kinds)))?;
@@ -126,9 +126,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let roof = ceilings.roof();
     for (trained, timed) in trained.iter().zip(&timed) {
         trained.print(out, &place, arguments.common.json, roof.as_ref(), timed)?;
-        let medians: Vec<f64> =
-            timed.iter().filter_map(|one| Some(one.seconds()?.median)).collect();
-        if let (true, Some(roof), Some(step)) = (arguments.profile, roof, profiled(&medians)) {
+        let medians: Vec<(Way, f64)> =
+            timed.iter().filter_map(|(way, one)| Some((*way, one.seconds()?.median))).collect();
+        let (way, _) = trained.profiled();
+        if let (true, Some(roof), Some(step)) = (arguments.profile, roof, step_of(way, &medians)) {
             let kernels = trained.profile(roof)?;
             if let Some(file) = &arguments.trace {
                 fs::write(file, kernels.trace())
@@ -186,8 +187,8 @@ impl<'a> Trained<'a> {
         [("x", (&self.batch.0).into()), ("labels", (&self.batch.1).into())]
     }
 
-    /// A step in three ways, in the order of [`WAYS`]; in two if no batch fits into a data set.
-    fn work(&self) -> Vec<Repeated<'_>> {
+    /// A step in all ways; not together with others if no batch fits into a data set.
+    fn work(&self) -> Vec<Timed<'_>> {
         let unread = |times| {
             Ok(run_and_wait(&mut self.session.borrow_mut(), &self.plan, &self.feeds(), times)?)
         };
@@ -198,7 +199,7 @@ impl<'a> Trained<'a> {
             }
             Ok(())
         };
-        let mut ways = vec![Repeated::new(unread), Repeated::new(read)];
+        let mut ways = vec![(Way::Unread, Repeated::new(unread)), (Way::Read, Repeated::new(read))];
         if let Some((data, rows)) = &self.data {
             let together = move |submissions: usize| {
                 let mut session = self.session.borrow_mut();
@@ -208,7 +209,7 @@ impl<'a> Trained<'a> {
                 }
                 last.map_or(Ok(()), |outputs| Ok(outputs.wait()?))
             };
-            ways.push(Repeated::new(together).in_parts(TOGETHER));
+            ways.push((Way::Together, Repeated::new(together).in_parts(TOGETHER)));
         }
         ways
     }
@@ -219,12 +220,12 @@ impl<'a> Trained<'a> {
         place: &Place,
         json: bool,
         roof: Option<&Roof>,
-        timed: &[Repeated<'_>],
+        timed: &[Timed<'_>],
     ) -> Result<(), Failure> {
         let dispatches = self.plan.dispatches();
         let least = roof.map(|roof| compute::least_seconds(roof, &dispatches));
         let mut lines = Vec::new();
-        for ((name, key), repeated) in WAYS.into_iter().zip(timed) {
+        for (way, repeated) in timed {
             let Some(seconds) = repeated.seconds() else { continue };
             let share = least.map(|least| least / seconds.median);
             if json {
@@ -234,7 +235,7 @@ impl<'a> Trained<'a> {
                     "model": self.model.name,
                     "sizes": self.model.widths,
                     "batch": self.model.batch,
-                    "strategy": key,
+                    "strategy": way.key(),
                     "dispatches": dispatches.len(),
                     "steps_per_second": 1.0 / seconds.median,
                     "ceiling_seconds": least,
@@ -243,7 +244,7 @@ impl<'a> Trained<'a> {
                 compute::extend(&mut fields, compute::times(repeated));
                 place.print_json(out, "train", fields)?;
             }
-            let (name, more) = (name.to_owned(), Vec::new());
+            let (name, more) = (way.name().to_owned(), Vec::new());
             lines.push(Rate { name, amount: 1.0, seconds, share_of_ceiling: share, more });
         }
         if !json {
@@ -261,46 +262,83 @@ impl<'a> Trained<'a> {
         Ok(())
     }
 
-    /// Of a step in the way that [`profiled`] names.
+    /// The way whose kernels are profiled, and the data set that its batches come from: together, if there
+    /// is one, and else with the loss unread.
+    fn profiled(&self) -> (Way, Option<&(DeviceDataset, Vec<u32>)>) {
+        match &self.data {
+            Some(data) => (Way::Together, Some(data)),
+            None => (Way::Unread, None),
+        }
+    }
+
+    /// Of a step in the way that [`profiled`](Trained::profiled) names.
     fn profile(&self, roof: Roof) -> Result<Kernels, Failure> {
         let mut session = self.session.borrow_mut();
-        let one = || match &self.data {
-            Some((data, rows)) => {
+        let one = || match self.profiled() {
+            (_, Some((data, rows))) => {
                 let steps = Steps::rows(data, &rows[..self.model.batch]);
                 session.profile_steps(&self.plan, &steps)
             }
-            None => session.profile(&self.plan, &self.feeds()),
+            (_, None) => session.profile(&self.plan, &self.feeds()),
         };
         Kernels::of(one, roof)
     }
 }
 
-/// The step of the way whose kernels are profiled, of the median seconds of all ways: together, if that
-/// was measured, and else with the loss unread. So both sides of the idle share are of one way.
-fn profiled(medians: &[f64]) -> Option<Step> {
-    let at = if medians.len() == WAYS.len() { WAYS.len() - 1 } else { 0 };
-    let (name, key) = WAYS[at];
-    Some(Step { name, key, seconds: *medians.get(at)? })
+/// The step of the way whose kernels are profiled, of the median seconds of all ways that were measured.
+/// So both sides of the idle share are of one way.
+fn step_of(way: Way, medians: &[(Way, f64)]) -> Option<Step> {
+    let (_, seconds) = *medians.iter().find(|(own, _)| *own == way)?;
+    Some(Step { name: way.name(), key: way.key(), seconds })
 }
 
-/// How steps are done: for people, and for JSON.
-const WAYS: [(&str, &str); 3] = [
-    ("loss not read", "loss_not_read"),
-    ("loss read each step", "loss_read_each_step"),
-    ("32 steps in a submission", "steps_together"),
-];
+/// How a step is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Fed by the host, which reads nothing.
+    Unread,
+    /// Fed by the host, which waits for the loss of each.
+    Read,
+    /// Many in one submission, with batches from a data set.
+    Together,
+}
+
+/// A way, and the work that is timed.
+type Timed<'a> = (Way, Repeated<'a>);
+
+impl Way {
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Way::Unread => "loss not read",
+            Way::Read => "loss read each step",
+            Way::Together => "32 steps in a submission",
+        }
+    }
+
+    /// For JSON.
+    fn key(self) -> &'static str {
+        match self {
+            Way::Unread => "loss_not_read",
+            Way::Read => "loss_read_each_step",
+            Way::Together => "steps_together",
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Not the fastest: its kernels are others.
+    /// Neither the fastest, whose kernels are others, nor the last.
     #[test]
     fn the_idle_share_is_of_the_way_that_is_profiled() {
-        let step = |medians: &[f64]| profiled(medians).map(|step| (step.key, step.seconds));
-        assert_eq!(step(&[1.0, 2.0, 3.0]), Some(("steps_together", 3.0)));
-        assert_eq!(step(&[2.0, 1.0]), Some(("loss_not_read", 2.0)));
-        assert_eq!(step(&[]), None);
+        let medians = [(Way::Together, 3.0), (Way::Unread, 1.0), (Way::Read, 2.0)];
+        let step = |way, medians| step_of(way, medians).map(|step| (step.key, step.seconds));
+        assert_eq!(step(Way::Together, &medians), Some(("steps_together", 3.0)));
+        assert_eq!(step(Way::Unread, &medians[1..]), Some(("loss_not_read", 1.0)));
+        // What was not measured is none of the others.
+        assert_eq!(step(Way::Together, &medians[1..]), None);
     }
 
     #[test]
@@ -314,8 +352,10 @@ mod tests {
             let found = trained.data.as_ref().map(|(data, _)| data.len());
             assert_eq!(found, examples, "{most}");
             let mut ways = trained.work();
-            assert_eq!(ways.len(), if examples.is_some() { 3 } else { 2 });
-            let mut work: Vec<_> = ways.iter_mut().collect();
+            let known: Vec<Way> = ways.iter().map(|(way, _)| *way).collect();
+            assert_eq!(known.contains(&Way::Together), examples.is_some());
+            assert!(known.contains(&trained.profiled().0));
+            let mut work: Vec<_> = ways.iter_mut().map(|(_, repeated)| repeated).collect();
             time_in_turn(&mut work, Duration::from_micros(1), &mut |_| {}).unwrap();
             let mut out = Vec::new();
             let place = Place::of(gpu.summary());

@@ -40,9 +40,20 @@ pub(crate) struct Product {
     pub k: usize,
     pub a: Operand,
     pub b: Operand,
-    /// How many places along K there are in all, where the batches are slices of one product: the last may
-    /// be shorter than `k`.
-    pub sliced: Option<usize>,
+    /// Of what the batches are slices, if they are.
+    pub sliced: Option<Sliced>,
+}
+
+/// Products whose slices along K are products of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sliced {
+    /// How many places along K there are in all: the last slice may be shorter than the others.
+    pub k: usize,
+    /// Into how many slices each product is cut.
+    pub slices: usize,
+    /// How far two products are apart in each operand, which is a multiple of its strides: 0 where one
+    /// matrix serves all, or there is one.
+    pub apart: [usize; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -144,19 +155,21 @@ impl Product {
         target.cooperative.filter(|_| is_f16)
     }
 
-    /// The slices along K, of which the last may be shorter, into which to cut a product whose results are
-    /// too few to keep a device busy, if it is one: a batch of products. That is an order of adding up, so
-    /// nothing that was measured decides it.
+    /// The slices along K, of which the last may be shorter, into which to cut products whose sums are
+    /// longer than loops may be, or one whose results are too few to keep a device busy: a batch of
+    /// products. That is an order of adding up, so nothing that was measured decides it.
     pub fn slices(&self, target: Target) -> Option<Product> {
         let (rows, columns) = Rung::by_rule(self, target).tile();
         let tiles = self.tiles(rows, columns);
         let enough = if target.is_cpu { 8 } else { 64 };
-        if self.batch != 1 || tiles == 0 {
+        if tiles == 0 {
             return None;
         }
-        // And longer ones than loops may be.
         let needed = Rung::by_rule(self, target).rounds(self) / target.most_rounds() + 1;
-        let most = (enough / tiles).min(self.k / 256).max(needed);
+        let most = match self.batch {
+            1 => (enough / tiles).min(self.k / 256).max(needed),
+            _ => needed,
+        };
         if most < 2 {
             return None;
         }
@@ -171,7 +184,10 @@ impl Product {
         };
         let slice = |operand: Operand, step: usize| Operand { batch: k * step, ..operand };
         let (a, b) = (slice(self.a, self.a.column), slice(self.b, self.b.row));
-        Some(Product { batch: self.k.div_ceil(k), k, a, b, sliced: Some(self.k), ..*self })
+        let slices = self.k.div_ceil(k);
+        let apart = [self.a, self.b].map(|own| if self.batch > 1 { own.batch } else { 0 });
+        let sliced = Some(Sliced { k: self.k, slices, apart });
+        Some(Product { batch: self.batch * slices, k, a, b, sliced, ..*self })
     }
 
     /// How many tiles its results make.
@@ -379,7 +395,7 @@ impl Rung {
     /// The kernel for a product. One that is `common` is likely to be that of other products too.
     pub fn kernel(self, product: &Product, common: bool, target: Target) -> Choice {
         let Product { batch, m, n, k, a, b, sliced } = *product;
-        let total = sliced.unwrap_or(k);
+        let total = sliced.map_or(k, |sliced| sliced.k);
         let shape = [m, n, k, a.row, a.column, a.batch, b.row, b.column, b.batch, total];
         // A software adapter takes longer to compile a kernel than for thousands of small products,
         // and no less time for these if it is compiled for their shape. Kernels to measure bind
@@ -429,8 +445,13 @@ impl Rung {
                 ("matmul_cooperative", shaders::MATMUL_FILL, shaders::MATMUL_COOPERATIVE)
             }
         };
-        if sliced.is_some_and(|total| total != batch * k) {
-            sections.push(("places", shaders::LAST_SLICE_IS_SHORTER.to_owned()));
+        if let Some(Sliced { slices, apart, .. }) = sliced {
+            if total != slices * k {
+                sections.push(("places", shaders::last_slice_is_shorter(slices)));
+            }
+            if batch > slices {
+                sections.push(("starts", shaders::slices_of_batches(slices, apart)));
+            }
         }
         let workgroups = self.workgroups(product, target);
         let tiles = self.tiles(product);

@@ -13,6 +13,8 @@ pub(crate) const SPARE: u64 = 64 << 10;
 pub(crate) struct Target {
     /// A software adapter: it likes wide register tiles and no workgroup memory.
     pub is_cpu: bool,
+    /// Whether the driver of a software adapter is known to carry out loops of any length.
+    pub ends_no_loops: bool,
     /// Who made the GPU.
     pub maker: &'static str,
     /// How many invocations each subgroup has, if that is fixed.
@@ -52,6 +54,7 @@ impl Target {
         let limits = gpu.limits();
         Target {
             is_cpu: gpu.is_cpu(),
+            ends_no_loops: ends_no_loops(&gpu.summary().name),
             maker: gpu.tuner().maker(),
             subgroup_size: gpu.subgroup_size(),
             least_subgroup: gpu.least_subgroup(),
@@ -74,6 +77,7 @@ impl Target {
     #[cfg(test)]
     pub const GPU: Target = Target {
         is_cpu: false,
+        ends_no_loops: false,
         maker: "other",
         subgroup_size: Some(32),
         least_subgroup: Some(32),
@@ -94,10 +98,12 @@ impl Target {
 
 impl Target {
     /// How many rounds all loops of an invocation may make together. Mesa's software driver ends them
-    /// after 65,535, and says nothing (others are not known to); some are left for loops of a few rounds
-    /// beside the one that counts.
+    /// after 65,535, and says nothing (`LP_MAX_TGSI_LOOP_ITERATIONS`); some are left for loops of a few
+    /// rounds beside the one that counts. A sum that lacks a part of it is worse than a product that is
+    /// cut in slices or refused: so it is the limit of all software adapters but those that are known to
+    /// have none.
     pub fn most_rounds(&self) -> usize {
-        if self.is_cpu { 60_000 } else { usize::MAX }
+        if self.is_cpu && !self.ends_no_loops { 60_000 } else { usize::MAX }
     }
 
     /// So many workgroups in the fewest rows of one length; a few may be past the last one. None if they
@@ -119,6 +125,13 @@ impl Target {
     }
 }
 
+/// Whether a software adapter of this name is known to carry out loops of any length. SwiftShader is: it
+/// runs a loop without end until the process is killed. Of Microsoft's WARP nothing is known. The name
+/// of one that is reached through another driver (Venus, Zink, ANGLE) has that of both.
+fn ends_no_loops(name: &str) -> bool {
+    name.contains("SwiftShader") && !name.contains("llvmpipe")
+}
+
 /// Who made a GPU, by the numbers of PCI vendors.
 pub(crate) fn maker(info: &wgpu::AdapterInfo) -> &'static str {
     match info.vendor {
@@ -131,5 +144,31 @@ pub(crate) fn maker(info: &wgpu::AdapterInfo) -> &'static str {
         // Metal tells no vendor.
         _ if info.backend == wgpu::Backend::Metal => "apple",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is not known to carry out long loops is held to the shortest limit that is known.
+    #[test]
+    fn software_adapters_have_short_loops_but_where_long_ones_are_known() {
+        let rounds = |name, is_cpu| {
+            Target { is_cpu, ends_no_loops: ends_no_loops(name), ..Target::GPU }.most_rounds()
+        };
+        for name in [
+            "llvmpipe (LLVM 19.1.7, 256 bits)",
+            "Virtio-GPU Venus (llvmpipe (LLVM 15.0.7, 256 bits))",
+            "softpipe",
+            "Microsoft Basic Render Driver",
+            "",
+        ] {
+            assert_eq!(rounds(name, true), 60_000, "{name}");
+        }
+        for name in ["SwiftShader Device (Subzero)", "SwiftShader Device (LLVM 10.0.0)"] {
+            assert_eq!(rounds(name, true), usize::MAX, "{name}");
+        }
+        assert_eq!(rounds("NVIDIA H200", false), usize::MAX);
     }
 }

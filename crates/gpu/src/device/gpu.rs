@@ -10,7 +10,7 @@ use crate::device::driver_cache::DriverCache;
 use crate::device::pipelines::Pipelines;
 use crate::device::wanted::{lacking, wanted_features, wanted_limits};
 use crate::error::GpuError;
-use crate::run::roof::Roof;
+use crate::run::ceilings::Measured;
 use crate::tune::{Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,7 +93,7 @@ struct Inner {
     widens_f16: OnceLock<bool>,
     cooperative: Option<u32>,
     multiplies_by_matrices: OnceLock<bool>,
-    ceilings: Mutex<Option<Roof>>,
+    ceilings: Mutex<Option<Measured>>,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -240,7 +240,7 @@ impl Gpu {
     }
 
     /// What the adapter can do at best, once that was measured.
-    pub(crate) fn known_ceilings(&self) -> &Mutex<Option<Roof>> {
+    pub(crate) fn known_ceilings(&self) -> &Mutex<Option<Measured>> {
         &self.0.ceilings
     }
 

@@ -91,6 +91,27 @@ fn layers_on_more_dimensions_are_trained_as_on_rows() {
     }
 }
 
+/// Who also asks for the products that a gradient is the sum of gets the same gradient, to the bit.
+#[test]
+fn what_else_is_fetched_changes_no_gradient() {
+    let gpu = gpu();
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [5, 37, 12], DType::F32);
+    let slopes = graph.placeholder("slopes", [5, 37, 9], DType::F32);
+    let products = x.matmul_with(slopes, true, false);
+    let gradient = products.sum(&[0]);
+    let [x, slopes] = [numbers(5 * 37 * 12, 1), numbers(5 * 37 * 9, 2)];
+    for target in targets(&gpu) {
+        let gradients = [&[gradient][..], &[gradient, products]].map(|fetches| {
+            let mut session = Session::new(&gpu);
+            let plan = session.compile_for(&graph, fetches, &[], target).unwrap();
+            let feeds = [("x", (&x).into()), ("slopes", (&slopes).into())];
+            session.run(&plan, &feeds).unwrap().tensor(gradient).unwrap().to_le_bytes()
+        });
+        assert!(gradients[0] == gradients[1], "{target:?}");
+    }
+}
+
 /// How an operand of a layer is written.
 const WAYS: [&str; 10] = [
     "rows",

@@ -284,6 +284,8 @@ mod half_tests;
 #[cfg(test)]
 mod norm_tests;
 #[cfg(test)]
+mod numbered_tests;
+#[cfg(test)]
 mod pass_tests;
 #[cfg(test)]
 mod product_tests;

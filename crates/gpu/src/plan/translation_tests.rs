@@ -25,6 +25,7 @@ fn any_gpu() -> Target {
     let limits = limits();
     Target {
         is_cpu: false,
+        ends_no_loops: false,
         maker: "other",
         subgroup_size: None,
         least_subgroup: None,

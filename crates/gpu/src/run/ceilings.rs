@@ -2,7 +2,8 @@
 //!
 //! Three kinds of work are timed by the clock that people go by, in turn, so that what else the machine does
 //! hits all of them alike; of each the median round counts. `Gpu::measure_ceilings` does so once, in
-//! about half a second, and every profile after it has the outcome. `warmstart bench` times the same kernels
+//! about half a second, and every profile after it has the outcome; where rounds differ as they do if
+//! something else runs meanwhile, whoever asks next measures again. `warmstart bench` times the same kernels
 //! for longer, in turn with what it holds against them.
 
 use crate::device::gpu::{Gpu, locked};
@@ -46,11 +47,57 @@ const AHEAD: usize = 32;
 const TIMED: usize = 5;
 const ROUND: Duration = Duration::from_millis(20);
 
+/// How many times as long as the fastest round the median one may take. With more something else ran
+/// in most rounds.
+const STEADY: f64 = 1.5;
+
+/// Ceilings that were measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Measured {
+    roof: Roof,
+    /// Whether the rounds took about as long as each other.
+    is_steady: bool,
+}
+
+impl Measured {
+    /// What is known after measuring again: nothing else that runs makes a device faster, so the higher
+    /// rates count.
+    fn or(self, before: Option<Measured>) -> Measured {
+        let Some(Measured { roof: before, .. }) = before else { return self };
+        let Roof { bytes_per_second, operations_per_second } = self.roof;
+        let roof = Roof {
+            bytes_per_second: bytes_per_second.max(before.bytes_per_second),
+            operations_per_second: operations_per_second.max(before.operations_per_second),
+        };
+        Measured { roof, ..self }
+    }
+}
+
+/// What is known of the ceilings once they are steady, or after this measurement. An error leaves what was
+/// known.
+fn known_or(
+    known: &mut Option<Measured>,
+    measure: impl FnOnce() -> Result<Measured, GpuError>,
+) -> Result<Roof, GpuError> {
+    match known {
+        Some(Measured { roof, is_steady: true }) => Ok(*roof),
+        before => Ok(before.insert(measure()?.or(*before)).roof),
+    }
+}
+
+/// The median of what the rounds of a kind took, and whether they are about alike.
+fn median(mut seconds: [f64; TIMED]) -> (f64, bool) {
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[TIMED / 2];
+    (median, median <= STEADY * seconds[0])
+}
+
 impl Gpu {
     /// Measures what the adapter can do at best, by copies and by multiply-adds in registers: about half a
     /// second, and half a GiB of device memory meanwhile (an eighth on software adapters). It is done once
     /// for a `Gpu` and its clones; every [`Profile`](crate::Profile) that is made later has it as its `roof`
-    /// and shows which share of it each kernel reaches. Nothing else should run on the device meanwhile.
+    /// and shows which share of it each kernel reaches. Nothing else should run on the device meanwhile:
+    /// where rounds differ too much for that, the next call measures again, and the higher rates count.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,21 +115,18 @@ impl Gpu {
     pub fn measure_ceilings(&self) -> Result<Roof, GpuError> {
         // Who else asks meanwhile waits, and gets the same.
         let mut known = locked(self.known_ceilings());
-        match *known {
-            Some(roof) => Ok(roof),
-            None => Ok(*known.insert(CeilingKernels::new(self)?.measure()?)),
-        }
+        known_or(&mut known, || CeilingKernels::new(self)?.measure())
     }
 
     /// What [`Gpu::measure_ceilings`] has measured, if it has.
     pub fn ceilings(&self) -> Option<Roof> {
-        *locked(self.known_ceilings())
+        locked(self.known_ceilings()).map(|known| known.roof)
     }
 }
 
 impl CeilingKernels {
     /// By median rounds, of the two copies the faster.
-    fn measure(&self) -> Result<Roof, GpuError> {
+    fn measure(&self) -> Result<Measured, GpuError> {
         let kinds: [&dyn Fn(usize) -> Result<(), GpuError>; 3] =
             [&|times| self.copy_by_kernel(times), &|times| self.copy_by_command(times), &|times| {
                 self.multiply_add(times)
@@ -104,14 +148,13 @@ impl CeilingKernels {
                 seconds[round] = timed(work, times)? / times as f64;
             }
         }
-        let [by_kernel, by_command, multiply_add] = seconds.map(|mut seconds| {
-            seconds.sort_by(f64::total_cmp);
-            seconds[TIMED / 2]
-        });
-        Ok(Roof {
+        let medians = seconds.map(median);
+        let [by_kernel, by_command, multiply_add] = medians.map(|(median, _)| median);
+        let roof = Roof {
             bytes_per_second: self.bytes() as f64 / by_kernel.min(by_command),
             operations_per_second: self.operations() as f64 / multiply_add,
-        })
+        };
+        Ok(Measured { roof, is_steady: medians.iter().all(|(_, is_steady)| *is_steady) })
     }
 
     /// Compiles them, and allocates their memory.
@@ -246,9 +289,9 @@ fn chains() -> Result<String, GpuError> {
 mod tests {
     use super::*;
 
-    /// Once for a device, whoever asks.
+    /// All who have the device know them.
     #[test]
-    fn ceilings_are_measured_once() {
+    fn ceilings_are_those_of_a_device() {
         let gpu = Gpu::new().unwrap();
         assert_eq!(gpu.ceilings(), None);
         let roof = gpu.measure_ceilings().unwrap();
@@ -257,7 +300,37 @@ mod tests {
         }
         assert_eq!(gpu.clone().ceilings(), Some(roof));
         // Another measurement would be another number.
+        if let Some(known) = locked(gpu.known_ceilings()).as_mut() {
+            known.is_steady = true;
+        }
         assert_eq!(gpu.clone().measure_ceilings().unwrap(), roof);
+    }
+
+    /// One bad measurement does not stay, and neither does an error.
+    #[test]
+    fn ceilings_are_measured_until_they_are_steady() {
+        let roof = |bytes_per_second, operations_per_second| Roof {
+            bytes_per_second,
+            operations_per_second,
+        };
+        let measured = |roof, is_steady| move || Ok(Measured { roof, is_steady });
+        let failed = || Err(GpuError::DeviceLost { reason: "a test".to_owned() });
+        let mut known = None;
+        assert!(known_or(&mut known, failed).is_err());
+        assert_eq!(known, None);
+        assert_eq!(known_or(&mut known, measured(roof(1.0, 8.0), false)).unwrap(), roof(1.0, 8.0));
+        // Of what was disturbed the best counts.
+        assert!(known_or(&mut known, failed).is_err());
+        assert_eq!(known_or(&mut known, measured(roof(2.0, 7.0), false)).unwrap(), roof(2.0, 8.0));
+        assert_eq!(known_or(&mut known, measured(roof(4.0, 9.0), true)).unwrap(), roof(4.0, 9.0));
+        // Then it is known.
+        assert_eq!(known_or(&mut known, failed).unwrap(), roof(4.0, 9.0));
+    }
+
+    #[test]
+    fn rounds_are_steady_if_the_median_is_near_the_fastest() {
+        assert_eq!(median([9.0, 2.0, 2.5, 3.0, 9.0]), (3.0, true));
+        assert_eq!(median([9.0, 2.0, 2.5, 3.1, 9.0]), (3.1, false));
     }
 
     #[test]

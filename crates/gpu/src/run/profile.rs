@@ -185,17 +185,29 @@ impl Session {
     ///
     /// # Errors
     /// [`RunError::NoTimestamps`] if the adapter has no timestamp queries; else as
-    /// [`Session::run`].
+    /// [`Session::run`]. If it is the wait that fails, variables count as changed: the device has been
+    /// told to.
     pub fn profile(
         &mut self,
         plan: &Plan,
         feeds: &[(&str, Feed<'_>)],
     ) -> Result<Profile, RunError> {
+        let timed = self.submit_timed(plan, feeds)?;
+        Ok(self.profile_of(timed.wait()?))
+    }
+
+    /// Submits it. As after a run, variables have changed from then on, whether anybody waits to the
+    /// end or not; and what the plan uploads by is free again.
+    fn submit_timed(
+        &mut self,
+        plan: &Plan,
+        feeds: &[(&str, Feed<'_>)],
+    ) -> Result<Timing, RunError> {
         self.with_timestamps()?;
         let values = self.check(plan, feeds, None)?;
         let kernels: Vec<Timed<'_>> = plan.launches.iter().map(Timed::of).collect();
         let mut uploads = plan.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let dispatches = timed(&plan.gpu, &mut uploads, &kernels, |encoder, upload| {
+        let timing = Timing::submit(&plan.gpu, &mut uploads, &kernels, |encoder, upload| {
             if let Some(upload) = upload {
                 plan.fill_feeds(upload, &values)?;
                 upload.unmap();
@@ -204,7 +216,7 @@ impl Session {
             Ok(())
         })?;
         self.mark(plan);
-        Ok(self.profile_of(dispatches))
+        Ok(timing)
     }
 
     /// Refuses a device that has no timestamps.
@@ -232,66 +244,91 @@ impl<'a> Timed<'a> {
     }
 }
 
-/// Runs what is uploaded by `begin` and then each of these in a pass of its own, and waits: when each began,
-/// after the first did, and how long it took.
-pub(super) fn timed(
-    gpu: &Gpu,
-    uploads: &mut Uploads,
-    kernels: &[Timed<'_>],
-    begin: impl FnOnce(&mut wgpu::CommandEncoder, Option<&wgpu::Buffer>) -> Result<(), GpuError>,
-) -> Result<Vec<TimedDispatch>, GpuError> {
-    let bytes = (kernels.len().max(1) * 16) as u64;
-    let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
-    // Each query set is resolved to a place of its own, at a multiple of 256.
-    let resolved = gpu.buffer("timestamps", bytes.next_multiple_of(256), usage)?;
-    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-    let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
-    let submission = uploads.submit(gpu, "a timed run", |encoder, upload| {
-        begin(encoder, upload)?;
-        for (part, kernels) in kernels.chunks(PAIRS).enumerate() {
-            let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("timestamps"),
-                ty: wgpu::QueryType::Timestamp,
-                count: 2 * kernels.len() as u32,
-            });
-            for (at, Timed { info, dispatch }) in kernels.iter().enumerate() {
-                let timestamps = wgpu::ComputePassTimestampWrites {
-                    query_set: &queries,
-                    beginning_of_pass_write_index: Some(2 * at as u32),
-                    end_of_pass_write_index: Some(2 * at as u32 + 1),
-                };
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(info.kernel),
-                    timestamp_writes: Some(timestamps),
-                });
-                dispatch(&mut pass);
-            }
-            let place = (part * PAIRS * 16) as u64;
-            encoder.resolve_query_set(&queries, 0..2 * kernels.len() as u32, &resolved, place);
-        }
-        encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
-        Ok(())
-    })?;
-    readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
-        // A mapping fails only with the device, and then the wait says so.
-    });
-    gpu.wait(submission)?;
-    let view = readback
-        .get_mapped_range(..bytes)
-        .map_err(|error| internal("reading timestamps", error))?;
-    let period = f64::from(gpu.queue().get_timestamp_period());
-    let stamp =
-        |eight: &[u8]| eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte));
-    let stamps = view.chunks_exact(16).take(kernels.len());
-    let stamps: Vec<_> = stamps.map(|pair| (stamp(&pair[..8]), stamp(&pair[8..]))).collect();
-    // Clocks count from long ago: what is made a float is the difference.
-    let first = stamps.iter().map(|(start, _)| *start).min().unwrap_or_default();
-    let since =
-        |from: u64, to: u64| Duration::from_nanos((to.saturating_sub(from) as f64 * period) as u64);
-    let times = kernels.iter().zip(stamps).map(|(kernel, (start, end))| TimedDispatch {
-        info: kernel.info.clone(),
-        start: since(first, start),
-        time: since(start, end),
-    });
-    Ok(times.collect())
+/// Kernels that were submitted to be timed.
+pub(super) struct Timing {
+    kernels: Vec<DispatchInfo>,
+    /// Two timestamps for each of them.
+    readback: wgpu::Buffer,
+    submission: wgpu::SubmissionIndex,
+    // Last, so that it is let go of last (device/closing.rs).
+    gpu: Gpu,
 }
+
+impl Timing {
+    /// Submits what is uploaded by `begin` and then each of these in a pass of its own.
+    pub fn submit(
+        gpu: &Gpu,
+        uploads: &mut Uploads,
+        kernels: &[Timed<'_>],
+        begin: impl FnOnce(&mut wgpu::CommandEncoder, Option<&wgpu::Buffer>) -> Result<(), GpuError>,
+    ) -> Result<Timing, GpuError> {
+        let bytes = (kernels.len().max(1) * 16) as u64;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        // Each query set is resolved to a place of its own, at a multiple of 256.
+        let resolved = gpu.buffer("timestamps", bytes.next_multiple_of(256), usage)?;
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let readback = gpu.buffer("timestamps read back", bytes.next_multiple_of(256), usage)?;
+        let submission = uploads.submit(gpu, "a timed run", |encoder, upload| {
+            begin(encoder, upload)?;
+            for (part, kernels) in kernels.chunks(PAIRS).enumerate() {
+                let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("timestamps"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2 * kernels.len() as u32,
+                });
+                for (at, Timed { info, dispatch }) in kernels.iter().enumerate() {
+                    let timestamps = wgpu::ComputePassTimestampWrites {
+                        query_set: &queries,
+                        beginning_of_pass_write_index: Some(2 * at as u32),
+                        end_of_pass_write_index: Some(2 * at as u32 + 1),
+                    };
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: Some(info.kernel),
+                        timestamp_writes: Some(timestamps),
+                    });
+                    dispatch(&mut pass);
+                }
+                let place = (part * PAIRS * 16) as u64;
+                encoder.resolve_query_set(&queries, 0..2 * kernels.len() as u32, &resolved, place);
+            }
+            encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
+            Ok(())
+        })?;
+        let kernels = kernels.iter().map(|kernel| kernel.info.clone()).collect();
+        Ok(Timing { kernels, readback, submission, gpu: gpu.clone() })
+    }
+
+    /// Waits for them: when each began, after the first did, and how long it took.
+    pub fn wait(self) -> Result<Vec<TimedDispatch>, GpuError> {
+        let Timing { kernels, readback, submission, gpu } = self;
+        let bytes = (kernels.len().max(1) * 16) as u64;
+        readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
+            // A mapping fails only with the device, and then the wait says so.
+        });
+        gpu.wait(submission)?;
+        let view = readback
+            .get_mapped_range(..bytes)
+            .map_err(|error| internal("reading timestamps", error))?;
+        let period = f64::from(gpu.queue().get_timestamp_period());
+        let stamp = |eight: &[u8]| {
+            eight.iter().rev().fold(0u64, |stamp, byte| stamp << 8 | u64::from(*byte))
+        };
+        let stamps = view.chunks_exact(16).take(kernels.len());
+        let stamps: Vec<_> = stamps.map(|pair| (stamp(&pair[..8]), stamp(&pair[8..]))).collect();
+        // Clocks count from long ago: what is made a float is the difference.
+        let first = stamps.iter().map(|(start, _)| *start).min().unwrap_or_default();
+        let since = |from: u64, to: u64| {
+            Duration::from_nanos((to.saturating_sub(from) as f64 * period) as u64)
+        };
+        let times = kernels.into_iter().zip(stamps).map(|(info, (start, end))| TimedDispatch {
+            info,
+            start: since(first, start),
+            time: since(start, end),
+        });
+        Ok(times.collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "profile_tests.rs"]
+mod tests;

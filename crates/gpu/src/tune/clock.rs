@@ -20,9 +20,9 @@ impl Clock {
         Clock(Box::new(now))
     }
 
-    /// So much time from now on.
-    pub fn time(&self, left: Duration, is_whole: bool) -> Time<'_> {
-        Time { clock: self, begun: (self.0)(), left, is_whole }
+    /// So much time from now on, which may be as good as all of a budget.
+    pub fn time(&self, left: Duration, whole: Option<Duration>) -> Time<'_> {
+        Time { clock: self, begun: (self.0)(), left, whole }
     }
 }
 
@@ -31,8 +31,8 @@ pub(super) struct Time<'a> {
     clock: &'a Clock,
     begun: Duration,
     left: Duration,
-    /// Whether that is as good as all that a process gets.
-    pub is_whole: bool,
+    /// All that a process gets, if as good as all of that is left.
+    pub whole: Option<Duration>,
 }
 
 impl Time<'_> {

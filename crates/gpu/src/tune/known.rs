@@ -1,12 +1,13 @@
 //! What is known of kernels, and kept on disk: as text, a line for each.
 
-use super::measure::Outcome;
+use super::measure::{Bits, Outcome, TooLong};
 use crate::compile::Variant;
 use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-/// How many lines of each kind are kept; then all begins anew.
+/// How many entries of a kind are too many to keep: then that kind begins anew. (A class that was begun is
+/// one entry, and a line for each kernel that was tried.)
 const KEPT: usize = 4096;
 
 /// What is known of the kernels of a device.
@@ -14,10 +15,11 @@ const KEPT: usize = 4096;
 pub(super) struct Known {
     /// The fastest of each class.
     pub classes: HashMap<String, Variant>,
-    /// Of each class for which time ran out, what came of those kernels that were tried.
+    /// Of each class for which time ran out, what came of those kernels that were tried. It stays here if
+    /// one took too long: under another budget it is tried again.
     pub begun: HashMap<String, Begun>,
     /// Whether a kernel gave the same bits as the usual one.
-    pub bits: HashMap<String, bool>,
+    pub bits: HashMap<String, Bits>,
 }
 
 /// What came of some kernels of a class.
@@ -46,8 +48,9 @@ impl Known {
                     };
                     known.begun.entry(class.to_owned()).or_default().insert(variant, outcome);
                 }
-                ("bits", "same") => _ = known.bits.insert(key.to_owned(), true),
-                ("bits", "other") => _ = known.bits.insert(key.to_owned(), false),
+                ("bits", bits) => {
+                    known.bits.extend(bits_of(bits).map(|bits| (key.to_owned(), bits)));
+                }
                 _ => (),
             }
         }
@@ -81,15 +84,22 @@ impl Known {
         self.bits.extend(other.bits.iter().map(|(name, same)| (name.clone(), *same)));
     }
 
-    /// Whether there are too many lines.
-    pub fn is_full(&self) -> bool {
-        self.classes.len().max(self.bits.len()).max(self.begun.len()) >= KEPT
+    /// Begins anew with each kind of which there are too many.
+    pub fn make_room(&mut self) {
+        self.fall_back_to(&Known::default());
     }
 
-    /// Begins anew where there are too many.
-    pub fn make_room(&mut self) {
-        if self.is_full() {
-            *self = Known::default();
+    /// Of each kind of which there are too many, keeps what another one knows instead.
+    pub fn fall_back_to(&mut self, other: &Known) {
+        let Known { classes, begun, bits } = self;
+        if classes.len() >= KEPT {
+            classes.clone_from(&other.classes);
+        }
+        if begun.len() >= KEPT {
+            begun.clone_from(&other.begun);
+        }
+        if bits.len() >= KEPT {
+            bits.clone_from(&other.bits);
         }
     }
 }
@@ -105,28 +115,74 @@ impl fmt::Display for Known {
                 match outcome {
                     Outcome::Took(time) => writeln!(f, "{}", time.as_nanos())?,
                     Outcome::Unfit => writeln!(f, "unfit")?,
+                    Outcome::TooLong(too_long) => writeln!(f, "{}", word(too_long))?,
                 }
             }
         }
-        for (name, same) in &self.bits {
-            writeln!(f, "bits {name} {}", if *same { "same" } else { "other" })?;
+        for (name, bits) in &self.bits {
+            write!(f, "bits {name} ")?;
+            match bits {
+                Bits::Same => writeln!(f, "same")?,
+                Bits::Other => writeln!(f, "other")?,
+                Bits::TooLong(too_long) => writeln!(f, "{}", word(too_long))?,
+            }
         }
         Ok(())
     }
 }
 
-/// What came of trying a kernel: nanoseconds, or that it is none to take.
+/// What came of trying a kernel: nanoseconds, or why it is none to take.
 fn outcome_of(word: &str) -> Option<Outcome> {
-    match word {
-        "unfit" => Some(Outcome::Unfit),
-        nanos => Some(Outcome::Took(Duration::from_nanos(nanos.parse().ok()?))),
+    match (word, too_long_of(word)) {
+        ("unfit", _) => Some(Outcome::Unfit),
+        (_, Some(too_long)) => Some(Outcome::TooLong(too_long)),
+        (nanos, None) => Some(Outcome::Took(Duration::from_nanos(nanos.parse().ok()?))),
     }
+}
+
+fn bits_of(word: &str) -> Option<Bits> {
+    match word {
+        "same" => Some(Bits::Same),
+        "other" => Some(Bits::Other),
+        word => too_long_of(word).map(Bits::TooLong),
+    }
+}
+
+/// So many tries, with a budget of so many nanoseconds each.
+fn word(TooLong { tries, budget }: &TooLong) -> String {
+    format!("too-long:{tries}:{}", budget.as_nanos())
+}
+
+fn too_long_of(word: &str) -> Option<TooLong> {
+    let (tries, nanos) = word.strip_prefix("too-long:")?.split_once(':')?;
+    let (tries, nanos) = (tries.parse().ok()?, nanos.parse().ok()?);
+    Some(TooLong { tries, budget: Duration::from_nanos(nanos) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::compile::matmul::Rung;
+
+    /// Bits are compared for each shape, and may be many: classes are kept all the same.
+    #[test]
+    fn what_is_too_much_begins_anew_by_itself() {
+        let bits = |count: usize| {
+            let bits = (0..count).map(|at| (at.to_string(), Bits::Same)).collect();
+            let classes = [("a class".to_owned(), Variant::Rows)].into();
+            let begun = [("another".to_owned(), [(Variant::Rows, Outcome::Unfit)].into())].into();
+            Known { classes, begun, bits }
+        };
+        for (count, kept) in [(KEPT - 1, KEPT - 1), (KEPT, 0)] {
+            let mut known = bits(count);
+            known.make_room();
+            assert_eq!((known.bits.len(), known.classes.len(), known.begun.len()), (kept, 1, 1));
+        }
+        // With what others have written there may be too many: then own ones are kept.
+        let mut all = bits(KEPT + 1);
+        all.fall_back_to(&bits(3));
+        assert_eq!((all.bits.len(), all.classes.len(), all.begun.len()), (3, 1, 1));
+    }
 
     const NANOS: Duration = Duration::from_nanos(123_456);
 
@@ -141,19 +197,27 @@ mod tests {
             ("softmax 64 8 rows rows,subgroup-rows", Variant::Rows),
         ];
         let classes = classes.map(|(class, variant)| (class.to_owned(), variant)).into();
-        let bits = [("00ff".to_owned(), true), ("ff00".to_owned(), false)].into();
-        let tried = [(naive, Outcome::Unfit), (Variant::Product(tile), Outcome::Took(NANOS))];
+        let too_long = TooLong { budget: NANOS, tries: 2 };
+        let bits = [("00ff", Bits::Same), ("ff00", Bits::Other), ("0f", Bits::TooLong(too_long))];
+        let bits = bits.map(|(name, bits)| (name.to_owned(), bits)).into();
+        let tried = [
+            (naive, Outcome::Unfit),
+            (Variant::Product(tile), Outcome::Took(NANOS)),
+            (Variant::Product(Rung::Register), Outcome::TooLong(too_long)),
+        ];
         let begun = [("a class begun".to_owned(), tried.into())].into();
         let known = Known { classes, begun, bits };
         let text = known.to_string();
         assert!(text.contains("class 1 2 3 fused naive,register tile128x64-fours\n"), "{text}");
         assert!(text.contains("bits 00ff same\n") && text.contains("bits ff00 other\n"), "{text}");
+        assert!(text.contains("bits 0f too-long:2:123456\n"), "{text}");
+        assert!(text.contains("tried a class begun register too-long:2:123456\n"), "{text}");
         assert!(text.contains("tried a class begun naive unfit\n"), "{text}");
         assert!(text.contains("tried a class begun tile128x64-fours 123456\n"), "{text}");
         // A class of which all is known was not only begun.
         let done = format!("{text}class a class begun naive\n");
         assert!(Known::parsed(&done).begun.is_empty());
-        let nonsense = "tried\ntried one two\ntried a naive soon\ntried a what 12\nclass alone\nclass a b unheard-of\nbits 12 maybe\n\nkind a naive\n\u{fffd}\n";
+        let nonsense = "tried\ntried one two\ntried a naive soon\ntried a what 12\ntried a naive too-long:1\ntried a naive too-long:1:soon\nclass alone\nclass a b unheard-of\nbits 12 maybe\nbits 12 too-long:1:\n\nkind a naive\n\u{fffd}\n";
         assert_eq!(Known::parsed(&format!("{nonsense}{text}{nonsense}")), known);
     }
 }

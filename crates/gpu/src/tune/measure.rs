@@ -37,9 +37,74 @@ pub(super) enum Outcome {
     /// It gave the same bits as the first one, in this time. On software adapters that is of the
     /// processor, with a hundredth of the time that compiling took.
     Took(Duration),
-    /// It gave other bits, or this device refuses it, or all the time that there is for measuring was too
-    /// short for it.
+    /// It gave other bits, or this device refuses it.
     Unfit,
+    /// All the time that there is for measuring was too short for it.
+    TooLong(TooLong),
+}
+
+/// How often a kernel is begun for which the time is too short: what the first process compiles lies in
+/// the driver's cache when the second one comes, and a machine may be busy once.
+pub(super) const TRIES: u32 = 2;
+
+/// A kernel for which the time was too short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong {
+    /// All the time that a process had.
+    pub budget: Duration,
+    /// How many processes had as much.
+    pub tries: u32,
+}
+
+impl TooLong {
+    /// Whether it is worth trying again: what one budget was too short for often enough, a longer one may
+    /// not be.
+    pub fn again(self, time: &Time<'_>) -> bool {
+        let longer = |budget| budget > self.budget || self.is_open();
+        time.is_endless() || time.whole.is_some_and(longer)
+    }
+
+    /// Whether another process is to try.
+    pub fn is_open(self) -> bool {
+        self.tries < TRIES
+    }
+
+    /// After the time of a process was too short once more.
+    fn once_more(before: Option<TooLong>, budget: Duration) -> TooLong {
+        let tries =
+            before.filter(|before| before.budget >= budget).map_or(0, |before| before.tries);
+        TooLong { budget, tries: tries.saturating_add(1) }
+    }
+}
+
+impl Outcome {
+    /// The time it took, if it is one to take.
+    pub fn took(self) -> Option<Duration> {
+        match self {
+            Outcome::Took(time) => Some(time),
+            Outcome::Unfit | Outcome::TooLong(_) => None,
+        }
+    }
+
+    fn too_long(self) -> Option<TooLong> {
+        match self {
+            Outcome::TooLong(too_long) => Some(too_long),
+            Outcome::Took(_) | Outcome::Unfit => None,
+        }
+    }
+}
+
+/// What a process with this time does, of kernels of which so much is known: first those of which nothing
+/// is, then those that took too long before.
+fn to_try(so_far: &[Option<Outcome>], time: &Time<'_>) -> Vec<usize> {
+    let of = |wanted: &dyn Fn(Option<Outcome>) -> bool| -> Vec<usize> {
+        (0..so_far.len()).filter(|&at| wanted(so_far[at])).collect()
+    };
+    let again = |known: Option<Outcome>| {
+        known.and_then(Outcome::too_long).is_some_and(|too_long| too_long.again(time))
+    };
+    let [new, again] = [of(&|known| known.is_none()), of(&again)];
+    [new, again].concat()
 }
 
 /// The device, as far as kernels are measured one after the other.
@@ -53,28 +118,26 @@ trait Bench {
 
 /// Tries kernels until all are known or time is up, which is looked at before each is compiled and before
 /// each is run. `so_far` has what is known of them, and gets what comes out; the first kernel is run in any
-/// case, since the others' results are compared with its. Whether it gave a result.
+/// case where there is another to try, since the others' results are compared with its. Whether it gave a
+/// result.
 fn in_turn(
     bench: &mut dyn Bench,
     so_far: &mut [Option<Outcome>],
     time: &Time<'_>,
 ) -> Result<bool, GpuError> {
-    let took = so_far.iter().flatten().filter_map(|outcome| match outcome {
-        Outcome::Took(time) => Some(*time),
-        Outcome::Unfit => None,
-    });
+    let took = so_far.iter().flatten().filter_map(|outcome| outcome.took());
     let mut fastest = took.min().unwrap_or(Duration::MAX);
     let mut is_first = true;
-    for (at, known) in so_far.iter_mut().enumerate() {
-        if at > 0 && known.is_some() {
-            continue;
-        }
+    let others = to_try(so_far, time).into_iter().filter(|&at| at > 0);
+    for at in [0].into_iter().chain(others) {
+        let known = &mut so_far[at];
         let in_time = !time.is_up();
         let is_there = in_time && bench.compile(at)?;
         if time.is_up() {
             // What the whole of the time was too short for would take it from each process.
-            if at > 0 && in_time && is_first && time.is_whole {
-                *known = Some(Outcome::Unfit);
+            if let (true, Some(budget)) = (at > 0 && in_time && is_first, time.whole) {
+                let before = known.and_then(Outcome::too_long);
+                *known = Some(Outcome::TooLong(TooLong::once_more(before, budget)));
             }
             return Ok(at > 0);
         }
@@ -110,6 +173,9 @@ pub(super) fn measure(
     if time.is_up() || is_large(bindings) {
         return Ok(false);
     }
+    if to_try(so_far, time).is_empty() {
+        return Ok(true);
+    }
     if time.is_endless() {
         // All at once. What is refused is told when it is asked for by itself.
         let kernels: Vec<Kernel<'_>> = trials.iter().map(|trial| trial.kernel).collect();
@@ -118,24 +184,39 @@ pub(super) fn measure(
     in_turn(&mut OnDevice::new(gpu, trials, bindings), so_far, time)
 }
 
-/// Whether the second of two kernels gives the same bits as the first one, and can be seen to within the
-/// time that there is for measuring; `None` if this process has no time left to tell.
+/// Whether the second of two kernels gives the same bits as the first one, if it can be seen to within the
+/// time that there is for measuring, which `before` it was too short for; `None` if this process has no time
+/// left to tell.
 pub(super) fn are_alike(
     gpu: &Gpu,
     trials: &[Trial<'_>; 2],
     bindings: &[(u64, Access)],
+    before: Option<TooLong>,
     time: &Time<'_>,
-) -> Result<Option<bool>, GpuError> {
+) -> Result<Option<Bits>, GpuError> {
     if time.is_up() || is_large(bindings) {
         return Ok(None);
     }
     let mut bench = OnDevice { is_timed: false, ..OnDevice::new(gpu, trials, bindings) };
-    let mut outcomes = [None; 2];
+    let mut outcomes = [None, before.map(Outcome::TooLong)];
     in_turn(&mut bench, &mut outcomes, time)?;
-    Ok(match outcomes {
-        [Some(Outcome::Took(_)), Some(other)] => Some(other != Outcome::Unfit),
-        _ => None,
-    })
+    let [Some(Outcome::Took(_)), Some(other)] = outcomes else { return Ok(None) };
+    Ok(Some(match other {
+        Outcome::Took(_) => Bits::Same,
+        Outcome::Unfit => Bits::Other,
+        Outcome::TooLong(too_long) => Bits::TooLong(too_long),
+    }))
+}
+
+/// What came of comparing what two kernels give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bits {
+    /// They give the same.
+    Same,
+    /// They do not, or this device refuses the second.
+    Other,
+    /// All the time that there is for measuring was too short to compare them.
+    TooLong(TooLong),
 }
 
 /// Kernels that are measured on a device, on buffers of their own.

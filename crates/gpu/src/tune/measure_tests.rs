@@ -44,7 +44,8 @@ fn tried(
     let clock = Clock::by(move || Duration::from_millis(shown.load(Ordering::Relaxed)));
     let mut slow = Slow { now, takes: takes.to_vec(), done: Vec::new() };
     let mut outcomes = so_far.to_vec();
-    in_turn(&mut slow, &mut outcomes, &clock.time(Duration::from_millis(left), is_whole)).unwrap();
+    let left = Duration::from_millis(left);
+    in_turn(&mut slow, &mut outcomes, &clock.time(left, is_whole.then_some(left))).unwrap();
     (slow.done, outcomes)
 }
 
@@ -71,13 +72,33 @@ fn a_kernel_is_compiled_only_while_there_is_time_and_run_only_if_some_is_left() 
     assert_eq!((done.len(), known.iter().flatten().count()), (8, 4));
 }
 
+fn too_long(tries: u32) -> Option<Outcome> {
+    Some(Outcome::TooLong(TooLong { budget: Duration::from_millis(500), tries }))
+}
+
 #[test]
-fn what_a_whole_budget_is_too_short_for_is_unfit() {
+fn what_a_whole_budget_is_too_short_for_is_tried_again_after_all_others() {
     let takes = [[10, 5], [600, 6], [1, 7]];
     let (_, known) = tried(&takes, &[None; 3], 500, true);
-    assert_eq!(known, [took(5), Some(Outcome::Unfit), None]);
-    let (_, known) = tried(&takes, &known, 500, true);
-    assert_eq!(known, [took(5), Some(Outcome::Unfit), took(7)]);
+    assert_eq!(known, [took(5), too_long(1), None]);
+    let (done, known) = tried(&takes, &known, 500, true);
+    assert_eq!(done, [Compiled(0), Ran(0), Compiled(2), Ran(2), Compiled(1)]);
+    // Another kernel has taken of the time.
+    assert_eq!(known, [took(5), too_long(1), took(7)]);
+    let (done, known) = tried(&takes, &known, 500, true);
+    assert_eq!(done, [Compiled(0), Ran(0), Compiled(1)]);
+    assert_eq!(known, [took(5), too_long(2), took(7)]);
+    // Twice is enough, and a part of the time is too little.
+    assert_eq!(tried(&takes, &known, 500, true), (vec![Compiled(0), Ran(0)], known.clone()));
+    let once = [took(5), too_long(1), took(7)];
+    assert_eq!(tried(&takes, &once, 500, false).0, [Compiled(0), Ran(0)]);
+    // The driver knew it by then.
+    let (_, after) = tried(&[[10, 5], [1, 6], [1, 7]], &once, 500, true);
+    assert_eq!(after, [took(5), took(6), took(7)]);
+    // A longer budget begins to count anew.
+    let longer = TooLong { budget: Duration::from_millis(510), tries: 1 };
+    let (_, known) = tried(&takes, &known, 510, true);
+    assert_eq!(known, [took(5), Some(Outcome::TooLong(longer)), took(7)]);
     // Not where others have taken of it, in other classes or in this one.
     assert_eq!(tried(&takes, &[None; 3], 499, false).1, [took(5), None, None]);
     let takes = [[10, 5], [1, 6], [600, 7]];

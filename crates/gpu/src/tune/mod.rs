@@ -13,7 +13,9 @@
 //! its own, when a product is first compiled, the usual one first. Each `Gpu` takes half a second
 //! for it in all, compiling included, which is looked at before each kernel is compiled and run. If
 //! time runs out within a class, the best so far is taken and what came of each kernel is kept; the
-//! next process goes on with the others, and what a whole half second is too short for is given up.
+//! next process goes on with the others. What a whole half second is too short for is tried by one more
+//! process, since what was compiled lies in the driver's cache by then; then it is left until the budget
+//! is a longer one.
 //! Rungs that may take a slow GPU seconds are not tried on large products. On software adapters the
 //! time is that of the processor, and a kernel must make up for what compiling it takes within a
 //! hundred runs. Bits are compared once for each product by itself, by one run of both kernels;
@@ -37,7 +39,7 @@ use crate::device::switch::switch;
 use crate::error::GpuError;
 use clock::Clock;
 use known::{Begun, Known};
-use measure::{Outcome, Trial};
+use measure::{Bits, Outcome, Trial};
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -145,9 +147,12 @@ impl Gpu {
 /// measured by then is kept, and the next process goes on from there.
 const BUDGET: Duration = Duration::from_millis(500);
 
-/// Whether as good as all of the time is left when so much is spent.
-fn is_whole(spent: Duration) -> bool {
-    spent < BUDGET / 10
+/// What a process may spend on rows: products have more to gain, and may come later.
+const OF_ROWS: Duration = Duration::from_millis(125);
+
+/// The budget, if as good as all of the time is left when so much is spent.
+fn whole(budget: Duration, spent: Duration) -> Option<Duration> {
+    (spent < BUDGET / 10).then_some(budget)
 }
 
 /// The release of `wgpu`, which writes the code that drivers compile: what another one has measured
@@ -183,7 +188,7 @@ impl Tuner {
         // The last line is that of what is kept: files of other layouts are others' files.
         let key = format!(
             "{name}\n{backend:?} {vendor} {device}\n{driver}\n{driver_info}\nwgpu {WGPU}\nwarmstart {}\n\
-             classes 1",
+             classes 2",
             env!("CARGO_PKG_VERSION")
         );
         let folder = CacheFolder::new(cache, "kernels");
@@ -240,13 +245,16 @@ impl Tuner {
             Tune::On => self.read(),
             _ => Known::default(),
         });
-        let left = match (self.tune, tuned.usual) {
+        let budget = match (self.tune, tuned.usual) {
             (Tune::Force, _) => Duration::MAX,
-            (_, Variant::Product(_)) => BUDGET.saturating_sub(*spent),
-            // Products have more to gain, and may come later.
-            (_, Variant::Rows | Variant::SubgroupRows) => (BUDGET / 4).saturating_sub(*spent),
+            (_, Variant::Product(_)) => BUDGET,
+            (_, Variant::Rows | Variant::SubgroupRows) => OF_ROWS,
         };
-        let time = clock.time(left, is_whole(*spent));
+        let left = |spent| match budget {
+            Duration::MAX => Duration::MAX,
+            budget => budget.saturating_sub(spent),
+        };
+        let time = clock.time(left(*spent), whole(budget, *spent));
         let accesses = dispatch.bindings.iter().map(|(_, access)| *access);
         let bindings: Vec<(u64, Access)> = bytes.iter().copied().zip(accesses).collect();
         let class = class(tuned, &dispatch.alternatives);
@@ -270,19 +278,29 @@ impl Tuner {
                 let best = fastest(&tried);
                 let variant = best.map_or(tuned.usual, |at| dispatch.alternatives[at].variant);
                 if outcomes != before {
-                    let all = outcomes.iter().copied().collect::<Option<Vec<Outcome>>>();
-                    let tried = variants.iter().copied().zip(&outcomes);
-                    let tried: Begun =
-                        tried.filter_map(|(own, came)| Some((own, (*came)?))).collect();
+                    let is_known = |known: &Option<Outcome>| match known {
+                        None | Some(Outcome::TooLong(_)) => false,
+                        Some(Outcome::Took(_) | Outcome::Unfit) => true,
+                    };
+                    let is_left = |known: &Option<Outcome>| match known {
+                        Some(Outcome::TooLong(too_long)) => !too_long.is_open(),
+                        known => is_known(known),
+                    };
+                    let begun = variants.iter().copied().zip(&outcomes);
+                    let begun: Begun =
+                        begun.filter_map(|(own, came)| Some((own, (*came)?))).collect();
                     known.make_room();
-                    known.insert(&class, variant, all.is_none().then_some(tried));
-                    if let Some(at) = best.filter(|&at| before[at + 1].is_none()) {
-                        known.bits.insert(name(dispatch, &dispatch.alternatives[at], bytes), true);
+                    let is_done = outcomes.iter().all(is_known);
+                    known.insert(&class, variant, (!is_done).then_some(begun));
+                    let is_new = |at: &usize| before[at + 1].and_then(Outcome::took).is_none();
+                    if let Some(at) = best.filter(is_new) {
+                        let name = name(dispatch, &dispatch.alternatives[at], bytes);
+                        known.bits.insert(name, Bits::Same);
                     }
                     self.write(known);
-                    if let (Variant::Product(_), Some(all)) = (variant, all) {
+                    if let (Variant::Product(_), true) = (variant, outcomes.iter().all(is_left)) {
                         let adapter = Target::of(gpu).adapter_class();
-                        measured.push(self.measured(tuned, adapter, variant, &variants, &all));
+                        measured.push(self.measured(tuned, adapter, variant, &variants, &tried));
                     }
                 }
                 variant
@@ -291,19 +309,22 @@ impl Tuner {
         let other = dispatch.alternatives.iter().find(|other| other.variant == chosen)?;
         // Its bits count for this very product; those of the one that was measured may be others'.
         let name = name(dispatch, other, bytes);
-        if let Some(&are_alike) = known.bits.get(&name) {
-            return are_alike.then_some(other);
-        }
+        let time = clock.time(left(*spent), whole(budget, *spent));
+        let before = match known.bits.get(&name) {
+            Some(Bits::Same) => return Some(other),
+            Some(Bits::Other) => return None,
+            Some(Bits::TooLong(before)) if !before.again(&time) => return None,
+            Some(Bits::TooLong(before)) => Some(*before),
+            None => None,
+        };
         let [usual, trial] = [usual(tuned, dispatch), alternative(other)];
-        let left = left.saturating_sub(time.spent());
-        let time = clock.time(left, is_whole(*spent));
-        let are_alike = measure::are_alike(gpu, &[usual, trial], &bindings, &time);
+        let bits = measure::are_alike(gpu, &[usual, trial], &bindings, before, &time);
         *spent += time.spent();
-        let are_alike = are_alike.ok()??;
+        let bits = bits.ok()??;
         known.make_room();
-        known.bits.insert(name, are_alike);
+        known.bits.insert(name, bits);
         self.write(known);
-        are_alike.then_some(other)
+        (bits == Bits::Same).then_some(other)
     }
 
     fn measured(
@@ -314,9 +335,8 @@ impl Tuner {
         variants: &[Variant],
         outcomes: &[Outcome],
     ) -> MeasuredKernel {
-        let seconds = variants.iter().zip(outcomes).map(|(variant, outcome)| match outcome {
-            Outcome::Took(time) => (variant.name(), Some(time.as_secs_f64())),
-            Outcome::Unfit => (variant.name(), None),
+        let seconds = variants.iter().zip(outcomes).map(|(variant, outcome)| {
+            (variant.name(), outcome.took().map(|time| time.as_secs_f64()))
         });
         MeasuredKernel {
             adapter,
@@ -334,12 +354,12 @@ impl Tuner {
         stored.map(|bytes| Known::parsed(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
     }
 
-    /// Writes what is known here besides what others have written meanwhile.
+    /// Writes what is known here besides what others have written meanwhile, unless that is too much.
     fn write(&self, known: &Known) {
         let Some(folder) = &self.folder else { return };
         let mut all = self.read();
         all.extend(known);
-        let all = if all.is_full() { known } else { &all };
+        all.fall_back_to(known);
         folder.write(&self.key, all.to_string().as_bytes());
     }
 }
@@ -391,10 +411,7 @@ fn alternative(other: &Alternative) -> Trial<'_> {
 /// Which of the alternatives is clearly faster than the usual kernel, which is the first.
 fn fastest(outcomes: &[Outcome]) -> Option<usize> {
     let (&Outcome::Took(usual), others) = outcomes.split_first()? else { return None };
-    let took = |(at, outcome): (usize, &Outcome)| match *outcome {
-        Outcome::Took(time) => Some((at, time)),
-        Outcome::Unfit => None,
-    };
+    let took = |(at, outcome): (usize, &Outcome)| Some((at, outcome.took()?));
     let (at, time) = others.iter().enumerate().filter_map(took).min_by_key(|(_, time)| *time)?;
     // A twentieth is within what two measurements of one kernel differ by.
     (time < usual * 19 / 20).then_some(at)

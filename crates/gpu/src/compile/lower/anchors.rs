@@ -19,9 +19,21 @@ use super::{Kernel, Lowering, Refused, lanes};
 use crate::compile::classes::Class;
 use crate::compile::expression::{Function, Index};
 use crate::compile::wgsl::scalar_type;
-use crate::compile::{Alternative, Tuned, Variant};
+use crate::compile::{Alternative, Target, Tuned, Variant};
 use warmstart_graph::Shape;
 use warmstart_shaders as shaders;
+
+/// How many lanes share a row, of so many rows of a width.
+pub(super) fn lanes_of(rows: usize, width: usize, target: Target) -> usize {
+    // A lane for every eight elements, unless there are rows enough to keep a device busy.
+    let wanted = (width / 8).max(1).next_power_of_two().min(256);
+    match rows {
+        // Barriers take a software adapter longer to compile than few elements to add up.
+        _ if target.is_cpu && rows.saturating_mul(width) <= 1024 => 1,
+        16_384.. => wanted.min(8),
+        _ => wanted,
+    }
+}
 
 impl Lowering<'_> {
     /// Lanes and rows of a workgroup for rows of a width, each of which is gone through so many times, and
@@ -33,13 +45,7 @@ impl Lowering<'_> {
         (rows, width): (usize, usize),
         times: usize,
     ) -> Result<[u32; 3], Refused> {
-        // A lane for every eight elements, unless there are rows enough to keep a device busy.
-        let mut wanted = (width / 8).max(1).next_power_of_two().min(256);
-        // Barriers take a software adapter longer to compile than few elements to add up.
-        if self.target.is_cpu && rows.saturating_mul(width) <= 1024 {
-            wanted = 1;
-        }
-        let lanes = if rows >= 16_384 { wanted.min(8) } else { wanted };
+        let lanes = lanes_of(rows, width, self.target);
         let together = (64 / lanes).max(1).min(rows.max(1).next_power_of_two());
         self.carries_out(root, width.div_ceil(lanes).saturating_mul(times))?;
         kernel.constants.push(("LANES", lanes as f64));

@@ -2,10 +2,10 @@
 //!
 //! Almost all are one kernel of the ladder in `matmul.rs`. Two kinds add up in another order, and so
 //! are never a matter of measuring: products with a vector, and products of few results that each are
-//! a long sum.
+//! a long sum, or of sums that are longer than loops may be.
 //!
-//! A product with a vector is a reduction on GPUs, cut in slices as others are, and few results that
-//! each are a long sum are cut in slices along K, a batch of products that a second kernel adds up.
+//! A product with a vector is a reduction on GPUs, cut in slices as others are, and long sums are cut in
+//! slices along K, a batch of products that a second kernel adds up.
 //! Both go to shapes by rule, not by a table either, and so do cooperative matrices: a product of two
 //! `f16` operands is computed by them where the device has them.
 
@@ -229,8 +229,8 @@ impl Lowering<'_> {
         }
     }
 
-    /// Few results that each are a long sum: slices along K are products of a batch, which a second
-    /// kernel adds up.
+    /// Results that each are a long sum: slices along K are products of a batch, which a second kernel
+    /// adds up.
     fn sliced_product(
         &mut self,
         root: usize,
@@ -239,10 +239,11 @@ impl Lowering<'_> {
         held: [&Held; 2],
         part: &Product,
     ) -> Result<(), Refused> {
-        let slices = part.batch;
+        let slices = part.batch / product.batch;
         let choice = Rung::usual(part, self.target).kernel(part, true, self.target);
         let workgroups = choice.workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
-        let results = product.m * product.n;
+        let own = product.m * product.n;
+        let results = product.batch * own;
         let sums = self.scratch((slices * results * 4) as u64);
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.label = Some("matmul of slices".to_owned());
@@ -262,9 +263,11 @@ impl Lowering<'_> {
         ]);
         self.bind_result(&mut kernel, root);
         kernel.bindings.bind("sums", sums, Access::Read, "f32");
-        let value = format!(
-            "fn value(i: u32, k: u32) -> f32 {{\n    return sums[k * {results}u + i];\n}}\n"
-        );
+        let at = match product.batch {
+            1 => format!("k * {own}u + i"),
+            _ => format!("(i / {own}u * {slices}u + k) * {own}u + i % {own}u"),
+        };
+        let value = format!("fn value(i: u32, k: u32) -> f32 {{\n    return sums[{at}];\n}}\n");
         kernel.sections.push(("value", value));
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.spread(root, (results as u64).div_ceil(64))?;

@@ -17,7 +17,8 @@ pub(super) fn slices(rows: usize, count: usize, target: Target) -> Option<usize>
     let (enough, shortest) = if target.is_cpu { (8, 16_384) } else { (256, 4096) };
     // Rows that long have a workgroup each.
     let slices = (enough / rows.max(1)).min(count / shortest);
-    // Of rows that are longer than loops of their 256 lanes may be, as many as that takes.
+    // Of rows that are longer than loops of their lanes may be, as many as that takes. They have 256 lanes
+    // each: those of fewer are so many that, with 2^32 elements in all at most, they are short enough.
     let needed = count / target.most_rounds().saturating_mul(256) + 1;
     (slices >= 4 || needed > 1).then_some(slices.max(needed))
 }
@@ -196,5 +197,39 @@ impl Lowering<'_> {
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.lanes(&mut kernel, root, (results, slices), 1)?;
         self.push(root, kernel, workgroups, (results * slices) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::anchors::lanes_of;
+    use super::*;
+
+    /// Whatever the rows of a tensor, which has fewer than 2^32 elements, each loop of the kernel is one
+    /// that a software driver carries out, and so is that of the kernel that reduces slices.
+    #[test]
+    fn no_row_is_longer_than_loops_may_be() {
+        let target = Target { is_cpu: true, ..Target::GPU };
+        let most = target.most_rounds();
+        let mut longest = 0;
+        for rows in (0..32).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]) {
+            let largest = (u32::MAX as usize).checked_div(rows).unwrap_or(0);
+            let limit = most * 256;
+            let edges = [1, 2, 3, 7, 100, 279].map(|times| [times * limit - 1, times * limit]);
+            let widths = (0..32).map(|bits| largest >> bits).chain(edges.into_iter().flatten());
+            for width in widths.filter(|&width| (1..=largest).contains(&width)) {
+                let rounds = |rows, width: usize| width.div_ceil(lanes_of(rows, width, target));
+                let rounds = match slices(rows, width, target) {
+                    Some(slices) => {
+                        let sliced = rounds(rows * slices, width.div_ceil(slices));
+                        sliced.max(rounds(rows, slices))
+                    }
+                    None => rounds(rows, width),
+                };
+                assert!(rounds <= most, "{rows} rows of {width}: {rounds}");
+                longest = longest.max(rounds);
+            }
+        }
+        assert!(longest * 10 > most * 9, "none of these is long: {longest}");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::plan::Plan;
 use crate::plan_error::RunError;
-use crate::run::profile::{Profile, Timed, timed};
+use crate::run::profile::{Profile, Timed, Timing};
 use crate::run::steps::{Prepared, Steps};
 use crate::session::Session;
 use std::sync::PoisonError;
@@ -25,17 +25,23 @@ impl Session {
     ///
     /// # Errors
     /// [`RunError::NoTimestamps`] if the adapter has no timestamp queries; else as
-    /// [`Session::run_steps`].
+    /// [`Session::run_steps`], and if it is the wait that fails, as for [`Session::profile`].
     pub fn profile_steps(&mut self, plan: &Plan, steps: &Steps<'_>) -> Result<Profile, RunError> {
+        let timed = self.submit_timed_steps(plan, steps)?;
+        Ok(self.profile_of(timed.wait()?))
+    }
+
+    /// Submits them. As after a run, variables have changed from then on, and data set and plan are free
+    /// for the next submission.
+    fn submit_timed_steps(&mut self, plan: &Plan, steps: &Steps<'_>) -> Result<Timing, RunError> {
         self.with_timestamps()?;
-        let dispatches = self.with_prepared(plan, steps, |prepared, values, (steps, rows)| {
+        self.with_prepared(plan, steps, |prepared, values, (steps, rows)| {
             let kernels = kernels(plan, prepared, steps);
             let mut uploads = prepared.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-            timed(&plan.gpu, &mut uploads, &kernels, |encoder, upload| {
+            Timing::submit(&plan.gpu, &mut uploads, &kernels, |encoder, upload| {
                 plan.upload_steps(prepared, values, (steps, rows), encoder, upload)
             })
-        })?;
-        Ok(self.profile_of(dispatches))
+        })
     }
 }
 
@@ -51,4 +57,38 @@ fn kernels<'a>(plan: &'a Plan, prepared: &'a Prepared, steps: usize) -> Vec<Time
         all.extend(plan.launches.iter().map(Timed::of));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::gpu::Gpu;
+    use crate::origin::Origin;
+    use crate::run::dataset::DeviceDataset;
+    use warmstart_graph::{DType, Graph, Optimizer};
+
+    /// Whoever gives up waiting has trained for all that, and what steps are uploaded by is free.
+    #[test]
+    fn timed_steps_have_trained_when_they_are_submitted() {
+        let gpu = Gpu::new().unwrap();
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [2, 3], DType::F32);
+        let loss = graph.scope("fc").linear(x, 4).square().mean_all();
+        let step = Optimizer::sgd(0.1).minimize(loss);
+        let mut session = Session::new(&gpu);
+        let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+        session.initialize_missing(7).unwrap();
+        let data = DeviceDataset::new(&gpu, 4, &[("x", (&[0.5f32; 12]).into())]).unwrap();
+        let steps = Steps::rows(&data, &[0, 1, 2, 3]);
+        let timing = match session.submit_timed_steps(&plan, &steps) {
+            Err(RunError::NoTimestamps) => return,
+            timing => timing.unwrap(),
+        };
+        let origin = &session.variable("fc/weight").unwrap().origin;
+        assert!(matches!(origin, Origin::Trained { .. }), "{origin}");
+        let prepared = data.prepared.try_lock().expect("a lock is held while it runs");
+        assert!(prepared[0].uploads.try_lock().is_ok(), "a lock is held while it runs");
+        drop(prepared);
+        assert_eq!(timing.wait().unwrap().len(), 2 * (1 + plan.dispatches().len()));
+    }
 }
