@@ -44,7 +44,7 @@ fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> vec3<u32> {
 }
 //}
 
-// Whether B, of one batch, is also added up over K: the gradient of a bias.
+// Whether B, of one batch or of slices of one product, is also added up over K: the gradient of a bias.
 override COLUMN_SUMS: bool = false;
 
 //{bindings
@@ -78,7 +78,7 @@ fn epilogue(anchor: f32, i: u32, row: u32, column: u32) -> f32 {
 //}
 
 //{store_column_sum
-fn store_column_sum(column: u32, total: f32) {
+fn store_column_sum(batch: u32, column: u32, total: f32) {
 }
 //}
 

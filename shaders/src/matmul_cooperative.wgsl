@@ -111,7 +111,7 @@ fn main(
     if (COLUMN_SUMS && row == 0u) {
         for (var at = local; at < COLUMNS; at += THREADS) {
             if (column + at < N) {
-                store_column_sum(column + at, b_totals[at]);
+                store_column_sum(batch, column + at, b_totals[at]);
             }
         }
     }

@@ -21,9 +21,9 @@ fn main(
     store(batch, row, column, total);
     if (COLUMN_SUMS && row == 0u) {
         var sum = 0.0;
-        for (var k = 0u; k < K; k++) {
-            sum += f32(b_element(k * B_ROW + column * B_COLUMN));
+        for (var k = 0u; k < places(batch); k++) {
+            sum += f32(b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN));
         }
-        store_column_sum(column, sum);
+        store_column_sum(batch, column, sum);
     }
 }

@@ -39,10 +39,10 @@ fn main(
     if (COLUMN_SUMS && group.y == 0u && column + local.x < N) {
         let at = b_column(batch, column + local.x);
         var sum = 0.0;
-        for (var k = 0u; k < K; k++) {
+        for (var k = 0u; k < places(batch); k++) {
             sum += f32(b_element(at + k * B_ROW));
         }
-        store_column_sum(column + local.x, sum);
+        store_column_sum(batch, column + local.x, sum);
     }
     if (row >= M) {
         return;

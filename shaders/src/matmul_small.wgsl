@@ -102,7 +102,7 @@ fn main(
         var place = columns;
         for (var i = 0u; i < min(4u, N - column); i++) {
             if (place.x < N) {
-                store_column_sum(place.x, sums.x);
+                store_column_sum(batch, place.x, sums.x);
             }
             sums = sums.yzwx;
             place = place.yzwx;

@@ -132,10 +132,10 @@ fn main(
     if (COLUMN_SUMS && group.y == 0u) {
         for (var i = 0u; i < 4u; i++) {
             if (columns[i] < N) {
-                store_column_sum(columns[i], left_sums[i]);
+                store_column_sum(batch, columns[i], left_sums[i]);
             }
             if (columns[i] + 32u < N) {
-                store_column_sum(columns[i] + 32u, right_sums[i]);
+                store_column_sum(batch, columns[i] + 32u, right_sums[i]);
             }
         }
     }

@@ -90,7 +90,7 @@ fn main(
     if (COLUMN_SUMS && first_row == 0u) {
         for (var i = 0u; i < 4u; i++) {
             if (first_column + i < N) {
-                store_column_sum(first_column + i, sums[i]);
+                store_column_sum(batch, first_column + i, sums[i]);
             }
         }
     }

@@ -265,6 +265,8 @@ impl Job {
         let first = run.next_step().unwrap_or(self.steps);
         let began_ruined = if resumes { self.ruined(first) } else { None };
         notes.extend(began_ruined.as_ref().map(|ruined| self.begins_ruined(ruined)));
+        let limit = self.settings.training.memory_limit;
+        let mut submissions = Submissions::new(&gpu, &self.data.training, limit);
         if self.settings.checkpoints.background && run.next_step().is_some() {
             let bytes = text::bytes(session.snapshot_bytes());
             notes.push(format!(
@@ -273,6 +275,7 @@ impl Job {
         }
         if run.next_step().is_some() {
             notes.extend(self.still_rises());
+            notes.extend(submissions.note());
         }
         for note in &notes {
             writeln!(out, "{} {note}", text::styled(text::HEADING, "note:"))?;
@@ -281,8 +284,6 @@ impl Job {
         let complete = run.next_step().is_none();
 
         let mut batches = Batches::new(self.data.training.len(), self.shape.batch, run.seed())?;
-        let limit = self.settings.training.memory_limit;
-        let mut submissions = Submissions::new(&gpu, &self.data.training, limit);
         let mut newest_scores = None;
         while let Some(steps) = submissions.next(&run, self.every.validate) {
             let done = steps.end;

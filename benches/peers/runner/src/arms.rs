@@ -87,6 +87,10 @@ impl Arm {
             .args(&program[1..])
             .args([row.name(), samples.to_string(), limit.as_secs_f64().to_string()])
             .envs(cache_variables(caches))
+            // By default warmstart's caches are where the user's are, which some systems find otherwise.
+            .env("WARMSTART_CACHE", caches.join("warmstart"))
+            .env_remove("WARMSTART_TUNE")
+            .env_remove("WARMSTART_COOPERATIVE_MATRIX")
             .env("PEERS_THREADS", threads().to_string())
             // burn keeps its tuning in the `target` folder above the current one, if there is any.
             .current_dir(caches)

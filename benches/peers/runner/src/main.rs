@@ -25,10 +25,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 fn main() -> Outcome<()> {
     let parts: Vec<String> = env::args().skip(1).collect();
     let quick = env::var_os("PEERS_QUICK").is_some_and(|value| value != "0");
-    let settings = if quick { Settings::QUICK } else { Settings::FULL };
     let mut machine = Machine::look();
     println!("{machine}");
     let arms = Arm::all()?;
+    let there = pass::there(&arms).len();
+    let settings = if quick { Settings::QUICK } else { Settings::FULL.of_arms(there) };
     let results = pass::run(&arms, &settings, &parts)?;
     machine.look_again();
 

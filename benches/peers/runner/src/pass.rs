@@ -10,7 +10,8 @@ use std::{env, fs};
 
 /// How thorough a pass is.
 pub struct Settings {
-    /// How often each row is begun anew by each arm.
+    /// How often each row is begun anew by each arm. In a full pass it is a multiple of the arms that there
+    /// are, so that each is first, second and so on equally often.
     pub rounds: usize,
     /// Samples that a process takes at most.
     pub samples: usize,
@@ -27,11 +28,11 @@ pub struct Settings {
 impl Settings {
     /// For figures that are kept.
     pub const FULL: Settings = Settings {
-        rounds: 3,
+        rounds: 4,
         samples: 10,
         limit: Duration::from_secs(2),
         cold_rounds: 2,
-        warm_rounds: 2,
+        warm_rounds: 10,
         fresh_caches: true,
     };
 
@@ -44,6 +45,16 @@ impl Settings {
         warm_rounds: 2,
         fresh_caches: false,
     };
+
+    /// With as many rounds more as it takes for each of so many arms to have each turn equally often.
+    pub fn of_arms(self, arms: usize) -> Settings {
+        Settings { rounds: self.rounds.next_multiple_of(arms.max(1)), ..self }
+    }
+}
+
+/// The order of a round: each begins with the next of the arms.
+fn in_turn(count: usize, round: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |turn| (turn + round) % count)
 }
 
 /// Runs the rows whose names contain one of the parts, or all; those for GPUs only if a part names them,
@@ -60,14 +71,13 @@ pub fn run(arms: &[Arm], settings: &Settings, parts: &[String]) -> Outcome<Resul
         }),
     };
     let rows = || ALL.into_iter().filter(picked);
+    let there = there(arms);
     let mut results = Results::default();
     for round in 0..settings.rounds {
         for row in rows().filter(|row| *row != Row::FirstStep) {
-            // Each arm is first, second and so on equally often.
-            for index in 0..arms.len() {
-                let index = (index + round) % arms.len();
+            for turn in in_turn(there.len(), round) {
                 let key = Key::Steady(row);
-                one(&mut results, arms, index, key, settings, &caches);
+                one(&mut results, arms, there[turn], key, settings, &caches);
             }
         }
     }
@@ -78,14 +88,21 @@ pub fn run(arms: &[Arm], settings: &Settings, parts: &[String]) -> Outcome<Resul
     Ok(results)
 }
 
-/// First steps with empty caches, and then again with what those left there.
+/// The arms that can be started.
+pub fn there(arms: &[Arm]) -> Vec<usize> {
+    (0..arms.len()).filter(|&index| arms[index].missing().is_none()).collect()
+}
+
+/// First steps with empty caches, and then again with what those left there. Rounds are fewer than arms, but
+/// each process begins anew, and nothing but its own caches is left of it.
 fn first_steps(results: &mut Results, arms: &[Arm], settings: &Settings) -> Outcome<()> {
+    let there = there(arms);
     for round in 0..settings.cold_rounds {
         let folders = arms.iter().map(|_| tempfile::tempdir()).collect::<Result<Vec<_>, _>>()?;
         for warm in 0..=settings.warm_rounds {
             let key = if warm == 0 { Key::Cold } else { Key::Warm };
-            for index in 0..arms.len() {
-                let index = (index + round) % arms.len();
+            for turn in in_turn(there.len(), round) {
+                let index = there[turn];
                 one(results, arms, index, key, settings, folders[index].path());
             }
         }
@@ -103,7 +120,7 @@ fn one(
     caches: &Path,
 ) {
     let arm = &arms[index];
-    if arm.missing().is_some() || results.failed(key, index) {
+    if results.failed(key, index) {
         return;
     }
     match arm.run(&key.row(), settings.samples, settings.limit, caches) {
@@ -136,4 +153,21 @@ fn kept_caches() -> Outcome<PathBuf> {
     let folder = user.or_else(home).unwrap_or_else(env::temp_dir).join("warmstart-peers");
     fs::create_dir_all(&folder)?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_arm_has_each_turn_equally_often() {
+        for arms in 1..=5 {
+            let rounds = Settings::FULL.of_arms(arms).rounds;
+            let mut turns = vec![vec![0; arms]; arms];
+            for round in 0..rounds {
+                in_turn(arms, round).enumerate().for_each(|(turn, arm)| turns[arm][turn] += 1);
+            }
+            assert_eq!(turns, vec![vec![rounds / arms; arms]; arms], "{arms} arms");
+        }
+    }
 }

@@ -33,7 +33,7 @@ impl Peer for Warmstart {
         assign(&mut session, "x", &[size, size], &inputs.input)?;
         assign(&mut session, "fc/weight", &[size, size], &inputs.weight)?;
         assign(&mut session, "fc/bias", &[size], &inputs.bias)?;
-        Ok(WarmstartLinear { session, plan, y, outputs: None })
+        Ok(WarmstartLinear { session, plan, y })
     }
 
     fn training(&self, model: &Model, batch: &Batch) -> Outcome<WarmstartMlp> {
@@ -80,19 +80,16 @@ struct WarmstartLinear {
     session: Session,
     plan: Plan,
     y: Tensor<'static>,
-    outputs: Option<Outputs>,
 }
 
 impl LinearLayer for WarmstartLinear {
     fn run(&mut self) -> Outcome<()> {
-        let outputs = self.session.run(&self.plan, &[])?;
-        outputs.wait()?;
-        self.outputs = Some(outputs);
-        Ok(())
+        Ok(self.session.run_unread(&self.plan, &Steps::repeat(1))?.wait()?)
     }
 
     fn read(&mut self) -> Outcome<Vec<f32>> {
-        let outputs = self.outputs.as_ref().ok_or("nothing was run")?;
+        // What stayed there can be asked for until the session runs again: this run gives the same.
+        let outputs = self.session.run_unread(&self.plan, &Steps::repeat(1))?;
         Ok(outputs.tensor(self.y)?.as_f32().ok_or("the result is not f32")?.to_vec())
     }
 }

@@ -1,6 +1,7 @@
 //! What a kernel binds: buffers with their names in the shader.
 
 use super::{Access, Place};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use warmstart_shaders as shaders;
 
@@ -8,6 +9,8 @@ use warmstart_shaders as shaders;
 #[derive(Default)]
 pub(crate) struct Bindings {
     pub list: Vec<Bound>,
+    /// Elementwise operations of the functions that read them, one for each element.
+    pub operations: u64,
 }
 
 pub(crate) struct Bound {
@@ -17,16 +20,40 @@ pub(crate) struct Bound {
     pub element: &'static str,
     /// Whether an invocation may read any other element of it than that which it then writes.
     pub elsewhere: bool,
+    /// How many bytes of it are read, at most.
+    pub read: u64,
 }
 
 impl Bindings {
     /// Binds a place under a name.
     pub fn bind(&mut self, name: &str, place: Place, access: Access, element: &'static str) {
         let name = name.to_owned();
-        self.list.push(Bound { name, place, access, element, elsewhere: true });
+        let read = if access == Access::Read { u64::MAX } else { 0 };
+        self.list.push(Bound { name, place, access, element, elsewhere: true, read });
     }
 
-    /// The name under which a place is read, and the WGSL type that it is bound as an array of; bound now if
+    /// Binds a place of which so many bytes are read.
+    pub fn bind_part(&mut self, name: &str, place: Place, bytes: u64, element: &'static str) {
+        let (name, access) = (name.to_owned(), Access::Read);
+        self.list.push(Bound { name, place, access, element, elsewhere: true, read: bytes });
+    }
+
+    /// Bytes read and written if each is moved once, of bindings of which each holds so many: a buffer that
+    /// is bound twice is one, and of one that is read in part that part counts.
+    pub fn bytes(&self, held: impl Fn(Place) -> u64) -> u64 {
+        let mut moved: HashMap<Place, [u64; 2]> = HashMap::new();
+        for bound in &self.list {
+            let whole = held(bound.place);
+            let [read, written] = moved.entry(bound.place).or_default();
+            *read = read.saturating_add(bound.read).min(whole);
+            if bound.access == Access::Write {
+                *written = whole;
+            }
+        }
+        moved.into_values().flatten().sum()
+    }
+
+    /// The name under which so many bytes of a place are read, and the WGSL type that it is bound as an array of; bound now if
     /// it is not yet. What a product reads as pairs or fours of floats is not bound once more for single ones:
     /// no part of a buffer may be bound twice where the kernel also writes that buffer.
     pub fn read(
@@ -34,6 +61,7 @@ impl Bindings {
         place: Place,
         element: &'static str,
         elsewhere: bool,
+        bytes: u64,
     ) -> (String, &'static str) {
         let holds = |bound: &&mut Bound| {
             let is_float = element == "f32" && shaders::FLOATS.contains(&bound.element);
@@ -41,11 +69,19 @@ impl Bindings {
         };
         if let Some(bound) = self.list.iter_mut().find(holds) {
             bound.elsewhere |= elsewhere;
+            bound.read = bound.read.saturating_add(bytes);
             return (bound.name.clone(), bound.element);
         }
         let name = format!("input{}", self.list.len());
         let access = Access::Read;
-        self.list.push(Bound { name: name.clone(), place, access, element, elsewhere });
+        self.list.push(Bound {
+            name: name.clone(),
+            place,
+            access,
+            element,
+            elsewhere,
+            read: bytes,
+        });
         (name, element)
     }
 

@@ -22,12 +22,16 @@ pub(crate) struct Index {
     pub shape: Shape,
     pub flat: Option<String>,
     pub coordinates: Option<Vec<String>>,
+    /// How many elements that is in all invocations together, at most: fewer than the shape has where only
+    /// a slice of it is read, or some rows.
+    elements: usize,
 }
 
 impl Index {
     /// The element at a row-major offset.
     pub fn flat(shape: &Shape, offset: &str) -> Index {
-        Index { shape: shape.clone(), flat: Some(offset.to_owned()), coordinates: None }
+        let (shape, elements) = (shape.clone(), shape.elements());
+        Index { shape, flat: Some(offset.to_owned()), coordinates: None, elements }
     }
 
     /// The element at a row-major offset whose row and column are known too, where all axes but the last
@@ -48,7 +52,13 @@ impl Index {
 
     /// The element at coordinates.
     pub fn at(shape: &Shape, coordinates: Vec<String>) -> Index {
-        Index { shape: shape.clone(), flat: None, coordinates: Some(coordinates) }
+        let (shape, elements) = (shape.clone(), shape.elements());
+        Index { shape, flat: None, coordinates: Some(coordinates), elements }
+    }
+
+    /// The same where it is computed from this many elements of something else.
+    fn of(self, elements: usize) -> Index {
+        Index { elements: elements.min(self.elements), ..self }
     }
 
     fn key(&self) -> String {
@@ -286,7 +296,9 @@ impl<'a> Function<'a> {
         let place = self.fused.place(self.live, id);
         let at = self.offset(index);
         let elsewhere = !self.is_own || at != "i";
-        let (buffer, element) = self.bindings.read(place, stored_type(node.dtype), elsewhere);
+        let bytes = index.elements as u64 * node.dtype.size() as u64;
+        let stored = stored_type(node.dtype);
+        let (buffer, element) = self.bindings.read(place, stored, elsewhere, bytes);
         match node.dtype {
             DType::F16 => shaders::half(&buffer, &at),
             DType::Bf16 => shaders::bfloat(&buffer, &at),
@@ -303,14 +315,14 @@ impl<'a> Function<'a> {
             return index.clone();
         }
         if shape.elements() == 1 {
-            return Index::at(shape, vec!["0u".to_owned(); shape.rank()]);
+            return Index::at(shape, vec!["0u".to_owned(); shape.rank()]).of(index.elements);
         }
         let coordinates = self.coordinates(index);
         let own = &coordinates[coordinates.len() - shape.rank()..];
         let repeated = own.iter().zip(shape.iter()).map(|(coordinate, &extent)| {
             if extent == 1 { "0u".to_owned() } else { coordinate.clone() }
         });
-        Index::at(shape, repeated.collect())
+        Index::at(shape, repeated.collect()).of(index.elements)
     }
 
     /// An operation computed inside this function.
@@ -318,6 +330,9 @@ impl<'a> Function<'a> {
         let node = self.live.node(id);
         let input = |at: usize| node.inputs[at].0;
         let shape_of = |at: usize| &self.live.node(node.inputs[at].0).shape;
+        if matches!(node.op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::RandomUniform { .. }) {
+            self.bindings.operations += index.elements as u64;
+        }
         match &node.op {
             Op::Unary(unary) => {
                 let x = self.value(input(0), index);
@@ -355,7 +370,7 @@ impl<'a> Function<'a> {
             }
             Op::Reshape(_) => {
                 let flat = self.offset(index);
-                self.value(input(0), &Index::flat(shape_of(0), &flat))
+                self.value(input(0), &Index::flat(shape_of(0), &flat).of(index.elements))
             }
             Op::BroadcastTo(_) => {
                 let own = self.broadcast(index, input(0));
@@ -367,7 +382,7 @@ impl<'a> Function<'a> {
                 for (to, &from) in permutation.iter().enumerate() {
                     own[from] = coordinates[to].clone();
                 }
-                self.value(input(0), &Index::at(shape_of(0), own))
+                self.value(input(0), &Index::at(shape_of(0), own).of(index.elements))
             }
             Op::Slice { starts, .. } => {
                 let coordinates = self.coordinates(index);
@@ -376,7 +391,8 @@ impl<'a> Function<'a> {
                         0 => coordinate.clone(),
                         _ => format!("({coordinate} + {start}u)"),
                     });
-                self.value(input(0), &Index::at(shape_of(0), moved.collect()))
+                let moved = Index::at(shape_of(0), moved.collect());
+                self.value(input(0), &moved.of(index.elements))
             }
             Op::Pad { before, .. } => self.pad(input(0), before, index),
             Op::Concat { axis } => self.concat(id, *axis, index),
@@ -406,7 +422,7 @@ impl<'a> Function<'a> {
             inside.push(format!("{own} < {extent}u"));
             moved.push(self.name(format!("min({own}, {}u)", extent - 1)));
         }
-        let value = self.value(input, &Index::at(shape, moved));
+        let value = self.value(input, &Index::at(shape, moved).of(index.elements));
         if inside.is_empty() {
             return value;
         }
@@ -425,7 +441,7 @@ impl<'a> Function<'a> {
             let mut own = coordinates.clone();
             let at = self.name(format!("zero_bits + {} - {start}u", coordinates[axis]));
             own[axis] = self.name(format!("min({at}, {}u)", shape[axis] - 1));
-            let value = self.value(part.0, &Index::at(shape, own));
+            let value = self.value(part.0, &Index::at(shape, own).of(index.elements));
             result = if result.is_empty() {
                 value
             } else {
@@ -448,12 +464,12 @@ impl<'a> Function<'a> {
         }
         let coordinates = self.coordinates(index);
         let (which, rest) = coordinates.split_at(rows_shape.rank());
-        let row = self.value(rows, &Index::at(rows_shape, which.to_vec()));
+        let row = self.value(rows, &Index::at(rows_shape, which.to_vec()).of(index.elements));
         // A negative index becomes a large one.
         let row = self.name(format!("u32({row})"));
         let inside = self.name(format!("min({row}, {}u)", count - 1));
         let own = [&[inside], rest].concat();
-        let value = self.value(table, &Index::at(table_shape, own));
+        let value = self.value(table, &Index::at(table_shape, own).of(index.elements));
         format!("select(not_a_number(), {value}, {row} < {count}u)")
     }
 }

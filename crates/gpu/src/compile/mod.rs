@@ -158,4 +158,6 @@ pub(crate) fn compile(
 }
 
 #[cfg(test)]
+mod figures_tests;
+#[cfg(test)]
 mod tests;

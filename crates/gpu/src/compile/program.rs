@@ -95,7 +95,7 @@ pub(crate) struct Dispatch {
     pub workgroups: [u32; 3],
     /// Bytes read and written if each is moved once.
     pub bytes: u64,
-    /// Arithmetic operations of its anchor.
+    /// Arithmetic operations.
     pub operations: u64,
     /// Other kernels for the same bindings.
     pub alternatives: Vec<Alternative>,

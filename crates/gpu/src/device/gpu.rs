@@ -1,7 +1,5 @@
 //! The device: which adapter, what it can do, and every failure of it as a typed error.
 
-#[cfg(test)]
-use crate::compile::classes::Table;
 use crate::device::adapter::{AdapterChoice, AdapterSummary, choose, rank};
 use crate::device::cache::CacheChoice;
 use crate::device::closing::{Closing, opening};
@@ -94,6 +92,8 @@ struct Inner {
     cooperative: Option<u32>,
     multiplies_by_matrices: OnceLock<bool>,
     ceilings: Mutex<Option<Measured>>,
+    #[cfg(test)]
+    asked: for_tests::Asked,
 }
 
 /// What the driver reported outside of any call that could return it.
@@ -167,6 +167,8 @@ impl Gpu {
 
     /// The `wgpu` queue.
     pub fn queue(&self) -> &wgpu::Queue {
+        #[cfg(test)]
+        self.0.asked.queue();
         &self.0.queue
     }
 
@@ -303,6 +305,8 @@ impl Gpu {
         usage: wgpu::BufferUsages,
         mapped_at_creation: bool,
     ) -> Result<wgpu::Buffer, GpuError> {
+        #[cfg(test)]
+        self.0.asked.buffer();
         let descriptor =
             wgpu::BufferDescriptor { label: Some(what), size: bytes, usage, mapped_at_creation };
         self.checked(what, |device| device.create_buffer(&descriptor)).map_err(
@@ -361,6 +365,8 @@ impl Gpu {
         submission_index: Option<wgpu::SubmissionIndex>,
         reported: bool,
     ) -> Result<(), GpuError> {
+        #[cfg(test)]
+        self.0.asked.wait();
         self.lost()?;
         let timeout = self.0.timeout;
         let poll = wgpu::PollType::Wait { submission_index, timeout: Some(timeout) };
@@ -436,6 +442,8 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
         multiplies_by_matrices: OnceLock::new(),
         ceilings: Mutex::default(),
         tuner: Tuner::new(options.tune.unwrap_or(Tune::On), &info, &cache),
+        #[cfg(test)]
+        asked: for_tests::Asked::default(),
         device,
         queue,
     };
@@ -465,28 +473,10 @@ pub(crate) fn binding(buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::B
 }
 
 #[cfg(test)]
-impl Gpu {
-    /// The same device, taken for one of another kind. Nobody else may hold it yet.
-    pub(crate) fn taken_for(mut self, device_type: wgpu::DeviceType) -> Gpu {
-        let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
-        inner.summary.device_type = device_type;
-        self
-    }
-
-    /// The same device with another table of kernels that were measured before the release.
-    pub(crate) fn with_table(mut self, table: Table) -> Gpu {
-        let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
-        inner.tuner.with_table(table);
-        self
-    }
-
-    /// The same device, taken for one whose shaders may have cooperative matrices of this size.
-    pub(crate) fn taken_for_cooperative(mut self, size: u32) -> Gpu {
-        let inner = Arc::get_mut(&mut self.0).expect("nobody else holds the device");
-        inner.cooperative = Some(size);
-        self
-    }
-}
+#[path = "for_tests.rs"]
+mod for_tests;
+#[cfg(test)]
+pub(crate) use for_tests::Count;
 
 #[cfg(test)]
 #[path = "gpu_tests.rs"]

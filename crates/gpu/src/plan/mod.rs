@@ -98,9 +98,10 @@ pub struct DispatchInfo {
     pub kernel: &'static str,
     /// Workgroups along x, y and z.
     pub workgroups: [u32; 3],
-    /// Bytes read and written if each is moved once.
+    /// Bytes read and written if each is moved once: of a tensor that is read in part, that part.
     pub bytes: u64,
-    /// Arithmetic operations: two for each multiply-add of a product.
+    /// Arithmetic operations: two for each multiply-add of a product, and one for each element of each
+    /// elementwise operation before, after or without it. Casts are none.
     pub arithmetic: u64,
 }
 
@@ -282,6 +283,8 @@ mod bytes_tests;
 #[cfg(test)]
 mod half_tests;
 #[cfg(test)]
+mod mixed_tests;
+#[cfg(test)]
 mod norm_tests;
 #[cfg(test)]
 mod numbered_tests;
@@ -295,6 +298,8 @@ mod reduce_tests;
 mod region_tests;
 #[cfg(test)]
 mod rows_tests;
+#[cfg(test)]
+mod slices_tests;
 #[cfg(test)]
 pub(crate) mod translation_tests;
 #[cfg(test)]

@@ -59,13 +59,17 @@ impl Builder<'_> {
             let does = if counts { Does::Both } else { Does::Updates };
             let mut launch = self.update(step, group, does, memory)?;
             if counts {
+                // Each is read and written.
+                launch.info.bytes += 2 * counted.iter().map(|&(.., bytes)| bytes).sum::<u64>();
                 launch.bindings.append(&mut counted);
                 launch.accesses.resize(launch.bindings.len(), Access::Write);
             }
             pending.push(launch);
         }
         if !counted.is_empty() {
-            let mut bindings = vec![self.place(step.scalars)?];
+            let scalars = self.place(step.scalars)?;
+            let bytes = scalars.2 + 2 * counted.iter().map(|&(.., bytes)| bytes).sum::<u64>();
+            let mut bindings = vec![scalars];
             bindings.append(&mut counted);
             let mut accesses = vec![Access::Write; bindings.len()];
             accesses[0] = Access::Read;
@@ -73,7 +77,7 @@ impl Builder<'_> {
                 operations: format!("counters of {}", step.update.rule.name()),
                 kernel: "optimizer_counters",
                 workgroups: [1, 1, 1],
-                bytes: bindings.iter().map(|&(.., bytes)| bytes).sum(),
+                bytes,
                 arithmetic: 0,
             };
             let source = step.source(Does::Counts, self.target).into();
@@ -161,11 +165,14 @@ impl Builder<'_> {
         let enough = count.div_ceil(MOST_BLOCKS as u64);
         let most = if self.target.is_cpu { most_of_software.max(enough) } else { most };
         let most = most.min(u64::from(self.target.workgroups));
+        // Gradients are read, parameters and slots read and written, accumulators written.
+        let each = 3 + 2 * update.rule.slots().len() + accumulators.len();
+        let read: u64 = bindings[..2].iter().map(|&(.., bytes)| bytes).sum();
         let info = DispatchInfo {
             operations: format!("{} of {variables} variables", update.rule.name()),
             kernel: "optimizer",
             workgroups: [count.min(most) as u32, 1, 1],
-            bytes: elements * 4 * (3 + 2 * update.rule.slots().len() + accumulators.len()) as u64,
+            bytes: read + elements * 4 * each as u64,
             arithmetic: elements * 12,
         };
         let source = step.source(does, self.target).into();

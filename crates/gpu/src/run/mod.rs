@@ -2,6 +2,8 @@
 //! kernel takes, beside what the adapter can do at best.
 
 pub(crate) mod ceilings;
+#[cfg(test)]
+mod counted_tests;
 pub(crate) mod dataset;
 pub(crate) mod feed;
 pub(crate) mod once;

@@ -26,17 +26,9 @@ struct Slot {
 impl Uploads {
     pub fn new(gpu: &Gpu, bytes: u64) -> Result<Uploads, GpuError> {
         let slot = |_| {
-            let usage = wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC;
-            let buffer = (bytes > 0).then(|| {
-                gpu.checked("the upload buffer of feeds", |device| {
-                    device.create_buffer(&wgpu::BufferDescriptor {
-                        label: Some("upload"),
-                        size: bytes,
-                        usage,
-                        mapped_at_creation: true,
-                    })
-                })
-            });
+            let what = "the upload buffer of feeds";
+            let buffer =
+                (bytes > 0).then(|| gpu.mapped_buffer(what, bytes, wgpu::BufferUsages::COPY_SRC));
             Ok(Slot { buffer: buffer.transpose()?, submission: None, refused: false })
         };
         let slots = (0..IN_FLIGHT).map(slot).collect::<Result<_, GpuError>>()?;

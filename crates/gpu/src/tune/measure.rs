@@ -26,6 +26,8 @@ const LARGEST: u64 = 256 << 20;
 /// How often a kernel is measured, and for how long each time, unless one run takes longer.
 const TIMES: u32 = 3;
 const AT_LEAST: Duration = Duration::from_millis(1);
+/// The most runs of a kernel that are submitted together.
+const MOST_RUNS: u32 = 2000;
 
 /// A software adapter takes as long to compile a kernel, when it first runs, as for many runs of it:
 /// after so many it must have paid.
@@ -447,20 +449,45 @@ impl Ready {
         Ok(clock(gpu.is_cpu()).saturating_sub(begun))
     }
 
-    /// The time of one run, at its best, unless the first is far from the fastest kernel's so far:
-    /// slow kernels would take the time that there is for all.
+    /// The time of one run, at its best.
     fn time(&self, gpu: &Gpu, fastest: Duration) -> Result<Duration, GpuError> {
-        let once = self.run(gpu, 1)?.max(Duration::from_micros(1));
-        if once > fastest.saturating_mul(4).max(AT_LEAST) {
-            return Ok(once);
-        }
-        let runs = (AT_LEAST.as_nanos() / once.as_nanos()).clamp(1, 100) as u32;
-        let mut best = Duration::MAX;
-        for _ in 0..TIMES {
-            best = best.min(self.run(gpu, runs)? / runs);
-        }
-        Ok(best)
+        time_of_one(fastest, &mut |runs| self.run(gpu, runs))
     }
+}
+
+/// The time of one run, at its best, by a function that makes so many and waits for them. To submit and to
+/// wait takes tens of runs of a small kernel: as many are made together as take long enough beside that. Of
+/// one that is far from the fastest kernel so far a single run counts, since slow kernels would take the time
+/// that there is for all.
+fn time_of_one(
+    fastest: Duration,
+    run: &mut dyn FnMut(u32) -> Result<Duration, GpuError>,
+) -> Result<Duration, GpuError> {
+    let once = run(1)?.max(Duration::from_micros(1));
+    if once > fastest.saturating_mul(4).max(AT_LEAST) {
+        return Ok(once);
+    }
+    let (mut runs, mut took) = (1, once);
+    while once < AT_LEAST && runs < MOST_RUNS {
+        // The first guess, by a single run, may be of waiting alone. What a batch takes beyond that run is
+        // kernels alone.
+        let each = match runs {
+            1 => once,
+            _ => took.saturating_sub(once) / (runs - 1),
+        };
+        if runs > 1 && each * runs >= AT_LEAST {
+            break;
+        }
+        let wanted = AT_LEAST.as_nanos() / each.as_nanos().max(100) + 1;
+        let most = if runs == 1 { MOST_RUNS } else { MOST_RUNS.min(16 * runs) };
+        runs = (wanted as u32).max(runs + 1).min(most);
+        took = run(runs)?;
+    }
+    let mut best = took / runs;
+    for _ in 1..TIMES {
+        best = best.min(run(runs)? / runs);
+    }
+    Ok(best)
 }
 
 #[cfg(test)]

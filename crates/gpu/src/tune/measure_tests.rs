@@ -111,3 +111,44 @@ fn of_the_usual_kernel_the_better_time_counts() {
     assert_eq!(tried(&takes, &[took(5), None], 500, true).1, [took(5), took(4)]);
     assert_eq!(tried(&takes, &[took(12), None], 500, true).1, [took(9), took(4)]);
 }
+
+/// A kernel on a device that takes so many microseconds to be asked and to answer: what comes out, how often
+/// it ran in all, and how often it was waited for.
+fn timed(kernel: f64, waiting: f64, fastest: u64) -> (f64, u32, u32) {
+    let (mut ran, mut waited) = (0, 0);
+    let mut run = |runs: u32| {
+        (ran, waited) = (ran + runs, waited + 1);
+        Ok(Duration::from_secs_f64((waiting + f64::from(runs) * kernel) / 1e6))
+    };
+    let time = time_of_one(Duration::from_micros(fastest), &mut run).unwrap();
+    (time.as_secs_f64() * 1e6, ran, waited)
+}
+
+/// Which of two kernels of two and three microseconds is faster must not be a matter of how long the host
+/// waits.
+#[test]
+fn small_kernels_are_timed_without_the_way_there_and_back() {
+    for waiting in [0.0, 20.0, 100.0, 300.0] {
+        for kernel in [1.0, 2.0, 3.0, 50.0, 400.0, 3000.0] {
+            let (time, ran, waited) = timed(kernel, waiting, 10_000);
+            let allowed = waiting / 1000.0 + 0.01;
+            assert!(
+                (kernel..=kernel * (1.0 + allowed)).contains(&(time + 1e-3)),
+                "{kernel} and {waiting}: {time}"
+            );
+            // A few milliseconds of it, however long the host waits: less than a hundredth of the half second.
+            assert!(f64::from(ran) * kernel < 5_000.0_f64.max(5.0 * kernel), "{kernel}: {ran}");
+            assert!(waited <= 8, "{kernel} and {waiting}: {waited}");
+        }
+    }
+    // Slow ones run once.
+    assert_eq!(timed(3000.0, 100.0, 500), (3100.0, 1, 1));
+}
+
+/// A clock that stands still, as that of a processor may between two ticks, ends all the same.
+#[test]
+fn a_kernel_that_takes_no_time_is_timed_in_bounded_runs() {
+    let (time, ran, _) = timed(0.0, 0.0, 10_000);
+    assert_eq!(time, 0.0);
+    assert!(ran <= 4 * MOST_RUNS, "{ran}");
+}

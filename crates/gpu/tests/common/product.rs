@@ -146,7 +146,7 @@ pub fn run_kernel(
     let bindings = if shared { bindings + shape_binding } else { bindings };
     let epilogue = "fn epilogue(anchor: f32, i: u32, row: u32, column: u32) -> f32 {\n    \
         return relu(anchor + select(bias[column], bias[i % N], row % 2u == 0u));\n}\n";
-    let store = "fn store_column_sum(column: u32, total: f32) {\n    sums[column] = total;\n}\n";
+    let store = "fn store_column_sum(batch: u32, column: u32, total: f32) {\n    sums[column] = total;\n}\n";
     let mut sections = vec![
         ("bindings", bindings),
         ("epilogue", epilogue.to_owned()),

@@ -69,31 +69,42 @@ impl Kernel {
 /// The kernel of one expression for each element, and how many invocations it needs.
 pub(super) fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     let parts = [shaders::FUNCTIONS, shaders::HALF, shaders::ELEMENTWISE];
+    if matches!(dtype, DType::F32 | DType::I32 | DType::U32) {
+        let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
+        kernel.constants.push(("ELEMENTS", elements as f64));
+        return (kernel, elements as u64);
+    }
+    let mut kernel = Kernel::new("elementwise", &parts);
+    let (write, words) = write_together(dtype, elements, ["write", "value", "result"]);
+    kernel.constants.push(("ELEMENTS", words as f64));
+    kernel.sections.push(("write", write));
+    (kernel, words as u64)
+}
+
+/// A function that writes a word of elements that share one, so that one invocation writes them all, and how
+/// many words there are. Names are of that function, of the one that computes an element, and of the buffer.
+pub(super) fn write_together(
+    dtype: DType,
+    elements: usize,
+    [name, value, result]: [&str; 3],
+) -> (String, usize) {
     let (together, bits) = match dtype {
         DType::F16 => (2, "half_of_float(bitcast<u32>(VALUE))"),
         DType::Bf16 => (2, "bfloat_of_float(bitcast<u32>(VALUE))"),
         DType::U8 => (4, "(VALUE)"),
-        DType::F32 | DType::I32 | DType::U32 => {
-            let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
-            kernel.constants.push(("ELEMENTS", elements as f64));
-            return (kernel, elements as u64);
-        }
+        DType::F32 | DType::I32 | DType::U32 => (1, "bitcast<u32>(VALUE)"),
     };
-    // So many elements share a word, so that one invocation writes them all.
-    let mut kernel = Kernel::new("elementwise", &parts);
     let words = elements.div_ceil(together);
-    kernel.constants.push(("ELEMENTS", words as f64));
-    let first = bits.replace("VALUE", &format!("value({together}u * i)"));
-    let mut write = format!("fn write(i: u32) {{\n    var word = {first};\n");
+    let first = bits.replace("VALUE", &format!("{value}({together}u * i)"));
+    let mut write = format!("fn {name}(i: u32) {{\n    var word = {first};\n");
     for at in 1..together {
         let place = format!("{together}u * i + {at}u");
-        let next = bits.replace("VALUE", &format!("value({place})"));
+        let next = bits.replace("VALUE", &format!("{value}({place})"));
         let shift = 32 / together * at;
         write += &format!(
             "    if ({place} < {elements}u) {{\n        word |= {next} << {shift}u;\n    }}\n"
         );
     }
-    write += "    result[i] = word;\n}\n";
-    kernel.sections.push(("write", write));
-    (kernel, words as u64)
+    write += &format!("    {result}[i] = word;\n}}\n");
+    (write, words)
 }

@@ -9,12 +9,14 @@
 //! together, at their lines.
 
 mod anchors;
+mod casts;
 mod companions;
 mod cuts;
 mod kernel;
 mod layer_norm;
 mod product;
 mod reduce;
+mod slices;
 mod update;
 
 use super::bindings::Bound;
@@ -25,6 +27,7 @@ use super::wgsl::{scalar_type, stored_type};
 use super::{Access, Dispatch, Gradients, Place, Step, Target};
 use crate::plan_error::CompileError;
 use kernel::{Kernel, elementwise};
+use slices::Sliced;
 use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
@@ -113,17 +116,38 @@ pub(crate) fn lower(
         }
     }
     let (counted, cuts) = (BTreeSet::new(), BTreeSet::new());
-    let mut lowering =
-        Lowering { def, live, fused, members, target, lowered, carried, counted, cuts };
+    let (read_last, sliced) = (slices::read_last(live, fused), Vec::new());
+    let mut lowering = Lowering {
+        def,
+        live,
+        fused,
+        members,
+        target,
+        lowered,
+        carried,
+        read_last,
+        sliced,
+        counted,
+        cuts,
+    };
     let carried: BTreeSet<usize> = lowering.carried.values().copied().collect();
     let roots =
         (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
     let (updates, values): (Vec<usize>, Vec<usize>) =
         roots.partition(|&id| live.node(id).op.is_update());
+    let casts = casts::groups(live, fused, target);
+    let with_first: BTreeSet<usize> =
+        casts.iter().flat_map(|group| group[1..].iter().copied()).collect();
+    let casts: BTreeMap<usize, Vec<usize>> =
+        casts.into_iter().map(|group| (group[0], group)).collect();
     // Everything is read before anything is written.
-    for root in values {
-        lowering.root(root)?;
+    for root in values.into_iter().filter(|root| !with_first.contains(root)) {
+        match casts.get(&root) {
+            Some(group) => lowering.cast_together(group)?,
+            None => lowering.root(root)?,
+        }
     }
+    lowering.add_up_slices()?;
     let mut optimizers = BTreeMap::new();
     for &id in &updates {
         if let Op::OptimizerUpdate(update) = &live.node(id).op {
@@ -150,6 +174,10 @@ struct Lowering<'a> {
     lowered: Lowered,
     /// For each root whose kernel computes another root's value too, that other root.
     carried: BTreeMap<usize, usize>,
+    /// Whether each node is read by norms and updates alone.
+    read_last: Vec<bool>,
+    /// Products in slices that are added up when all other values are there.
+    sliced: Vec<Sliced>,
     /// Global steps that a kernel lowered so far increments.
     counted: BTreeSet<VariableId>,
     /// Nodes to compute apart, so that kernels lowered so far bind no more than they can. If there are
@@ -288,6 +316,8 @@ impl Lowering<'_> {
         self.target.spread(groups).ok_or(Refused::TooManyWorkgroups { root })
     }
 
+    /// Adds a dispatch. `operations` are those of its anchor; those of what is computed before and after it
+    /// are counted where their functions are written.
     fn push(
         &mut self,
         root: usize,
@@ -303,15 +333,8 @@ impl Lowering<'_> {
         if !self.cuts.is_empty() {
             return Ok(());
         }
-        let bound = kernel.bindings.list.iter();
-        let mut bytes: u64 = bound.map(|bound| self.bytes(bound.place)).sum();
-        // One binding that is read and written.
-        if let Some(&value) = self.fused.over.get(&root) {
-            let place = Place::Value(value);
-            let is_written = |bound: &Bound| bound.place == place && bound.access == Access::Write;
-            let both = kernel.bindings.list.iter().any(is_written);
-            bytes += if both { self.bytes(place) } else { 0 };
-        }
+        let bytes = kernel.bindings.bytes(|place| self.bytes(place));
+        let operations = operations + kernel.bindings.operations;
         let values = self.in_place(root, &kernel);
         if !values.is_empty() {
             self.lowered.in_place.push(InPlace { step: self.lowered.steps.len(), root, values });
@@ -429,7 +452,7 @@ impl Lowering<'_> {
         let value = function.of_own_element().keeping(keeps).write(&signature, root, &index);
         kernel.sections.push(("value", value));
         let workgroups = self.spread(root, invocations.div_ceil(64))?;
-        self.push(root, kernel, workgroups, elements as u64)
+        self.push(root, kernel, workgroups, 0)
     }
 
     /// Copies a value to another place.

@@ -10,7 +10,7 @@
 //! `f16` operands is computed by them where the device has them.
 
 use super::reduce::{self, Rows};
-use super::{Kernel, Lowering, Refused, lanes};
+use super::{Kernel, Lowering, Refused};
 use crate::compile::classes::Class;
 use crate::compile::expression::Index;
 use crate::compile::fuse::Fused;
@@ -31,7 +31,7 @@ fn scaling(held: &Held) -> String {
     })
 }
 
-fn bind_operands(
+pub(super) fn bind_operands(
     live: &Live,
     fused: &Fused,
     kernel: &mut Kernel,
@@ -141,7 +141,7 @@ impl Lowering<'_> {
             kernel.constants.push(("COLUMN_SUMS", 1.0));
             let (finish, total) = self.carried_epilogue(&mut kernel, carried, "column");
             let store = format!(
-                "{finish}fn store_column_sum(column: u32, total: f32) {{\n    \
+                "{finish}fn store_column_sum(batch: u32, column: u32, total: f32) {{\n    \
                     column_sums[column] = {total};\n}}\n"
             );
             kernel.sections.push(("store_column_sum", store));
@@ -165,7 +165,7 @@ impl Lowering<'_> {
     }
 
     /// Binds the shape of a product whose kernel is compiled for no one shape.
-    fn bind_shape(&mut self, kernel: &mut Kernel, shape: Option<Vec<u32>>) {
+    pub(super) fn bind_shape(&mut self, kernel: &mut Kernel, shape: Option<Vec<u32>>) {
         let Some(words) = shape else { return };
         self.lowered.tables.push(words);
         let table = Place::Table(self.lowered.tables.len() - 1);
@@ -222,56 +222,10 @@ impl Lowering<'_> {
 
     /// What a kernel of the ladder would have computed on the way, a bias's gradient, gets a kernel
     /// of its own.
-    fn carried_apart(&mut self, root: usize) -> Result<(), Refused> {
+    pub(super) fn carried_apart(&mut self, root: usize) -> Result<(), Refused> {
         match self.carried.remove(&root) {
             Some(carried) => self.root(carried),
             None => Ok(()),
         }
-    }
-
-    /// Results that each are a long sum: slices along K are products of a batch, which a second kernel
-    /// adds up.
-    fn sliced_product(
-        &mut self,
-        root: usize,
-        id: usize,
-        product: &Product,
-        held: [&Held; 2],
-        part: &Product,
-    ) -> Result<(), Refused> {
-        let slices = part.batch / product.batch;
-        let choice = Rung::usual(part, self.target).kernel(part, true, self.target);
-        let workgroups = choice.workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
-        let own = product.m * product.n;
-        let results = product.batch * own;
-        let sums = self.scratch((slices * results * 4) as u64);
-        let mut kernel = Kernel::new(choice.kernel, &choice.parts);
-        kernel.label = Some("matmul of slices".to_owned());
-        kernel.constants = choice.constants;
-        kernel.sections = choice.sections;
-        bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
-        kernel.bindings.bind("result", sums, Access::Write, "f32");
-        self.bind_shape(&mut kernel, choice.shape);
-        self.push(root, kernel, workgroups, product.operations())?;
-
-        let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
-        let mut kernel = Kernel::new("reduce", &parts);
-        kernel.constants.extend([
-            ("RESULTS", results as f64),
-            ("COUNT", slices as f64),
-            ("MAXIMUM", 0.0),
-        ]);
-        self.bind_result(&mut kernel, root);
-        kernel.bindings.bind("sums", sums, Access::Read, "f32");
-        let at = match product.batch {
-            1 => format!("k * {own}u + i"),
-            _ => format!("(i / {own}u * {slices}u + k) * {own}u + i % {own}u"),
-        };
-        let value = format!("fn value(i: u32, k: u32) -> f32 {{\n    return sums[{at}];\n}}\n");
-        kernel.sections.push(("value", value));
-        self.epilogue(&mut kernel, root, id);
-        let workgroups = self.spread(root, (results as u64).div_ceil(64))?;
-        self.push(root, kernel, workgroups, (results * slices) as u64)?;
-        self.carried_apart(root)
     }
 }

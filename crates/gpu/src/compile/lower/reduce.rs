@@ -118,7 +118,8 @@ impl Lowering<'_> {
             kernel.sections.push(("second", text + &store));
         }
         let workgroups = self.lanes(&mut kernel, root, (results, count), 1)?;
-        self.push(root, kernel, workgroups, shape.elements() as u64)
+        let sums = if carried.is_some() { 2 } else { 1 };
+        self.push(root, kernel, workgroups, sums * shape.elements() as u64)
     }
 
     /// Has a kernel write a second sum, and gives the function that does.
@@ -196,7 +197,7 @@ impl Lowering<'_> {
         }
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.lanes(&mut kernel, root, (results, slices), 1)?;
-        self.push(root, kernel, workgroups, (results * slices) as u64)
+        self.push(root, kernel, workgroups, (results * slices * parts.len()) as u64)
     }
 }
 

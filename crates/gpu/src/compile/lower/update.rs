@@ -254,7 +254,7 @@ impl Lowering<'_> {
         kernel.constants.extend([("BLOCKS", count as f64), ("SUMS", sums as f64)]);
         kernel.constants.extend([("FIRST", first as f64), ("LANES", lanes), ("ROWS", 1.0)]);
         kernel.bindings.bind("blocks", table, Access::Read, "vec2<u32>");
-        kernel.bindings.bind("values", Place::Packed(region), Access::Read, "Stored");
+        kernel.bindings.bind_part("values", Place::Packed(region), 4 * elements, "Stored");
         ([sums as u32, 1, 1], 2 * elements)
     }
 

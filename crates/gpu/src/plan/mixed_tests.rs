@@ -1,0 +1,79 @@
+//! Mixed precision: how many dispatches a step takes, and what is rounded together.
+
+use super::product_tests::{gpu, numbers, targets};
+use super::*;
+use crate::compile::{Step, compile};
+use warmstart_graph::reference::Reference;
+use warmstart_graph::{LossScaling, Optimizer};
+
+/// Beside the 12 of `f32`, as they are: one kernel rounds the batch and all weights, one the gradient of the
+/// loss, and each bias's gradient is a sum of its own, since it is that of numbers that are not rounded.
+/// Without `f16` on the device, four more round what products computed.
+#[test]
+fn a_step_of_three_layers_in_f16_is_seventeen_dispatches() {
+    let software = Target { is_cpu: true, subgroup_size: Some(8), ..Target::GPU };
+    for (target, has_f16) in [Target::GPU, software].map(|t| [(t, true), (t, false)]).concat() {
+        for storage_buffers in [8, 16] {
+            let graph = Graph::new();
+            let x = graph.placeholder("x", [64, 64], DType::F32);
+            let labels = graph.placeholder("labels", [64], DType::I32);
+            let logits = graph.root().compute_f16(|scope| {
+                let hidden = scope.scope("fc1").linear(x, 128).relu();
+                let hidden = scope.scope("fc2").linear(hidden, 64).relu();
+                scope.scope("fc3").linear(hidden, 10)
+            });
+            let loss = logits.softmax_cross_entropy(labels);
+            let adam = Optimizer::adam(1e-2).clip_global_norm(1.0);
+            let step = adam.loss_scaling(LossScaling::new()).minimize(loss);
+            let def = graph.finish().unwrap();
+            let target = Target { has_f16, storage_buffers, ..target };
+            let program = compile(&def, &[loss.id()], &[step.update.id()], target).unwrap();
+            let labels = program.steps.iter().map(|step| match step {
+                Step::Dispatch(dispatch) => dispatch.label.as_str(),
+                Step::Optimizer(_) => "adam",
+            });
+            let labels: Vec<&str> = labels.collect();
+            let most = if has_f16 { 17 } else { 21 };
+            assert!(labels.len() <= most, "{target:?}: {labels:#?}");
+            assert!(labels.contains(&"cast, cast, cast, cast"), "{labels:#?}");
+        }
+    }
+}
+
+/// Of any length, odd ones too, more than one kernel binds, and beside what is rounded otherwise.
+#[test]
+fn what_is_rounded_together_is_rounded_as_alone() {
+    let gpu = gpu();
+    for target in targets(&gpu).map(|target| Target { storage_buffers: 8, ..target }) {
+        let graph = Graph::new();
+        let lengths = [1, 7, 64, 129, 1000, 3, 2, 70_001, 5];
+        let values: Vec<TensorData> = (0..lengths.len())
+            .map(|at| TensorData::new([lengths[at]], numbers(lengths[at], at as u64)).unwrap())
+            .collect();
+        let names: Vec<String> = (0..lengths.len()).map(|at| format!("x{at}")).collect();
+        let mut rounded = Vec::new();
+        for (at, name) in names.iter().enumerate() {
+            let x = graph.placeholder(name, [lengths[at]], DType::F32);
+            let dtype = if at % 3 == 2 { DType::Bf16 } else { DType::F16 };
+            rounded.push(x.cast(dtype).cast(DType::F32));
+        }
+        rounded.push((rounded[0] * 3.0).cast(DType::F16).cast(DType::F32));
+        let mut session = Session::new(&gpu);
+        let plan = session.compile_for(&graph, &rounded, &[], target).unwrap();
+        // Four and four of nine.
+        let together = "cast, cast, cast, cast";
+        let groups = plan.dispatches().into_iter().filter(|info| info.operations == together);
+        assert_eq!(groups.count(), 2, "{plan}");
+        let def = graph.finish().unwrap();
+        let mut reference = Reference::new(&def);
+        names.iter().zip(&values).for_each(|(name, value)| reference.feed(name, value));
+        let feeds: Vec<_> =
+            names.iter().zip(&values).map(|(name, value)| (name.as_str(), value.into())).collect();
+        let outputs = session.run(&plan, &feeds).unwrap();
+        let ids: Vec<NodeId> = rounded.iter().map(|tensor| tensor.id()).collect();
+        for (tensor, expected) in rounded.iter().zip(reference.run(&ids).unwrap()) {
+            let found = outputs.tensor(*tensor).unwrap().to_f64();
+            assert_eq!(found, expected.elements, "{tensor}");
+        }
+    }
+}
