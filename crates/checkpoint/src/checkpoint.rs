@@ -225,7 +225,9 @@ impl Checkpoint {
         &self.damaged
     }
 
-    /// Matches the checkpoint with all variables of a session. Nothing is read or changed.
+    /// Matches the checkpoint with all variables of a session. No weight is read, and nothing is changed.
+    /// (Where only a part of what an optimizer has accumulated would be restored, the number of its
+    /// batches is read.)
     pub fn plan(&self, session: &Session, options: &RestoreOptions) -> RestorePlan {
         let declared = session.variables().iter().map(|info| info.variable.clone());
         self.plan_of(&declared.collect::<Vec<_>>(), options)

@@ -10,7 +10,7 @@ use crate::tensor::FileDType;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart_gpu::{Origin, SessionError};
-use warmstart_graph::words::counted_as;
+use warmstart_graph::words::{counted_as, first_few_between};
 
 warmstart_graph::debug_as_display!(CheckpointError);
 
@@ -500,7 +500,30 @@ fn have(n: usize) -> String {
     counted_as(n, "variable has", "variables have")
 }
 
+/// Variables that are listed in one line.
+const SHOWN: usize = 5;
+
 fn uninitialized(variables: &[(String, Origin)]) -> String {
-    let one = |(name, origin): &(String, Origin)| format!("`{name}`, {origin}");
-    variables.iter().map(one).collect::<Vec<_>>().join("; ")
+    let one = |(name, origin): &(String, Origin)| format!("`{}`, {origin}", printable(name));
+    first_few_between(variables.iter().map(one), SHOWN, "; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warmstart_gpu::Missing;
+
+    #[test]
+    fn a_refused_save_of_a_large_model_is_told_shortly() {
+        let never = || Origin::Uninitialized(Missing::NeverInitialized);
+        let refused = |n: usize| {
+            let variables = (0..n).map(|at| (format!("layer_{at}/w"), never())).collect();
+            CheckpointError::Uninitialized { file: "m".into(), variables }.to_string()
+        };
+        let text = refused(5000);
+        assert!(text.len() < 600, "{text}");
+        assert!(text.contains("5000 variables have no value: `layer_0/w`, uninit"), "{text}");
+        assert!(text.contains("; `layer_4/w`, uninitialized (never initialized) and 4995 more."));
+        assert!(!refused(5).contains(" more."), "{}", refused(5));
+    }
 }

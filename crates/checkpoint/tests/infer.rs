@@ -84,6 +84,26 @@ help: renaming scope `b` to `c` restores 1 of 1:
 }
 
 #[test]
+fn alternatives_that_are_not_told_are_said_to_be_there() {
+    let scopes = ["a", "b", "c", "d", "e", "f"].map(|scope| format!("branch_{scope}/w"));
+    let told = |n: usize| {
+        let tensors: Vec<(&str, &[usize])> =
+            scopes[..n].iter().map(|name| (&**name, &[3, 4][..])).collect();
+        let variables = variables(&[("branch_x/w", &[3, 4])]);
+        let plan = file(&tensors).plan_for(&variables, &RestoreOptions::new());
+        let first = advice(&plan).lines().next().unwrap_or_default().to_owned();
+        (plan.suggestions().len(), first)
+    };
+    let first = |ways: &str| {
+        format!(
+            "help: there are {ways} ways to restore more, and nothing says which of them is meant:"
+        )
+    };
+    assert_eq!(told(3), (3, first("3")));
+    assert_eq!(told(6), (4, first("at least 4")));
+}
+
+#[test]
 fn a_suggestion_for_a_part_says_how_the_rest_is_left() {
     let checkpoint = file(&[("old/w", &[3, 4]), ("old/b", &[4]), ("other", &[9])]);
     let variables = variables(&[("new/w", &[3, 4]), ("new/b", &[4]), ("head/w", &[5])]);

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, Saver, TensorName, save,
 };
-use warmstart_gpu::{MemoryKind, Missing, Origin, Session};
-use warmstart_graph::Variable;
+use warmstart_gpu::{MemoryKind, Missing, Origin, Overwrite, Session};
+use warmstart_graph::{Initializer, Role, Variable};
 
 #[test]
 fn every_bit_and_every_origin_comes_back() {
@@ -253,6 +253,114 @@ fn a_plan_holds_for_the_variables_it_was_made_for() {
     let message = plan.restore(&mut session).unwrap_err().to_string();
     assert!(message.contains("`late` differs") && message.contains("make the plan again"));
     assert_eq!(state(&session), before);
+}
+
+#[test]
+fn a_plan_holds_for_the_initializers_and_roles_it_was_made_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let mut saved = session(&[variable("table", [4, 2])]);
+    saved.initialize_missing(7).unwrap();
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let with = |rows: usize, initializer: Initializer, role: Role| {
+        [Variable { initializer, role, ..variable("table", [rows, 2]) }]
+    };
+    let restored = |planned: &[Variable], now: &[Variable]| {
+        let options = RestoreOptions::new().resize_rows("**", 7);
+        let mut session = session(now);
+        let restored = checkpoint.plan_for(planned, &options).restore(&mut session).map(|_| ());
+        (restored, session.variable("table").unwrap().origin.clone())
+    };
+    use Initializer::{Ones, Zeros};
+    use Role::{State, Trainable};
+    let refused = |planned: &[Variable], now: &[Variable]| {
+        let (restored, origin) = restored(planned, now);
+        let error = restored.unwrap_err();
+        assert!(
+            matches!(&error, CheckpointError::OutdatedPlan { variable, .. } if variable == "table")
+        );
+        assert_eq!(origin, Origin::Uninitialized(Missing::NeverInitialized));
+    };
+    // Rows that the file lacks are made by the session's initializer, and told as the plan's.
+    refused(&with(6, Zeros, Trainable), &with(6, Ones, Trainable));
+    refused(&with(6, Zeros, State), &with(6, Zeros, Trainable));
+    let (restored_as_planned, origin) =
+        restored(&with(6, Ones, Trainable), &with(6, Ones, Trainable));
+    restored_as_planned.unwrap();
+    assert!(matches!(origin, Origin::PartlyRestored { initializer: Ones, .. }), "{origin}");
+    // Where no row is made, what would make one is no matter.
+    for rows in [4, 3] {
+        restored(&with(rows, Zeros, Trainable), &with(rows, Ones, Trainable)).0.unwrap();
+        refused(&with(rows, Zeros, State), &with(rows, Zeros, Trainable));
+    }
+}
+
+/// The weights are damaged, and by the time that is known the device is gone.
+#[test]
+fn values_that_a_failed_restore_lost_are_not_saved() {
+    let mut session = session(&[variable("a", [64]), variable("b", [2])]);
+    session.initialize_missing(1).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("damaged.safetensors");
+    save(&session, &file, &SaveOptions::new()).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let value = session.read("a").unwrap();
+    session.assign("a", &value).unwrap();
+    session.read("a").unwrap();
+    let gpu = session.gpu().clone();
+    let plan = Checkpoint::open(&file).unwrap().plan(&session, &RestoreOptions::new());
+    let error = plan.restore_with(&mut session, &|_, _| gpu.device().destroy()).unwrap_err();
+    // What the source said, it said before values were lost.
+    assert!(matches!(error, CheckpointError::Session { .. }), "{error}");
+    let lost = Origin::Uninitialized(Missing::LostInRestore);
+    for info in session.variables().iter() {
+        assert_eq!(info.origin, lost, "{}", info.name());
+    }
+    let again = directory.path().join("again.safetensors");
+    let error = save(&session, &again, &SaveOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("`a`, uninitialized (lost in a failed restore)"), "{error}");
+    assert!(!again.exists());
+}
+
+#[test]
+fn names_of_a_file_reach_no_terminal_as_they_are() {
+    const HOSTILE: &str = "fc1/weigh\n\u{1b}\u{202e}";
+    const ESCAPED: &str = r"fc1/weigh\n\u{1b}\u{202e}";
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let mut saved = session(&[variable(HOSTILE, [2]), variable("b", [2])]);
+    saved.initialize_missing(7).unwrap();
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let assert_plain = |text: String| {
+        assert!(text.contains(ESCAPED), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("weigh\n"), "{text}");
+    };
+
+    // As a close name of a variable without a value.
+    let mut session = session(&[variable("fc1/weight", [2]), variable("b", [2])]);
+    let options = RestoreOptions::new().allow_missing().allow_unexpected();
+    checkpoint.plan(&session, &options).restore(&mut session).unwrap();
+    assert_plain(session.variables().to_string());
+    let again = directory.path().join("again.safetensors");
+    assert_plain(save(&session, &again, &SaveOptions::new()).unwrap_err().to_string());
+    assert_plain(session.read("fc1/weight").unwrap_err().to_string());
+    // As the name of what was restored.
+    let options = RestoreOptions::new().rename(HOSTILE, "fc1/weight");
+    checkpoint.plan(&session, &options).restore(&mut session).unwrap();
+    assert_plain(session.variables().to_string());
+    assert_plain(session.initialize_all(1, Overwrite::Refuse).unwrap_err().to_string());
+    // As that of a variable that the file declares.
+    let declared = checkpoint.variables().unwrap();
+    let mut session = common::session(&declared);
+    assert_plain(session.variables().to_string());
+    assert_plain(save(&session, &again, &SaveOptions::new()).unwrap_err().to_string());
+    session.initialize_missing(1).unwrap();
+    session.assign(HOSTILE, &session.read(HOSTILE).unwrap()).unwrap();
+    assert_plain(session.initialize_all(1, Overwrite::Refuse).unwrap_err().to_string());
 }
 
 #[cfg(unix)]

@@ -5,7 +5,7 @@ use crate::transfer::cast::{Number, SourceDType};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
-use warmstart_graph::words::counted;
+use warmstart_graph::words::{counted, first_few_between, printable};
 use warmstart_graph::{DType, InitializeError, Location, Shape};
 
 warmstart_graph::debug_as_display!(GpuError, SessionError);
@@ -323,7 +323,8 @@ pub(crate) fn close_names(close: &[String]) -> String {
     match close {
         [] => String::new(),
         close => {
-            let quoted: Vec<String> = close.iter().map(|name| format!("`{name}`")).collect();
+            let quoted: Vec<String> =
+                close.iter().map(|name| format!("`{}`", printable(name))).collect();
             format!(" Did you mean {}?", quoted.join(" or "))
         }
     }
@@ -366,10 +367,12 @@ fn instead_of(dtype: DType, value: Number) -> &'static str {
     }
 }
 
+/// Variables that are listed.
+const SHOWN: usize = 5;
+
 fn origins(variables: &[(String, Origin)]) -> String {
-    let each: Vec<String> =
-        variables.iter().map(|(name, origin)| format!("`{name}` {origin}")).collect();
-    each.join("; ")
+    let one = |(name, origin): &(String, Origin)| format!("`{}` {origin}", printable(name));
+    first_few_between(variables.iter().map(one), SHOWN, "; ")
 }
 
 fn conflicts(conflicts: &[Conflict]) -> String {

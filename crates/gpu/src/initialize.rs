@@ -97,10 +97,6 @@ impl Session {
             }
             return Err(error);
         }
-        // A seed that no value was made with would be saved as that of all values.
-        if !chosen.is_empty() {
-            self.seed = Some(seed);
-        }
         let mut names = Vec::with_capacity(chosen.len());
         for index in chosen {
             let info = &mut self.store.entries_mut()[index].info;
@@ -108,6 +104,10 @@ impl Session {
             info.origin = Origin::Initialized { initializer, seed };
             names.push(info.name().to_owned());
         }
+        let mut seeds = std::mem::take(&mut self.seeds);
+        seeds.retain(|&before| before != seed && self.has_value_of(before));
+        seeds.push(seed);
+        self.seeds = seeds;
         Ok(names)
     }
 }

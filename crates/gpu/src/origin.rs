@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use warmstart_graph::words::{first_few, printable};
 use warmstart_graph::{Initializer, Shape};
 
 /// Where a variable's value came from.
@@ -107,6 +108,15 @@ impl Origin {
         !matches!(self, Origin::Uninitialized(_) | Origin::Initialized { .. })
     }
 
+    /// Whether an initialization with this seed made the value, or what it was trained from.
+    pub(crate) fn is_of_seed(&self, wanted: u64) -> bool {
+        match self {
+            Origin::Initialized { seed, .. } => *seed == wanted,
+            Origin::Trained { from } => from.is_of_seed(wanted),
+            _ => false,
+        }
+    }
+
     /// Notes a training step.
     pub(crate) fn train(&mut self) {
         if !self.is_trained() {
@@ -137,6 +147,9 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Close names that are listed.
+const SHOWN: usize = 5;
+
 /// Where in which checkpoint.
 struct Place<'a> {
     file: &'a Path,
@@ -147,7 +160,7 @@ struct Place<'a> {
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // All of it: two runs have files of the same names.
-        write!(f, "{}: {}", self.file.display(), self.name)?;
+        write!(f, "{}: {}", self.file.display(), printable(self.name))?;
         self.step.map_or(Ok(()), |step| write!(f, ", step {step}"))
     }
 }
@@ -159,7 +172,8 @@ impl fmt::Display for Missing {
             Missing::AbsentFromCheckpoint { file, close } => {
                 write!(f, "absent from {}", file.display())?;
                 if !close.is_empty() {
-                    write!(f, ", which has {}", close.join(", "))?;
+                    let close = close.iter().map(|name| printable(name));
+                    write!(f, ", which has {}", first_few(close, SHOWN))?;
                 }
                 Ok(())
             }
@@ -223,6 +237,18 @@ mod tests {
             absent.to_string(),
             "uninitialized (absent from a.safetensors, which has fc1/w)"
         );
+    }
+
+    #[test]
+    fn names_of_a_file_cannot_write_to_the_terminal() {
+        let name = "w\n\u{1b}[2Kerror: \u{202e}";
+        let escaped = r"w\n\u{1b}[2Kerror: \u{202e}";
+        let (file, step) = (Arc::from(Path::new("m")), None);
+        let restored = Origin::Restored { file, name: name.into(), step };
+        assert_eq!(restored.to_string(), format!("restored (m: {escaped})"));
+        let file = "m".into();
+        let absent = Missing::AbsentFromCheckpoint { file, close: vec![name.to_owned()] };
+        assert_eq!(absent.to_string(), format!("absent from m, which has {escaped}"));
     }
 
     #[test]

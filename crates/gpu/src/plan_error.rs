@@ -4,7 +4,7 @@ use crate::error::{GpuError, SessionError, close_names};
 use crate::origin::Origin;
 use std::fmt;
 use thiserror::Error;
-use warmstart_graph::words::counted;
+use warmstart_graph::words::{counted, printable};
 use warmstart_graph::{DType, GraphErrors, Location, Problem, Shape};
 
 warmstart_graph::debug_as_display!(CompileError, RunError);
@@ -188,6 +188,7 @@ pub struct UninitializedRead {
 impl fmt::Display for UninitializedRead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let UninitializedRead { name, dtype, shape, origin, operation, location } = self;
+        let name = printable(name);
         write!(f, "`{name}` {dtype} {shape}: {origin}; read by {operation} at {location}")
     }
 }
@@ -437,12 +438,18 @@ fn beside(fed: &[String]) -> String {
     if fed.is_empty() { String::new() } else { format!(", only {} was", fed.join(", ")) }
 }
 
+/// Variables that are listed, each in a line of its own.
+const LISTED: usize = 20;
+
 fn uninitialized(variables: &[UninitializedRead]) -> String {
     let count = counted(variables.len(), "variable");
     let verb = if variables.len() == 1 { "has" } else { "have" };
     let mut text = format!("{count} that this run reads {verb} no value; nothing was run:");
-    for variable in variables {
+    for variable in variables.iter().take(LISTED) {
         text.push_str(&format!("\n  {variable}"));
+    }
+    if let more @ 1.. = variables.len().saturating_sub(LISTED) {
+        text.push_str(&format!("\n  … and {more} more"));
     }
     text.push_str(
         "\nhelp: `session.initialize_missing(seed)` gives a first value to these and leaves all others as they are; or restore a checkpoint that holds them, or `assign` them",

@@ -38,7 +38,8 @@ use warmstart_graph::{TensorData, Variable};
 /// ```
 pub struct Session {
     pub(crate) store: Store,
-    pub(crate) seed: Option<u64>,
+    /// The seeds of initializations of which a value may be left, the last one last.
+    pub(crate) seeds: Vec<u64>,
     pub(crate) trainers: Trainers,
     /// Plans remember it, so that none is run by another session.
     pub(crate) identity: Arc<()>,
@@ -51,7 +52,7 @@ impl Session {
     pub fn new(gpu: &Gpu) -> Session {
         Session {
             store: Store::default(),
-            seed: None,
+            seeds: Vec::new(),
             trainers: Trainers::default(),
             identity: Arc::default(),
             gpu: gpu.clone(),
@@ -87,9 +88,16 @@ impl Session {
         Ok(&self.entry(name)?.info)
     }
 
-    /// The seed of the last `initialize_missing` or `initialize_all` that gave a variable its value.
+    /// The seed of the last `initialize_missing` or `initialize_all` that gave a variable the value it
+    /// has, or that it was trained from. None once all of these are restored, assigned or discarded: a
+    /// checkpoint would be saved with the seed of an initialization of which nothing is in it.
     pub fn seed(&self) -> Option<u64> {
-        self.seed
+        self.seeds.iter().rev().copied().find(|&seed| self.has_value_of(seed))
+    }
+
+    /// Whether a value that an initialization with this seed made is there still, or trained.
+    pub(crate) fn has_value_of(&self, seed: u64) -> bool {
+        self.store.entries().iter().any(|entry| entry.info.origin.is_of_seed(seed))
     }
 
     /// The variables without a value, in declaration order.

@@ -3,6 +3,7 @@
 use crate::store::{Entry, VariableInfo};
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
+use warmstart_graph::words::printable;
 
 /// The variables of a session, in declaration order. Its `Display` is a table with name, dtype,
 /// shape, bytes and origin.
@@ -33,7 +34,7 @@ impl fmt::Display for VariableTable<'_> {
         table.set_header(["name", "dtype", "shape", "bytes", "origin"]);
         for info in self.iter() {
             table.add_row([
-                info.name().to_owned(),
+                printable(info.name()).into_owned(),
                 info.dtype().to_string(),
                 info.shape().to_string(),
                 info.variable.bytes().to_string(),

@@ -4,7 +4,11 @@ mod common;
 
 use common::{gpu, gpu_with, variable};
 use proptest::prelude::*;
-use warmstart_gpu::{MemoryKind, Missing, Origin, Overwrite, Session, SessionError};
+use std::io;
+use std::path::Path;
+use warmstart_gpu::{
+    ByteSource, Fill, MemoryKind, Missing, Origin, Overwrite, Session, SessionError,
+};
 use warmstart_graph::{DType, Initializer as I, TensorData, Variable, initial_value};
 
 fn initializers() -> Vec<I> {
@@ -181,6 +185,84 @@ fn missing_variables_get_the_bits_that_all_would() {
     // What fills nothing leaves no seed.
     assert!(some.initialize_missing(12).unwrap().is_empty());
     assert_eq!(some.seed(), Some(11));
+}
+
+/// Bytes of a checkpoint.
+struct Restored;
+
+impl ByteSource for Restored {
+    fn read_at(&self, _: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(1);
+        Ok(())
+    }
+}
+
+fn restore(session: &mut Session, names: &[&str]) {
+    let fill = |&variable| Fill {
+        variable,
+        source: &Restored,
+        offset: 0,
+        conversion: None,
+        leading: None,
+        origin: Origin::Restored {
+            file: Path::new("a.safetensors").into(),
+            name: variable.into(),
+            step: None,
+        },
+    };
+    session.restore(&names.iter().map(fill).collect::<Vec<_>>(), &|_| {}).unwrap();
+}
+
+#[test]
+fn what_a_restore_leaves_gets_the_bits_that_all_would() {
+    let random = || initializers().into_iter().enumerate();
+    let variables: Vec<Variable> =
+        random().map(|(index, one)| variable(&format!("{index}"), [257], one)).collect();
+    for (memory, staging) in common::ways() {
+        let gpu = gpu_with(memory, staging);
+        let mut all = Session::new(&gpu);
+        all.declare(&variables).unwrap();
+        all.initialize_all(11, Overwrite::Refuse).unwrap();
+        let mut some = Session::new(&gpu);
+        some.declare(&variables).unwrap();
+        let (given, left): (Vec<&str>, Vec<&str>) = {
+            let names = || variables.iter().map(|variable| &*variable.name).enumerate();
+            let of = |odd| names().filter(move |(at, _)| at % 2 == odd).map(|(_, name)| name);
+            (of(0).collect(), of(1).collect())
+        };
+        restore(&mut some, &given);
+        for name in &left {
+            some.mark_missing(name, Missing::LeftOut { file: "a.safetensors".into() });
+        }
+        let before: Vec<_> = given.iter().map(|name| some.read(name).unwrap()).collect();
+        assert_eq!(some.initialize_missing(11).unwrap(), left);
+        for name in left {
+            assert_eq!(some.read(name).unwrap(), all.read(name).unwrap(), "{name}");
+        }
+        let after: Vec<_> = given.iter().map(|name| some.read(name).unwrap()).collect();
+        assert_eq!(after, before);
+    }
+}
+
+#[test]
+fn a_seed_is_that_of_a_value_that_is_there() {
+    let mut session = Session::new(&gpu());
+    session.declare(&["a", "b"].map(|name| variable(name, [2], I::Ones))).unwrap();
+    session.initialize_missing(7).unwrap();
+    session.declare(&[variable("c", [2], I::Ones)]).unwrap();
+    session.initialize_missing(8).unwrap();
+    assert_eq!(session.seed(), Some(8));
+    // Nothing is left of the last, and two are of the one before.
+    restore(&mut session, &["c"]);
+    assert_eq!(session.seed(), Some(7));
+    restore(&mut session, &["a"]);
+    assert_eq!(session.seed(), Some(7));
+    session.assign("b", &TensorData::from(vec![1.0f32, 2.0])).unwrap();
+    assert_eq!(session.seed(), None);
+    session.initialize_all(9, Overwrite::Everything).unwrap();
+    assert_eq!(session.seed(), Some(9));
+    session.discard_values();
+    assert_eq!(session.seed(), None);
 }
 
 #[test]

@@ -4,11 +4,14 @@ mod common;
 
 use common::{bytes_of, gpu_with, variable, ways};
 use proptest::prelude::*;
+use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 use warmstart_gpu::{
     ByteSource, Conversion, Fill, Gpu, GpuOptions, MemoryKind, Missing, Origin, Session,
     SessionError, SourceDType, VariableInfo,
@@ -274,6 +277,110 @@ fn a_lost_device_is_an_error() {
         let error = session.restore(&fills(&variables, &source), &|_| {}).unwrap_err();
         assert!(matches!(error, SessionError::Gpu(_)), "{error}");
         assert_eq!(session.uninitialized().len(), 1);
+    }
+}
+
+/// A source whose device is gone by the time it fails.
+struct Destroying<'a>(&'a Gpu);
+
+impl ByteSource for Destroying<'_> {
+    fn read_at(&self, _: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(7);
+        self.0.device().destroy();
+        let _ = self.0.checked("noticing the loss", |device| device.poll(wgpu::PollType::Poll));
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+#[test]
+fn values_that_cannot_be_put_back_are_lost_and_not_what_they_were() {
+    for (memory, staging) in ways() {
+        let gpu = gpu_with(memory, staging);
+        let mut session = Session::new(&gpu);
+        let ones = |name: &str| variable(name, [999], Initializer::Ones);
+        session.declare(&["copied", "made again", "beside"].map(ones)).unwrap();
+        let given = TensorData::new([999], vec![2.5f32; 999]).unwrap();
+        session.assign("copied", &given).unwrap();
+        session.assign("beside", &given).unwrap();
+        session.initialize_missing(3).unwrap();
+        session.declare(&[ones("new")]).unwrap();
+        // With nothing under way, the loss is noticed at once.
+        session.read("copied").unwrap();
+        let source = Destroying(&gpu);
+        let fill = |variable| Fill {
+            variable,
+            source: &source,
+            offset: 0,
+            conversion: None,
+            leading: None,
+            origin: restored(variable),
+        };
+        let fills = ["copied", "made again", "new"].map(fill);
+        let error = session.restore(&fills, &|_| {}).unwrap_err();
+        // It does not say that all is as it was.
+        assert!(matches!(error, SessionError::Gpu(_)), "{memory:?}: {error}");
+        let lost = Origin::Uninitialized(Missing::LostInRestore);
+        for name in ["copied", "made again"] {
+            assert_eq!(session.variable(name).unwrap().origin, lost, "{memory:?}: {name}");
+            let error = session.read(name).unwrap_err();
+            assert!(error.to_string().contains("lost in a failed restore"), "{error}");
+            assert!(matches!(error, SessionError::Uninitialized { .. }), "{error}");
+        }
+        let never = Origin::Uninitialized(Missing::NeverInitialized);
+        assert_eq!(session.variable("new").unwrap().origin, never);
+        assert_eq!(session.variable("beside").unwrap().origin, Origin::Assigned);
+    }
+}
+
+/// A source that lets no thread go on before another has come, for a while.
+#[derive(Default)]
+struct Meeting {
+    came: Mutex<HashSet<ThreadId>>,
+    more: Condvar,
+}
+
+impl ByteSource for Meeting {
+    fn read_at(&self, _: u64, into: &mut [u8]) -> io::Result<()> {
+        into.fill(0);
+        let mut came = self.came.lock().unwrap();
+        came.insert(thread::current().id());
+        self.more.notify_all();
+        let alone = |came: &mut HashSet<ThreadId>| came.len() < 2;
+        let long = Duration::from_secs(20);
+        let (came, _) = self.more.wait_timeout_while(came, long, alone).unwrap();
+        match came.len() {
+            1 => Err(io::Error::other("no other thread reads")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn several_threads_read() {
+    if thread::available_parallelism().is_ok_and(|cores| cores.get() == 1) {
+        return;
+    }
+    let wide = |at: usize| variable(&format!("{at}"), [3 << 20], Initializer::Zeros);
+    let variables: Vec<Variable> = (0..4).map(wide).collect();
+    let cast = Conversion { from: SourceDType::F64, transpose: false };
+    for (memory, staging) in [(MemoryKind::Mappable, 128 << 20), (MemoryKind::Staged, 128 << 20)] {
+        for conversion in [None, Some(cast)] {
+            let mut session = Session::new(&gpu_with(memory, staging));
+            session.declare(&variables).unwrap();
+            let source = Meeting::default();
+            let fill = |variable| Fill {
+                variable,
+                source: &source,
+                offset: 0,
+                conversion,
+                leading: None,
+                origin: restored(variable),
+            };
+            let fills: Vec<Fill<'_>> = variables.iter().map(|v| fill(v.name.as_str())).collect();
+            session.restore(&fills, &|_| {}).unwrap();
+            let threads = source.came.lock().unwrap().len();
+            assert!((2..=8).contains(&threads), "{memory:?} {conversion:?}: {threads} threads");
+        }
     }
 }
 

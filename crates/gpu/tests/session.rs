@@ -6,8 +6,10 @@ mod common;
 use common::{gpu, gpu_with, variable};
 use std::collections::BTreeMap;
 use std::io;
-use warmstart_gpu::{MemoryKind, Missing, Origin, Session, SessionError};
-use warmstart_graph::{DType, Initializer, Role, Shape, TensorData, Variable};
+use warmstart_gpu::{
+    MemoryKind, Missing, Origin, Overwrite, RunError, Session, SessionError, UninitializedRead,
+};
+use warmstart_graph::{DType, Initializer, Location, Role, Shape, TensorData, Variable};
 
 fn ramp(elements: usize) -> Vec<f32> {
     (0..elements).map(|i| i as f32 - 3.5).collect()
@@ -269,4 +271,34 @@ fn many_variables_come_back_in_any_order_and_through_little_memory() {
             }
         }
     }
+}
+
+#[test]
+fn what_a_large_model_lacks_or_would_lose_is_told_shortly() {
+    let read = |at: usize| UninitializedRead {
+        name: format!("layer_{at}/\u{1b}w"),
+        dtype: DType::F32,
+        shape: Shape::from([2]),
+        origin: Origin::Uninitialized(Missing::NeverInitialized),
+        operation: "matmul".into(),
+        location: Location::caller(),
+    };
+    let refused = |n| RunError::Uninitialized { variables: (0..n).map(read).collect() }.to_string();
+    let text = refused(5000);
+    assert_eq!(text.lines().count(), 1 + 20 + 1 + 1, "{text}");
+    assert!(text.starts_with("5000 variables that this run reads have no value"), "{text}");
+    assert!(text.contains("\n  … and 4980 more\nhelp: "), "{text}");
+    assert!(text.contains(r"`layer_19/\u{1b}w`") && !text.contains('\u{1b}'), "{text}");
+    assert!(!refused(20).contains("more\n"), "{}", refused(20));
+
+    let mut session = Session::new(&gpu());
+    let ones = |at: usize| variable(&format!("layer_{at}/w"), [1], Initializer::Ones);
+    session.declare(&(0..9).map(ones).collect::<Vec<_>>()).unwrap();
+    for at in 0..9 {
+        let value = TensorData::from(vec![1.0f32]);
+        session.assign(&format!("layer_{at}/w"), &value).unwrap();
+    }
+    let text = session.initialize_all(1, Overwrite::Refuse).unwrap_err().to_string();
+    assert!(text.contains("`layer_0/w` assigned; `layer_1/w` assigned; "), "{text}");
+    assert!(text.contains("; `layer_4/w` assigned and 4 more. Nothing was changed"), "{text}");
 }

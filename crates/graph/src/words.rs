@@ -1,6 +1,7 @@
 //! Words that the messages of all crates share. No part of the public API: they may change with any
 //! release.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 /// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
@@ -29,10 +30,40 @@ pub fn counted_as(n: usize, one: &str, many: &str) -> String {
 
 /// The first few, and how many more there are: `a, b and 3 more`.
 pub fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>, shown: usize) -> String {
+    first_few_between(items, shown, ", ")
+}
+
+/// The same with something else between them: `a or b and 3 more`.
+pub fn first_few_between<T: Display>(
+    items: impl ExactSizeIterator<Item = T>,
+    shown: usize,
+    between: &str,
+) -> String {
     let more = items.len().saturating_sub(shown);
     let first: Vec<String> = items.take(shown).map(|item| item.to_string()).collect();
-    let first = first.join(", ");
+    let first = first.join(between);
     if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+/// A text of a file as it may be printed: control characters, which could move a terminal's cursor
+/// or begin a line that nobody wrote, become escapes such as `\n`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    // The last two end lines, too, and those before turn the direction of what follows.
+    let escaped = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
+    if !text.contains(escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match escaped(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// Names with more bytes are not compared: that takes memory for each pair of their letters, and a file

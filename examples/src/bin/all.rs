@@ -86,8 +86,8 @@ fn chosen(all: Vec<String>, named: &[String]) -> Result<Vec<String>, Box<dyn Err
 
 /// The crates whose documentation people read, each with the adapter that its examples run on.
 fn published_crates(adapter: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
-    let metadata = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
-    let metadata: Value = serde_json::from_slice(&metadata.stdout)?;
+    let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let published = list(&metadata["packages"]).into_iter().filter(|p| p["publish"].is_null());
     let mut crates: Vec<(String, String)> = published
@@ -97,6 +97,10 @@ fn published_crates(adapter: &str) -> Result<Vec<(String, String)>, Box<dyn Erro
             Some((package["name"].as_str()?.to_owned(), if any { adapter } else { "none" }.into()))
         })
         .collect();
+    if crates.is_empty() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("`cargo metadata` names no crate with documentation: {said}").into());
+    }
     crates.sort();
     Ok(crates)
 }
@@ -123,7 +127,7 @@ fn documentation_examples(printed: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::result;
+    use super::{published_crates, result};
 
     /// What `cargo test --quiet --doc` prints: examples that share a program, and then those that need
     /// one each.
@@ -175,6 +179,20 @@ all doctests ran in 1.80s; merged doctests compilation took 1.29s
         let one = SHARED_AND_ALONE.replace("3 passed", "1 passed").replace("2 passed", "0 passed");
         assert_eq!(row(None, &one), "passed, 1 example");
         assert_eq!(row(None, NONE), "no row");
+    }
+
+    #[test]
+    fn the_examples_of_all_published_crates_are_run() {
+        let crates = published_crates("the adapter").expect("a workspace");
+        let on = |name: &str| {
+            let of = crates.iter().find(|(of, _)| of == name);
+            of.map_or("is not there", |(_, adapter)| adapter.as_str())
+        };
+        for name in ["warmstart", "warmstart-gpu", "warmstart-checkpoint"] {
+            assert_eq!(on(name), "the adapter", "{name}");
+        }
+        assert_eq!(on("warmstart-graph"), "none");
+        assert_eq!(on("warmstart-examples"), "is not there");
     }
 
     #[test]

@@ -4,17 +4,18 @@
 //!
 //! So a plan that would bring some accumulators of an optimizer, or all without the count of their
 //! batches, does not close if that count is not 0. It is the one number that a plan reads from the
-//! file, and only there.
+//! file, and only there. One that is damaged, or no whole number, is not known.
 
 use crate::file::OpenFile;
 use crate::printable::first_quoted;
+use crate::read::summed::Summed;
 use crate::restore::matching::Outcome;
 use crate::restore::report::advice::SHOWN;
 use crate::restore::report::slots::one_of;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule};
 use crate::restore::wording::{Allowance, Wording};
-use crate::tensor::TensorEntry;
+use crate::tensor::{FileDType, TensorEntry};
 use std::collections::BTreeMap;
 use warmstart_graph::Glob;
 use warmstart_graph::words::counted_as;
@@ -49,6 +50,7 @@ pub(crate) fn parts_of_sums(
     file: &OpenFile,
     variables: &[VariableOutcome],
     sources: &[Option<usize>],
+    skip_checksums: bool,
 ) -> Vec<PartOfSums> {
     let mut optimizers: BTreeMap<&str, Accumulated<'_>> = BTreeMap::new();
     for (outcome, &source) in variables.iter().zip(sources) {
@@ -80,7 +82,8 @@ pub(crate) fn parts_of_sums(
         }
         let name = &count.variable.name;
         let tensor = accumulated.source.and_then(|source| file.tensors.get(source));
-        let batches = tensor.or_else(|| file.tensor(name)).and_then(|tensor| number(file, tensor));
+        let tensor = tensor.or_else(|| file.tensor(name));
+        let batches = tensor.and_then(|tensor| number(file, tensor, skip_checksums));
         // Sums of nothing are what they begin as.
         (batches != Some(0)).then(|| PartOfSums {
             optimizer: optimizer.to_owned(),
@@ -93,12 +96,33 @@ pub(crate) fn parts_of_sums(
     parts.collect()
 }
 
-/// A whole number of the file. One that cannot be read keeps the restore from succeeding anyway.
-fn number(file: &OpenFile, tensor: &TensorEntry) -> Option<u64> {
+/// A whole number of the file, if it is one, is not below zero, and is as it was saved.
+fn number(file: &OpenFile, tensor: &TensorEntry, skip_checksums: bool) -> Option<u64> {
+    use FileDType::*;
+    if tensor.shape.checked_elements() != Some(1) {
+        return None;
+    }
     let mut bytes = [0; 8];
     let read = bytes.get_mut(..usize::try_from(tensor.bytes()).ok()?)?;
-    file.read_tensor(tensor, tensor.range.start, read).ok()?;
-    Some(u64::from_le_bytes(bytes))
+    if skip_checksums {
+        file.read_tensor(tensor, tensor.range.start, read).ok()?;
+    } else {
+        let summed = Summed::new(file, tensor);
+        summed.read_at(tensor.range.start, read).ok()?;
+        summed.finish().ok()?;
+    }
+    let is_negative = read.last()? & 0x80 != 0;
+    let whole = u64::from_le_bytes(bytes);
+    let of_float = |value: f64| {
+        (value >= 0.0 && value.fract() == 0.0 && value < 2f64.powi(64)).then_some(value as u64)
+    };
+    match tensor.dtype {
+        U8 | U16 | U32 | U64 => Some(whole),
+        I8 | I16 | I32 | I64 => (!is_negative).then_some(whole),
+        F32 => of_float(f64::from(f32::from_bits(whole as u32))),
+        F64 => of_float(f64::from_bits(whole)),
+        _ => None,
+    }
 }
 
 impl PartOfSums {

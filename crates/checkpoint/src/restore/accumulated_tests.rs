@@ -2,8 +2,10 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::restore::options::RestoreOptions;
+use crate::save::write::{SaveOptions, save};
 use std::fs;
-use warmstart_graph::{DType, Graph, GraphDef, Optimizer, Variable};
+use warmstart_gpu::{Gpu, Session};
+use warmstart_graph::{DType, Graph, GraphDef, Optimizer, TensorData, Variable};
 
 /// A body and a head, with what an optimizer keeps that accumulates.
 fn model() -> Vec<Variable> {
@@ -18,13 +20,20 @@ fn model() -> Vec<Variable> {
 
 /// All of it but this, with gradients of so many batches.
 fn saved(batches: u32, but: &str) -> Checkpoint {
+    saved_as(None, batches, but)
+}
+
+/// The same, with these bits of the number taken for another dtype.
+fn saved_as(number: Option<&str>, batches: u32, but: &str) -> Checkpoint {
     let (mut entries, mut values) = (Vec::new(), Vec::new());
     for variable in model().iter().filter(|variable| variable.name != but) {
         let Variable { name, shape, dtype, .. } = variable;
         let begin = values.len();
-        let value = if name == "adam/accumulated_batches" { batches } else { 0 };
+        let is_number = name == "adam/accumulated_batches";
+        let value = if is_number { batches } else { 0 };
         values.extend(vec![value; shape.elements()].iter().flat_map(|value| value.to_le_bytes()));
         let (dtype, end) = (dtype.to_string().to_uppercase(), values.len());
+        let dtype = number.filter(|_| is_number).map_or(dtype, str::to_owned);
         entries.push(format!(
             r#""{name}":{{"dtype":"{dtype}","shape":{:?},"data_offsets":[{begin},{end}]}}"#,
             &shape[..]
@@ -98,4 +107,52 @@ fn between_two_updates_nothing_is_in_parts() {
         let plan = saved(2, "").plan_for(&model(), &options);
         assert!(plan.closes() && !plan.to_string().contains("accumulated:"), "{plan}");
     }
+}
+
+#[test]
+fn a_number_is_what_its_dtype_says() {
+    let batches = |dtype: &str, bits: u32| {
+        let options = RestoreOptions::new().ignore("adam/*");
+        let plan = saved_as(Some(dtype), bits, "").plan_for(&model(), &options);
+        let text = plan.to_string();
+        (!plan.closes()).then(|| {
+            let of = text.split("the gradients").nth(1).unwrap_or_default();
+            of.strip_prefix(" of ").and_then(|of| of.split(' ').next()).unwrap_or("?").to_owned()
+        })
+    };
+    let told = |batches: &str| Some(batches.to_owned());
+    assert_eq!(batches("F32", 1f32.to_bits()), told("1"));
+    assert_eq!(batches("F32", 1.5f32.to_bits()), told("?"));
+    assert_eq!(batches("F32", f32::NAN.to_bits()), told("?"));
+    assert_eq!(batches("I32", 3), told("3"));
+    assert_eq!(batches("I32", -1i32 as u32), told("?"));
+    // Minus zero is no more.
+    assert_eq!(batches("F32", (-0f32).to_bits()), None);
+}
+
+#[test]
+fn a_damaged_number_is_not_believed() {
+    let mut session = Session::new(&Gpu::new().unwrap());
+    session.declare(&model()).unwrap();
+    session.initialize_missing(1).unwrap();
+    let number = "adam/accumulated_batches";
+    session.assign(number, &TensorData::from(2u32)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("model.safetensors");
+    save(&session, &file, &SaveOptions::new()).unwrap();
+    let place = Checkpoint::open(&file).unwrap().tensor(number).unwrap().range.start as usize;
+    let mut bytes = fs::read(&file).unwrap();
+    assert_eq!(bytes[place], 2);
+    // As if there was nothing accumulated, so that a part would do no harm.
+    bytes[place] = 0;
+    fs::write(&file, bytes).unwrap();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let part = RestoreOptions::new().ignore("head/**");
+    let plan = checkpoint.plan_for(&model(), &part);
+    assert!(
+        !plan.closes() && plan.to_string().contains("error: the gradients that adam"),
+        "{plan}"
+    );
+    let plan = checkpoint.plan_for(&model(), &part.skip_checksums());
+    assert!(plan.closes(), "{plan}");
 }

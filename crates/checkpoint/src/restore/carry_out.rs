@@ -160,17 +160,12 @@ impl RestorePlan {
     fn check_current(&self, session: &Session) -> Result<(), CheckpointError> {
         let table = session.variables();
         let mut now = table.iter().map(|info| &info.variable);
-        let mut planned = self.report.variables.iter().map(|v| &v.variable);
+        let mut planned = self.report.variables.iter();
         loop {
             let differs = match (now.next(), planned.next()) {
                 (None, None) => return Ok(()),
-                (Some(now), Some(planned)) => {
-                    let same = Arc::ptr_eq(now, planned)
-                        || (&now.name, &now.shape, now.dtype)
-                            == (&planned.name, &planned.shape, planned.dtype);
-                    (!same).then_some(now)
-                }
-                (now, planned) => now.or(planned),
+                (Some(now), Some(planned)) => (!is_same(now, planned)).then_some(now),
+                (now, planned) => now.or(planned.map(|planned| &planned.variable)),
             };
             if let Some(variable) = differs {
                 return Err(CheckpointError::OutdatedPlan {
@@ -180,6 +175,22 @@ impl RestorePlan {
             }
         }
     }
+}
+
+/// Whether a variable is the one that was planned for. Its role decides which slots go with it, and its
+/// initializer makes the rows that the file lacks. (Elsewhere another initializer is no matter: a plan
+/// for the variables that a checkpoint declares knows none.)
+fn is_same(now: &Arc<Variable>, planned: &VariableOutcome) -> bool {
+    let VariableOutcome { variable, outcome } = planned;
+    let rows = variable.shape.first().copied().unwrap_or(0);
+    let grows =
+        |change: &Change| matches!(change, Change::ResizedRows { from, .. } if *from < rows);
+    let initializes =
+        matches!(outcome, Outcome::Restored { changes, .. } if changes.iter().any(grows));
+    Arc::ptr_eq(now, variable)
+        || (&now.name, &now.shape, now.dtype, &now.role)
+            == (&variable.name, &variable.shape, variable.dtype, &variable.role)
+            && (!initializes || now.initializer == variable.initializer)
 }
 
 /// What is said of a failure. The session's error knows the variable; the source's also knows tensor

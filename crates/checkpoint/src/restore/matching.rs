@@ -87,6 +87,8 @@ pub(crate) struct Matching {
     pub sources: Vec<Option<usize>>,
     /// Indices of the tensors that belong to no variable and that no rule leaves out.
     pub unexpected: Vec<usize>,
+    /// Tensors that rules leave out, in the order of the file, each with its rule's place.
+    pub left_out: Vec<(usize, usize)>,
     /// What became of each rule.
     pub rules: Vec<RuleUse>,
 }
@@ -165,7 +167,9 @@ impl Matching {
             let touched = matched.iter().filter(|index| concerned(index)).count();
             rules[*at].touched = touched;
         }
-        Matching { outcomes, sources, unexpected, rules }
+        let mut left_out = applied.left_out.clone();
+        left_out.sort_unstable();
+        Matching { outcomes, sources, unexpected, left_out, rules }
     }
 }
 

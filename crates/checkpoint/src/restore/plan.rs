@@ -36,7 +36,7 @@ impl RestorePlan {
         options: &RestoreOptions,
     ) -> RestorePlan {
         let variables: Vec<&Variable> = declared.iter().map(Arc::as_ref).collect();
-        let Matching { mut outcomes, sources, unexpected, rules } =
+        let Matching { mut outcomes, sources, unexpected, left_out, rules } =
             Matching::new(&file.tensors, &variables, &options.rules);
         let left = unexpected.iter().map(|&index| &file.tensors[index]);
         let left: Vec<&TensorEntry> =
@@ -55,7 +55,8 @@ impl RestorePlan {
             }
             false => Vec::new(),
         };
-        let matching = Matching { outcomes, sources: sources.clone(), unexpected, rules };
+        let sources_of = sources.clone();
+        let matching = Matching { outcomes, sources: sources_of, unexpected, left_out, rules };
         let mut report = report(file, declared, matching, options, saved);
         for suggestion in &mut suggestions {
             suggestion.allow = allowances(&report, file, declared, &suggestion.rules, options);
@@ -80,7 +81,7 @@ fn report(
     options: &RestoreOptions,
     saved: SavedVariables,
 ) -> RestoreReport {
-    let Matching { outcomes, sources, unexpected, rules } = matching;
+    let Matching { outcomes, sources, unexpected, left_out: by_rules, rules } = matching;
     let unexpected = unexpected.into_iter().map(|index| &file.tensors[index]);
     let (left_out, unexpected): (Vec<&TensorEntry>, Vec<&TensorEntry>) =
         unexpected.partition(|tensor| options.left_out.contains(tensor.name.as_str()));
@@ -101,7 +102,11 @@ fn report(
         file: file.path.clone(),
         step: file.metadata.step(),
         rules,
-        parts_of_sums: parts_of_sums(file, &variables, &sources),
+        left_out_by_rules: by_rules
+            .into_iter()
+            .map(|(tensor, rule)| (file.tensors[tensor].clone(), rule))
+            .collect(),
+        parts_of_sums: parts_of_sums(file, &variables, &sources, options.skip_checksums),
         variables,
         bytes_read,
         unexpected: unexpected.into_iter().cloned().collect(),
@@ -161,6 +166,8 @@ mod counters_tests;
 mod help_tests;
 #[cfg(test)]
 mod idle_rules_tests;
+#[cfg(test)]
+mod length_tests;
 #[cfg(test)]
 mod pytorch_tests;
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub(crate) mod text;
 use crate::restore::accumulated::PartOfSums;
 use crate::restore::infer::Suggestion;
 use crate::restore::matching::{Change, Outcome};
-use crate::restore::rules::RuleUse;
+use crate::restore::rules::{Rule, RuleUse};
 pub(crate) use crate::restore::saved::Saved;
 use crate::restore::saved::SavedVariables;
 use crate::restore::wording::{InCode, Wording};
@@ -43,6 +43,8 @@ pub struct RestoreReport {
     pub(crate) variables: Arc<[VariableOutcome]>,
     pub(crate) bytes_read: u64,
     pub(crate) unexpected: Vec<TensorEntry>,
+    /// Tensors that rules leave out, each with its rule's place.
+    pub(crate) left_out_by_rules: Vec<(TensorEntry, usize)>,
     pub(crate) suggestions: Vec<Suggestion>,
     pub(crate) allow_missing: bool,
     pub(crate) allow_unexpected: bool,
@@ -124,8 +126,16 @@ impl RestoreReport {
         &self.unexpected
     }
 
+    /// The tensors of the checkpoint that a rule leaves out, in the order of the file, each with that
+    /// rule: what `ignore` names, `only` does not name, or no pair of an assignment map speaks of.
+    pub fn left_out_by_rules(&self) -> impl Iterator<Item = (&TensorEntry, &Rule)> {
+        let left = self.left_out_by_rules.iter();
+        left.filter_map(|(tensor, rule)| Some((tensor, &self.rules.get(*rule)?.rule)))
+    }
+
     /// Rules that would restore more variables, each tried out by planning again. Several are
-    /// alternatives: nothing in the file or the graph says which of them is meant.
+    /// alternatives: nothing in the file or the graph says which of them is meant. There are four at
+    /// most, even where there are more ways.
     pub fn suggestions(&self) -> &[Suggestion] {
         &self.suggestions
     }
@@ -170,7 +180,7 @@ impl RestoreReport {
     /// The report as JSON: `file`, `step`, `closes`, `bytes_read` from the file, `bytes_of_variables`
     /// on the device, `counts`, `allow_missing`, `allow_unexpected`, `allow_mismatched_shape`,
     /// `allow_slots_alone`, `rules`, `variables`, `unexpected`, `left_out` (tensors that belong to no
-    /// variable and may), `shared` (tensors that are the value of several variables), `slots_alone`
+    /// variable and may), `left_out_by_rules` (tensors that a rule leaves out, with that rule), `shared` (tensors that are the value of several variables), `slots_alone`
     /// (slots that get a value though their variables get none), `damaged` (newer checkpoints that
     /// were passed over, with why), `suggestions`, and `notes`, `errors` and `helps` as the text has
     /// them. A suggestion with `alternatives` is one of several ways, of which nothing says which is
@@ -198,10 +208,16 @@ impl RestoreReport {
             let idle = used.does_nothing();
             json!({ "rule": rule, "touched": touched, "does_nothing": idle, "problem": problem })
         });
-        let unexpected = self.unexpected.iter().map(|tensor| {
+        let tensor_json = |tensor: &TensorEntry| {
             let TensorEntry { name, dtype, shape, .. } = tensor;
             let bytes = tensor.bytes();
             json!({ "name": name, "dtype": dtype.name(), "shape": shape, "bytes": bytes })
+        };
+        let unexpected = self.unexpected.iter().map(tensor_json);
+        let left_out_by_rules = self.left_out_by_rules().map(|(tensor, rule)| {
+            let mut value = tensor_json(tensor);
+            value["rule"] = json!(rule.to_string());
+            value
         });
         let others = self.suggestions.len().saturating_sub(1);
         let suggestions = self.suggestions.iter().map(|suggestion| {
@@ -232,6 +248,7 @@ impl RestoreReport {
                 "ambiguous": self.ambiguous().count(),
                 "mismatched": self.mismatched().count(),
                 "unexpected": self.unexpected.len(),
+                "left_out_by_rules": self.left_out_by_rules.len(),
             },
             "allow_missing": self.allow_missing,
             "allow_unexpected": self.allow_unexpected,
@@ -241,6 +258,7 @@ impl RestoreReport {
             "variables": self.variables.iter().map(VariableOutcome::to_json).collect::<Vec<_>>(),
             "unexpected": unexpected.collect::<Vec<_>>(),
             "left_out": self.left_out,
+            "left_out_by_rules": left_out_by_rules.collect::<Vec<_>>(),
             "shared": shared.collect::<Vec<_>>(),
             "slots_alone": self.slots_alone().map(|slot| &slot.name).collect::<Vec<_>>(),
             "damaged": self.damaged,

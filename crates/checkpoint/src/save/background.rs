@@ -72,6 +72,8 @@ pub struct BackgroundSaver {
     writing: Option<Writing>,
     /// The last file that is known to be whole and durable.
     written: Option<PathBuf>,
+    /// That an older checkpoint could not be removed, until it is told.
+    removal: Option<Box<CheckpointError>>,
 }
 
 /// How the removal of older checkpoints fared after a save.
@@ -89,7 +91,14 @@ impl BackgroundSaver {
     }
 
     pub(crate) fn on(storage: Arc<dyn Storage + Send + Sync>, saver: Saver) -> BackgroundSaver {
-        BackgroundSaver { saver, storage, snapshot: None, writing: None, written: None }
+        BackgroundSaver {
+            saver,
+            storage,
+            snapshot: None,
+            writing: None,
+            written: None,
+            removal: None,
+        }
     }
 
     /// The saver, to look for checkpoints and to restore.
@@ -103,7 +112,8 @@ impl BackgroundSaver {
     /// # Errors
     /// As [`BackgroundSaver::wait`], if the save before this one failed; this one has not begun
     /// then, and can be asked for again. If that failed only to remove an older checkpoint, this one has
-    /// begun nevertheless. What [`Saver::save`] refuses before it touches the disk.
+    /// begun nevertheless. What [`Saver::save`] refuses before it touches the disk; such a failure to
+    /// remove is then told by the next call.
     /// [`CheckpointError::Session`] if the device has no memory for the copy: then nothing was
     /// changed or begun, and [`Saver::save`], which needs none, can save.
     pub fn save(
@@ -112,11 +122,7 @@ impl BackgroundSaver {
         step: u64,
         options: &SaveOptions,
     ) -> Result<(), CheckpointError> {
-        let removal = match self.wait() {
-            Ok(_) => None,
-            Err(error @ CheckpointError::Storage { .. }) => Some(error),
-            Err(error) => return Err(error),
-        };
+        self.join()?;
         let mut save = PlannedSave::new(&self.saver, session, step, options)?;
         let mut snapshot = match self.snapshot.take() {
             None => session.snapshot(),
@@ -134,7 +140,7 @@ impl BackgroundSaver {
             })
             .map_err(|error| CheckpointError::storage("start a thread to write", &file, error))?;
         self.writing = Some(Writing { file, thread });
-        removal.map_or(Ok(()), Err)
+        self.tell_removal()
     }
 
     /// Waits until nothing is being written. Returns the file of the last save that succeeded.
@@ -144,6 +150,19 @@ impl BackgroundSaver {
     /// to remove an older checkpoint, a [`CheckpointError::Storage`] that names it; the new one is then
     /// saved nevertheless.
     pub fn wait(&mut self) -> Result<Option<&Path>, CheckpointError> {
+        self.join()?;
+        self.tell_removal()?;
+        Ok(self.written.as_deref())
+    }
+
+    /// Tells once that an older checkpoint could not be removed.
+    fn tell_removal(&mut self) -> Result<(), CheckpointError> {
+        self.removal.take().map_or(Ok(()), |removal| Err(*removal))
+    }
+
+    /// Waits until nothing is being written. That older checkpoints could not be removed is kept, since
+    /// whoever called may yet have something else to say.
+    fn join(&mut self) -> Result<(), CheckpointError> {
         if let Some(Writing { file, thread }) = self.writing.take() {
             let result = match thread.join() {
                 Ok((snapshot, result)) => {
@@ -163,9 +182,9 @@ impl BackgroundSaver {
             };
             // Whole and durable, whatever became of the older ones.
             self.written = Some(file);
-            removed?;
+            self.removal = removed.err().map(Box::new);
         }
-        Ok(self.written.as_deref())
+        Ok(())
     }
 
     /// Waits until nothing is being written, and gives the memory of the copy back. Returns the

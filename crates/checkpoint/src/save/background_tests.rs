@@ -19,11 +19,20 @@ type Hook = dyn Fn(usize) -> io::Result<()> + Send + Sync;
 struct Hooked {
     before: Box<Hook>,
     count: AtomicUsize,
+    /// Whether nothing can be removed.
+    keeps_all: bool,
 }
 
 impl Hooked {
     fn new(before: impl Fn(usize) -> io::Result<()> + Send + Sync + 'static) -> Arc<Hooked> {
-        Arc::new(Hooked { before: Box::new(before), count: AtomicUsize::new(0) })
+        let count = AtomicUsize::new(0);
+        Arc::new(Hooked { before: Box::new(before), count, keeps_all: false })
+    }
+
+    /// A disk from which nothing can be removed.
+    fn keeping_all() -> Arc<Hooked> {
+        let count = AtomicUsize::new(0);
+        Arc::new(Hooked { before: Box::new(|_| Ok(())), count, keeps_all: true })
     }
 
     fn step(&self) -> io::Result<()> {
@@ -95,6 +104,9 @@ impl Storage for Arc<Hooked> {
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step()?;
+        if self.keeps_all {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         Disk.remove(path)
     }
     fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
@@ -340,6 +352,65 @@ fn an_error_is_told_once_and_then_saving_goes_on() {
     saver.save(&session, 2, &SaveOptions::new()).unwrap();
     assert!(saver.close().unwrap().unwrap().ends_with("step-2.safetensors"));
     assert_eq!(newest(&plain), (2, values(&session)));
+}
+
+#[test]
+fn a_checkpoint_that_could_not_be_removed_is_told_although_the_next_save_is_refused() {
+    let models = [Model::new(), Model::new()];
+    let [(mut session, _), (uninitialized, _)] = models.each_ref().map(Model::session);
+    session.initialize_missing(1).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let plain = Saver::new(directory.path()).keep(1);
+    plain.save(&session, 1, &SaveOptions::new()).unwrap();
+    let mut saver = on(Hooked::keeping_all(), plain);
+    saver.save(&session, 2, &SaveOptions::new()).unwrap();
+    // However often.
+    for _ in 0..2 {
+        let error = saver.save(&uninitialized, 3, &SaveOptions::new()).unwrap_err();
+        assert!(matches!(error, CheckpointError::Uninitialized { .. }), "{error}");
+    }
+    let error = saver.wait().unwrap_err();
+    let is_removal = matches!(&error, CheckpointError::Storage { operation: "remove", path, .. }
+        if path.ends_with("step-1.safetensors"));
+    assert!(is_removal, "{error}");
+    // It is told once.
+    assert!(saver.close().unwrap().unwrap().ends_with("step-2.safetensors"));
+}
+
+/// The child drops savers that have something left to say.
+#[test]
+fn what_nobody_asked_for_is_printed_when_a_saver_is_dropped() {
+    use std::{env, process};
+
+    const DIRECTORY: &str = "WARMSTART_TEST_DROPPED";
+    if let Some(directory) = env::var_os(DIRECTORY) {
+        let directory = Path::new(&directory);
+        let model = Model::new();
+        let (mut session, _) = model.session();
+        session.initialize_missing(1).unwrap();
+        let full = Hooked::new(|_| Err(io::ErrorKind::StorageFull.into()));
+        let mut saver = on(full, Saver::new(directory.join("full")));
+        saver.save(&session, 1, &SaveOptions::new()).unwrap();
+        drop(saver);
+        let plain = Saver::new(directory.join("kept")).keep(1);
+        plain.save(&session, 1, &SaveOptions::new()).unwrap();
+        let mut saver = on(Hooked::keeping_all(), plain);
+        saver.save(&session, 2, &SaveOptions::new()).unwrap();
+        return;
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let this = "save::background::tests::what_nobody_asked_for_is_printed_when_a_saver_is_dropped";
+    let mut child = process::Command::new(env::current_exe().unwrap());
+    child.args([this, "--exact"]).env(DIRECTORY, directory.path());
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    let told: Vec<&str> = printed.lines().filter(|line| line.starts_with("warmstart: ")).collect();
+    let [failed, kept] = told[..] else { panic!("{printed}") };
+    assert!(failed.contains("in the background failed"), "{failed}");
+    assert!(failed.contains("step-1.safetensors"), "{failed}");
+    assert!(kept.contains("remove") && kept.contains("step-1.safetensors"), "{kept}");
 }
 
 #[test]

@@ -378,7 +378,8 @@ fn the_rows_after_the_leading_ones_are_initialized() {
             })
             .collect();
         session.restore(&fills, &|_| {}).unwrap();
-        assert_eq!(session.seed(), Some(1));
+        // Rows are a part of what was restored, and nothing of the first initialization is left.
+        assert_eq!(session.seed(), None);
         for ((variable, source), (rows, conversion)) in variables.iter().zip(&sources).zip(&asked) {
             let name = &variable.name;
             let mut wanted = conversion.evaluate(&source.bytes, variable.dtype, 5).unwrap();

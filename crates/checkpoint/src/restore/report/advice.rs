@@ -2,7 +2,7 @@
 //! mends it, in the words of whoever reads it.
 
 use crate::printable::{first_quoted, printable, quoted};
-use crate::restore::infer::Suggestion;
+use crate::restore::infer::{ALTERNATIVES, Suggestion};
 use crate::restore::matching::Outcome;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
@@ -11,7 +11,7 @@ use crate::restore::slots::{UNNAMED, canonical};
 use crate::restore::wording::{Allowance, Wording, deed, rule_text};
 use crate::tensor::FileDType;
 use std::collections::BTreeSet;
-use warmstart_graph::words::counted_as;
+use warmstart_graph::words::{counted_as, first_few_between};
 use warmstart_graph::{GLOBAL_STEP, Glob, Role, Variable};
 
 /// Names of what stands alone that are listed.
@@ -19,7 +19,7 @@ pub(crate) const SHOWN: usize = 5;
 
 impl RestoreReport {
     pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
-        let mut notes = self.damaged.clone();
+        let mut notes = self.notes_of_damage();
         let mut output_suffix = false;
         let mut initializers = Vec::new();
         for VariableOutcome { variable, outcome } in self.variables.iter() {
@@ -36,10 +36,7 @@ impl RestoreReport {
         if output_suffix {
             notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
         }
-        notes.extend(self.shared().into_iter().map(|(tensor, variables)| {
-            let (tensor, n) = (printable(tensor), variables.len());
-            format!("`{tensor}` is the value of {n} variables: {}", quoted(&variables, ", "))
-        }));
+        notes.extend(self.note_of_shared());
         if let Some((variable, declared, saved)) = initializers.first() {
             let name = printable(&variable.name);
             let more = match initializers.len() - 1 {
@@ -88,6 +85,37 @@ impl RestoreReport {
             notes.extend(self.suggestion_lines(words));
         }
         notes
+    }
+
+    /// Newer checkpoints that were passed over.
+    fn notes_of_damage(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.damaged.iter().take(SHOWN).cloned().collect();
+        match self.damaged.len().saturating_sub(SHOWN) {
+            0 => {}
+            1 => notes.push("one more newer checkpoint is damaged".to_owned()),
+            n => notes.push(format!("{n} more newer checkpoints are damaged")),
+        }
+        notes
+    }
+
+    /// Tensors that are the value of several variables: a map to two scopes makes all of them so.
+    fn note_of_shared(&self) -> Option<String> {
+        let shared: Vec<(&str, Vec<&str>)> = self.shared().into_iter().collect();
+        Some(match shared.as_slice() {
+            [] => return None,
+            [(tensor, variables)] => {
+                let (tensor, n) = (printable(tensor), variables.len());
+                let variables = first_quoted(variables, SHOWN);
+                format!("`{tensor}` is the value of {n} variables: {variables}")
+            }
+            many => {
+                let one = |(tensor, variables): &(&str, Vec<&str>)| {
+                    format!("`{}` of {}", printable(tensor), first_quoted(variables, SHOWN))
+                };
+                let some = first_few_between(many.iter().map(one), SHOWN, "; ");
+                format!("{} tensors are the values of several variables each: {some}", many.len())
+            }
+        })
     }
 
     pub(crate) fn errors(&self, words: &dyn Wording) -> Vec<String> {
@@ -480,8 +508,11 @@ impl RestoreReport {
             [one] => vec![lines(one)],
             many => {
                 let n = many.len();
+                // Of more than this nobody looked at the others.
+                let least = if self.suggestions.len() < ALTERNATIVES { "" } else { "at least " };
                 let first = format!(
-                    "there are {n} ways to restore more, and nothing says which of them is meant:"
+                    "there are {least}{n} ways to restore more, and nothing says which of them is \
+                     meant:"
                 );
                 std::iter::once(first).chain(many.iter().copied().map(lines)).collect()
             }

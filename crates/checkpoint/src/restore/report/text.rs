@@ -1,9 +1,10 @@
 //! How a [`RestoreReport`] is told: what happens to which variable. What is wrong and what mends it
 //! is told in `advice.rs`.
 
-use crate::printable::{printable, quoted};
+use crate::printable::{first_quoted_between, printable};
 use crate::restore::collapse::{Line, collapse};
 use crate::restore::matching::{Change, Outcome};
+use crate::restore::report::advice::SHOWN;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::wording::{InCode, Wording, rule_text};
 use crate::tensor::{FileDType, TensorEntry};
@@ -69,7 +70,8 @@ impl RestoreReport {
                 }
                 Outcome::DTypeMismatch { dtype, shape, .. } => dtypes.push(line(dtype, shape)),
                 Outcome::Ambiguous { tensors } => {
-                    ambiguous.push((name.clone(), format!("could be {}", quoted(tensors, " or "))));
+                    let tensors = first_quoted_between(tensors, SHOWN, " or ");
+                    ambiguous.push((name.clone(), format!("could be {tensors}")));
                 }
                 Outcome::Restored { .. } | Outcome::Ignored | Outcome::Missing { .. } => {}
             }
@@ -83,7 +85,7 @@ impl RestoreReport {
         let unexpected = Section {
             label: "unexpected",
             count: self.unexpected.len(),
-            lines: self.unexpected_lines(),
+            lines: self.tensor_lines(&mut self.unexpected.iter()),
         };
         let all = vec![
             Section::new("rules", rules.collect()),
@@ -94,6 +96,7 @@ impl RestoreReport {
             Section::new("shape mismatch", shapes),
             Section::new("dtype mismatch", dtypes),
             unexpected,
+            self.left_out_section(words),
         ];
         let shown = |section: &Section| section.label == fitting || section.count > 0;
         all.into_iter().filter(shown).map(Section::shortened).collect()
@@ -141,11 +144,30 @@ impl RestoreReport {
         lines
     }
 
-    /// Leftover tensors by name, and slots of an optimizer by groups.
-    fn unexpected_lines(&self) -> Vec<Line> {
+    /// Tensors that rules leave out: the rule is told with each, since two may leave out a part each.
+    fn left_out_section(&self, words: &dyn Wording) -> Section {
+        let mut by_rule: BTreeMap<usize, Vec<&TensorEntry>> = BTreeMap::new();
+        for (tensor, rule) in &self.left_out_by_rules {
+            by_rule.entry(*rule).or_default().push(tensor);
+        }
+        let mut lines = Vec::new();
+        for (rule, tensors) in by_rule {
+            let Some(used) = self.rules.get(rule) else { continue };
+            let rule = shortened(&rule_text(words, &used.rule));
+            let told = self.tensor_lines(&mut tensors.into_iter());
+            lines.extend(told.into_iter().map(|(name, what)| match &*what {
+                "" => (format!("{name}, by `{rule}`"), what),
+                _ => (name, format!("{what}, by `{rule}`")),
+            }));
+        }
+        Section { label: "left out", count: self.left_out_by_rules.len(), lines }
+    }
+
+    /// Tensors by name, and slots of an optimizer by groups.
+    fn tensor_lines(&self, tensors: &mut dyn Iterator<Item = &TensorEntry>) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut slots = Slots::default();
-        for TensorEntry { name, dtype, shape, .. } in &self.unexpected {
+        for TensorEntry { name, dtype, shape, .. } in tensors {
             match self.saved.get(name).map(|saved| &saved.role) {
                 Some(Role::Slot { variable, optimizer, slot }) => {
                     slots.add(optimizer, variable.as_deref(), slot);
@@ -236,6 +258,20 @@ impl fmt::Display for Worded<'_> {
             .chain(prefixed("error", report.errors(*words)))
             .chain(prefixed("help", report.helps(*words)))
             .try_for_each(|line| f.write_str(&line))
+    }
+}
+
+/// A rule as it is told beside each of many names: all of a long one is told where rules are.
+fn shortened(rule: &str) -> String {
+    const LONGEST: usize = 48;
+    if rule.chars().count() <= LONGEST {
+        return rule.to_owned();
+    }
+    // Code or a flag.
+    match rule.find(['(', ' ']) {
+        Some(at) if rule[at..].starts_with('(') => format!("{}(…)", &rule[..at]),
+        Some(at) => format!("{} …", &rule[..at]),
+        None => rule.chars().take(LONGEST).chain(['…']).collect(),
     }
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Applied<'a> {
     pub names: Vec<Names<'a>>,
     /// What each variable's value may be like.
     pub allowed: Vec<Allowed>,
+    /// Tensors that have no name any more, each with the place of the rule that left it out.
+    pub left_out: Vec<(usize, usize)>,
     /// One for each rule. Which values need a rule about them is not known here: all that it matches
     /// count.
     pub uses: Vec<RuleUse>,
@@ -45,6 +47,7 @@ pub(crate) fn apply<'a>(
     let mut applied = Applied {
         names: tensors.map(|name| smallvec![Cow::Borrowed(name)]).collect(),
         allowed: vec![Allowed::default(); variables.len()],
+        left_out: Vec::new(),
         uses: Vec::with_capacity(rules.len()),
         of_values: Vec::new(),
     };
@@ -139,7 +142,7 @@ impl Applied<'_> {
     ) -> usize {
         let mut touched = 0;
         let mut is_idle = vec![true; pairs.len()];
-        for names in &mut self.names {
+        for (index, names) in self.names.iter_mut().enumerate() {
             let mut new = Names::new();
             for name in names.iter() {
                 for (pair, idle) in pairs.iter().zip(&mut is_idle) {
@@ -150,6 +153,9 @@ impl Applied<'_> {
                 }
             }
             touched += new.len();
+            if new.is_empty() && !names.is_empty() {
+                self.left_out.push((index, self.uses.len()));
+            }
             *names = new;
         }
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
@@ -163,7 +169,8 @@ impl Applied<'_> {
         let glob = Glob::new(glob)?;
         // A tensor and the variable that it is the value of are one name to whoever reads of it.
         let mut touched = HashSet::new();
-        for names in &mut self.names {
+        for (index, names) in self.names.iter_mut().enumerate() {
+            let had = !names.is_empty();
             names.retain(|name| {
                 let matches = matches_name(&glob, name);
                 if matches {
@@ -171,6 +178,10 @@ impl Applied<'_> {
                 }
                 matches == keep
             });
+            if had && names.is_empty() {
+                // The uses of the rules before it are there already.
+                self.left_out.push((index, self.uses.len()));
+            }
         }
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
             let matches = matches_name(&glob, &variable.name);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::restore::options::RestoreOptions;
+use std::collections::HashSet;
 use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
 
 fn variable(name: &str) -> Variable {
@@ -168,39 +169,56 @@ fn malformed_rules_are_problems_not_panics() {
     assert_eq!(applied.names.len(), 1);
 }
 
+/// A rule as it was compiled, and the code that was.
+macro_rules! compiled {
+    ($(.$method:ident($($arguments:tt)*))*) => {
+        [$((
+            options().$method($($arguments)*).rules()[0].clone(),
+            concat!(".", stringify!($method), "(", stringify!($($arguments)*), ")"),
+        )),*]
+    };
+}
+
+/// What is printed is pasted, so it has to be the code that makes this very rule.
 #[test]
 fn rules_print_as_the_code_that_asks_for_them() {
-    let rules = options()
+    let rules = compiled! {
         .rename("a", "b")
         .rename_scope("a", "")
         .rename_component("a", "b")
-        .rename_regex(r"(\d)", "$1")
+        .rename_regex("(\\d)", "$1")
         .strip_prefix("p")
         .add_prefix("p")
         .separator('.', '/')
-        .assignment_map([("a/", "b/")])
+        .separator('\'', '\\')
+        .assignment_map([("a/", "b/"), ("a \"quoted\" scope/", "c/")])
         .only("*")
         .ignore("*")
         .transpose("*")
         .cast("**")
         .reshape("*")
-        .resize_rows("e", 7);
-    let code: Vec<String> = rules.rules().iter().map(ToString::to_string).collect();
-    let expected = [
-        r#".rename("a", "b")"#,
-        r#".rename_scope("a", "")"#,
-        r#".rename_component("a", "b")"#,
-        r#".rename_regex("(\\d)", "$1")"#,
-        r#".strip_prefix("p")"#,
-        r#".add_prefix("p")"#,
-        ".separator('.', '/')",
-        r#".assignment_map([("a/", "b/")])"#,
-        r#".only("*")"#,
-        r#".ignore("*")"#,
-        r#".transpose("*")"#,
-        r#".cast("**")"#,
-        r#".reshape("*")"#,
-        r#".resize_rows("e", 7)"#,
-    ];
-    assert_eq!(code, expected);
+        .resize_rows("e", 7)
+    };
+    for (rule, code) in &rules {
+        assert_eq!(rule.to_string(), *code);
+    }
+    // Each kind of rule is there: a new one that is not would have to be added to this match, too.
+    let kind = |rule: &Rule| match rule {
+        Rule::Rename { .. } => 0,
+        Rule::RenameScope { .. } => 1,
+        Rule::RenameComponent { .. } => 2,
+        Rule::RenameRegex { .. } => 3,
+        Rule::StripPrefix(_) => 4,
+        Rule::AddPrefix(_) => 5,
+        Rule::Separator { .. } => 6,
+        Rule::AssignmentMap(_) => 7,
+        Rule::Only(_) => 8,
+        Rule::Ignore(_) => 9,
+        Rule::Transpose(_) => 10,
+        Rule::Cast(_) => 11,
+        Rule::Reshape(_) => 12,
+        Rule::ResizeRows { .. } => 13,
+    };
+    let kinds: HashSet<usize> = rules.iter().map(|(rule, _)| kind(rule)).collect();
+    assert_eq!(kinds.len(), 14);
 }
