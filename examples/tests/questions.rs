@@ -108,10 +108,10 @@ error: 4 variables that this run reads have no value; nothing was run:
  fc2/bias    f32    [2]         8  restored (runs/step-500.safetensors: net/layers/1/bias, step 500)
 "#;
     latest_checkpoint: r#"
-error: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
+error: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy or write it again
 restore runs/step-200.safetensors → 2 variables
   restored    2   40 B
-note: a newer checkpoint is damaged, and an older one was opened: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy it again or use an older checkpoint
+note: a newer checkpoint is damaged, and an older one was opened: cannot read checkpoint `runs/step-300.safetensors`: tensor `fc1/weight` ends at file offset 872, but the file has 856 bytes: it was cut short; copy or write it again
  fc1/weight  f32    [4, 2]     32  restored (runs/step-200.safetensors: fc1/weight, step 200)
 "#;
     uninitialized: r#"

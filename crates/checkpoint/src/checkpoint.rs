@@ -48,7 +48,7 @@ impl Checkpoint {
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
         if !path.is_dir() {
-            return format::open(path);
+            return format::open(path).map_err(CheckpointError::naming_older);
         }
         if let Some((file, _, damaged)) = open_latest(path)? {
             return Ok(Checkpoint::found(file, damaged));

@@ -241,6 +241,15 @@ fn newest_first(damaged: &mut [Damaged]) {
     damaged.sort_by_key(|one| Reverse(step_of_damaged(one)));
 }
 
+/// The newest checkpoint of the same run that is older than this one and whole by its header.
+pub(crate) fn older_than(file: &Path) -> Option<PathBuf> {
+    let step = step_of(file.file_name()?.to_str()?)?;
+    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let files = list(directory.unwrap_or(Path::new("."))).ok()?;
+    let older = files.into_iter().rev().filter(|other| other.step < step);
+    older.map(|other| other.path).find(|path| OpenFile::open(path).is_ok())
+}
+
 /// Where older ones are damaged too, none is to be named as what to take instead.
 fn without_older(damaged: &mut [Damaged]) {
     for Damaged { error, .. } in damaged {

@@ -1,6 +1,7 @@
 //! Everything that can go wrong between a file and a variable.
 
 use crate::bytes::sums::Checksum;
+use crate::directory::older_than;
 use crate::formats::safetensors::FormatError;
 use crate::formats::tensorflow::BundleError;
 use crate::printable::printable;
@@ -107,7 +108,7 @@ pub enum CheckpointError {
         file: PathBuf,
     },
     /// The header is not as it was written.
-    #[error("checkpoint `{}`: its header has checksum {found:08x}, but {} was written: the file is damaged, or another program changed it. Use an older checkpoint; if the change was meant, remove the metadata keys `warmstart.version` and `warmstart.checksums`", .file.display(), .expected.map_or("another".to_owned(), |crc| format!("{crc:08x}")))]
+    #[error("checkpoint `{}`: its header has checksum {found:08x}, but {} was written: the file is damaged, or another program changed it. {}; if the change was meant, remove the metadata keys `warmstart.version` and `warmstart.checksums`", .file.display(), .expected.map_or("another".to_owned(), |crc| format!("{crc:08x}")), instead(.older))]
     HeaderChecksum {
         /// The file.
         file: PathBuf,
@@ -115,6 +116,8 @@ pub enum CheckpointError {
         expected: Option<u32>,
         /// The crc32c that the header has.
         found: u32,
+        /// The next older checkpoint of the same run, if the file was opened by its name and there is one.
+        older: Option<PathBuf>,
     },
     /// A tensor's bytes are not as they were written.
     #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", .file.display(), instead(.older), tensor = printable(.tensor))]
@@ -372,6 +375,18 @@ impl CheckpointError {
         CheckpointError::Storage { operation, path: path.to_owned(), source }
     }
 
+    pub(crate) fn malformed(file: &Path, source: impl Into<FormatError>) -> CheckpointError {
+        CheckpointError::Malformed { file: file.to_owned(), source: source.into() }
+    }
+
+    /// With the checkpoint to use in place of one that was opened by its name and is damaged.
+    pub(crate) fn naming_older(mut self) -> CheckpointError {
+        if let CheckpointError::HeaderChecksum { file, older, .. } = &mut self {
+            *older = older_than(file);
+        }
+        self
+    }
+
     pub(crate) fn session(file: &Path, source: SessionError) -> CheckpointError {
         CheckpointError::Session { file: file.to_owned(), source: Box::new(source) }
     }
@@ -417,7 +432,7 @@ fn advice(operation: &str, error: &io::Error) -> &'static str {
 fn instead(older: &Option<PathBuf>) -> String {
     match older {
         Some(older) => format!("Restore the checkpoint before it, `{}`", older.display()),
-        None => "Restore another checkpoint, or copy the file again".to_owned(),
+        None => "Restore it from a backup, or copy the file again".to_owned(),
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) struct OpenFile {
 impl OpenFile {
     /// Opens one safetensors file.
     pub fn open(path: &Path) -> Result<OpenFile, CheckpointError> {
-        let malformed = |source| CheckpointError::Malformed { file: path.to_owned(), source };
+        let malformed = |source: FormatError| CheckpointError::malformed(path, source);
         let by_name = || FileKind::by_name(path).map(|kind| FormatError::Recognised { kind });
         let (file, length) = DataFile::open(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => match by_name() {

@@ -13,7 +13,8 @@
 //!    variable the file, the name and the step that its value came from.
 //!
 //! Saving ([`save`], [`Saver`]) writes plain safetensors that any reader opens. A save is atomic
-//! and durable: killed at any instant, the name holds the whole old checkpoint or the whole new one.
+//! and, as far as the file system can make names so ([`save`]), durable: killed at any instant, the name
+//! holds the whole old checkpoint or the whole new one.
 //! [`Saver::in_background`] writes behind the training.
 //!
 //! ```

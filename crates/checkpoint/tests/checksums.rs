@@ -107,6 +107,8 @@ fn a_key_that_ends_as_that_of_the_checksums_is_not_taken_for_it() {
 #[test]
 fn a_bit_flipped_anywhere_in_the_header_is_noticed_when_opening() {
     let (directory, file, bytes) = run();
+    let older = directory.path().join("step-1.safetensors");
+    let older = format!("the checkpoint before it, `{}`", older.display());
     for at in 0..header_length(&bytes) {
         let one = (at % 8) as u32;
         for bit in if long() { 0..8 } else { one..one + 1 } {
@@ -115,6 +117,8 @@ fn a_bit_flipped_anywhere_in_the_header_is_noticed_when_opening() {
             let error = error.unwrap_or_else(|| panic!("byte {at}, bit {bit} was not noticed"));
             let message = error.to_string();
             assert!(message.contains("step-2.safetensors"), "{message}");
+            let of_header = matches!(error, CheckpointError::HeaderChecksum { .. });
+            assert_eq!(message.contains(&older), of_header, "{message}");
             let damage = matches!(
                 error,
                 CheckpointError::Malformed { .. }
@@ -126,6 +130,29 @@ fn a_bit_flipped_anywhere_in_the_header_is_noticed_when_opening() {
         // And the directory still has a checkpoint.
         assert_eq!(latest(directory.path()).unwrap().unwrap().step, 1);
     }
+}
+
+#[test]
+fn no_older_checkpoint_is_spoken_of_where_there_is_none() {
+    let (directory, file, bytes) = run();
+    let first = directory.path().join("step-1.safetensors");
+    let message = || Checkpoint::open(&file).err().unwrap().to_string();
+    let key = "warmstart.step";
+    let at = bytes.windows(key.len()).position(|part| part == key.as_bytes()).unwrap();
+    let mut kinds = Vec::new();
+    for cut in [true, false] {
+        match cut {
+            true => fs::write(&file, &bytes[..bytes.len() - 1]).unwrap(),
+            false => flip(&file, &bytes, at + key.len() - 1, 0),
+        }
+        fs::write(&first, &bytes[..20]).unwrap();
+        let without = message();
+        assert!(!without.contains("before it") && !without.contains("older"), "{without}");
+        fs::write(&first, &bytes).unwrap();
+        assert_eq!(message().contains("the checkpoint before it, `"), !cut, "{}", message());
+        kinds.push(without.split_once("`: ").unwrap().1.contains("its header has checksum"));
+    }
+    assert_eq!(kinds, [false, true]);
 }
 
 #[test]

@@ -207,6 +207,62 @@ fn damage_to_a_tensor_is_found_in_passing() {
     checkpoint.plan(&session, &options).restore(&mut session).unwrap();
 }
 
+/// Where an archive has the CRC-32s of its entries: of each in the list of contents, in its own header, and
+/// in what stands behind its bytes (APPNOTE 4.3.7, 4.3.9 and 4.3.12).
+fn places_of_crc32(zip: &[u8]) -> Vec<Vec<usize>> {
+    let u16_at = |at: usize| usize::from(u16::from_le_bytes(zip[at..at + 2].try_into().unwrap()));
+    let u32_at = |at: usize| u32::from_le_bytes(zip[at..at + 4].try_into().unwrap()) as usize;
+    let end = zip.windows(4).rposition(|four| four == b"PK\x05\x06").unwrap();
+    let mut at = u32_at(end + 16);
+    let mut all = Vec::new();
+    for _ in 0..u16_at(end + 10) {
+        assert_eq!(zip[at..at + 4], *b"PK\x01\x02");
+        let header = u32_at(at + 42);
+        assert_eq!(zip[header..header + 4], *b"PK\x03\x04");
+        let behind = header + 30 + u16_at(header + 26) + u16_at(header + 28) + u32_at(at + 20);
+        let mut places = vec![at + 16, header + 14];
+        places.extend(zip[behind..].starts_with(b"PK\x07\x08").then_some(behind + 4));
+        all.push(places);
+        at += 46 + u16_at(at + 28) + u16_at(at + 30) + u16_at(at + 32);
+    }
+    all
+}
+
+/// What `torch.save` writes after `torch.serialization.set_crc32_options(False)`: 0 for each CRC-32.
+#[test]
+fn a_file_without_checksums_is_read() {
+    let mut zip = fs::read(pytorch("pt_mlp/mlp.pt")).unwrap();
+    let places = places_of_crc32(&zip);
+    assert!(places.len() > 6);
+    let (last, others) = places.split_last().unwrap();
+    for place in others.iter().flatten() {
+        zip[*place..place + 4].fill(0);
+    }
+    // One has its own: the others are damaged.
+    let (_directory, file) = written(&zip);
+    let error = Checkpoint::open(file).unwrap_err();
+    let CheckpointError::Malformed { source: FormatError::Archive(source), .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(matches!(source, ArchiveError::Checksum { expected: 0, .. }), "{error}");
+    for place in last {
+        zip[*place..place + 4].fill(0);
+    }
+    let (_directory, file) = written(&zip);
+    let checkpoint = Checkpoint::open(file).unwrap();
+    assert_eq!(check_expected(&checkpoint, &pytorch("pt_mlp/expected.json")), 4);
+    let verified = checkpoint.verify();
+    assert!(verified.is_whole() && !verified.checksums, "{:?}", verified.damaged);
+    let whole = Checkpoint::open(pytorch("pt_mlp/mlp.pt")).unwrap();
+    let declared = whole.variables().unwrap();
+    let restored = [checkpoint, whole].map(|checkpoint| {
+        let mut session = session(&declared);
+        checkpoint.plan(&session, &RestoreOptions::new()).restore(&mut session).unwrap();
+        declared.iter().map(|variable| bytes(&session, &variable.name)).collect::<Vec<_>>()
+    });
+    assert_eq!(restored[0], restored[1]);
+}
+
 #[test]
 fn every_dtype_is_known() {
     for (class, dtype, size) in [

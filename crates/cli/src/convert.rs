@@ -97,6 +97,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         options = options.keep_existing();
     }
     let checkpoint = open_verified(&arguments.input)?;
+    // One of several files is never written over: what is read would change while it is.
+    let read = checkpoint.file().canonicalize().ok();
     let written = checkpoint.convert(file, &options).map_err(|error| {
         let failed = matches!(error, CheckpointError::ConvertDType { .. });
         let failure = Failure::from(error);
@@ -105,6 +107,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             None => failure,
         }
     })?;
+    let in_place = read.is_some() && read == file.canonicalize().ok();
     let paths = |files: &[PathBuf]| -> Vec<String> {
         files.iter().map(|file| file.display().to_string()).collect()
     };
@@ -123,6 +126,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             "from": checkpoint.file().display().to_string(),
             "file": file.to_string(),
             "files": paths(&written.files),
+            "in_place": in_place,
             "tensors": written.tensors,
             "bytes": written.bytes,
             "cast": written.cast,
@@ -156,12 +160,18 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         line.push_str(&format!(", in {count}:\n  {first}\n  … {last}"));
     }
     writeln!(out, "{line}")?;
+    if in_place {
+        writeln!(out, "note: this took the place of the checkpoint that was read")?;
+    }
     let infinite = "became infinite: beyond the largest number of the new dtype:";
     out_of_range(out, written.overflowed, infinite, &written.overflows)?;
     let zero = "became zero: too small for the new dtype:";
     out_of_range(out, written.underflowed, zero, &written.underflows)?;
     if written.description_left_out {
         let graph = match checkpoint.metadata().graph() {
+            Some(_) if in_place => {
+                "; `warmstart predict` needs them, and they went with the checkpoint that was read"
+            }
             Some(_) => {
                 "; `warmstart predict` needs them, and takes the checkpoint that was read, not this"
             }

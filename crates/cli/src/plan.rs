@@ -11,7 +11,7 @@ use crate::wording::{Flags, Keys, flag_allowing};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, Suggestion, Wording, printable};
+use warmstart_checkpoint::{Checkpoint, RuleUse, Suggestion, Wording, printable};
 use warmstart_graph::DType;
 
 /// Say whether a checkpoint fits a model, and which rules would make it fit
@@ -92,7 +92,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
         text::print_report(out, &plan.worded(words).to_string())?;
-        print_suggestions(out, plan.suggestions(), !options.rules().is_empty())?;
+        print_suggestions(out, plan.suggestions(), plan.rules())?;
     }
     Ok(plan.closes().into())
 }
@@ -101,10 +101,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 fn print_suggestions(
     out: &mut dyn Write,
     suggestions: &[Suggestion],
-    ruled: bool,
+    given: &[RuleUse],
 ) -> Result<(), Failure> {
     for (way, suggestion) in (1..).zip(suggestions) {
-        let promise = promise(suggestion, way, suggestions.len(), ruled);
+        let promise = promise(suggestion, way, suggestions.len(), given);
         if !print_flags(out, suggestion, &promise)? && is_printable(suggestion) {
             print_file(out, suggestion, &format!(", {promise}"))?;
             // The report tells them only with rules that it can write.
@@ -114,8 +114,9 @@ fn print_suggestions(
     Ok(())
 }
 
-/// What one of so many suggestions does; after other rules, if there are any already.
-pub fn promise(suggestion: &Suggestion, way: usize, ways: usize, ruled: bool) -> String {
+/// What one of so many suggestions does, and that it comes after the rules that were given, if there are any;
+/// but for those of them that are mistakes, with which nothing fits.
+pub fn promise(suggestion: &Suggestion, way: usize, ways: usize, given: &[RuleUse]) -> String {
     let Suggestion { restores, of, allow, .. } = suggestion;
     let which = match ways {
         1 => String::new(),
@@ -126,7 +127,13 @@ pub fn promise(suggestion: &Suggestion, way: usize, ways: usize, ruled: bool) ->
         Some(allow) if allow.is_empty() => "",
         Some(_) => ", and to leave the rest as it is",
     };
-    let after = if ruled { "after the rules that were given, " } else { "" };
+    let mistaken = given.iter().filter(|used| used.does_nothing() || used.problem.is_some());
+    let after = match (given.len(), mistaken.count()) {
+        (0, _) => "",
+        (_, 0) => "after the rules that were given, ",
+        (all, mistaken) if all == mistaken => "in place of the rules that were given, ",
+        _ => "after the rules that were given and do something, ",
+    };
     format!("{after}for {restores} of {}{which}{then}", counted(*of, "variable"))
 }
 

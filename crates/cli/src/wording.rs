@@ -66,6 +66,10 @@ impl Wording for Keys {
         Some("training".to_owned())
     }
 
+    fn asks_to_fill(&self) -> bool {
+        false
+    }
+
     /// A warm start has a note of its own about scaling.
     fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
         (!is_scaling(variable, initializer)).then(|| initializer.to_string())

@@ -3,6 +3,9 @@
 //! Nodes are held against each other by what they compute: the order in which two graphs were built,
 //! and with it every index, may differ where nothing else does.
 
+mod numbers;
+
+use numbers::{changed_constant, changed_dropout, gone_dropout};
 use std::collections::{BTreeSet, HashMap};
 use warmstart_graph::{DType, GraphDef, Location, Node, NodeId, Op, Shape, VariableId};
 
@@ -53,6 +56,11 @@ fn first_new(
         new[*at] >= known && inputs_are_known && !is_skipped
     };
     let (at, node) = now.nodes.iter().enumerate().find(differs)?;
+    let dropout = changed_dropout(before, now, node).or_else(|| gone_dropout(before, now));
+    let constant = || changed_constant((before, old), (now, new), NodeId(at));
+    if let Some(told) = dropout.or_else(constant) {
+        return Some(told);
+    }
     let what = now.describe(NodeId(at));
     let inputs: Vec<usize> = node.inputs.iter().map(|input| new[input.0]).collect();
     // What was computed from the same, and is no more.
@@ -244,6 +252,50 @@ mod tests {
         assert!(told.contains("changes.rs:") && told.ends_with(" was `relu`"), "{told}");
         let told = first_difference(&before, &graph(0.1, |x| x.relu().relu()), false);
         assert!(told.is_some());
+    }
+
+    #[test]
+    fn a_dropout_is_told_as_one() {
+        let with = |names: [(&'static str, f32); 2]| {
+            graph(0.1, move |x| names.into_iter().fold(x, |x, (name, rate)| x.dropout(name, rate)))
+        };
+        let before = with([("one", 0.1), ("two", 0.2)]);
+        let told = |now: GraphDef| {
+            let told = first_difference(&before, &now, false).expect("it differs");
+            let (begin, line) = told.split_once(" at ").expect("a line");
+            let (file, rest) = line.split_once(".rs:").expect("a file");
+            assert!(file.ends_with("graph_changes"), "{told}");
+            let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+            let begin = begin.strip_prefix("the graph differs from the checkpoint's: ");
+            format!("{}{rest}", begin.expect("it begins so"))
+        };
+        assert_eq!(first_difference(&before, &with([("one", 0.1), ("two", 0.2)]), false), None);
+        let one = with([("one", 0.3), ("two", 0.2)]);
+        assert_eq!(told(one), "dropout `one` has a rate of 0.3, and had 0.1");
+        // Both have numbers that were in the graph before, and stand on one line.
+        let two = with([("one", 0.1), ("two", 0.1)]);
+        assert_eq!(told(two), "dropout `two` has a rate of 0.1, and had 0.2");
+        assert_eq!(told(with([("one", 0.1), ("two", 0.0)])), "dropout `two` is gone");
+        let new = with([("one", 0.1), ("three", 0.2)]);
+        assert_eq!(told(new), "dropout `three` is new");
+        // What is otherwise in a graph with dropouts is told as it is.
+        let other = graph(0.1, |x| x.dropout("one", 0.1).dropout("two", 0.2).relu());
+        assert!(told(other).starts_with("`relu` in scope `fc1`"));
+    }
+
+    #[test]
+    fn a_changed_constant_is_told_where_it_is_read() {
+        let (before, now) = (graph(0.1, |x| x.relu() * 0.1), graph(0.1, |x| x.relu() * 0.5));
+        let told = first_difference(&before, &now, false).expect("it differs");
+        assert!(
+            told.contains("`mul` in scope `fc1` at ") && told.contains("changes.rs:"),
+            "{told}"
+        );
+        assert!(told.ends_with(" reads the constant 0.5, and read 0.1"), "{told}");
+        // What is still there was not changed.
+        let two = |factor| graph(0.1, move |x| x * 0.1 + x * factor);
+        let told = first_difference(&two(0.2), &two(0.5), false).expect("it differs");
+        assert!(told.ends_with(" reads the constant 0.5, and read 0.2"), "{told}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use warmstart_gpu::Session;
 
 /// How a run saves.
 pub(crate) enum Saving {
-    /// A save returns when the file is durable.
+    /// A save returns when the file is durable, as far as the file system can make it.
     AtOnce(Saver),
     /// A save returns when the device has been told to copy.
     Behind(BackgroundSaver),

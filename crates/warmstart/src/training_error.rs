@@ -5,12 +5,33 @@ use crate::metrics::MetricsError;
 use crate::{Interrupt, NonFiniteLoss};
 use std::path::PathBuf;
 use thiserror::Error;
-use warmstart_checkpoint::{CheckpointError, RestoreReport};
+use warmstart_checkpoint::{Allowance, CheckpointError, InCode, RestoreReport, Rule, Wording};
 use warmstart_gpu::{NonFinite, RunError, SessionError};
 use warmstart_graph::words;
 use warmstart_graph::{GraphErrors, Location};
 
 warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
+
+/// As programs write it whose variables a run initializes.
+struct InTraining;
+
+impl Wording for InTraining {
+    fn rule(&self, rule: &Rule) -> Option<String> {
+        InCode.rule(rule)
+    }
+
+    fn allow(&self, what: &[Allowance]) -> Option<String> {
+        InCode.allow(what)
+    }
+
+    fn fill(&self) -> Option<String> {
+        Some("`Training`".to_owned())
+    }
+
+    fn asks_to_fill(&self) -> bool {
+        false
+    }
+}
 
 /// Why training stopped.
 #[derive(Error)]
@@ -21,7 +42,7 @@ pub enum TrainingError {
     Checkpoint(#[from] CheckpointError),
     /// The newest checkpoint does not fit the session's variables; the report says where.
     #[error(
-        "{0}\nhelp: what mends it goes to `Training::restore_options(RestoreOptions::new()...)`; to train this model from its initial values, begin in another directory"
+        "{}\nhelp: what mends it goes to `Training::restore_options(RestoreOptions::new()...)`; to train this model from its initial values, begin in another directory", .0.worded(&InTraining)
     )]
     Mismatch(Box<RestoreReport>),
     /// Variables could not be initialized, or looked at before they are saved.

@@ -103,6 +103,27 @@ fn restore_options_are_for_a_checkpoint_that_does_not_fit() {
     assert!(text.contains("step-2.safetensors") && !text.contains("initialized"), "{text}");
 }
 
+/// A run initializes what has no value: no help tells to call what does.
+#[test]
+fn helps_are_those_of_a_run() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let training = |steps| in_directory(directory.path()).steps(steps);
+    Model::default().train(&training(1));
+    let refused = |model: Model| {
+        let error = model.begin(&training(2)).map(|_| ()).expect_err("it does not fit");
+        error.to_string()
+    };
+    let text = refused(Model { optimizer: Optimizer::adam(0.01), ..Model::default() });
+    assert!(
+        text.contains("`.allow_missing().allow_unexpected()` begins with the restored"),
+        "{text}"
+    );
+    assert!(!text.contains("initialize_missing"), "{text}");
+    let text = refused(Model { head: "z", units: 3, ..Model::default() });
+    assert!(text.contains("; then `Training` fills those without a value"), "{text}");
+    assert!(!text.contains("initialize_missing"), "{text}");
+}
+
 #[test]
 fn what_rules_rename_is_no_other_graph() {
     let directory = tempfile::tempdir().expect("a temporary directory");

@@ -5,15 +5,24 @@ use warmstart::TrainingError;
 use warmstart::checkpoint::list;
 use warmstart::prelude::*;
 
-/// Trains 20 steps and notes a score that is best at step 6. Returns the last weights.
-fn train(training: &Training) -> Vec<u8> {
-    let graph = Graph::new();
-    let x = graph.placeholder("x", [2, 3], DType::F32);
-    let loss = graph.scope("fc").linear(x, 4).square().mean_all();
-    let optimizer = Optimizer::adam(0.01);
+/// A session with the variables of one layer, what trains them, and the loss of that.
+fn layer<'g>(
+    graph: &'g Graph,
+    optimizer: &Optimizer,
+    [rows, inputs, units]: [usize; 3],
+) -> (Session, Plan, Tensor<'g>) {
+    let x = graph.placeholder("x", [rows, inputs], DType::F32);
+    let loss = graph.scope("fc").linear(x, units).square().mean_all();
     let step = optimizer.minimize(loss);
     let mut session = Session::new(&Gpu::new().expect("an adapter"));
-    let plan = session.compile(&graph, &[loss], &[step.update]).expect("it compiles");
+    let plan = session.compile(graph, &[loss], &[step.update]).expect("it compiles");
+    (session, plan, loss)
+}
+
+/// Trains 20 steps and notes a score that is best at step 6. Returns the last weights.
+fn train(training: &Training) -> Vec<u8> {
+    let (graph, optimizer) = (Graph::new(), Optimizer::adam(0.01));
+    let (mut session, plan, loss) = layer(&graph, &optimizer, [2, 3, 4]);
     let mut run = training.begin(&mut session, &graph, &optimizer).expect("it begins");
     while let Some(step) = run.next_step() {
         let inputs = [1.0 + step as f32 / 10.0; 6];
@@ -72,13 +81,8 @@ fn a_run_keeps_what_its_rules_say_and_saves_the_same_bits_either_way() {
 #[test]
 fn a_failure_behind_the_training_is_told_at_the_end() {
     let directory = tempfile::tempdir().unwrap();
-    let graph = Graph::new();
-    let x = graph.placeholder("x", [1, 2], DType::F32);
-    let loss = graph.scope("fc").linear(x, 2).square().mean_all();
-    let optimizer = Optimizer::sgd(0.01);
-    let step = optimizer.minimize(loss);
-    let mut session = Session::new(&Gpu::new().expect("an adapter"));
-    let plan = session.compile(&graph, &[loss], &[step.update]).expect("it compiles");
+    let (graph, optimizer) = (Graph::new(), Optimizer::sgd(0.01));
+    let (mut session, plan, loss) = layer(&graph, &optimizer, [1, 2, 2]);
     let training = Training::new(directory.path()).steps(2).quiet().save_in_background();
     let mut run = training.begin(&mut session, &graph, &optimizer).expect("it begins");
     // A directory stands where the checkpoint is to be.
@@ -95,13 +99,8 @@ fn a_failure_behind_the_training_is_told_at_the_end() {
 #[test]
 fn what_is_due_is_saved_before_an_error_of_metrics_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let graph = Graph::new();
-    let x = graph.placeholder("x", [1, 2], DType::F32);
-    let loss = graph.scope("fc").linear(x, 2).square().mean_all();
-    let optimizer = Optimizer::sgd(0.01);
-    let step = optimizer.minimize(loss);
-    let mut session = Session::new(&Gpu::new().expect("an adapter"));
-    let plan = session.compile(&graph, &[loss], &[step.update]).expect("it compiles");
+    let (graph, optimizer) = (Graph::new(), Optimizer::sgd(0.01));
+    let (mut session, plan, loss) = layer(&graph, &optimizer, [1, 2, 2]);
     let training = Training::new(directory.path()).steps(9).save_every(3).quiet();
     let mut run = training.begin(&mut session, &graph, &optimizer).expect("it begins");
     while let Some(step) = run.next_step() {

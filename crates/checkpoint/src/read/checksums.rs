@@ -252,7 +252,7 @@ fn check_header(file: &Path, header: &Header) -> Result<(), CheckpointError> {
         Some(expected) if expected == found => Ok(()),
         expected => {
             let file = file.to_owned();
-            Err(CheckpointError::HeaderChecksum { file, expected, found })
+            Err(CheckpointError::HeaderChecksum { file, expected, found, older: None })
         }
     }
 }

@@ -6,13 +6,12 @@
 
 use crate::bytes::sealed::Sealed;
 use crate::bytes::sums::{BLOCK, Blocks, Checksum, Crc};
-use crate::directory::{list, step_of};
+use crate::directory::older_than;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::tensor::TensorEntry;
 use std::cell::RefCell;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 thread_local! {
@@ -288,7 +287,7 @@ impl<'a> Summed<'a> {
             offset: file.and_then(|file| file.compressed).unwrap_or(offset),
             expected,
             found,
-            older: older(path),
+            older: older_than(path),
         }
     }
 
@@ -318,19 +317,12 @@ fn sum(
     })
 }
 
-/// The newest checkpoint of the same run that is older than this one and whole by its header.
-fn older(file: &Path) -> Option<PathBuf> {
-    let step = step_of(file.file_name()?.to_str()?)?;
-    let files = list(file.parent()?).ok()?;
-    let older = files.into_iter().rev().filter(|other| other.step < step);
-    older.map(|other| other.path).find(|path| OpenFile::open(path).is_ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bytes::sums::InOrder;
     use std::fs;
+    use std::path::Path;
 
     const BYTES: usize = 2 * BLOCK + 1000;
 
@@ -426,6 +418,7 @@ mod empty_tests {
     use crate::tensor::FileDType;
     use std::collections::BTreeMap;
     use std::io;
+    use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
     use warmstart_graph::Shape;

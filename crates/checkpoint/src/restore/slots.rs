@@ -2,7 +2,7 @@
 //! names only, each program in its own way.
 
 use crate::restore::rules::{SEPARATORS, without_output as bare};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use warmstart_graph::{Role, Shape};
 
 /// Parts of names under which programs keep what belongs to an optimizer.
@@ -53,7 +53,7 @@ const TENSORFLOW_1: [(&str, &str, &str); 13] = [
 ];
 
 /// What slots are called by whom, and whether nothing else is called so.
-const SLOTS: [(&str, Whose, Besides); 33] = [
+const SLOTS: [(&str, Whose, Besides); 40] = [
     ("acc_delta", Whose::PyTorch, Besides::Others),
     ("accum_grad", Whose::Scoped, Besides::Nothing),
     ("accum_var", Whose::Scoped, Besides::Nothing),
@@ -61,7 +61,10 @@ const SLOTS: [(&str, Whose, Besides); 33] = [
     ("accumulated_grad", Whose::Scoped, Besides::Others),
     ("accumulator", Whose::Scoped, Besides::Nothing),
     ("average_gradient", Whose::Scoped, Besides::Others),
+    ("ax", Whose::PyTorch, Besides::Others),
     ("c", Whose::Scoped, Besides::Others),
+    ("col_var", Whose::PyTorch, Besides::Others),
+    ("eta", Whose::PyTorch, Besides::Others),
     ("exp_avg", Whose::PyTorch, Besides::Nothing),
     ("exp_avg_sq", Whose::PyTorch, Besides::Nothing),
     ("exp_inf", Whose::PyTorch, Besides::Nothing),
@@ -72,18 +75,22 @@ const SLOTS: [(&str, Whose, Besides); 33] = [
     ("momentum", Whose::Scoped, Besides::Nothing),
     ("momentum_buffer", Whose::PyTorch, Besides::Nothing),
     ("mu", Whose::Scoped, Besides::Others),
+    ("mu", Whose::PyTorch, Besides::Others),
     ("mu_product", Whose::PyTorch, Besides::Others),
     ("norm", Whose::Scoped, Besides::Others),
     ("nu", Whose::Scoped, Besides::Others),
     ("prev", Whose::PyTorch, Besides::Others),
     ("r", Whose::Scoped, Besides::Others),
     ("rms", Whose::Scoped, Besides::Others),
+    ("row_var", Whose::PyTorch, Besides::Others),
     ("square_avg", Whose::PyTorch, Besides::Nothing),
     ("step", Whose::PyTorch, Besides::Others),
+    ("step_size", Whose::PyTorch, Besides::Others),
     ("sum", Whose::PyTorch, Besides::Others),
     ("trace", Whose::Scoped, Besides::Others),
     ("u", Whose::Scoped, Besides::Others),
     ("v", Whose::Scoped, Besides::Others),
+    ("variance", Whose::PyTorch, Besides::Others),
     ("velocity", Whose::Scoped, Besides::Nothing),
     ("velocity_hat", Whose::Scoped, Besides::Nothing),
     ("vhat", Whose::Scoped, Besides::Nothing),
@@ -110,6 +117,44 @@ enum Whose {
 /// Whether a slot is called so.
 fn calls(whose: Whose, word: &str) -> bool {
     SLOTS.iter().any(|(slot, of, _)| *slot == word && *of == whose)
+}
+
+/// What PyTorch's optimizers keep that others do not, from the most telling on (`torch.optim`, the keys of
+/// `state` in each one's `state_dict()`).
+const KEPT_BY: [(&[&str], &str); 11] = [
+    (&["mu_product"], "NAdam"),
+    (&["exp_inf"], "Adamax"),
+    (&["acc_delta"], "Adadelta"),
+    (&["square_avg"], "RMSprop"),
+    (&["row_var"], "Adafactor"),
+    (&["variance"], "Adafactor"),
+    (&["prev", "step_size"], "Rprop"),
+    (&["ax", "eta"], "ASGD"),
+    (&["sum"], "Adagrad"),
+    (&["exp_avg", "exp_avg_sq"], "Adam, AdamW or RAdam"),
+    (&["momentum_buffer"], "SGD with momentum, or Muon"),
+];
+
+/// Which of PyTorch's optimizers keep these slots.
+pub(crate) fn pytorch_optimizer<'a>(
+    slots: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'static str> {
+    let has = |word: &&str| slots.clone().any(|slot| slot == *word);
+    KEPT_BY.iter().find(|(words, _)| words.iter().all(has)).map(|(_, kept_by)| *kept_by)
+}
+
+/// The state that a slot is in, if it is one of PyTorch's and its owner only a number there:
+/// `optimizer.state` for `optimizer.state.0`.
+pub(crate) fn numbered_in<'a>(owner: &'a str, slot: &str) -> Option<&'a str> {
+    state_of(owner).filter(|_| calls(Whose::PyTorch, slot))
+}
+
+/// `optimizer.state` of `optimizer.state.0`, in which PyTorch numbers parameters in the order in which its
+/// optimizer got them.
+fn state_of(owner: &str) -> Option<&str> {
+    let (state, number) = owner.rsplit_once(SEPARATORS)?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && state.rsplit(SEPARATORS).next() == Some("state")).then_some(state)
 }
 
 /// Where a training program in PyTorch keeps its model beside its optimizer.
@@ -162,15 +207,19 @@ struct Names<'a> {
     /// Keras 3 writes `sequential_fc1_kernel` for `sequential/fc1/kernel`. Nothing for two names that
     /// look the same in this way.
     flat: HashMap<String, Option<&'a str>>,
+    /// Such as `opt.state`, where numbers have slots that nothing else is called as.
+    states: HashSet<&'a str>,
 }
 
 impl<'a> Names<'a> {
     fn of(tensors: impl Iterator<Item = Named<'a>>) -> Names<'a> {
-        let mut names = Names { all: HashMap::new(), flat: HashMap::new() };
+        let mut names = Names { all: HashMap::new(), flat: HashMap::new(), states: HashSet::new() };
         for (name, _) in tensors {
             let name = bare(name);
             let scoped = name.split(SEPARATORS).next().is_some_and(is_optimizer);
             names.all.insert(name, scoped);
+            let (owner, last) = name.rsplit_once(SEPARATORS).unwrap_or_default();
+            names.states.extend(numbered_in(owner, last).filter(|_| is_slot(last)));
             if !scoped {
                 names
                     .flat
@@ -191,7 +240,7 @@ impl<'a> Names<'a> {
         self.behind_owner(name)
             .or_else(|| self.before_owner(name))
             .or_else(|| self.flattened(name))
-            .or_else(|| numbered(name))
+            .or_else(|| self.numbered(name))
             .or_else(|| self.of_state(name))
             .or_else(|| self.suffixed(name))
     }
@@ -245,6 +294,20 @@ impl<'a> Names<'a> {
         Some(role(&owner, optimizer, slot))
     }
 
+    /// `optimizer.state.0.exp_avg` of PyTorch, which numbers variables in the order of its optimizer.
+    fn numbered(&self, name: &str) -> Option<Role> {
+        let (owner, slot) = name.rsplit_once(SEPARATORS)?;
+        let state = state_of(owner)?;
+        let optimizer = match state.rsplit_once(SEPARATORS) {
+            Some((scope, _)) if scope.split(SEPARATORS).next().is_some_and(is_optimizer) => scope,
+            // What is in it says so.
+            Some(_) if self.states.contains(state) && calls(Whose::PyTorch, slot) => UNNAMED,
+            None if calls(Whose::PyTorch, slot) => UNNAMED,
+            _ => return None,
+        };
+        Some(role(owner, optimizer, slot))
+    }
+
     /// `w_slot_vc` of Mesh TensorFlow, which trained T5.
     fn suffixed(&self, name: &str) -> Option<Role> {
         let (owner, slot) = name.rsplit_once("_slot_")?;
@@ -264,22 +327,6 @@ impl<'a> Names<'a> {
         })?;
         Some(role(owner, optimizer, slot))
     }
-}
-
-/// `optimizer.state.0.exp_avg` of PyTorch, which numbers variables in the order of its optimizer.
-fn numbered(name: &str) -> Option<Role> {
-    let (above, slot) = name.rsplit_once(SEPARATORS)?;
-    let (state, number) = above.rsplit_once(SEPARATORS)?;
-    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    let optimizer = match state.rsplit_once(SEPARATORS) {
-        // An optimizer's state by itself: only what is in it says so.
-        None => calls(Whose::PyTorch, slot).then_some((UNNAMED, state)),
-        Some(scoped) => {
-            scoped.0.split(SEPARATORS).next().is_some_and(is_optimizer).then_some(scoped)
-        }
-    };
-    let (optimizer, state) = optimizer?;
-    (state == "state" && is_number).then(|| role(above, optimizer, slot))
 }
 
 fn role(variable: &str, optimizer: &str, slot: &str) -> Role {

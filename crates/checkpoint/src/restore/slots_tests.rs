@@ -79,6 +79,33 @@ fn of_each_program() {
     check(&[("w", ""), ("w/adam/m", "w adam m")]);
 }
 
+/// Scopes of any name are told by what is in them alone; so are optimizers by what they keep.
+#[test]
+fn pytorchs_states_are_known_by_their_slots() {
+    check(&[
+        ("net.fc1.weight", ""),
+        ("opt.state.0.exp_avg", "opt.state.0 optimizer exp_avg"),
+        ("opt.state.1.step", "opt.state.1 optimizer step"),
+        ("opt.state.0.of", ""),
+        ("state.0.row_var", "state.0 optimizer row_var"),
+        ("cell.state.0.step", ""),
+        ("cell.state.0.sum", ""),
+    ]);
+    let keeps = [
+        (&["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"][..], Some("Adam, AdamW or RAdam")),
+        (&["step", "exp_avg", "exp_avg_sq", "mu_product"], Some("NAdam")),
+        (&["step", "exp_avg", "exp_inf"], Some("Adamax")),
+        (&["step", "square_avg", "acc_delta"], Some("Adadelta")),
+        (&["step", "square_avg", "momentum_buffer"], Some("RMSprop")),
+        (&["momentum_buffer"], Some("SGD with momentum, or Muon")),
+        (&["step", "sum"], Some("Adagrad")),
+        (&["step"], None),
+    ];
+    for (slots, kept_by) in keeps {
+        assert_eq!(pytorch_optimizer(slots.iter().copied()), kept_by);
+    }
+}
+
 #[test]
 fn what_belongs_to_no_tensor_of_the_checkpoint_is_no_slot() {
     check(&[

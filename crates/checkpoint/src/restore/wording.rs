@@ -40,6 +40,10 @@ pub trait Wording {
     fn allow(&self, what: &[Allowance]) -> Option<String>;
     /// What gives a value to variables that have none, as the subject of a sentence.
     fn fill(&self) -> Option<String>;
+    /// Whether [`Wording::fill`] is something to call, and does not happen anyway.
+    fn asks_to_fill(&self) -> bool {
+        true
+    }
     /// How an initializer is called that a variable is declared with, where a note says that restored
     /// values win over it; nothing where the variable only seems to be declared so.
     fn initializer(&self, _variable: &str, initializer: &Initializer) -> Option<String> {

@@ -182,18 +182,24 @@ impl Gate {
     }
 }
 
-#[test]
-fn a_file_holds_the_step_it_was_asked_for_although_training_went_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let model = Model::new();
-    let (mut session, train) = model.session();
-    session.initialize_missing(3).unwrap();
+/// A disk whose writer waits at this gate before each operation.
+fn gated() -> (Arc<Gate>, Arc<Hooked>) {
     let gate = Arc::new(Gate::default());
     let writers = gate.clone();
     let storage = Hooked::new(move |_| {
         writers.pass();
         Ok(())
     });
+    (gate, storage)
+}
+
+#[test]
+fn a_file_holds_the_step_it_was_asked_for_although_training_went_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = Model::new();
+    let (mut session, train) = model.session();
+    session.initialize_missing(3).unwrap();
+    let (gate, storage) = gated();
     let plain = Saver::new(directory.path()).keep(1).keep_every_steps(1);
     let mut saver = on(storage, plain.clone());
     let mut expected = BTreeMap::new();
@@ -240,12 +246,7 @@ fn there_is_one_copy_whose_memory_is_used_again() {
     let model = Model::new();
     let (mut session, train) = model.session();
     session.initialize_missing(3).unwrap();
-    let gate = Arc::new(Gate::default());
-    let writers = gate.clone();
-    let storage = Hooked::new(move |_| {
-        writers.pass();
-        Ok(())
-    });
+    let (gate, storage) = gated();
     let mut saver = on(storage, Saver::new(directory.path()));
     let mut all = Vec::new();
     for step in 1..=4 {
@@ -431,12 +432,7 @@ fn dropping_waits() {
     let model = Model::new();
     let (mut session, _) = model.session();
     session.initialize_missing(1).unwrap();
-    let gate = Arc::new(Gate::default());
-    let writers = gate.clone();
-    let storage = Hooked::new(move |_| {
-        writers.pass();
-        Ok(())
-    });
+    let (gate, storage) = gated();
     let plain = Saver::new(directory.path());
     let mut saver = on(storage, plain.clone());
     saver.save(&session, 1, &SaveOptions::new()).unwrap();

@@ -143,7 +143,8 @@ impl Saver {
     }
 
     /// Creates the directory and its missing parents now, for other files of the run, so that they
-    /// outlast a loss of power as the checkpoints in them do.
+    /// outlast a loss of power as the checkpoints in them do, [as far as the file
+    /// system](crate::save) can make names durable.
     ///
     /// # Errors
     /// [`CheckpointError::Storage`].

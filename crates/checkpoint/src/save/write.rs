@@ -138,6 +138,10 @@ impl SaveOptions {
 /// for](SaveOptions::only). When it returns, the file is whole and durable; if
 /// it fails, or the process is killed, a file that had the name is as it was.
 ///
+/// Its bytes are synced wherever it lies. Its name is synced with the directory, which some network file
+/// systems, FUSE and FAT cannot do, and NTFS does by itself: there it is as durable as they make names, so
+/// that the machine, if it stops right after, may come up with the file of before.
+///
 /// A checkpoint that has the name is replaced. A file that is no checkpoint (neither named
 /// `*.safetensors` nor one by its content) is not. A name that ends as those of another format do,
 /// such as `model.pt`, is refused, as no program would read what is written there.

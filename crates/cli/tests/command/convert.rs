@@ -50,6 +50,29 @@ fn a_part_of_ours_goes_without_the_graph() {
     run(&["diff", ".", "all.safetensors", "--values"]).with(0);
 }
 
+/// What is written over was read before, and is gone then.
+#[test]
+fn that_the_checkpoint_that_was_read_is_replaced_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    trained(directory.path(), 1, 7, 0.5);
+    let run = |arguments: &[&str]| warmstart(directory.path(), arguments);
+    let told = "note: this took the place of the checkpoint that was read\n";
+    run(&["convert", "step-1.safetensors", "step-1.safetensors"]).failed();
+    let whole = ["convert", "step-1.safetensors", "./step-1.safetensors", "--force"];
+    let out = run(&whole).with(0);
+    assert!(out.contains(told) && !out.contains("graph"), "{out}");
+    // Beside it, there is still a graph to predict with.
+    let part = ["convert", ".", "part.safetensors", "--only", "fc1/*"];
+    let out = run(&part).with(0);
+    assert!(!out.contains(told) && out.contains("takes the checkpoint that was read"), "{out}");
+    let value = json(&run(&[&part[..], &["--force", "--json"]].concat()).with(0));
+    assert_eq!(value["in_place"], false);
+    let out = run(&[&whole[..], &["--only", "fc1/*"]].concat()).with(0);
+    let note = "`warmstart predict` needs them, and they went with the checkpoint that was read";
+    assert!(out.contains(told) && out.contains(note), "{out}");
+    assert_eq!(json(&run(&[&whole[..], &["--json"]].concat()).with(0))["in_place"], true);
+}
+
 #[test]
 fn numbers_that_become_zero_or_infinite_are_told() {
     let directory = tempfile::tempdir().unwrap();

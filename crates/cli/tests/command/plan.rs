@@ -84,6 +84,37 @@ fn flags_that_do_not_make_it_fit_yet_are_told_as_such() {
     assert!(out.contains(flags), "{out}");
 }
 
+/// A rule that is a mistake is not to be given again.
+#[test]
+fn flags_come_after_the_rules_that_do_something() {
+    let directory = tempfile::tempdir().unwrap();
+    for (file, scopes) in [("theirs.safetensors", ["a", "c"]), ("mine.safetensors", ["b", "d"])] {
+        let names = scopes.map(|scope| [format!("{scope}/weight"), format!("{scope}/bias")]);
+        let [[a, b], [c, d]] = &names;
+        let tensors = [
+            (a.as_str(), "F32", &[3, 4][..], floats(&[0.5; 12])),
+            (b.as_str(), "F32", &[4], floats(&[0.5; 4])),
+            (c.as_str(), "F32", &[5, 7], floats(&[0.5; 35])),
+            (d.as_str(), "F32", &[7], floats(&[0.5; 7])),
+        ];
+        foreign(&directory.path().join(file), &tensors);
+    }
+    let plan = ["plan", "theirs.safetensors", "--graph", "mine.safetensors"];
+    let (good, idle) = ("--rename-scope c=d", "--rename x=y");
+    for (given, after) in [
+        ("", "for 4 of"),
+        (good, "after the rules that were given, for 2 of"),
+        (&format!("{idle} {good}"), "after the rules that were given and do something, for 2 of"),
+        (idle, "in place of the rules that were given, for 4 of"),
+        ("--rename-regex ( x", "in place of the rules that were given, for 4 of"),
+    ] {
+        let given: Vec<&str> = given.split_whitespace().collect();
+        let out = warmstart(directory.path(), &[&plan[..], &given].concat());
+        let out = out.with(1);
+        assert!(out.contains(&format!("As flags, {after} ")), "{after}\n{out}");
+    }
+}
+
 /// No flag is shown for such a name, but a file can say it.
 #[test]
 fn rules_that_are_no_flags_are_suggested_as_a_file() {

@@ -118,8 +118,7 @@ pub enum ArchiveError {
     /// An entry is not as it was written.
     #[error(
         "entry `{entry}` of the archive has checksum {found:08x}, but {expected:08x} was written: \
-         it is damaged, or PyTorch was told to leave checksums out (`set_crc32_options(False)`): copy \
-         the file again, or save it again with checksums", entry = printable(.entry)
+         it is damaged: copy or write the file again", entry = printable(.entry)
     )]
     Checksum {
         /// The entry.

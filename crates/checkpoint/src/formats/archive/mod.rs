@@ -63,8 +63,8 @@ pub(crate) struct Archive {
     files: Vec<DataFile>,
     streams: Streams,
     sealed: Vec<Sealed>,
-    /// Which of `sealed` an entry is, once it is in use.
-    in_use: HashMap<usize, usize>,
+    /// Where entries are, once they are in use.
+    in_use: HashMap<usize, Place>,
 }
 
 /// A file in the archive.
@@ -75,7 +75,8 @@ pub(crate) struct Entry {
     pub size: u64,
     /// Where it lies, as it lies there.
     stored: Range<u64>,
-    crc32: u32,
+    /// Nothing if the archive was written without checksums.
+    crc32: Option<u32>,
     method: CompressionMethod,
     encrypted: bool,
 }
@@ -86,8 +87,8 @@ pub(crate) struct Place {
     /// Which of the checkpoint's files.
     pub file: usize,
     pub range: Range<u64>,
-    /// Which of its stretches with a checksum.
-    pub sealed: usize,
+    /// Which of its stretches with a checksum, if it has one.
+    pub sealed: Option<usize>,
 }
 
 impl Archive {
@@ -130,12 +131,18 @@ impl Archive {
             let entry = Entry {
                 size: found.uncompressed_size_hint(),
                 stored: self.locate(&archive, &found, &name)?,
-                crc32: found.crc32(),
+                crc32: Some(found.crc32()),
                 method: found.compression_method(),
                 encrypted: found.flags().is_encrypted(),
                 name,
             };
             self.entries.push(entry);
+        }
+        // PyTorch writes 0 for each if it is told to leave checksums out (`set_crc32_options(False)`).
+        // One entry may have that checksum; that all have it says that none was computed.
+        let with_bytes = self.entries.iter().filter(|entry| entry.size > 0);
+        if with_bytes.clone().count() > 1 && with_bytes.clone().all(|e| e.crc32 == Some(0)) {
+            self.entries.iter_mut().for_each(|entry| entry.crc32 = None);
         }
         Ok(())
     }
@@ -208,9 +215,8 @@ impl Archive {
 
     /// Takes an entry into use and says where its bytes are.
     pub fn place(&mut self, entry: usize) -> Result<Place, CheckpointError> {
-        if let Some(&sealed) = self.in_use.get(&entry) {
-            let Sealed { file, range, .. } = &self.sealed[sealed];
-            return Ok(Place { file: *file, range: range.clone(), sealed });
+        if let Some(place) = self.in_use.get(&entry) {
+            return Ok(place.clone());
         }
         let Entry { name, size, stored, crc32, method, encrypted } = &self.entries[entry];
         let (name, size, crc32) = (name.clone(), *size, *crc32);
@@ -239,10 +245,13 @@ impl Archive {
                 return Err(self.wrong(ArchiveError::Compression { entry: name, method }));
             }
         };
-        let sealed = self.sealed.len();
-        self.sealed.push(Sealed::new(file, range.clone(), crc32));
-        self.in_use.insert(entry, sealed);
-        Ok(Place { file, range, sealed })
+        let sealed = crc32.map(|crc32| {
+            self.sealed.push(Sealed::new(file, range.clone(), crc32));
+            self.sealed.len() - 1
+        });
+        let place = Place { file, range, sealed };
+        self.in_use.insert(entry, place.clone());
+        Ok(place)
     }
 
     /// Reads the first bytes of an entry, as many as it and `into` have; tells how many.
@@ -262,7 +271,7 @@ impl Archive {
         }
     }
 
-    /// Reads an entry whole and holds it against its checksum. It may have as many bytes as the
+    /// Reads an entry whole and holds it against its checksum, if it has one. It may have as many bytes as the
     /// archive, compressed or not.
     pub fn read(&mut self, entry: usize) -> Result<Vec<u8>, CheckpointError> {
         let Entry { name, size, crc32, .. } = &self.entries[entry];
@@ -278,7 +287,7 @@ impl Archive {
         let mut bytes = vec![0; size];
         self.read_start(entry, &mut bytes)?;
         let found = Crc::Crc32.append(0, &bytes);
-        if found != expected {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(self.wrong(ArchiveError::Checksum { entry: name, expected, found }));
         }
         Ok(bytes)
@@ -306,7 +315,7 @@ impl Archive {
     }
 
     pub fn wrong(&self, source: ArchiveError) -> CheckpointError {
-        CheckpointError::Malformed { file: self.path.clone(), source: source.into() }
+        CheckpointError::malformed(&self.path, source)
     }
 
     fn unreadable(&self, error: rawzip::Error) -> CheckpointError {

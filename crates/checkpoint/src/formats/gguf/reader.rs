@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn malformed(&self, source: GgufError) -> CheckpointError {
-        CheckpointError::Malformed { file: self.file.path.clone(), source: source.into() }
+        CheckpointError::malformed(&self.file.path, source)
     }
 
     fn has(&self, bytes: u64, what: &'static str) -> Result<(), CheckpointError> {

@@ -37,10 +37,7 @@ pub(crate) fn open_npy(path: &Path) -> Result<OpenFile, CheckpointError> {
         // There is nothing else in the file.
         Array::Other { descr, .. } => Err(NumPyError::DType { array: name, descr }),
     });
-    let tensor = tensor.map_err(|source| CheckpointError::Malformed {
-        file: path.to_owned(),
-        source: source.into(),
-    })?;
+    let tensor = tensor.map_err(|source| CheckpointError::malformed(path, source))?;
     OpenFile::new(path, Format::NumPy, vec![file], vec![tensor], BTreeMap::new())
 }
 
@@ -55,10 +52,8 @@ pub(crate) fn open_npz(mut archive: Archive) -> Result<OpenFile, CheckpointError
         let filled = archive.read_start(entry, &mut start)?;
         let place = archive.place(entry)?;
         let read = array(&name, &start[..filled], place.range.clone());
-        let read = read.map_err(|source| CheckpointError::Malformed {
-            file: archive.path().to_owned(),
-            source: source.into(),
-        })?;
+        let wrong = |source: NumPyError| CheckpointError::malformed(archive.path(), source);
+        let read = read.map_err(wrong)?;
         let mut tensor = match read {
             Array::Tensor(tensor) => tensor,
             Array::Other { shape, dtype, begin, .. } => {
@@ -68,12 +63,10 @@ pub(crate) fn open_npz(mut archive: Archive) -> Result<OpenFile, CheckpointError
         let reordered = tensor.strides.as_ref().is_some_and(|strides| !strides.is_in_order());
         if reordered && archive.is_compressed(entry) && tensor.bytes() > MOST_REORDERED {
             let (array, bytes) = (tensor.name.to_string(), tensor.bytes());
-            let source = NumPyError::CompressedFortran { array, bytes };
-            let file = archive.path().to_owned();
-            return Err(CheckpointError::Malformed { file, source: source.into() });
+            return Err(wrong(NumPyError::CompressedFortran { array, bytes }));
         }
         tensor.file = place.file;
-        tensor.sealed = Some(place.sealed);
+        tensor.sealed = place.sealed;
         tensors.push(tensor);
     }
     tensors.sort_by_key(|tensor| (tensor.file, tensor.range.start));

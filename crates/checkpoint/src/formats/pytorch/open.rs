@@ -29,7 +29,7 @@ pub(crate) fn is_pickle(name: &str) -> bool {
 /// Opens an archive that has a pickle.
 pub(crate) fn open_pytorch(mut archive: Archive) -> Result<OpenFile, CheckpointError> {
     let file = archive.path().to_owned();
-    let wrong = |source: FormatError| CheckpointError::Malformed { file: file.clone(), source };
+    let wrong = |source: FormatError| CheckpointError::malformed(&file, source);
     let entries = archive.entries().iter().enumerate();
     let mut pickles = entries.filter(|(_, entry)| is_pickle(&entry.name));
     let (of, name) = match (pickles.next(), pickles.next()) {
@@ -93,10 +93,7 @@ impl Described<'_> {
         tensor: &Tensor,
     ) -> Result<TensorEntry, CheckpointError> {
         let file = archive.path().to_owned();
-        let wrong = |source: PyTorchError| CheckpointError::Malformed {
-            file: file.clone(),
-            source: source.into(),
-        };
+        let wrong = |source: PyTorchError| CheckpointError::malformed(&file, source);
         let storage = &self.machine.storages[tensor.storage];
         if storage.key.len() > LONGEST_KEY {
             let entry = "data/…".to_owned();
@@ -136,7 +133,7 @@ impl Described<'_> {
         let begin = place.range.start + if empty { 0 } else { begin };
         let mut entry = TensorEntry::new(name, dtype, shape, begin..begin + value);
         entry.file = place.file;
-        entry.sealed = Some(place.sealed);
+        entry.sealed = place.sealed;
         entry.strides = (!strides.is_plain()).then(|| Arc::new(strides));
         Ok(entry)
     }

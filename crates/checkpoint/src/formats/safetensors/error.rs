@@ -194,7 +194,7 @@ pub enum FormatError {
     /// The file ends before a tensor does.
     #[error(
         "tensor `{tensor}` ends at file offset {end}, but the file has {file_length} bytes: it was \
-         cut short; copy it again or use an older checkpoint", tensor = printable(.tensor)
+         cut short; copy or write it again", tensor = printable(.tensor)
     )]
     CutShort {
         /// The first tensor that is not whole.

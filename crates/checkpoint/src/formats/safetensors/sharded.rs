@@ -63,10 +63,7 @@ impl<'de> Deserialize<'de> for WeightMap {
 
 /// Opens all files that an index names, and holds them against it.
 pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
-    let wrong = |source| CheckpointError::Malformed {
-        file: path.to_owned(),
-        source: FormatError::Shards(source),
-    };
+    let wrong = |source| CheckpointError::malformed(path, FormatError::Shards(source));
     let WeightMap(weight_map) = read_index(path)?;
     let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (tensor, shard) in &weight_map {
@@ -120,9 +117,8 @@ pub(crate) fn open_sharded(path: &Path) -> Result<OpenFile, CheckpointError> {
 
 fn read_index(path: &Path) -> Result<WeightMap, CheckpointError> {
     let failed = |error| CheckpointError::storage("read", path, error);
-    let wrong = |message: String| CheckpointError::Malformed {
-        file: path.to_owned(),
-        source: FormatError::Shards(ShardsError::Index { message }),
+    let wrong = |message: String| {
+        CheckpointError::malformed(path, FormatError::Shards(ShardsError::Index { message }))
     };
     let (file, length) = DataFile::open(path).map_err(failed)?;
     if length > MAX_HEADER {

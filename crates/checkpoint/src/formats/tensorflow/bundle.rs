@@ -48,7 +48,7 @@ pub(crate) fn has_data(index: &Path) -> bool {
 }
 
 fn malformed(file: &Path, source: BundleError) -> CheckpointError {
-    CheckpointError::Malformed { file: file.to_owned(), source: source.into() }
+    CheckpointError::malformed(file, source)
 }
 
 /// What an index holds.
@@ -166,7 +166,7 @@ impl Index {
         read.map_err(|source| malformed(path, source))?;
         if old {
             let source = FormatError::Recognised { kind: FileKind::TensorFlowV1 };
-            return Err(CheckpointError::Malformed { file: path.to_owned(), source });
+            return Err(CheckpointError::malformed(path, source));
         }
         let wrong = |problem: String| malformed(path, BundleError::Header { problem });
         let missing = || wrong("is missing".to_owned());

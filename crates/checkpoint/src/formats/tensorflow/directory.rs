@@ -27,10 +27,7 @@ pub(crate) fn open_directory(directory: &Path) -> Result<Option<Checkpoint>, Che
     let state = directory.join(STATE);
     let wrong = |problem: String| Damaged {
         path: state.clone(),
-        error: CheckpointError::Malformed {
-            file: state.clone(),
-            source: BundleError::State { problem }.into(),
-        },
+        error: CheckpointError::malformed(&state, BundleError::State { problem }),
     };
     let bundles = Bundles::of(directory)?;
     let mut damaged = Vec::new();

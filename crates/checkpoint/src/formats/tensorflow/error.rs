@@ -14,7 +14,7 @@ pub enum BundleError {
     /// The index ends before a table can.
     #[error(
         "a TensorFlow index has at least 48 bytes, and this file has {length}: its writer was \
-         stopped or the copy failed; copy it again or use an older checkpoint"
+         stopped or the copy failed; copy it again"
     )]
     TooShort {
         /// Bytes of the file.
@@ -23,7 +23,7 @@ pub enum BundleError {
     /// The index does not end as a table does.
     #[error(
         "a TensorFlow index ends with a table's magic number, and this file of {length} bytes does \
-         not: it is cut short, damaged or something else; copy it again or use an older checkpoint"
+         not: it is cut short, damaged or something else; copy it again"
     )]
     NotATable {
         /// Bytes of the file.
@@ -38,13 +38,13 @@ pub enum BundleError {
     /// There is data and no index.
     #[error(
         "the index `<prefix>.index` is missing, and only it says what is in the data files: copy it \
-         too, or use an older checkpoint"
+         too"
     )]
     NoIndex,
     /// A block of the index would end beyond it.
     #[error(
         "file offset {offset}: a block of the index ends at {end}, beyond its {file_length} bytes: \
-         it is damaged; copy it again or use an older checkpoint"
+         it is damaged; copy it again"
     )]
     BlockBeyondEnd {
         /// Where the block begins.
@@ -57,7 +57,7 @@ pub enum BundleError {
     /// A block of the index is not as it was written.
     #[error(
         "file offset {offset}: a block of the index has checksum {found:08x}, but {expected:08x} \
-         was written: it is damaged; copy it again or use an older checkpoint"
+         was written: it is damaged; copy it again"
     )]
     BlockChecksum {
         /// Where the block begins.
@@ -70,7 +70,7 @@ pub enum BundleError {
     /// A block of the index makes no sense.
     #[error(
         "file offset {offset}: a block of the index is malformed: {problem}; the file is damaged: \
-         copy it again or use an older checkpoint"
+         copy it again"
     )]
     Block {
         /// Where the block begins.
@@ -104,7 +104,7 @@ pub enum BundleError {
     /// A name that is not UTF-8.
     #[error(
         "file offset {offset}: the index has a tensor whose name is not UTF-8: it is damaged; copy \
-         it again or use an older checkpoint"
+         it again"
     )]
     Name {
         /// Where its block begins.
@@ -112,8 +112,7 @@ pub enum BundleError {
     },
     /// What the index says about a tensor makes no sense.
     #[error(
-        "tensor `{tensor}`: its entry in the index {problem}: the index is damaged; copy it again \
-         or use an older checkpoint", tensor = printable(.tensor)
+        "tensor `{tensor}`: its entry in the index {problem}: the index is damaged; copy it again", tensor = printable(.tensor)
     )]
     Entry {
         /// The tensor.
@@ -124,7 +123,7 @@ pub enum BundleError {
     /// A tensor has another size than its dtype and shape say.
     #[error(
         "tensor `{tensor}` is {dtype} {shape}, which takes {expected} bytes, but the index gives it \
-         {found}: the index is damaged; copy it again or use an older checkpoint", tensor = printable(.tensor)
+         {found}: the index is damaged; copy it again", tensor = printable(.tensor)
     )]
     WrongSize {
         /// The tensor.
@@ -140,8 +139,7 @@ pub enum BundleError {
     },
     /// A data file does not exist.
     #[error(
-        "this data file does not exist, and with it {}: copy it beside the index, or use an older \
-         checkpoint", lost(.tensors)
+        "this data file does not exist, and with it {}: copy it beside the index", lost(.tensors)
     )]
     NoData {
         /// The tensors that should be in it.
@@ -150,7 +148,7 @@ pub enum BundleError {
     /// A data file ends before a tensor does.
     #[error(
         "tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file has \
-         only {found} of them: it was cut short; copy it again or use an older checkpoint", tensor = printable(.tensor)
+         only {found} of them: it was cut short; copy it again", tensor = printable(.tensor)
     )]
     CutShort {
         /// The first tensor that is not whole.
@@ -165,7 +163,7 @@ pub enum BundleError {
     /// Two tensors share bytes.
     #[error(
         "tensor `{tensor}` at file offset {offset} overlaps tensor `{other}`: the index is damaged; \
-         copy it again or use an older checkpoint", tensor = printable(.tensor), other = printable(.other)
+         copy it again", tensor = printable(.tensor), other = printable(.other)
     )]
     Overlap {
         /// The tensor that begins later.
@@ -176,10 +174,7 @@ pub enum BundleError {
         offset: u64,
     },
     /// The objects of a `tf.train.Checkpoint` cannot be read.
-    #[error(
-        "the description of its objects {problem}: the checkpoint is damaged; copy it again or use \
-         an older one"
-    )]
+    #[error("the description of its objects {problem}: the checkpoint is damaged; copy it again")]
     Objects {
         /// What is wrong.
         problem: String,

@@ -11,16 +11,17 @@
 //!
 //! A note says where only the order of numbers says which layer is which, or only a shape that
 //! others have too which tensor, where tensors could as well be exchanged, taken from what is left
-//! or all moved by one, where an optimizer would get half of its slots, and where a square matrix
-//! may lie the other way round. Where all matrices of a file of PyTorch's are square (`origin.rs`),
-//! the rule that transposes them is one of two alternatives.
+//! or all moved by one, where what is left has more words of a variable's name, where an optimizer
+//! would get half of its slots, and where a square matrix may lie the other way round. Where all
+//! matrices of a file of PyTorch's are square (`origin.rs`), the rule that transposes them is one of
+//! two alternatives.
 
 use super::alike::Comparisons;
 use super::names::{CLEARLY, bare};
 use super::problem::class;
 use super::roles::Kind;
 use crate::restore::rules::SEPARATORS;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use warmstart_graph::Shape;
 
 /// A tensor or a variable: its name, its shape, and what it is for.
@@ -160,7 +161,7 @@ pub(super) fn judge<'a>(
         let first = pairs.iter().find(|pair| !pair.known);
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
-    let mut by_shape = Vec::new();
+    let (mut by_shape, mut by_words) = (Vec::new(), Vec::new());
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>, &str)> = Vec::new();
     let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
     for (class, all) in &classes {
@@ -176,6 +177,13 @@ pub(super) fn judge<'a>(
                     pair.tensor.name, pair.variable.name
                 ));
             }
+            by_words.extend(left.nearer(compared, *class, pair, turned).map(|(other, same)| {
+                format!(
+                    "`{}` is taken for `{}`, though `{other}`, which is left, has {same} and more words \
+                     of that name",
+                    pair.tensor.name, pair.variable.name
+                )
+            }));
             let tie = left.tie(compared, *class, patterns, pair, turned).map(|(other, same)| {
                 format!(
                     "`{}` is taken for `{}`, though `{other}`, which is left, has {same} and is as like by \
@@ -204,6 +212,7 @@ pub(super) fn judge<'a>(
     let mut notes = Vec::new();
     notes.extend(first_of(by_order, "so it is with"));
     notes.extend(first_of(by_shape, "so it is with"));
+    notes.extend(first_of(by_words, "so it is with"));
     notes.extend(first_of(
         exchangeable.iter().map(|(a, b, same)| {
             format!(
@@ -230,8 +239,9 @@ fn same_shape(a: &Shape, b: &Shape, turned: bool) -> Option<&'static str> {
 }
 
 /// The numbers without those of scopes that have none.
-fn trailing(numbers: &[u64]) -> Vec<u64> {
-    numbers.iter().copied().skip_while(|number| *number == 0).collect()
+fn trailing(numbers: &[u64]) -> &[u64] {
+    let begin = numbers.iter().position(|number| *number != 0).unwrap_or(numbers.len());
+    &numbers[begin..]
 }
 
 /// The first note, and how many there are more.
@@ -273,14 +283,25 @@ fn says_otherwise(compared: &Comparisons, one: &Patterns, other: &Patterns) -> b
 }
 
 /// Tensors or variables that are left: the patterns of their names, by what they fit.
-struct Left<'a>(HashMap<u64, BTreeMap<String, (&'a str, &'a Shape)>>);
+struct Left<'a>(HashMap<u64, BTreeMap<String, Remains<'a>>>);
+
+/// What is left of one pattern.
+struct Remains<'a> {
+    /// The first of it.
+    first: (&'a str, &'a Shape),
+    /// The numbers of all of it.
+    numbers: HashSet<Vec<u64>>,
+}
 
 impl<'a> Left<'a> {
     fn of(entries: impl Iterator<Item = Entry<'a>>) -> Left<'a> {
         let mut left = Left(HashMap::new());
         for Entry { name, shape, kind } in entries {
+            let (pattern, mut numbers) = numbered(name);
+            numbers.drain(..numbers.len() - trailing(&numbers).len());
             let patterns = left.0.entry(class(shape, kind)).or_default();
-            patterns.entry(numbered(name).0).or_insert((name, shape));
+            let new = || Remains { first: (name, shape), numbers: HashSet::new() };
+            patterns.entry(pattern).or_insert_with(new).numbers.insert(numbers);
         }
         left
     }
@@ -289,15 +310,16 @@ impl<'a> Left<'a> {
         self.0.get(&class).is_some_and(|patterns| patterns.contains_key(pattern))
     }
 
-    /// The first name of a pattern.
-    fn first(&self, class: u64, pattern: &str) -> Option<&'a str> {
-        self.0.get(&class)?.get(pattern).map(|(name, _)| *name)
+    /// Whether there is a name of a pattern with these numbers.
+    fn has_numbers(&self, class: u64, pattern: &str, numbers: &[u64]) -> bool {
+        let remains = self.0.get(&class).and_then(|patterns| patterns.get(pattern));
+        remains.is_some_and(|remains| remains.numbers.contains(numbers))
     }
 
     /// Some patterns of what fits, each with one of the names.
     fn some(&self, class: u64) -> impl Iterator<Item = (&str, (&'a str, &'a Shape))> {
         let some = self.0.get(&class).into_iter().flatten().take(COMPARED);
-        some.map(|(pattern, left)| (pattern.as_str(), *left))
+        some.map(|(pattern, left)| (pattern.as_str(), left.first))
     }
 }
 
@@ -316,17 +338,43 @@ impl<'a> Leftovers<'a> {
     /// Whether layers have other numbers on the two sides though one is left that has the number of one of
     /// them: order says which is which only where there are as many.
     fn has_shifted(&self, class: u64, (old, new): &Patterns, pairs: &[Pair<'_>]) -> bool {
-        let shifted = |pair: &&Pair<'_>| !pair.known && pair.from != pair.to;
-        if !pairs.iter().any(|pair| shifted(&pair)) {
-            return false;
-        }
-        let numbers = |left: &Left<'_>, pattern: &str| {
-            left.first(class, pattern).map(|name| trailing(&numbered(name).1))
-        };
-        let (tensor, variable) = (numbers(&self.tensors, old), numbers(&self.variables, new));
-        pairs.iter().filter(shifted).any(|pair| {
+        pairs.iter().filter(|pair| !pair.known).any(|pair| {
             let (from, to) = (trailing(&pair.from), trailing(&pair.to));
-            from != to && (variable.as_ref() == Some(&from) || tensor.as_ref() == Some(&to))
+            from != to
+                && (self.variables.has_numbers(class, new, from)
+                    || self.tensors.has_numbers(class, old, to))
+        })
+    }
+
+    /// A tensor that is left and has more whole words in common with a pair's variable than its own tensor
+    /// has, unless what the variables that are left could take in turn makes up for it; and what of its
+    /// shape it has. Unlike [`Leftovers::tie`], numbers in words count, and so it does not matter whether
+    /// it could give all that the scope asks for.
+    fn nearer(
+        &self,
+        compared: &Comparisons,
+        class: u64,
+        pair: &Pair<'_>,
+        turned: bool,
+    ) -> Option<(&'a str, &'static str)> {
+        let same = |tensor: &str, variable: &str| compared.of(tensor, variable).same;
+        let fits = |shape: &Shape| same_shape(shape, pair.variable.shape, turned);
+        let (own, variable) = (pair.tensor.name, pair.variable.name);
+        let this = same(own, variable);
+        let words: Vec<&str> = variable.split(SEPARATORS).map(bare).collect();
+        // To align names takes long: most have no more words in common in any order.
+        let more = |name: &str| {
+            name.split(SEPARATORS).filter(|word| words.contains(&bare(word))).count() > this
+        };
+        let mut tensors = self.tensors.some(class).filter(|(_, (name, _))| more(name));
+        tensors.find_map(|(_, (other, shape))| {
+            let same_shape = fits(shape)?;
+            let gain = same(other, variable).checked_sub(this).filter(|gain| *gain > 0)?;
+            let left = self.variables.some(class).filter(|(_, (_, shape))| fits(shape).is_some());
+            let mut left = left.peekable();
+            let alone = left.peek().is_none();
+            let as_well = left.any(|(_, (left, _))| same(own, left) + gain > same(other, left));
+            (alone || as_well).then_some((other, same_shape))
         })
     }
 

@@ -267,6 +267,70 @@ fn what_is_left_and_as_like_is_told() {
     assert_eq!(tie(&[]), None);
 }
 
+/// With layers left of one side, their numbers say whether the others have shifted: not those of the
+/// first alone.
+#[test]
+fn a_shift_off_any_layer_that_is_left_is_seen() {
+    let (shape, kind) = (Shape::from([8, 8]), Kind::Weight);
+    fn entries<'a>(
+        names: &'a [String],
+        shape: &'a Shape,
+        kind: &'a Kind,
+    ) -> impl Iterator<Item = Entry<'a>> + Clone {
+        names.iter().map(move |name| Entry { name, shape, kind })
+    }
+    let against = |from: &[u64], to: &[u64], left: [&[u64]; 2]| {
+        let named = |word: &str, numbers: &[u64]| -> Vec<String> {
+            numbers.iter().map(|n| format!("{word}{n}/w")).collect()
+        };
+        let [tensors, left_tensors] = [from, left[0]].map(|numbers| named("layer", numbers));
+        let [variables, left_variables] = [to, left[1]].map(|numbers| named("block", numbers));
+        let entries = |names| entries(names, &shape, &kind);
+        let pairs = entries(&tensors).zip(entries(&variables));
+        let (no_pairs, none) = (std::iter::empty(), Comparisons::default());
+        let (tensors, variables) = (entries(&left_tensors), entries(&left_variables));
+        judge(&none, pairs, no_pairs, tensors, variables, false) == Verdict::Against
+    };
+    for at in 0..2 {
+        // Layer 3 is block 4's, and block 3, or layer 4, is left: as the first, the second and the last.
+        for others in [[3, 8, 9], [8, 3, 9], [8, 9, 3]] {
+            let others = others.map(|n| if n == 3 && at == 0 { 4 } else { n });
+            let mut left: [&[u64]; 2] = [&[], &[]];
+            left[at] = &others;
+            assert!(against(&[3], &[4], left), "{others:?}");
+            left[at] = &[7, 8, 9];
+            assert!(!against(&[3], &[4], left));
+        }
+    }
+}
+
+/// `mlp/block_0` became `mlp/backbone` and lost its weight, and `block_0` became `mlp_2`.
+#[test]
+fn what_is_left_and_has_more_words_of_a_name_is_told() {
+    const BOTH: [(&str, &[usize]); 2] = [("weight", &[6, 8]), ("bias", &[8])];
+    let layers = |scopes: &[&str]| -> Vec<(String, &[usize])> {
+        let all = scopes.iter().flat_map(|scope| BOTH.map(|(part, shape)| (scope, part, shape)));
+        all.map(|(scope, part, shape)| (format!("{scope}/{part}"), shape)).collect()
+    };
+    let told = |left: &str| {
+        let mut file = layers(&["encoder", "head", "mlp_2"]);
+        file.push((left.to_owned(), &[8]));
+        file.push(("ema/decay".to_owned(), &[8]));
+        let model = layers(&["head", "block_0", "mlp/block_0", "encoder"]);
+        let file: Vec<_> = file.iter().map(|(name, shape)| tensor(name, shape)).collect();
+        let model: Vec<_> = model.iter().map(|(name, shape)| variable(name, shape)).collect();
+        let (all, _) = inferred(&file, &model, &BTreeMap::new());
+        let [one] = all.as_slice() else { panic!("{all:#?}") };
+        assert_eq!(code(one), r#".rename_scope("mlp_2", "mlp/block_0")"#);
+        one.notes.clone()
+    };
+    let note = "`mlp_2/bias` is taken for `mlp/block_0/bias`, though `mlp/backbone/bias`, which is left, has \
+                the same shape and more words of that name";
+    assert_eq!(told("mlp/backbone/bias"), [note]);
+    // Nor has what is another's any of them.
+    assert_eq!(told("queue/rows"), [""; 0]);
+}
+
 /// One tensor has as many words in common with either variable, and the other's may be the one that is left.
 #[test]
 fn tensors_that_may_all_be_moved_by_one_are_told() {

@@ -3,6 +3,7 @@
 use super::tests::{checkpoint, report, variable};
 use super::*;
 use serde_json::json;
+use warmstart_graph::Variable;
 
 fn options() -> RestoreOptions {
     RestoreOptions::new()
@@ -12,6 +13,27 @@ fn options() -> RestoreOptions {
 fn plan(options: &RestoreOptions) -> RestorePlan {
     let variables = [variable("a/w", &[2, 2]), variable("a/b", &[2])];
     checkpoint(&[("a/w", &[2, 2]), ("a/b", &[2])]).plan_for(&variables, options)
+}
+
+/// Whose ends are looked at in turn, a few at a time, and not at all where there are too many.
+#[test]
+fn a_pair_of_a_map_is_asked_for_by_the_end_of_any_name() {
+    let options = |from, to| options().assignment_map([("a/", "m/"), (from, to)]).add_prefix("x/");
+    let scopes = |parts: usize| format!("{}w", "part/".repeat(parts));
+    let speaks = |name: &str, options: RestoreOptions| {
+        // Others by the hundred, as long as what is looked at together.
+        let long = |n: usize| format!("{n}/{}/{}", "y".repeat(4000), "z".repeat(4000));
+        let mut names: Vec<String> = (0..300).map(long).collect();
+        names.insert(200, name.to_owned());
+        let variables: Vec<Variable> = names.iter().map(|name| variable(name, &[2])).collect();
+        let plan = checkpoint(&[("a/w", &[2])]).plan_for(&variables, &options);
+        !plan.to_string().contains("no tensor and no variable is what its pair")
+    };
+    assert!(speaks("x/q/w", options("zz/", "q/")));
+    assert!(!speaks("x/r/w", options("zz/", "q/")));
+    assert!(speaks(&format!("x/q/{}", scopes(200)), options("zz/", "q/")));
+    assert!(!speaks(&scopes(200), options("zz/", "q/")));
+    assert!(speaks(&scopes(300), options("zz/", "q/")));
 }
 
 #[test]

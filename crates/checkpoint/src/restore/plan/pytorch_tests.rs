@@ -4,7 +4,7 @@ use super::tests::{checkpoint, report, variable};
 use super::*;
 use crate::checkpoint::Checkpoint;
 use std::fs;
-use warmstart_graph::Variable;
+use warmstart_graph::{Role, Variable};
 
 fn plan(checkpoint: &Checkpoint, model: &[(&str, &[usize])]) -> RestorePlan {
     let variables: Vec<Variable> =
@@ -134,10 +134,14 @@ fn what_lies_the_other_way_round_has_not_the_same_shape() {
     assert!(text.contains(told), "{text}");
 }
 
+fn fixture(name: &str) -> Checkpoint {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pytorch");
+    Checkpoint::open(fixtures.join(name)).unwrap()
+}
+
 /// A file of `fc1` and `fc2`, from 4 to 3 to 2.
 fn small() -> Checkpoint {
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pytorch");
-    Checkpoint::open(fixtures.join("pt_mlp/mlp.pt")).unwrap()
+    fixture("pt_mlp/mlp.pt")
 }
 
 #[test]
@@ -206,4 +210,33 @@ fn square_matrices_that_rules_map_are_told() {
     let same: Vec<Variable> = file.iter().map(|(name, shape)| variable(name, shape)).collect();
     let plan = stored(&file).plan_for(&same, &RestoreOptions::new());
     assert!(plan.closes() && !report(&plan).contains("square"), "{plan}");
+}
+
+/// Slots that the graph asks for, beside a state of PyTorch's that no name matches.
+#[test]
+fn an_optimizers_state_is_named_as_what_it_is() {
+    let checkpoint = fixture("pt_train/train.pt");
+    let layers = [("fc1", [3, 4]), ("fc2", [2, 3])];
+    let mut variables: Vec<Variable> = Vec::new();
+    for (layer, shape) in layers {
+        variables.push(variable(&format!("model.{layer}.weight"), &shape));
+        variables.push(variable(&format!("model.{layer}.bias"), &shape[..1]));
+    }
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new()).to_string();
+    let state = "PyTorch optimizer state (of Adam, AdamW or RAdam: exp_avg, exp_avg_sq, step) for 4 \
+                 parameters, by number and not by name";
+    assert!(plan.contains(&format!("unexpected  12   optimizer.state: {state}")), "{plan}");
+    for owner in variables.clone() {
+        for slot in ["m", "v"] {
+            let name = format!("{}/adam/{slot}", owner.name);
+            let (variable, optimizer) = (Some(owner.name.clone()), "adam".to_owned());
+            let role = Role::Slot { variable, optimizer, slot: slot.to_owned() };
+            variables.push(Variable { name, role, ..owner.clone() });
+        }
+    }
+    let plan = checkpoint.plan_for(&variables, &RestoreOptions::new()).to_string();
+    let help = "help: the checkpoint has the state of a PyTorch optimizer (of Adam, AdamW or RAdam), which \
+                numbers its parameters, so that no name says whose it is, and this graph trains with \
+                adam: `.allow_missing().allow_unexpected()`";
+    assert!(plan.contains(help), "{plan}");
 }

@@ -407,7 +407,7 @@ impl RestoreReport {
             printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()
         };
         // One subject or two.
-        let (then, s) = match fill {
+        let (then, s) = match fill.filter(|_| words.asks_to_fill()) {
             Some(fill) => (format!(" and then {fill}"), ""),
             None => (String::new(), "s"),
         };
@@ -442,7 +442,14 @@ impl RestoreReport {
         let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
             names.iter().map(|name| canonical(name, "").0).collect()
         };
-        let trained = if kinds(&left) == kinds(&wanted) {
+        let trained = if let Some(kept_by) = self.only_numbered_slots() {
+            let kept_by = kept_by.map_or_else(String::new, |kept_by| format!(" (of {kept_by})"));
+            format!(
+                "has the state of a PyTorch optimizer{kept_by}, which numbers its parameters, so that \
+                 no name says whose it is, and this graph trains with {}",
+                join(wanted)
+            )
+        } else if kinds(&left) == kinds(&wanted) {
             format!("has slots of {} under other names than this graph", join(left))
         } else {
             // PyTorch's do not say of which optimizer they are.

@@ -7,6 +7,7 @@ use crate::restore::report::advice::SHOWN;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS};
+use crate::restore::slots::{numbered_in, pytorch_optimizer};
 use crate::restore::wording::{Allowance, Wording};
 use std::collections::{BTreeSet, HashSet};
 use warmstart_graph::{Accumulation, Glob, Role, Variable};
@@ -37,6 +38,20 @@ impl RestoreReport {
     /// Whether a suggestion or a cast may restore just what slots lack.
     pub(crate) fn may_be_mended(&self) -> bool {
         !self.suggestions.is_empty() || self.has_other_dtypes()
+    }
+
+    /// Whether all slots that are left are of parameters that have only numbers, and by whom such are kept.
+    pub(crate) fn only_numbered_slots(&self) -> Option<Option<&'static str>> {
+        let slots =
+            self.unexpected.iter().filter_map(|tensor| match &self.saved.get(&tensor.name)?.role {
+                Role::Slot { variable, slot, .. } => Some((variable.as_deref(), slot.as_str())),
+                _ => None,
+            });
+        let numbered = |(owner, slot): (Option<&str>, &str)| {
+            owner.is_some_and(|owner| numbered_in(owner, slot).is_some())
+        };
+        let all = slots.clone().next().is_some() && slots.clone().all(numbered);
+        all.then(|| pytorch_optimizer(slots.map(|(_, slot)| slot)))
     }
 
     /// How such slots are left out, or are not.

@@ -6,6 +6,7 @@ use crate::restore::collapse::{Line, collapse};
 use crate::restore::matching::{Change, Outcome};
 use crate::restore::report::advice::SHOWN;
 use crate::restore::report::{RestoreReport, VariableOutcome};
+use crate::restore::slots::{numbered_in, pytorch_optimizer};
 use crate::restore::wording::{InCode, Wording, rule_text};
 use crate::tensor::{FileDType, TensorEntry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -307,11 +308,22 @@ pub(crate) fn slot_groups<'a>(slots: impl Iterator<Item = &'a Variable>) -> Vec<
 #[derive(Default)]
 struct Slots<'a> {
     by_variable: BTreeMap<(&'a str, Option<&'a str>), BTreeSet<&'a str>>,
+    /// The slots of each of PyTorch's states, and their owners, which are numbers.
+    numbered: BTreeMap<&'a str, (BTreeSet<&'a str>, BTreeSet<&'a str>)>,
 }
 
 impl<'a> Slots<'a> {
     fn add(&mut self, optimizer: &'a str, variable: Option<&'a str>, slot: &'a str) {
-        self.by_variable.entry((optimizer, variable)).or_default().insert(slot);
+        match variable.and_then(|owner| Some((owner, numbered_in(owner, slot)?))) {
+            Some((owner, state)) => {
+                let (slots, owners) = self.numbered.entry(state).or_default();
+                slots.insert(slot);
+                owners.insert(owner);
+            }
+            None => {
+                self.by_variable.entry((optimizer, variable)).or_default().insert(slot);
+            }
+        }
     }
 
     fn lines(self) -> impl Iterator<Item = Line> {
@@ -320,7 +332,18 @@ impl<'a> Slots<'a> {
             let group = groups.entry((optimizer, slots, variable.is_some())).or_default();
             group.extend(variable);
         }
-        groups.into_iter().map(|((optimizer, slots, _), variables)| {
+        let numbered = self.numbered.into_iter().map(|(state, (slots, owners))| {
+            let kept_by = pytorch_optimizer(slots.iter().copied());
+            let kept_by = kept_by.map_or_else(String::new, |kept_by| format!("of {kept_by}: "));
+            let slots = slots.into_iter().collect::<Vec<_>>().join(", ");
+            let text = format!(
+                "{state}: PyTorch optimizer state ({kept_by}{slots}) for {}, by number and \
+                 not by name",
+                counted(owners.len(), "parameter")
+            );
+            (text, String::new())
+        });
+        let named = groups.into_iter().map(|((optimizer, slots, _), variables)| {
             let word = if slots.len() == 1 { "slot" } else { "slots" };
             let slots = slots.into_iter().collect::<Vec<_>>().join(", ");
             let text = match variables.as_slice() {
@@ -329,6 +352,7 @@ impl<'a> Slots<'a> {
                 many => format!("{optimizer}'s {word} {slots} for {} variables", many.len()),
             };
             (text, String::new())
-        })
+        });
+        named.chain(numbered)
     }
 }

@@ -355,19 +355,40 @@ fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable
         let is_asked_for = |name: &Cow<'_, str>| variables.iter().any(|v| is_of(name, v));
         return made.iter().flatten().any(is_asked_for);
     };
-    // What lies in the scope ends as the variable does. Rules are applied once, to the names of all.
-    let (mut names, mut whose) = (Vec::new(), Vec::new());
-    for variable in variables {
-        let mut end = variable.name.len();
-        for part in variable.name.split_inclusive(SEPARATORS).rev() {
-            end -= part.len();
-            names.push(format!("{scope}{}", &variable.name[end..]));
-            whose.push(variable);
+    // What lies in the scope ends as the variable does. All that a name may end with is together as long as
+    // the square of its parts: of a name with many it is not asked.
+    if variables.iter().any(|variable| variable.name.matches(SEPARATORS).count() >= MOST_PARTS) {
+        return true;
+    }
+    let mut ends = variables.iter().flat_map(|variable| {
+        let after = variable.name.match_indices(SEPARATORS).map(|(at, one)| at + one.len());
+        let ends = std::iter::once(0).chain(after).map(|begin| &variable.name[begin..]);
+        ends.map(move |end| (format!("{scope}{end}"), variable))
+    });
+    loop {
+        let mut bytes = 0;
+        let some = std::iter::from_fn(|| {
+            let next = if bytes < AT_ONCE { ends.next() } else { None }?;
+            bytes += next.0.len();
+            Some(next)
+        });
+        let (names, whose): (Vec<String>, Vec<&&Variable>) = some.unzip();
+        if names.is_empty() {
+            return false;
+        }
+        let made = apply(&following, names.iter().map(String::as_str), &[]).names;
+        let mut made = made.iter().zip(whose);
+        if made.any(|(names, variable)| names.iter().any(|name| is_of(name, variable))) {
+            return true;
         }
     }
-    let made = apply(&following, names.iter().map(String::as_str), &[]).names;
-    made.iter().zip(whose).any(|(names, variable)| names.iter().any(|name| is_of(name, variable)))
 }
+
+/// Parts of a name of which all ends are tried.
+const MOST_PARTS: usize = 256;
+/// Bytes of names that rules are applied to at once: a rule of many pairs is not to be applied to each by
+/// itself.
+const AT_ONCE: usize = 1 << 20;
 
 fn scope_of(entry: &str) -> Option<&str> {
     if entry == "/" { Some("") } else { entry.ends_with('/').then_some(entry) }
