@@ -19,8 +19,8 @@ fn read_shape() {
 //}
 
 //{places
-// How many places along K a batch has. Where batches are slices of one product, of TOTAL places in all, the
-// last may have fewer.
+// How many places along K a batch has. Where batches are slices of products, of TOTAL places each, the last
+// of each may have fewer.
 fn places(batch: u32) -> u32 {
     return K;
 }

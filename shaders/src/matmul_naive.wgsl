@@ -22,7 +22,7 @@ fn main(
     if (COLUMN_SUMS && row == 0u) {
         var sum = 0.0;
         for (var k = 0u; k < places(batch); k++) {
-            sum += f32(b_element(batch * B_BATCH + k * B_ROW + column * B_COLUMN));
+            sum += f32(b_element(b_start(batch) + k * B_ROW + column * B_COLUMN));
         }
         store_column_sum(batch, column, sum);
     }

@@ -104,6 +104,9 @@ impl Session {
             info.origin = Origin::Initialized { initializer, seed };
             names.push(info.name().to_owned());
         }
+        if names.is_empty() {
+            return Ok(names);
+        }
         let mut seeds = std::mem::take(&mut self.seeds);
         seeds.retain(|&before| before != seed && self.has_value_of(before));
         seeds.push(seed);

@@ -193,12 +193,11 @@ fn accumulating_takes_no_dispatch_and_no_value_more() {
     let gpu = gpu();
     for optimizer in optimizers() {
         for size in [[3, 5, 7, 3], [64, 70, 128, 10], [512, 784, 128, 10]] {
-            let planned = |steps: u32| -> (Vec<&'static str>, u64) {
+            let planned = |steps: u32| -> (usize, u64) {
                 let graph = Graph::new();
                 let optimizer = optimizer.clone().gradient_accumulation_steps(steps);
                 let (_, plan) = compiled(&gpu, &graph, &optimizer, size);
-                let kernels = plan.dispatches().iter().map(|info| info.kernel).collect();
-                (kernels, plan.memory().values)
+                (plan.dispatches().len(), plan.memory().values)
             };
             let (kernels, values) = planned(4);
             let (plain, plain_values) = planned(1);

@@ -185,6 +185,12 @@ fn missing_variables_get_the_bits_that_all_would() {
     // What fills nothing leaves no seed.
     assert!(some.initialize_missing(12).unwrap().is_empty());
     assert_eq!(some.seed(), Some(11));
+    // Nor does it make an earlier one the last.
+    let normal = I::Normal { mean: 0.0, stddev: 1.0 };
+    some.declare(&[variable("new", [33], normal)]).unwrap();
+    assert_eq!(some.initialize_missing(12).unwrap(), ["new"]);
+    assert!(some.initialize_missing(11).unwrap().is_empty());
+    assert_eq!(some.seed(), Some(12));
 }
 
 /// Bytes of a checkpoint.

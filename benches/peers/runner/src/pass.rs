@@ -93,7 +93,7 @@ pub fn there(arms: &[Arm]) -> Vec<usize> {
     (0..arms.len()).filter(|&index| arms[index].missing().is_none()).collect()
 }
 
-/// First steps with empty caches, and then again with what those left there. Rounds are fewer than arms, but
+/// First steps with empty caches, and then again with what those left there. Rounds may be fewer than arms, but
 /// each process begins anew, and nothing but its own caches is left of it.
 fn first_steps(results: &mut Results, arms: &[Arm], settings: &Settings) -> Outcome<()> {
     let there = there(arms);

@@ -50,8 +50,8 @@ impl Display for Report<'_> {
 }
 
 const LINEAR: &str = "One run of a dense layer with ReLU of square matrices, forward, then waiting \
-for the device. Input and weights are resident, the result stays on the device. 2048 is a control: what a launch costs is nothing \
-there, so only the kernel counts. burn and warmstart measure kernels and take the fastest; meganeura runs \
+for the device. Input and weights are resident, the result stays on the device. 2048 is a control: what \
+a launch costs is nothing there, so only the kernel counts. burn and warmstart measure kernels and take the fastest; meganeura runs \
 as it comes, and its tuner does so only if it is asked to.";
 
 const TRAIN: &str = "Training with Adam and softmax cross-entropy. Each step gets its batch from \

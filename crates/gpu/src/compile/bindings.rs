@@ -53,8 +53,8 @@ impl Bindings {
         moved.into_values().flatten().sum()
     }
 
-    /// The name under which so many bytes of a place are read, and the WGSL type that it is bound as an array of; bound now if
-    /// it is not yet. What a product reads as pairs or fours of floats is not bound once more for single ones:
+    /// The name under which so many bytes of a place are read, and the WGSL type that it is bound as an array
+    /// of; bound now if it is not yet. What a product reads as pairs or fours of floats is not bound once more for single ones:
     /// no part of a buffer may be bound twice where the kernel also writes that buffer.
     pub fn read(
         &mut self,

@@ -33,6 +33,15 @@ fn of_products() {
         x.matmul(x)
     });
     assert_eq!(square, [(4 * 2 * 256, 2 * 16 * 16 * 16)]);
+    // With a vector: a reduction, and one in slices.
+    for (rows, kernels) in [(4096, 1), (1, 2)] {
+        let vector = figures(|graph| {
+            let x = floats(graph, "x", &[rows, 1 << 16]);
+            x.matmul(floats(graph, "y", &[1 << 16, 1]))
+        });
+        assert_eq!(vector.len(), kernels);
+        assert_eq!(vector[0].1, 2 * rows as u64 * (1 << 16));
+    }
     // Slices of a long sum, and the sum of those.
     let long = figures(|graph| {
         let x = floats(graph, "x", &[16, 4096]);

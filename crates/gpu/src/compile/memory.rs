@@ -52,8 +52,9 @@ impl Memory {
 
     /// `wgpu` lets a dispatch use a buffer in one way. So what a kernel reads in a buffer in which it
     /// writes something else is bound as if it were written too. In small products of software adapters all
-    /// is, wherever it lies, so that they have one text: to compile another takes as long as a hundred
-    /// steps of a small model.
+    /// values, variables and feeds are, wherever they lie, so that these kernels have one text: to compile
+    /// another takes as long as a hundred steps of a small model. (A product of a value and itself, which
+    /// must not be bound twice as written, stays as it is.)
     pub fn bind(&self, steps: &mut [Step]) {
         for step in steps {
             let Step::Dispatch(dispatch) = step else { continue };

@@ -280,7 +280,7 @@ impl Live {
     /// The one product that a sum of products over their batches is, where what they sum over lies in rows,
     /// as in `xᵀ dy` of a weight's gradient: all batches' rows are one matrix. It is computed so where the
     /// products are needed by themselves, too, though a sum of those would take less then: that adds up in
-    /// another order, and what else is asked for must not change a gradient's bits.
+    /// another order, and what else is asked for must not change the bits of a weight's gradient.
     fn over_all_rows(&mut self, sum: &Node, axes: &[usize]) -> Option<usize> {
         let product = self.nodes[sum.inputs[0].0].clone();
         let Op::MatMul { transpose_a, transpose_b } = product.op else { return None };

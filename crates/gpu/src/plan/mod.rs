@@ -100,8 +100,10 @@ pub struct DispatchInfo {
     pub workgroups: [u32; 3],
     /// Bytes read and written if each is moved once: of a tensor that is read in part, that part.
     pub bytes: u64,
-    /// Arithmetic operations: two for each multiply-add of a product, and one for each element of each
-    /// elementwise operation before, after or without it. Casts are none.
+    /// Arithmetic operations: two for each multiply-add of a product, one for each element that is added up
+    /// or compared, and one for each element of each elementwise operation before, after or without them;
+    /// of a softmax, a normalization, a loss and an optimizer as many for each element as their formulas
+    /// have. Casts are none.
     pub arithmetic: u64,
 }
 

@@ -43,9 +43,13 @@ impl Builder<'_> {
         step: &OptimizerStep,
         memory: &mut PlanMemory,
     ) -> Result<Vec<PendingLaunch<'static>>, CompileError> {
-        let mut counted = Vec::new();
+        let (mut counted, mut counted_bytes) = (Vec::new(), 0);
         for &(_, place, _) in &step.counted {
-            counted.push(self.place(place)?);
+            let slice = self.place(place)?;
+            // A counter is read and written; what is fetched, a norm say, is written.
+            let times = if matches!(place, Place::Variable(_)) { 2 } else { 1 };
+            counted_bytes += times * slice.2;
+            counted.push(slice);
         }
         let fits = step.bound() + counted.len() <= self.target.storage_buffers;
         let mut pending: Vec<PendingLaunch<'static>> = Vec::new();
@@ -59,8 +63,7 @@ impl Builder<'_> {
             let does = if counts { Does::Both } else { Does::Updates };
             let mut launch = self.update(step, group, does, memory)?;
             if counts {
-                // Each is read and written.
-                launch.info.bytes += 2 * counted.iter().map(|&(.., bytes)| bytes).sum::<u64>();
+                launch.info.bytes += counted_bytes;
                 launch.bindings.append(&mut counted);
                 launch.accesses.resize(launch.bindings.len(), Access::Write);
             }
@@ -68,7 +71,7 @@ impl Builder<'_> {
         }
         if !counted.is_empty() {
             let scalars = self.place(step.scalars)?;
-            let bytes = scalars.2 + 2 * counted.iter().map(|&(.., bytes)| bytes).sum::<u64>();
+            let bytes = scalars.2 + counted_bytes;
             let mut bindings = vec![scalars];
             bindings.append(&mut counted);
             let mut accesses = vec![Access::Write; bindings.len()];

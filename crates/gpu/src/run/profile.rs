@@ -300,7 +300,8 @@ impl Timing {
 
     /// Waits for them: when each began, after the first did, and how long it took.
     pub fn wait(self) -> Result<Vec<TimedDispatch>, GpuError> {
-        let Timing { kernels, readback, submission, gpu } = self;
+        // What is declared first is dropped last.
+        let Timing { gpu, kernels, readback, submission } = self;
         let bytes = (kernels.len().max(1) * 16) as u64;
         readback.map_async(wgpu::MapMode::Read, ..bytes, |_| {
             // A mapping fails only with the device, and then the wait says so.

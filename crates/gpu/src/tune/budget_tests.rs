@@ -203,6 +203,9 @@ fn only_a_whole_budget_says_that_a_kernel_takes_too_long() {
     gpu.tuner().choose(&gpu, &dispatch, &BYTES);
     let (_, begun) = kept(&gpu, &dispatch);
     assert_eq!(begun.map(|begun| begun.len()), Some(1), "the usual one alone");
+    // Of the shorter budget of rows, too, a tenth may be spent.
+    assert_eq!(whole(OF_ROWS, OF_ROWS / 11), Some(OF_ROWS));
+    assert_eq!(whole(OF_ROWS, OF_ROWS / 10), None);
 }
 
 /// No kernel is compiled, or run, after the time is up.

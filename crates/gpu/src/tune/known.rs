@@ -74,14 +74,24 @@ impl Known {
         self.begun.retain(|class, _| !self.classes.contains_key(class));
     }
 
-    /// Adds what another one knows, which counts where both know something.
+    /// Adds what another one knows, which counts where both know something. But that time was too short
+    /// says nothing where somebody had enough, or has tried more often.
     pub fn extend(&mut self, other: &Known) {
         self.classes.extend(other.classes.iter().map(|(class, variant)| (class.clone(), *variant)));
         for (class, tried) in &other.begun {
-            self.begun.entry(class.clone()).or_default().extend(tried);
+            let own = self.begun.entry(class.clone()).or_default();
+            for (&variant, &outcome) in tried {
+                if says_more(own.get(&variant), outcome, Outcome::too_long) {
+                    own.insert(variant, outcome);
+                }
+            }
         }
         self.forget_done();
-        self.bits.extend(other.bits.iter().map(|(name, same)| (name.clone(), *same)));
+        for (name, &bits) in &other.bits {
+            if says_more(self.bits.get(name), bits, Bits::too_long) {
+                self.bits.insert(name.clone(), bits);
+            }
+        }
     }
 
     /// Begins anew with each kind of which there are too many.
@@ -101,6 +111,15 @@ impl Known {
         if bits.len() >= KEPT {
             bits.clone_from(&other.bits);
         }
+    }
+}
+
+/// Whether another one's word counts beside this one, by whether, and for what, the time was too short.
+fn says_more<T: Copy>(own: Option<&T>, other: T, too_long: impl Fn(T) -> Option<TooLong>) -> bool {
+    match (own.map(|&own| too_long(own)), too_long(other)) {
+        (None, _) | (_, None) => true,
+        (Some(None), Some(_)) => false,
+        (Some(Some(own)), Some(other)) => (other.budget, other.tries) >= (own.budget, own.tries),
     }
 }
 
@@ -219,5 +238,30 @@ mod tests {
         assert!(Known::parsed(&done).begun.is_empty());
         let nonsense = "tried\ntried one two\ntried a naive soon\ntried a what 12\ntried a naive too-long:1\ntried a naive too-long:1:soon\nclass alone\nclass a b unheard-of\nbits 12 maybe\nbits 12 too-long:1:\n\nkind a naive\n\u{fffd}\n";
         assert_eq!(Known::parsed(&format!("{nonsense}{text}{nonsense}")), known);
+    }
+
+    /// What a process read at its start may be less than what others have found since.
+    #[test]
+    fn that_time_was_too_short_replaces_no_result() {
+        let short = |tries| TooLong { budget: NANOS, tries };
+        let (naive, register) = (Variant::Product(Rung::Naive), Variant::Product(Rung::Register));
+        let known = |bits: [Bits; 2], tried: [Outcome; 2]| {
+            let bits = [("0a".to_owned(), bits[0]), ("0b".to_owned(), bits[1])].into();
+            let begun = [(naive, tried[0]), (register, tried[1])].into();
+            let begun = [("a class".to_owned(), begun)].into();
+            Known { classes: HashMap::new(), begun, bits }
+        };
+        let found = || {
+            let tried = [Outcome::Took(NANOS), Outcome::TooLong(short(2))];
+            known([Bits::Same, Bits::TooLong(short(2))], tried)
+        };
+        let stale = || {
+            let tried = [Outcome::TooLong(short(1)), Outcome::TooLong(short(1))];
+            known([Bits::TooLong(short(1)), Bits::TooLong(short(1))], tried)
+        };
+        for (mut on_disk, own) in [(found(), stale()), (stale(), found())] {
+            on_disk.extend(&own);
+            assert_eq!(on_disk, found());
+        }
     }
 }

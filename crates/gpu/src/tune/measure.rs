@@ -88,7 +88,7 @@ impl Outcome {
         }
     }
 
-    fn too_long(self) -> Option<TooLong> {
+    pub fn too_long(self) -> Option<TooLong> {
         match self {
             Outcome::TooLong(too_long) => Some(too_long),
             Outcome::Took(_) | Outcome::Unfit => None,
@@ -162,7 +162,7 @@ fn in_turn(
     Ok(true)
 }
 
-/// Tries those kernels of which nothing is known so far, the first being the one whose results count, and
+/// Tries those kernels of which nothing is known so far, or that the time was too short for, the first being the one whose results count, and
 /// adds what came of it. False if nothing can be told of any: they would take more memory than it is worth,
 /// more time than is left, or the first is refused.
 pub(super) fn measure(
@@ -219,6 +219,16 @@ pub(super) enum Bits {
     Other,
     /// All the time that there is for measuring was too short to compare them.
     TooLong(TooLong),
+}
+
+impl Bits {
+    /// What the time was too short for.
+    pub fn too_long(self) -> Option<TooLong> {
+        match self {
+            Bits::TooLong(too_long) => Some(too_long),
+            Bits::Same | Bits::Other => None,
+        }
+    }
 }
 
 /// Kernels that are measured on a device, on buffers of their own.
@@ -458,7 +468,7 @@ impl Ready {
 /// The time of one run, at its best, by a function that makes so many and waits for them. To submit and to
 /// wait takes tens of runs of a small kernel: as many are made together as take long enough beside that. Of
 /// one that is far from the fastest kernel so far a single run counts, since slow kernels would take the time
-/// that there is for all.
+/// that there is for all; and so it does, waiting included, where a single run takes a millisecond.
 fn time_of_one(
     fastest: Duration,
     run: &mut dyn FnMut(u32) -> Result<Duration, GpuError>,

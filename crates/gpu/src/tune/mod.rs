@@ -152,7 +152,7 @@ const OF_ROWS: Duration = Duration::from_millis(125);
 
 /// The budget, if as good as all of the time is left when so much is spent.
 fn whole(budget: Duration, spent: Duration) -> Option<Duration> {
-    (spent < BUDGET / 10).then_some(budget)
+    (spent < budget / 10).then_some(budget)
 }
 
 /// The release of `wgpu`, which writes the code that drivers compile: what another one has measured

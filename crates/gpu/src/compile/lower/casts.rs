@@ -1,12 +1,12 @@
 //! Small weights and inputs that are rounded to 16 bits: several in one dispatch.
 //!
 //! In mixed precision each layer's product reads its weight rounded, which no kernel before has computed. A
-//! dispatch for each would take longer to begin than to do. They are there before the run, so as many as a
-//! kernel can bind are rounded where the first of them is wanted; large ones are not, which would only lie in
-//! memory for longer.
+//! dispatch for each would take longer to begin than to do. They are there before the run, so several are
+//! rounded where the first of them is wanted; large ones are not, nor too many, which would only lie in memory
+//! for longer.
 
 use super::kernel::{Kernel, write_together};
-use super::{Lowering, Refused};
+use super::{Lowering, Refused, listed};
 use crate::compile::expression::{Function, Index};
 use crate::compile::fuse::Fused;
 use crate::compile::simplify::Live;
@@ -17,6 +17,12 @@ use warmstart_shaders as shaders;
 
 /// The most elements of one that is rounded with others.
 const MOST_ELEMENTS: usize = 1 << 19;
+
+/// The most elements of all that are rounded together: they lie in memory from the first on.
+const MOST_TOGETHER: usize = 1 << 21;
+
+/// The most that are rounded together: each invocation looks for its own.
+const MOST_CASTS: usize = 16;
 
 /// Groups of at least two casts whose inputs are there before the run, each of as many as one kernel binds.
 pub(super) fn groups(live: &Live, fused: &Fused, target: Target) -> Vec<Vec<usize>> {
@@ -34,8 +40,21 @@ pub(super) fn groups(live: &Live, fused: &Fused, target: Target) -> Vec<Vec<usiz
         _ => false,
     };
     let casts: Vec<usize> = (0..live.nodes.len()).filter(is_cast).collect();
-    let together = casts.chunks((target.storage_buffers / 2).max(1)).map(<[usize]>::to_vec);
-    together.filter(|group| group.len() > 1).collect()
+    let most = (target.storage_buffers / 2).clamp(1, MOST_CASTS);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut elements = 0;
+    for id in casts {
+        elements += live.elements(id);
+        match groups.last_mut().filter(|group| group.len() < most && elements <= MOST_TOGETHER) {
+            Some(group) => group.push(id),
+            None => {
+                elements = live.elements(id);
+                groups.push(vec![id]);
+            }
+        }
+    }
+    groups.retain(|group| group.len() > 1);
+    groups
 }
 
 impl Lowering<'_> {
@@ -65,7 +84,7 @@ impl Lowering<'_> {
         kernel.sections.push(("value", values));
         kernel.sections.push(("write", write + "}\n"));
         kernel.constants.push(("ELEMENTS", from as f64));
-        kernel.label = Some(vec!["cast"; casts.len()].join(", "));
+        kernel.label = Some(listed(&vec!["cast".to_owned(); casts.len()]));
         let workgroups = self.spread(casts[0], (from as u64).div_ceil(64))?;
         self.push(casts[0], kernel, workgroups, 0)
     }

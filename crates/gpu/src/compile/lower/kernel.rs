@@ -69,7 +69,7 @@ impl Kernel {
 /// The kernel of one expression for each element, and how many invocations it needs.
 pub(super) fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     let parts = [shaders::FUNCTIONS, shaders::HALF, shaders::ELEMENTWISE];
-    if matches!(dtype, DType::F32 | DType::I32 | DType::U32) {
+    if dtype.size() == 4 {
         let mut kernel = Kernel::new("elementwise", &[parts[0], parts[2]]);
         kernel.constants.push(("ELEMENTS", elements as f64));
         return (kernel, elements as u64);
@@ -81,7 +81,7 @@ pub(super) fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     (kernel, words as u64)
 }
 
-/// A function that writes a word of elements that share one, so that one invocation writes them all, and how
+/// A function that writes a word of elements that share one (of halves or bytes), so that one invocation writes them all, and how
 /// many words there are. Names are of that function, of the one that computes an element, and of the buffer.
 pub(super) fn write_together(
     dtype: DType,

@@ -476,3 +476,13 @@ impl Lowering<'_> {
         Place::Scratch(self.lowered.scratch.len() - 1)
     }
 }
+
+/// What a kernel computes one beside the other, shortened where it is much.
+fn listed(labels: &[String]) -> String {
+    match labels {
+        [first, second, .., last] if labels.len() > 4 => {
+            format!("{first}, {second}, .., {last} ({})", labels.len())
+        }
+        _ => labels.join(", "),
+    }
+}

@@ -192,6 +192,8 @@ impl Lowering<'_> {
         let (live, fused) = (self.live, self.fused);
         let element = |kernel: &mut Kernel, name: &str| {
             bind_operands(live, fused, kernel, held, operands);
+            // The multiplications; additions are the reduction's.
+            kernel.bindings.operations += (results * k) as u64;
             format!(
                 "{}{}fn {name}(i: u32, k: u32) -> f32 {{\n    \
                     return f32(a_element({left})) * f32(b_element({right}));\n}}\n",
@@ -216,13 +218,13 @@ impl Lowering<'_> {
             // Neighbours read neighbours: a result each.
             self.spread(root, (results as u64).div_ceil(64))?
         };
-        self.push(root, kernel, workgroups, product.operations())?;
+        self.push(root, kernel, workgroups, product.operations() / 2)?;
         self.carried_apart(root)
     }
 
     /// What a kernel of the ladder would have computed on the way, a bias's gradient, gets a kernel
     /// of its own.
-    pub(super) fn carried_apart(&mut self, root: usize) -> Result<(), Refused> {
+    fn carried_apart(&mut self, root: usize) -> Result<(), Refused> {
         match self.carried.remove(&root) {
             Some(carried) => self.root(carried),
             None => Ok(()),

@@ -7,7 +7,7 @@
 //! however many layers it has.
 
 use super::product::bind_operands;
-use super::{Kernel, Lowering, Refused, lanes};
+use super::{Kernel, Lowering, Refused, lanes, listed};
 use crate::compile::fuse::Fused;
 use crate::compile::matmul::{Product, Rung};
 use crate::compile::operand::Held;
@@ -65,8 +65,8 @@ impl Lowering<'_> {
         bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         let mut operations = product.operations();
-        let carried = self.carried.get(&root).copied().filter(|_| product.batch == 1);
-        let carried = carried.map(|carried| {
+        // Only a product of two matrices carries a sum.
+        let carried = self.carried.get(&root).copied().map(|carried| {
             let parts = self.scratch((part.batch * columns * 4) as u64);
             kernel.label = Some("matmul, sum of slices".to_owned());
             kernel.bindings.bind("column_sums", parts, Access::Write, "f32");
@@ -88,15 +88,14 @@ impl Lowering<'_> {
                 && !self.fused.kept.contains_key(&id)
                 && self.read_last[id]
         };
-        if batch == 1 && is_last(root) && sliced.carried.is_none_or(|(carried, ..)| is_last(carried)) {
+        if batch == 1
+            && is_last(root)
+            && sliced.carried.is_none_or(|(carried, ..)| is_last(carried))
+        {
             self.sliced.push(sliced);
             return Ok(());
         }
-        self.add_up_one(id, &sliced)?;
-        match batch {
-            1 => Ok(()),
-            _ => self.carried_apart(root),
-        }
+        self.add_up_one(id, &sliced)
     }
 
     /// Adds up the slices of a product whose result others read, or of which more is computed.
@@ -177,8 +176,8 @@ impl Lowering<'_> {
                     write,
                     "    if (i >= {from}u && i < {end}u) {{\n        \
                         let own = i - {from}u;\n        \
-                        var total = parts{at}[own];\n        \
-                        for (var k = 1u; k < {slices}u; k++) {{\n            \
+                        var total = 0.0;\n        \
+                        for (var k = 0u; k < {slices}u; k++) {{\n            \
                             total += parts{at}[k * {count}u + own];\n        }}\n        \
                         result{at}[own] = total;\n    }}"
                 );
@@ -188,7 +187,7 @@ impl Lowering<'_> {
             }
         }
         write += "}\n";
-        kernel.label = Some(labels.join(", "));
+        kernel.label = Some(listed(&labels));
         kernel.constants.push(("ELEMENTS", from as f64));
         kernel.sections.push(("write", write));
         let root = together[0].root;
