@@ -70,7 +70,8 @@ fn a_regression_gets_as_exact_as_its_meter_and_goes_on() {
 fn fine_tuning_shows_what_is_from_where_and_pays() {
     let printed = run(env!("CARGO_BIN_EXE_fine_tuning"), &[]);
     for lines in [
-        "  rules       1   .only(\"body/*/{weight,bias}\")  4 names\n  restored    4   ",
+        "  rules       1    .only(\"body/*/{weight,bias}\")  4 names\n  restored    4    ",
+        "  left out    16   ",
         "  shape mismatch  6   head/weight         f32 [64, 10], but f32 [64, 2] in the file\n",
         "initialized: [\"head/weight\", \"head/bias\", ",
     ] {

@@ -155,7 +155,7 @@ pub enum CheckpointError {
         file: PathBuf,
     },
     /// The session's variables are others than those that the plan was made for.
-    #[error("the plan to restore `{}` was made for other variables than the session has now (`{variable}` differs). Nothing was changed: make the plan again, after all variables are declared", .file.display())]
+    #[error("the plan to restore `{}` was made for other variables than the session has now: some were declared since this plan was made, or have another role or initializer (`{variable}` differs). Nothing was changed: make the plan again, after all variables are declared", .file.display(), variable = printable(.variable))]
     OutdatedPlan {
         /// The file.
         file: PathBuf,

@@ -162,7 +162,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         };
         writeln!(out, "\nRules that make names of a those of b, for {convert}:")?;
         for (way, (suggestion, plan)) in (1..).zip(suggestions.iter().zip(&allowed)) {
-            let promise = promise(suggestion, way, suggestions.len(), uses);
+            let promise = promise(suggestion, way, &suggestions, uses);
             // The file is told after the flags; where there are none, it says what they would.
             if print_flags(out, suggestion, &promise)? {
                 print_plan(out, plan.as_deref())?;

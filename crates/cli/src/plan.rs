@@ -104,7 +104,7 @@ fn print_suggestions(
     given: &[RuleUse],
 ) -> Result<(), Failure> {
     for (way, suggestion) in (1..).zip(suggestions) {
-        let promise = promise(suggestion, way, suggestions.len(), given);
+        let promise = promise(suggestion, way, suggestions, given);
         if !print_flags(out, suggestion, &promise)? && is_printable(suggestion) {
             print_file(out, suggestion, &format!(", {promise}"))?;
             // The report tells them only with rules that it can write.
@@ -116,19 +116,27 @@ fn print_suggestions(
 
 /// What one of so many suggestions does, and that it comes after the rules that were given, if there are any;
 /// but for those of them that are mistakes, with which nothing fits.
-pub fn promise(suggestion: &Suggestion, way: usize, ways: usize, given: &[RuleUse]) -> String {
+pub fn promise(
+    suggestion: &Suggestion,
+    way: usize,
+    ways: &[Suggestion],
+    given: &[RuleUse],
+) -> String {
     let Suggestion { restores, of, allow, .. } = suggestion;
-    let which = match ways {
+    let least = if Suggestion::may_be_more(ways) { "at least " } else { "" };
+    let which = match ways.len() {
         1 => String::new(),
-        _ => format!(" (way {way} of {ways}; nothing says which is meant)"),
+        ways => format!(" (way {way} of {least}{ways}; nothing says which is meant)"),
     };
     let then = match allow {
         None => "; plan again with them, since it does not fit yet",
         Some(allow) if allow.is_empty() => "",
         Some(_) => ", and to leave the rest as it is",
     };
-    let mistaken = given.iter().filter(|used| used.does_nothing() || used.problem.is_some());
-    let after = match (given.len(), mistaken.count()) {
+    // A rule with a problem may do something nevertheless, as a map of which one pair is idle.
+    let is_mistaken =
+        |used: &&RuleUse| used.does_nothing() || (used.problem.is_some() && used.touched == 0);
+    let after = match (given.len(), given.iter().filter(is_mistaken).count()) {
         (0, _) => "",
         (_, 0) => "after the rules that were given, ",
         (all, mistaken) if all == mistaken => "in place of the rules that were given, ",

@@ -87,6 +87,10 @@ fn chosen(all: Vec<String>, named: &[String]) -> Result<Vec<String>, Box<dyn Err
 /// The crates whose documentation people read, each with the adapter that its examples run on.
 fn published_crates(adapter: &str) -> Result<Vec<(String, String)>, Box<dyn Error>> {
     let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("`cargo metadata` failed ({}): {said}", output.status).into());
+    }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let published = list(&metadata["packages"]).into_iter().filter(|p| p["publish"].is_null());
@@ -98,7 +102,6 @@ fn published_crates(adapter: &str) -> Result<Vec<(String, String)>, Box<dyn Erro
         })
         .collect();
     if crates.is_empty() {
-        let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("`cargo metadata` names no crate with documentation: {said}").into());
     }
     crates.sort();

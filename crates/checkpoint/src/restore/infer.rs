@@ -45,7 +45,7 @@ use crate::restore::report::Saved;
 use crate::restore::rules::{Rule, SEPARATORS};
 use crate::restore::wording::Allowance;
 use crate::tensor::TensorEntry;
-pub(crate) use choose::ALTERNATIVES;
+use choose::ALTERNATIVES;
 use choose::choose;
 use optimizers::Renamed;
 pub(crate) use origin::is_pytorch;
@@ -70,6 +70,14 @@ pub struct Suggestion {
     /// What has to be allowed beside the rules for the checkpoint to fit. `None` if it would not fit
     /// whatever is allowed: then planning again under the rules says what is still wrong.
     pub allow: Option<Vec<Allowance>>,
+}
+
+impl Suggestion {
+    /// Whether there may be more ways than these suggestions of a report, which tells only so many: nobody
+    /// looked at the others.
+    pub fn may_be_more(suggestions: &[Suggestion]) -> bool {
+        suggestions.len() >= ALTERNATIVES
+    }
 }
 
 /// Characters of names, and names (each counted as many), that planning again may go through, over

@@ -113,7 +113,7 @@ impl BackgroundSaver {
     /// As [`BackgroundSaver::wait`], if the save before this one failed; this one has not begun
     /// then, and can be asked for again. If that failed only to remove an older checkpoint, this one has
     /// begun nevertheless. What [`Saver::save`] refuses before it touches the disk; such a failure to
-    /// remove is then told by the next call.
+    /// remove is then told by the next call that is not refused.
     /// [`CheckpointError::Session`] if the device has no memory for the copy: then nothing was
     /// changed or begun, and [`Saver::save`], which needs none, can save.
     pub fn save(

@@ -60,10 +60,20 @@ pub(super) fn changed_constant(
             == (node.op.name(), &node.scope, &node.shape, node.inputs.len());
         let mut pairs = other.inputs.iter().zip(&node.inputs);
         let place = node.inputs.iter().position(|input| *input == at)?;
-        let was = number(before, *other.inputs.get(place)?)?;
+        let was = *other.inputs.get(place)?;
         let others_are_equal = pairs.all(|(was, is)| *is == at || old[was.0] == new[is.0]);
-        (same && others_are_equal).then_some(was)
+        (same && others_are_equal && number(before, was).is_some()).then_some(was)
     })?;
+    // Of a constant of another dtype or shape, the number is not what changed.
+    let kind = |node: &Node| (node.dtype, node.shape.clone());
+    let was = before
+        .nodes
+        .get(was.0)
+        .filter(|was| kind(was) == kind(&now.nodes[at.0]))
+        .and(number(before, was))?;
+    if is.to_string() == was.to_string() {
+        return None;
+    }
     Some(format!("{} reads the constant {is}, and read {was}", now.describe(NodeId(reader))))
 }
 

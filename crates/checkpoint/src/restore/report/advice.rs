@@ -2,7 +2,7 @@
 //! mends it, in the words of whoever reads it.
 
 use crate::printable::{first_quoted, printable, quoted};
-use crate::restore::infer::{ALTERNATIVES, Suggestion};
+use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
@@ -436,7 +436,7 @@ impl RestoreReport {
                  beside them ({}); a count of steps then begins at 0, and Adam takes its averages \
                  for new ones",
                 join(wanted),
-                quoted(&names, ", ")
+                first_quoted(&names, SHOWN)
             ));
         }
         let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
@@ -515,8 +515,8 @@ impl RestoreReport {
             [one] => vec![lines(one)],
             many => {
                 let n = many.len();
-                // Of more than this nobody looked at the others.
-                let least = if self.suggestions.len() < ALTERNATIVES { "" } else { "at least " };
+                let more = Suggestion::may_be_more(&self.suggestions);
+                let least = if more { "at least " } else { "" };
                 let first = format!(
                     "there are {least}{n} ways to restore more, and nothing says which of them is \
                      meant:"

@@ -356,14 +356,11 @@ fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable
         return made.iter().flatten().any(is_asked_for);
     };
     // What lies in the scope ends as the variable does. All that a name may end with is together as long as
-    // the square of its parts: of a name with many it is not asked.
-    if variables.iter().any(|variable| variable.name.matches(SEPARATORS).count() >= MOST_PARTS) {
-        return true;
-    }
+    // the square of its parts: of a name with many, only the longest ends are tried.
     let mut ends = variables.iter().flat_map(|variable| {
         let after = variable.name.match_indices(SEPARATORS).map(|(at, one)| at + one.len());
         let ends = std::iter::once(0).chain(after).map(|begin| &variable.name[begin..]);
-        ends.map(move |end| (format!("{scope}{end}"), variable))
+        ends.take(MOST_PARTS).map(move |end| (format!("{scope}{end}"), variable))
     });
     loop {
         let mut bytes = 0;
@@ -384,7 +381,7 @@ fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable
     }
 }
 
-/// Parts of a name of which all ends are tried.
+/// Ends of a name that are tried.
 const MOST_PARTS: usize = 256;
 /// Bytes of names that rules are applied to at once: a rule of many pairs is not to be applied to each by
 /// itself.

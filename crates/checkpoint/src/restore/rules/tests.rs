@@ -202,7 +202,8 @@ fn rules_print_as_the_code_that_asks_for_them() {
     for (rule, code) in &rules {
         assert_eq!(rule.to_string(), *code);
     }
-    // Each kind of rule is there: a new one that is not would have to be added to this match, too.
+    // Each kind of rule is there: a new one does not compile until it is in this match, and is to be added
+    // to the rules above and to the count below.
     let kind = |rule: &Rule| match rule {
         Rule::Rename { .. } => 0,
         Rule::RenameScope { .. } => 1,
