@@ -358,6 +358,7 @@ fn names_of_a_file_reach_no_terminal_as_they_are() {
     let mut session = common::session(&declared);
     assert_plain(session.variables().to_string());
     assert_plain(save(&session, &again, &SaveOptions::new()).unwrap_err().to_string());
+    assert_plain(session.read(HOSTILE).unwrap_err().to_string());
     session.initialize_missing(1).unwrap();
     session.assign(HOSTILE, &session.read(HOSTILE).unwrap()).unwrap();
     assert_plain(session.initialize_all(1, Overwrite::Refuse).unwrap_err().to_string());

@@ -1,6 +1,6 @@
 //! What can go wrong with the device and with the variables on it.
 
-use crate::origin::Origin;
+use crate::origin::{Origin, SHOWN};
 use crate::transfer::cast::{Number, SourceDType};
 use std::io;
 use std::time::Duration;
@@ -143,7 +143,7 @@ pub enum SessionError {
     #[error(transparent)]
     Gpu(#[from] GpuError),
     /// A name that the session does not know.
-    #[error("there is no variable `{name}`.{} `session.variables()` lists all there are", close_names(.close))]
+    #[error("there is no variable `{name}`.{} `session.variables()` lists all there are", close_names(.close), name = printable(.name))]
     UnknownVariable {
         /// The name.
         name: String,
@@ -155,7 +155,7 @@ pub enum SessionError {
     Conflict(Vec<Conflict>),
     /// A variable that no buffer of this device can hold.
     #[error(
-        "variable `{name}` {dtype} {shape} (declared at {location}) is larger than {limit} bytes, the most that one binding of this device holds. Split it into several variables, or use an adapter with a larger limit"
+        "variable `{name}` {dtype} {shape} (declared at {location}) is larger than {limit} bytes, the most that one binding of this device holds. Split it into several variables, or use an adapter with a larger limit", name = printable(.name)
     )]
     TooLarge {
         /// The variable.
@@ -170,7 +170,7 @@ pub enum SessionError {
         limit: u64,
     },
     /// A variable's initializer does not fit the variable.
-    #[error("variable `{name}` (declared at {location}): {source}")]
+    #[error("variable `{name}` (declared at {location}): {source}", name = printable(.name))]
     Initializer {
         /// The variable.
         name: String,
@@ -187,7 +187,7 @@ pub enum SessionError {
     },
     /// A value of another shape or dtype than the variable's.
     #[error(
-        "variable `{name}` is {dtype} {shape} (declared at {location}), but the value given is {given_dtype} {given_shape}. Give a value of the variable's own dtype and shape"
+        "variable `{name}` is {dtype} {shape} (declared at {location}), but the value given is {given_dtype} {given_shape}. Give a value of the variable's own dtype and shape", name = printable(.name)
     )]
     Mismatch {
         /// The variable.
@@ -205,7 +205,7 @@ pub enum SessionError {
     },
     /// A variable without a value was to be read.
     #[error(
-        "variable `{name}` (declared at {location}) has no value: {origin}. Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it"
+        "variable `{name}` (declared at {location}) has no value: {origin}. Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it", name = printable(.name)
     )]
     Uninitialized {
         /// The variable.
@@ -216,14 +216,14 @@ pub enum SessionError {
         origin: Box<Origin>,
     },
     /// Two values were to be restored into one variable at once.
-    #[error("variable `{name}` is restored twice in one call. Give one source for each variable")]
+    #[error("variable `{name}` is restored twice in one call. Give one source for each variable", name = printable(.name))]
     RestoredTwice {
         /// The variable.
         name: String,
     },
     /// A restore was given an origin that says there is no value.
     #[error(
-        "variable `{name}` was to be restored with the origin \"{origin}\", which says that it has no value. Give the file and name that its bytes come from"
+        "variable `{name}` was to be restored with the origin \"{origin}\", which says that it has no value. Give the file and name that its bytes come from", name = printable(.name)
     )]
     RestoredFromNothing {
         /// The variable.
@@ -233,7 +233,7 @@ pub enum SessionError {
     },
     /// The bytes of a variable could not be read from their source.
     #[error(
-        "reading {bytes} bytes at byte {offset} for variable `{name}` failed: {source}. Every variable is as it was before; check the file and restore again"
+        "reading {bytes} bytes at byte {offset} for variable `{name}` failed: {source}. Every variable is as it was before; check the file and restore again", name = printable(.name)
     )]
     Source {
         /// The variable.
@@ -247,7 +247,7 @@ pub enum SessionError {
     },
     /// A source said, after all its bytes were read, that they are not what they should be.
     #[error(
-        "the bytes read for variable `{name}` are not what they should be: {source}. Every variable is as it was before; restore another copy of the file or an earlier checkpoint"
+        "the bytes read for variable `{name}` are not what they should be: {source}. Every variable is as it was before; restore another copy of the file or an earlier checkpoint", name = printable(.name)
     )]
     Refused {
         /// The variable.
@@ -257,7 +257,7 @@ pub enum SessionError {
     },
     /// Elements of a type that the variable's dtype cannot be made from.
     #[error(
-        "variable `{name}` is {dtype}, and {from} is not cast to that: it would have to be rounded or cut off. Declare the variable as f32, or convert the checkpoint"
+        "variable `{name}` is {dtype}, and {from} is not cast to that: it would have to be rounded or cut off. Declare the variable as f32, or convert the checkpoint", name = printable(.name)
     )]
     NoCast {
         /// The variable.
@@ -271,7 +271,7 @@ pub enum SessionError {
     /// finite number that would become infinite.
     #[error(
         "element {index} of the {from} source of variable `{name}` is {value}, which {dtype} cannot hold ({}). Every variable is as it was before; {}",
-        reach(*.dtype), instead_of(*.dtype, *.value)
+        reach(*.dtype), instead_of(*.dtype, *.value), name = printable(.name)
     )]
     OutOfRange {
         /// The variable.
@@ -287,7 +287,7 @@ pub enum SessionError {
     },
     /// Only matrices are transposed.
     #[error(
-        "variable `{name}` has shape {shape}, and only a matrix can be transposed while it is restored. Transpose variables of rank 2 only"
+        "variable `{name}` has shape {shape}, and only a matrix can be transposed while it is restored. Transpose variables of rank 2 only", name = printable(.name)
     )]
     TransposedRank {
         /// The variable.
@@ -297,7 +297,7 @@ pub enum SessionError {
     },
     /// A source was said to hold more rows than the variable has.
     #[error(
-        "the first {rows} rows of variable `{name}` were to be restored, but its shape is {shape}. Give no more rows than it has"
+        "the first {rows} rows of variable `{name}` were to be restored, but its shape is {shape}. Give no more rows than it has", name = printable(.name)
     )]
     LeadingRows {
         /// The variable.
@@ -309,7 +309,7 @@ pub enum SessionError {
     },
     /// The bytes of a variable could not be handed on.
     #[error(
-        "writing the bytes of variable `{name}` failed: {source}. The variables are unchanged; free space or choose another place, and save again"
+        "writing the bytes of variable `{name}` failed: {source}. The variables are unchanged; free space or choose another place, and save again", name = printable(.name)
     )]
     Sink {
         /// The variable.
@@ -366,9 +366,6 @@ fn instead_of(dtype: DType, value: Number) -> &'static str {
         }
     }
 }
-
-/// Variables that are listed.
-const SHOWN: usize = 5;
 
 fn origins(variables: &[(String, Origin)]) -> String {
     let one = |(name, origin): &(String, Origin)| format!("`{}` {origin}", printable(name));

@@ -147,8 +147,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Close names that are listed.
-const SHOWN: usize = 5;
+/// Names that are listed in one line.
+pub(crate) const SHOWN: usize = 5;
 
 /// Where in which checkpoint.
 struct Place<'a> {

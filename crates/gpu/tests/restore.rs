@@ -78,6 +78,12 @@ fn fills<'a>(variables: &'a [Variable], source: &'a Pattern) -> Vec<Fill<'a>> {
         .collect()
 }
 
+/// From the first byte of a source on.
+fn fill<'a>(variable: &'a str, source: &'a dyn ByteSource) -> Fill<'a> {
+    let origin = restored(variable);
+    Fill { variable, source, offset: 0, conversion: None, leading: None, origin }
+}
+
 fn half(name: &str, elements: usize) -> Variable {
     let whole = variable(name, [elements], Initializer::Zeros);
     Variable { dtype: DType::F16, ..whole }
@@ -245,14 +251,7 @@ fn a_bad_request_reads_nothing() {
     let variables = [half("encoder/weight", 3), half("b", 3)];
     session.declare(&variables).unwrap();
     let source = Pattern { fails_at: Some(0), ..Default::default() };
-    let fill = |variable| Fill {
-        variable,
-        source: &source,
-        offset: 0,
-        conversion: None,
-        leading: None,
-        origin: restored("x"),
-    };
+    let fill = |variable| fill(variable, &source);
     let error = session.restore(&[fill("b"), fill("encoder/weigth")], &|_| {}).unwrap_err();
     assert!(error.to_string().contains("Did you mean `encoder/weight`?"), "{error}");
     let error = session.restore(&[fill("b"), fill("b")], &|_| {}).unwrap_err();
@@ -307,15 +306,7 @@ fn values_that_cannot_be_put_back_are_lost_and_not_what_they_were() {
         // With nothing under way, the loss is noticed at once.
         session.read("copied").unwrap();
         let source = Destroying(&gpu);
-        let fill = |variable| Fill {
-            variable,
-            source: &source,
-            offset: 0,
-            conversion: None,
-            leading: None,
-            origin: restored(variable),
-        };
-        let fills = ["copied", "made again", "new"].map(fill);
+        let fills = ["copied", "made again", "new"].map(|variable| fill(variable, &source));
         let error = session.restore(&fills, &|_| {}).unwrap_err();
         // It does not say that all is as it was.
         assert!(matches!(error, SessionError::Gpu(_)), "{memory:?}: {error}");

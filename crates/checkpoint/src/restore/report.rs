@@ -179,14 +179,14 @@ impl RestoreReport {
 
     /// The report as JSON: `file`, `step`, `closes`, `bytes_read` from the file, `bytes_of_variables`
     /// on the device, `counts`, `allow_missing`, `allow_unexpected`, `allow_mismatched_shape`,
-    /// `allow_slots_alone`, `rules`, `variables`, `unexpected`, `left_out` (names of tensors
-    /// without a variable that [`RestoreOptions::leave_out`](crate::RestoreOptions::leave_out) named),
-    /// `left_out_by_rules` (tensors that a rule leaves out, with that rule), `shared` (tensors that are the value of
-    /// several variables), `slots_alone` (slots that get a value though their variables get none), `damaged`
-    /// (newer checkpoints that were passed over, with why), `suggestions`, and `notes`, `errors` and `helps` as the text has
-    /// them. A suggestion with `alternatives` is one of several ways, of which nothing says which is
-    /// meant; `allow` is what has to be allowed beside its rules (`allow_missing`, say), and `null` if
-    /// it would not do then either.
+    /// `allow_slots_alone`, `rules`, `variables`, `unexpected`, `left_out` (names of tensors without a
+    /// variable that [`RestoreOptions::leave_out`](crate::RestoreOptions::leave_out) named),
+    /// `left_out_by_rules` (tensors that a rule leaves out, with that rule), `shared` (tensors that are
+    /// the value of several variables), `slots_alone` (slots that get a value though their variables
+    /// get none), `damaged` (newer checkpoints that were passed over, with why), `suggestions`, and
+    /// `notes`, `errors` and `helps` as the text has them. A suggestion with `alternatives` is one of
+    /// several ways, of which nothing says which is meant; `allow` is what has to be allowed beside its
+    /// rules (`allow_missing`, say), and `null` if it would not do then either.
     ///
     /// ```
     /// # use warmstart_checkpoint::{Checkpoint, RestoreOptions};

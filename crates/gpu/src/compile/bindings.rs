@@ -27,15 +27,23 @@ pub(crate) struct Bound {
 impl Bindings {
     /// Binds a place under a name.
     pub fn bind(&mut self, name: &str, place: Place, access: Access, element: &'static str) {
-        let name = name.to_owned();
         let read = if access == Access::Read { u64::MAX } else { 0 };
-        self.list.push(Bound { name, place, access, element, elsewhere: true, read });
+        self.list.push(Bound {
+            name: name.to_owned(),
+            place,
+            access,
+            element,
+            elsewhere: true,
+            read,
+        });
     }
 
     /// Binds a place of which so many bytes are read.
     pub fn bind_part(&mut self, name: &str, place: Place, bytes: u64, element: &'static str) {
-        let (name, access) = (name.to_owned(), Access::Read);
-        self.list.push(Bound { name, place, access, element, elsewhere: true, read: bytes });
+        self.bind(name, place, Access::Read, element);
+        if let Some(bound) = self.list.last_mut() {
+            bound.read = bytes;
+        }
     }
 
     /// Bytes read and written if each is moved once, of bindings of which each holds so many: a buffer that
@@ -53,9 +61,10 @@ impl Bindings {
         moved.into_values().flatten().sum()
     }
 
-    /// The name under which so many bytes of a place are read, and the WGSL type that it is bound as an array
-    /// of; bound now if it is not yet. What a product reads as pairs or fours of floats is not bound once more for single ones:
-    /// no part of a buffer may be bound twice where the kernel also writes that buffer.
+    /// The name under which so many bytes of a place are read, and the WGSL type that it is bound as an
+    /// array of; bound now if it is not yet. What a product reads as pairs or fours of floats is not bound
+    /// once more for single ones: no part of a buffer may be bound twice where the kernel also writes that
+    /// buffer.
     pub fn read(
         &mut self,
         place: Place,

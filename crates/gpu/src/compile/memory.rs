@@ -62,10 +62,10 @@ impl Memory {
             let written = dispatch.bindings.iter().filter(written);
             let written: BTreeSet<usize> =
                 written.filter_map(|&(place, _)| self.buffer(place)).collect();
-            let places: HashSet<Place> =
-                dispatch.bindings.iter().map(|&(place, _)| place).collect();
+            let places = || dispatch.bindings.iter().map(|&(place, _)| place);
             // What is written may be bound once.
-            let one_text = dispatch.kernel == SMALL && places.len() == dispatch.bindings.len();
+            let one_text = dispatch.kernel == SMALL
+                && places().collect::<HashSet<Place>>().len() == dispatch.bindings.len();
             for (at, (place, access)) in dispatch.bindings.iter_mut().enumerate() {
                 let is_written = match place {
                     Place::Table(_) => false,

@@ -95,9 +95,10 @@ fn median(mut seconds: [f64; TIMED]) -> (f64, bool) {
 impl Gpu {
     /// Measures what the adapter can do at best, by copies and by multiply-adds in registers: about half a
     /// second, and half a GiB of device memory meanwhile (an eighth on software adapters). It is done once
-    /// for a `Gpu` and its clones; every [`Profile`](crate::Profile) that is made later has it as its `roof`
-    /// and shows which share of it each kernel reaches. Nothing else should run on the device meanwhile:
-    /// where rounds differ too much for that, the next call measures again, and the higher rates count.
+    /// for a `Gpu` and its clones, if nothing disturbs it; every [`Profile`](crate::Profile) that is made
+    /// later has it as its `roof` and shows which share of it each kernel reaches. Nothing else should run
+    /// on the device meanwhile: where rounds differ too much for that, the next call measures again, and
+    /// the higher rates count.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

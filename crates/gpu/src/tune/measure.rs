@@ -162,9 +162,9 @@ fn in_turn(
     Ok(true)
 }
 
-/// Tries those kernels of which nothing is known so far, or that the time was too short for, the first being the one whose results count, and
-/// adds what came of it. False if nothing can be told of any: they would take more memory than it is worth,
-/// more time than is left, or the first is refused.
+/// Tries those kernels of which nothing is known so far, or that the time was too short for, the first
+/// being the one whose results count, and adds what came of it. False if nothing can be told of any: they
+/// would take more memory than it is worth, more time than is left, or the first is refused.
 pub(super) fn measure(
     gpu: &Gpu,
     trials: &[Trial<'_>],

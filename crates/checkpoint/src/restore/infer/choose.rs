@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// Alternatives that are suggested at most. Where there are as many there may be more: searches follow no
 /// more either.
-pub(crate) const ALTERNATIVES: usize = 4;
+pub(super) const ALTERNATIVES: usize = 4;
 /// How many more rules a trial may have than another whose names are less alike.
 const MORE_RULES: usize = 2;
 /// Trials that are compared by their names at most.

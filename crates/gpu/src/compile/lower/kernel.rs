@@ -81,8 +81,8 @@ pub(super) fn elementwise(dtype: DType, elements: usize) -> (Kernel, u64) {
     (kernel, words as u64)
 }
 
-/// A function that writes a word of elements that share one (of halves or bytes), so that one invocation writes them all, and how
-/// many words there are. Names are of that function, of the one that computes an element, and of the buffer.
+/// A function that writes all elements that share a word, so that one invocation writes them, and how many
+/// words there are. Names are of that function, of the one that computes an element, and of the buffer.
 pub(super) fn write_together(
     dtype: DType,
     elements: usize,
@@ -92,7 +92,7 @@ pub(super) fn write_together(
         DType::F16 => (2, "half_of_float(bitcast<u32>(VALUE))"),
         DType::Bf16 => (2, "bfloat_of_float(bitcast<u32>(VALUE))"),
         DType::U8 => (4, "(VALUE)"),
-        DType::F32 | DType::I32 | DType::U32 => (1, "bitcast<u32>(VALUE)"),
+        DType::F32 | DType::I32 | DType::U32 => (1, "VALUE"),
     };
     let words = elements.div_ceil(together);
     let first = bits.replace("VALUE", &format!("{value}({together}u * i)"));
