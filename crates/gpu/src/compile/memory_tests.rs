@@ -340,23 +340,23 @@ fn all_take_hardly_more(name: &str, make: fn(&Graph, u64) -> Tensor<'_>, seeds: 
 
 #[test]
 fn layers_take_hardly_more_than_the_least() {
-    all_take_hardly_more("layers", layers, cases(2000));
+    all_take_hardly_more("layers", layers, cases(600));
 }
 
 #[test]
 fn joined_layers_take_hardly_more_than_the_least() {
-    all_take_hardly_more("joined layers", joined, cases(1000));
+    all_take_hardly_more("joined layers", joined, cases(400));
 }
 
 #[test]
 fn branches_and_autoencoders_take_hardly_more_than_the_least() {
-    all_take_hardly_more("branches", branches, cases(300));
-    all_take_hardly_more("autoencoders", autoencoder, cases(300));
+    all_take_hardly_more("branches", branches, cases(120));
+    all_take_hardly_more("autoencoders", autoencoder, cases(120));
 }
 
 #[test]
 fn attention_takes_hardly_more_than_the_least() {
-    all_take_hardly_more("attention", attention, cases(200));
+    all_take_hardly_more("attention", attention, cases(80));
     // One that is deep: what is tried for each is less.
     all_take_hardly_more("deep", |graph, seed| blocks(graph, 64 << seed, 4, 16, 12), 3);
 }
