@@ -16,12 +16,14 @@
 //! names clearly favour one; numbers in names count only where they agree everywhere. A single
 //! number fits anything, so its shape is no reason to pair it. What is suggested is no guess: not
 //! two like names crossed, and no scope of another name where many would do (`infer/arbitrary.rs`).
+//! Names that the model has for something else are moved out of the way first (`infer/aside.rs`).
 //! A weight never gets a slot's value, nor one slot another's: ours say in their metadata what is a
 //! slot, and of other programs' checkpoints `slots.rs` knows how each names them (only where the
 //! variable that a slot would belong to is there too).
 
 mod alike;
 mod arbitrary;
+mod aside;
 mod choose;
 mod doubts;
 mod known;
@@ -45,6 +47,7 @@ use crate::restore::report::Saved;
 use crate::restore::rules::{Rule, SEPARATORS};
 use crate::restore::wording::Allowance;
 use crate::tensor::TensorEntry;
+use aside::Aside;
 use choose::{ALTERNATIVES, choose};
 use optimizers::Renamed;
 pub(crate) use origin::is_pytorch;
@@ -84,7 +87,8 @@ impl Suggestion {
 const BUDGET: usize = 40_000_000;
 const EACH: usize = 64;
 
-/// Names that searches look at in all, and as many again where layers are renumbered.
+/// Names that searches look at in all, and as many again where layers are renumbered, and where names are
+/// moved out of the way.
 const NAMES: usize = 400_000;
 
 /// How often it plans again at most, however small the file: while it searches, and after that to compare
@@ -160,6 +164,8 @@ fn infer_within(
         compared: Default::default(),
         lacking: Default::default(),
         renumbers: false,
+        asides: Vec::new(),
+        moved: HashMap::new(),
         names: NAMES,
         weaker: WEAKER,
         ended: false,
@@ -176,15 +182,22 @@ fn infer_within(
         let renumbered = renumbered(&mut trials, &all);
         all.extend(renumbered);
     }
+    if !all.iter().any(|trial| trial.restored == wanted) {
+        let moved = moved_aside(&mut trials, &all);
+        all.extend(moved);
+    }
     let ended = trials.ended.then(|| ENDED.to_owned());
     trials.most = affordable.min(SEARCHING + FINISHING);
     let suggestions = choose(&trials, all);
     let alone = suggestions.len() == 1;
+    let straightened = suggestions.into_iter().map(|trial| aside::straightened(&mut trials, trial));
+    let suggestions: Vec<Trial> = straightened.collect();
     let mut suggestions: Vec<Trial> =
         suggestions.into_iter().flat_map(|trial| turned_and_not(&mut trials, trial)).collect();
     suggestions.truncate(ALTERNATIVES);
     let suggestion = |mut trial: Trial| {
         trial.notes.extend(trial.tie.take().filter(|_| alone));
+        trial.notes.extend(aside::note(&trials, &trial));
         trial.notes.extend(known::notes(&trials, &trial));
         let renamed = optimizer.iter().filter(|optimizer| trial.rules.contains(&optimizer.rule()));
         trial.notes.extend(renamed.map(Renamed::note));
@@ -249,6 +262,41 @@ fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
     }
     trials.renumbers = false;
     all
+}
+
+/// What comes of moving names out of the way that the model has for something else.
+fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
+    let best = before.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()));
+    let separator = separator(trials);
+    let mut starts = vec![[prefix(trials), separator.clone()].concat(), separator, Vec::new()];
+    starts.extend(best.map(|trial| trial.name_rules.clone()));
+    starts.dedup();
+    let mut all = Vec::new();
+    trials.names = NAMES;
+    for mut start in starts {
+        let Some(planned) = trials.plan(&start) else { break };
+        let asides = aside::asides(trials, &planned);
+        if asides.is_empty() {
+            continue;
+        }
+        trials.moved.extend(aside::moved(trials, &planned, &asides));
+        start.extend(asides.iter().flat_map(Aside::rules));
+        trials.asides.extend(asides);
+        all.extend(rounds(trials, start));
+    }
+    all
+}
+
+/// The rule that takes away scopes in which all names of the file stand, and none of the model.
+fn prefix(trials: &Trials<'_>) -> Vec<Rule> {
+    let mut names = trials.tensors.iter().map(|tensor| tensor.name.as_str());
+    let Some(first) = names.next() else { return Vec::new() };
+    let common = |end: usize| names.clone().all(|name| name.starts_with(&first[..end]));
+    let ends: Vec<usize> = first.match_indices(SEPARATORS).map(|(at, _)| at + 1).collect();
+    let Some(end) = ends.into_iter().rev().find(|&end| common(end)) else { return Vec::new() };
+    let top = first.split(SEPARATORS).next();
+    let is_there = trials.variables.iter().any(|v| v.name.split(SEPARATORS).next() == top);
+    if is_there { Vec::new() } else { vec![Rule::StripPrefix(first[..end].to_owned())] }
 }
 
 /// The rule for separators, if all names have one on one side and the other on the other.
@@ -362,6 +410,8 @@ pub(crate) fn lacks(outcome: &Outcome) -> bool {
     )
 }
 
+#[cfg(test)]
+mod aside_tests;
 #[cfg(test)]
 mod combined_tests;
 #[cfg(test)]

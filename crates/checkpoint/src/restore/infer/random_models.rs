@@ -8,8 +8,8 @@ use warmstart_graph::Role;
 
 const SCOPES: [&str; 8] =
     ["encoder", "decoder", "block_0", "block_1", "block_2", "attention", "mlp", "embed"];
-/// What scopes are called in the file: words that have nothing in common with those above, and some
-/// that have.
+/// What scopes are called in the file beside those above, which may be what the model calls others: words
+/// that have nothing in common with them, and some that have.
 const FRESH: [&str; 8] = ["backbone", "net", "tower", "trunk", "enc", "blocks", "stem", "mlp_2"];
 const PREFIXES: [&str; 7] = [
     "module.",
@@ -95,7 +95,7 @@ fn layers() -> impl Strategy<Value = Vec<Layer>> {
 pub(super) fn changes(repeats: bool) -> impl Strategy<Value = Changes> {
     let which = any::<prop::sample::Index>;
     let of_names = (
-        prop::collection::vec((which(), which(), 0..FRESH.len()), 0..4),
+        prop::collection::vec((which(), which(), 0..FRESH.len() + SCOPES.len()), 0..4),
         any::<[bool; PARTS.len()]>(),
         prop::option::weighted(0.3, (which(), 0..3_usize)),
         any::<bool>(),
@@ -115,11 +115,15 @@ pub(super) fn changes(repeats: bool) -> impl Strategy<Value = Changes> {
             for (layer, depth, fresh) in scopes {
                 let scope = &layer.get(&layers).0;
                 let path = scope[..=depth.index(scope.len())].to_vec();
-                let taken = |(old, new): &(Vec<_>, _)| *old == path || *new == FRESH[fresh];
+                let new = FRESH.iter().chain(&SCOPES).nth(fresh).copied().unwrap_or("net");
+                let taken = |(old, other): &(Vec<_>, _)| *old == path || *other == new;
                 // What normalizes is called so, or nothing tells its weight from others.
                 if path.last() != Some(&"norm") && !renamed.iter().any(taken) {
-                    renamed.push((path, FRESH[fresh]));
+                    renamed.push((path, new));
                 }
+            }
+            while !are_apart(&layers, &renamed) {
+                renamed.pop();
             }
             let slip = slip.map(|(name, kind)| {
                 let kind = [Slip::Swapped, Slip::Dropped, Slip::Doubled][kind];
@@ -143,6 +147,21 @@ pub(super) fn changes(repeats: bool) -> impl Strategy<Value = Changes> {
             }
         },
     )
+}
+
+/// Whether no two scopes of the model become one.
+fn are_apart(layers: &[Layer], renamed: &[(Vec<&'static str>, &'static str)]) -> bool {
+    let paths = layers.iter().flat_map(|(scope, _)| (1..=scope.len()).map(|end| &scope[..end]));
+    let paths: BTreeSet<&[&str]> = paths.collect();
+    let in_file = |path: &[&'static str]| -> Vec<&'static str> {
+        let part = |at: usize| {
+            let new = renamed.iter().find(|(old, _)| *old == path[..=at]);
+            new.map_or(path[at], |(_, new)| new)
+        };
+        (0..path.len()).map(part).collect()
+    };
+    let in_file: BTreeSet<Vec<&str>> = paths.iter().map(|path| in_file(path)).collect();
+    in_file.len() == paths.len()
 }
 
 /// Names of the variables of layers.
@@ -191,7 +210,8 @@ impl Changes {
         // A value may take one rule, and what its optimizer keeps for it another. What only some layers
         // call otherwise may be renamed in all, and back in those.
         let slots = usize::from(self.slots);
-        self.scopes.len()
+        // Of scopes in a circle one is moved twice.
+        self.scopes.len() * 3 / 2
             + (2 + slots) * parts.count()
             + (1 + slots) * usize::from(self.slip.is_some())
             + usize::from(self.separator)

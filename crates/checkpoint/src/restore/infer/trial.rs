@@ -2,6 +2,7 @@
 
 use super::alike::Comparisons;
 use super::arbitrary::{Entry, is_arbitrary};
+use super::aside::Aside;
 use super::doubts::{self, Verdict, pattern};
 use super::lacking::Lacking;
 use super::lacks;
@@ -37,6 +38,10 @@ pub(super) struct Trials<'a> {
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,
+    /// What was moved aside, and the tensors that were, by their names in the file, with whether they would
+    /// fit as they are: where shapes say that a scope is another one, these may go to another variable.
+    pub asides: Vec<Aside>,
+    pub moved: HashMap<String, bool>,
     /// Names that searches may still look at.
     pub names: usize,
     /// Sets of rules that may still be tried without some of their rules.
@@ -172,7 +177,8 @@ impl<'a> Trials<'a> {
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if old == new => {}
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
-                    if self.renumbers && pattern(old) == pattern(new) =>
+                    if (self.renumbers && pattern(old) == pattern(new))
+                        || self.moved.contains_key(old.as_str()) =>
                 {
                     pairs.insert(index, *by_name.get(new.as_str())?);
                     moved.push((&self.variables[index].name, old, new));
@@ -327,6 +333,10 @@ impl<'a> Trials<'a> {
         let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();
         for (&variable, &tensor) in &trial.pairs {
             let tensor = &self.tensors[tensor];
+            // Shapes of its scope say that names mislead.
+            if self.moved.contains_key(tensor.name.as_str()) {
+                continue;
+            }
             let mut shape = tensor.shape.to_vec();
             if shape.len() == 2 {
                 // It may be transposed.

@@ -1,0 +1,136 @@
+//! Names that the model has for something else.
+
+use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
+use super::*;
+use crate::restore::matching::Matching;
+use crate::restore::report::Saved;
+use warmstart_graph::Role;
+
+/// The suggestion that gives each variable the tensor at its place, the names on both sides being given.
+#[track_caller]
+fn mended(names: &[(&str, &str, &[usize])]) -> Suggestion {
+    let file: Vec<Named<'_>> = names.iter().map(|&(name, _, shape)| (name, shape)).collect();
+    let model: Vec<Named<'_>> = names.iter().map(|&(_, name, shape)| (name, shape)).collect();
+    one_for_all(&tensors(&file), &variables(&model), &BTreeMap::new())
+}
+
+#[track_caller]
+fn one_for_all(
+    file: &[TensorEntry],
+    model: &[Variable],
+    saved: &BTreeMap<String, Saved>,
+) -> Suggestion {
+    let (mut all, passes) = inferred(file, model, saved);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    assert!(passes <= SEARCHING + FINISHING, "{passes}");
+    let one = all.remove(0);
+    assert_eq!(one.restores, one.of, "{one:#?}");
+    let model: Vec<&Variable> = model.iter().collect();
+    let found = Matching::new(file, &model, &one.rules).outcomes;
+    for ((outcome, tensor), variable) in found.iter().zip(file).zip(&model) {
+        let Outcome::Restored { tensor: from, .. } = outcome else {
+            panic!("{outcome:?}: {one:?}")
+        };
+        assert_eq!(*from, tensor.name, "{}: {}", variable.name, code(&one));
+    }
+    one
+}
+
+#[test]
+fn scopes_that_each_have_the_name_of_the_next_are_renamed_from_the_end() {
+    let one = mended(&[
+        ("stem/w", "tower/w", &[3, 4]),
+        ("stem/b", "tower/b", &[4]),
+        ("tower/w", "trunk/w", &[5, 6]),
+        ("tower/b", "trunk/b", &[6]),
+    ]);
+    let expected = r#".rename_scope("tower", "trunk").rename_scope("stem", "tower")"#;
+    assert_eq!(code(&one), expected);
+    let note = "`tower/w` does not have the shape of the variable of its own name, and is taken for \
+                `trunk/w`; so it is with 1 more";
+    assert!(one.notes.iter().any(|other| other == note), "{one:#?}");
+}
+
+#[test]
+fn one_of_two_exchanged_scopes_waits_aside() {
+    let one = mended(&[
+        ("gen/fc1/w", "disc/fc1/w", &[3, 4]),
+        ("gen/fc1/b", "disc/fc1/b", &[4]),
+        ("gen/fc2/w", "disc/fc2/w", &[4, 9]),
+        ("disc/fc1/w", "gen/fc1/w", &[5, 6]),
+        ("disc/fc1/b", "gen/fc1/b", &[6]),
+        ("disc/fc2/w", "gen/fc2/w", &[6, 1]),
+    ]);
+    let expected = r#".rename_scope("disc", "disc_aside").rename_scope("gen", "disc").rename_scope("disc_aside", "gen")"#;
+    assert_eq!(code(&one), expected);
+}
+
+#[test]
+fn of_scopes_in_a_circle_none_waits_where_a_prefix_keeps_them_apart() {
+    let one = mended(&[
+        ("module.net.enc.weight", "net/dec/weight", &[3, 4]),
+        ("module.net.enc.bias", "net/dec/bias", &[4]),
+        ("module.net.dec.weight", "net/mid/weight", &[5, 6]),
+        ("module.net.dec.bias", "net/mid/bias", &[6]),
+        ("module.net.mid.weight", "net/enc/weight", &[7, 8]),
+        ("module.net.mid.bias", "net/enc/bias", &[8]),
+    ]);
+    assert_eq!(one.rules.len(), 4, "{}", code(&one));
+}
+
+#[test]
+fn within_other_scopes_circles_of_three_have_one_that_waits() {
+    let one = mended(&[
+        ("net/enc/kernel", "net/dec/weight", &[4, 3]),
+        ("net/enc/bias", "net/dec/bias", &[4]),
+        ("net/dec/kernel", "net/mid/weight", &[6, 5]),
+        ("net/dec/bias", "net/mid/bias", &[6]),
+        ("net/mid/kernel", "net/enc/weight", &[8, 7]),
+        ("net/mid/bias", "net/enc/bias", &[8]),
+        ("head/kernel", "head/weight", &[2, 2]),
+    ]);
+    assert_eq!(one.rules.len(), 5, "{}", code(&one));
+}
+
+/// Biases of one size say nothing, and weights all.
+#[test]
+fn what_would_fit_as_it_is_goes_with_its_scope() {
+    let one = mended(&[
+        ("gen/fc/w", "disc/fc/w", &[3, 8]),
+        ("gen/fc/b", "disc/fc/b", &[8]),
+        ("disc/fc/w", "gen/fc/w", &[5, 8]),
+        ("disc/fc/b", "gen/fc/b", &[8]),
+    ]);
+    assert_eq!(one.rules.len(), 3, "{}", code(&one));
+    let told = one.notes.iter().any(|note| note.contains("which would fit as it is, gets"));
+    assert!(told, "{one:#?}");
+}
+
+#[test]
+fn single_names_go_on_with_their_slots() {
+    let pairs = [("net/a", "net/b", [3, 4]), ("net/b", "net/c", [5, 6])];
+    let one = mended(&pairs.each_ref().map(|(file, model, shape)| (*file, *model, &shape[..])));
+    assert_eq!(code(&one), r#".rename("net/b", "net/c").rename_component("a", "b")"#);
+
+    let (mut file, mut model, mut saved) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for (old, new, shape) in &pairs {
+        file.push(tensor(old, shape));
+        model.push(variable(new, shape));
+        for which in ["m", "v"] {
+            model.push(slot(new, "adam", which, shape));
+            let Variable { name, role, .. } = slot(old, "adam", which, shape);
+            file.push(tensor(&name, shape));
+            saved.insert(name.to_string(), Saved { initializer: None, role });
+        }
+    }
+    assert!(saved.values().all(|saved| matches!(saved.role, Role::Slot { .. })));
+    one_for_all(&file, &model, &saved);
+}
+
+/// A variable of another size is no reason to look elsewhere.
+#[test]
+fn what_has_grown_stays_where_it_is() {
+    let shapes: [Named<'_>; 2] = [("enc/w", &[3, 4]), ("dec/w", &[5, 6])];
+    assert!(suggested(&shapes, &[("enc/w", &[3, 5]), ("dec/w", &[5, 6])]).is_empty());
+    assert!(suggested(&shapes, &[("enc/w", &[3, 5]), ("dec/w", &[5, 7])]).is_empty());
+}
