@@ -2,7 +2,8 @@
 //!
 //! A run begins only where a plan of the session trains the graph, and holds its first records
 //! against the count that the optimizer raises: a loop that runs the wrong plan, or two that train
-//! in turn, is told before anything is saved (not where weights are also assigned by hand).
+//! in turn, is told before anything is saved. Later it does so where it saves, and says it after that, since
+//! the weights may be all there is of a long training (not where weights are also assigned by hand).
 
 use crate::TrainingError;
 use warmstart_gpu::Session;
@@ -17,7 +18,7 @@ pub(crate) struct Counted {
     looks: u32,
 }
 
-/// How many records are held against the counts. A loop that records something else than its training
+/// How many records are held against the counts, besides those at which weights are saved. A loop that records something else than its training
 /// does so from its first turn on; after that, the device is not waited for.
 const LOOKS: u32 = 2;
 

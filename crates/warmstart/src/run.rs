@@ -189,8 +189,9 @@ impl Run {
     /// [`OnNonFinite::WarnOnce`] and [`OnNonFinite::Ignore`] a checkpoint that would hold NaN or
     /// infinities is left out, and training goes on.
     ///
-    /// The first records are held against the count that the optimizer raises: a loop that trains
-    /// nothing, or more than it records, is told so at once.
+    /// The first records are held against the count that the optimizer raises, and so is what was
+    /// recorded at each save: a loop that trains nothing, or more than it records, is told so at once,
+    /// and one that does so later when its weights are saved.
     ///
     /// # Errors
     /// [`TrainingError::OtherCount`]. Under [`OnNonFinite::Stop`], [`TrainingError::NonFinite`] if the
@@ -230,6 +231,11 @@ impl Run {
     fn check_count(&mut self, session: &Session) -> Result<(), TrainingError> {
         let recorded = self.done - self.first;
         self.counted.check(recorded, session)
+    }
+
+    /// Whether what was recorded was trained.
+    fn compare_counts(&self, session: &Session) -> Result<(), TrainingError> {
+        self.counted.compare(self.done - self.first, session)
     }
 
     /// The steps to do next in one submission, at most so many (but at least one), counted and
@@ -387,6 +393,8 @@ impl Run {
     /// Saves, except what must not be saved and is no reason to stop.
     fn save_as_planned(&mut self, session: &Session) -> Result<(), TrainingError> {
         let saved = self.save(session).map(|_| ());
+        // No weight is lost for it.
+        let saved = saved.and_then(|()| self.compare_counts(session));
         match (saved, self.training.on_non_finite) {
             (saved, OnNonFinite::Stop) => saved,
             (Err(TrainingError::NonFiniteVariables(found)), what) => {
@@ -474,16 +482,16 @@ impl Run {
     /// [`Run::accumulated_batches`] tells it a program.
     ///
     /// # Errors
-    /// [`TrainingError::OtherCount`] if steps were trained and none was recorded, or if the loop asked for
-    /// one step [again and again](Run::next_step) and has trained more than it recorded; nothing is
-    /// saved then. As [`Run::save`], after the losses were drawn; [`TrainingError::NothingRecorded`] if
+    /// [`TrainingError::OtherCount`] if another number of steps was trained than recorded. Where none was
+    /// recorded, or the loop asked for one step [again and again](Run::next_step), nothing is saved then.
+    /// As [`Run::save`], after the losses were drawn; [`TrainingError::NothingRecorded`] if
     /// the loop asked again and again, and no more was trained than recorded; and
     /// [`TrainingError::Interrupted`] after all
     /// this, if the run [was asked to stop](Training::stop_on_interrupt) before its last step.
     pub fn finish(mut self, session: &Session) -> Result<PathBuf, TrainingError> {
         // What was never recorded may have been trained.
         if self.done == self.first || self.records_nothing() {
-            self.counted.compare(self.done - self.first, session)?;
+            self.compare_counts(session)?;
         }
         let records_nothing = self.records_nothing();
         // What failed behind the training is tried once more.
@@ -515,6 +523,7 @@ impl Run {
         self.progress.finish();
         let file = saved?;
         self.saving.wait()?;
+        self.compare_counts(session)?;
         match interrupted {
             None if records_nothing => {
                 Err(TrainingError::NothingRecorded { step: self.done, file })

@@ -79,7 +79,7 @@ pub enum TrainingError {
         /// Where the training was built.
         location: Location,
     },
-    /// What was recorded is not what was trained.
+    /// What was recorded is not what was trained. What was saved since is named by what was recorded.
     #[error(
         "the run has recorded {}, and `{name}` rose by {counted}. Schedules follow that count, and checkpoints are named by the run's. {}",
         words::counted(*recorded as usize, "step"), advice(*recorded, *counted)

@@ -322,6 +322,38 @@ fn what_was_trained_and_not_recorded_is_not_saved() {
     assert!(!directory.path().join("step-0.safetensors").exists());
 }
 
+/// The first records say nothing of later ones. What was trained is not lost.
+#[test]
+fn what_is_trained_twice_later_is_saved_and_told() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let model = Model::default();
+    let training = in_directory(directory.path()).steps(6).save_every(4);
+    let (mut run, mut session, plan, loss) = model.begin(&training).expect("it begins");
+    let feeds = [("x", (&[0.5f32; 6]).into())];
+    let told = |recorded, counted| {
+        let name = "global_step".into();
+        TrainingError::OtherCount { name, recorded, counted }.to_string()
+    };
+    for step in 0..4 {
+        let outputs = session.run(&plan, &feeds).expect("it runs");
+        if step == 2 {
+            session.run(&plan, &feeds).expect("it runs");
+        }
+        let recorded = run.record(&session, &outputs, loss);
+        match step {
+            3 => assert_eq!(recorded.expect_err("it is told").to_string(), told(4, 5)),
+            _ => recorded.expect("it is recorded"),
+        }
+    }
+    assert!(directory.path().join("step-4.safetensors").is_file());
+    // Nor is it forgotten where the program goes on.
+    let outputs = session.run(&plan, &feeds).expect("it runs");
+    run.record(&session, &outputs, loss).expect("nothing is saved at this step");
+    let error = run.finish(&session).expect_err("it is told again");
+    assert_eq!(error.to_string(), told(5, 6));
+    assert!(directory.path().join("step-5.safetensors").is_file());
+}
+
 /// Accumulators come and go like other slots, and another number of steps is no error.
 #[test]
 fn gradient_accumulation_may_come_and_change() {
