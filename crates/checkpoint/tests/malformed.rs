@@ -101,6 +101,8 @@ fn files_of_other_kinds_are_named() {
         (pointer, FileKind::GitLfsPointer, "git-lfs pointer", "git lfs pull"),
         (b"\n  <!DOCTYPE html><html>", FileKind::Html, "HTML page", "download"),
         (b"\xef\xbb\xbf<HTML><body>404", FileKind::Html, "HTML page", "download"),
+        (b"<!-- log in --><head>", FileKind::Html, "HTML page", "download"),
+        (b"<?xml version=\"1.0\"?><Error>", FileKind::Html, "XML", "download"),
         (&gzip, FileKind::Gzip, "gzip archive", "gunzip"),
         (&zip("metadata.json"), FileKind::Keras, ".keras", "keras.saving"),
         (b"\x89HDF\r\n\x1a\n\x00\x00", FileKind::Hdf5, "HDF5", "h5py"),

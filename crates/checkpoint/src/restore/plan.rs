@@ -10,7 +10,7 @@ use crate::restore::options::RestoreOptions;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::Rule;
 use crate::restore::saved::SavedVariables;
-use crate::restore::wording::Allowance;
+use crate::restore::wording::{Allowance, Planned};
 use crate::tensor::TensorEntry;
 use std::fmt;
 use std::ops::Deref;
@@ -156,7 +156,8 @@ impl Deref for RestorePlan {
 
 impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.report.fmt(f)
+        // What it says of variables is to come: nothing is restored yet.
+        if self.report.closes() { self.report.worded(&Planned).fmt(f) } else { self.report.fmt(f) }
     }
 }
 

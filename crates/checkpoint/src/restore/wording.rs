@@ -73,6 +73,27 @@ impl Wording for InCode {
     }
 }
 
+/// As [`InCode`], of a restore that was not made yet.
+pub(crate) struct Planned;
+
+impl Wording for Planned {
+    fn rule(&self, rule: &Rule) -> Option<String> {
+        InCode.rule(rule)
+    }
+
+    fn allow(&self, what: &[Allowance]) -> Option<String> {
+        InCode.allow(what)
+    }
+
+    fn fill(&self) -> Option<String> {
+        InCode.fill()
+    }
+
+    fn is_of_restore(&self) -> bool {
+        false
+    }
+}
+
 /// A rule that has to be told, even to those who cannot write it.
 pub(crate) fn rule_text(words: &dyn Wording, rule: &Rule) -> String {
     words.rule(rule).unwrap_or_else(|| rule.to_string())

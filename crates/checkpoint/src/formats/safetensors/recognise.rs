@@ -120,8 +120,8 @@ impl fmt::Display for FileKind {
         f.write_str(match self {
             GitLfsPointer => "a git-lfs pointer, a small text in place of the weights",
             Html => {
-                "an HTML page, as a server sends when a download needs a login or the address is \
-                 wrong"
+                "an HTML page or an answer in XML, as a server sends when a download needs a login or \
+                 the address is wrong"
             }
             Gzip => "a gzip archive",
             PyTorch => "a PyTorch file (`torch.save`)",
@@ -201,7 +201,8 @@ pub(super) fn recognise(start: &[u8], source: &dyn ReadAt, file_length: u64) -> 
     };
     if begins("version https://git-lfs") {
         Some(FileKind::GitLfsPointer)
-    } else if begins("<!doctype") || begins("<html") {
+    } else if begins("<") && is_text(start) {
+        // Pages may begin with a comment, a script or `<?xml`, and stores of files answer in XML.
         Some(FileKind::Html)
     } else if start.starts_with(&[0x1f, 0x8b]) {
         Some(FileKind::Gzip)

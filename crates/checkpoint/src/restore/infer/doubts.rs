@@ -161,6 +161,7 @@ pub(super) fn judge<'a>(
         let first = pairs.iter().find(|pair| !pair.known);
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
+    let scopes = Scopes::of(groups.values().flatten());
     let (mut by_shape, mut by_words) = (Vec::new(), Vec::new());
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>, &str)> = Vec::new();
     let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
@@ -205,6 +206,7 @@ pub(super) fn judge<'a>(
                     false => says_which(compared, &pair.names(), &other.names()),
                 };
                 let same = same_shape(pair.tensor.shape, other.tensor.shape, turned);
+                let told = told || (same.is_some() && scopes.are_apart(pair, other));
                 exchangeable.extend(same.filter(|_| !told).map(|same| (*other, *pair, same)));
             }
         }
@@ -242,6 +244,49 @@ fn same_shape(a: &Shape, b: &Shape, turned: bool) -> Option<&'static str> {
 fn trailing(numbers: &[u64]) -> &[u64] {
     let begin = numbers.iter().position(|number| *number != 0).unwrap_or(numbers.len());
     &numbers[begin..]
+}
+
+/// For each scope and the one that it is taken for, what is paired within them: by the end of the variable's
+/// name, what it fits.
+struct Scopes<'a>(HashMap<(&'a str, &'a str), HashMap<&'a str, u64>>);
+
+impl<'a> Scopes<'a> {
+    fn of<'p>(pairs: impl Iterator<Item = &'p Pair<'a>>) -> Scopes<'a>
+    where
+        'a: 'p,
+    {
+        let mut scopes = Scopes(HashMap::new());
+        for Pair { tensor, variable, .. } in pairs {
+            let class = class(variable.shape, variable.kind);
+            for (scope, end) in Scopes::around(tensor.name, variable.name) {
+                scopes.0.entry(scope).or_default().insert(end, class);
+            }
+        }
+        scopes
+    }
+
+    /// The scopes around a tensor and a variable, as many parts above each, and the end of the variable's name.
+    fn around(
+        tensor: &'a str,
+        variable: &'a str,
+    ) -> impl Iterator<Item = ((&'a str, &'a str), &'a str)> {
+        let above = |name: &'a str| name.rmatch_indices(SEPARATORS).map(|(at, _)| at);
+        let both = above(tensor).zip(above(variable));
+        both.map(move |(t, v)| ((&tensor[..t], &variable[..v]), &variable[v..]))
+    }
+
+    /// Whether two pairs stand in scopes of which each holds something that does not fit the other: what else
+    /// they hold goes with it.
+    fn are_apart(&self, one: &Pair<'a>, other: &Pair<'a>) -> bool {
+        let around = |pair: &Pair<'a>| Scopes::around(pair.tensor.name, pair.variable.name);
+        around(one).zip(around(other)).any(|((one, _), (other, _))| {
+            let (Some(one), Some(other)) = (self.0.get(&one), self.0.get(&other)) else {
+                return false;
+            };
+            let differs = |(end, class): (&&str, &u64)| other.get(end).is_some_and(|o| o != class);
+            one.iter().any(differs)
+        })
+    }
 }
 
 /// The first note, and how many there are more.

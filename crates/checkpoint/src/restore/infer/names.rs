@@ -177,6 +177,9 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
         distance.max(0.65)
     } else if abbreviates(short, long) {
         distance.max(0.6)
+    } else if short.len() < 3 && short.chars().next() != long.chars().next() {
+        // Half of `fc` is `c`, and it says nothing.
+        distance.min(0.4)
     } else {
         distance
     }
