@@ -520,10 +520,11 @@ impl Run {
         if interrupted.is_none() {
             left_over(session).into_iter().for_each(|left| self.progress.say(left));
         }
+        let counted = self.compare_counts(session);
         self.progress.finish();
         let file = saved?;
         self.saving.wait()?;
-        self.compare_counts(session)?;
+        counted?;
         match interrupted {
             None if records_nothing => {
                 Err(TrainingError::NothingRecorded { step: self.done, file })

@@ -9,6 +9,7 @@ use crate::changes::{Change, changes};
 use crate::counted::{Counted, counts};
 use crate::losses::Curve;
 use crate::run_lock::RunLock;
+use crate::training_error::InTraining;
 use crate::{OnNonFinite, Run, TrainingError};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,7 +119,7 @@ impl fmt::Display for Begun {
                 })
             }
             Begun::Restored { report, changes, initialized, seed } => {
-                report.fmt(f)?;
+                write!(f, "{}", report.worded(&InTraining))?;
                 changes.iter().try_for_each(|change| write!(f, "\nnote: {change}"))?;
                 match initialized.len() {
                     0 => Ok(()),

@@ -13,7 +13,7 @@ use warmstart_graph::{GraphErrors, Location};
 warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
 
 /// As programs write it whose variables a run initializes.
-struct InTraining;
+pub(crate) struct InTraining;
 
 impl Wording for InTraining {
     fn rule(&self, rule: &Rule) -> Option<String> {

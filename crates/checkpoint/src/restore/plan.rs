@@ -157,7 +157,10 @@ impl Deref for RestorePlan {
 impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it says of variables is to come: nothing is restored yet.
-        if self.report.closes() { self.report.worded(&Planned).fmt(f) } else { self.report.fmt(f) }
+        match self.report.closes() {
+            true => write!(f, "{}", self.report.worded(&Planned)),
+            false => self.report.fmt(f),
+        }
     }
 }
 
