@@ -16,20 +16,22 @@ fn value(i: u32) -> f32 {
 }
 //}
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = (group.x + group.y * groups.x) * ROWS + local.y;
+    let lane = invocation % LANES;
+    let place = invocation / LANES;
+    let row = (group.x + group.y * groups.x) * ROWS + place;
     let start = row * WIDTH;
     // Rows past the end meet the others at the barriers, and read nothing.
     let width = select(0u, rolled(WIDTH, groups.x), row < TOTAL_ROWS);
     let least = from_bits(0xff800000u);
     var best = NONE;
     var own = least;
-    for (var k = local.x; k < width; k += LANES) {
+    for (var k = lane; k < width; k += LANES) {
         let next = value(start + k);
         if (is_nan(next)) {
             if (k == 0u) {
@@ -41,15 +43,15 @@ fn main(
             own = next;
         }
     }
-    let largest = max_over_lanes(own, local.x, local.y);
+    let largest = max_over_lanes(own, lane, place);
     // The smallest index of those lanes, as one number of 16 bits after the other: lanes hand on `f32`.
     let is_one = best != NONE && own == largest;
     let high = -f32(best >> 16u);
-    let first_high = max_over_lanes(select(least, high, is_one), local.x, local.y);
+    let first_high = max_over_lanes(select(least, high, is_one), lane, place);
     let low = -f32(best & 0xffffu);
     let is_first = is_one && high == first_high;
-    let first_low = max_over_lanes(select(least, low, is_first), local.x, local.y);
-    if (row < TOTAL_ROWS && local.x == 0u) {
+    let first_low = max_over_lanes(select(least, low, is_first), lane, place);
+    if (row < TOTAL_ROWS && lane == 0u) {
         let is_any = first_low > least;
         let found = (u32(-first_high) << 16u) + u32(-first_low);
         result[row] = i32(select(0u, found, is_any));

@@ -82,6 +82,20 @@ fn max_over_lanes(own: f32, lane: u32, row: u32) -> f32 {
     return over_lanes(own, lane, row, true);
 }
 
+// What the first lane of a row has, for all of its lanes.
+fn of_first_lane(own: f32, lane: u32, row: u32) -> f32 {
+    if (LANES == 1u) {
+        return own;
+    }
+    let at = turn + row * LANES;
+    if (lane == 0u) {
+        partial[at] = own;
+    }
+    workgroupBarrier();
+    turn = 256u - turn;
+    return partial[at];
+}
+
 // A number of elements, as one that no compiler knows: a driver that unrolls loops over short rows takes
 // long to compile them. There is a first workgroup, so the count of workgroups is not 0.
 fn rolled(count: u32, groups: u32) -> u32 {

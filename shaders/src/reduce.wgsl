@@ -39,20 +39,22 @@ fn epilogue(anchor: f32, i: u32) -> f32 {
 }
 //}
 
-@compute @workgroup_size(LANES, ROWS)
+@compute @workgroup_size(LANES * ROWS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_id) local: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
 ) {
-    let row = (group.x + group.y * groups.x) * ROWS + local.y;
+    let lane = invocation % LANES;
+    let place = invocation / LANES;
+    let row = (group.x + group.y * groups.x) * ROWS + place;
     let inside = row < RESULTS;
     // Rows past the end do the last row's work: all invocations must meet at the barriers.
     let i = min(row, RESULTS - 1u);
     let count = rolled(COUNT, groups.x);
     var total = select(0.0, from_bits(0xff800000u), MAXIMUM);
     var second_total = 0.0;
-    for (var k = local.x; k < count; k += LANES) {
+    for (var k = lane; k < count; k += LANES) {
         let next = value(i, k);
         if (MAXIMUM) {
             total = larger(total, next);
@@ -64,14 +66,14 @@ fn main(
         }
     }
     if (MAXIMUM) {
-        total = max_over_lanes(total, local.x, local.y);
+        total = max_over_lanes(total, lane, place);
     } else {
-        total = sum_over_lanes(total, local.x, local.y);
+        total = sum_over_lanes(total, lane, place);
     }
     if (SECOND) {
-        second_total = sum_over_lanes(second_total, local.x, local.y);
+        second_total = sum_over_lanes(second_total, lane, place);
     }
-    if (inside && local.x == 0u) {
+    if (inside && lane == 0u) {
         result[i] = epilogue(finish(total), i);
         if (SECOND) {
             store_second(i, second_total);

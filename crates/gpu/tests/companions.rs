@@ -197,6 +197,53 @@ fn dropped<'g>(x: Tensor<'g>, name: &str, rate: f32) -> Tensor<'g> {
 }
 
 /// Three layers, trained by Adam with clipping and a schedule, whatever stands between the layers.
+/// Means over some of the rows, or with weights, in which the sum of the weights comes first: one dispatch
+/// more than the plain mean takes.
+#[test]
+fn a_gradient_rides_along_with_a_masked_mean() {
+    type Mean = for<'g> fn(Tensor<'g>, Tensor<'g>, Tensor<'g>) -> Tensor<'g>;
+    let means: [(Mean, usize); 5] = [
+        (|x, labels, mask| weighted(x.softmax_cross_entropy_per_row(labels), mask), 3),
+        (
+            |x, labels, mask| weighted(x.softmax_cross_entropy_smoothed_per_row(labels, 0.1), mask),
+            3,
+        ),
+        (|x, labels, _| x.softmax_cross_entropy_ignoring(labels, 2), 3),
+        // Without a sum there is none to wait for.
+        (|x, labels, mask| (x.softmax_cross_entropy_per_row(labels) * mask).mean_all(), 2),
+        (|x, labels, _| x.softmax_cross_entropy(labels), 2),
+    ];
+    for (at, (mean, expected)) in means.into_iter().enumerate() {
+        for rows in [2, 70, 1030] {
+            let graph = Graph::new();
+            let x = graph.placeholder("x", [rows, 5], DType::F32);
+            let labels = graph.placeholder("labels", [rows], DType::I32);
+            let mask = graph.placeholder("mask", [rows], DType::F32).square() + 0.5;
+            let loss = mean(x, labels, mask);
+            let dx = gradients(loss, &[x])[0].unwrap();
+            let found = dispatches(&graph, &[loss, dx]);
+            assert_eq!(found.len(), expected, "mean {at}, {rows} rows: {found:?}");
+            let is_carried = |label: &String| {
+                label.contains("softmax_cross_entropy, ")
+                    && label.ends_with("softmax_cross_entropy_gradient")
+            };
+            assert!(found.iter().any(is_carried), "mean {at}, {rows} rows: {found:?}");
+        }
+    }
+    // What depends on the loss comes after it.
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [70, 5], DType::F32);
+    let losses = x.softmax_cross_entropy_per_row(graph.placeholder("labels", [70], DType::I32));
+    let focal = (losses * losses.stop_gradient()).sum_all();
+    let dx = gradients(focal, &[x])[0].unwrap();
+    let found = dispatches(&graph, &[focal, dx]);
+    assert!(found.iter().all(|label| !label.contains(',')), "{found:?}");
+}
+
+fn weighted<'g>(losses: Tensor<'g>, mask: Tensor<'g>) -> Tensor<'g> {
+    (losses * mask).sum_all() / mask.sum_all()
+}
+
 #[test]
 fn a_training_step_of_three_layers_is_twelve_dispatches() {
     for activation in ["relu", "tanh", "sigmoid", "gelu", "silu"] {

@@ -224,6 +224,7 @@ fn a_softmax_scales_and_masks_its_rows_itself() {
     assert_eq!(dispatches(&graph, &[weights]), ["max+sub+softmax+mul"]);
 }
 
+/// What costs more its kernel computes once and stores, and others read it there.
 #[test]
 fn what_costs_more_is_computed_once() {
     let graph = Graph::new();
@@ -238,7 +239,7 @@ fn what_costs_more_is_computed_once() {
         vec![shared.softmax(), shared.log_softmax()],
     ];
     let counts = logits.map(|fetches| dispatches(&graph, &fetches).len());
-    assert_eq!(counts, [2, 2, 2, 2, 3]);
+    assert_eq!(counts, [1, 1, 1, 1, 2]);
 }
 
 /// What comes from a product is its epilogue, where it is computed once.
@@ -297,7 +298,8 @@ fn a_layer_norm_takes_a_residual_and_an_activation_along() {
     let loss = y.gelu().sum_all();
     let slopes: Vec<Tensor<'_>> = gradients(loss, &[a, b]).into_iter().flatten().collect();
     let found = dispatches(&graph, &slopes);
-    assert_eq!(found.iter().filter(|label| *label == "mul+add").count(), 1, "{found:?}");
+    assert_eq!(found[0], "mul+add+layer_norm, layer_norm_statistics", "{found:?}");
+    assert_eq!(found.iter().filter(|label| label.contains("mul+add")).count(), 1, "{found:?}");
 }
 
 /// A block whose normalization comes first, with the stream of residuals around it.

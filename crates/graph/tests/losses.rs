@@ -1,6 +1,7 @@
 //! Losses between a prediction and a target compare element with element, or refuse.
 
-use warmstart_graph::{DType, Graph, Problem, Shape, Tensor};
+use warmstart_graph::reference::Reference;
+use warmstart_graph::{DType, Graph, Problem, Shape, Tensor, gradients};
 
 /// A loss by its name.
 type Loss = (&'static str, for<'g> fn(Tensor<'g>, Tensor<'g>) -> Tensor<'g>);
@@ -65,4 +66,34 @@ fn equal_shapes_and_scalar_targets_are_taken() {
         assert!(all.iter().all(|loss| loss.shape() == Shape::scalar()), "{name}");
         assert!(graph.finish().is_ok(), "{name}");
     }
+}
+
+/// As `torch.nn.functional.cross_entropy` with `ignore_index`, by hand: rows whose label is ignored count
+/// for nothing, whatever their logits are.
+#[test]
+fn ignored_rows_count_for_nothing() {
+    let logits = vec![0.0f32, 0.0, 9.0, -9.0, 1.0, 0.0];
+    let mean = |labels: [i32; 3], ignored| {
+        let graph = Graph::new();
+        let x = graph.constant(logits.clone()).reshape([3, 2]);
+        let loss = x.softmax_cross_entropy_ignoring(graph.constant(labels.to_vec()), ignored);
+        let slope = gradients(loss, &[x])[0].unwrap();
+        let def = graph.finish().unwrap();
+        let found = Reference::new(&def).run(&[loss.id(), slope.id()]).unwrap();
+        (found[0].elements[0], found[1].elements.clone())
+    };
+    // ln 2, and ln (1 + e) of the row whose logit is one less.
+    let expected = (2.0f64.ln() + 1.0f64.exp().ln_1p()) / 2.0;
+    for ignored in [-100, -1, 7] {
+        let (loss, slope) = mean([0, ignored, 1], ignored);
+        assert!((loss - expected).abs() < 1e-6, "{loss}, not {expected}");
+        let share = 0.5 * 1.0f64.exp() / (1.0 + 1.0f64.exp());
+        let expected = [-0.25, 0.25, 0.0, 0.0, share, -share];
+        for (at, (found, expected)) in slope.iter().zip(expected).enumerate() {
+            assert!((found - expected).abs() < 1e-6, "[{at}] is {found}, not {expected}");
+        }
+    }
+    // None counts; and another label that is no class is no number.
+    assert!(mean([-1, -1, -1], -1).0.is_nan());
+    assert!(mean([0, -1, -2], -1).0.is_nan());
 }

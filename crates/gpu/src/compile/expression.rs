@@ -70,6 +70,7 @@ impl Index {
 }
 
 /// What a function stores beside what it returns.
+#[derive(Clone)]
 pub(crate) struct Keep {
     /// The node that is computed.
     pub node: usize,
@@ -129,9 +130,9 @@ impl<'a> Function<'a> {
     }
 
     /// The same for a function of an `i` that is the element of the result which the invocation that
-    /// calls it writes later, once.
-    pub fn of_own_element(self) -> Function<'a> {
-        Function { is_own: true, ..self }
+    /// calls it writes later, once, where `is_own` is set.
+    pub fn of_own_element(self, is_own: bool) -> Function<'a> {
+        Function { is_own, ..self }
     }
 
     /// The same where the values of these nodes, of one element each, are known as expressions.

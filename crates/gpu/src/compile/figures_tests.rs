@@ -101,6 +101,23 @@ fn of_chains_and_reductions() {
     assert_eq!(pixels, [(128 + 4 * 128, 128)]);
 }
 
+/// What a kernel holds of its rows it writes, and reads back what it wrote itself.
+#[test]
+fn of_rows_that_are_held() {
+    fn rows(graph: &Graph) -> Tensor<'_> {
+        let [x, y] = ["x", "y"].map(|name| floats(graph, name, &[10, 30]));
+        (x * y).tanh() + y
+    }
+    // In the result, which is written once more.
+    let softmax = figures(|graph| rows(graph).softmax());
+    assert_eq!(softmax, [(4 * 3 * 300, 3 * 300 + 4 * 300)]);
+    // In memory of its own, beside labels and losses.
+    let loss = figures(|graph| {
+        rows(graph).softmax_cross_entropy(graph.placeholder("labels", [10], DType::I32))
+    });
+    assert_eq!(loss[0], (4 * (3 * 300 + 10 + 10), 3 * 300 + 4 * 300));
+}
+
 /// A value that is written over another one is read and written in one binding.
 #[test]
 fn of_what_is_written_where_it_is_read() {

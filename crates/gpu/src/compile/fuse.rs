@@ -8,9 +8,9 @@
 //! (`kept.rs`).
 //!
 //! A kernel has one anchor, so of two products that are multiplied one keeps its own. A softmax,
-//! cross-entropy or layer normalization reads its rows two or three times; what it reads is
-//! computed at each read where that is at most four short operations on at most two tensors in
-//! memory, as scale and mask or a residual are, and no product could take it as its epilogue.
+//! cross-entropy or layer normalization reads its rows two or three times. What it reads is computed
+//! inside its kernel, however long that takes, unless a product could take it as its epilogue
+//! (`rows.rs`).
 //!
 //! A number made of single ones that are there before the run, as a loss scale's share for each
 //! row, is computed wherever it is read. So is the mask of a dropout, which is a function of seed,
@@ -22,14 +22,16 @@
 //! its shape again and again, it is cut after 256 nodes behind the first change.
 
 mod kept;
+mod rows;
 
 use super::operand::Held;
 use super::own_norm::{self, OwnNorm};
 use super::simplify::Live;
 use super::{Place, Target};
 use std::collections::{BTreeMap, BTreeSet};
-use warmstart_graph::ops::{Binary, Unary};
 use warmstart_graph::{DType, Op};
+
+pub(crate) use rows::base;
 
 /// What became of each node.
 pub(crate) struct Fused {
@@ -43,6 +45,9 @@ pub(crate) struct Fused {
     /// For each root whose kernel writes it over a value that it is the last to read, that value, or
     /// the one that has been written over before.
     pub over: BTreeMap<usize, usize>,
+    /// Anchors and numbers of those inputs whose elements their kernel computes once and stores, to read
+    /// them several times.
+    pub held: BTreeSet<(usize, usize)>,
     /// For each update that computes the norm of its gradients itself, that norm.
     pub own_norms: BTreeMap<usize, OwnNorm>,
 }
@@ -63,12 +68,24 @@ pub(super) const DEEPEST: usize = 256;
 struct Demand {
     /// The root of the reader's kernel.
     root: usize,
-    /// Whether the node's element `i` is read for the root's element `i`.
+    /// Whether the node's element `i` is read for the element `i` of `of`.
     in_step: bool,
+    /// How many elements the root has, or the rows of its anchor that are computed once each.
+    of: usize,
+    /// The anchor and the number of its input, if its rows are read.
+    rows: Option<(usize, usize)>,
     /// How many elements are computed in all.
     evaluations: usize,
     /// How many nodes there are on the way from the root, but for those that have its index.
     depth: usize,
+}
+
+impl Demand {
+    /// That of a kernel which computes so many elements, in no order that is known.
+    fn of(live: &Live, root: usize, evaluations: usize) -> Demand {
+        let of = live.elements(root);
+        Demand { root, in_step: false, of, rows: None, evaluations, depth: 0 }
+    }
 }
 
 /// How an anchor reads an input.
@@ -117,7 +134,8 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
     let elements = live.elements(live.node(id).inputs[input].0);
     match (&live.node(id).op, input) {
         (Op::Reduce { .. } | Op::ArgMax, _) => Reads::Once(elements),
-        (Op::SoftmaxCrossEntropyGradient { .. }, 2) => Reads::Once(elements),
+        (Op::SoftmaxCrossEntropy { .. }, 1) => Reads::Once(elements),
+        (Op::SoftmaxCrossEntropyGradient { .. }, 1 | 2) => Reads::Once(elements),
         (Op::ScatterAddRows { .. }, 1) => Reads::Once(elements),
         // By the first of its kernels, which writes no variable.
         (Op::OptimizerUpdate(update), at) if at < update.scalars() => Reads::Once(1),
@@ -126,69 +144,6 @@ pub(crate) fn reads(live: &Live, id: usize, input: usize) -> Reads {
         }
         _ => Reads::Often,
     }
-}
-
-/// Operations, and tensors that they are computed from, which a softmax or a normalization computes anew
-/// at each of the two or three times that it reads a row. Two tensors read three times are as much
-/// traffic as to read them once, write the result and read that three times; mostly it is less, since a
-/// row that was just read is in a cache, and there is one dispatch less. Of what takes long, like an
-/// exponential, three times would be more than is saved.
-const CHEAP: (usize, usize) = (4, 2);
-
-/// Whether what the anchor `id` reads several times is cheap enough to be computed each time. `readers`
-/// is how many ask for each node.
-fn is_cheap(live: &Live, readers: &[usize], id: usize, input: usize) -> bool {
-    let is_row = match live.node(id).op {
-        Op::Softmax
-        | Op::LogSoftmax
-        | Op::SoftmaxCrossEntropy { .. }
-        | Op::SoftmaxCrossEntropyGradient { .. }
-        | Op::LayerNorm { .. }
-        | Op::LayerNormStatistics { .. } => input == 0,
-        // The row and its gradient.
-        Op::LayerNormGradient => input == 0 || input == 2,
-        _ => false,
-    };
-    if !is_row {
-        return false;
-    }
-    let mut pending = vec![live.node(id).inputs[input].0];
-    let (mut operations, mut tensors) = (0, BTreeSet::new());
-    while let Some(mut id) = pending.pop() {
-        if live.uniform(id).is_some() {
-            continue;
-        }
-        while is_free(live, id) {
-            id = live.node(id).inputs[0].0;
-        }
-        let op = &live.node(id).op;
-        let is_loaded = live.is_leaf(id) || !is_map(op);
-        // An anchor that nobody else reads takes the expression as its epilogue, computed once.
-        if is_loaded && !live.is_leaf(id) && readers[id] == 1 && has_epilogue(op) {
-            return false;
-        }
-        if is_loaded {
-            if live.elements(id) > 1 {
-                tensors.insert(id);
-            }
-            continue;
-        }
-        let is_short = match op {
-            Op::Unary(unary) => {
-                matches!(unary, Unary::Neg | Unary::Square | Unary::Abs | Unary::Relu)
-            }
-            Op::Binary(binary) => !matches!(binary, Binary::Div | Binary::Pow),
-            Op::Select | Op::StopGradient => true,
-            Op::Cast(dtype) => !dtype.is_half(),
-            _ => false,
-        };
-        operations += 1;
-        if !is_short || readers[id] > 1 || operations > CHEAP.0 {
-            return false;
-        }
-        pending.extend(live.inputs(id));
-    }
-    operations > 0 && tensors.len() <= CHEAP.1
 }
 
 /// Decides for every node. `apart` are nodes that must have a kernel of their own.
@@ -202,8 +157,9 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
     let mut readers = vec![0; count];
     let inputs = (0..count).flat_map(|id| live.inputs(id));
     inputs.chain(live.fetches.iter().copied()).for_each(|id| readers[id] += 1);
-    // Anchors whose rows are computed at each read, and which input that is.
-    let mut again = BTreeSet::new();
+    // Anchors whose rows are computed at each read, and which input that is; and those whose rows may be
+    // computed once and held.
+    let (mut again, mut held) = (BTreeSet::new(), BTreeSet::new());
     for id in 0..count {
         // Inside a reader's kernel it would not be rounded.
         alone[id] |= matches!(live.node(id).op, Op::Cast(dtype) if dtype.is_half());
@@ -217,26 +173,30 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
                     forced[Held::of(live, input).base] = true;
                 }
                 Reads::Memory => alone[input] = true,
-                Reads::Often if is_cheap(live, &readers, id, at) => {
+                Reads::Often if rows::is_cheap(live, &readers, id, at) => {
                     again.insert((id, at));
                 }
-                Reads::Often => {
-                    let mut base = input;
-                    while is_free(live, base) {
-                        base = live.node(base).inputs[0].0;
-                    }
-                    forced[base] = true;
+                Reads::Often if target.keeps && rows::could_be_held(live, id, at) => {
+                    held.insert((id, at));
                 }
+                Reads::Often => forced[rows::base(live, input)] = true,
                 Reads::Once(_) => {}
             }
         }
     }
     forced.iter_mut().zip(&alone).for_each(|(forced, alone)| *forced |= alone);
+    // Of what an anchor takes as its epilogue the rows are read from memory.
+    let takes_anchor = kept::take_anchors(live, &readers, &forced);
+    held.retain(|&(id, at)| {
+        let base = rows::base(live, live.node(id).inputs[at].0);
+        forced[base] |= takes_anchor[base];
+        !takes_anchor[base]
+    });
 
     let (kernel, anchor) = (vec![None; count], vec![None; count]);
     let (kept, over) = (BTreeMap::new(), BTreeMap::new());
     let own_norms = own_norm::find(live, apart);
-    let mut fused = Fused { kernel, anchor, kept, over, own_norms };
+    let mut fused = Fused { kernel, anchor, kept, over, held: BTreeSet::new(), own_norms };
     // Roots whose kernel is to have an anchor that is not reached yet.
     let mut promised = BTreeSet::new();
     let mut demands: Vec<Vec<Demand>> = vec![Vec::new(); count];
@@ -268,9 +228,10 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
             }
             continue;
         }
+        let has_rows = own.iter().any(|demand| demand.rows.is_some());
         let is_drawn_again = || !target.is_cpu && kept::is_random(live, id, &own);
         let is_anywhere = || is_drawn_again() || kept::is_small_number(live, id, &own);
-        if target.keeps && !forced[id] && depth < DEEPEST && is_anywhere() {
+        if target.keeps && !forced[id] && !has_rows && depth < DEEPEST && is_anywhere() {
             for demand in own {
                 pass_on(live, id, demand, &mut demands);
             }
@@ -284,11 +245,11 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
         let keeper = kept::first_reader(live, id, &own)
             .filter(|_| target.keeps && one_reader.is_none() && !alone[id])
             .filter(|reader| {
-                !kept::takes_anchor(live, &readers, &forced, id)
+                !takes_anchor[id]
                     || fused.anchor[reader.root].is_none()
                         && live.node(reader.root).dtype == node.dtype
                         && !promised.contains(&reader.root)
-                        && !kept::takes_anchor(live, &readers, &forced, reader.root)
+                        && !takes_anchor[reader.root]
             });
         let own = match keeper {
             Some(reader) => own.into_iter().filter(|other| other.root == reader.root).collect(),
@@ -297,15 +258,17 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
         let one_reader = one_reader.or(keeper);
         if is_map(&node.op) {
             let evaluations = own.iter().map(|demand| demand.evaluations).max().unwrap_or(0);
+            let depth = own.iter().map(|demand| demand.depth).max().unwrap_or(0);
             // Up to twice the work is cheaper than a dispatch and a trip through memory.
             match one_reader
                 .filter(|_| evaluations <= live.elements(id).saturating_mul(2) && depth < DEEPEST)
             {
                 Some(reader) => {
                     fused.kernel[id] = Some(reader.root);
+                    fused.held.extend(own.iter().filter_map(|demand| demand.rows));
                     if keeper.is_some() {
                         fused.kept.entry(reader.root).or_default().push(id);
-                        if kept::takes_anchor(live, &readers, &forced, id) {
+                        if takes_anchor[id] {
                             promised.insert(reader.root);
                         }
                     }
@@ -313,10 +276,21 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
                     let demand = Demand { in_step, evaluations, depth, ..reader };
                     pass_on(live, id, demand, &mut demands);
                 }
+                None if target.keeps
+                    && !forced[id]
+                    && keeper.is_none()
+                    && depth < DEEPEST
+                    && evaluations <= live.elements(id).saturating_mul(2)
+                    && kept::is_little_of_one(live, id) =>
+                {
+                    for demand in own {
+                        pass_on(live, id, demand, &mut demands);
+                    }
+                }
                 None => {
                     fused.kernel[id] = Some(id);
                     let evaluations = live.elements(id);
-                    let demand = Demand { root: id, in_step: true, evaluations, depth: 0 };
+                    let demand = Demand { in_step: true, ..Demand::of(live, id, evaluations) };
                     pass_on(live, id, demand, &mut demands);
                 }
             }
@@ -338,6 +312,12 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
             fused.kept.entry(root).or_default().push(id);
         }
         for (at, input) in live.inputs(id).enumerate() {
+            if held.contains(&(id, at)) {
+                let (of, rows) = (live.elements(input), Some((id, at)));
+                let demand = Demand::of(live, root, of);
+                demands[input].push(Demand { in_step: true, of, rows, ..demand });
+                continue;
+            }
             let evaluations = match reads(live, id, at) {
                 Reads::Once(evaluations) => evaluations,
                 // That it is computed several times was found to be worth it.
@@ -345,16 +325,15 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
                 Reads::Often => usize::MAX,
                 Reads::Memory if matches!(node.op, Op::MatMul { .. }) => {
                     let base = Held::of(live, input).base;
-                    let evaluations = usize::MAX;
-                    demands[base].push(Demand { root, in_step: false, evaluations, depth: 0 });
+                    demands[base].push(Demand::of(live, root, usize::MAX));
                     continue;
                 }
                 Reads::Memory => continue,
             };
-            demands[input].push(Demand { root, in_step: false, evaluations, depth: 0 });
+            demands[input].push(Demand::of(live, root, evaluations));
         }
         for &input in fused.own_norms.get(&id).into_iter().flat_map(|own| &own.before) {
-            demands[input].push(Demand { root, in_step: false, evaluations: 1, depth: 0 });
+            demands[input].push(Demand::of(live, root, 1));
         }
     }
     kept::round_on_the_way(live, &mut fused, apart, target);

@@ -285,6 +285,8 @@ mod bytes_tests;
 #[cfg(test)]
 mod half_tests;
 #[cfg(test)]
+mod held_tests;
+#[cfg(test)]
 mod mixed_tests;
 #[cfg(test)]
 mod norm_tests;

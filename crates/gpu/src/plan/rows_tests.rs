@@ -67,13 +67,13 @@ impl<'g> Rows<'g> {
     }
 }
 
-fn bits(values: &[TensorData]) -> Vec<Vec<u8>> {
+pub(super) fn bits(values: &[TensorData]) -> Vec<Vec<u8>> {
     values.iter().map(TensorData::to_le_bytes).collect()
 }
 
 /// This device, a GPU, and GPUs whose subgroups have two, four and eight invocations at least: those of
 /// software Vulkan have eight, so that smaller ones lie in them.
-fn targets(gpu: &Gpu) -> Vec<(String, Target)> {
+pub(super) fn targets(gpu: &Gpu) -> Vec<(String, Target)> {
     let own = Target::of(gpu);
     let plain = Target { is_cpu: false, ..own };
     let mut targets = vec![("this".to_owned(), own), ("GPU".to_owned(), plain)];

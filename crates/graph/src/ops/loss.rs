@@ -4,7 +4,7 @@
 
 use super::softmax::{evaluate, log_sum_exp};
 use crate::reference::Value;
-use crate::{DType, Node, Op, Problem, Shape, Tensor};
+use crate::{DType, Location, Node, Op, Problem, Shape, Tensor};
 
 fn infer_logits(
     label_smoothing: f32,
@@ -144,7 +144,86 @@ impl<'g> Tensor<'g> {
         labels: Tensor<'g>,
         label_smoothing: f32,
     ) -> Tensor<'g> {
-        self.apply(Op::SoftmaxCrossEntropy { label_smoothing }, &[labels]).mean_all()
+        self.softmax_cross_entropy_smoothed_per_row(labels, label_smoothing).mean_all()
+    }
+
+    /// The cross-entropy of each row, `[n]`, between the softmax of these logits `[n, classes]` and class
+    /// indices `[n]` (`i32`), for other means than that of all rows:
+    /// [`Tensor::softmax_cross_entropy`] is its `mean_all`. It is TensorFlow's
+    /// `sparse_softmax_cross_entropy_with_logits` and PyTorch's `cross_entropy` with `reduction="none"`.
+    ///
+    /// A label outside the classes makes its row NaN, which no factor 0 takes away: where padding has
+    /// such a label, [`Tensor::softmax_cross_entropy_ignoring`] is the mean over the other rows.
+    ///
+    /// ```
+    /// use warmstart_graph::reference::Reference;
+    /// use warmstart_graph::{DType, Graph};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let graph = Graph::new();
+    /// let logits = graph.constant(vec![0.0f32; 8]).reshape([4, 2]);
+    /// let labels = graph.constant(vec![0i32, 1, 1, 0]);
+    /// // 1 for what counts, 0 for padding; other weights are as good.
+    /// let mask = graph.constant(vec![1.0f32, 1.0, 0.0, 0.0]);
+    /// let losses = logits.softmax_cross_entropy_per_row(labels);
+    /// assert_eq!(losses.shape().to_string(), "[4]");
+    /// let loss = (losses * mask).sum_all() / mask.sum_all();
+    /// let found = Reference::new(&graph.finish()?).run(&[loss.id()])?;
+    /// assert!((found[0].elements[0] - 2.0f64.ln()).abs() < 1e-6);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn softmax_cross_entropy_per_row(self, labels: Tensor<'g>) -> Tensor<'g> {
+        self.softmax_cross_entropy_smoothed_per_row(labels, 0.0)
+    }
+
+    /// As [`Tensor::softmax_cross_entropy_per_row`], with a share of the target spread evenly over the
+    /// classes (Szegedy et al. 2015, section 7).
+    #[track_caller]
+    #[must_use]
+    pub fn softmax_cross_entropy_smoothed_per_row(
+        self,
+        labels: Tensor<'g>,
+        label_smoothing: f32,
+    ) -> Tensor<'g> {
+        self.apply(Op::SoftmaxCrossEntropy { label_smoothing }, &[labels])
+    }
+
+    /// The mean cross-entropy over the rows whose label is not `ignored_label`, a scalar: PyTorch's
+    /// `cross_entropy` with its `ignore_index` (−100 if not given). The other rows have no part in the
+    /// loss, in its gradient, or in the count that it is divided by; if there are none, it is NaN, as
+    /// there. Any other label outside the classes makes it NaN too.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph};
+    /// let graph = Graph::new();
+    /// let logits = graph.placeholder("logits", [4, 7, 10], DType::F32);
+    /// // Sequences of up to seven places, filled up with -1.
+    /// let labels = graph.placeholder("labels", [4, 7], DType::I32);
+    /// let loss = logits.reshape([28, 10]).softmax_cross_entropy_ignoring(labels.reshape([28]), -1);
+    /// assert_eq!(loss.shape().to_string(), "[]");
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn softmax_cross_entropy_ignoring(
+        self,
+        labels: Tensor<'g>,
+        ignored_label: i32,
+    ) -> Tensor<'g> {
+        // These are refused as they are without it.
+        if self.is_invalid() || labels.is_invalid() || labels.dtype() != DType::I32 {
+            return self.softmax_cross_entropy_per_row(labels);
+        }
+        self.graph().at_line(Location::caller(), || {
+            let is_ignored = labels.equal(labels.graph().constant(ignored_label));
+            let is_counted = 1.0 - is_ignored;
+            // Class 0 in their place: a factor does not take away what is no number.
+            let known = labels * is_counted.cast(DType::I32);
+            let losses = self.softmax_cross_entropy_per_row(known);
+            let counted = is_ignored.select(losses.number(0.0), losses);
+            counted.sum_all() / is_counted.sum_all()
+        })
     }
 
     /// The mean over rows of −Σ p ln softmax(x), for target probabilities of the logits' shape; a

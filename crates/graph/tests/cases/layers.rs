@@ -56,6 +56,22 @@ pub(super) const CASES: &[Case] = &[
         let smoothing = [0.0, 0.1, 0.5, 1.0][m.random.below(4)];
         vec![x.softmax_cross_entropy_smoothed(labels, smoothing)]
     }),
+    smooth("softmax_cross_entropy_per_row", |m| {
+        let (x, n, classes) = logits(m);
+        let (labels, weights) = (m.integers(&[n], 0, classes as i32 - 1), m.floats(&[n], 0.1, 1.0));
+        let smoothing = [0.0, 0.1][m.random.below(2)];
+        let smoothed = x.softmax_cross_entropy_smoothed_per_row(labels, smoothing);
+        let losses = x.softmax_cross_entropy_per_row(labels) + smoothed;
+        vec![losses, (losses * weights).sum_all() / weights.sum_all()]
+    }),
+    smooth("softmax_cross_entropy_ignoring", |m| {
+        let (x, n, classes) = logits(m);
+        // One row at least counts.
+        let labels = m.integers(&[n], -1, classes as i32 - 1);
+        let labels = m.integers(&[1], 0, classes as i32 - 1).concat(&[labels], 0);
+        let x = x.slice(0, 0, 1).concat(&[x], 0);
+        vec![x.softmax_cross_entropy_ignoring(labels, -1)]
+    }),
     smooth("softmax_cross_entropy_probabilities", |m| {
         let (x, n, classes) = logits(m);
         let targets = m.floats(&[n, classes], 0.0, 1.0);

@@ -8,6 +8,7 @@
 //! activation costs no dispatch where its gradient needs both. The rule needs nothing but the order
 //! of the nodes.
 
+use super::rows::is_short;
 use super::{Demand, Fused, has_epilogue, is_in_place, is_map};
 use crate::compile::Target;
 use crate::compile::simplify::Live;
@@ -21,30 +22,23 @@ pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<Dem
     let in_step = own.iter().all(|demand| demand.root != first.root || demand.in_step);
     // Two halves share a word, or four bytes, and numbers in the code are stored by nobody.
     let is_stored = !live.node(id).dtype.is_narrow() && live.uniform(id).is_none();
-    (in_step && is_stored && live.elements(id) == live.elements(first.root)).then_some(first)
+    (in_step && is_stored && live.elements(id) == first.of).then_some(first)
 }
 
-/// How many nodes to look at for an anchor, before it is taken for granted.
-const FAR: usize = 64;
-
-/// Whether an anchor would take the expression `id` as its epilogue: one that is read for each element,
-/// and by nobody else.
-pub(super) fn takes_anchor(live: &Live, readers: &[usize], forced: &[bool], id: usize) -> bool {
-    let mut pending = vec![id];
-    let mut seen = 0;
-    while let Some(id) = pending.pop() {
-        seen += 1;
+/// For each node whether an anchor would take it as its epilogue: as an expression that reads the anchor
+/// element by element, where nobody else does.
+pub(super) fn take_anchors(live: &Live, readers: &[usize], forced: &[bool]) -> Vec<bool> {
+    let mut take = vec![false; live.nodes.len()];
+    for id in 0..live.nodes.len() {
         let op = &live.node(id).op;
-        if seen > FAR || !is_map(op) && !live.is_leaf(id) && has_epilogue(op) {
-            return true;
-        }
-        if is_map(op) {
-            pending.extend(live.inputs(id).filter(|&input| {
-                readers[input] == 1 && !forced[input] && is_in_place(live, id, input)
-            }));
-        }
+        take[id] = match is_map(op) {
+            true => live.inputs(id).any(|input| {
+                take[input] && readers[input] == 1 && !forced[input] && is_in_place(live, id, input)
+            }),
+            false => !live.is_leaf(id) && has_epilogue(op),
+        };
     }
-    false
+    take
 }
 
 /// Whether it is made of random numbers and single ones, in a few operations: the mask of a dropout. Its
@@ -53,7 +47,7 @@ pub(super) fn takes_anchor(live: &Live, readers: &[usize], forced: &[bool], id: 
 /// the gradient; a software adapter takes longer to draw them than to read what is stored.
 pub(super) fn is_random(live: &Live, id: usize, own: &[Demand]) -> bool {
     let twice = live.elements(id).saturating_mul(2);
-    of_scalars(live, id) == Some(1)
+    of_scalars(live, id, |id| live.is_leaf(id)) == Some(1)
         && own.len() <= FEW
         && own.iter().all(|demand| demand.evaluations <= twice)
 }
@@ -116,7 +110,7 @@ const SHORT: usize = 8;
 const LEAVES: usize = 2;
 
 /// How often numbers are drawn in an expression of few operations whose few leaves are all single numbers.
-fn of_scalars(live: &Live, id: usize) -> Option<usize> {
+fn of_scalars(live: &Live, id: usize, is_leaf: impl Fn(usize) -> bool) -> Option<usize> {
     let mut pending = vec![id];
     let (mut seen, mut draws) = (0, 0);
     let mut leaves = BTreeSet::new();
@@ -125,7 +119,7 @@ fn of_scalars(live: &Live, id: usize) -> Option<usize> {
         if live.uniform(id).is_some() {
             continue;
         }
-        if node.shape.rank() == 0 && live.is_leaf(id) {
+        if node.shape.rank() == 0 && is_leaf(id) {
             leaves.insert(id);
             if leaves.len() > LEAVES {
                 return None;
@@ -150,15 +144,46 @@ fn of_scalars(live: &Live, id: usize) -> Option<usize> {
     (seen > 0).then_some(draws)
 }
 
-/// Whether it is one number, computed in a few operations from such as lie in memory before the run, and
-/// to do that wherever it is read takes less than a dispatch, or is a small part of what its readers do: a
-/// loss scale's share for each row, say.
+/// Whether it is one number, computed in a few operations from such as lie in memory before the run or are
+/// sums, and to do that wherever it is read takes less than a dispatch, or is a small part of what its
+/// readers do: a loss scale's share for each row, or one over the sum of a mask, say.
 pub(super) fn is_small_number(live: &Live, id: usize, own: &[Demand]) -> bool {
-    if live.node(id).shape.rank() > 0 || of_scalars(live, id) != Some(0) {
+    let is_there = |id: usize| live.is_leaf(id) || matches!(live.node(id).op, Op::Reduce { .. });
+    if live.node(id).shape.rank() > 0 || of_scalars(live, id, is_there) != Some(0) {
         return false;
     }
     let all = own.iter().fold(0usize, |sum, demand| sum.saturating_add(demand.evaluations));
     all <= 4096 || own.iter().all(|demand| demand.evaluations <= live.elements(demand.root) / 8)
+}
+
+/// How many short operations on one tensor each of its readers computes anew.
+const LITTLE: usize = 4;
+
+/// Whether it is computed in a few short operations from one tensor of its size that is there before the
+/// run, as which labels are padding: several kernels that read it load as much if each computes it, and no
+/// kernel of its own has to store it.
+pub(super) fn is_little_of_one(live: &Live, id: usize) -> bool {
+    let mut pending = vec![id];
+    let mut operations = 0;
+    let mut leaves = BTreeSet::new();
+    while let Some(id) = pending.pop() {
+        if live.uniform(id).is_some() {
+            continue;
+        }
+        let op = &live.node(id).op;
+        if live.is_leaf(id) {
+            leaves.insert(id);
+            continue;
+        }
+        let is_view = matches!(op, Op::Reshape(_));
+        operations += usize::from(!is_view);
+        if !(is_view || is_short(op)) || operations > LITTLE {
+            return false;
+        }
+        pending.extend(live.inputs(id));
+    }
+    let is_as_large = |&leaf: &usize| live.elements(leaf) == live.elements(id);
+    operations > 0 && leaves.len() == 1 && leaves.iter().all(is_as_large)
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ impl Lowering<'_> {
         self.carries_out(root, width.div_ceil(lanes).saturating_mul(times))?;
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
+        kernel.hold();
         let workgroups = self.spread(root, (rows as u64).div_ceil(together as u64))?;
         let class = Class::of_rows(kernel.name, rows, width, lanes);
         self.by_subgroups(kernel, lanes, workgroups, class);
@@ -117,12 +118,8 @@ impl Lowering<'_> {
             ("LOGARITHM", f64::from(u8::from(logarithm))),
         ]);
         self.bind_result(&mut kernel, root);
-        let index = Index::flat(&self.live.node(input).shape, "i");
         // The lane that writes an element is also the only one that reads it.
-        let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
-        let function = function.of_own_element();
-        let value = function.write("fn value(i: u32) -> f32", input, &index);
-        kernel.sections.push(("value", value));
+        self.bind_row(&mut kernel, root, (id, 0), "value", true);
         self.epilogue(&mut kernel, root, id);
         let workgroups = self.lanes(&mut kernel, root, (rows, width), 3)?;
         self.push(root, kernel, workgroups, 4 * (rows * width) as u64)
@@ -155,11 +152,13 @@ impl Lowering<'_> {
         let both = gradient || carried.is_some();
         kernel.constants.push(("GRADIENT", f64::from(u8::from(both))));
         let signatures = [
-            ("logits", "fn logits(i: u32) -> f32"),
+            ("logits", ""),
             ("labels", "fn labels(i: u32) -> i32"),
             ("upstream", "fn upstream(i: u32) -> f32"),
         ];
-        for (at, (input, (section, signature))) in inputs.iter().zip(signatures).enumerate() {
+        self.bind_row(&mut kernel, root, (id, 0), "logits", false);
+        for (at, (input, (section, signature))) in inputs.iter().zip(signatures).enumerate().skip(1)
+        {
             let index = Index::flat(&self.live.node(input.0).shape, "i");
             // What the gradient's own kernel would compute.
             let owner = carried.filter(|_| at == 2).unwrap_or(root);

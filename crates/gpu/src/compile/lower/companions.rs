@@ -8,8 +8,9 @@
 //! Gradients may have something added to them that is there before the run, as what is accumulated of other
 //! batches.
 //!
-//! A cross-entropy's loss comes with its gradient times whatever is there before the run: weights
-//! of rows, a loss scale. Of two sums the second comes with the first if that reads its elements
+//! A cross-entropy's loss comes with its gradient times whatever is there before the run, weights of
+//! rows or a loss scale, and what a few kernels make of that, as the sum of those weights: they come
+//! before everything else. Of two sums the second comes with the first if that reads its elements
 //! anyway. A gradient in the packed buffer may have something added only if that is there before
 //! the run.
 
@@ -23,15 +24,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::ops::Reduction;
 use warmstart_graph::{Op, Shape};
 
-/// For each root whose kernel computes another's value too, that other root. `packed` are the nodes
-/// that lie in the packed buffer, and `buffers` is how many a kernel can bind.
-pub(super) fn find(
-    live: &Live,
-    fused: &Fused,
-    packed: &Gradients,
-    buffers: usize,
-) -> BTreeMap<usize, usize> {
-    let mut carried = BTreeMap::new();
+#[derive(Default)]
+pub(super) struct Companions {
+    /// For each root whose kernel computes another's value too, that other root.
+    pub carried: BTreeMap<usize, usize>,
+    /// Roots whose kernels come before all others.
+    pub early: BTreeSet<usize>,
+}
+
+/// Which kernels write a second result. `packed` are the nodes that lie in the packed buffer, and `buffers`
+/// is how many a kernel can bind.
+pub(super) fn find(live: &Live, fused: &Fused, packed: &Gradients, buffers: usize) -> Companions {
+    let Companions { mut carried, mut early } = Companions::default();
     let roots: Vec<usize> =
         (0..live.nodes.len()).filter(|&id| has_anchor(live, fused, id)).collect();
     let is_plain = |id: usize| fused.anchor[id] == Some(id);
@@ -49,21 +53,27 @@ pub(super) fn find(
             carriers.entry(read).or_default().push(carrier);
         }
     }
-    for &other in roots.iter().filter(|&&id| is_plain(id) || is_gradient(id)) {
+    // What a kernel stores for others is stored by no other kernel.
+    let is_other = |id: usize| !fused.kept.contains_key(&id) && (is_plain(id) || is_gradient(id));
+    for &other in roots.iter().filter(|&&id| is_other(id)) {
         let read = fused.anchor[other].and_then(|anchor| read_in_common(live, anchor));
+        let before = before_gradient(live, fused, &carried, other);
         let possible = read.and_then(|read| carriers.get(&read)).into_iter().flatten();
         let carrier = possible.copied().find(|&carrier| {
             !carried.contains_key(&carrier)
+                && ![carrier, other].iter().any(|id| early.contains(id))
                 && (is_plain(other) && carries_statistics(live, fused, &readers, carrier, other)
                     || (is_plain(carrier) || is_gradient(carrier))
                         && carries_sum(live, fused, packed, &readers, carrier, other)
                         && (is_plain(carrier) && is_plain(other) || binds(carrier, other))
                     || is_plain(carrier)
                         && is_plain(other)
-                        && carries_gradient(live, fused, packed, carrier, other))
+                        && before.as_ref().is_some_and(|before| !before.contains(&carrier))
+                        && carries_gradient(live, packed, carrier, other))
         });
         if let Some(carrier) = carrier {
             carried.insert(carrier, other);
+            early.extend(before.into_iter().flatten());
         }
     }
     // Only what no other kernel has taken along.
@@ -82,7 +92,9 @@ pub(super) fn find(
     for (&other, &anchor) in &sums {
         let possible = loading.get(&live.node(anchor).inputs[0].0).into_iter().flatten();
         let carrier = possible.copied().find(|carrier| {
-            ![*carrier, other].iter().any(|id| taken.contains(id) || carried.contains_key(id))
+            let is_bound =
+                |id| taken.contains(id) || carried.contains_key(id) || early.contains(id);
+            ![*carrier, other].iter().any(is_bound)
                 && loaded[carrier].union(&loaded[&other]).count() + 3 <= buffers
                 // A kernel cannot read the buffer that it writes.
                 && !loaded[carrier].iter().any(|&id| packed.contains(id))
@@ -94,7 +106,7 @@ pub(super) fn find(
             taken.insert(other);
         }
     }
-    carried
+    Companions { carried, early }
 }
 
 /// What a kernel with this anchor reads, and so does every kernel whose value it may take along: the same
@@ -211,16 +223,49 @@ fn carries_sum(
     is_in_time(live, fused, readers, carrier, other)
 }
 
-/// Whether `other` is the gradient of the cross-entropy `carrier`, and needs nothing that is not
-/// known when the loss is computed: of what it is multiplied by, a loss scale say, that there is before
-/// the run.
-fn carries_gradient(
+/// The kernels that must come before the loss's if that is to compute the cross-entropy's gradient `other`
+/// too: they make what the gradient is multiplied by of what is there before the run. None if it is no
+/// such gradient, or takes more than that.
+fn before_gradient(
     live: &Live,
     fused: &Fused,
-    packed: &Gradients,
-    carrier: usize,
+    carried: &BTreeMap<usize, usize>,
     other: usize,
-) -> bool {
+) -> Option<BTreeSet<usize>> {
+    // What the loss's kernel has to bind for it beside its own, whatever the device allows.
+    const LOADED: usize = 3;
+    const KERNELS: usize = 4;
+    let gradient = live.node(other);
+    if !matches!(gradient.op, Op::SoftmaxCrossEntropyGradient { .. }) {
+        return None;
+    }
+    let mut pending = loaded_for(live, fused, other, [gradient.inputs[2].0].into());
+    let mut before = BTreeSet::new();
+    if pending.len() > LOADED {
+        return None;
+    }
+    while let Some(id) = pending.pop_last() {
+        if live.is_leaf(id) {
+            continue;
+        }
+        let root = fused.kernel[id]?;
+        let is_bound = carried.iter().any(|(&carrier, &second)| [carrier, second].contains(&root));
+        let node = live.node(root);
+        if is_bound || node.op.is_update() || node.dtype.is_narrow() {
+            return None;
+        }
+        if before.insert(root) {
+            pending.extend(loaded(live, fused, root));
+        }
+        if before.len() > KERNELS {
+            return None;
+        }
+    }
+    Some(before)
+}
+
+/// Whether `other` is the gradient of the cross-entropy `carrier`.
+fn carries_gradient(live: &Live, packed: &Gradients, carrier: usize, other: usize) -> bool {
     let (loss, gradient) = (live.node(carrier), live.node(other));
     let (
         Op::SoftmaxCrossEntropy { label_smoothing },
@@ -229,13 +274,8 @@ fn carries_gradient(
     else {
         return false;
     };
-    // What the loss's kernel has to bind for it beside its own, whatever the device allows.
-    const LEAVES: usize = 2;
-    let upstream = loaded_for(live, fused, other, [gradient.inputs[2].0].into());
     label_smoothing.to_bits() == own.to_bits()
         && loss.inputs[..] == gradient.inputs[..2]
-        && upstream.len() <= LEAVES
-        && upstream.iter().all(|&id| live.is_leaf(id))
         && carrier < other
         && !packed.contains(other)
 }

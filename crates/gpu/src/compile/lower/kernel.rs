@@ -1,6 +1,7 @@
 //! A kernel on the way from its template to a dispatch.
 
 use crate::compile::bindings::{Bindings, Bound};
+use crate::compile::expression::Keep;
 use crate::compile::{Access, Alternative, Tuned};
 use warmstart_graph::DType;
 use warmstart_shaders as shaders;
@@ -14,6 +15,12 @@ pub(super) struct Kernel {
     pub constants: Vec<(&'static str, f64)>,
     pub bindings: Bindings,
     pub sections: Vec<(&'static str, String)>,
+    /// What it stores beside the value of its root, once that is bound.
+    pub keeps: Option<Vec<Keep>>,
+    /// The functions that compute and store an element of its rows, if it holds them.
+    pub holds: Vec<String>,
+    /// Whether its rows are held where it writes its result.
+    pub holds_in_result: bool,
     pub alternatives: Vec<Alternative>,
     pub tuned: Option<Tuned>,
 }
@@ -27,6 +34,9 @@ impl Kernel {
             constants: Vec::new(),
             bindings: Bindings::default(),
             sections: Vec::new(),
+            keeps: None,
+            holds: Vec::new(),
+            holds_in_result: false,
             alternatives: Vec::new(),
             tuned: None,
         }

@@ -58,8 +58,14 @@ impl Lowering<'_> {
     }
 
     /// The function that reads each input by its flat index.
-    fn bind_rows(&self, kernel: &mut Kernel, root: usize, id: usize, names: &[&'static str]) {
-        for (name, input) in names.iter().zip(&self.live.node(id).inputs) {
+    fn bind_rows(&mut self, kernel: &mut Kernel, root: usize, id: usize, names: &[&'static str]) {
+        let inputs = self.live.node(id).inputs.iter().enumerate();
+        for (name, (at, input)) in names.iter().zip(inputs) {
+            if matches!(*name, "value" | "upstream") {
+                // All lanes read the first element of a row.
+                self.bind_row(kernel, root, (id, at), name, false);
+                continue;
+            }
             let index = Index::flat(&self.live.node(input.0).shape, "i");
             let signature = format!("fn {name}(i: u32) -> f32");
             self.function(kernel, root, name, &signature, input.0, &index);
@@ -75,7 +81,7 @@ impl Lowering<'_> {
         each: usize,
     ) -> Result<(), Refused> {
         let (rows, width) = self.rows(self.live.node(id).inputs[0].0);
-        let workgroups = self.lanes(&mut kernel, root, (rows, width), 3)?;
+        let workgroups = self.lanes(&mut kernel, root, (rows, width), 4)?;
         self.push(root, kernel, workgroups, (each * rows * width) as u64)
     }
 }

@@ -1,8 +1,8 @@
 //! The third pass: one dispatch for each root, with its shader written out.
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
-//! `anchors.rs`, `reduce.rs`, `layer_norm.rs` and `product.rs`, norms and optimizers in `update.rs`;
-//! `companions.rs` finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
+//! `anchors.rs`, `reduce.rs`, `layer_norm.rs` and `product.rs`, how they read rows in `rows.rs`, norms and
+//! optimizers in `update.rs`; `companions.rs` finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
 //!
 //! Every value is computed before any variable is written, so a fetched weight is that of before
 //! the update. Two updates that write the same variable are refused when they are compiled
@@ -16,16 +16,18 @@ mod kernel;
 mod layer_norm;
 mod product;
 mod reduce;
+mod rows;
 mod slices;
 mod update;
 
 use super::bindings::Bound;
-use super::expression::{Function, Index, Keep};
+use super::expression::{Function, Index};
 use super::fuse::Fused;
 use super::simplify::Live;
 use super::wgsl::{scalar_type, stored_type};
 use super::{Access, Dispatch, Gradients, Place, Step, Target};
 use crate::plan_error::CompileError;
+use companions::Companions;
 use kernel::{Kernel, elementwise};
 use slices::Sliced;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +110,8 @@ pub(crate) fn lower(
         packed,
         in_place: Vec::new(),
     };
-    let carried = companions::find(live, fused, &lowered.packed, target.storage_buffers);
+    let Companions { carried, early } =
+        companions::find(live, fused, &lowered.packed, target.storage_buffers);
     let mut members = vec![Vec::new(); live.nodes.len()];
     for (id, root) in fused.kernel.iter().enumerate() {
         if let Some(root) = *root {
@@ -135,13 +138,16 @@ pub(crate) fn lower(
         (0..live.nodes.len()).filter(|&id| fused.kernel[id] == Some(id) && !carried.contains(&id));
     let (updates, values): (Vec<usize>, Vec<usize>) =
         roots.partition(|&id| live.node(id).op.is_update());
+    let (early, others): (Vec<usize>, Vec<usize>) =
+        values.into_iter().partition(|root| early.contains(root));
+    let values = early.into_iter().chain(others);
     let casts = casts::groups(live, fused, target);
     let with_first: BTreeSet<usize> =
         casts.iter().flat_map(|group| group[1..].iter().copied()).collect();
     let casts: BTreeMap<usize, Vec<usize>> =
         casts.into_iter().map(|group| (group[0], group)).collect();
     // Everything is read before anything is written.
-    for root in values.into_iter().filter(|root| !with_first.contains(root)) {
+    for root in values.filter(|root| !with_first.contains(root)) {
         match casts.get(&root) {
             Some(group) => lowering.cast_together(group)?,
             None => lowering.root(root)?,
@@ -255,7 +261,7 @@ impl Lowering<'_> {
         let keeps = self.bind_kept(kernel, root);
         let function =
             Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor))
-                .of_own_element()
+                .of_own_element(!kernel.holds_in_result)
                 .keeping(keeps)
                 .rounding(self.result_type(root) == "f16");
         let result = match self.result_type(root) {
@@ -278,20 +284,6 @@ impl Lowering<'_> {
         let element = self.result_type(root);
         let place = self.fused.place(self.live, root);
         kernel.bindings.bind("result", place, Access::Write, element);
-    }
-
-    /// Binds what a kernel stores beside the value of its root.
-    fn bind_kept(&self, kernel: &mut Kernel, root: usize) -> Vec<Keep> {
-        let kept = self.fused.kept.get(&root).into_iter().flatten();
-        let keeps = kept.enumerate().map(|(at, &id)| {
-            let node = self.live.node(id);
-            let rounds = node.dtype.is_half();
-            let element = if rounds { "f16" } else { stored_type(node.dtype) };
-            let name = format!("kept{at}");
-            kernel.bindings.bind(&name, self.fused.place(self.live, id), Access::Write, element);
-            Keep { node: if rounds { node.inputs[0].0 } else { id }, name, rounds }
-        });
-        keeps.collect()
     }
 
     /// Binds the second result of a kernel, if it has one, and gives its root.
@@ -449,7 +441,7 @@ impl Lowering<'_> {
         let index = Index::flat(&node.shape, "i");
         let keeps = self.bind_kept(&mut kernel, root);
         let function = Function::new(self.live, self.fused, &mut kernel.bindings, root, None);
-        let value = function.of_own_element().keeping(keeps).write(&signature, root, &index);
+        let value = function.of_own_element(true).keeping(keeps).write(&signature, root, &index);
         kernel.sections.push(("value", value));
         let workgroups = self.spread(root, invocations.div_ceil(64))?;
         self.push(root, kernel, workgroups, 0)

@@ -1,0 +1,109 @@
+//! What a softmax, a cross-entropy or a layer normalization reads two or three times: its rows.
+//!
+//! Where they are at most four short operations on at most two tensors in memory, as scale and mask or a
+//! residual are, each element is computed at each read. Whatever is longer is *held*: each lane computes
+//! its elements of the row once, stores them, and reads back only what it stored itself, so that nobody
+//! waits for anybody. Held are they where other kernels read them, if there are such; else in the kernel's
+//! result, which is not there before its last pass; else, as for a loss without its gradient, in memory of
+//! the kernel's own.
+//!
+//! What a product or another anchor takes as its epilogue is computed there, and read from memory.
+
+use super::{has_epilogue, is_free, is_map};
+use crate::compile::simplify::Live;
+use std::collections::BTreeSet;
+use warmstart_graph::Op;
+use warmstart_graph::ops::{Binary, Unary};
+
+/// Whether the anchor `id` reads its input number `input` as rows, several times.
+fn is_row(live: &Live, id: usize, input: usize) -> bool {
+    match live.node(id).op {
+        Op::Softmax
+        | Op::LogSoftmax
+        | Op::SoftmaxCrossEntropy { .. }
+        | Op::SoftmaxCrossEntropyGradient { .. }
+        | Op::LayerNorm { .. }
+        | Op::LayerNormStatistics { .. } => input == 0,
+        // The row and its gradient.
+        Op::LayerNormGradient => input == 0 || input == 2,
+        _ => false,
+    }
+}
+
+/// What is read where `id` is, behind changes of shape and the like.
+pub(crate) fn base(live: &Live, mut id: usize) -> usize {
+    while is_free(live, id) {
+        id = live.node(id).inputs[0].0;
+    }
+    id
+}
+
+/// Of rows that are longer, few have too few lanes: they are better computed by a kernel of their own,
+/// which has the whole device.
+const LONGEST: usize = 1 << 14;
+
+/// Whether there is something to compute of what the anchor `id` reads as rows, and its kernel has the
+/// lanes for it.
+pub(super) fn could_be_held(live: &Live, id: usize, input: usize) -> bool {
+    let node = live.node(live.node(id).inputs[input].0);
+    let base = base(live, live.node(id).inputs[input].0);
+    let width = node.shape.last().copied().unwrap_or(1);
+    is_row(live, id, input)
+        && is_map(&live.node(base).op)
+        && live.elements(base) > 0
+        && (width <= LONGEST || node.shape.elements() / width >= 64)
+}
+
+/// Operations, and tensors that they are computed from, which a softmax or a normalization computes anew
+/// at each of the two or three times that it reads a row. Two tensors read three times are as much
+/// traffic as to read them once, write the result and read that three times; mostly it is less, since a
+/// row that was just read is in a cache. Of what takes long, like an exponential, three times would be
+/// more than is saved.
+const CHEAP: (usize, usize) = (4, 2);
+
+/// Whether what the anchor `id` reads several times is cheap enough to be computed each time. `readers`
+/// is how many ask for each node.
+pub(super) fn is_cheap(live: &Live, readers: &[usize], id: usize, input: usize) -> bool {
+    if !is_row(live, id, input) {
+        return false;
+    }
+    let mut pending = vec![live.node(id).inputs[input].0];
+    let (mut operations, mut tensors) = (0, BTreeSet::new());
+    while let Some(mut id) = pending.pop() {
+        if live.uniform(id).is_some() {
+            continue;
+        }
+        while is_free(live, id) {
+            id = live.node(id).inputs[0].0;
+        }
+        let op = &live.node(id).op;
+        let is_loaded = live.is_leaf(id) || !is_map(op);
+        // An anchor that nobody else reads takes the expression as its epilogue, computed once.
+        if is_loaded && !live.is_leaf(id) && readers[id] == 1 && has_epilogue(op) {
+            return false;
+        }
+        if is_loaded {
+            if live.elements(id) > 1 {
+                tensors.insert(id);
+            }
+            continue;
+        }
+        operations += 1;
+        if !is_short(op) || readers[id] > 1 || operations > CHEAP.0 {
+            return false;
+        }
+        pending.extend(live.inputs(id));
+    }
+    operations > 0 && tensors.len() <= CHEAP.1
+}
+
+/// An operation that takes hardly longer than to load a number.
+pub(super) fn is_short(op: &Op) -> bool {
+    match op {
+        Op::Unary(unary) => matches!(unary, Unary::Neg | Unary::Square | Unary::Abs | Unary::Relu),
+        Op::Binary(binary) => !matches!(binary, Binary::Div | Binary::Pow),
+        Op::Select | Op::StopGradient => true,
+        Op::Cast(dtype) => !dtype.is_half(),
+        _ => false,
+    }
+}
