@@ -11,7 +11,7 @@ use crate::tensor::FileDType;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart_gpu::{Origin, SessionError};
-use warmstart_graph::words::{counted_as, first_few_between};
+use warmstart_graph::words::{counted_as, first_few, first_few_between};
 
 warmstart_graph::debug_as_display!(CheckpointError);
 
@@ -451,7 +451,6 @@ fn instead_of_directory(directory: &Path, files: &[PathBuf]) -> String {
 
 /// Which checkpoints of a directory are damaged, and how each is, in lines of their own.
 fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String {
-    const LISTED: usize = 10;
     let (all, are) = match damaged.len() {
         1 => ("the only checkpoint".to_owned(), "is"),
         n => (format!("all {n} checkpoints"), "are"),
@@ -472,7 +471,7 @@ fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String {
 }
 
 /// What is wrong with a checkpoint that is damaged, and what to do where that is not what is told of all.
-fn damage(error: &CheckpointError) -> String {
+pub(crate) fn damage(error: &CheckpointError) -> String {
     match error {
         CheckpointError::Malformed { source, .. } => source.to_string(),
         CheckpointError::Metadata { key, problem, .. } => {
@@ -508,12 +507,15 @@ fn partly(damaged: &[Damaged]) -> &'static str {
 }
 
 fn quoted(names: &[PathBuf]) -> String {
-    names.iter().map(|name| format!("`{}`", name.display())).collect::<Vec<_>>().join(", ")
+    first_few(names.iter().map(|name| format!("`{}`", name.display())), LISTED)
 }
 
 fn have(n: usize) -> String {
     counted_as(n, "variable has", "variables have")
 }
+
+/// Files that are listed.
+const LISTED: usize = 10;
 
 /// Variables that are listed in one line.
 const SHOWN: usize = 5;
@@ -540,5 +542,31 @@ mod tests {
         assert!(text.contains("5000 variables have no value: `layer_0/w`, uninit"), "{text}");
         assert!(text.contains("; `layer_4/w`, uninitialized (never initialized) and 4995 more."));
         assert!(!refused(5).contains(" more."), "{}", refused(5));
+    }
+
+    #[test]
+    fn of_many_files_the_first_few_are_named() {
+        let files = |n: usize| (0..n).map(|at| format!("f{at}.safetensors").into()).collect();
+        let several =
+            |n| CheckpointError::Several { directory: "runs".into(), names: files(n) }.to_string();
+        let text = several(5000);
+        assert!(text.ends_with("`f8.safetensors`, `f9.safetensors` and 4990 more"), "{text}");
+        assert!(several(10).ends_with("`f8.safetensors`, `f9.safetensors`"), "{}", several(10));
+        let none = CheckpointError::NoCheckpoint { directory: "runs".into(), files: files(5000) };
+        let text = none.to_string();
+        assert!(text.len() < 600 && text.ends_with("f9.safetensors` and 4990 more"), "{text}");
+    }
+
+    #[test]
+    fn a_plan_for_other_variables_names_the_first_that_differs() {
+        let variable = "w\n\u{1b}[2K".to_owned();
+        let text = CheckpointError::OutdatedPlan { file: "m".into(), variable }.to_string();
+        assert_eq!(
+            text,
+            "the plan to restore `m` was made for other variables than the session has now: some were \
+             declared since this plan was made, or have another role or initializer \
+             (`w\\n\\u{1b}[2K` differs). Nothing was changed: make the plan again, after all variables \
+             are declared"
+        );
     }
 }

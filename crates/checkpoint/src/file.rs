@@ -5,9 +5,9 @@ use crate::bytes::sealed::Sealed;
 use crate::bytes::text::Text;
 use crate::error::CheckpointError;
 use crate::format::Format;
-use crate::formats::safetensors::{FileKind, FormatError, Header, HeaderError};
+use crate::formats::safetensors::{FileKind, FormatError, HeaderError, HeaderText};
 use crate::metadata::Metadata;
-use crate::read::checksums;
+use crate::read::checksums::{self, Claim};
 use crate::tensor::TensorEntry;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -18,7 +18,11 @@ use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError};
+use std::thread;
 use warmstart_gpu::ByteSource;
+
+/// A header of so many bytes is read by two threads.
+const LONG_HEADER: usize = 256 << 10;
 
 /// A file that holds tensors.
 #[derive(Debug)]
@@ -135,7 +139,7 @@ impl OpenFile {
             },
             _ => CheckpointError::storage("open", path, error),
         })?;
-        let header = Header::read(&*file.file, length).map_err(|error| match error {
+        let failed = |error: HeaderError| match error {
             HeaderError::Io(error) => CheckpointError::storage("read", path, error),
             // That it is text says less than what TensorFlow calls files of this name.
             HeaderError::Format(
@@ -143,9 +147,19 @@ impl OpenFile {
             ) => malformed(by_name().unwrap_or(source)),
             HeaderError::Format(source @ FormatError::Recognised { .. }) => malformed(source),
             HeaderError::Format(source) => malformed(by_name().unwrap_or(source)),
-        })?;
+        };
+        let text = HeaderText::read(&*file.file, length).map_err(failed)?;
+        let (header, claim) = thread::scope(|scope| {
+            // Of thousands of tensors, both take as long as reading a good part of their weights.
+            let long = text.text.len() >= LONG_HEADER;
+            let claim = || Claim::at_start(&text);
+            let claim = long.then(|| thread::Builder::new().spawn_scoped(scope, claim).ok());
+            let header = text.parse();
+            (header, claim.flatten().and_then(|claim| claim.join().ok()).flatten())
+        });
+        let header = header.map_err(|source| failed(source.into()))?;
         // First, because it tells a damaged version from a newer one.
-        let checksums = checksums::read(path, &header)?;
+        let checksums = checksums::read(path, &text, &header, claim)?;
         let all_summed = checksums.is_some();
         let mut tensors = header.tensors;
         for (tensor, checksum) in tensors.iter_mut().zip(checksums.into_iter().flatten()) {

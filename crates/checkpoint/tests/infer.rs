@@ -92,6 +92,9 @@ fn alternatives_that_are_not_told_are_said_to_be_there() {
         let variables = variables(&[("branch_x/w", &[3, 4])]);
         let plan = file(&tensors).plan_for(&variables, &RestoreOptions::new());
         let first = advice(&plan).lines().next().unwrap_or_default().to_owned();
+        // So does the JSON.
+        let more = &plan.to_json()["suggestions"][0]["may_be_more"];
+        assert_eq!(*more, first.contains("at least"), "{plan}");
         (plan.suggestions().len(), first)
     };
     let first = |ways: &str| {

@@ -15,6 +15,10 @@ use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
     TensorEntry,
 };
+use warmstart_graph::words::counted_as;
+
+/// Damaged checkpoints of a directory that are told one by one.
+const DAMAGED: usize = 5;
 
 /// Compare two checkpoints
 ///
@@ -90,13 +94,14 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
         let values = values.iter().map(|(name, difference)| difference.to_json(name));
         let ways = suggestions.len();
+        let more = Suggestion::may_be_more(&suggestions);
         let suggestions = suggestions.iter().zip(&allowed).map(|(suggestion, plan)| {
             let flags = flags_of(suggestion);
             let file: Vec<String> = suggestion.rules.iter().map(toml_of).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
             json!({
                 "restores": restores, "of": of, "flags": flags, "toml": file, "notes": notes,
-                "plan_also": plan, "alternatives": ways - 1,
+                "plan_also": plan, "alternatives": ways - 1, "may_be_more": more,
             })
         });
         let value = json!({
@@ -127,9 +132,12 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let mut opened = vec![(&arguments.a, &a), (&arguments.b, &b)];
     opened.dedup_by_key(|(path, _)| *path);
     for (path, checkpoint) in opened {
-        let damaged = checkpoint.damaged().iter();
-        let damaged = damaged.map(ToString::to_string);
-        for note in choice(path, checkpoint).into_iter().chain(damaged) {
+        let damaged = checkpoint.damaged();
+        let more = damaged.len().saturating_sub(DAMAGED);
+        let newer = counted_as(more, "more newer checkpoint is", "more newer checkpoints are");
+        let more = (more > 0).then(|| format!("{newer} damaged"));
+        let damaged = damaged.iter().take(DAMAGED).map(ToString::to_string);
+        for note in choice(path, checkpoint).into_iter().chain(damaged).chain(more) {
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
     }

@@ -206,12 +206,13 @@ fn allocate(
     made.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
-/// The cores that this many tasks can use. For one nobody is asked: Linux is asked by opening a handful
-/// of files, which is a quarter of the time that a restore of 1 MiB takes.
+/// The cores that this many tasks can use. The system is asked once, and for one task not at all: Linux is
+/// asked by opening a handful of files, which is a quarter of the time that a restore of 1 MiB takes.
 pub(crate) fn cores_for(tasks: usize) -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
     match tasks {
         0 | 1 => 1,
-        _ => thread::available_parallelism().map_or(1, |cores| cores.get()),
+        _ => *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |cores| cores.get())),
     }
 }
 

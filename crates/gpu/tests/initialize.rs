@@ -216,7 +216,7 @@ fn restore(session: &mut Session, names: &[&str]) {
             step: None,
         },
     };
-    session.restore(&names.iter().map(fill).collect::<Vec<_>>(), &|_| {}).unwrap();
+    session.restore(names.iter().map(fill), &|_| {}).unwrap();
 }
 
 #[test]

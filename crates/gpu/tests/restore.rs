@@ -124,7 +124,8 @@ fn bytes_arrive_at_every_size() {
         let source = Pattern::default();
         let fills = fills(&variables, &source);
         let reports = Mutex::new(Vec::new());
-        let done = session.restore(&fills, &|bytes| reports.lock().unwrap().push(bytes)).unwrap();
+        let done =
+            session.restore(fills.clone(), &|bytes| reports.lock().unwrap().push(bytes)).unwrap();
         let total: u64 = variables.iter().map(Variable::bytes).sum();
         assert_eq!((done.variables, done.bytes, done.memory), (variables.len(), total, memory));
         // One for each staging buffer that was filled; there was nothing to copy aside.
@@ -141,7 +142,7 @@ fn bytes_arrive_at_every_size() {
         // Again, over values, from elsewhere.
         let source = Pattern { salt: 99, ..Default::default() };
         let fills = self::fills(&variables, &source);
-        let again = session.restore(&fills, &|_| {}).unwrap();
+        let again = session.restore(fills.clone(), &|_| {}).unwrap();
         assert_eq!(again.submissions, done.submissions + 1, "{again:?}");
         assert_filled(&session, &fills, &source);
     }
@@ -155,10 +156,10 @@ fn variables_that_are_not_restored_keep_their_bytes() {
         let mut session = Session::new(&gpu_with(memory, staging));
         session.declare(&variables).unwrap();
         let first = Pattern::default();
-        session.restore(&fills(&variables, &first), &|_| {}).unwrap();
+        session.restore(fills(&variables, &first), &|_| {}).unwrap();
         let second = Pattern { salt: 1, ..Default::default() };
         let some = [variables[1].clone(), variables[3].clone()];
-        session.restore(&fills(&some, &second), &|_| {}).unwrap();
+        session.restore(fills(&some, &second), &|_| {}).unwrap();
         assert_filled(&session, &fills(&some, &second), &second);
         let kept: Vec<_> = fills(&variables, &first).into_iter().step_by(2).collect();
         assert_filled(&session, &kept, &first);
@@ -173,7 +174,7 @@ fn a_source_that_fails_at_the_last_tensor_changes_nothing() {
         session.declare(&variables).unwrap();
         let good = Pattern::default();
         let restored_before: Vec<_> = variables.iter().step_by(2).cloned().collect();
-        session.restore(&fills(&restored_before, &good), &|_| {}).unwrap();
+        session.restore(fills(&restored_before, &good), &|_| {}).unwrap();
         let half_value = TensorData::new([], vec![4.5f32]).unwrap();
         session.assign("scalar", &half_value).unwrap();
         let origins: Vec<Origin> =
@@ -181,7 +182,7 @@ fn a_source_that_fails_at_the_last_tensor_changes_nothing() {
 
         let last = variables.iter().map(Variable::bytes).sum::<u64>() + 2;
         let bad = Pattern { salt: 5, fails_at: Some(last), ..Default::default() };
-        let error = session.restore(&fills(&variables, &bad), &|_| {}).unwrap_err();
+        let error = session.restore(fills(&variables, &bad), &|_| {}).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, SessionError::Source { .. }), "{text}");
         assert!(text.contains("the file ends early") && text.contains("`small 499`"), "{text}");
@@ -196,7 +197,7 @@ fn a_source_that_fails_at_the_last_tensor_changes_nothing() {
         assert_filled(&session, &kept, &good);
         assert_eq!(session.read("scalar").unwrap(), half_value);
         // And the session is fit for another try.
-        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        session.restore(fills(&variables, &good), &|_| {}).unwrap();
         assert_filled(&session, &fills(&variables, &good), &good);
     }
 }
@@ -208,7 +209,7 @@ fn discarded_values_are_not_kept_by_a_restore_that_fails() {
         let mut session = Session::new(&gpu_with(memory, staging));
         session.declare(&variables).unwrap();
         let good = Pattern::default();
-        session.restore(&fills(&variables[1..], &good), &|_| {}).unwrap();
+        session.restore(fills(&variables[1..], &good), &|_| {}).unwrap();
         session.discard_values();
         // The first never had one.
         let never = Origin::Uninitialized(Missing::NeverInitialized);
@@ -222,10 +223,10 @@ fn discarded_values_are_not_kept_by_a_restore_that_fails() {
         assert!(text.contains("discarded"), "{text}");
 
         let bad = Pattern { salt: 5, fails_at: Some(100), ..Default::default() };
-        session.restore(&fills(&variables, &bad), &|_| {}).unwrap_err();
+        session.restore(fills(&variables, &bad), &|_| {}).unwrap_err();
         let uninitialized = session.uninitialized().len();
         assert_eq!(uninitialized, variables.len(), "{memory:?}");
-        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        session.restore(fills(&variables, &good), &|_| {}).unwrap();
         assert_filled(&session, &fills(&variables, &good), &good);
     }
 }
@@ -237,9 +238,9 @@ fn a_source_that_panics_changes_nothing_either() {
         let mut session = Session::new(&gpu_with(memory, staging));
         session.declare(&variables).unwrap();
         let good = Pattern::default();
-        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        session.restore(fills(&variables, &good), &|_| {}).unwrap();
         let bad = Pattern { salt: 5, panics_at: Some(100_000), ..Default::default() };
-        let restore = || session.restore(&fills(&variables, &bad), &|_| {}).is_ok();
+        let restore = || session.restore(fills(&variables, &bad), &|_| {}).is_ok();
         assert!(catch_unwind(AssertUnwindSafe(restore)).is_err());
         assert_filled(&session, &fills(&variables, &good), &good);
     }
@@ -252,15 +253,15 @@ fn a_bad_request_reads_nothing() {
     session.declare(&variables).unwrap();
     let source = Pattern { fails_at: Some(0), ..Default::default() };
     let fill = |variable| fill(variable, &source);
-    let error = session.restore(&[fill("b"), fill("encoder/weigth")], &|_| {}).unwrap_err();
+    let error = session.restore([fill("b"), fill("encoder/weigth")], &|_| {}).unwrap_err();
     assert!(error.to_string().contains("Did you mean `encoder/weight`?"), "{error}");
-    let error = session.restore(&[fill("b"), fill("b")], &|_| {}).unwrap_err();
+    let error = session.restore([fill("b"), fill("b")], &|_| {}).unwrap_err();
     assert!(matches!(error, SessionError::RestoredTwice { .. }), "{error}");
     let origin = Origin::Uninitialized(Missing::NeverInitialized);
-    let error = session.restore(&[Fill { origin, ..fill("b") }], &|_| {}).unwrap_err();
+    let error = session.restore([Fill { origin, ..fill("b") }], &|_| {}).unwrap_err();
     assert!(matches!(error, SessionError::RestoredFromNothing { .. }), "{error}");
     assert_eq!(source.largest_read.load(Ordering::Relaxed), 0);
-    assert_eq!(session.restore(&[], &|_| {}).unwrap().variables, 0);
+    assert_eq!(session.restore([], &|_| {}).unwrap().variables, 0);
 }
 
 #[test]
@@ -273,7 +274,7 @@ fn a_lost_device_is_an_error() {
         gpu.device().destroy();
         let _ = gpu.checked("noticing the loss", |device| device.poll(wgpu::PollType::Poll));
         let source = Pattern::default();
-        let error = session.restore(&fills(&variables, &source), &|_| {}).unwrap_err();
+        let error = session.restore(fills(&variables, &source), &|_| {}).unwrap_err();
         assert!(matches!(error, SessionError::Gpu(_)), "{error}");
         assert_eq!(session.uninitialized().len(), 1);
     }
@@ -307,7 +308,7 @@ fn values_that_cannot_be_put_back_are_lost_and_not_what_they_were() {
         session.read("copied").unwrap();
         let source = Destroying(&gpu);
         let fills = ["copied", "made again", "new"].map(|variable| fill(variable, &source));
-        let error = session.restore(&fills, &|_| {}).unwrap_err();
+        let error = session.restore(fills, &|_| {}).unwrap_err();
         // It does not say that all is as it was.
         assert!(matches!(error, SessionError::Gpu(_)), "{memory:?}: {error}");
         let lost = Origin::Uninitialized(Missing::LostInRestore);
@@ -368,7 +369,7 @@ fn several_threads_read() {
                 origin: restored(variable),
             };
             let fills: Vec<Fill<'_>> = variables.iter().map(|v| fill(v.name.as_str())).collect();
-            session.restore(&fills, &|_| {}).unwrap();
+            session.restore(fills, &|_| {}).unwrap();
             let threads = source.came.lock().unwrap().len();
             assert!((2..=8).contains(&threads), "{memory:?} {conversion:?}: {threads} threads");
         }
@@ -409,7 +410,7 @@ fn initialized_variables_have_their_bits_again_after_a_failure() {
         let before = state(&session);
         let last = variables.iter().map(Variable::bytes).sum::<u64>() + 2;
         let bad = Pattern { salt: 5, fails_at: Some(last), ..Default::default() };
-        session.restore(&fills(&variables, &bad), &|_| {}).unwrap_err();
+        session.restore(fills(&variables, &bad), &|_| {}).unwrap_err();
         for ((was, is), variable) in before.iter().zip(&state(&session)).zip(&variables) {
             assert!(was == is, "{memory:?}: {}", variable.name);
         }
@@ -456,7 +457,7 @@ fn staging_memory_is_bounded_whatever_is_restored() {
             origin: restored(variable),
         };
         let cast = Conversion { from: SourceDType::F64, transpose: false };
-        session.restore(&[fill("plain", None), fill("cast", Some(cast))], &|_| {}).unwrap();
+        session.restore([fill("plain", None), fill("cast", Some(cast))], &|_| {}).unwrap();
         let most = source.most.into_inner();
         // The allocator rounds the size of each buffer up a little.
         assert!((1..=staging + 1024).contains(&most), "{most} of {staging} bytes");
@@ -483,12 +484,12 @@ proptest! {
         let mut session = Session::new(&gpu_with(memory, staging));
         session.declare(&variables).unwrap();
         let good = Pattern::default();
-        session.restore(&fills(&variables, &good), &|_| {}).unwrap();
+        session.restore(fills(&variables, &good), &|_| {}).unwrap();
         let total: u64 = variables.iter().map(Variable::bytes).sum();
         let place = 3 + (at * total as f64) as u64;
         let fails_at = (failing && total > 0).then_some(place);
         let other = Pattern { salt: 8, fails_at, ..Default::default() };
-        let result = session.restore(&fills(&variables, &other), &|_| {});
+        let result = session.restore(fills(&variables, &other), &|_| {});
         prop_assert_eq!(result.is_err(), fails_at.is_some());
         let held = if fails_at.is_some() { &good } else { &other };
         assert_filled(&session, &fills(&variables, held), held);

@@ -56,16 +56,17 @@ fn first_new(
         new[*at] >= known && inputs_are_known && !is_skipped
     };
     let (at, node) = now.nodes.iter().enumerate().find(differs)?;
-    let dropout = changed_dropout(before, now, node).or_else(|| gone_dropout(before, now));
+    let here: BTreeSet<usize> = new.iter().copied().collect();
+    let gone = || before.nodes.iter().enumerate().filter(|(at, _)| !here.contains(&old[*at]));
+    let dropout = changed_dropout(before, now, node)
+        .or_else(|| gone_dropout(before, now, gone().map(|(_, other)| other), node));
     let constant = || changed_constant((before, old), (now, new), NodeId(at));
     if let Some(told) = dropout.or_else(constant) {
         return Some(told);
     }
     let what = now.describe(NodeId(at));
-    let inputs: Vec<usize> = node.inputs.iter().map(|input| new[input.0]).collect();
     // What was computed from the same, and is no more.
-    let here: BTreeSet<usize> = new.iter().copied().collect();
-    let gone = || before.nodes.iter().enumerate().filter(|(at, _)| !here.contains(&old[*at]));
+    let inputs: Vec<usize> = node.inputs.iter().map(|input| new[input.0]).collect();
     let of_the_same =
         |other: &&Node| other.inputs.iter().map(|input| old[input.0]).eq(inputs.iter().copied());
     let others: Vec<&Node> = gone().map(|(_, other)| other).filter(of_the_same).collect();
@@ -226,7 +227,7 @@ fn same(one: &Op, other: &Op) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warmstart_graph::{Graph, Initializer, Optimizer, Tensor};
+    use warmstart_graph::{Graph, Initializer, Optimizer, Tensor, TensorData};
 
     /// Where no rule maps names.
     fn first_difference(before: &GraphDef, now: &GraphDef, skip_updates: bool) -> Option<String> {
@@ -281,6 +282,9 @@ mod tests {
         // What is otherwise in a graph with dropouts is told as it is.
         let other = graph(0.1, |x| x.dropout("one", 0.1).dropout("two", 0.2).relu());
         assert!(told(other).starts_with("`relu` in scope `fc1`"));
+        // Also where a dropout behind it is gone.
+        let other = graph(0.1, |x| x.relu().dropout("one", 0.1));
+        assert!(told(other).starts_with("`relu` in scope `fc1`"));
     }
 
     #[test]
@@ -296,6 +300,25 @@ mod tests {
         let two = |factor| graph(0.1, move |x| x * 0.1 + x * factor);
         let told = first_difference(&two(0.2), &two(0.5), false).expect("it differs");
         assert!(told.ends_with(" reads the constant 0.5, and read 0.2"), "{told}");
+    }
+
+    /// Where a constant has another dtype, its number is not what changed.
+    #[test]
+    fn a_constant_of_another_dtype_is_not_told_as_a_number() {
+        let with = |data: TensorData| {
+            let graph = Graph::new();
+            let _ = graph.constant(data).reshape([1]);
+            graph.finish().expect("it fits together")
+        };
+        let told = |before: TensorData, now: TensorData| {
+            first_difference(&with(before), &with(now), false).expect("it differs")
+        };
+        let same = told(TensorData::from(0.5f32), TensorData::from(2f32));
+        assert!(same.ends_with(" reads the constant 2, and read 0.5"), "{same}");
+        for now in [TensorData::from(2i32), TensorData::from(2u32)] {
+            let other = told(TensorData::from(0.5f32), now);
+            assert!(!other.contains("reads the constant"), "{other}");
+        }
     }
 
     #[test]

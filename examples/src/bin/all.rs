@@ -130,7 +130,7 @@ fn documentation_examples(printed: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{published_crates, result};
+    use super::{chosen, programs, published_crates, result};
 
     /// What `cargo test --quiet --doc` prints: examples that share a program, and then those that need
     /// one each.
@@ -174,6 +174,24 @@ all doctests ran in 1.80s; merged doctests compilation took 1.29s
 
     fn row(failure: Option<&str>, printed: &str) -> String {
         result(failure, printed).unwrap_or_else(|| "no row".to_owned())
+    }
+
+    #[test]
+    fn the_programs_that_are_named_are_run_and_others_refused() {
+        let all = programs().expect("this folder");
+        assert!(all.iter().any(|name| name == "digits") && !all.iter().any(|name| name == "all"));
+        let chosen = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            chosen(all.clone(), &names).map_err(|error| error.to_string())
+        };
+        assert_eq!(chosen(&[]), Ok(all.clone()));
+        assert_eq!(
+            chosen(&["regression", "digits"]),
+            Ok(vec!["digits".into(), "regression".into()])
+        );
+        let refused = chosen(&["digits", "digit"]).expect_err("there is none of this name");
+        assert!(refused.starts_with("there is no program `digit`; there are "), "{refused}");
+        assert!(refused.contains(", digits, "), "{refused}");
     }
 
     #[test]

@@ -19,13 +19,14 @@
 use crate::bytes::sums::Checksum;
 use crate::bytes::text::behind;
 use crate::error::CheckpointError;
-use crate::formats::safetensors::{Header, JsonString, Word};
+use crate::formats::safetensors::{Header, HeaderText, JsonString, Word};
 use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
+use std::ptr;
 
 /// The key, as the header's bytes have it. At the end of another key, which a quote in it would allow,
 /// a backslash stands before it.
@@ -123,12 +124,16 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
 }
 
 fn from_digits<const N: usize>(text: &[u8]) -> Option<u64> {
+    let text: &[u8; N] = text.try_into().ok()?;
     // All at once, and whether one is wrong asked at the end: there are thousands.
-    let digits = <[u8; N]>::try_from(text).ok()?.map(|digit| match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => u8::MAX,
-    });
+    let mut digits = [0; N];
+    for (digit, &byte) in digits.iter_mut().zip(text) {
+        *digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => u8::MAX,
+        };
+    }
     let sound = digits.iter().fold(0, |all, digit| all | digit) < 16;
     sound.then(|| digits.iter().fold(0, |value, &digit| value << 4 | u64::from(digit)))
 }
@@ -172,14 +177,14 @@ pub(crate) fn fill_in<'a>(
     Ok(at + value.len())
 }
 
-/// An entry as it stands in a header, if it is as [`entry`] writes it and no name has escapes: there
-/// are thousands, and a reader of JSON would look at each byte twice.
-fn quick(json: &str) -> Option<Entry<'_>> {
-    let (digits, rest) = behind(json, BEFORE_DIGITS)?.split_at_checked(DIGITS)?;
+/// An entry that a header goes on with, if it is as [`entry`] writes it and no name has escapes: there
+/// are thousands, and a reader of JSON would look at each byte twice. Also what comes behind it.
+fn quick(text: &str) -> Option<(Entry<'_>, &str)> {
+    let (digits, rest) = behind(text, BEFORE_DIGITS)?.split_at_checked(DIGITS)?;
     let header = Hex(from_digits::<DIGITS>(digits.as_bytes())?);
     let mut rest = behind(rest, br#"\"},\"xxh3\":{"#)?;
     let mut tensors = Vec::new();
-    loop {
+    let behind_all = loop {
         rest = behind(rest, br#"\""#)?;
         let (name, after) = rest.split_at(rest.bytes().position(|byte| byte == b'\\')?);
         let (value, after) = behind(after, br#"\":\""#)?.split_at_checked(16)?;
@@ -187,20 +192,59 @@ fn quick(json: &str) -> Option<Entry<'_>> {
         let after = behind(after, br#"\""#)?;
         match behind(after, b",") {
             Some(more) => rest = more,
-            None if after == r#"}}""# => break,
-            None => return None,
+            None => break behind(after, br#"}}""#)?,
         }
-    }
+    };
     tensors.is_sorted_by(|(one, _), (other, _)| one < other).then_some(())?;
     let crc32c = Crc32c { header, tensors: OfTensors::default() };
-    Some(Entry { crc32c, xxh3: Some(OfTensors(tensors)) })
+    Some((Entry { crc32c, xxh3: Some(OfTensors(tensors)) }, behind_all))
+}
+
+/// What a header says of checksums, before it is known what else it says.
+pub(crate) struct Claim<'a> {
+    /// The header's own checksum, if it has one, and what it is.
+    own: (Option<u32>, u32),
+    /// The entry as it stands there, and read, if it is as we write it.
+    entry: Option<(&'a str, Entry<'a>)>,
+}
+
+impl<'a> Claim<'a> {
+    /// Where it is among the first bytes, as in files that we write.
+    pub fn at_start(header: &'a HeaderText) -> Option<Claim<'a>> {
+        const START: usize = 4096;
+        let start = &header.text.as_bytes()[..header.text.len().min(START)];
+        Some(Claim::at(header, place(start)?))
+    }
+
+    /// Of a header in which the entry's value begins at this place.
+    fn at(header: &'a HeaderText, value: usize) -> Claim<'a> {
+        let text = header.text.as_bytes();
+        let digits = value + BEFORE_DIGITS.len();
+        let digits = Some(digits).filter(|&at| at + DIGITS <= text.len()).unwrap_or(text.len());
+        let (before, rest) = text.split_at(digits);
+        let (own, after) = rest.split_at(rest.len().min(DIGITS));
+        let found = crc32c::crc32c_append(crc32c::crc32c(&header.length), before);
+        let found = crc32c::crc32c_append(found, &[b'0'; DIGITS][..own.len()]);
+        let found = crc32c::crc32c_append(found, after);
+        let expected = from_digits::<DIGITS>(own).map(|expected| expected as u32);
+        let value = header.text.get(value..).unwrap_or_default();
+        let entry = quick(value).map(|(entry, rest)| (&value[..value.len() - rest.len()], entry));
+        Claim { own: (expected, found), entry }
+    }
 }
 
 /// The checksums of a header's tensors, in their order; `None` if the file has none, or is of a later
 /// format, which its reader refuses for that. The header itself is held against its own first: a
 /// later format must keep that one's place and form, so that neither a damaged file is taken for a
 /// newer one, nor a newer one for damaged.
-pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>, CheckpointError> {
+///
+/// `claim` is what [`Claim::at_start`] has found, if it was asked.
+pub(crate) fn read(
+    file: &Path,
+    text: &HeaderText,
+    header: &Header,
+    claim: Option<Claim<'_>>,
+) -> Result<Option<Vec<Checksum>>, CheckpointError> {
     let malformed = |key: &str, problem: String| CheckpointError::Metadata {
         file: file.to_owned(),
         key: key.to_owned(),
@@ -208,7 +252,7 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
     };
     let version =
         header.metadata.get(VERSION).and_then(|version| version.as_str().parse::<u32>().ok());
-    let Some(text) = header.metadata.get(CHECKSUMS) else {
+    let Some(value) = header.metadata.get(CHECKSUMS) else {
         if version.is_some_and(|v| (FIRST_WITH_CHECKSUMS..=FORMAT_VERSION).contains(&v)) {
             let problem = format!(
                 "files of this format have `{CHECKSUMS}`, and this one has not: its header is \
@@ -218,13 +262,19 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
         }
         return Ok(None);
     };
-    check_header(file, header)?;
+    let found_here = || Claim::at(text, place(text.text.as_bytes()).unwrap_or(text.text.len()));
+    let Claim { own: (expected, found), entry } = claim.unwrap_or_else(found_here);
+    if expected != Some(found) {
+        let file = file.to_owned();
+        return Err(CheckpointError::HeaderChecksum { file, expected, found, older: None });
+    }
     if version.is_some_and(|version| version > FORMAT_VERSION) {
         return Ok(None);
     }
-    let entry: Entry<'_> = match quick(text.json()) {
-        Some(entry) => entry,
-        None => serde_json::from_str(text.as_str())
+    let entry: Entry<'_> = match entry {
+        // Were it found elsewhere, it would not be this one.
+        Some((json, entry)) if ptr::eq(json, value.json()) => entry,
+        _ => serde_json::from_str(value.as_str())
             .map_err(|error| malformed(CHECKSUMS, format!("it is not as written: {error}")))?,
     };
     let of = |name: &str, likely: usize| match &entry.xxh3 {
@@ -237,24 +287,6 @@ pub(crate) fn read(file: &Path, header: &Header) -> Result<Option<Vec<Checksum>>
         of(&tensor.name, likely).ok_or_else(none)
     });
     found.collect::<Result<_, _>>().map(Some)
-}
-
-fn check_header(file: &Path, header: &Header) -> Result<(), CheckpointError> {
-    let text = header.text.as_bytes();
-    let digits = place(text).map(|at| at + BEFORE_DIGITS.len());
-    let digits = digits.filter(|&at| at + DIGITS <= text.len()).unwrap_or(text.len());
-    let (before, rest) = text.split_at(digits);
-    let (own, after) = rest.split_at(rest.len().min(DIGITS));
-    let found = crc32c::crc32c_append(crc32c::crc32c(&header.length), before);
-    let found = crc32c::crc32c_append(found, &[b'0'; DIGITS][..own.len()]);
-    let found = crc32c::crc32c_append(found, after);
-    match from_digits::<DIGITS>(own).map(|expected| expected as u32) {
-        Some(expected) if expected == found => Ok(()),
-        expected => {
-            let file = file.to_owned();
-            Err(CheckpointError::HeaderChecksum { file, expected, found, older: None })
-        }
-    }
 }
 
 #[cfg(test)]
@@ -280,8 +312,13 @@ mod tests {
 
     fn open(start: &[u8], tensors: usize) -> Result<Option<Vec<Checksum>>, CheckpointError> {
         let file = [start, &vec![0; 4 * tensors]].concat();
-        let header = Header::read(&file, file.len() as u64).unwrap();
-        read(Path::new("a.safetensors"), &header)
+        let text = HeaderText::read(&file, file.len() as u64).unwrap();
+        let header = text.parse().unwrap();
+        let found = |claim| read(Path::new("a.safetensors"), &text, &header, claim);
+        // Whether it was looked for before or not.
+        let early = found(Claim::at_start(&text));
+        assert_eq!(format!("{early:?}"), format!("{:?}", found(None)));
+        early
     }
 
     #[test]
@@ -308,7 +345,8 @@ mod tests {
         let read = |text: &str| {
             let json = JsonString::of(text).unwrap();
             let read = quick(str::from_utf8(json.as_bytes()).unwrap());
-            read.map(|entry| serde_json::to_string(&entry).unwrap())
+            read.filter(|(_, rest)| rest.is_empty())
+                .map(|(entry, _)| serde_json::to_string(&entry).unwrap())
         };
         let whole = entry([("a", 1), ("b/é", u64::MAX)].into_iter()).unwrap();
         let whole: String = serde_json::from_slice(whole.as_bytes()).unwrap();

@@ -35,6 +35,8 @@ type Piece = (u64, usize, u32);
 
 /// What was read of a tensor so far.
 enum Read {
+    /// It is not summed up.
+    Unsummed,
     /// Pieces that are joined when all are there.
     Pieces(Crc, Mutex<Vec<Piece>>),
     Blocks(Blocks),
@@ -44,54 +46,62 @@ enum Read {
 pub(crate) struct Summed<'a> {
     file: &'a OpenFile,
     tensor: &'a TensorEntry,
-    /// The checksum that was written, if one was.
-    expected: Option<Checksum>,
-    /// What the checksum is of, if not of the tensor.
-    sealed: Option<&'a Sealed>,
     read: Read,
 }
 
 impl<'a> Summed<'a> {
     pub fn new(file: &'a OpenFile, tensor: &'a TensorEntry) -> Summed<'a> {
-        let sealed = file.sealed(tensor);
-        let expected = match sealed {
-            Some(sealed) => Some(Checksum::Crc32(sealed.crc32)),
-            None => tensor.checksum,
-        };
-        Summed::expecting(file, tensor, expected)
-    }
-
-    /// The same, unless damage to the tensor would not be noticed.
-    pub fn where_known(file: &'a OpenFile, tensor: &'a TensorEntry) -> Option<Summed<'a>> {
-        let summed = Summed::new(file, tensor);
-        (summed.expected.is_some() || tensor.slices.is_some()).then_some(summed)
-    }
-
-    fn expecting(
-        file: &'a OpenFile,
-        tensor: &'a TensorEntry,
-        expected: Option<Checksum>,
-    ) -> Summed<'a> {
         let pieces = |crc| Read::Pieces(crc, Mutex::default());
-        let read = match expected {
+        let read = match expected(file, tensor) {
             Some(Checksum::Xxh3(_)) => Read::Blocks(Blocks::new(tensor.bytes())),
             Some(Checksum::Crc32(_)) => pieces(Crc::Crc32),
             // Where nothing is expected, it is still found out whether all can be read.
             Some(Checksum::Crc32c(_)) | None => pieces(Crc::Crc32c),
         };
-        Summed { file, tensor, expected, sealed: file.sealed(tensor), read }
+        Summed { file, tensor, read }
+    }
+
+    /// The same; where damage to the tensor would not be noticed, it is only read.
+    pub fn where_known(file: &'a OpenFile, tensor: &'a TensorEntry) -> Summed<'a> {
+        match expected(file, tensor).is_some() || tensor.slices.is_some() {
+            true => Summed::new(file, tensor),
+            false => Summed::unsummed(file, tensor),
+        }
+    }
+
+    /// Only reads.
+    pub fn unsummed(file: &'a OpenFile, tensor: &'a TensorEntry) -> Summed<'a> {
+        Summed { file, tensor, read: Read::Unsummed }
+    }
+
+    pub fn file(&self) -> &'a OpenFile {
+        self.file
+    }
+
+    pub fn tensor(&self) -> &'a TensorEntry {
+        self.tensor
+    }
+
+    /// What the checksum is of, if not of the tensor.
+    fn sealed(&self) -> Option<&'a Sealed> {
+        self.file.sealed(self.tensor)
     }
 
     /// Where the sum is of more than this tensor, or the bytes lie in another order. What has no
     /// bytes is summed up in no passing.
     fn beside(&self) -> Option<&'a Sealed> {
-        self.sealed.filter(|sealed| !sealed.in_passing || self.tensor.bytes() == 0)
+        self.sealed().filter(|sealed| !sealed.in_passing || self.tensor.bytes() == 0)
+    }
+
+    /// Whether nothing is to be done with bytes that go by.
+    fn only_reads(&self) -> bool {
+        matches!(self.read, Read::Unsummed) || self.beside().is_some()
     }
 
     /// As [`OpenFile::read_tensor`]. Writes each byte of `into` once, in order, and reads none: it
     /// may be write-combined memory.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
-        if self.beside().is_some() {
+        if self.only_reads() {
             return self.file.read_tensor(self.tensor, offset, into);
         }
         with_scratch(offset, into.len().min(BLOCK), |scratch| {
@@ -107,7 +117,7 @@ impl<'a> Summed<'a> {
 
     /// The same into memory that may be read: a copy fewer.
     pub fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
-        if self.beside().is_some() {
+        if self.only_reads() {
             return self.file.read_tensor(self.tensor, offset, into);
         }
         self.read_pieces(offset, into, |at, piece, sum| {
@@ -119,10 +129,11 @@ impl<'a> Summed<'a> {
 
     /// Sums up bytes of the tensor that were read with those of its neighbours.
     pub fn came(&self, offset: u64, bytes: &[u8]) {
-        if self.beside().is_some() {
+        if self.only_reads() {
             return;
         }
         match &self.read {
+            Read::Unsummed => {}
             Read::Pieces(crc, pieces) => {
                 let piece = (offset, bytes.len(), crc.append(0, bytes));
                 pieces.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
@@ -147,6 +158,7 @@ impl<'a> Summed<'a> {
     ) -> Result<(), CheckpointError> {
         let mut at = offset;
         match &self.read {
+            Read::Unsummed => read(at, into, &mut |_| {})?,
             Read::Pieces(crc, pieces) => {
                 let (length, mut sum) = (into.len(), 0);
                 for piece in into.chunks_mut(BLOCK) {
@@ -173,11 +185,14 @@ impl<'a> Summed<'a> {
     /// Compares once everything has been read. Bytes that nobody asked for are read now, because
     /// the checksum is of all of them.
     pub fn finish(&self) -> Result<(), CheckpointError> {
-        if let Some(sealed) = self.beside() {
-            return self.check_sealed(sealed);
+        match (&self.read, self.beside()) {
+            (Read::Unsummed, _) => return Ok(()),
+            (_, Some(sealed)) => return self.check_sealed(sealed),
+            _ => {}
         }
-        let whole = self.sealed.map_or(&self.tensor.range, |sealed| &sealed.range);
+        let whole = self.sealed().map_or(&self.tensor.range, |sealed| &sealed.range);
         let found = match &self.read {
+            Read::Unsummed => return Ok(()),
             Read::Blocks(blocks) => Checksum::Xxh3(match blocks.came_at_once() {
                 Some(found) => found,
                 None => {
@@ -202,12 +217,13 @@ impl<'a> Summed<'a> {
                 crc.checksum(self.joined(*crc, whole, &mut pieces)?)
             }
         };
-        if self.expected == Some(found) {
+        let expected = expected(self.file, self.tensor);
+        if expected == Some(found) {
             return Ok(());
         }
         // Those of the slices also tell which of them is damaged.
         self.check_slices()?;
-        match self.expected {
+        match expected {
             None => Ok(()),
             Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
         }
@@ -297,6 +313,14 @@ impl<'a> Summed<'a> {
     }
 }
 
+/// The checksum that was written, if one was.
+fn expected(file: &OpenFile, tensor: &TensorEntry) -> Option<Checksum> {
+    match file.sealed(tensor) {
+        Some(sealed) => Some(Checksum::Crc32(sealed.crc32)),
+        None => tensor.checksum,
+    }
+}
+
 /// Goes on summing with what `read` has in this range.
 fn sum(
     crc: Crc,
@@ -368,7 +392,8 @@ mod tests {
                 (Checksum::Xxh3(xxh3), true),
                 (Checksum::Xxh3(xxh3 ^ 1), false),
             ] {
-                let summed = Summed::expecting(&open, tensor, Some(expected));
+                let tensor = TensorEntry { checksum: Some(expected), ..tensor.clone() };
+                let summed = Summed::new(&open, &tensor);
                 for piece in pieces.iter() {
                     let mut into = vec![0; piece.len()];
                     let at = begin + piece.start as u64;
@@ -397,7 +422,8 @@ mod tests {
         for expected in [Checksum::Crc32c(crc32c::crc32c(&bytes)), Checksum::Xxh3(xxh3.value())] {
             // All of it at once, or a part: the rest is read when it is whole again.
             for from in [0, 90] {
-                let summed = Summed::expecting(&open, tensor, Some(expected));
+                let tensor = TensorEntry { checksum: Some(expected), ..tensor.clone() };
+                let summed = Summed::new(&open, &tensor);
                 fs::write(&open.path, &damaged).unwrap();
                 let at = tensor.range.start + from as u64;
                 summed.read_at(at, &mut [0; 100][from..]).unwrap();
@@ -465,5 +491,12 @@ mod empty_tests {
         open.sealed[0].in_passing = true;
         assert!(open.tensors.iter().all(|tensor| Summed::new(&open, tensor).finish().is_ok()));
         assert_eq!(read.load(Ordering::Relaxed), 2 * BYTES);
+        // Who does not ask for checksums has nothing compared, and nothing read for it.
+        open.sealed[0].crc32 ^= 1;
+        open.forget_sums();
+        assert!(open.tensors.iter().any(|tensor| Summed::new(&open, tensor).finish().is_err()));
+        let before = read.load(Ordering::Relaxed);
+        assert!(open.tensors.iter().all(|tensor| Summed::unsummed(&open, tensor).finish().is_ok()));
+        assert_eq!(read.load(Ordering::Relaxed), before);
     }
 }

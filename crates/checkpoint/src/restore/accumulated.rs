@@ -4,8 +4,9 @@
 //!
 //! So a plan that would bring some accumulators of an optimizer, or all without the count of their
 //! batches, does not close if that count is not 0. It is the one number that a plan reads from the
-//! file, and only there. One that is damaged, or no whole number, is not known.
+//! file, and only there. One that is damaged, or no whole number, is not known; damage is told.
 
+use crate::error::{CheckpointError, damage};
 use crate::file::OpenFile;
 use crate::printable::first_quoted;
 use crate::read::summed::Summed;
@@ -27,6 +28,8 @@ pub(crate) struct PartOfSums {
     optimizer: String,
     /// Of how many batches the sums are, if the file says it.
     batches: Option<u64>,
+    /// What is wrong with that number, if it cannot be read.
+    damage: Option<String>,
     /// The variable that this number belongs in.
     count: String,
     /// Variables whose sums would not be restored; none where it is the number that would not be.
@@ -83,11 +86,16 @@ pub(crate) fn parts_of_sums(
         let name = &count.variable.name;
         let tensor = accumulated.source.and_then(|source| file.tensors.get(source));
         let tensor = tensor.or_else(|| file.tensor(name));
-        let batches = tensor.and_then(|tensor| number(file, tensor, skip_checksums));
+        let number = tensor.map(|tensor| number(file, tensor, skip_checksums)).transpose();
+        let (batches, damage) = match number {
+            Ok(number) => (number.flatten(), None),
+            Err(error) => (None, Some(damage(&error))),
+        };
         // Sums of nothing are what they begin as.
         (batches != Some(0)).then(|| PartOfSums {
             optimizer: optimizer.to_owned(),
             batches,
+            damage,
             count: name.clone(),
             without: if is_restored(count) { without } else { Vec::new() },
             sums: sums.iter().map(|(_, sum)| sum.variable.name.clone()).collect(),
@@ -96,46 +104,56 @@ pub(crate) fn parts_of_sums(
     parts.collect()
 }
 
-/// A whole number of the file, if it is one, is not below zero, and is as it was saved.
-fn number(file: &OpenFile, tensor: &TensorEntry, skip_checksums: bool) -> Option<u64> {
+/// A whole number of the file, if it is one and is not below zero; an error if it is not as it was saved.
+fn number(
+    file: &OpenFile,
+    tensor: &TensorEntry,
+    skip_checksums: bool,
+) -> Result<Option<u64>, CheckpointError> {
     use FileDType::*;
     // What is no number is not read.
     let is_number = matches!(tensor.dtype, U8 | U16 | U32 | U64 | I8 | I16 | I32 | I64 | F32 | F64);
     if !is_number || tensor.shape.checked_elements() != Some(1) {
-        return None;
+        return Ok(None);
     }
     let mut bytes = [0; 8];
-    let read = bytes.get_mut(..usize::try_from(tensor.bytes()).ok()?)?;
+    // As long as its dtype says.
+    let length = bytes.len().min(tensor.bytes() as usize);
+    let read = &mut bytes[..length];
     if skip_checksums {
-        file.read_tensor(tensor, tensor.range.start, read).ok()?;
+        file.read_tensor(tensor, tensor.range.start, read)?;
     } else {
         let summed = Summed::new(file, tensor);
-        summed.read_at(tensor.range.start, read).ok()?;
-        summed.finish().ok()?;
+        summed.read_at(tensor.range.start, read)?;
+        summed.finish()?;
     }
-    let is_negative = read.last()? & 0x80 != 0;
+    let is_negative = read.last().is_some_and(|byte| byte & 0x80 != 0);
     let whole = u64::from_le_bytes(bytes);
     let of_float = |value: f64| {
         (value >= 0.0 && value.fract() == 0.0 && value < 2f64.powi(64)).then_some(value as u64)
     };
-    match tensor.dtype {
+    Ok(match tensor.dtype {
         U8 | U16 | U32 | U64 => Some(whole),
         I8 | I16 | I32 | I64 => (!is_negative).then_some(whole),
         F32 => of_float(f64::from(f32::from_bits(whole as u32))),
         F64 => of_float(f64::from_bits(whole)),
         _ => None,
-    }
+    })
 }
 
 impl PartOfSums {
     fn what(&self) -> String {
         let optimizer = &self.optimizer;
-        match self.batches {
-            Some(batches) => {
+        match (self.batches, &self.damage) {
+            (Some(batches), _) => {
                 let batches = counted_as(batches as usize, "batch", "batches");
                 format!("the gradients of {batches} that {optimizer} has accumulated")
             }
-            None => format!("the gradients that {optimizer} has accumulated"),
+            (None, Some(damage)) => format!(
+                "the gradients that {optimizer} has accumulated (of how many batches is not known: \
+                 {damage})"
+            ),
+            (None, None) => format!("the gradients that {optimizer} has accumulated"),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Carrying out a plan: bytes go from the file straight into device memory.
 
 use crate::error::CheckpointError;
-use crate::file::OpenFile;
 use crate::read::summed::Summed;
 use crate::restore::matching::{Change, Outcome};
 use crate::restore::plan::RestorePlan;
@@ -55,22 +54,18 @@ impl RestorePlan {
         self.file.forget_sums();
         let failure = Mutex::new(None);
         let outcomes = self.report.variables.iter();
-        let mut planned: Vec<(&Variable, &[Change], TensorSource<'_>)> =
+        let mut planned: Vec<(&VariableOutcome, TensorSource<'_>)> =
             Vec::with_capacity(outcomes.len());
-        planned.extend(outcomes.zip(&self.sources).filter_map(|(of, source)| match &of.outcome {
-            Outcome::Restored { changes, .. } => {
-                let tensor = self.file.tensors.get((*source)?)?;
-                Some((&*of.variable, &changes[..], self.source(tensor, &failure)))
+        for (of, source) in outcomes.zip(&self.sources) {
+            let tensor = source.and_then(|source| self.file.tensors.get(source));
+            if let (Outcome::Restored { .. }, Some(tensor)) = (&of.outcome, tensor) {
+                planned.push((of, self.source(tensor, &failure)));
             }
-            _ => None,
-        }));
+        }
         let file: Arc<Path> = self.report.file.as_path().into();
-        let fills: Vec<Fill<'_>> = planned
-            .iter()
-            .map(|(variable, changes, source)| self.fill(&file, variable, changes, source))
-            .collect();
+        let fills = planned.iter().map(|(of, source)| self.fill(&file, of, source));
         let total = self.report.bytes_read();
-        let restored = session.restore(&fills, &|done| progress(done, total));
+        let restored = session.restore(fills, &|done| progress(done, total));
         let restored = restored.map_err(|error| {
             let known = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
             told(&self.report.file, error, known)
@@ -97,27 +92,31 @@ impl RestorePlan {
         tensor: &'a TensorEntry,
         failure: &'a Mutex<Option<CheckpointError>>,
     ) -> TensorSource<'a> {
-        let summed = match self.skip_checksums {
-            true => None,
+        let read = match self.skip_checksums {
+            true => Summed::unsummed(&self.file, tensor),
             false => Summed::where_known(&self.file, tensor),
         };
-        TensorSource { file: &self.file, tensor, summed, failure }
+        TensorSource { read, failure }
     }
 
     /// How the changes of a plan are carried out.
     fn fill<'a>(
         &self,
         file: &Arc<Path>,
-        variable: &'a Variable,
-        changes: &[Change],
+        of: &'a VariableOutcome,
         source: &'a TensorSource<'_>,
     ) -> Fill<'a> {
-        let name = Arc::<str>::from(&source.tensor.name);
+        let (variable, tensor) = (&*of.variable, source.read.tensor());
+        let changes = match &of.outcome {
+            Outcome::Restored { changes, .. } => &changes[..],
+            _ => &[],
+        };
+        let name = Arc::<str>::from(&tensor.name);
         let step = self.report.step;
         let mut fill = Fill {
             variable: &variable.name,
             source,
-            offset: source.tensor.range.start,
+            offset: tensor.range.start,
             conversion: None,
             leading: None,
             origin: Origin::Restored { file: file.clone(), name: name.clone(), step },
@@ -217,10 +216,7 @@ pub(crate) fn bytes_read(variable: &Variable, changes: &[Change], tensor: &Tenso
 
 /// The bytes of one tensor, read where the session wants them.
 struct TensorSource<'a> {
-    file: &'a OpenFile,
-    tensor: &'a TensorEntry,
-    /// Where bytes go by to be held against their checksum.
-    summed: Option<Summed<'a>>,
+    read: Summed<'a>,
     /// The first failure in full: the session carries only an `io::Error`.
     failure: &'a Mutex<Option<CheckpointError>>,
 }
@@ -242,41 +238,28 @@ impl TensorSource<'_> {
     }
 }
 
-impl TensorSource<'_> {
-    fn read(&self, offset: u64, into: &mut [u8], cached: bool) -> io::Result<()> {
-        let read = match &self.summed {
-            Some(summed) if cached => summed.read_at_cached(offset, into),
-            Some(summed) => summed.read_at(offset, into),
-            None => self.file.read_tensor(self.tensor, offset, into),
-        };
-        read.map_err(|error| self.tell(error))
-    }
-}
-
 impl ByteSource for TensorSource<'_> {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.read(offset, into, false)
+        self.read.read_at(offset, into).map_err(|error| self.tell(error))
     }
 
     fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.read(offset, into, true)
+        self.read.read_at_cached(offset, into).map_err(|error| self.tell(error))
     }
 
     fn file(&self) -> Option<&dyn ByteSource> {
-        let TensorEntry { file, strides, slices, .. } = self.tensor;
-        let file = self.file.files.get(*file)?;
+        let TensorEntry { file, strides, slices, .. } = self.read.tensor();
+        let file = self.read.file().files.get(*file)?;
         let as_it_is = strides.is_none() && slices.is_none() && file.compressed.is_none();
         as_it_is.then_some(file)
     }
 
     fn came(&self, offset: u64, bytes: &[u8]) {
-        if let Some(summed) = &self.summed {
-            summed.came(offset, bytes);
-        }
+        self.read.came(offset, bytes);
     }
 
     fn finish(&self) -> io::Result<()> {
-        self.summed.as_ref().map_or(Ok(()), Summed::finish).map_err(|error| self.tell(error))
+        self.read.finish().map_err(|error| self.tell(error))
     }
 }
 

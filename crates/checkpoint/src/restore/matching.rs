@@ -1,11 +1,14 @@
 //! Which tensor each variable gets its value from, and what has to change about it. No weight is
 //! read here, and no text is made.
 
-use crate::restore::rules::{Allowed, Applied, Rule, RuleUse, apply, other_output};
+use crate::restore::rules::{Allowed, Applied, Names, Rule, RuleUse, apply, other_output};
 use crate::tensor::{FileDType, TensorEntry};
 use crate::tensor_name::TensorName;
 use foldhash::HashMap;
-use smallvec::SmallVec;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::hash::BuildHasher;
 use warmstart_graph::{DType, Shape, Variable};
 
 /// What a checkpoint has for one variable.
@@ -101,21 +104,14 @@ impl Matching {
 
     /// The same of rules that were applied to these tensors and variables.
     pub fn of(tensors: &[TensorEntry], variables: &[&Variable], applied: &Applied<'_>) -> Matching {
-        let mut by_name: HashMap<&str, SmallVec<[usize; 1]>> = HashMap::default();
-        by_name.reserve(tensors.len());
-        for (index, names) in applied.names.iter().enumerate() {
-            for name in names {
-                let candidates = by_name.entry(name).or_default();
-                if candidates.last() != Some(&index) {
-                    candidates.push(index);
-                }
-            }
-        }
+        let by_name = ByName::new(&applied.names);
         let mut used = vec![false; tensors.len()];
-        let mut found: Vec<&[usize]> = variables
-            .iter()
-            .map(|variable| by_name.get(variable.name.as_str()).map_or(&[][..], SmallVec::as_slice))
-            .collect();
+        let mut found: Vec<&[usize]> = Vec::with_capacity(variables.len());
+        for variable in variables {
+            // The variables of thousands mostly follow one another as their tensors do.
+            let likely = found.last().and_then(|found| found.last()).map_or(0, |last| last + 1);
+            found.push(by_name.find(&variable.name, likely));
+        }
         for (&index, allowed) in found
             .iter()
             .zip(&applied.allowed)
@@ -129,8 +125,8 @@ impl Matching {
             if !found.is_empty() || allowed.ignored {
                 continue;
             }
-            let other = by_name.get(&*other_output(&variable.name));
-            if let Some(candidates) = other.filter(|c| c.iter().all(|&index| !used[index])) {
+            let candidates = by_name.find(&other_output(&variable.name), usize::MAX);
+            if candidates.iter().all(|&index| !used[index]) {
                 candidates.iter().for_each(|&index| used[index] = true);
                 *found = candidates;
             }
@@ -167,9 +163,66 @@ impl Matching {
             let touched = matched.iter().filter(|index| concerned(index)).count();
             rules[*at].touched = touched;
         }
-        let mut left_out = applied.left_out.clone();
+        // What a rule that cannot be applied has begun with is of no account.
+        let is_sound = |(_, rule): &&(usize, usize)| rules[*rule].problem.is_none();
+        let mut left_out: Vec<_> = applied.left_out.iter().filter(is_sound).copied().collect();
         left_out.sort_unstable();
         Matching { outcomes, sources, unexpected, left_out, rules }
+    }
+}
+
+/// The tensors that have each name, once rules are applied.
+struct ByName<'a, 'names> {
+    names: &'a [Names<'names>],
+    /// The first tensor that has a name, and which of that tensor's names it is. The name itself is not
+    /// here: a table of thousands is then small enough for the processor's cache.
+    first: HashTable<(usize, usize)>,
+    /// The tensors that share a name; mostly there are none.
+    shared: HashMap<&'a str, Vec<usize>>,
+    hasher: RandomState,
+    /// Every tensor, for a name that only one has.
+    all: Vec<usize>,
+}
+
+impl<'a, 'names> ByName<'a, 'names> {
+    fn new(names: &'a [Names<'names>]) -> ByName<'a, 'names> {
+        let mut first = HashTable::with_capacity(names.len());
+        let mut shared: HashMap<&str, Vec<usize>> = HashMap::default();
+        let hasher = RandomState::default();
+        let hash = |&(tensor, which): &(usize, usize)| hasher.hash_one(&*names[tensor][which]);
+        for (index, own) in names.iter().enumerate() {
+            for (which, name) in own.iter().enumerate() {
+                let same = |&(tensor, which): &(usize, usize)| names[tensor][which] == *name;
+                match first.entry(hash(&(index, which)), same, hash) {
+                    Entry::Vacant(slot) => drop(slot.insert((index, which))),
+                    // A pair that is said twice gives a tensor the same name twice.
+                    Entry::Occupied(slot) if slot.get().0 == index => {}
+                    Entry::Occupied(slot) => {
+                        let all = shared.entry(name).or_insert_with(|| vec![slot.get().0]);
+                        if all.last() != Some(&index) {
+                            all.push(index);
+                        }
+                    }
+                }
+            }
+        }
+        ByName { names, first, shared, hasher, all: (0..names.len()).collect() }
+    }
+
+    /// The tensors that have a name; the one at `likely` is looked at first.
+    fn find(&self, name: &str, likely: usize) -> &[usize] {
+        let here = |names: &Names<'_>| matches!(&names[..], [only] if *only == name);
+        let tensor = match self.names.get(likely).is_some_and(here) {
+            true => likely,
+            false => {
+                let same = |&(tensor, which): &(usize, usize)| self.names[tensor][which] == name;
+                match self.first.find(self.hasher.hash_one(name), same) {
+                    Some(&(tensor, _)) => tensor,
+                    None => return &[],
+                }
+            }
+        };
+        self.shared.get(name).map_or(&self.all[tensor..=tensor], Vec::as_slice)
     }
 }
 

@@ -185,7 +185,8 @@ impl RestoreReport {
     /// the value of several variables), `slots_alone` (slots that get a value though their variables
     /// get none), `damaged` (newer checkpoints that were passed over, with why), `suggestions`, and
     /// `notes`, `errors` and `helps` as the text has them. A suggestion with `alternatives` is one of
-    /// several ways, of which nothing says which is meant; `allow` is what has to be allowed beside its
+    /// several ways, of which nothing says which is meant, and with `may_be_more` of at least so many, as
+    /// the search for them stopped; `allow` is what has to be allowed beside its
     /// rules (`allow_missing`, say), and `null` if it would not do then either.
     ///
     /// ```
@@ -221,6 +222,7 @@ impl RestoreReport {
             value
         });
         let others = self.suggestions.len().saturating_sub(1);
+        let more = Suggestion::may_be_more(&self.suggestions);
         let suggestions = self.suggestions.iter().map(|suggestion| {
             let rules: Vec<String> = suggestion.rules.iter().map(ToString::to_string).collect();
             let Suggestion { restores, of, notes, allow, .. } = suggestion;
@@ -229,7 +231,7 @@ impl RestoreReport {
                 allow.map(|allow| allow.iter().map(|what| what.key()).collect());
             json!({
                 "rules": rules, "restores": restores, "of": of, "notes": notes, "allow": allow,
-                "alternatives": others,
+                "alternatives": others, "may_be_more": more,
             })
         });
         let shared = self

@@ -8,7 +8,7 @@
 mod applied;
 
 pub(crate) use applied::{
-    Allowed, Applied, apply, other_output, rename_component, rename_scope, without_output,
+    Allowed, Applied, Names, apply, other_output, rename_component, rename_scope, without_output,
 };
 use std::fmt;
 pub(crate) use warmstart_graph::SEPARATORS;

@@ -298,6 +298,18 @@ fn what_plan_does_not_take_whatever_is_allowed_is_told() {
 }
 
 #[test]
+fn of_many_damaged_checkpoints_the_newest_few_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = trained(directory.path(), 1, 7, 0.5);
+    for step in 2..10 {
+        std::fs::write(whole.with_file_name(format!("step-{step}.safetensors")), b"").unwrap();
+    }
+    let out = warmstart(directory.path(), &["diff", ".", "."]).with(0);
+    assert_eq!(out.matches("note: a newer checkpoint is damaged").count(), 5, "{out}");
+    assert!(out.contains("note: 3 more newer checkpoints are damaged\n"), "{out}");
+}
+
+#[test]
 fn each_of_several_ways_says_what_plan_needs() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();

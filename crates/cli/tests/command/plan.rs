@@ -106,12 +106,42 @@ fn flags_come_after_the_rules_that_do_something() {
         (good, "after the rules that were given, for 2 of"),
         (&format!("{idle} {good}"), "after the rules that were given and do something, for 2 of"),
         (idle, "in place of the rules that were given, for 4 of"),
+        // One pair of this map does nothing, which is an error; the others are applied all the same.
+        ("--assignment-map a/=a/,c/=d/,x/=b/,y/=z/", "after the rules that were given, for 2 of"),
         ("--rename-regex ( x", "in place of the rules that were given, for 4 of"),
     ] {
         let given: Vec<&str> = given.split_whitespace().collect();
         let out = warmstart(directory.path(), &[&plan[..], &given].concat());
         let out = out.with(1);
         assert!(out.contains(&format!("As flags, {after} ")), "{after}\n{out}");
+    }
+}
+
+/// As many as are searched for: nobody knows of how many they are.
+#[test]
+fn ways_that_are_not_told_are_said_to_be_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let names = ["a", "b", "c", "d", "e", "f"].map(|scope| format!("branch_{scope}/w"));
+    let mine = ("branch_x/w", "F32", &[3, 4][..], floats(&[0.5; 12]));
+    foreign(&at.join("mine.safetensors"), &[mine]);
+    for (n, ways, more) in [(3, "3", false), (6, "at least 4", true)] {
+        let theirs: Vec<_> = names[..n]
+            .iter()
+            .map(|name| (&**name, "F32", &[3, 4][..], floats(&[0.5; 12])))
+            .collect();
+        foreign(&at.join("theirs.safetensors"), &theirs);
+        for command in [
+            &["plan", "theirs.safetensors", "--graph", "mine.safetensors"][..],
+            &["diff", "theirs.safetensors", "mine.safetensors"],
+        ] {
+            let out = warmstart(at, command).with(1);
+            let way = format!("(way 1 of {ways}; nothing says which is meant)");
+            assert!(out.contains(&way), "{way}\n{out}");
+            let value = json(&warmstart(at, &[command, &["--json"]].concat()).with(1));
+            let key = if command[0] == "plan" { "suggestions" } else { "rules" };
+            assert_eq!(value[key][0]["may_be_more"], more, "{value:#}");
+        }
     }
 }
 

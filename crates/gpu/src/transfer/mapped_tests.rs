@@ -61,7 +61,7 @@ fn asked(device_type: wgpu::DeviceType, memory: MemoryKind) -> (u64, u64) {
             step: None,
         },
     });
-    session.restore(&fills, &|_| {}).unwrap();
+    session.restore(fills, &|_| {}).unwrap();
     (source.cached.into_inner(), source.plain.into_inner())
 }
 

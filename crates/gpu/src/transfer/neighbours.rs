@@ -39,6 +39,12 @@ impl Read<'_, '_> {
         (self.target.file, self.offset())
     }
 
+    /// The same as one number, which is sorted in half the time.
+    pub fn order(&self) -> u128 {
+        let (file, offset) = self.place();
+        (file.map_or(0, |file| file as u128)) << 64 | u128::from(offset)
+    }
+
     /// Whether `next` can be read with this one.
     fn joins(&self, next: &Read<'_, '_>) -> bool {
         let small = |read: &Read<'_, '_>| read.into.len() <= LARGEST_PIECE;

@@ -113,7 +113,7 @@ fn restore(
             Fill { variable, source, offset, conversion, leading: None, origin }
         })
         .collect();
-    let restored = session.restore(&fills, &|_| {});
+    let restored = session.restore(fills.clone(), &|_| {});
     let size = if cast { 1 } else { dtype.size() };
     for (((name, &(offset, elements)), part), fill) in
         names.iter().zip(layout).zip(&parts).zip(&fills)

@@ -78,7 +78,7 @@ pub(crate) fn mapped(job: &Job<'_>, targets: &[Target<'_>]) -> Result<(), Sessio
             }
         }
     }
-    reads.sort_by_cached_key(Read::place);
+    reads.sort_by_cached_key(Read::order);
     // Small variables that lie side by side are one task: a thread that has it reads on and on.
     let mut tasks = Vec::new();
     let mut rest = &mut reads[..];

@@ -64,38 +64,46 @@ impl Session {
     ///
     /// # Panics
     /// If a source or `progress` panics, once all is as it was before.
-    pub fn restore(
+    pub fn restore<'a>(
         &mut self,
-        fills: &[Fill<'_>],
+        fills: impl IntoIterator<Item = Fill<'a>>,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Restored, SessionError> {
+        self.restore_all(fills.into_iter().collect(), progress)
+    }
+
+    fn restore_all(
+        &mut self,
+        fills: Vec<Fill<'_>>,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Restored, SessionError> {
         let memory = self.gpu.memory();
-        let mut seen = vec![false; self.store.entries().len()];
+        let entries = self.store.entries();
+        let mut seen = vec![false; entries.len()];
         let mut targets = Vec::with_capacity(fills.len());
         let mut indices: Vec<usize> = Vec::with_capacity(fills.len());
-        for fill in fills {
+        let mut replaced: Vec<&Entry> = Vec::new();
+        let mut grown: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
+        let mut bytes = 0;
+        // All at once for each: thousands do not stay in the processor's cache until a second look.
+        for fill in &fills {
             let likely = indices.last().map_or(0, |last| last + 1);
             let index = self.store.index_near(likely, fill.variable)?;
             if std::mem::replace(&mut seen[index], true) {
                 return Err(SessionError::RestoredTwice { name: fill.variable.to_owned() });
             }
-            indices.push(index);
-            targets.push(Target::new(fill, &self.store.entries()[index], memory)?);
-        }
-        let valued: Vec<usize> = indices
-            .iter()
-            .copied()
-            .filter(|&index| self.store.entries()[index].info.origin.has_value())
-            .collect();
-        let replaced: Vec<&Entry> =
-            valued.iter().map(|&index| &self.store.entries()[index]).collect();
-        let mut grown: BTreeMap<u64, Vec<&Entry>> = BTreeMap::new();
-        for (fill, &index) in fills.iter().zip(&indices) {
-            if let Some(LeadingRows { seed, .. }) = fill.leading {
-                grown.entry(seed).or_default().push(&self.store.entries()[index]);
+            let entry = &entries[index];
+            let target = Target::new(fill, entry, memory)?;
+            if entry.info.origin.has_value() {
+                replaced.push(entry);
             }
+            if let Some(LeadingRows { seed, .. }) = fill.leading {
+                grown.entry(seed).or_default().push(entry);
+            }
+            bytes += target.source_bytes();
+            indices.push(index);
+            targets.push(target);
         }
-        let bytes = targets.iter().map(Target::source_bytes).sum();
         let backup = Backup::take(&self.gpu, &replaced)?;
         let mut submissions = backup.submissions() + grown.len() as u64;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -103,7 +111,7 @@ impl Session {
             for (seed, entries) in &grown {
                 initialize::run(&self.gpu, entries, *seed)?;
             }
-            submissions += carry_out(&self.gpu, targets, progress)?;
+            submissions += carry_out(&self.gpu, &fills, targets, progress)?;
             Ok(())
         }));
         let failure = match outcome {
@@ -113,18 +121,21 @@ impl Session {
         };
         if let Some(failure) = failure {
             if let Err(error) = backup.put_back(&self.gpu) {
-                for index in valued {
-                    let lost = Origin::Uninitialized(Missing::LostInRestore);
-                    self.store.entries_mut()[index].info.origin = lost;
+                for index in indices {
+                    let origin = &mut self.store.entries_mut()[index].info.origin;
+                    if origin.has_value() {
+                        *origin = Origin::Uninitialized(Missing::LostInRestore);
+                    }
                 }
                 return Err(error.into());
             }
             return Err(failure.unwrap_or_else(|panic| resume_unwind(panic)));
         }
+        let variables = fills.len();
         for (index, fill) in indices.into_iter().zip(fills) {
-            self.store.entries_mut()[index].info.origin = fill.origin.clone();
+            self.store.entries_mut()[index].info.origin = fill.origin;
         }
-        Ok(Restored { variables: fills.len(), bytes, memory, submissions })
+        Ok(Restored { variables, bytes, memory, submissions })
     }
 }
 
@@ -132,10 +143,10 @@ impl Session {
 /// was submitted.
 fn carry_out(
     gpu: &Gpu,
+    fills: &[Fill<'_>],
     mut targets: Vec<Target<'_>>,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<u64, SessionError> {
-    let fills: Vec<&Fill<'_>> = targets.iter().map(|target| target.fill).collect();
     let is_converted = |target: &mut Target<'_>| target.conversion.is_some();
     let mut converted: Vec<Target<'_>> = targets.extract_if(.., is_converted).collect();
     let job = Job {

@@ -85,7 +85,7 @@ fn convert(
     let source = Bytes::new(bytes.to_vec());
     let fill = fill(&variable.name, &source, conversion);
     let progress = Mutex::new(0);
-    let done = session.restore(&[fill], &|bytes| *progress.lock().unwrap() = bytes)?;
+    let done = session.restore([fill], &|bytes| *progress.lock().unwrap() = bytes)?;
     assert_eq!((done.bytes, *progress.lock().unwrap()), (bytes.len() as u64, bytes.len() as u64));
     assert_eq!(*source.finished.lock().unwrap(), 1);
     Ok(bytes_of(&session, &variable.name))
@@ -291,7 +291,7 @@ fn large_and_transposed_in_small_pieces() {
             .zip(&conversions)
             .map(|((variable, source), conversion)| fill(&variable.name, source, *conversion))
             .collect();
-        session.restore(&fills, &|_| {}).unwrap();
+        session.restore(fills, &|_| {}).unwrap();
         for ((variable, source), conversion) in variables.iter().zip(&sources).zip(&conversions) {
             let twin = conversion.evaluate(&source.bytes, variable.dtype, variable.shape[1]);
             let device = bytes_of(&session, &variable.name);
@@ -378,7 +378,7 @@ fn the_rows_after_the_leading_ones_are_initialized() {
                 ..fill(&variable.name, source, *conversion)
             })
             .collect();
-        session.restore(&fills, &|_| {}).unwrap();
+        session.restore(fills, &|_| {}).unwrap();
         // Rows are a part of what was restored, and nothing of the first initialization is left.
         assert_eq!(session.seed(), None);
         for ((variable, source), (rows, conversion)) in variables.iter().zip(&sources).zip(&asked) {

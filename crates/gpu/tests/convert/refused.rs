@@ -23,7 +23,7 @@ impl Before {
 
     #[track_caller]
     fn assert_refuses(&mut self, fills: &[Fill<'_>]) -> SessionError {
-        let error = self.session.restore(fills, &|_| {}).unwrap_err();
+        let error = self.session.restore(fills.to_vec(), &|_| {}).unwrap_err();
         for (name, bytes) in self.names.iter().zip(&self.bytes) {
             assert!(bytes_of(&self.session, name) == *bytes, "{name} after: {error}");
         }

@@ -119,7 +119,7 @@ impl Workload {
                 let fills = self.fills(&source);
                 let sample = measure(|| {
                     session.declare(&self.variables)?;
-                    let restored = session.restore(&fills, &|_| {})?;
+                    let restored = session.restore(fills, &|_| {})?;
                     drain(gpu)?;
                     Ok(Some(restored.submissions))
                 })?;
@@ -188,7 +188,7 @@ impl Workload {
         let mut source = Source::new(&self.file, &self.path, Way::Read)?;
         // A restore that fails at the very end leaves no value behind.
         source.refuses = memory == Memory::Touched;
-        match session.restore(&self.fills(&source), &|_| {}) {
+        match session.restore(self.fills(&source), &|_| {}) {
             Err(error) if !source.refuses => return Err(error.into()),
             _ => drain(gpu)?,
         }

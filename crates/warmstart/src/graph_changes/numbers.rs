@@ -1,7 +1,8 @@
 //! Numbers of a program that were changed: rates of dropouts, which its author knows as one operation
 //! each and the graph has as several, and constants, which stand in what reads them.
 
-use warmstart_graph::{GraphDef, Node, NodeId, Op};
+use std::collections::{HashMap, HashSet};
+use warmstart_graph::{GraphDef, Location, Node, NodeId, Op};
 
 /// A dropout of a graph: what it is called, and how much it drops.
 struct Dropout<'a> {
@@ -12,13 +13,15 @@ struct Dropout<'a> {
 
 /// All dropouts of a graph, each by its random numbers and what compares them with its rate.
 fn dropouts(def: &GraphDef) -> impl Iterator<Item = Dropout<'_>> {
-    def.nodes.iter().enumerate().filter_map(|(at, random)| {
+    let compared = def.nodes.iter().filter_map(|node| match (node.op.name(), &node.inputs[..]) {
+        ("greater", [rate, numbers]) => Some((numbers.0, *rate)),
+        _ => None,
+    });
+    let rates: HashMap<usize, NodeId> = compared.collect();
+    def.nodes.iter().enumerate().filter_map(move |(at, random)| {
         let Op::RandomUniform { stream, .. } = &random.op else { return None };
         let name = stream.strip_prefix("dropout/")?;
-        let rate = def.nodes.iter().find_map(|node| match (node.op.name(), &node.inputs[..]) {
-            ("greater", [rate, numbers]) if numbers.0 == at => number(def, *rate),
-            _ => None,
-        });
+        let rate = rates.get(&at).and_then(|rate| number(def, *rate));
         Some(Dropout { name, rate, random })
     })
 }
@@ -26,10 +29,15 @@ fn dropouts(def: &GraphDef) -> impl Iterator<Item = Dropout<'_>> {
 /// What became of a dropout that a node belongs to, which is not as it was.
 pub(super) fn changed_dropout(before: &GraphDef, now: &GraphDef, node: &Node) -> Option<String> {
     // A line may build several.
-    dropouts(now).filter(|dropout| dropout.random.location == node.location).find_map(|dropout| {
-        let Dropout { name, rate, random } = dropout;
+    let here = dropouts(now).filter(|dropout| dropout.random.location == node.location);
+    let here: Vec<Dropout<'_>> = here.collect();
+    if here.is_empty() {
+        return None;
+    }
+    let old: HashMap<&str, Dropout<'_>> = dropouts(before).map(|was| (was.name, was)).collect();
+    here.into_iter().find_map(|Dropout { name, rate, random }| {
         let what = format!("dropout `{name}` at {}", random.location);
-        match dropouts(before).find(|other| other.name == name) {
+        match old.get(name) {
             None => Some(format!("{what} is new")),
             Some(was) if was.rate == rate => None,
             Some(was) => Some(format!("{what} has a rate of {}, and had {}", rate?, was.rate?)),
@@ -37,11 +45,31 @@ pub(super) fn changed_dropout(before: &GraphDef, now: &GraphDef, node: &Node) ->
     })
 }
 
-/// A dropout that there was and is not any more.
-pub(super) fn gone_dropout(before: &GraphDef, now: &GraphDef) -> Option<String> {
-    let is_there = |name: &str| dropouts(now).any(|dropout| dropout.name == name);
-    let Dropout { name, random, .. } = dropouts(before).find(|dropout| !is_there(dropout.name))?;
+/// A dropout that there was and is not any more, of which a node that is in the place of one of `gone`
+/// now reads what the dropout read: another difference is told as what it is.
+pub(super) fn gone_dropout<'a>(
+    before: &'a GraphDef,
+    now: &GraphDef,
+    gone: impl Iterator<Item = &'a Node>,
+    node: &Node,
+) -> Option<String> {
+    let read = gone.filter(|other| is_in_place_of(node, other)).flat_map(|other| &other.inputs);
+    let read: HashSet<&Location> =
+        read.filter_map(|input| Some(&before.nodes.get(input.0)?.location)).collect();
+    if read.is_empty() {
+        return None;
+    }
+    let is_there: HashSet<&str> = dropouts(now).map(|dropout| dropout.name).collect();
+    let was_read =
+        |was: &Dropout<'_>| !is_there.contains(was.name) && read.contains(&was.random.location);
+    let Dropout { name, random, .. } = dropouts(before).find(was_read)?;
     Some(format!("dropout `{name}` at {} is gone", random.location))
+}
+
+/// Whether a node does the same as another did, in the same scope, with as many operands.
+fn is_in_place_of(node: &Node, other: &Node) -> bool {
+    (other.op.name(), &other.scope, &other.shape, other.inputs.len())
+        == (node.op.name(), &node.scope, &node.shape, node.inputs.len())
 }
 
 /// What a constant is in place of: what the first node that reads it has read there before. The numbers are
@@ -56,8 +84,7 @@ pub(super) fn changed_constant(
     let (reader, node) = now.nodes.iter().enumerate().find(reads)?;
     let gone = before.nodes.iter().enumerate().filter(|(at, _)| !new.contains(&old[*at]));
     let was = gone.map(|(_, other)| other).find_map(|other| {
-        let same = (other.op.name(), &other.scope, &other.shape, other.inputs.len())
-            == (node.op.name(), &node.scope, &node.shape, node.inputs.len());
+        let same = is_in_place_of(node, other);
         let mut pairs = other.inputs.iter().zip(&node.inputs);
         let place = node.inputs.iter().position(|input| *input == at)?;
         let was = *other.inputs.get(place)?;

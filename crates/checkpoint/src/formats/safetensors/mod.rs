@@ -23,7 +23,7 @@ mod write;
 pub(crate) use error::lost;
 pub use error::{FormatError, ShardsError};
 pub(crate) use json_string::JsonString;
-pub(crate) use read::{Header, HeaderError, Word};
+pub(crate) use read::{Header, HeaderError, HeaderText, Word};
 pub use recognise::FileKind;
 pub(crate) use sharded::open_sharded;
 pub(crate) use write::{Planned, make_header};

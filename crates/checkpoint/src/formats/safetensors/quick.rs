@@ -29,6 +29,10 @@ pub(super) fn parse(header: &Arc<String>) -> Option<Parsed<'_>> {
         if name != METADATA_KEY {
             in_order &= before < name;
             before = name;
+            if parsed.tensors.is_empty() {
+                // Room for all that can follow: a list of thousands would be moved as it grows.
+                parsed.tensors.reserve(rest.0.len() / SHORTEST + 1);
+            }
             parsed.tensors.push((word(name), rest.tensor()?));
         } else if parsed.metadata.replace(rest.metadata(header, text.len())?).is_some() {
             return None;
@@ -40,6 +44,9 @@ pub(super) fn parse(header: &Arc<String>) -> Option<Parsed<'_>> {
     let is_sound = in_order || names.all(|name| all.insert(name));
     is_sound.then_some(parsed)
 }
+
+/// No description of a tensor, its name included, is shorter.
+const SHORTEST: usize = r#","":{"dtype":"U8","shape":[],"data_offsets":[0,1]}"#.len();
 
 fn word(text: &str) -> Word<'_> {
     Word(Cow::Borrowed(text))

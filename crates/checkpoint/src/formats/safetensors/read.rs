@@ -23,13 +23,19 @@ pub(crate) struct Header {
     pub tensors: Vec<TensorEntry>,
     /// The strings of `__metadata__`.
     pub metadata: BTreeMap<String, Text>,
+}
+
+/// A header as it stands in a file.
+#[derive(Debug)]
+pub(crate) struct HeaderText {
     /// The file's first bytes as they are: the header's length, ...
     pub length: [u8; LENGTH as usize],
     /// ... and its text.
     pub text: Arc<String>,
+    file_length: u64,
 }
 
-/// Why [`Header::read`] failed.
+/// Why a header cannot be had.
 #[derive(Debug)]
 pub(crate) enum HeaderError {
     /// The file could not be read.
@@ -50,9 +56,9 @@ impl From<FormatError> for HeaderError {
     }
 }
 
-impl Header {
-    /// Reads and checks the header of a file of `file_length` bytes. The weights are not read.
-    pub fn read(source: &dyn ReadAt, file_length: u64) -> Result<Header, HeaderError> {
+impl HeaderText {
+    /// Reads the header of a file of `file_length` bytes. The weights are not read.
+    pub fn read(source: &dyn ReadAt, file_length: u64) -> Result<HeaderText, HeaderError> {
         let mut start = [0u8; 512];
         let start_length = file_length.min(start.len() as u64) as usize;
         let start = &mut start[..start_length];
@@ -94,10 +100,13 @@ impl Header {
             let valid = error.utf8_error().valid_up_to();
             FormatError::NotUtf8 { offset: LENGTH + valid as u64 }
         })?;
-        let text = Arc::new(text);
-        let described = quick::parse(&text).map_or_else(|| parse(&text), Ok)?;
-        let header = check(described, LENGTH + length, file_length)?;
-        Ok(Header { length: *length_bytes, text, ..header })
+        Ok(HeaderText { length: *length_bytes, text: Arc::new(text), file_length })
+    }
+
+    /// Reads what it says, and checks it.
+    pub fn parse(&self) -> Result<Header, FormatError> {
+        let described = quick::parse(&self.text).map_or_else(|| parse(&self.text), Ok)?;
+        check(described, LENGTH + u64::from_le_bytes(self.length), self.file_length)
     }
 }
 
@@ -323,7 +332,7 @@ fn check(parsed: Parsed<'_>, data: u64, file_length: u64) -> Result<Header, Form
         return Err(FormatError::Trailing { end: data + filled, file_length });
     }
     let metadata = metadata.unwrap_or_default();
-    Ok(Header { tensors: entries, metadata, ..Header::default() })
+    Ok(Header { tensors: entries, metadata })
 }
 
 #[cfg(test)]
@@ -350,9 +359,9 @@ mod tests {
     fn a_file_that_shrinks_while_its_header_is_read_is_an_error() {
         let mut file = 16u64.to_le_bytes().to_vec();
         file.extend(b"{}              ");
-        assert!(Header::read(&file, 24).is_ok());
+        assert!(HeaderText::read(&file, 24).unwrap().parse().is_ok());
         file.truncate(20);
-        let Err(HeaderError::Io(error)) = Header::read(&file, 24) else { panic!("accepted") };
+        let Err(HeaderError::Io(error)) = HeaderText::read(&file, 24) else { panic!("accepted") };
         assert!(error.to_string().contains("became shorter"), "{error}");
     }
 }

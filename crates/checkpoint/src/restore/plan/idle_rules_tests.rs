@@ -37,6 +37,23 @@ fn a_pair_of_a_map_is_asked_for_by_the_end_of_any_name() {
     assert!(!speaks(&scopes(300), options("zz/", "q/")));
 }
 
+/// Beside the error that says that a map cannot be applied, it is not told what it leaves out.
+#[test]
+fn a_map_with_an_idle_pair_leaves_nothing_out() {
+    let told = |options: RestoreOptions| {
+        let plan = plan(&options);
+        let label = plan.to_string().contains("\n  left out ");
+        let listed = plan.to_json()["left_out_by_rules"].as_array().map(Vec::len);
+        (label, listed, plan.left_out_by_rules().count())
+    };
+    let map = options().assignment_map([("a/w", "a/w")]);
+    assert_eq!(told(map), (true, Some(1), 1));
+    let idle = options().assignment_map([("a/w", "a/w"), ("zz/", "q/")]);
+    assert_eq!(told(idle.clone()), (false, Some(0), 0));
+    // Another rule still is.
+    assert_eq!(told(idle.ignore("a/w")), (true, Some(1), 1));
+}
+
 #[test]
 fn every_kind_of_rule_that_does_nothing_is_an_error() {
     let none = "touches no name.";

@@ -132,6 +132,18 @@ impl Applied<'_> {
         touched
     }
 
+    /// Changes the names of each tensor. One that has none any more is left out by this rule.
+    fn change_names(&mut self, mut change: impl FnMut(&mut Names<'_>)) {
+        for (index, names) in self.names.iter_mut().enumerate() {
+            let had = !names.is_empty();
+            change(names);
+            if had && names.is_empty() {
+                // The uses of the rules before it are there already.
+                self.left_out.push((index, self.uses.len()));
+            }
+        }
+    }
+
     /// As TensorFlow's `init_from_checkpoint`: the pairs are taken together, not one after the
     /// other, and whatever none of them speaks of is left out.
     fn assign<'r>(
@@ -142,7 +154,7 @@ impl Applied<'_> {
     ) -> usize {
         let mut touched = 0;
         let mut is_idle = vec![true; pairs.len()];
-        for (index, names) in self.names.iter_mut().enumerate() {
+        self.change_names(|names| {
             let mut new = Names::new();
             for name in names.iter() {
                 for (pair, idle) in pairs.iter().zip(&mut is_idle) {
@@ -153,11 +165,8 @@ impl Applied<'_> {
                 }
             }
             touched += new.len();
-            if new.is_empty() && !names.is_empty() {
-                self.left_out.push((index, self.uses.len()));
-            }
             *names = new;
-        }
+        });
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
             allowed.ignored |= !pairs.iter().any(|pair| speaks_of(pair, &variable.name));
         }
@@ -169,8 +178,7 @@ impl Applied<'_> {
         let glob = Glob::new(glob)?;
         // A tensor and the variable that it is the value of are one name to whoever reads of it.
         let mut touched = HashSet::new();
-        for (index, names) in self.names.iter_mut().enumerate() {
-            let had = !names.is_empty();
+        self.change_names(|names| {
             names.retain(|name| {
                 let matches = matches_name(&glob, name);
                 if matches {
@@ -178,11 +186,7 @@ impl Applied<'_> {
                 }
                 matches == keep
             });
-            if had && names.is_empty() {
-                // The uses of the rules before it are there already.
-                self.left_out.push((index, self.uses.len()));
-            }
-        }
+        });
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
             let matches = matches_name(&glob, &variable.name);
             if matches {
