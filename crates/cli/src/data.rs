@@ -14,8 +14,9 @@ pub use table::{Cells, ColumnChoice, Help, Table, how_to_write, listed};
 use crate::error::Failure;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
+use warmstart_checkpoint::FileKind;
 
 /// What is said about how to read a file.
 #[derive(Clone, Debug)]
@@ -35,10 +36,16 @@ pub fn read(file: &Path, options: &ReadOptions) -> Result<Table, Failure> {
     let cannot = |error| Failure::file("read", file, &error);
     let opened = File::open(file).map_err(cannot)?;
     let (begin, reader) = beginning(opened).map_err(cannot)?;
+    if begin.starts_with(b"version https://git-lfs") {
+        let name = file.display();
+        let message = format!("`{name}` is a git-lfs pointer, a small text in place of the data");
+        return Err(Failure::new(message).help(FileKind::GitLfsPointer.help()));
+    }
     let table = if tensors::begins(&begin) {
         tensors::read(file, options.array.as_deref(), options.help)?
     } else if begin.starts_with(&[0x1f, 0x8b]) {
-        let (begin, reader) = beginning(MultiGzDecoder::new(reader)).map_err(cannot)?;
+        let unpacked = Unpacked(MultiGzDecoder::new(reader));
+        let (begin, reader) = beginning(unpacked).map_err(cannot)?;
         read_plain(file, &begin, reader, options)?
     } else {
         read_plain(file, &begin, reader, options)?
@@ -49,6 +56,25 @@ pub fn read(file: &Path, options: &ReadOptions) -> Result<Table, Failure> {
             .help("give a file with at least one row of data"));
     }
     Ok(table)
+}
+
+/// What gzip has packed, with errors that say what is wrong with the file.
+struct Unpacked<R>(R);
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        self.0.read(into).map_err(|error| match error.kind() {
+            UnexpectedEof => io::Error::new(
+                UnexpectedEof,
+                "its compressed bytes end too early: it was cut short",
+            ),
+            InvalidData | InvalidInput => {
+                io::Error::new(InvalidData, "its compressed bytes are damaged")
+            }
+            _ => error,
+        })
+    }
 }
 
 /// The beginning, and a reader of everything.

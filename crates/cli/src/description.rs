@@ -229,6 +229,27 @@ impl Output {
         }
     }
 
+    /// What one of two has and the other has not, in a few words.
+    pub fn told_apart(&self, now: &Output) -> String {
+        let (before, now_names) = (self.names(), now.names());
+        let only = |of: &[String], other: &[String]| -> Vec<String> {
+            of.iter().filter(|name| !other.contains(name)).cloned().collect()
+        };
+        let (gone, new) = (only(before, now_names), only(now_names, before));
+        let mut parts = Vec::new();
+        if !gone.is_empty() {
+            parts.push(format!("{} there alone", listed(&gone)));
+        }
+        if !new.is_empty() {
+            parts.push(format!("{} here alone", listed(&new)));
+        }
+        match parts.is_empty() {
+            // The same names, in another order or of another task.
+            true => self.differs(now).unwrap_or_else(|| "another task".to_owned()),
+            false => parts.join(", "),
+        }
+    }
+
     /// Names of what the model gives.
     pub fn names(&self) -> &[String] {
         match self {

@@ -1,8 +1,10 @@
 //! `warmstart diff`: how two checkpoints differ.
 
+mod values;
+
 use crate::Answer;
-use crate::elements::Elements;
 use crate::error::Failure;
+use crate::graph::Strange;
 use crate::latest::choice;
 use crate::plan::{flags_of, print_file, print_flags, print_notes, promise};
 use crate::rules::{self, RulesFile, toml_of};
@@ -11,9 +13,9 @@ use crate::wording::flag_allowing;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
+use values::compare;
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
-    TensorEntry,
+    Allowance, Checkpoint, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion, TensorEntry,
 };
 use warmstart_graph::words::counted_as;
 
@@ -169,6 +171,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             true => "`plan` and --rules (`convert` has --dtype in place of casts)",
         };
         writeln!(out, "\nRules that make names of a those of b, for {convert}:")?;
+        print_no_variables(out, &b, only_b)?;
         for (way, (suggestion, plan)) in (1..).zip(suggestions.iter().zip(&allowed)) {
             let promise = promise(suggestion, way, &suggestions, uses);
             // The file is told after the flags; where there are none, it says what they would.
@@ -296,14 +299,46 @@ fn inferred(
     let variables = b.variables().unwrap_or_default();
     let options = rules.iter().cloned().fold(RestoreOptions::new(), RestoreOptions::rule);
     let mut suggestions = a.plan_for(&variables, &options).suggestions().to_vec();
+    // What no variable can be is not unexpected to `plan` where both have it.
+    let needless = |suggestion: &Suggestion| {
+        let options = suggestion.rules.iter().cloned().fold(options.clone(), RestoreOptions::rule);
+        let strange = Strange::on_both_sides(a, b, options.rules());
+        strange.is_ok_and(|strange| {
+            let found = a.plan_for(&variables, &strange.leave_out(options));
+            !strange.tensors.is_empty() && found.unexpected().is_empty()
+        })
+    };
     // A comparison is not to allow what a restore has to.
     let allowed = suggestions.iter_mut().map(|suggestion| {
-        let allowed = suggestion.allow.replace(Vec::new())?;
+        let needless = needless(suggestion);
+        let mut allowed = suggestion.allow.replace(Vec::new())?;
+        allowed.retain(|&what| !(needless && what == Allowance::Unexpected));
         let flags: Vec<_> = allowed.iter().map(flag_allowing).collect();
         Some(flags.join(" "))
     });
     let allowed = allowed.collect();
     (suggestions, allowed)
+}
+
+/// Why there may be fewer variables than tensors that only `b` has.
+fn print_no_variables(
+    out: &mut dyn Write,
+    b: &Checkpoint,
+    only_b: &[&TensorEntry],
+) -> Result<(), Failure> {
+    // A checkpoint of ours says itself what its variables are.
+    let declares = b.metadata().variables().is_ok_and(|variables| variables.is_some());
+    let others = only_b.iter().filter(|tensor| tensor.dtype.variable().is_none());
+    match others.count() {
+        0 => Ok(()),
+        _ if declares => Ok(()),
+        count => Ok(writeln!(
+            out,
+            "{} {} that only b has cannot be a variable, by its dtype",
+            styled(HEADING, "note:"),
+            counted(count, "tensor")
+        )?),
+    }
 }
 
 /// What a restore needs beside a suggestion.
@@ -332,155 +367,4 @@ fn section(
 
 fn json_of(tensor: &TensorEntry) -> Value {
     json!({ "name": tensor.name, "dtype": tensor.dtype.name(), "shape": tensor.shape })
-}
-
-/// How the values of two tensors differ.
-enum Difference {
-    /// The elements are not known as numbers here. Bytes tell whether they are equal, if both have
-    /// the same dtype.
-    Bytes {
-        equal: bool,
-    },
-    Numbers(Numbers),
-}
-
-#[derive(Default)]
-struct Numbers {
-    elements: u64,
-    unequal: u64,
-    /// Elements of which one is NaN and the other is not: no difference can be told.
-    one_nan: u64,
-    absolute: f64,
-    relative: f64,
-}
-
-fn compare(
-    (a, of_a): (&Checkpoint, &TensorEntry),
-    (b, of_b): (&Checkpoint, &TensorEntry),
-    how: Compared,
-) -> Result<Difference, CheckpointError> {
-    let elements_of_a = match how {
-        Compared::Transposed => Elements::transposed(a, of_a),
-        _ => Elements::of(a, of_a),
-    };
-    let (Some(mut a), Some(mut b)) = (elements_of_a, Elements::of(b, of_b)) else {
-        let in_order = how == Compared::InOrder && of_a.dtype == of_b.dtype;
-        let equal = in_order && equal_bytes((a, of_a), (b, of_b))?;
-        return Ok(Difference::Bytes { equal });
-    };
-    let whole_numbers = a.dtype() == b.dtype() && !a.dtype().is_float();
-    let mut found = Numbers::default();
-    loop {
-        let (of_a, of_b) = (a.next_piece()?, b.next_piece()?);
-        // Of two tables of rows, one may have fewer.
-        if of_a.is_empty() || of_b.is_empty() {
-            return Ok(Difference::Numbers(found));
-        }
-        for (at, (&x, &y)) in of_a.iter().zip(&of_b).enumerate() {
-            // Whole numbers of 64 bits may be too large to tell apart as floats.
-            let told_apart = whole_numbers && a.whole_number(at) != b.whole_number(at);
-            found.add(x, y, told_apart);
-        }
-    }
-}
-
-/// Whether two tensors of one dtype and shape have the same bytes.
-fn equal_bytes(
-    (a, of_a): (&Checkpoint, &TensorEntry),
-    (b, of_b): (&Checkpoint, &TensorEntry),
-) -> Result<bool, CheckpointError> {
-    let (Some(mut a), Some(mut b)) = (a.reader(&of_a.name), b.reader(&of_b.name)) else {
-        return Ok(false);
-    };
-    let (mut from_a, mut from_b) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    loop {
-        let (n, m) = (a.read(&mut from_a)?, b.read(&mut from_b)?);
-        if from_a[..n] != from_b[..m] || n == 0 {
-            return Ok(n == m && n == 0);
-        }
-    }
-}
-
-impl Numbers {
-    fn add(&mut self, a: f64, b: f64, told_apart: bool) {
-        self.elements += 1;
-        if !told_apart && (a == b || (a.is_nan() && b.is_nan())) {
-            return;
-        }
-        self.unequal += 1;
-        let difference = (a - b).abs();
-        if difference.is_nan() {
-            self.one_nan += 1;
-            return;
-        }
-        self.absolute = self.absolute.max(difference);
-        // Of an infinity and a number the quotient would be NaN.
-        let larger = a.abs().max(b.abs());
-        let relative = if larger.is_infinite() { f64::INFINITY } else { difference / larger };
-        self.relative = self.relative.max(relative);
-    }
-}
-
-impl Difference {
-    fn is_none(&self) -> bool {
-        match self {
-            Difference::Bytes { equal } => *equal,
-            Difference::Numbers(numbers) => numbers.unequal == 0,
-        }
-    }
-
-    fn row(&self, name: &str) -> Vec<String> {
-        let cells = match self {
-            Difference::Bytes { .. } => ["other bytes", "", "", ""].map(str::to_owned),
-            Difference::Numbers(n) => {
-                let nan =
-                    if n.one_nan > 0 { format!(" ({} NaN)", n.one_nan) } else { String::new() };
-                let unequal = format!("{}{nan}", n.unequal);
-                [unequal, n.elements.to_string(), text::short(n.absolute), text::short(n.relative)]
-            }
-        };
-        [name.to_owned()].into_iter().chain(cells).collect()
-    }
-
-    fn to_json(&self, name: &str) -> Value {
-        match self {
-            Difference::Bytes { equal } => json!({ "name": name, "equal": equal }),
-            Difference::Numbers(n) => json!({
-                "name": name,
-                "equal": n.unequal == 0,
-                "elements": n.elements,
-                "unequal": n.unequal,
-                "one_nan": n.one_nan,
-                "absolute": text::number(n.absolute),
-                "relative": text::number(n.relative),
-            }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_of_what_is_not_finite_are_told() {
-        let (nan, infinity) = (f64::NAN, f64::INFINITY);
-        let mut found = Numbers::default();
-        found.add(nan, nan, false);
-        found.add(infinity, infinity, false);
-        found.add(0.0, -0.0, false);
-        assert_eq!((found.elements, found.unequal), (3, 0));
-        found.add(nan, 1.0, false);
-        found.add(2.0, 1.0, false);
-        assert_eq!(
-            (found.unequal, found.one_nan, found.absolute, found.relative),
-            (2, 1, 1.0, 0.5)
-        );
-        found.add(infinity, 1.0, false);
-        assert_eq!((found.absolute, found.relative), (infinity, infinity));
-        // Two whole numbers that are one as floats.
-        let mut found = Numbers::default();
-        found.add(0.0, 0.0, true);
-        assert_eq!(found.unequal, 1);
-    }
 }

@@ -58,6 +58,9 @@ impl Failure {
             io::ErrorKind::PermissionDenied => {
                 "check its permissions, and those of its folder".to_owned()
             }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
+                "copy or download it again".to_owned()
+            }
             _ => "check the disk and the path".to_owned(),
         };
         Failure::new(format!("cannot {what} `{}`: {error}", file.display())).help(help)

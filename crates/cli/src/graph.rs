@@ -162,19 +162,17 @@ impl Strange {
         }
     }
 
-    /// The same options without these tensors.
-    pub fn leave_out(&self, options: RestoreOptions) -> RestoreOptions {
-        self.tensors.iter().fold(options, |options, name| options.leave_out(name))
+    fn none() -> Strange {
+        Strange { tensors: Vec::new(), dtypes: BTreeSet::new(), on: " on both sides" }
     }
-}
 
-impl Model {
-    /// Tensors that `checkpoint` holds, under these rules, of the names, dtypes and shapes of those
-    /// that [`Model::variables`] could not take for variables.
-    pub fn strange(&self, checkpoint: &Checkpoint, rules: &[Rule]) -> Result<Strange, Failure> {
-        let (tensors, dtypes) = (Vec::new(), BTreeSet::new());
-        let mut strange = Strange { tensors, dtypes, on: " on both sides" };
-        let Model::Checkpoint(model) = self else { return Ok(strange) };
+    /// Those of `checkpoint` that [`Model::strange`] finds where the model is a checkpoint.
+    pub fn on_both_sides(
+        checkpoint: &Checkpoint,
+        model: &Checkpoint,
+        rules: &[Rule],
+    ) -> Result<Strange, Failure> {
+        let mut strange = Strange::none();
         if model.metadata().variables()?.is_some() {
             return Ok(strange);
         }
@@ -186,5 +184,21 @@ impl Model {
             }
         }
         Ok(strange)
+    }
+
+    /// The same options without these tensors.
+    pub fn leave_out(&self, options: RestoreOptions) -> RestoreOptions {
+        self.tensors.iter().fold(options, |options, name| options.leave_out(name))
+    }
+}
+
+impl Model {
+    /// Tensors that `checkpoint` holds, under these rules, of the names, dtypes and shapes of those
+    /// that [`Model::variables`] could not take for variables.
+    pub fn strange(&self, checkpoint: &Checkpoint, rules: &[Rule]) -> Result<Strange, Failure> {
+        match self {
+            Model::Graph(_) => Ok(Strange::none()),
+            Model::Checkpoint(model) => Strange::on_both_sides(checkpoint, model, rules),
+        }
     }
 }

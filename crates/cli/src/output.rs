@@ -21,7 +21,18 @@ pub fn check(file: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map(drop).map_err(cannot)
+    tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map(drop)
+        .map_err(|error| cannot(without_path(error)))
+}
+
+/// The error without the path of a file that has a name for a moment only.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((told, _)) => io::Error::new(error.kind(), told),
+        None => error,
+    }
 }
 
 /// Refuses to write over what is read.
@@ -90,9 +101,10 @@ fn put_in_place(target: &Path, content: &[u8]) -> io::Result<bool> {
             return Ok(false);
         }
         // A disk that is full says so here or in what follows, where nothing is lost yet.
-        made => made?,
+        made => made.map_err(without_path)?,
     };
-    new.write_all(content)?;
+    // Written through it, an error would tell of this file, which is nobody's.
+    new.as_file_mut().write_all(content)?;
     if let Ok(old) = fs::metadata(target) {
         #[cfg(unix)]
         {
@@ -164,7 +176,12 @@ mod tests {
                 message.starts_with(&format!("cannot write `{}`", wrong.display())),
                 "{message}"
             );
+            assert!(!message.contains("at path"), "{message}");
         }
+        let missing = tempfile::NamedTempFile::new_in(here.path().join("none")).unwrap_err();
+        assert!(missing.to_string().contains("at path"), "{missing}");
+        let message = without_path(missing).to_string();
+        assert!(!message.contains("at path") && message.contains("os error"), "{message}");
         assert_eq!(fs::read_dir(here.path()).unwrap().count(), 1);
     }
 

@@ -77,6 +77,7 @@ const HELP: Help = Help {
     missing: "fill it in, or leave out the rows without a value with `--missing skip`: the model takes a number here",
     no_number: "correct it, or leave the row out: the model takes a number here",
     too_large: "correct it, or leave the row out",
+    finite: "the model takes finite numbers",
 };
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
@@ -216,8 +217,15 @@ fn columns(
     };
     if columns.len() != width {
         let (file, found) = (table.file.display(), counted(columns.len(), "column"));
-        return Err(Failure::new(format!("`{file}` has {found}, and the model takes {width}"))
-            .help("give a file with the columns that the model was trained on"));
+        let help = match columns.len() == width + 1 {
+            true => {
+                "leave one column out: of rows to train on, that of the label or target, which the model does not take"
+            }
+            false => "give a file with the columns that the model was trained on",
+        };
+        return Err(
+            Failure::new(format!("`{file}` has {found}, and the model takes {width}")).help(help)
+        );
     }
     Ok(columns)
 }

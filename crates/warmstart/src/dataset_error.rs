@@ -69,7 +69,7 @@ pub enum DatasetError {
         expected: usize,
     },
     /// A cell is not a number of the right kind.
-    #[error("line {line}, cell {cell}: `{text}` is not {wanted}; correct it")]
+    #[error("line {line}, cell {cell}{}", of_cell(*.line, .text, .wanted))]
     Cell {
         /// The line, from 1.
         line: usize,
@@ -108,4 +108,18 @@ pub enum DatasetError {
         /// What it is.
         value: f32,
     },
+}
+
+/// What is wrong with a cell, and what to do.
+fn of_cell(line: usize, text: &str, wanted: &str) -> String {
+    if text.is_empty() {
+        return format!(" is empty, and not {wanted}; fill it in, or leave the line out");
+    }
+    let as_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    let names = line == 1 && text.parse::<f32>().is_err() && !text.starts_with(as_number);
+    let header = match names {
+        true => ", or leave the line out if it names the columns: no header is read here",
+        false => "",
+    };
+    format!(": `{text}` is not {wanted}; correct it{header}")
 }

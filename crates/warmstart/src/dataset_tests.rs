@@ -71,7 +71,16 @@ fn lengths_must_agree() {
 fn csv_errors_name_line_and_cell() {
     let said = |text: &str| Dataset::read_csv(text.as_bytes()).unwrap_err().to_string();
     assert!(said("1,2,3\n\n1,2\n").starts_with("cells of line 3: 2, and not 3;"));
-    assert!(said("1,x,3\n").starts_with("line 1, cell 2: `x` is not a number"));
+    let header =
+        "line 1, cell 1: `a` is not a number; correct it, or leave the line out if it names";
+    assert!(said("a,b,c\n1,2,3\n").starts_with(header));
+    assert!(said("x1,x2,y\n1,2,3\n").contains("if it names the columns"));
+    assert!(!said("1,2.5.1,3\n").contains("if it names the columns"));
+    let wrong = "line 2, cell 2: `x` is not a number; correct it";
+    assert_eq!(said("1,2,3\n1,x,3\n"), wrong);
+    assert!(
+        said("1,2,3\n1,,3\n").starts_with("line 2, cell 2 is empty, and not a number; fill it")
+    );
     assert!(said("1,2,3\n1,2,0.5").starts_with("line 2, cell 3: `0.5` is not a whole number"));
     for cell in ["nan", "-inf", "1e99"] {
         let expected = format!("line 1, cell 1: `{cell}` is not a finite number");

@@ -86,7 +86,8 @@ pub fn read(
             rows.remove(0);
         }
     }
-    Ok(Table { file: file.to_owned(), header, width, cells: Cells::Text(rows), help })
+    let cells = Cells::Text(rows);
+    Ok(Table { file: file.to_owned(), array: None, header, width, cells, help })
 }
 
 /// Refuses a first line that would be taken for names, though it has a value of the same writing as

@@ -65,7 +65,7 @@ pub fn read(file: &Path, mut reader: impl Read, help: &'static Help) -> Result<T
         _ => each(&bytes, |b| f64::from_be_bytes(b) as f32),
     };
     let cells = Cells::Numbers { values, bytes: dtype == 8 };
-    Ok(Table { file: file.to_owned(), header: None, width, cells, help })
+    Ok(Table { file: file.to_owned(), array: None, header: None, width, cells, help })
 }
 
 fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {

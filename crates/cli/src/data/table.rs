@@ -13,6 +13,8 @@ use warmstart_graph::words::{first_few, nearest};
 #[derive(Debug)]
 pub struct Table {
     pub file: PathBuf,
+    /// The name of the array, in a file that may hold several.
+    pub array: Option<String>,
     /// The names of the columns, if the file has some.
     pub header: Option<Vec<String>>,
     /// How many columns there are.
@@ -37,6 +39,8 @@ pub struct Help {
     pub no_number: &'static str,
     /// About one beyond `f32`.
     pub too_large: &'static str,
+    /// Why numbers have to be finite.
+    pub finite: &'static str,
 }
 
 /// The cells of a table, row by row.
@@ -81,6 +85,15 @@ impl Table {
         }
     }
 
+    /// The file as errors speak of it, with the array if it may hold several.
+    pub fn name(&self) -> String {
+        let file = self.file.display();
+        match &self.array {
+            Some(array) => format!("`{file}`, array `{}`", printable(array)),
+            None => format!("`{file}`"),
+        }
+    }
+
     /// A column as errors speak of it.
     pub fn column_name(&self, column: usize) -> String {
         match self.header.as_ref().and_then(|header| header.get(column)) {
@@ -121,10 +134,10 @@ impl Table {
                 let place = if *number > 0 { number - 1 } else { number.saturating_add(width) };
                 let inside = *number != 0 && (0..width).contains(&place);
                 usize::try_from(place).ok().filter(|_| inside).ok_or_else(|| {
-                    let file = self.file.display();
+                    let file = self.name();
                     let columns = counted(self.width, "column");
                     Failure::new(format!(
-                        "there is no column {number} in `{file}`, which has {columns}"
+                        "there is no column {number} in {file}, which has {columns}"
                     ))
                     .help("columns are counted from 1, or from the end: -1 is the last")
                 })
@@ -134,7 +147,7 @@ impl Table {
 
     /// The one column of this name.
     pub fn find_name(&self, name: &str) -> Result<usize, Failure> {
-        let file = self.file.display();
+        let file = self.name();
         let Some(header) = &self.header else {
             let number = "give the column's number: 1 is the first, -1 the last";
             let help = match self.is_array() {
@@ -145,7 +158,7 @@ impl Table {
                 ),
             };
             return Err(Failure::new(format!(
-                "`{file}` does not name its columns, so none is `{}`",
+                "{file} does not name its columns, so none is `{}`",
                 printable(name)
             ))
             .help(help));
@@ -159,10 +172,10 @@ impl Table {
                     None => format!("its columns are {}", listed(header)),
                 };
                 let name = printable(name);
-                Err(Failure::new(format!("`{file}` has no column `{name}`")).help(help))
+                Err(Failure::new(format!("{file} has no column `{name}`")).help(help))
             }
             [first, second, ..] => Err(Failure::new(format!(
-                "columns {} and {} of `{file}` are both called `{}`",
+                "columns {} and {} of {file} are both called `{}`",
                 first + 1,
                 second + 1,
                 printable(name)
@@ -223,23 +236,32 @@ impl Table {
 
     /// A cell as a finite number.
     pub fn number(&self, row: usize, column: usize) -> Result<f32, Failure> {
+        self.number_or(row, column, self.help)
+    }
+
+    /// The same of a column with help of its own.
+    pub fn number_or(&self, row: usize, column: usize, help: &Help) -> Result<f32, Failure> {
         let value = match &self.cells {
             Cells::Text(rows) => {
                 let text = rows[row].1.get(column).unwrap_or_default();
-                text.parse::<f32>().map_err(|_| self.no_number(row, column, text))?
+                text.parse::<f32>().map_err(|_| self.no_number(row, column, text, help))?
             }
             Cells::Numbers { values, .. } => values[row * self.width + column],
         };
         if value.is_finite() {
             return Ok(value);
         }
-        let place = self.place(row, column);
-        Err(if self.is_missing(row, column) {
-            self.missing(row, column)
-        } else {
-            Failure::new(format!("{place} is {}, which no `f32` holds", self.word(row, column)))
-                .help(self.help.too_large)
-        })
+        if self.is_missing(row, column) {
+            return Err(self.missing(row, column, help));
+        }
+        let (place, word) = (self.place(row, column), self.word(row, column));
+        // An array may have held a number that is too large: it was rounded when it was read.
+        let why = match word.parse::<f64>().is_ok_and(f64::is_finite) {
+            true => ", which no `f32` holds".to_owned(),
+            false if self.is_array() => format!(" as `f32`, and {}", help.finite),
+            false => format!(", and {}", help.finite),
+        };
+        Err(Failure::new(format!("{place} is {word}{why}")).help(help.too_large))
     }
 
     /// By how much `f32` rounds the numbers of a column in these rows at most, and how far they lie
@@ -254,9 +276,9 @@ impl Table {
     }
 
     /// The failure that a cell has no value.
-    pub fn missing(&self, row: usize, column: usize) -> Failure {
+    pub fn missing(&self, row: usize, column: usize, help: &Help) -> Failure {
         let place = self.place(row, column);
-        Failure::new(format!("{place} has no value")).help(self.help.missing)
+        Failure::new(format!("{place} has no value")).help(help.missing)
     }
 
     /// The failure that a number is no byte, where the model takes only those.
@@ -266,19 +288,18 @@ impl Table {
             .help("give whole numbers from 0 to 255, as they are in an image: what the model makes of them is in it")
     }
 
-    fn no_number(&self, row: usize, column: usize, text: &str) -> Failure {
+    fn no_number(&self, row: usize, column: usize, text: &str, help: &Help) -> Failure {
         if self.is_missing(row, column) {
-            return self.missing(row, column);
+            return self.missing(row, column, help);
         }
         let shown: String = text.chars().take(40).collect();
-        let help = how_to_write(text).unwrap_or_else(|| self.help.no_number.to_owned());
+        let help = how_to_write(text).unwrap_or_else(|| help.no_number.to_owned());
         Failure::new(format!("{} is `{shown}`, not a number", self.place(row, column))).help(help)
     }
 
     /// Where a cell is: file, line and column.
     fn place(&self, row: usize, column: usize) -> String {
-        let (file, row) = (self.file.display(), self.row_name(row));
-        format!("`{file}`, {row}, {}", self.column_name(column))
+        format!("{}, {}, {}", self.name(), self.row_name(row), self.column_name(column))
     }
 }
 

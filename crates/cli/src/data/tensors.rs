@@ -5,7 +5,7 @@ use super::table::{Cells, Help, Table};
 use crate::elements::Elements;
 use crate::error::Failure;
 use std::path::Path;
-use warmstart::checkpoint::{Checkpoint, TensorEntry};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, Format, TensorEntry};
 use warmstart_checkpoint::printable;
 use warmstart_graph::words::nearest;
 
@@ -20,7 +20,7 @@ pub fn begins(begin: &[u8]) -> bool {
 /// Reads an array, by name if there are several. The first dimension counts the rows; the others
 /// are the columns.
 pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Table, Failure> {
-    let checkpoint = Checkpoint::open(file)?;
+    let checkpoint = Checkpoint::open(file).map_err(|error| no_data(file, error))?;
     let tensor = choose(&checkpoint, file, array, help)?;
     let TensorEntry { name, shape, dtype, .. } = tensor;
     let what = format!("`{}`, array `{}`", file.display(), printable(name));
@@ -36,14 +36,32 @@ pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Tab
     let width = shape[1..].iter().try_fold(1usize, |width, &n| width.checked_mul(n)).unwrap_or(0);
     let mut values: Vec<f32> = Vec::new();
     loop {
-        let piece = elements.next_piece()?;
+        let piece = elements.next_piece().map_err(|error| no_data(file, error))?;
         if piece.is_empty() {
             break;
         }
         values.extend(piece.iter().map(|&value| value as f32));
     }
     let cells = Cells::Numbers { values, bytes: dtype.safetensors_name() == Some("U8") };
-    Ok(Table { file: file.to_owned(), header: None, width, cells, help })
+    // An `.npy` file is one array, which has no name.
+    let array = (checkpoint.format() != Format::NumPy).then(|| name.to_string());
+    Ok(Table { file: file.to_owned(), array, header: None, width, cells, help })
+}
+
+/// An error of reading a checkpoint, where the file is meant as data.
+fn no_data(file: &Path, error: CheckpointError) -> Failure {
+    let file = file.display();
+    match error {
+        CheckpointError::Malformed { source, .. } => {
+            Failure::new(format!("cannot read the data in `{file}`: {source}"))
+        }
+        CheckpointError::Inflate { tensor, .. } => Failure::new(format!(
+            "cannot read the data in `{file}`: the compressed bytes of array `{}` are damaged",
+            printable(&tensor)
+        ))
+        .help("copy the file again, or save it again"),
+        error => error.into(),
+    }
 }
 
 fn choose<'a>(

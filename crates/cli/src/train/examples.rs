@@ -1,7 +1,7 @@
 //! From tables to rows with targets, to train and to validate on.
 
 use super::check::check_task;
-use super::part::{DATA_HELP, Part, input_columns, note_skipped};
+use super::part::{DATA_HELP, Part, TARGET_HELP, input_columns, note_skipped};
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
 use super::target;
@@ -91,7 +91,7 @@ fn examples(
             let mut values = Vec::with_capacity(rows.len() * targets.len());
             for &row in rows {
                 for &column in targets {
-                    values.push(table.number(row, column)?);
+                    values.push(table.number_or(row, column, &TARGET_HELP)?);
                 }
             }
             let width = targets.len();
@@ -102,9 +102,9 @@ fn examples(
             let label = |&row: &usize| {
                 let word = table.word(row, targets[0]);
                 places.get(word.as_str()).copied().ok_or_else(|| {
-                    let (file, row) = (table.file.display(), table.row_name(row));
+                    let (file, row) = (table.name(), table.row_name(row));
                     Failure::new(format!(
-                        "`{file}`, {row}: the class `{word}` is in no row to train on"
+                        "{file}, {row}: the class `{word}` is in no row to train on"
                     ))
                     .help("correct it, or add rows of this class to train on")
                 })

@@ -12,9 +12,12 @@ use warmstart::gpu::{CompileError, MemoryKind, Plan, PlanMemory, Session};
 use warmstart::graph::{Graph, Optimizer, Problem};
 use warmstart::largest_batch;
 
-/// What a training step would take, variables included, if that is no more than the file allows.
+/// What `memory_limit` counts.
+const MIB: u64 = 1 << 20;
+
+/// What a training step would take, variables included.
 /// The copy for saves in the background counts with the variables; predicting takes room of its own.
-fn planned(
+fn needed(
     session: &Session,
     settings: &Settings,
     graph: &Graph,
@@ -24,8 +27,19 @@ fn planned(
     if copies(session, settings) {
         memory.variables *= 2;
     }
+    Ok(memory)
+}
+
+/// The same, if that is no more than the file allows.
+fn planned(
+    session: &Session,
+    settings: &Settings,
+    graph: &Graph,
+    network: &Network<'_>,
+) -> Result<PlanMemory, CompileError> {
+    let memory = needed(session, settings, graph, network)?;
     match settings.training.memory_limit {
-        Some(limit) => memory.within(limit.saturating_mul(1 << 20)),
+        Some(limit) => memory.within(limit.saturating_mul(MIB)),
         None => Ok(memory),
     }
 }
@@ -98,7 +112,15 @@ pub fn refused(
         Err(_) if is_limit => ("memory_limit", "too little"),
         _ => ("batch", "too large"),
     };
-    let message = format!("batches of {batch} rows do not fit: {error}");
+    let why = match &error {
+        CompileError::OverLimit { bytes, limit } => format!(
+            "a step takes {} with its variables, and `memory_limit` allows {}",
+            mebibytes(*bytes),
+            limit / MIB
+        ),
+        error => error.to_string(),
+    };
+    let message = format!("batches of {batch} rows do not fit: {why}");
     let failure = source.failure(&["training", key], message, label);
     let copy = match is_limit && copies(session, settings) {
         true => "; `background = false` needs no copy of the variables",
@@ -113,11 +135,62 @@ pub fn refused(
         }
         // Memory has run out, of which only its user knows how much there is.
         Ok(_) => failure.help("try a smaller batch, or end what else uses this device"),
-        Err(_) if is_limit => failure.help(format!(
-            "not even a batch of one row fits: give a higher `memory_limit`, `keep_f16` or `recompute`, or smaller layers{copy}"
-        )),
+        Err(_) if is_limit => {
+            let need = |settings: &Settings| {
+                let graph = Graph::new();
+                let shape = Shape { batch: 1, ..shape.clone() };
+                let line = |table: &str| source.line(table);
+                let network = Network::build(&graph, settings, optimizer, &shape, &line);
+                needed(session, settings, &graph, &network)
+            };
+            failure.help(not_one_row(source, settings, &need))
+        }
         Err(_) => failure.help("not even a batch of one row fits: give smaller layers"),
     }
+}
+
+/// What to do where not even one row is within the limit: of the keys that save memory, those with
+/// which one row fits.
+fn not_one_row(
+    source: &Source,
+    settings: &Settings,
+    need: &dyn Fn(&Settings) -> Result<PlanMemory, CompileError>,
+) -> String {
+    const NONE_FITS: &str = "not even a batch of one row fits";
+    let Ok(memory) = need(settings) else { return format!("{NONE_FITS}: give smaller layers") };
+    let all = |memory: &PlanMemory| memory.peak() + memory.variables;
+    let limit = settings.training.memory_limit.unwrap_or(u64::MAX).saturating_mul(MIB);
+    let least = all(&memory).div_ceil(MIB);
+    let with = |set: fn(&mut Settings)| {
+        let mut settings = source.settings().ok()?;
+        set(&mut settings);
+        need(&settings).ok()
+    };
+    let keys: [(&str, fn(&mut Settings)); 3] = [
+        ("`keep_f16 = true`", |settings| settings.training.keep_f16 = true),
+        ("`recompute = true`", |settings| settings.training.recompute = true),
+        ("`background = false`, which needs no copy of the variables", without_copy),
+    ];
+    let fits = |set| with(set).is_some_and(|with| all(&with) <= limit);
+    let keys = keys.iter().filter(|(_, set)| fits(*set));
+    let ways: String = keys.map(|(key, _)| format!(", or {key}")).collect();
+    let variables = with(without_copy).map_or(memory.variables, |with| with.variables);
+    let why = match variables > limit {
+        true => format!(", as the variables alone take {}", mebibytes(variables)),
+        false => String::new(),
+    };
+    format!("{NONE_FITS}{why}: give a `memory_limit` of at least {least}{ways}, or smaller layers")
+}
+
+/// Saves that take no copy of the variables.
+fn without_copy(settings: &mut Settings) {
+    settings.checkpoints.background = false;
+}
+
+/// Bytes as `memory_limit` has them, and rounded up: what is beyond a limit is not to look like it.
+fn mebibytes(bytes: u64) -> String {
+    let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(MIB));
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 /// The failure of a network whose layers fit no device, or not this one, at any size of a batch.

@@ -14,6 +14,15 @@ pub const DATA_HELP: Help = Help {
     missing: "fill it in; or leave out the rows without a value (`missing = \"skip\"` under [data]) or the column (`ignore`)",
     no_number: "correct it; or leave the column out with `ignore` under [data], or write its kinds as numbers",
     too_large: "correct it, or leave the column out with `ignore` under [data]",
+    finite: "training needs finite numbers",
+};
+
+/// The same of targets, which cannot be left out.
+pub const TARGET_HELP: Help = Help {
+    missing: "fill it in, or leave out the rows without a value: `missing = \"skip\"` under [data]",
+    no_number: "correct it, or leave the row out",
+    too_large: "correct it, or leave the row out",
+    ..DATA_HELP
 };
 
 /// A file of inputs, and where their targets are.
@@ -70,12 +79,16 @@ impl Part {
         if let Some(labels) = &labels
             && labels.rows() != inputs.rows()
         {
-            let (file, of) = (labels.file.display(), inputs.file.display());
+            let (file, of) = (labels.name(), inputs.name());
             let (found, rows) = (labels.rows(), inputs.rows());
+            let header = match labels.is_array() && inputs.is_array() {
+                true => "",
+                false => "; `header` under [data] says whether first lines are names",
+            };
             return Err(Failure::new(format!(
-                "`{file}` has labels for {found} rows, and `{of}` has {rows} rows"
+                "{file} has labels for {found} rows, and {of} has {rows} rows"
             ))
-            .help("give the labels of these rows, one for each; `header` under [data] says whether first lines are names"));
+            .help(format!("give the labels of these rows, one for each{header}")));
         }
         Ok(Part { inputs, labels })
     }
@@ -126,8 +139,8 @@ pub fn input_columns(
     };
     let columns: Vec<usize> = (0..table.width).filter(used).collect();
     if columns.is_empty() {
-        let file = table.file.display();
-        return Err(Failure::new(format!("no column of `{file}` is left as an input"))
+        let file = table.name();
+        return Err(Failure::new(format!("no column of {file} is left as an input"))
             .help("an input is each column that is neither the target nor in `ignore`"));
     }
     Ok(columns)

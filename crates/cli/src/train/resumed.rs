@@ -51,9 +51,12 @@ impl Job {
                 notes.extend(told);
                 return Ok(Some(Newest { notes, restore }));
             }
-            (before, now) if before.output != now.output => "other classes or targets",
-            (before, now) if before.inputs != now.inputs => "other inputs",
-            _ => "other rows, or another split of them",
+            (before, now) if before.output != now.output => {
+                let which = before.output.told_apart(&now.output);
+                format!("other classes or targets ({which})")
+            }
+            (before, now) if before.inputs != now.inputs => "other inputs".to_owned(),
+            _ => "other rows, or another split of them".to_owned(),
         };
         let failure = Failure::new(format!("`{file}` was trained on {what}; nothing was trained"));
         let begins = "a run goes on with the data it began with: use that again, or begin another run on this data";

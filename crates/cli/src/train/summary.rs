@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
 use warmstart::Begun;
+use warmstart_checkpoint::printable;
 
 impl Job {
     /// Says what will be trained on what.
@@ -20,7 +21,11 @@ impl Job {
             Output::Classes(classes) => {
                 format!("{} classes: {}", classes.len(), text_of(classes))
             }
-            Output::Values(names) => format!("to predict {}", text_of(names)),
+            // What has no name of its own is told by that of its array.
+            Output::Values(names) => match &self.settings.data.labels_array {
+                Some(array) if names.len() == 1 => format!("to predict `{}`", printable(array)),
+                _ => format!("to predict {}", text_of(names)),
+            },
         };
         let file = self.source.path(&self.settings.data.file);
         let count = counted(inputs.count(), "input");
@@ -176,9 +181,11 @@ pub fn begun(out: &mut dyn Write, begun: &Begun, is_warm: bool) -> Result<(), Fa
     Ok(())
 }
 
-/// Names as a line shows them.
+/// Names as a line shows them: in quotes where it would not tell where one ends.
 fn text_of(names: &[String]) -> String {
     const SHOWN: usize = 8;
-    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let quoted = names.iter().any(|name| name.contains(','));
+    let shown = |name: &String| if quoted { format!("`{name}`") } else { name.clone() };
+    let first = names.iter().take(SHOWN).map(shown).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN { format!("{first}, …") } else { first }
 }

@@ -3,7 +3,7 @@
 //! Where the data does not say (whole numbers that are no bytes, a first line of names and
 //! numbers), the user must.
 
-use super::part::Part;
+use super::part::{Part, TARGET_HELP};
 use super::settings::{DataSettings, Loss, Settings, Targets, Task};
 use super::source::Source;
 use crate::data::{Cells, ColumnChoice, Table};
@@ -20,8 +20,8 @@ pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<
         Some(Targets::One(choice)) => std::slice::from_ref(choice),
         Some(Targets::Several(choices)) => choices,
         None if part.labels.is_some() && table.width > 1 => {
-            let (file, width) = (table.file.display(), table.width);
-            return Err(Failure::new(format!("`{file}` has {width} columns of labels")).help(
+            let (file, width) = (table.name(), table.width);
+            return Err(Failure::new(format!("{file} has {width} columns of labels")).help(
                 "say which are the targets with `target` under [data]: a column, or a list of them",
             ));
         }
@@ -78,19 +78,19 @@ pub fn output(
             let class =
                 |row: usize| table.is_missing(row, targets[0]) || table.is_class(row, targets[0]);
             if let Some(&row) = rows.iter().find(|&&row| !class(row)) {
-                let (file, row_name) = (table.file.display(), table.row_name(row));
+                let (file, row_name) = (table.name(), table.row_name(row));
                 let word = table.word(row, targets[0]);
-                return Err(Failure::new(format!("`{file}`, {row_name}, {name} holds {word}, which is no class: it is not whole, or has more than 24 bits"))
+                return Err(Failure::new(format!("{file}, {row_name}, {name} holds {word}, which is no class: it is not whole, or has more than 24 bits"))
                     .help("number the classes from 0, or say `task = \"regression\"` under [data]"));
             }
             let classes = classes(table, targets[0], rows)?;
-            let file = table.file.display();
+            let file = table.name();
             if let [only] = &classes[..] {
-                return Err(Failure::new(format!("`{file}`, {name}: all rows are of one class, `{only}`"))
+                return Err(Failure::new(format!("{file}, {name}: all rows are of one class, `{only}`"))
                     .help("there is nothing to tell apart; give rows of another class, or another `target` under [data]"));
             }
             if classes.len() == rows.len() && rows.len() > 2 {
-                return Err(Failure::new(format!("`{file}`, {name}: each of the {} rows is a class of its own", rows.len()))
+                return Err(Failure::new(format!("{file}, {name}: each of the {} rows is a class of its own", rows.len()))
                     .help("say which column is the class with `target` under [data], or `task = \"regression\"`"));
             }
             if settings.data.task.is_none() {
@@ -113,9 +113,9 @@ fn refuse_values(
     if 2 * classes.len() <= rows || !numbers.is_some_and(|numbers| measured(&numbers)) {
         return Ok(());
     }
-    let (file, name, count) = (table.file.display(), table.column_name(column), classes.len());
+    let (file, name, count) = (table.name(), table.column_name(column), classes.len());
     Err(Failure::new(format!(
-        "`{file}`, {name}: {count} different numbers in {rows} rows are values, and no classes"
+        "{file}, {name}: {count} different numbers in {rows} rows are values, and no classes"
     ))
     .help("say `task = \"regression\"` under [data], and no `loss` or one of values, such as \"mean_squared_error\"; or say which column is the class with `target`, or `task = \"classification\"` if these are classes"))
 }
@@ -133,7 +133,7 @@ fn refuse_words(
     };
     let found = targets.iter().find_map(|&column| rows.iter().find_map(|&row| word(column, row)));
     let Some((column, row, word)) = found else { return Ok(()) };
-    let (file, name, row) = (table.file.display(), table.column_name(column), table.row_name(row));
+    let (file, name, row) = (table.name(), table.column_name(column), table.row_name(row));
     let asked = match (settings.data.task, settings.training.loss) {
         (None, Some(loss)) => {
             let name = if loss == Loss::Huber { "huber" } else { "mean_squared_error" };
@@ -143,7 +143,7 @@ fn refuse_words(
         (None, None) => "several targets are a regression, which predicts numbers: name one column, if these are classes".to_owned(),
     };
     Err(Failure::new(format!(
-        "`{file}`, {row}, {name}, the target, holds `{word}`, which is no number"
+        "{file}, {row}, {name}, the target, holds `{word}`, which is no number"
     ))
     .help(format!("{asked}; or say which column holds the numbers to predict with `target`")))
 }
@@ -157,7 +157,7 @@ fn classes(table: &Table, column: usize, rows: &[usize]) -> Result<Vec<String>, 
     let mut spellings: BTreeMap<u64, (usize, String)> = BTreeMap::new();
     for &row in rows {
         if table.is_missing(row, column) {
-            return Err(table.missing(row, column));
+            return Err(table.missing(row, column, &TARGET_HELP));
         }
         let word = table.word(row, column);
         if classes.contains(&word) {
@@ -169,9 +169,9 @@ fn classes(table: &Table, column: usize, rows: &[usize]) -> Result<Vec<String>, 
             // -0 is 0.
             let before = spellings.entry((value + 0.0).to_bits()).or_insert((row, word.clone()));
             if before.1 != word {
-                let (file, name) = (table.file.display(), table.column_name(column));
+                let (file, name) = (table.name(), table.column_name(column));
                 let (first, other) = (table.row_name(before.0), table.row_name(row));
-                return Err(Failure::new(format!("`{file}`, {name}: `{}` in {first} and `{word}` in {other} are one number, but would be two classes", before.1))
+                return Err(Failure::new(format!("{file}, {name}: `{}` in {first} and `{word}` in {other} are one number, but would be two classes", before.1))
                     .help("write each class in one way"));
             }
         }
@@ -218,20 +218,24 @@ fn task(
         rows.iter().copied().filter(|&row| !table.is_missing(row, targets[0])).collect();
     let number = |row: usize| table.word(row, targets[0]).parse::<f64>();
     let is_word = |row: &usize| number(*row).is_err();
-    let (file, name) = (table.file.display(), table.column_name(targets[0]));
-    let unsure = |what: &str| {
-        Err(Failure::new(format!("`{file}`, {name}, the target, holds {what}: they may be classes or values"))
-            .help("correct it, or say which: `task = \"classification\"` or `task = \"regression\"` under [data]"))
+    let (file, name) = (table.name(), table.column_name(targets[0]));
+    let unsure = |what: &str, first: &str| {
+        Err(Failure::new(format!(
+            "{file}, {name}, the target, holds {what}: they may be classes or values"
+        ))
+        .help(format!(
+            "{first}say which: `task = \"classification\"` or `task = \"regression\"` under [data]"
+        )))
     };
     match whole.iter().copied().find(|row| is_word(row)) {
         Some(_) if whole.iter().all(is_word) => Ok(Task::Classification),
         Some(row) => {
             let (place, word) = (table.row_name(row), table.word(row, targets[0]));
-            unsure(&format!("numbers, but `{word}` in {place}"))
+            unsure(&format!("numbers, but `{word}` in {place}"), "correct it, or ")
         }
         None if whole.iter().any(|&row| number(row).is_ok_and(|value| value.fract() != 0.0)) => {
             Ok(Task::Regression)
         }
-        None => unsure("whole numbers"),
+        None => unsure("whole numbers", ""),
     }
 }

@@ -274,6 +274,29 @@ fn suggested_flags_are_whole_for_plan() {
     assert_eq!(value["rules"][0]["plan_also"], "--allow-missing", "{value}");
 }
 
+/// What both have and no variable can be, `plan` leaves out by itself.
+#[test]
+fn what_no_variable_can_be_needs_no_flag_of_plan() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for scope in ["a", "b"] {
+        let [weight, bias, count] =
+            ["weight", "bias", "count"].map(|name| format!("{scope}/{name}"));
+        let tensors = [
+            (weight.as_str(), "F32", &[3, 4][..], floats(&[0.5; 12])),
+            (bias.as_str(), "F32", &[4], floats(&[0.5; 4])),
+            (count.as_str(), "I64", &[], vec![0; 8]),
+        ];
+        foreign(&at.join(scope), &tensors);
+    }
+    let out = warmstart(at, &["diff", "a", "b"]).with(1);
+    assert!(out.contains("for 2 of 2 variables:\n  --rename-scope a=b\n\n"), "{out}");
+    assert!(out.contains("note: 1 tensor that only b has cannot be a variable"), "{out}");
+    warmstart(at, &["plan", "a", "--graph", "b", "--rename-scope", "a=b"]).with(0);
+    let value = json(&warmstart(at, &["diff", "a", "b", "--json"]).with(1));
+    assert_eq!(value["rules"][0]["plan_also"], "", "{value}");
+}
+
 /// Nothing that could be allowed makes a variable of complex numbers.
 #[test]
 fn what_plan_does_not_take_whatever_is_allowed_is_told() {

@@ -52,6 +52,10 @@ fn any_named_tensor_of_any_graph_is_computed() {
     std::fs::write(at.join("rows.csv"), "1,2\n4,5\n").unwrap();
     let error = predict(&["--output", "weighted"]).failed();
     assert!(error.contains("`rows.csv` has 2 columns, and the model takes 3"), "{error}");
+    assert!(error.contains("give a file with the columns"), "{error}");
+    std::fs::write(at.join("rows.csv"), "1,2,3,0\n4,5,6,1\n").unwrap();
+    let error = predict(&["--output", "weighted"]).failed();
+    assert!(error.contains("leave one column out") && error.contains("of the label"), "{error}");
     // No rows, of more columns than can be counted.
     let huge = [0, 1 << 32, 1 << 32];
     let name = "a\u{1b}[2K";

@@ -125,6 +125,10 @@ fn a_run_that_was_extended_is_the_run_without_a_break() {
     let error = warmstart(at, &["train", "b.toml"]).failed_late();
     assert!(error.contains("was trained on other rows, or another split of them"), "{error}");
     assert!(error.contains("use that again, or begin another run on this data"), "{error}");
+    write(at, "flowers.csv", &flowers(60, 0).replace("rose", "rosa"));
+    let error = warmstart(at, &["train", "b.toml"]).failed_late();
+    let which = "was trained on other classes or targets (`rose` there alone, `rosa` here alone);";
+    assert!(error.contains(which), "{error}");
 }
 
 #[test]
@@ -211,7 +215,7 @@ fn predictions_are_what_validation_saw() {
          [model]\nhidden = [8]\n[training]\nsteps = 15\nbatch = 30\n",
     );
     let ran = warmstart(at, &["train", "run.toml", "--quiet"]);
-    assert!(ran.out.contains("3 classes: lily, white, rose, the \"tulip\""), "{}", ran.out);
+    assert!(ran.out.contains("3 classes: `lily, white`, `rose`, `the \"tulip\"`"), "{}", ran.out);
     assert!(ran.out.contains("note: 1 input is the same in all rows"), "{}", ran.out);
     ran.with(0);
     let value = json(&warmstart(at, &["train", "run.toml", "--quiet", "--json"]).with(0));
@@ -402,7 +406,7 @@ fn rows_to_validate_on_have_labels_apart_too() {
 }
 
 /// An array as NumPy writes it.
-fn npy(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
+pub fn npy(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
     let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let header = format!("{dict:<117}\n");
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
@@ -411,7 +415,7 @@ fn npy(descr: &str, shape: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A ZIP archive of files as they are, which is what `numpy.savez` writes.
-fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub fn zip(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let (mut archive, mut contents) = (Vec::new(), Vec::new());
     for (name, bytes) in files {
         let mut crc = flate2::Crc::new();
@@ -461,9 +465,12 @@ fn numpy_arrays_are_learned_from() {
     assert!(value["metrics"]["validation/r2"].as_f64().unwrap() > 0.999, "{value}");
     assert_eq!(value["resumed"], false);
     // The same arrays in one file are the same data.
-    std::fs::write(at.join("both.npz"), zip(&[("x.npy", x), ("y.npy", y)])).unwrap();
+    let both = zip(&[("x.npy", x.clone()), ("y.npy", y)]);
+    std::fs::write(at.join("both.npz"), &both).unwrap();
     let value = trained("file = \"both.npz\"\narray = \"x\"\nlabels_array = \"y\"\n");
     assert_eq!(value["resumed"], true);
+    let out = warmstart(at, &["train", "run.toml"]).with(0);
+    assert!(out.contains("4 inputs, to predict `y`"), "{out}");
     let out = warmstart(at, &["predict", "run", "--data", "x.npy"]).with(0);
     let mut lines = out.lines();
     assert_eq!(lines.next(), Some("prediction"));

@@ -147,9 +147,9 @@ fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
         warmstart(at, &["train", "run.toml", "--quiet"])
     };
     let error = run(3000, 4).failed_late();
-    let part =
-        "`training.batch`: batches of 3000 rows do not fit: the plan and its variables take ";
-    assert!(error.contains(part) && error.contains("and may take 4194304"), "{error}");
+    let part = "`training.batch`: batches of 3000 rows do not fit: a step takes ";
+    let allowed = " MiB with its variables, and `memory_limit` allows 4 ";
+    assert!(error.contains(part) && error.contains(allowed), "{error}");
     let (_, help) = error.split_once("give at most ").unwrap();
     let (largest, what) = help.split_once(", ").unwrap();
     assert!(what.starts_with("the largest that fits `memory_limit`"), "{error}");
@@ -161,10 +161,14 @@ fn a_batch_beyond_the_limit_is_refused_with_the_largest_within() {
     // No batch is the reason where the weights alone are too much.
     let error = run(1, 1).failed_late();
     assert!(error.contains("`training.memory_limit`: batches of 1 rows do not fit"), "{error}");
-    assert!(
-        error.contains("not even a batch of one row fits: give a higher `memory_limit`"),
-        "{error}"
-    );
+    let help = "not even a batch of one row fits: give a `memory_limit` of at least 2, or smaller";
+    assert!(error.contains(help), "{error}");
+    run(1, 2).with(0);
+    let text = std::fs::read_to_string(at.join("run.toml")).unwrap();
+    write(at, "wide.toml", &text.replace("[256, 256]", "[512, 512]"));
+    let error = warmstart(at, &["train", "wide.toml", "--quiet"]).failed_late();
+    let help = "fits, as the variables alone take 3.1 MiB";
+    assert!(error.contains(help) && !error.contains("`keep_f16"), "{error}");
     let error = run(10, 0).failed();
     assert!(error.contains("`training.memory_limit`: give at least 1"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! Training files and data with mistakes in them.
 
-use crate::warmstart;
+use crate::train::{npy, zip};
+use crate::{floats, warmstart};
 use std::path::Path;
 use warmstart_gpu::Gpu;
 
@@ -133,11 +134,25 @@ fn mistakes_in_the_data_name_file_line_and_column() {
             "a,b,c\n1,1e99,x\n3,4,y\n5,6,x\n",
             "`data.csv`, line 2, column `b` is 1e99, which no `f32`",
         ),
+        (
+            "a,b,c\n1,inf,x\n3,4,y\n5,6,x\n",
+            "`data.csv`, line 2, column `b` is inf, and training needs finite numbers",
+        ),
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "`data.csv` is a git-lfs pointer, a small text in place of the data",
+        ),
         ("1,2,x\n3,red,y\n5,6,x\n", "`data.csv`, line 2, column 2 is `red`, not a number"),
         ("a,b,c\n1,2,x\n3,4,x\n", "column `c`: all rows are of one class, `x`"),
         ("a,b,c\n1,2,x\n3,4,y\n5,6,z\n", "each of the 3 rows is a class of its own"),
-        ("a,b,c\n1,2,3\n3,4,4\n", "column `c`, the target, holds whole numbers"),
-        ("a,b,c\n1,2,3.5\n3,4,red\n5,6,1.5\n", "holds numbers, but `red` in line 3"),
+        (
+            "a,b,c\n1,2,3\n3,4,4\n",
+            "column `c`, the target, holds whole numbers: they may be classes or values help: say which",
+        ),
+        (
+            "a,b,c\n1,2,3.5\n3,4,red\n5,6,1.5\n",
+            "holds numbers, but `red` in line 3: they may be classes or values help: correct it",
+        ),
         ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "columns 1 and 2 of `data.csv` are both called `a`"),
         ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "rename one in the file: the model finds its columns"),
         ("class\nx\ny\nx\n", "no column of `data.csv` is left as an input"),
@@ -169,6 +184,31 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         out.contains("note: 1 of 7 rows of data.csv has no value somewhere and was skipped\n"),
         "{out}"
     );
+}
+
+/// What is packed by gzip and ends too early.
+#[test]
+fn packed_data_that_was_cut_short_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packed, DATA.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    std::fs::write(at.join("run.toml"), "[data]\nfile = \"data.csv.gz\"\n").unwrap();
+    let said = |bytes: &[u8]| {
+        std::fs::write(at.join("data.csv.gz"), bytes).unwrap();
+        warmstart(at, &["train", "run.toml"]).failed()
+    };
+    for cut in [packed.len() - 12, packed.len() - 4, 15] {
+        let error = said(&packed[..cut]);
+        let short =
+            "cannot read `data.csv.gz`: its compressed bytes end too early: it was cut short";
+        assert!(error.contains(short) && error.contains("copy or download it again"), "{error}");
+    }
+    let mut damaged = packed.clone();
+    damaged[packed.len() - 6] ^= 1;
+    let error = said(&damaged);
+    assert!(error.contains("`data.csv.gz`: its compressed bytes are damaged"), "{error}");
 }
 
 /// One run tells them all, with the line that leaves them out.
@@ -325,4 +365,37 @@ fn a_batch_that_does_not_fit_is_refused_with_the_largest_that_does() {
         assert!(error.contains(&part), "{part}\n{error}");
     }
     assert!(!directory.path().join("runs").exists(), "nothing was begun");
+}
+
+/// Arrays have names, and no first line; and what is to be predicted is not to be left out.
+#[test]
+fn what_is_wrong_with_an_array_is_told_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let x = npy("<f4", "(3, 2)", &floats(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+    let text =
+        "[data]\nfile = \"a.npz\"\narray = \"x\"\nlabels_array = \"y\"\ntask = \"regression\"\n";
+    std::fs::write(at.join("run.toml"), text).unwrap();
+    let said = |y: &[f32]| {
+        let y = npy("<f4", &format!("({},)", y.len()), &floats(y));
+        std::fs::write(at.join("a.npz"), zip(&[("x.npy", x.clone()), ("y.npy", y)])).unwrap();
+        warmstart(at, &["train", "run.toml"]).failed()
+    };
+    let error = said(&[1.5, 2.5, f32::INFINITY]);
+    let place = "`a.npz`, array `y`, row 3, column 1";
+    let infinite = format!("{place} is inf as `f32`, and training needs finite numbers");
+    assert!(error.contains(&infinite) && !error.contains("`ignore`"), "{error}");
+    let error = said(&[1.5, 2.5, f32::NAN]);
+    assert!(error.contains(&format!("{place} has no value")), "{error}");
+    assert!(error.contains("`missing = \"skip\"`") && !error.contains("`ignore`"), "{error}");
+    let error = said(&[1.5, 2.5]);
+    let rows = "`a.npz`, array `y` has labels for 2 rows, and `a.npz`, array `x` has 3 rows";
+    assert!(error.contains(rows) && !error.contains("`header`"), "{error}");
+    let whole = std::fs::read(at.join("a.npz")).unwrap();
+    std::fs::write(at.join("a.npz"), &whole[..whole.len() / 2]).unwrap();
+    let error = warmstart(at, &["train", "run.toml"]).failed();
+    assert!(
+        error.contains("cannot read the data in `a.npz`: ") && error.contains("cut short"),
+        "{error}"
+    );
 }

@@ -9,7 +9,7 @@ warmstart_graph::debug_as_display!(MetricsError);
 #[derive(thiserror::Error)]
 pub enum MetricsError {
     /// The operating system refused.
-    #[error("could not {action} {}: {source}; make sure that the place exists, can be written and has room", file.display())]
+    #[error("could not {action} `{}`: {source}; make sure that the place exists, can be written and has room", file.display())]
     Io {
         /// What was being done.
         action: &'static str,
@@ -46,7 +46,7 @@ pub enum MetricsError {
         last: u64,
     },
     /// A CSV file that is not one of ours, or is damaged.
-    #[error("{}, line {line}: {what}; correct the line, or move the file away", file.display())]
+    #[error("`{}`, line {line}: {what}; correct the line, or move the file away", file.display())]
     Malformed {
         /// The file.
         file: PathBuf,

@@ -244,7 +244,7 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         let error = EventWriter::create(&file, 0).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("could not create {}", file.display())), "{error}");
+        assert!(error.starts_with(&format!("could not create `{}`", file.display())), "{error}");
     }
 
     #[test]
