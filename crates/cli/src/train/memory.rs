@@ -161,12 +161,13 @@ fn not_one_row(
     let all = |memory: &PlanMemory| memory.peak() + memory.variables;
     let limit = settings.training.memory_limit.unwrap_or(u64::MAX).saturating_mul(MIB);
     let least = all(&memory).div_ceil(MIB);
-    let with = |set: fn(&mut Settings)| {
+    type Set = fn(&mut Settings);
+    let with = |set: Set| {
         let mut settings = source.settings().ok()?;
         set(&mut settings);
         need(&settings).ok()
     };
-    let keys: [(&str, fn(&mut Settings)); 3] = [
+    let keys: [(&str, Set); 3] = [
         ("`keep_f16 = true`", |settings| settings.training.keep_f16 = true),
         ("`recompute = true`", |settings| settings.training.recompute = true),
         ("`background = false`, which needs no copy of the variables", without_copy),

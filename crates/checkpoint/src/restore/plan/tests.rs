@@ -62,7 +62,7 @@ fn a_match_closes() {
     let plan = checkpoint.plan_for(&variables, &RestoreOptions::new());
     assert!(plan.closes());
     assert_eq!(plan.bytes(), 28);
-    assert_eq!(report(&plan), "restore step-500.safetensors → 2 variables\n  restored    2   28 B");
+    assert_eq!(report(&plan), "restore step-500.safetensors → 2 variables\n  would fit   2   28 B");
 }
 
 #[test]
@@ -256,7 +256,7 @@ restore step-500.safetensors → 2 variables
                   .separator('.', '/')                   2 names
                   .rename_component(\"kernel\", \"weight\")  1 name
                   .transpose(\"**/weight\")                1 name
-  restored    2   60 B
+  would fit   2   60 B
                   1 transposed";
     assert_eq!(report(&plan), expected);
     let changes = vec![Change::Transposed { from: Shape::from([4, 3]) }];

@@ -197,7 +197,8 @@ impl RestoreReport {
     /// # let file = directory.path().join("empty.safetensors");
     /// # std::fs::write(&file, *b"\x02\0\0\0\0\0\0\0{}")?;
     /// let plan = Checkpoint::open(&file)?.plan_for(&[], &RestoreOptions::new());
-    /// assert_eq!(plan.worded(&InCode).to_string(), plan.to_string());
+    /// let report: &warmstart_checkpoint::RestoreReport = &plan;
+    /// assert_eq!(plan.worded(&InCode).to_string(), report.to_string());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn worded<'a>(&'a self, words: &'a dyn Wording) -> impl fmt::Display + 'a {
