@@ -16,7 +16,7 @@ use crate::restore::matching::{Matching, Outcome};
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Scopes and single names that are moved aside at most.
+/// Scopes and single names that are moved aside at most: where there are more, nothing is.
 const MOST: usize = 32;
 /// Scopes that are looked at, at most, and those of the model that each is compared with.
 const LOOKED_AT: usize = 64;
@@ -97,6 +97,9 @@ pub(super) fn asides(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Aside> {
         if asides.iter().any(is_moved) {
             continue;
         }
+        if asides.len() == MOST {
+            return Vec::new();
+        }
         // The outermost scope that another one of the model could take whole.
         let ends = name.match_indices(SEPARATORS).map(|(at, _)| at);
         let mut whole = ends.map(|end| &name[..end]).filter(|scope| {
@@ -111,7 +114,7 @@ pub(super) fn asides(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Aside> {
         let is_scope = is_scope || planned.applied.names.iter().flatten().any(|n| within(n, scope));
         asides.push(Aside { from: scope.to_owned(), to, is_value: scope == name, is_scope });
     }
-    if asides.len() > MOST { Vec::new() } else { asides }
+    asides
 }
 
 /// All scopes of some weights.

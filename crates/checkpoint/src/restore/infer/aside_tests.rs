@@ -134,3 +134,15 @@ fn what_has_grown_stays_where_it_is() {
     assert!(suggested(&shapes, &[("enc/w", &[3, 5]), ("dec/w", &[5, 6])]).is_empty());
     assert!(suggested(&shapes, &[("enc/w", &[3, 5]), ("dec/w", &[5, 7])]).is_empty());
 }
+
+/// Thousands of single names, each with the shape of the next: too many to be moved one by one, and not worth
+/// more than a look.
+#[test]
+fn of_very_many_names_none_is_moved() {
+    let name = |at: usize| format!("net/{}", (b'a' + at as u8 % 26) as char).repeat(1 + at / 26);
+    let shapes: Vec<[usize; 2]> = (0..3000).map(|at| [at + 2, at + 5000]).collect();
+    let file: Vec<TensorEntry> = (0..2999).map(|at| tensor(&name(at), &shapes[at])).collect();
+    let model: Vec<Variable> = (1..3000).map(|at| variable(&name(at), &shapes[at - 1])).collect();
+    let (_, passes) = inferred(&file, &model, &BTreeMap::new());
+    assert!(passes <= SEARCHING + FINISHING, "{passes}");
+}
