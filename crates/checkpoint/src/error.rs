@@ -455,12 +455,19 @@ fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String {
         1 => ("the only checkpoint".to_owned(), "is"),
         n => (format!("all {n} checkpoints"), "are"),
     };
+    let name = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        name.unwrap_or_else(|| path.display().to_string())
+    };
     let line = |one: &Damaged| {
-        let name = one.path.file_name().map_or_else(
-            || one.path.display().to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        );
-        format!("\n  `{name}`: {}", damage(&one.error))
+        // It may be another file of the checkpoint that is damaged, or not there.
+        let other = match &one.error {
+            CheckpointError::Malformed { file, .. } if *file != one.path => {
+                format!("`{}`: ", name(file))
+            }
+            _ => String::new(),
+        };
+        format!("\n  `{}`: {other}{}", name(&one.path), damage(&one.error))
     };
     let lines: String = damaged.iter().take(LISTED).map(line).collect();
     let more = match damaged.len().saturating_sub(LISTED) {

@@ -254,6 +254,11 @@ fn damage_is_told_with_file_and_tensor() {
     let (_, message) = refused(&prefix);
     let words = [".data-00000-of-00001`", "does not exist", "`model_scope/weight`"];
     assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    // Also where the directory is opened.
+    let message = Checkpoint::open(prefix.parent().unwrap()).unwrap_err().to_string();
+    let words =
+        "`model.ckpt.index`: `model.ckpt.data-00000-of-00001`: this data file does not exist";
+    assert!(message.contains(words), "{message}");
 
     // A bit of the weights: noticed by verify, and by a restore, which changes nothing.
     let mut flipped = whole_data.clone();
