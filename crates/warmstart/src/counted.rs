@@ -6,20 +6,30 @@
 //! the weights may be all there is of a long training (not where weights are also assigned by hand).
 
 use crate::TrainingError;
-use warmstart_gpu::Session;
+use std::sync::Arc;
+use warmstart_gpu::{Origin, Session};
 use warmstart_graph::{GraphDef, Op, Role, VariableId};
 
 /// The counts that the optimizers of a graph raise, as they were when a run began.
 #[derive(Debug)]
 pub(crate) struct Counted {
-    /// Variables with their values.
-    counts: Vec<(String, u32)>,
+    counts: Vec<Count>,
     /// How many records are still held against them.
     looks: u32,
 }
 
-/// How many records are held against the counts, besides those at which weights are saved. A loop that records something else than its training
-/// does so from its first turn on; after that, the device is not waited for.
+/// A variable that an optimizer counts its steps by.
+#[derive(Debug)]
+struct Count {
+    name: String,
+    before: u32,
+    /// Where its value came from.
+    origin: Origin,
+}
+
+/// How many records are held against the counts, besides those at which weights are saved. A loop that
+/// records something else than its training does so from its first turn on; after that, the device is not
+/// waited for.
 const LOOKS: u32 = 2;
 
 /// The variables that the optimizers of a graph count their steps by, as far as the session has them;
@@ -65,7 +75,8 @@ impl Counted {
     pub fn begin(names: Vec<String>, session: &Session) -> Result<Counted, TrainingError> {
         let counts = names.into_iter().map(|name| {
             let before = value(&name, session)?;
-            Ok((name, before))
+            let origin = origin(&name, session).cloned().unwrap_or(Origin::Assigned);
+            Ok(Count { name, before, origin })
         });
         Ok(Counted { counts: counts.collect::<Result<_, TrainingError>>()?, looks: LOOKS })
     }
@@ -85,17 +96,19 @@ impl Counted {
         }
     }
 
-    /// Holds what was recorded against the counts, whatever was looked at so far.
+    /// Holds what was recorded against the counts, whatever was looked at so far. Where the program set one
+    /// meanwhile, as by restoring an earlier checkpoint, it says nothing any more.
     ///
     /// # Errors
     /// As [`Counted::check`].
     pub fn compare(&self, recorded: u64, session: &Session) -> Result<(), TrainingError> {
         let mut most: Option<(u32, &str)> = None;
-        for (name, before) in &self.counts {
+        for Count { name, before, origin: since } in &self.counts {
             // It is a `u32`, which begins again after its last.
             let rose = value(name, session)?.wrapping_sub(*before);
-            // One that has fallen was set by the program, which knows why.
-            if rose == recorded as u32 || rose > u32::MAX / 2 {
+            let was_set = || origin(name, session).is_none_or(|now| !is_same_value(now, since));
+            // One that has fallen was set by the program, too.
+            if rose == recorded as u32 || rose > u32::MAX / 2 || was_set() {
                 return Ok(());
             }
             most = most.max(Some((rose, name)));
@@ -104,6 +117,24 @@ impl Counted {
             let (name, counted) = (name.to_owned(), rose.into());
             Err(TrainingError::OtherCount { name, recorded, counted })
         })
+    }
+}
+
+/// Where the value of a count came from, before it was trained.
+fn origin<'s>(name: &str, session: &'s Session) -> Option<&'s Origin> {
+    let table = session.variables();
+    let info = table.iter().find(|info| info.name() == name)?;
+    match &info.origin {
+        Origin::Trained { from } => Some(from),
+        other => Some(other),
+    }
+}
+
+/// Whether values of these origins are one that was set once. What one restore gives shares its file's path.
+fn is_same_value(one: &Origin, other: &Origin) -> bool {
+    match (one, other) {
+        (Origin::Restored { file: a, .. }, Origin::Restored { file: b, .. }) => Arc::ptr_eq(a, b),
+        _ => one == other,
     }
 }
 

@@ -56,6 +56,7 @@
 
 mod accumulated;
 mod batches;
+mod begin;
 mod changes;
 mod counted;
 mod dataset;
@@ -78,6 +79,7 @@ mod training;
 mod training_error;
 
 pub use batches::{BatchError, Batches};
+pub use begin::Begun;
 pub use changes::Change;
 pub use dataset::Dataset;
 pub use dataset_error::DatasetError;
@@ -92,7 +94,7 @@ pub use loss_watch::{LossWatch, NonFiniteLoss, OnNonFinite};
 pub use metrics::{LossCurve, MetricsWriter};
 pub use progress::Progress;
 pub use run::Run;
-pub use training::{Begun, Training};
+pub use training::Training;
 pub use training_error::{NonFiniteVariables, TrainingError};
 
 pub use warmstart_checkpoint as checkpoint;

@@ -354,6 +354,36 @@ fn what_is_trained_twice_later_is_saved_and_told() {
     assert!(directory.path().join("step-5.safetensors").is_file());
 }
 
+/// A loss that went astray, an earlier checkpoint restored, and on with that.
+#[test]
+fn a_run_may_go_back_to_its_own_checkpoint() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let feeds = [("x", (&[0.5f32; 6]).into())];
+    let checkpoint = |step: u32| directory.path().join(format!("step-{step}.safetensors"));
+    let back = |session: &mut Session, step| {
+        let checkpoint = Checkpoint::open(checkpoint(step)).expect("it is there");
+        let plan = checkpoint.plan(session, &RestoreOptions::new());
+        plan.restore(session).expect("it is restored");
+    };
+    // To what it saved itself, and, when it was begun again, to what it began with.
+    for (steps, at, to) in [(6, 5, 2), (10, 9, 6)] {
+        let model = Model::default();
+        let training = in_directory(directory.path()).steps(steps).save_every(2);
+        let (mut run, mut session, plan, loss) = model.begin(&training).expect("it begins");
+        while let Some(step) = run.next_step() {
+            if step == at {
+                back(&mut session, to);
+            }
+            let outputs = session.run(&plan, &feeds).expect("it runs");
+            run.record(&session, &outputs, loss).expect("it is recorded");
+        }
+        // And before it ends.
+        back(&mut session, to);
+        run.finish(&session).expect("it ends");
+        assert!(checkpoint(steps as u32).is_file());
+    }
+}
+
 /// Accumulators come and go like other slots, and another number of steps is no error.
 #[test]
 fn gradient_accumulation_may_come_and_change() {
