@@ -1,14 +1,14 @@
 //! Inference: the fewest rules that would restore more of a model.
 //!
-//! A search over rules about names (`infer/search.rs`) works on a sample (`infer/problem.rs`, `infer/sample.rs`) with
-//! candidates from names that are alike (`infer/names.rs`). What it finds is completed by rules
-//! about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
+//! A search over rules about names (`infer/search.rs`) works on a sample (`infer/problem.rs`,
+//! `infer/sample.rs`) with candidates from names that are alike (`infer/names.rs`). What it finds is
+//! completed by rules about values (`infer/values.rs`) and by single renames (`infer/singles.rs`), and only what a
 //! whole plan then confirms is suggested (`infer/trial.rs`).
 //!
 //! The search follows the most promising sets of rules. A rule that takes a matrix away from the
 //! variable that it would fit once transposed counts as a loss. It is bounded by what it looks at
 //! and how often it plans again, not by time: a file of a million names gets no suggestion, and no
-//! search plans more than 300 times, nor its end more than 20. Sets of rules that one search finds
+//! search plans more than 300 times, nor its end more than 32. Sets of rules that one search finds
 //! differ by little, so a plan that was made is not made again, and of what something speaks
 //! against only 48 weaker sets are tried in all; a note says so where that cut a search short.
 //!
@@ -47,7 +47,7 @@ use crate::restore::report::Saved;
 use crate::restore::rules::{Rule, SEPARATORS};
 use crate::restore::wording::Allowance;
 use crate::tensor::TensorEntry;
-use aside::Aside;
+use aside::Move;
 use choose::{ALTERNATIVES, choose};
 use optimizers::Renamed;
 pub(crate) use origin::is_pytorch;
@@ -92,9 +92,10 @@ const EACH: usize = 64;
 const NAMES: usize = 400_000;
 
 /// How often it plans again at most, however small the file: while it searches, and after that to compare
-/// and to order what it found. Random models of a dozen variables take up to 200.
+/// and to order what it found: up to three times to straighten a suggestion, two to transpose it or not, and
+/// three to order it. Random models of a dozen variables take up to 200.
 const SEARCHING: usize = 300;
-const FINISHING: usize = 20;
+const FINISHING: usize = 8 * ALTERNATIVES;
 
 /// Sets of rules that something speaks against, and that are tried without some of their rules, in all.
 /// Those of one search have much in common, and what speaks against one mostly does against the others.
@@ -165,7 +166,7 @@ fn infer_within(
         lacking: Default::default(),
         renumbers: false,
         asides: Vec::new(),
-        moved: HashMap::new(),
+        set_aside: HashMap::new(),
         names: NAMES,
         weaker: WEAKER,
         ended: false,
@@ -237,12 +238,26 @@ fn turned_and_not(trials: &mut Trials<'_>, trial: Trial) -> Vec<Trial> {
     }
 }
 
+/// Sets of rules to begin with, each once.
+fn distinct<const N: usize>(sets: [Option<Vec<Rule>>; N]) -> Vec<Vec<Rule>> {
+    let mut all: Vec<Vec<Rule>> = Vec::new();
+    for set in sets.into_iter().flatten() {
+        if !all.contains(&set) {
+            all.push(set);
+        }
+    }
+    all
+}
+
+/// The rules about names of the trial that restores most, by the fewest rules.
+fn best_of(trials: &[Trial]) -> Option<Vec<Rule>> {
+    let best = trials.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()))?;
+    Some(best.name_rules.clone())
+}
+
 /// What comes of renaming layers by their order first, and searching for the rest.
 fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
-    let best = before.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()));
-    let mut starts = vec![separator(trials)];
-    starts.extend(best.map(|trial| trial.name_rules.clone()));
-    starts.dedup();
+    let starts = distinct([Some(separator(trials)), best_of(before)]);
     let mut all = Vec::new();
     (trials.renumbers, trials.names) = (true, NAMES);
     for mut start in starts {
@@ -266,11 +281,9 @@ fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
 
 /// What comes of moving names out of the way that the model has for something else.
 fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
-    let best = before.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()));
     let separator = separator(trials);
-    let mut starts = vec![[prefix(trials), separator.clone()].concat(), separator, Vec::new()];
-    starts.extend(best.map(|trial| trial.name_rules.clone()));
-    starts.dedup();
+    let both = [prefix(trials), separator.clone()].concat();
+    let starts = distinct([Some(both), Some(separator), Some(Vec::new()), best_of(before)]);
     let mut all = Vec::new();
     trials.names = NAMES;
     for mut start in starts {
@@ -279,8 +292,10 @@ fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
         if asides.is_empty() {
             continue;
         }
-        trials.moved.extend(aside::moved(trials, &planned, &asides));
-        start.extend(asides.iter().flat_map(Aside::rules));
+        for (tensor, misfit) in aside::set_aside(trials, &planned, &asides) {
+            trials.set_aside.entry(tensor).or_insert(misfit);
+        }
+        start.extend(asides.iter().map(Move::rule));
         trials.asides.extend(asides);
         all.extend(rounds(trials, start));
     }

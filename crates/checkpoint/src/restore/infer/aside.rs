@@ -16,21 +16,27 @@ use crate::restore::matching::{Matching, Outcome};
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Scopes and single names that are moved aside at most: where there are more, nothing is.
-const MOST: usize = 32;
+/// Renames that move names aside, at most: where it takes more, nothing is moved.
+pub(super) const MOST: usize = 32;
 /// Scopes that are looked at, at most, and those of the model that each is compared with.
-const LOOKED_AT: usize = 64;
+const LOOKED_AT: usize = 128;
 const COMPARED: usize = 2_000;
+/// Scopes around a name that are looked at.
+const DEPTH: usize = 24;
 
-/// A scope or a single name that waits aside.
+/// A rename of a single name, of a scope, or of a part wherever it is in a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Aside {
+pub(super) struct Move {
     from: String,
-    /// A name that nothing else has.
     to: String,
-    /// Whether it is a value, and whether there are names below it: of a single one, its slots.
-    is_value: bool,
-    is_scope: bool,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Name,
+    Scope,
+    Component,
 }
 
 /// What there is of one scope: the classes of its weights in ascending order, and how many of them have the
@@ -44,104 +50,171 @@ struct Content {
 /// A weight's name, and whom it fits.
 type Weight<'a> = (&'a str, u64);
 
-/// What is to be moved aside after a plan, if anything is.
-pub(super) fn asides(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Aside> {
+/// What moves aside after a plan what has to be, if anything has.
+pub(super) fn asides(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Move> {
     let outcomes = &planned.matching.outcomes;
     let by_name: HashMap<&str, usize> =
-        trials.variables.iter().enumerate().map(|(index, v)| (v.name.as_str(), index)).collect();
-    let variables = (0..trials.variables.len())
-        .filter(|&index| trials.variable_kinds[index] == Kind::Weight)
-        .map(|index| {
-            let variable = trials.variables[index];
-            (variable.name.as_str(), class(&variable.shape, &Kind::Weight))
-        });
-    let variables: Vec<Weight<'_>> = variables.collect();
-    let mut lacking: HashMap<u64, BTreeSet<&str>> = HashMap::new();
-    for &(name, class) in &variables {
-        if by_name.get(name).is_some_and(|&index| lacks(&outcomes[index])) {
-            lacking.entry(class).or_default().insert(name);
-        }
+        trials.variables.iter().enumerate().map(|(index, v)| (bare(&v.name), index)).collect();
+    let weights = (0..outcomes.len()).filter(|&index| trials.variable_kinds[index] == Kind::Weight);
+    let (mut variables, mut lacking): (Vec<Weight<'_>>, Vec<Weight<'_>>) = Default::default();
+    for index in weights {
+        let variable = trials.variables[index];
+        let weight = (bare(&variable.name), class(&variable.shape, &Kind::Weight));
+        variables.push(weight);
+        lacking.extend(lacks(&outcomes[index]).then_some(weight));
     }
-    let mut tensors: Vec<Weight<'_>> = Vec::new();
-    let mut clashing: BTreeSet<&str> = BTreeSet::new();
+    let (mut tensors, mut misfits): (Vec<Weight<'_>>, Vec<Weight<'_>>) = Default::default();
     for (tensor, names) in planned.applied.names.iter().enumerate() {
         let ([name], Kind::Weight) = (names.as_slice(), &trials.tensor_kinds[tensor]) else {
             continue;
         };
-        let own = class(&trials.tensors[tensor].shape, &Kind::Weight);
-        tensors.push((name, own));
-        let variable = by_name.get(bare(name)).copied();
-        let is_other = variable.is_some_and(|variable| {
+        let weight = (&**name, class(&trials.tensors[tensor].shape, &Kind::Weight));
+        tensors.push(weight);
+        let is_misfit = by_name.get(bare(name)).is_some_and(|&variable| {
             matches!(outcomes[variable], Outcome::ShapeMismatch { .. })
-                && class(&trials.variables[variable].shape, &Kind::Weight) != own
+                && class(&trials.variables[variable].shape, &Kind::Weight) != weight.1
         });
-        // One that nothing else waits for is a variable of another size.
-        let is_wanted = || lacking.get(&own).is_some_and(|names| !names.contains(bare(name)));
-        if is_other && is_wanted() {
-            clashing.insert(name);
-        }
+        misfits.extend(is_misfit.then_some(weight));
     }
+    // One that nothing else waits for is a variable of another size.
+    let waiting: HashSet<u64> = lacking.iter().map(|(_, class)| *class).collect();
+    let is_wanted = |(_, class): &&Weight<'_>| waiting.contains(class);
+    let clashing: BTreeSet<&str> =
+        misfits.iter().filter(is_wanted).map(|(name, _)| *name).collect();
     if clashing.is_empty() {
         return Vec::new();
     }
+    let resized = resized(&misfits, &lacking);
     let (from, to) = (scopes(&tensors, &clashing), scopes(&variables, &BTreeSet::new()));
-    let taken = |name: &str| {
-        let has = |other: &str| other.split(SEPARATORS).any(|part| part == name);
-        tensors.iter().chain(&variables).any(|(other, _)| has(other))
-    };
-    let mut asides: Vec<Aside> = Vec::new();
-    let mut looked_at = 0;
+    let to = Model::new(to);
+    // Whether each scope that was looked at is moved whole.
+    let mut looked_at: HashMap<&str, bool> = HashMap::new();
+    let mut moved: BTreeMap<&str, What> = BTreeMap::new();
     for name in clashing {
-        let is_moved =
-            |aside: &Aside| aside.from == name || (aside.is_scope && within(name, &aside.from));
-        if asides.iter().any(is_moved) {
+        if around(name).any(|scope| moved.contains_key(scope)) {
             continue;
         }
-        if asides.len() == MOST {
+        // The outermost scope that another one of the model could take whole.
+        let mut whole = around(name).filter(|scope| {
+            let may_look = looked_at.len() < LOOKED_AT;
+            let look = || may_look && from.get(scope).is_some_and(|it| to.has_another(scope, it));
+            *looked_at.entry(scope).or_insert_with(look)
+        });
+        if let Some(scope) = whole.next() {
+            moved.insert(scope, What::Scope);
+        } else if !resized.contains(parent(name)) {
+            moved.insert(name, What::Name);
+        }
+    }
+    renames(trials, planned, &moved)
+}
+
+/// Scopes of which something has another size, that nothing waits for: what else is in them stays. So does
+/// what only they wait for.
+fn resized<'a>(misfits: &[Weight<'a>], lacking: &[Weight<'a>]) -> HashSet<&'a str> {
+    const ROUNDS: usize = 16;
+    let mut resized: HashSet<&str> = HashSet::new();
+    for _ in 0..ROUNDS {
+        let still = lacking.iter().filter(|(name, _)| !resized.contains(parent(name)));
+        let waiting: HashSet<u64> = still.map(|(_, class)| *class).collect();
+        let before = resized.len();
+        let unwanted = misfits.iter().filter(|(_, class)| !waiting.contains(class));
+        resized.extend(unwanted.map(|(name, _)| parent(name)));
+        if resized.len() == before {
+            break;
+        }
+    }
+    resized
+}
+
+/// The renames that move scopes and names aside: one for all that end alike, where nothing else has that part.
+fn renames(trials: &Trials<'_>, planned: &Planned<'_>, moved: &BTreeMap<&str, What>) -> Vec<Move> {
+    let named = || planned.applied.names.iter().flatten();
+    let of_model = trials.variables.iter().map(|variable| variable.name.as_str());
+    let taken: HashSet<&str> = named()
+        .map(|name| &**name)
+        .chain(of_model)
+        .flat_map(|name| name.split(SEPARATORS))
+        .collect();
+    let is_moved =
+        |name: &str| moved.contains_key(name) || around(name).any(|at| moved.contains_key(at));
+    // Parts that stay somewhere.
+    let stay: HashSet<&str> =
+        named().filter(|name| !is_moved(name)).flat_map(|name| name.split(SEPARATORS)).collect();
+    let mut by_last: BTreeMap<&str, Vec<(&str, What)>> = BTreeMap::new();
+    for (&name, &what) in moved {
+        by_last.entry(last(name)).or_default().push((name, what));
+    }
+    let mut all: Vec<Move> = Vec::new();
+    for (part, alike) in by_last {
+        let mut aside = format!("{part}_aside");
+        while taken.contains(aside.as_str()) {
+            aside.push('_');
+        }
+        if alike.len() > 1 && !stay.contains(part) {
+            all.push(Move { from: part.to_owned(), to: aside, what: What::Component });
+            continue;
+        }
+        for (name, what) in alike {
+            let to = format!("{}{aside}", &name[..name.len() - part.len()]);
+            let one = |what| Move { from: name.to_owned(), to: to.clone(), what };
+            // Below a single name are its slots.
+            let has_slots = what == What::Name && named().any(|other| within(other, name));
+            all.push(one(what));
+            all.extend(has_slots.then(|| one(What::Scope)));
+        }
+        if all.len() > MOST {
             return Vec::new();
         }
-        // The outermost scope that another one of the model could take whole.
-        let ends = name.match_indices(SEPARATORS).map(|(at, _)| at);
-        let mut whole = ends.map(|end| &name[..end]).filter(|scope| {
-            looked_at += 1;
-            looked_at <= LOOKED_AT && from.get(scope).is_some_and(|it| fits_another(scope, it, &to))
-        });
-        let (scope, is_scope) = whole.next().map_or((name, false), |scope| (scope, true));
-        let mut to = format!("{scope}_aside");
-        while taken(last(&to)) {
-            to.push('_');
-        }
-        let is_scope = is_scope || planned.applied.names.iter().flatten().any(|n| within(n, scope));
-        asides.push(Aside { from: scope.to_owned(), to, is_value: scope == name, is_scope });
     }
-    asides
+    all
 }
 
 /// All scopes of some weights.
 fn scopes<'a>(weights: &[Weight<'a>], clashing: &BTreeSet<&str>) -> BTreeMap<&'a str, Content> {
     let mut scopes: BTreeMap<&str, Content> = BTreeMap::new();
     for &(name, class) in weights {
-        for (end, _) in name.match_indices(SEPARATORS) {
-            let scope = scopes.entry(&name[..end]).or_default();
+        let clashes = usize::from(clashing.contains(name));
+        for around in around(name) {
+            let scope = scopes.entry(around).or_default();
             scope.classes.push(class);
-            scope.clashing += usize::from(clashing.contains(name));
+            scope.clashing += clashes;
         }
     }
     scopes.values_mut().for_each(|scope| scope.classes.sort_unstable());
     scopes
 }
 
-/// Whether another scope of the model, none around this one, waits for as much as is there, most of which
-/// does not fit where it is.
-fn fits_another(scope: &str, content: &Content, model: &BTreeMap<&str, Content>) -> bool {
-    let others = model.iter().filter(|(other, wanted)| {
-        wanted.classes.len() >= content.classes.len()
-            && **other != scope
-            && !within(scope, other)
-            && !within(other, scope)
-    });
-    2 * content.clashing >= content.classes.len()
-        && others.take(COMPARED).any(|(_, wanted)| is_part(&content.classes, &wanted.classes))
+/// The scopes of a model.
+struct Model<'a> {
+    by_name: BTreeMap<&'a str, Content>,
+    /// Those with the fewest weights first.
+    by_size: Vec<&'a str>,
+}
+
+impl<'a> Model<'a> {
+    fn new(by_name: BTreeMap<&'a str, Content>) -> Model<'a> {
+        let mut by_size: Vec<&str> = by_name.keys().copied().collect();
+        by_size.sort_by_key(|scope| by_name[scope].classes.len());
+        Model { by_name, by_size }
+    }
+
+    /// Whether another scope, none around this one, could take as much as is there, and the one of its own
+    /// name could not: then it is names within it that are others'.
+    fn has_another(&self, scope: &str, content: &Content) -> bool {
+        let takes = |other: &str| {
+            let has = |model: &Content| is_part(&content.classes, &model.classes);
+            self.by_name.get(other).is_some_and(has)
+        };
+        let enough = |other: &&str| self.by_name[other].classes.len() >= content.classes.len();
+        let first = self.by_size.partition_point(|other| !enough(other));
+        let mut others = self.by_size[first..].iter().take(COMPARED).copied();
+        let is_another =
+            |other: &str| other != scope && !within(scope, other) && !within(other, scope);
+        2 * content.clashing >= content.classes.len()
+            && !takes(scope)
+            && others.any(|other| is_another(other) && takes(other))
+    }
 }
 
 /// Whether all of some numbers are among others, both in ascending order.
@@ -150,9 +223,14 @@ fn is_part(some: &[u64], all: &[u64]) -> bool {
     some.iter().all(|one| all.any(|other| other == one))
 }
 
-/// Whether a name stands within a scope.
-fn within(name: &str, scope: &str) -> bool {
-    name.strip_prefix(scope).is_some_and(|rest| rest.starts_with(SEPARATORS))
+/// The scopes around a name, the outermost first.
+fn around(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices(SEPARATORS).map(|(at, _)| &name[..at]).take(DEPTH)
+}
+
+/// The scope that a name stands in.
+fn parent(name: &str) -> &str {
+    name.rfind(SEPARATORS).map_or("", |at| &name[..at])
 }
 
 /// The last part of a name.
@@ -160,64 +238,28 @@ fn last(name: &str) -> &str {
     name.rsplit(SEPARATORS).next().unwrap_or(name)
 }
 
-impl Aside {
-    /// The rules that move it.
-    pub fn rules(&self) -> Vec<Rule> {
-        self.moves_to(&self.from, &self.to).into_iter().map(Move::rule).collect()
-    }
+/// Whether a name stands within a scope.
+fn within(name: &str, scope: &str) -> bool {
+    name.strip_prefix(scope).is_some_and(|rest| rest.starts_with(SEPARATORS))
+}
 
-    /// As it is moved, from one name to another.
-    fn moves_to(&self, from: &str, to: &str) -> Vec<Move> {
-        let each = [(self.is_value, false), (self.is_scope, true)];
-        let each = each.into_iter().filter(|(is_there, _)| *is_there);
-        each.map(|(_, is_scope)| Move { from: from.to_owned(), to: to.to_owned(), is_scope })
-            .collect()
+impl Move {
+    pub fn rule(&self) -> Rule {
+        let (from, to) = (self.from.clone(), self.to.clone());
+        match self.what {
+            What::Name => Rule::Rename { from, to },
+            What::Scope => Rule::RenameScope { from, to },
+            What::Component => Rule::RenameComponent { from, to },
+        }
     }
 
     /// Whether it moves a name.
     fn moves(&self, name: &str) -> bool {
-        name == self.from || within(name, &self.from)
-    }
-
-    /// Whether a rule is one of those that move it.
-    fn is_of(&self, rule: &Rule) -> bool {
-        matches!(rule, Rule::Rename { from, to } | Rule::RenameScope { from, to }
-            if *from == self.from && *to == self.to)
-    }
-}
-
-/// The tensors that are moved aside, by the names that they have in the file, and whether each would fit the
-/// variable of its own name.
-pub(super) fn moved(
-    trials: &Trials<'_>,
-    planned: &Planned<'_>,
-    asides: &[Aside],
-) -> HashMap<String, bool> {
-    let restored = planned.matching.outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Restored { tensor, .. } => Some(tensor.as_str()),
-        _ => None,
-    });
-    let restored: HashSet<&str> = restored.collect();
-    let names = planned.applied.names.iter().zip(trials.tensors);
-    let is_moved = |name: &str| asides.iter().any(|aside| aside.moves(name));
-    names
-        .filter(|(names, _)| names.iter().any(|name| is_moved(name)))
-        .map(|(_, tensor)| (tensor.name.to_string(), restored.contains(tensor.name.as_str())))
-        .collect()
-}
-
-/// A rename of a scope, or of a single name.
-#[derive(Clone)]
-struct Move {
-    from: String,
-    to: String,
-    is_scope: bool,
-}
-
-impl Move {
-    fn rule(self) -> Rule {
-        let Move { from, to, is_scope } = self;
-        if is_scope { Rule::RenameScope { from, to } } else { Rule::Rename { from, to } }
+        match self.what {
+            What::Name => name == self.from,
+            What::Scope => within(name, &self.from),
+            What::Component => name.split(SEPARATORS).any(|part| part == self.from),
+        }
     }
 
     /// Whether something has a name before this one is moved that another one gets.
@@ -226,17 +268,35 @@ impl Move {
     }
 }
 
+/// The tensors that are moved aside, by the names that they have in the file, and the variable of each one's
+/// own name, if it does not have that one's shape.
+pub(super) fn set_aside(
+    trials: &Trials<'_>,
+    planned: &Planned<'_>,
+    asides: &[Move],
+) -> HashMap<String, Option<String>> {
+    let variables = trials.variables.iter().zip(&planned.matching.outcomes);
+    let misfits = variables.filter_map(|(variable, outcome)| match outcome {
+        Outcome::ShapeMismatch { tensor, .. } => Some((tensor.as_str(), variable.name.to_string())),
+        _ => None,
+    });
+    let misfits: HashMap<&str, String> = misfits.collect();
+    let named = planned.applied.names.iter().zip(trials.tensors);
+    let is_moved = |name: &str| asides.iter().any(|aside| aside.moves(name));
+    named
+        .filter(|(names, _)| names.iter().any(|name| is_moved(name)))
+        .map(|(_, tensor)| (tensor.name.to_string(), misfits.get(tensor.name.as_str()).cloned()))
+        .collect()
+}
+
 /// A trial whose rules begin with what moves names aside, by as few rules as do the same.
 pub(super) fn straightened(trials: &mut Trials<'_>, trial: Trial) -> Trial {
     let asides = trials.asides.clone();
-    if asides.is_empty() {
-        return trial;
-    }
-    let first = |rule: &Rule| asides.iter().any(|aside| aside.is_of(rule));
-    let Some(begin) = trial.rules.iter().position(first) else { return trial };
+    let is_aside = |rule: &Rule| asides.iter().any(|aside| aside.rule() == *rule);
+    let Some(begin) = trial.rules.iter().position(is_aside) else { return trial };
     let (before, rest) = trial.rules.split_at(begin);
     let (mut moves, mut others) = (Vec::new(), Vec::new());
-    for rule in rest.iter().filter(|rule| !first(rule)) {
+    for rule in rest.iter().filter(|rule| !is_aside(rule)) {
         match moves_of(rule, &asides) {
             Some(these) => moves.extend(these),
             None => others.push(rule.clone()),
@@ -254,18 +314,26 @@ pub(super) fn straightened(trials: &mut Trials<'_>, trial: Trial) -> Trial {
 }
 
 /// What a rule moves, if that is all it does.
-fn moves_of(rule: &Rule, asides: &[Aside]) -> Option<Vec<Move>> {
-    let one = |from: &str, to: &str, is_scope| {
-        Some(vec![Move { from: from.to_owned(), to: to.to_owned(), is_scope }])
+fn moves_of(rule: &Rule, asides: &[Move]) -> Option<Vec<Move>> {
+    let one = |from: &str, to: &str, what| {
+        Some(vec![Move { from: from.to_owned(), to: to.to_owned(), what }])
     };
     match rule {
-        Rule::RenameScope { from, to } => one(from, to, true),
-        Rule::Rename { from, to } => one(from, to, false),
-        // Only what waits aside has such a part.
+        Rule::RenameScope { from, to } => one(from, to, What::Scope),
+        Rule::Rename { from, to } => one(from, to, What::Name),
         Rule::RenameComponent { from, to } => {
-            let aside = asides.iter().find(|aside| last(&aside.to) == from)?;
-            let around = &aside.to[..aside.to.len() - from.len()];
-            Some(aside.moves_to(&aside.to, &format!("{around}{to}")))
+            // Of what waits aside it is the last part; nothing else has it.
+            let waiting = asides.iter().filter(|aside| last(&aside.to) == from);
+            let moves = waiting.map(|aside| {
+                let around = &aside.to[..aside.to.len() - from.len()];
+                Move { from: aside.to.clone(), to: format!("{around}{to}"), what: aside.what }
+            });
+            let moves: Vec<Move> = moves.collect();
+            let has_parts = || asides.iter().any(|aside| aside.what == What::Component);
+            match moves.is_empty() {
+                false => Some(moves),
+                true => has_parts().then(|| one(from, to, What::Component)).flatten(),
+            }
         }
         _ => None,
     }
@@ -273,11 +341,11 @@ fn moves_of(rule: &Rule, asides: &[Aside]) -> Option<Vec<Move>> {
 
 /// Moves as if nothing waited aside, so ordered that none gets a name that another one still has. Of
 /// those that go round in a circle, one waits.
-fn ordered(moves: Vec<Move>, asides: &[Aside]) -> Vec<Rule> {
+fn ordered(moves: Vec<Move>, asides: &[Move]) -> Vec<Rule> {
     // Each with the name that it has until then, and with that aside.
     let mut left: Vec<(Move, Option<String>)> = Vec::new();
     for one in moves {
-        let of = |aside: &&Aside| one.from == aside.to || within(&one.from, &aside.to);
+        let of = |aside: &&Move| one.from == aside.to || within(&one.from, &aside.to);
         match asides.iter().find(of) {
             Some(aside) => {
                 let from = format!("{}{}", aside.from, &one.from[aside.to.len()..]);
@@ -329,16 +397,15 @@ impl Trials<'_> {
 pub(super) fn note(trials: &Trials<'_>, trial: &Trial) -> Option<String> {
     let mut taken = trial.pairs.iter().filter_map(|(&variable, &tensor)| {
         let (variable, tensor) = (&trials.variables[variable].name, &trials.tensors[tensor].name);
-        let fits = *trials.moved.get(tensor.as_str())?;
-        (!fits).then_some((tensor, variable))
+        let own = trials.set_aside.get(tensor.as_str())?.as_ref()?;
+        Some((tensor, own, variable))
     });
-    let (tensor, variable) = taken.next()?;
+    let (tensor, own, variable) = taken.next()?;
     let more = match taken.count() {
         0 => String::new(),
         n => format!("; so it is with {n} more"),
     };
     Some(format!(
-        "`{tensor}` does not have the shape of the variable of its own name, and is taken for \
-         `{variable}`{more}"
+        "`{tensor}` does not have the shape of the variable `{own}`, and is taken for `{variable}`{more}"
     ))
 }

@@ -1,5 +1,6 @@
 //! Names that the model has for something else.
 
+use super::aside::MOST as MOST_MOVED;
 use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
 use super::*;
 use crate::restore::matching::Matching;
@@ -46,7 +47,7 @@ fn scopes_that_each_have_the_name_of_the_next_are_renamed_from_the_end() {
     ]);
     let expected = r#".rename_scope("tower", "trunk").rename_scope("stem", "tower")"#;
     assert_eq!(code(&one), expected);
-    let note = "`tower/w` does not have the shape of the variable of its own name, and is taken for \
+    let note = "`tower/w` does not have the shape of the variable `tower/w`, and is taken for \
                 `trunk/w`; so it is with 1 more";
     assert!(one.notes.iter().any(|other| other == note), "{one:#?}");
 }
@@ -135,14 +136,76 @@ fn what_has_grown_stays_where_it_is() {
     assert!(suggested(&shapes, &[("enc/w", &[3, 5]), ("dec/w", &[5, 7])]).is_empty());
 }
 
-/// Thousands of single names, each with the shape of the next: too many to be moved one by one, and not worth
-/// more than a look.
+/// Layers whose sizes were exchanged, and a layer that was taken out: a bias of the right size does not make
+/// one layer another, as long as its weights stay where they are.
+#[test]
+fn a_bias_does_not_leave_its_weights() {
+    let layers = |widths: &[usize]| {
+        let mut all: Vec<(String, Vec<usize>)> = Vec::new();
+        for (at, pair) in widths.windows(2).enumerate() {
+            all.push((format!("fc{}/w", at + 1), pair.to_vec()));
+            all.push((format!("fc{}/b", at + 1), vec![pair[1]]));
+        }
+        all
+    };
+    for model in [&[784, 64, 128, 10][..], &[784, 128, 10]] {
+        let (file, model) = (layers(&[784, 128, 64, 10]), layers(model));
+        let named = |all: &[(String, Vec<usize>)]| -> Vec<TensorEntry> {
+            all.iter().map(|(name, shape)| tensor(name, shape)).collect()
+        };
+        let variables: Vec<Variable> =
+            model.iter().map(|(name, shape)| variable(name, shape)).collect();
+        let (all, _) = inferred(&named(&file), &variables, &BTreeMap::new());
+        let exchanges = |rule: &Rule| rule.to_string().contains("/b");
+        let wrong = all.iter().find(|one| one.rules.iter().any(exchanges));
+        assert!(wrong.is_none(), "{all:#?}");
+    }
+}
+
+/// One rule for all blocks, not one for each.
+#[test]
+fn what_repeated_blocks_have_in_common_is_renamed_at_once() {
+    for (blocks, names, expected) in [
+        (
+            12,
+            ["tower", "trunk"],
+            r#".rename_component("tower", "trunk").rename_component("stem", "tower")"#,
+        ),
+        (
+            40,
+            ["tower", "stem"],
+            r#".rename_component("stem", "stem_aside").rename_component("tower", "stem").rename_component("stem_aside", "tower")"#,
+        ),
+    ] {
+        let mut all: Vec<(String, String, Vec<usize>)> = Vec::new();
+        for block in 0..blocks {
+            let name = |part: &str, end| format!("layers/{block}/{part}/{end}");
+            for (old, new, shape) in
+                [("stem", names[0], [3, 4]), ("tower", names[1], [5, 6]), ("out", "out", [6, 3])]
+            {
+                all.push((name(old, "w"), name(new, "w"), shape.to_vec()));
+                all.push((name(old, "b"), name(new, "b"), shape[1..].to_vec()));
+            }
+        }
+        let all: Vec<(&str, &str, &[usize])> =
+            all.iter().map(|(old, new, shape)| (&**old, &**new, &shape[..])).collect();
+        assert_eq!(code(&mended(&all)), expected);
+    }
+}
+
+/// Single names, each with the shape of the next: as many as may be are moved one by one, and of one more
+/// none is.
 #[test]
 fn of_very_many_names_none_is_moved() {
-    let name = |at: usize| format!("net/{}", (b'a' + at as u8 % 26) as char).repeat(1 + at / 26);
-    let shapes: Vec<[usize; 2]> = (0..3000).map(|at| [at + 2, at + 5000]).collect();
-    let file: Vec<TensorEntry> = (0..2999).map(|at| tensor(&name(at), &shapes[at])).collect();
-    let model: Vec<Variable> = (1..3000).map(|at| variable(&name(at), &shapes[at - 1])).collect();
-    let (_, passes) = inferred(&file, &model, &BTreeMap::new());
-    assert!(passes <= SEARCHING + FINISHING, "{passes}");
+    for (names, is_moved) in [(MOST_MOVED, true), (MOST_MOVED + 1, false), (3000, false)] {
+        let letter = |at: usize| (b'a' + (at % 26) as u8) as char;
+        let name =
+            |at: usize| format!("net/{}{}", letter(at), letter(at / 26)).repeat(1 + at / 676);
+        let shapes: Vec<[usize; 2]> = (0..=names).map(|at| [at + 2, at + 5000]).collect();
+        let file: Vec<TensorEntry> = (0..=names).map(|at| tensor(&name(at), &shapes[at])).collect();
+        let model: Vec<Variable> =
+            (0..=names).map(|at| variable(&name(at + 1), &shapes[at])).collect();
+        let (all, _) = inferred(&file, &model, &BTreeMap::new());
+        assert_eq!(all.iter().any(|one| one.restores == one.of), is_moved, "{names}: {all:#?}");
+    }
 }

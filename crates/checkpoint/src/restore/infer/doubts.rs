@@ -21,6 +21,7 @@ use super::names::{CLEARLY, bare};
 use super::problem::class;
 use super::roles::Kind;
 use crate::restore::rules::SEPARATORS;
+use std::cell::{LazyCell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use warmstart_graph::Shape;
 
@@ -161,7 +162,7 @@ pub(super) fn judge<'a>(
         let first = pairs.iter().find(|pair| !pair.known);
         classes.entry(*class).or_default().extend(first.map(|pair| (patterns, pair)));
     }
-    let scopes = Scopes::of(groups.values().flatten());
+    let scopes = LazyCell::new(|| Scopes::of(groups.values().flatten()));
     let (mut by_shape, mut by_words) = (Vec::new(), Vec::new());
     let mut exchangeable: Vec<(&Pair<'_>, &Pair<'_>, &str)> = Vec::new();
     let mut ties: BTreeMap<&str, Vec<Option<String>>> = BTreeMap::new();
@@ -246,45 +247,55 @@ fn trailing(numbers: &[u64]) -> &[u64] {
     &numbers[begin..]
 }
 
-/// For each scope and the one that it is taken for, what is paired within them: by the end of the variable's
-/// name, what it fits.
-struct Scopes<'a>(HashMap<(&'a str, &'a str), HashMap<&'a str, u64>>);
+/// A scope of the file and the one of the model that it is taken for.
+type Scope<'a> = (&'a str, &'a str);
+
+/// What is paired within scopes: by the end of the variable's name, what it fits.
+struct Scopes<'a> {
+    within: HashMap<Scope<'a>, HashMap<&'a str, u64>>,
+    /// Whether two of them differ, once it was asked.
+    differ: RefCell<HashMap<(Scope<'a>, Scope<'a>), bool>>,
+}
 
 impl<'a> Scopes<'a> {
     fn of<'p>(pairs: impl Iterator<Item = &'p Pair<'a>>) -> Scopes<'a>
     where
         'a: 'p,
     {
-        let mut scopes = Scopes(HashMap::new());
+        let mut within: HashMap<Scope<'a>, HashMap<&'a str, u64>> = HashMap::new();
         for Pair { tensor, variable, .. } in pairs {
             let class = class(variable.shape, variable.kind);
             for (scope, end) in Scopes::around(tensor.name, variable.name) {
-                scopes.0.entry(scope).or_default().insert(end, class);
+                within.entry(scope).or_default().insert(end, class);
             }
         }
-        scopes
+        Scopes { within, differ: RefCell::default() }
     }
 
     /// The scopes around a tensor and a variable, as many parts above each, and the end of the variable's name.
-    fn around(
-        tensor: &'a str,
-        variable: &'a str,
-    ) -> impl Iterator<Item = ((&'a str, &'a str), &'a str)> {
+    fn around(tensor: &'a str, variable: &'a str) -> impl Iterator<Item = (Scope<'a>, &'a str)> {
         let above = |name: &'a str| name.rmatch_indices(SEPARATORS).map(|(at, _)| at);
         let both = above(tensor).zip(above(variable));
         both.map(move |(t, v)| ((&tensor[..t], &variable[..v]), &variable[v..]))
     }
 
-    /// Whether two pairs stand in scopes of which each holds something that does not fit the other: what else
-    /// they hold goes with it.
+    /// Whether two pairs stand in scopes, other ones on both sides, of which each holds something that does
+    /// not fit the other: what else they hold goes with it.
     fn are_apart(&self, one: &Pair<'a>, other: &Pair<'a>) -> bool {
         let around = |pair: &Pair<'a>| Scopes::around(pair.tensor.name, pair.variable.name);
-        around(one).zip(around(other)).any(|((one, _), (other, _))| {
-            let (Some(one), Some(other)) = (self.0.get(&one), self.0.get(&other)) else {
+        around(one).zip(around(other)).any(|((one, _), (other, _))| self.do_differ(one, other))
+    }
+
+    fn do_differ(&self, one: Scope<'a>, other: Scope<'a>) -> bool {
+        if one.0 == other.0 || one.1 == other.1 {
+            return false;
+        }
+        *self.differ.borrow_mut().entry((one, other)).or_insert_with(|| {
+            let (Some(one), Some(other)) = (self.within.get(&one), self.within.get(&other)) else {
                 return false;
             };
-            let differs = |(end, class): (&&str, &u64)| other.get(end).is_some_and(|o| o != class);
-            one.iter().any(differs)
+            let (few, many) = if one.len() < other.len() { (one, other) } else { (other, one) };
+            few.iter().any(|(end, class)| many.get(end).is_some_and(|other| other != class))
         })
     }
 }

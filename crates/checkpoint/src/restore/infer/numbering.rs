@@ -4,8 +4,8 @@
 //!
 //! Families of layers of one name are paired whose number of layers and shapes agree wholly, and
 //! each layer is renamed by its place, so ordered that none gets a name that another one still has;
-//! the search goes on from there. This is the only suggestion that may give a variable another
-//! tensor than the one of its own name, and its notes say which.
+//! the search goes on from there. Beside what is moved aside (`infer/aside.rs`) this is the only
+//! suggestion that may take a tensor from the variable of its own name, and its notes say which.
 
 use super::lacks;
 use super::names::{Name, bare, parts_alike};

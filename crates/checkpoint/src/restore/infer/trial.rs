@@ -2,7 +2,7 @@
 
 use super::alike::Comparisons;
 use super::arbitrary::{Entry, is_arbitrary};
-use super::aside::Aside;
+use super::aside::Move;
 use super::doubts::{self, Verdict, pattern};
 use super::lacking::Lacking;
 use super::lacks;
@@ -38,10 +38,11 @@ pub(super) struct Trials<'a> {
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,
-    /// What was moved aside, and the tensors that were, by their names in the file, with whether they would
-    /// fit as they are: where shapes say that a scope is another one, these may go to another variable.
-    pub asides: Vec<Aside>,
-    pub moved: HashMap<String, bool>,
+    /// What was moved aside, and the tensors that were, by their names in the file, each with the variable of
+    /// its own name if it does not have that one's shape. Where shapes say that a scope is another one, these
+    /// may go to another variable.
+    pub asides: Vec<Move>,
+    pub set_aside: HashMap<String, Option<String>>,
     /// Names that searches may still look at.
     pub names: usize,
     /// Sets of rules that may still be tried without some of their rules.
@@ -169,7 +170,7 @@ impl<'a> Trials<'a> {
         }
         let mut pairs = BTreeMap::new();
         let (mut restored, mut mismatched, mut rows) = (0, 0, 0);
-        let mut moved = Vec::new();
+        let mut exchanged = Vec::new();
         let by_name: HashMap<&str, usize> =
             self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
         for (index, (before, after)) in self.outcomes.iter().zip(outcomes).enumerate() {
@@ -178,10 +179,14 @@ impl<'a> Trials<'a> {
                     if old == new => {}
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if (self.renumbers && pattern(old) == pattern(new))
-                        || self.moved.contains_key(old.as_str()) =>
+                        || self.set_aside.contains_key(old.as_str()) =>
                 {
-                    pairs.insert(index, *by_name.get(new.as_str())?);
-                    moved.push((&self.variables[index].name, old, new));
+                    let tensor = *by_name.get(new.as_str())?;
+                    if self.tensor_kinds[tensor] != self.variable_kinds[index] {
+                        return None;
+                    }
+                    pairs.insert(index, tensor);
+                    exchanged.push((&self.variables[index].name, old, new));
                 }
                 (Outcome::Restored { .. }, _) => return None,
                 // What is ambiguous is for the user to settle.
@@ -209,8 +214,8 @@ impl<'a> Trials<'a> {
         }
         let mismatched = unexplained(&names, restored, mismatched, rows);
         let mut notes = notes;
-        if let Some((variable, old, new)) = moved.first() {
-            let more = match moved.len() - 1 {
+        if let Some((variable, old, new)) = exchanged.first() {
+            let more = match exchanged.len() - 1 {
                 0 => String::new(),
                 n => format!("; so it is with {n} more"),
             };
@@ -334,7 +339,7 @@ impl<'a> Trials<'a> {
         for (&variable, &tensor) in &trial.pairs {
             let tensor = &self.tensors[tensor];
             // Shapes of its scope say that names mislead.
-            if self.moved.contains_key(tensor.name.as_str()) {
+            if self.set_aside.contains_key(tensor.name.as_str()) {
                 continue;
             }
             let mut shape = tensor.shape.to_vec();
