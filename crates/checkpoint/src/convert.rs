@@ -74,7 +74,8 @@ impl Checkpoint {
     /// matrix that is transposed, 64 MiB at most).
     ///
     /// What rides beside the tensors comes along, but for graph, optimizer and description of the
-    /// variables where names, dtypes, shapes or the number of tensors change.
+    /// variables where names, dtypes, shapes or the number of tensors change. Step, time and metrics are
+    /// those of the save that the values are from: the same checkpoint gives the same bytes each time.
     ///
     /// Several files ([`ConvertOptions::max_shard_bytes`]) lie beside `file` under names made of its
     /// own, as the Hugging Face Hub has them, with the index `<file>.index.json`. All are written

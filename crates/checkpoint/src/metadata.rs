@@ -84,7 +84,8 @@ impl Metadata {
     }
 
     /// When it was saved, to the millisecond. A [`Saver`](crate::Saver) records it, [`save`](crate::save) by
-    /// itself does not.
+    /// itself does not. What [`Checkpoint::convert`](crate::Checkpoint::convert) writes has the time of what
+    /// it was made of.
     pub fn time(&self) -> Option<SystemTime> {
         self.time
     }

@@ -54,6 +54,8 @@ fn the_newest_that_verifies_is_restored_and_the_damaged_are_told() {
     let mut first = session(&[variable("a", [2])]);
     let untouched = state(&first);
     assert!(saver.restore_latest(&mut first, &RestoreOptions::new()).unwrap().is_none());
+    assert!(saver.latest_verified().unwrap().is_none());
+    assert!(saver.best_verified("loss", Better::Lower).unwrap().is_none());
     assert_eq!(state(&first), untouched);
     for step in [10, 20, 30] {
         first.assign("a", &f32s(&[step as f32, 0.5])).unwrap();
@@ -97,6 +99,9 @@ fn of_damaged_weights_no_more_is_said_than_is_so() {
     };
     flip(&first);
     assert_eq!(best(directory.path(), "accuracy", Better::Higher).unwrap().unwrap().step, 1);
+    assert_eq!(saver.best("accuracy", Better::Higher).unwrap().unwrap().step, 1);
+    let error = saver.best_verified("accuracy", Better::Higher).unwrap_err();
+    assert!(matches!(error, CheckpointError::BestDamaged { .. }), "{error}");
     let error = best_verified(directory.path(), "accuracy", Better::Higher).unwrap_err();
     assert!(matches!(&error, CheckpointError::BestDamaged { damaged, .. } if damaged.len() == 1));
     assert!(error.to_string().contains("recorded `accuracy`"), "{error}");
@@ -133,6 +138,8 @@ fn weights_that_are_damaged_behind_a_whole_header_are_passed_over_too() {
     fs::write(&newest, bytes).unwrap();
     // Its header is whole, so this much can be said without reading the weights.
     assert_eq!(saver.latest().unwrap().unwrap().step, 2);
+    let verified = saver.latest_verified().unwrap().unwrap();
+    assert_eq!((verified.step, verified.damaged.len()), (1, 1));
 
     let mut second = session(&[variable("a", [2]), variable("b", [3])]);
     let restored = saver.restore_latest(&mut second, &RestoreOptions::new()).unwrap().unwrap();

@@ -14,8 +14,9 @@ use warmstart_checkpoint::{
     Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, OutOfRange, Rule, TensorEntry,
     printable,
 };
+use warmstart_graph::words::first_few;
 
-/// Tensors that are named of those with infinities, or zeros that were none.
+/// Tensors that are named of those with infinities, or zeros that were none; and files.
 const SHOWN: usize = 8;
 
 /// Write a checkpoint anew: under other names, with floats of another dtype, transposed, or a part
@@ -24,7 +25,7 @@ const SHOWN: usize = 8;
 /// index. Several are all written under other names, then renamed, the index last, so that until
 /// then both old and new need space. Memory is that of a piece of one tensor; of a matrix that is
 /// transposed, 64 MiB at most. Graph and optimizer come along only if all tensors keep names, dtypes
-/// and shapes.
+/// and shapes; step, metrics and the time of the save are those of IN.
 ///
 /// Takes rules about names and about which tensors take part, and --transpose; those that go by the
 /// shapes of a model's variables are for restoring. In FROM=TO a backslash before `=`, `,` or a
@@ -183,11 +184,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         )?;
     }
     if !written.removed.is_empty() {
-        let removed = paths(&written.removed).join(", ");
+        let removed = first_few(paths(&written.removed).iter(), SHOWN);
         writeln!(out, "note: removed, since this takes its place: {removed}")?;
     }
     if !written.left_behind.is_empty() {
-        let left = paths(&written.left_behind).join(", ");
+        let left = first_few(paths(&written.left_behind).iter(), SHOWN);
         writeln!(out, "note: of an earlier conversion, and no longer part of it: {left}")?;
     }
     Ok(Answer::Yes)

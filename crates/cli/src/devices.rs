@@ -18,7 +18,8 @@ Examples:
   warmstart devices
   WGPU_BACKEND=vulkan warmstart devices --json
 
-Exit codes: 0 at least one adapter can be used, 1 there is none, 2 error")]
+Exit codes: 0 at least one adapter can be used, 1 there is none, or none that
+WGPU_ADAPTER_NAME names, 2 error")]
 pub struct Arguments {
     /// Print JSON
     #[arg(long)]
@@ -33,10 +34,11 @@ const FEATURES: [(&str, Features); 4] = [
 ];
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
-    // Before anything is listed that was not asked for.
-    if let Err(error @ (GpuError::UnknownBackend { .. } | GpuError::BackendNotBuilt { .. })) =
-        Gpu::new()
+    // What every other command would begin with, or fail by.
+    let used = Gpu::new();
+    if let Err(error @ (GpuError::UnknownBackend { .. } | GpuError::BackendNotBuilt { .. })) = used
     {
+        // Before anything is listed that was not asked for.
         return Err(error.into());
     }
     let opened: Vec<(AdapterSummary, Result<Gpu, GpuError>)> = Gpu::adapters()
@@ -46,7 +48,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             (summary, Gpu::with(&GpuOptions { adapter, ..Default::default() }))
         })
         .collect();
-    let any = opened.iter().any(|(_, gpu)| gpu.is_ok());
+    // A name in the environment may fit none of them.
+    let named = !matches!(used, Err(GpuError::NoSuchAdapter { .. }));
+    let any = named && opened.iter().any(|(_, gpu)| gpu.is_ok());
     if arguments.json {
         let devices = opened.iter().map(|(summary, gpu)| json_of(summary, gpu));
         text::print_json(out, &Value::Array(devices.collect()))?;
@@ -58,11 +62,13 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             print(out, summary, gpu)?;
         }
     }
-    if opened.is_empty() {
+    match used {
         // This says what to install.
-        if let Err(error) = Gpu::new() {
-            text::say(format_args!("{error}"));
+        Err(error) if opened.is_empty() => text::say(format_args!("{error}")),
+        Err(error @ GpuError::NoSuchAdapter { .. }) => {
+            text::say(format_args!("{error}, or unset WGPU_ADAPTER_NAME"));
         }
+        _ => {}
     }
     Ok(any.into())
 }

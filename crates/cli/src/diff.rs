@@ -15,12 +15,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use values::compare;
 use warmstart_checkpoint::{
-    Allowance, Checkpoint, Compared, Pairs, RestoreOptions, Rule, RuleUse, Suggestion, TensorEntry,
+    Allowance, Checkpoint, Compared, Damaged, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
+    TensorEntry,
 };
-use warmstart_graph::words::counted_as;
-
-/// Damaged checkpoints of a directory that are told one by one.
-const DAMAGED: usize = 5;
 
 /// Compare two checkpoints
 ///
@@ -134,12 +131,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let mut opened = vec![(&arguments.a, &a), (&arguments.b, &b)];
     opened.dedup_by_key(|(path, _)| *path);
     for (path, checkpoint) in opened {
-        let damaged = checkpoint.damaged();
-        let more = damaged.len().saturating_sub(DAMAGED);
-        let newer = counted_as(more, "more newer checkpoint is", "more newer checkpoints are");
-        let more = (more > 0).then(|| format!("{newer} damaged"));
-        let damaged = damaged.iter().take(DAMAGED).map(ToString::to_string);
-        for note in choice(path, checkpoint).into_iter().chain(damaged).chain(more) {
+        let damaged = Damaged::first_notes(checkpoint.damaged().iter());
+        for note in choice(path, checkpoint).into_iter().chain(damaged) {
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
     }

@@ -139,6 +139,28 @@ fn the_picture_is_xml_with_every_node() {
 }
 
 #[test]
+fn long_names_are_shortened_but_where_they_are_pointed_at() {
+    let wide = |scope: &str| {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [4, 3], DType::F32);
+        let _ = graph.scope(scope).linear(x, 5);
+        svg(&graph.finish().unwrap())
+    };
+    let long = "very_".repeat(100) + "long";
+    let width = |text: &str| -> f64 {
+        let document = roxmltree::Document::parse(text).unwrap();
+        document.root_element().attribute("width").unwrap().parse().unwrap()
+    };
+    let (short, text) = (wide("fc1"), wide(&long));
+    assert!(width(&text) < width(&short) + 4.0 * LETTER * LONGEST as f64, "{}", width(&text));
+    assert!(text.contains(">very_very_very_very_very…y_very_very_long/weight<"), "{text}");
+    let document = roxmltree::Document::parse(&text).unwrap();
+    let titles = document.descendants().filter(|node| node.has_tag_name("title"));
+    let titles: Vec<&str> = titles.filter_map(|node| node.text()).collect();
+    assert!(titles.iter().any(|title| title.contains(&format!("{long}/weight"))), "{titles:?}");
+}
+
+#[test]
 fn any_graph_has_a_picture() {
     // Nothing, one node, scopes that need each other, and scopes deeper than anyone draws.
     let empty = Graph::new().finish().unwrap();

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, Format, Glob, TensorEntry, printable};
+use warmstart_checkpoint::{Checkpoint, Damaged, Format, Glob, TensorEntry, printable};
 use warmstart_graph::{Role, Variable};
 
 /// Show what is in a checkpoint
@@ -117,8 +117,8 @@ fn head(
     if let Some(choice) = choice {
         line("note", choice)?;
     }
-    for damaged in checkpoint.damaged() {
-        line("note", damaged.to_string())?;
+    for damaged in Damaged::first_notes(checkpoint.damaged().iter()) {
+        line("note", damaged)?;
     }
     line("format", format_of(checkpoint))?;
     if let Some(step) = metadata.step() {

@@ -123,14 +123,15 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         });
         text::print_json(out, &value)?;
     } else {
-        for damaged in &found.damaged {
-            match found.value {
-                None => text::say(format_args!("note: {damaged}")),
-                Some(_) => text::say(format_args!(
-                    "note: a damaged checkpoint was left out, which may be better: {}",
-                    damaged.error
-                )),
+        let notes = found.damaged.iter().map(|damaged| match found.value {
+            None => damaged.to_string(),
+            Some(_) => {
+                let what = damaged.what();
+                format!("a damaged checkpoint was left out, which may be better: {what}")
             }
+        });
+        for note in Damaged::first_notes(notes) {
+            text::say(format_args!("note: {note}"));
         }
         writeln!(out, "{}", found.path.display())?;
     }
@@ -145,8 +146,8 @@ fn newest(directory: &Path, no_verify: bool) -> Result<Option<Latest>, Checkpoin
 /// left out are named on the standard error.
 pub fn open_verified(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let checkpoint = Checkpoint::open_verified(path)?;
-    for damaged in checkpoint.damaged() {
-        text::say(format_args!("note: {damaged}"));
+    for note in Damaged::first_notes(checkpoint.damaged().iter()) {
+        text::say(format_args!("note: {note}"));
     }
     Ok(checkpoint)
 }

@@ -11,7 +11,7 @@ use crate::wording::{Flags, Keys, flag_allowing};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use warmstart_checkpoint::{Checkpoint, RuleUse, Suggestion, Wording, printable};
+use warmstart_checkpoint::{Checkpoint, Damaged, RuleUse, Suggestion, Wording, printable};
 use warmstart_graph::DType;
 
 /// Say whether a checkpoint fits a model, and which rules would make it fit
@@ -68,8 +68,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let mut notes: Vec<String> = choice(&arguments.path, &checkpoint).into_iter().collect();
     if let Model::Checkpoint(model) = &model {
         notes.extend(choice(&arguments.graph, model));
-        let damaged = model.damaged().iter();
-        notes.extend(damaged.map(ToString::to_string));
+        notes.extend(Damaged::first_notes(model.damaged().iter()));
     }
     notes.dedup();
     if !strange.tensors.is_empty() {
@@ -168,7 +167,7 @@ pub fn print_file(
     let heading = format!("As a file for --rules{promise}:");
     writeln!(out, "\n{}", styled(HEADING, &heading))?;
     let allowed = suggestion.allow.iter().flatten();
-    for key in allowed.filter_map(|&what| Keys.allow(&[what])) {
+    for key in allowed.filter_map(|&what| Keys::default().allow(&[what])) {
         writeln!(out, "  {key}")?;
     }
     writeln!(out, "  rules = [")?;

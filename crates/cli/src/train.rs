@@ -294,13 +294,14 @@ impl Job {
                 for &(name, value) in &scores {
                     run.metric(name, value);
                 }
-                if !scores.is_empty() {
-                    run.say(format_args!("step {done}: validation {}", score::described(&scores)));
-                }
                 newest_scores = Some(scores);
             }
             run.record_steps(&session, &outputs, network.loss)
                 .map_err(|error| self.failed(error))?;
+            // After the losses of the steps that led there.
+            if let Some(scores) = newest_scores.as_ref().filter(|scores| !scores.is_empty()) {
+                run.say(format_args!("step {done}: validation {}", score::described(scores)));
+            }
         }
         let scores = match newest_scores {
             Some(scores) => scores,

@@ -48,7 +48,17 @@ fn is_scaling(variable: &str, initializer: &Initializer) -> bool {
 }
 
 /// Keys under `[warm_start]` of a training file.
-pub struct Keys;
+#[derive(Default)]
+pub struct Keys {
+    /// What goes without saying, so that no key is told for it.
+    needless: Vec<Allowance>,
+}
+
+impl Keys {
+    pub fn without(needless: Vec<Allowance>) -> Keys {
+        Keys { needless }
+    }
+}
 
 impl Wording for Keys {
     fn rule(&self, rule: &Rule) -> Option<String> {
@@ -58,8 +68,9 @@ impl Wording for Keys {
     fn allow(&self, what: &[Allowance]) -> Option<String> {
         // A warm start has no slots.
         let has_key = !what.contains(&Allowance::SlotsAlone);
-        let keys = what.iter().map(|what| format!("{} = true", what.key()));
-        has_key.then(|| keys.collect::<Vec<_>>().join("`, `"))
+        let asked = what.iter().filter(|what| !self.needless.contains(what));
+        let keys: Vec<String> = asked.map(|what| format!("{} = true", what.key())).collect();
+        (has_key && !keys.is_empty()).then(|| keys.join("`, `"))
     }
 
     fn fill(&self) -> Option<String> {
@@ -94,6 +105,6 @@ impl Wording for Nothing {
 
     /// A run that goes on has a note of its own about what it keeps.
     fn initializer(&self, variable: &str, initializer: &Initializer) -> Option<String> {
-        Keys.initializer(variable, initializer)
+        Keys::default().initializer(variable, initializer)
     }
 }

@@ -1,7 +1,9 @@
 //! Which tensor each variable gets its value from, and what has to change about it. No weight is
 //! read here, and no text is made.
 
-use crate::restore::rules::{Allowed, Applied, Names, Rule, RuleUse, apply, other_output};
+use crate::restore::rules::{
+    Allowed, Applied, EVERYTHING, Names, Rule, RuleUse, apply, other_output,
+};
 use crate::tensor::{FileDType, TensorEntry};
 use crate::tensor_name::TensorName;
 use foldhash::HashMap;
@@ -160,8 +162,11 @@ impl Matching {
                 });
                 concerns(&rules[*at].rule, &variable.shape, source, &applied.allowed[index])
             };
-            let touched = matched.iter().filter(|index| concerned(index)).count();
-            rules[*at].touched = touched;
+            // One for whatever needs it was not written for what is not there.
+            let wherever = rules[*at].rule.glob_of_values() == Some(EVERYTHING);
+            let counts =
+                |index: &&usize| concerned(index) && !(wherever && sources[**index].is_none());
+            rules[*at].touched = matched.iter().filter(counts).count();
         }
         // What a rule that cannot be applied has begun with is of no account.
         let is_sound = |(_, rule): &&(usize, usize)| rules[*rule].problem.is_none();

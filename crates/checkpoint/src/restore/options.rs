@@ -234,7 +234,8 @@ impl RestoreOptions {
 
     /// A value with more or fewer rows (extents of the first dimension) is taken: the rows that
     /// both have are copied, and rows that the file lacks get what initialization with `seed`
-    /// would give them. For a vocabulary that has grown.
+    /// would give them. For a vocabulary that has grown. Rows that are left out are verified too: the
+    /// checksum is of the whole value.
     pub fn resize_rows(self, glob: impl Into<String>, seed: u64) -> RestoreOptions {
         self.rule(Rule::ResizeRows { glob: glob.into(), seed })
     }

@@ -1,6 +1,7 @@
 //! What a restore will do or did, variable by variable. How it is told: `report/text.rs`.
 
 pub(crate) mod advice;
+mod missing;
 mod nothing;
 mod shapes;
 pub(crate) mod slots;
@@ -146,7 +147,8 @@ impl RestoreReport {
     }
 
     /// Bytes that are read from the file for them: twice as many where an `f64` becomes an `f32`, and
-    /// fewer where rows are initialized.
+    /// fewer where rows are initialized. Rows that are left out do not count, though they are read where
+    /// there is a checksum, which is of them too.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }

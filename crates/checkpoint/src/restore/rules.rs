@@ -199,8 +199,9 @@ pub struct RuleUse {
     pub rule: Rule,
     /// How many names it changed, or, for a rule about choice, how many it matched; a tensor and a
     /// variable of one name count once. For a rule about values, how many variables it concerns: a
-    /// cast those of another dtype than in the file, and so on. (One that the file does not hold may
-    /// be concerned. Where two checkpoints are paired, the second's tensors are the variables.)
+    /// cast those of another dtype than in the file, and so on. (One that the file does not hold may be
+    /// concerned, but for a rule about `**`. Where two checkpoints are paired, the second's tensors are the
+    /// variables.)
     pub touched: usize,
     /// How many names its glob matched, if it is a rule about values: more than it concerns, perhaps.
     pub matched: usize,

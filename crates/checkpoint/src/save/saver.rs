@@ -160,7 +160,9 @@ impl Saver {
         Ok(())
     }
 
-    /// The newest whole checkpoint. `None` also if the directory does not exist yet.
+    /// The newest checkpoint that is whole by its header and its length: weights are not read.
+    /// [`Saver::latest_verified`] reads them, and [`Saver::restore_latest`] verifies what it restores.
+    /// `None` also if the directory does not exist yet.
     ///
     /// # Errors
     /// As [`crate::latest`], but for the directory that does not exist.
@@ -168,13 +170,36 @@ impl Saver {
         if_there(directory::latest(&self.directory))
     }
 
-    /// The checkpoint with the best value of a metric, of equals as [`Saver::keep_best`] judges.
-    /// `None` if no whole one has recorded a number for it, or the directory does not exist yet.
+    /// As [`Saver::latest`], of those whose weights are as they were saved, too: they are read, and
+    /// held against their checksums.
+    ///
+    /// # Errors
+    /// As [`crate::latest_verified`], but for the directory that does not exist.
+    pub fn latest_verified(&self) -> Result<Option<Latest>, CheckpointError> {
+        if_there(directory::latest_verified(&self.directory))
+    }
+
+    /// The checkpoint with the best value of a metric, of equals as [`Saver::keep_best`] judges, among
+    /// those that are whole by their header and their length. `None` if no whole one has recorded a
+    /// number for it, or the directory does not exist yet.
     ///
     /// # Errors
     /// As [`crate::best`], but for the directory that does not exist.
     pub fn best(&self, metric: &str, better: Better) -> Result<Option<Best>, CheckpointError> {
         if_there(directory::best(&self.directory, metric, better))
+    }
+
+    /// As [`Saver::best`], of those whose weights are as they were saved, too: those of the best are
+    /// read, and where they are damaged those of the next best.
+    ///
+    /// # Errors
+    /// As [`crate::best_verified`], but for the directory that does not exist.
+    pub fn best_verified(
+        &self,
+        metric: &str,
+        better: Better,
+    ) -> Result<Option<Best>, CheckpointError> {
+        if_there(directory::best_verified(&self.directory, metric, better))
     }
 
     /// Restores the newest checkpoint that verifies. One that turns out to be damaged only when its

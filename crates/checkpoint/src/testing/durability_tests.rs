@@ -291,6 +291,9 @@ fn whatever_fails_the_checkpoint_before_verifies_and_the_next_save_succeeds() {
                     let there = directory.to_string_lossy();
                     assert!(message.contains(&*there) && message.contains(&*named), "{message}");
                     assert!(newest.damaged().is_empty(), "{case}");
+                    let told =
+                        fault.advice().filter(|_| matches!(error, CheckpointError::Storage { .. }));
+                    assert!(told.is_none_or(|advice| message.contains(advice)), "{message}");
                 }
             }
             // Whatever a second sync says, it says nothing of what the first has lost.

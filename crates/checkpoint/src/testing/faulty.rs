@@ -28,6 +28,21 @@ impl Fault {
         all
     }
 
+    /// What an error about it advises, where that is told by its number.
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            #[cfg(unix)]
+            Fault::Errno(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+                Some("Free space there")
+            }
+            #[cfg(unix)]
+            Fault::Errno(rustix::io::Errno::FBIG) => Some("allows no file so large"),
+            #[cfg(windows)]
+            Fault::Number(112) => Some("Free space there"),
+            _ => None,
+        }
+    }
+
     #[cfg(unix)]
     fn numbered() -> impl Iterator<Item = Fault> {
         use rustix::io::Errno;

@@ -24,6 +24,21 @@ const LINE_HEIGHT: f64 = 15.0;
 /// Of a letter, about; viewers have fonts of their own.
 const LETTER: f64 = 6.8;
 
+/// The longest line of a box, in letters: with some more, one name would be as wide as the rest of the
+/// picture. What is pointed at says all of it.
+const LONGEST: usize = 48;
+
+/// A text that is no longer than the longest line: the middle goes, as names mostly differ at their ends.
+fn shortened(text: &str) -> String {
+    let letters = text.chars().count();
+    if letters <= LONGEST {
+        return text.to_owned();
+    }
+    let side = LONGEST / 2;
+    let (first, last) = (text.chars().take(side), text.chars().skip(letters + 1 - side));
+    first.chain(['…']).chain(last).collect()
+}
+
 /// What a node's box says: two lines.
 struct Label {
     title: String,
@@ -40,7 +55,8 @@ impl Label {
             }
             op => op.name().to_owned(),
         };
-        Label { title, kind: format!("{} {}", node.dtype, node.shape) }
+        let kind = format!("{} {}", node.dtype, node.shape);
+        Label { title: shortened(&title), kind: shortened(&kind) }
     }
 
     fn size(&self) -> (f64, f64) {

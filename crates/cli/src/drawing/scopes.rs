@@ -1,5 +1,6 @@
 //! Which nodes and scopes lie in which scope, and which edges concern it.
 
+use super::shortened;
 use std::collections::{HashMap, HashSet};
 use warmstart_graph::GraphDef;
 
@@ -13,7 +14,7 @@ pub struct Scopes {
 }
 
 struct Scope {
-    /// The last part of its path.
+    /// The last part of its path, as far as it is shown.
     name: String,
     /// From the top to itself.
     chain: Vec<usize>,
@@ -49,7 +50,7 @@ impl Scopes {
                     let mut chain = scopes.all[scope].chain.clone();
                     chain.push(new);
                     scopes.all[scope].children.push(new);
-                    scopes.all.push(Scope::new(part, chain));
+                    scopes.all.push(Scope::new(&shortened(part), chain));
                     new
                 });
             }

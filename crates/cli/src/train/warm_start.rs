@@ -18,7 +18,7 @@ use crate::text::{self, HEADING, counted, styled};
 use crate::wording::Keys;
 use std::io::Write;
 use warmstart::checkpoint::{
-    Checkpoint, RestoreOptions, RestorePlan, RestoreReport, Rule, Wording,
+    Allowance, Checkpoint, RestoreOptions, RestorePlan, RestoreReport, Rule, Suggestion, Wording,
 };
 use warmstart::gpu::Session;
 use warmstart::graph::Role;
@@ -36,14 +36,14 @@ pub fn warm_start(
 ) -> Result<Vec<String>, Failure> {
     let path = source.path(&settings.checkpoint);
     let checkpoint = Checkpoint::open_verified(&path)?;
-    let (plan, strange) = plan(&checkpoint, settings, session)?;
+    let Planned { plan, strange, .. } = planned(&checkpoint, settings, &[], session)?;
     let mut notes = Vec::new();
     if !strange.tensors.is_empty() {
         notes.push(strange.to_string());
     }
     if plan.closes() {
         let report = plan.restore(session)?;
-        text::print_report(out, &report.worded(&Keys).to_string())?;
+        text::print_report(out, &report.worded(&Keys::default()).to_string())?;
         let file = checkpoint.file().display();
         let restored = |scope: &str| {
             let name = format!("{scope}/weight");
@@ -82,8 +82,12 @@ pub fn warm_start(
     for note in notes {
         writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
     }
-    text::print_report(out, &plan.worded(&Keys).to_string())?;
-    for suggestion in plan.suggestions() {
+    let suggested = plan.suggestions().iter();
+    let asked = suggested.map(|suggestion| asked(&checkpoint, settings, suggestion, session));
+    let asked: Vec<Vec<Allowance>> = asked.collect::<Result<_, _>>()?;
+    let words = Keys::without(needless(plan.suggestions(), &asked));
+    text::print_report(out, &plan.worded(&words).to_string())?;
+    for (suggestion, asked) in plan.suggestions().iter().zip(&asked) {
         let of = counted(suggestion.of, "variable");
         let heading = format!("Under [warm_start], for {} of {of}:", suggestion.restores);
         writeln!(out, "\n{}\n  rules = [", styled(HEADING, &heading))?;
@@ -92,8 +96,8 @@ pub fn warm_start(
         }
         writeln!(out, "  ]")?;
         // Each on a line of its own.
-        for what in suggestion.allow.iter().flatten() {
-            if let Some(key) = Keys.allow(&[*what]) {
+        for what in asked {
+            if let Some(key) = words.allow(&[*what]) {
                 writeln!(out, "  {key}")?;
             }
         }
@@ -114,31 +118,63 @@ fn has_other_scale(session: &Session, scope: &str, learned: &Scale) -> bool {
     other("offset", &learned.offset) || other("scale", &learned.scale)
 }
 
-fn plan(
+/// What becomes of weights under the rules of the training file and some more.
+struct Planned {
+    plan: RestorePlan,
+    strange: Strange,
+    /// What is allowed, by the file or because it goes without saying.
+    allowed: RulesFile,
+}
+
+fn planned(
     checkpoint: &Checkpoint,
     settings: &WarmStart,
+    more: &[Rule],
     session: &Session,
-) -> Result<(RestorePlan, Strange), Failure> {
-    let rules = settings.rules.iter().cloned().map(Rule::from);
-    let allowed = RulesFile {
+) -> Result<Planned, Failure> {
+    let rules = settings.rules.iter().cloned().map(Rule::from).chain(more.iter().cloned());
+    let rules = rules.fold(RestoreOptions::new(), RestoreOptions::rule);
+    let mut allowed = RulesFile {
         allow_missing: settings.allow_missing,
         allow_unexpected: settings.allow_unexpected,
         allow_mismatched_shape: settings.allow_mismatched_shape,
         ..RulesFile::default()
     };
-    let mut options = allowed.apply(rules.fold(RestoreOptions::new(), RestoreOptions::rule));
+    let options = allowed.apply(rules.clone());
     let strange = Strange::unexpected(&checkpoint.plan(session, &options));
-    options = strange.leave_out(options);
-    let strict = checkpoint.plan(session, &options);
+    let strict = checkpoint.plan(session, &strange.leave_out(options));
     // What weights do not come with is no reason to refuse them: a scaling that only models trained
     // here have, and the slots and the step that a new run begins anew.
-    if strict.missing().all(|variable| variable.role == Role::State) {
-        options = options.allow_missing();
+    allowed.allow_missing |= strict.missing().all(|variable| variable.role == Role::State);
+    allowed.allow_unexpected |= only_of_training(checkpoint, &strict)?;
+    let plan = checkpoint.plan(session, &strange.leave_out(allowed.apply(rules)));
+    Ok(Planned { plan, strange, allowed })
+}
+
+/// What the training file has to allow beside the rules of a suggestion: less than a program, for which
+/// nothing goes without saying.
+fn asked(
+    checkpoint: &Checkpoint,
+    settings: &WarmStart,
+    suggestion: &Suggestion,
+    session: &Session,
+) -> Result<Vec<Allowance>, Failure> {
+    let mut asked = suggestion.allow.clone().unwrap_or_default();
+    if !asked.is_empty() {
+        let Planned { allowed, .. } = planned(checkpoint, settings, &suggestion.rules, session)?;
+        asked.retain(|what| match what {
+            Allowance::Missing => !allowed.allow_missing,
+            Allowance::Unexpected => !allowed.allow_unexpected,
+            _ => true,
+        });
     }
-    if only_of_training(checkpoint, &strict)? {
-        options = options.allow_unexpected();
-    }
-    Ok((checkpoint.plan(session, &options), strange))
+    Ok(asked)
+}
+
+/// What programs would have to allow beside suggestions, and a training file beside none of them.
+fn needless(suggestions: &[Suggestion], asked: &[Vec<Allowance>]) -> Vec<Allowance> {
+    let of_programs = suggestions.iter().flat_map(|one| one.allow.iter().flatten());
+    of_programs.filter(|what| !asked.iter().flatten().any(|one| one == *what)).copied().collect()
 }
 
 /// Whether all that no variable takes are slots and steps of a training.

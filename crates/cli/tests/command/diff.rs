@@ -327,9 +327,23 @@ fn of_many_damaged_checkpoints_the_newest_few_are_told() {
     for step in 2..10 {
         std::fs::write(whole.with_file_name(format!("step-{step}.safetensors")), b"").unwrap();
     }
-    let out = warmstart(directory.path(), &["diff", ".", "."]).with(0);
-    assert_eq!(out.matches("note: a newer checkpoint is damaged").count(), 5, "{out}");
-    assert!(out.contains("note: 3 more newer checkpoints are damaged\n"), "{out}");
+    for command in [
+        &["diff", ".", "."][..],
+        &["inspect", "."],
+        &["plan", "step-1.safetensors", "--graph", "."],
+        &["latest", "."],
+        &["latest", ".", "--best", "loss", "--lower"],
+        &["convert", ".", "out.safetensors", "--only", "fc1/weight"],
+    ] {
+        let ran = warmstart(directory.path(), command);
+        // For the subcommands that print one thing, notes are beside it.
+        let out = format!("{}{}", ran.out, ran.error);
+        assert_eq!(ran.code, 0, "{out}");
+        let told = out.matches(" damaged, and an older one was opened: ").count()
+            + out.matches(" damaged checkpoint was left out, which may be better: ").count();
+        assert_eq!(told, 5, "{command:?}: {out}");
+        assert!(out.contains(" 3 more checkpoints are damaged\n"), "{command:?}: {out}");
+    }
 }
 
 #[test]

@@ -71,9 +71,14 @@ impl Ran {
 /// Runs the command in a directory. What it prints has `/` between folders on every system, but for
 /// JSON, where `\` begins an escape.
 fn warmstart(directory: &Path, arguments: &[&str]) -> Ran {
+    warmstart_with(directory, arguments, &[])
+}
+
+/// The same, with some variables of the environment.
+fn warmstart_with(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_warmstart"));
-    let Output { status, stdout, stderr } =
-        command.args(arguments).current_dir(directory).output().unwrap();
+    command.args(arguments).current_dir(directory).envs(variables.iter().copied());
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| {
         let text = String::from_utf8(bytes).unwrap();
         match arguments.contains(&"--json") {

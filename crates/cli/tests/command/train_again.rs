@@ -439,3 +439,47 @@ fn what_no_variable_can_be_does_not_keep_weights_from_a_run() {
                 restore needs `.leave_out(\"num_batches_tracked\")`, or `.allow_unexpected()`";
     assert!(out.contains(note), "{out}");
 }
+
+/// What a new run begins anyway, such as its scaling, is not to be allowed; what is missing else, is.
+#[test]
+fn a_warm_start_asks_for_what_it_needs_and_for_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(30, 0));
+    let shapes: [(&str, &[usize]); 4] = [
+        ("net.fc1.weight", &[3, 4]),
+        ("net.fc1.bias", &[4]),
+        ("net.fc2.weight", &[4, 3]),
+        ("net.fc2.bias", &[3]),
+    ];
+    let run = |theirs: &[(&str, &[usize])], rules: &str| {
+        let values = |shape: &[usize]| floats(&vec![0.5; shape.iter().product()]);
+        let tensors: Vec<_> =
+            theirs.iter().map(|(name, shape)| (*name, "F32", *shape, values(shape))).collect();
+        foreign(&at.join("theirs.safetensors"), &tensors);
+        let toml = format!(
+            "directory = \"run\"\n[data]\nfile = \"flowers.csv\"\n[model]\nhidden = [4]\n\
+             [training]\nsteps = 1\nbatch = 8\n[warm_start]\ncheckpoint = \"theirs.safetensors\"\n{rules}"
+        );
+        write(at, "run.toml", &toml);
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    // The lines that are to be pasted, up to the next that is empty.
+    let pasted = |out: &str| {
+        let (_, lines) = out.split_once("Under [warm_start], for ").unwrap();
+        let lines = lines.lines().skip(1).take_while(|line| line.starts_with("  "));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let out = run(&shapes, "").out;
+    assert!(!out.contains("allow_missing") && out.contains(" restore 4 of 6:"), "{out}");
+    let out = run(&shapes, &pasted(&out)).with(0);
+    assert!(out.contains("restored    4 "), "{out}");
+    std::fs::remove_dir_all(at.join("run")).unwrap();
+
+    let out = run(&shapes[..2], "").out;
+    let lines = pasted(&out);
+    assert!(lines.ends_with("  ]\n  allow_missing = true\n"), "{out}");
+    assert!(out.contains("and to leave the rest as it is: `allow_missing = true`"), "{out}");
+    let out = run(&shapes[..2], &lines).with(0);
+    assert!(out.contains("restored    2 "), "{out}");
+}

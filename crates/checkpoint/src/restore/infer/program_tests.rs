@@ -125,6 +125,42 @@ fn weights_get_weights_and_slots_their_own_between_programs() {
     assert_eq!(pairs.len(), 12, "{rules}\n{pairs:#?}");
 }
 
+/// Keras 2 has its slots in scopes in front of what they belong to, and ours are behind.
+#[test]
+fn keras_2_goes_on_as_ours() {
+    let model = |names: [&'static str; 4]| {
+        let shapes: [&[usize]; 4] = [&[4, 3], &[3], &[3, 2], &[2]];
+        let weights: Vec<Named<'_>> = names.into_iter().zip(shapes).collect();
+        let mut model = variables(&weights);
+        for (owner, shape) in weights {
+            model.extend(["m", "v"].map(|which| slot(owner, "adam", which, shape)));
+        }
+        model
+    };
+    let turned = r#".rename_regex("^Adam/(m|v)/(.+)$", "${2}/adam/${1}")"#;
+    let (rules, pairs) =
+        one_suggestion(&KERAS_2, &model(["fc1/kernel", "fc1/bias", "fc2/kernel", "fc2/bias"]));
+    assert_eq!((rules.as_str(), pairs.len()), (turned, 12));
+    let (rules, pairs) =
+        one_suggestion(&KERAS_2, &model(["fc1/weight", "fc1/bias", "fc2/weight", "fc2/bias"]));
+    let expected = format!(r#"{turned}.rename_component("kernel", "weight")"#);
+    assert_eq!((rules.as_str(), pairs.len()), (expected.as_str(), 12));
+    for (new, old) in &pairs {
+        let (owner, slot) = new.split_once("/adam/").unwrap_or((new, ""));
+        let owner = owner.replace("weight", "kernel");
+        let expected = if slot.is_empty() { owner } else { format!("Adam/{slot}/{owner}") };
+        assert_eq!(*old, expected);
+    }
+    // Of slots with other words, nothing says which is which.
+    let mut other = model(["fc1/kernel", "fc1/bias", "fc2/kernel", "fc2/bias"]);
+    for variable in &mut other {
+        variable.name = variable.name.replace("/adam/m", "/adam/first");
+    }
+    let (saved, _) = by_name(&KERAS_2);
+    let (all, _) = inferred(&tensors(&KERAS_2), &other, &saved);
+    assert!(all.iter().all(|one| !code(one).contains("rename_regex(\"^Adam")), "{all:#?}");
+}
+
 /// A model of ours that goes on from Keras 3: no rule moves it all below one variable's name because that
 /// has slots.
 #[test]

@@ -34,7 +34,51 @@ pub(super) fn slot_rules(trials: &Trials<'_>) -> Vec<Rule> {
         let part = from != to && !from.contains(SEPARATORS);
         part.then_some(Rule::RenameComponent { from, to })
     };
-    called.into_values().filter_map(rule).collect()
+    called.into_values().filter_map(rule).chain(turned(trials)).collect()
+}
+
+/// A rule for slots that stand in scopes of their own in front of what they belong to, as those of Keras 2
+/// (`Adam/m/fc1/kernel`), where the model has its slots behind that (`fc1/kernel/adam/m`). Nothing if they
+/// are in several such scopes, or if one of them is called otherwise on the two sides.
+fn turned(trials: &Trials<'_>) -> Option<Rule> {
+    // By what they are: the scope, the separator behind it, and the slot.
+    let (mut file, mut model) = (BTreeMap::new(), BTreeMap::new());
+    for (tensor, kind) in trials.tensors.iter().zip(trials.tensor_kinds) {
+        if let Some(Role::Slot { variable: Some(owner), .. }) =
+            trials.saved.get(tensor.name.as_str()).map(|saved| &saved.role)
+            && let Some(front) = bare(&tensor.name).strip_suffix(bare(owner))
+        {
+            let parts = in_two(front.strip_suffix(SEPARATORS)?)?;
+            file.insert(kind, parts);
+        }
+    }
+    for (variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
+        if let Role::Slot { variable: Some(owner), .. } = &variable.role
+            && file.contains_key(kind)
+        {
+            model.insert(kind, in_two(below(&variable.name, owner)?)?);
+        }
+    }
+    let ((from, between, _), (to, behind, _)) = (*file.values().next()?, *model.values().next()?);
+    let same = |(kind, (scope, separator, slot)): (&&Kind, &(&str, char, &str))| {
+        let of_file =
+            file.get(kind).filter(|(other, apart, _)| (*other, *apart) == (from, between));
+        (*scope, *separator) == (to, behind) && of_file.is_some_and(|(.., other)| other == slot)
+    };
+    if !model.iter().all(same) {
+        return None;
+    }
+    let slots: Vec<String> = model.values().map(|(.., slot)| regex::escape(slot)).collect();
+    let (scope, between) = (regex::escape(from), regex::escape(&between.to_string()));
+    let pattern = format!("^{scope}{between}({}){between}(.+)$", slots.join("|"));
+    let replacement = format!("${{2}}{behind}{}{behind}${{1}}", to.replace('$', "$$"));
+    Some(Rule::RenameRegex { pattern, replacement })
+}
+
+/// What stands before the last separator, that, and what stands behind it.
+fn in_two(name: &str) -> Option<(&str, char, &str)> {
+    let at = name.rfind(SEPARATORS)?;
+    Some((&name[..at], name[at..].chars().next()?, &name[at + 1..]))
 }
 
 /// What a name adds to that of a scope.
@@ -51,7 +95,7 @@ pub(super) struct Below<'a> {
 }
 
 impl<'a> Below<'a> {
-    pub fn of(trials: &Trials<'a>, planned: &'a Planned<'_>) -> Below<'a> {
+    pub fn of<'t: 'a>(trials: &Trials<'t>, planned: &'a Planned<'_>) -> Below<'a> {
         let mut below = Below { wanted: HashMap::new(), there: HashMap::new() };
         for (&variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
             if let Role::Slot { variable: Some(owner), .. } = &variable.role

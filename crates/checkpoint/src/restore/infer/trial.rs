@@ -34,7 +34,7 @@ pub(super) struct Trials<'a> {
     pub variable_kinds: &'a [Kind],
     pub compared: Comparisons,
     /// The names of what lacks a value, once they are asked for.
-    pub lacking: OnceCell<Lacking>,
+    pub lacking: OnceCell<Lacking<'a>>,
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,

@@ -216,6 +216,11 @@ fn what_needs_a_rule_is_counted_and_nothing_else() {
     // What the file does not hold may need it.
     assert_eq!(plan.rules().iter().map(|used| used.touched).collect::<Vec<_>>(), [2, 1, 1]);
     assert_eq!(plan.rules().iter().map(|used| used.matched).collect::<Vec<_>>(), [3, 2, 2]);
+    // What is for whatever needs it was not written for that.
+    let wherever = RestoreOptions::new().transpose("**").allow_missing().allow_unexpected();
+    let plan =
+        checkpoint(&saved).plan_for(&[variables[0].clone(), variables[4].clone()], &wherever);
+    assert_eq!((plan.closes(), plan.rules()[0].touched), (true, 1), "{plan}");
     // A shape that no rule mends is no rule's fault.
     let wrong = [variable("flat", &[7])];
     let reshaped = RestoreOptions::new().reshape("flat").allow_unexpected();

@@ -84,10 +84,10 @@ fn many_damaged_checkpoints_are_told_in_few_lines() {
     };
     assert!(!whole.plan_for(&[], &RestoreOptions::new()).to_string().contains("damaged"));
     assert!(!told(5).contains("more"), "{}", told(5));
-    assert!(told(6).ends_with("\nnote: one more newer checkpoint is damaged"), "{}", told(6));
+    assert!(told(6).ends_with("\nnote: 1 more checkpoint is damaged"), "{}", told(6));
     let text = told(40);
     assert_eq!(text.matches("a newer checkpoint is damaged").count(), 5, "{text}");
-    assert!(text.ends_with("\nnote: 35 more newer checkpoints are damaged"), "{text}");
+    assert!(text.ends_with("\nnote: 35 more checkpoints are damaged"), "{text}");
 }
 
 #[test]

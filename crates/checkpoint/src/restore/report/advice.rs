@@ -1,25 +1,24 @@
 //! What a [`RestoreReport`] says beside its lists: what to know, what is wrong, and the line that
 //! mends it, in the words of whoever reads it.
 
+use crate::error::Damaged;
 use crate::printable::{first_quoted, printable, quoted};
 use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
-use crate::restore::slots::{UNNAMED, canonical};
 use crate::restore::wording::{Allowance, Wording, deed, rule_text};
 use crate::tensor::FileDType;
-use std::collections::BTreeSet;
 use warmstart_graph::words::{counted_as, first_few_between};
-use warmstart_graph::{GLOBAL_STEP, Glob, Role, Variable};
+use warmstart_graph::{Glob, Role, Variable};
 
 /// Names of what stands alone that are listed.
 pub(crate) const SHOWN: usize = 5;
 
 impl RestoreReport {
     pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {
-        let mut notes = self.notes_of_damage();
+        let mut notes = Damaged::first_notes(self.damaged.iter());
         let mut output_suffix = false;
         let mut initializers = Vec::new();
         for VariableOutcome { variable, outcome } in self.variables.iter() {
@@ -67,9 +66,9 @@ impl RestoreReport {
             ));
             notes.extend(self.note_of_parts_of_layers(words));
         }
-        let alone = slot_groups(self.slots_alone());
-        if self.closes() && !alone.is_empty() {
-            let alone = alone.join("; ");
+        if self.closes()
+            && let Some(alone) = slot_groups(self.slots_alone())
+        {
             notes.push(format!("{alone}: restored, though what they belong to is not"));
         }
         if self.closes() {
@@ -83,17 +82,6 @@ impl RestoreReport {
             notes.extend(self.notes_of_slots_anew(words));
             notes.extend(self.notes_of_counts_anew(words));
             notes.extend(self.suggestion_lines(words));
-        }
-        notes
-    }
-
-    /// Newer checkpoints that were passed over.
-    fn notes_of_damage(&self) -> Vec<String> {
-        let mut notes: Vec<String> = self.damaged.iter().take(SHOWN).cloned().collect();
-        match self.damaged.len().saturating_sub(SHOWN) {
-            0 => {}
-            1 => notes.push("one more newer checkpoint is damaged".to_owned()),
-            n => notes.push(format!("{n} more newer checkpoints are damaged")),
         }
         notes
     }
@@ -342,126 +330,8 @@ impl RestoreReport {
     }
 
     /// Whether there are tensors that no variable takes, and that nobody has said may be.
-    fn asks_to_leave_tensors(&self) -> bool {
+    pub(super) fn asks_to_leave_tensors(&self) -> bool {
         !self.unexpected.is_empty() && !self.allow_unexpected
-    }
-
-    /// Whether nothing is missing but what may be.
-    pub(crate) fn lets_values_be_missing(&self) -> bool {
-        self.allow_missing || self.missing().next().is_none()
-    }
-
-    fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
-        let missing: Vec<&Variable> = self.missing().collect();
-        // Slots of what is missing are told by themselves.
-        let alone = if self.allow_slots_alone { 0 } else { self.slots_alone().count() };
-        let restored = self.restored().count() - alone;
-        if missing.is_empty() || self.allow_missing || restored == 0 {
-            return None;
-        }
-        // Without weights, the others are no restore; and what is of another dtype may not be left.
-        let dtypes = |v: &VariableOutcome| matches!(v.outcome, Outcome::DTypeMismatch { .. });
-        if self.only_counters().is_some() || self.variables.iter().any(dtypes) {
-            return None;
-        }
-        let optimizer = |role: &Role| match role {
-            Role::Slot { optimizer, .. } => Some(optimizer.clone()),
-            _ => None,
-        };
-        let wanted: BTreeSet<String> = missing.iter().filter_map(|v| optimizer(&v.role)).collect();
-        let left: BTreeSet<String> = self
-            .unexpected
-            .iter()
-            .filter_map(|t| optimizer(&self.saved.get(&t.name)?.role))
-            .collect();
-        let (missing_allowed, fill) = (words.allow(&[Allowance::Missing])?, words.fill());
-        // Steps are counted only where there is an optimizer.
-        let slot = |v: &&Variable| matches!(v.role, Role::Slot { .. }) || v.name == GLOBAL_STEP;
-        if wanted.is_empty() || !missing.iter().all(slot) {
-            // What rules mend need not be missing.
-            let mended = |suggestion: &Suggestion| suggestion.restores == suggestion.of;
-            if self.suggestions.iter().any(mended) {
-                return None;
-            }
-            let others = match restored {
-                1 => "one other variable".to_owned(),
-                n => format!("the other {n} variables"),
-            };
-            let then = fill.map_or_else(String::new, |fill| {
-                format!("; then {fill} fills those without a value")
-            });
-            // One alone would not do.
-            let mut allowed = vec![Allowance::Missing];
-            if self.mismatched().next().is_some() && !self.allow_mismatched_shape {
-                allowed.push(Allowance::MismatchedShape);
-            }
-            let mut and = "";
-            if self.asks_to_leave_tensors() {
-                allowed.push(Allowance::Unexpected);
-                and = " and leaves the unexpected tensors in the file";
-            }
-            let allowed = words.allow(&allowed)?;
-            return Some(format!("`{allowed}` restores {others}{and}{then}"));
-        }
-        let join = |names: BTreeSet<String>| {
-            printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()
-        };
-        // One subject or two.
-        let (then, s) = match fill.filter(|_| words.asks_to_fill()) {
-            Some(fill) => (format!(" and then {fill}"), ""),
-            None => (String::new(), "s"),
-        };
-        if let Some(told) = self.told_of_what_begins(&missing) {
-            let mut allowed = vec![Allowance::Missing];
-            allowed.extend(self.asks_to_leave_tensors().then_some(Allowance::Unexpected));
-            let allowed = words.allow(&allowed)?;
-            return Some(format!("{told}: `{allowed}`{then} say{s} that this is meant"));
-        }
-        if left.is_empty() {
-            return Some(format!(
-                "the checkpoint holds weights without the slots of {}, and training would restart \
-                 its moments: `{missing_allowed}`{then} say{s} that this is meant",
-                join(wanted)
-            ));
-        }
-        let both = words.allow(&[Allowance::Missing, Allowance::Unexpected])?;
-        let some = self.variables.iter().any(|v| {
-            matches!(v.outcome, Outcome::Restored { .. })
-                && optimizer(&v.variable.role).is_some_and(|name| wanted.contains(&name))
-        });
-        if some {
-            let names: Vec<&String> = missing.iter().map(|variable| &variable.name).collect();
-            return Some(format!(
-                "a part of the slots of {} is restored: `{both}`{then} begin{s} the others anew \
-                 beside them ({}); a count of steps then begins at 0, and Adam takes its averages \
-                 for new ones",
-                join(wanted),
-                first_quoted(&names, SHOWN)
-            ));
-        }
-        let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
-            names.iter().map(|name| canonical(name, "").0).collect()
-        };
-        let trained = if let Some(kept_by) = self.only_numbered_slots() {
-            let kept_by = kept_by.map_or_else(String::new, |kept_by| format!(" (of {kept_by})"));
-            format!(
-                "has the state of a PyTorch optimizer{kept_by}, which numbers its parameters, so that \
-                 no name says whose it is, and this graph trains with {}",
-                join(wanted)
-            )
-        } else if kinds(&left) == kinds(&wanted) {
-            format!("has slots of {} under other names than this graph", join(left))
-        } else {
-            // PyTorch's do not say of which optimizer they are.
-            let left: BTreeSet<String> =
-                left.into_iter().filter(|name| canonical(name, "").0 != UNNAMED).collect();
-            let with = if left.is_empty() { "another optimizer".to_owned() } else { join(left) };
-            format!("was trained with {with}, and this graph trains with {}", join(wanted))
-        };
-        Some(format!(
-            "the checkpoint {trained}: `{both}`{then} begin{s} with the restored weights and fresh \
-             slots"
-        ))
     }
 
     /// Whether any of the suggestions leaves no tensor without a variable.

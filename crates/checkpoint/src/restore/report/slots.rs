@@ -10,15 +10,14 @@ use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS};
 use crate::restore::slots::{numbered_in, pytorch_optimizer};
 use crate::restore::wording::{Allowance, Wording};
 use std::collections::{BTreeSet, HashSet};
+use warmstart_graph::words::first_few;
 use warmstart_graph::{Accumulation, Glob, Role, Variable};
 
 impl RestoreReport {
     /// Which slots these are, if they may not be.
     pub(crate) fn told_of_slots_alone(&self) -> Option<String> {
-        let groups = slot_groups(self.slots_alone().filter(|_| !self.allow_slots_alone));
-        let told =
-            format!("{} would be restored, though what they belong to is not", groups.join("; "));
-        (!groups.is_empty()).then_some(told)
+        let groups = slot_groups(self.slots_alone().filter(|_| !self.allow_slots_alone))?;
+        Some(format!("{groups} would be restored, though what they belong to is not"))
     }
 
     /// Whether the variables that get no value may get none.
@@ -91,9 +90,8 @@ impl RestoreReport {
         let notes = counts.flat_map(|(optimizer, count)| {
             let is_gone = |v: &&VariableOutcome| !is_restored(v);
             let gone = slot_groups(self.averages(optimizer).filter(is_gone).map(|v| &*v.variable));
-            let gone = Some(gone.join("; ")).filter(|gone| !gone.is_empty());
             let rows = self.averages(optimizer).filter(has_new_rows).map(|v| &*v.variable);
-            let rows = Some(slot_groups(rows).join("; ")).filter(|rows| !rows.is_empty());
+            let rows = slot_groups(rows);
             let anew = self.beginning_anew(optimizer, words);
             let count = printable(&count.variable.name);
             let gone = gone.map(|gone| {
@@ -149,9 +147,7 @@ impl RestoreReport {
         if !self.variables.iter().all(is_as_told) {
             return None;
         }
-        let by = |names: BTreeSet<&str>| {
-            printable(&names.into_iter().collect::<Vec<_>>().join(", ")).into_owned()
-        };
+        let by = |names: BTreeSet<&str>| printable(&first_few(names.iter(), SHOWN)).into_owned();
         let sums = (!accumulates.is_empty()).then(|| {
             format!("the sums and the count of {}'s accumulation begin at 0", by(accumulates))
         });
@@ -171,8 +167,8 @@ impl RestoreReport {
     pub(crate) fn notes_of_counts_anew(&self, words: &dyn Wording) -> Vec<String> {
         let counts = self.counts_of_updates().filter(|(_, v)| !is_restored(v));
         let notes = counts.filter_map(|(optimizer, count)| {
-            let kept = slot_groups(self.averages(optimizer).filter(is_restored).map(|v| &*v.variable));
-            let kept = Some(kept.join("; ")).filter(|kept| !kept.is_empty())?;
+            let kept =
+                slot_groups(self.averages(optimizer).filter(is_restored).map(|v| &*v.variable))?;
             Some(format!(
                 "{kept} are restored, and `{}` is not: where that begins anew, Adam takes them for new \
                  ones, and its next updates are several times shorter than the learning rate says{}",

@@ -72,6 +72,39 @@ fn what_was_allowed_and_left_out_is_told() {
     assert_eq!(json["unexpected"][0]["name"], "wide");
 }
 
+/// A model that has grown by a layer's width would be told in three times as many lines.
+#[test]
+fn slots_of_another_shape_are_told_with_what_they_belong_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let names = ["a", "a/adam/m", "a/adam/v", "b", "b/adam/m", "b/adam/v", "c", "c/adam/m"];
+    let entry = |at: usize, name: &str| {
+        let (begin, end) = (8 * at, 8 * at + 8);
+        format!(r#""{name}":{{"dtype":"F32","shape":[2],"data_offsets":[{begin},{end}]}}"#)
+    };
+    let entries: Vec<String> = names.iter().enumerate().map(|(at, name)| entry(at, name)).collect();
+    let header = format!("{{{}}}", entries.join(","));
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(&file, [&length[..], header.as_bytes(), &[0; 64]].concat()).unwrap();
+    let of = |name: &str| match name.split_once("/adam/") {
+        None => Role::Trainable,
+        Some((owner, slot)) => {
+            Role::Slot { variable: Some(owner.into()), optimizer: "adam".into(), slot: slot.into() }
+        }
+    };
+    // What only a slot has is told of it.
+    let shape = |name: &str| if name == "c" { [2] } else { [3] };
+    let variables = names.map(|name| Variable { role: of(name), ..variable(name, &shape(name)) });
+    let plan = Checkpoint::open(&file).unwrap().plan_for(&variables, &RestoreOptions::new());
+    let told = plan.to_string();
+    let lines = "  shape mismatch  7   a         f32 [3], but f32 [2] in the file
+                      b         f32 [3], but f32 [2] in the file
+                      c/adam/m  f32 [3], but f32 [2] in the file
+                      adam's slots m, v for 2 variables
+error: 7 variables have another shape";
+    assert!(told.contains(lines), "{told}");
+}
+
 #[test]
 fn one_tensor_for_two_variables_is_told() {
     let directory = tempfile::tempdir().unwrap();

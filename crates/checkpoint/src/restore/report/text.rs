@@ -9,9 +9,10 @@ use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::slots::{numbered_in, pytorch_optimizer};
 use crate::restore::wording::{InCode, Wording, rule_text};
 use crate::tensor::{FileDType, TensorEntry};
+use foldhash::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use warmstart_graph::words::{counted, human_bytes};
+use warmstart_graph::words::{counted, first_few, first_few_between, human_bytes};
 use warmstart_graph::{Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
@@ -51,7 +52,10 @@ impl RestoreReport {
         });
         let missing: Vec<&Variable> = self.missing().collect();
         let ignored = self.ignored().map(|v| (v.name.clone(), format!("{} {}", v.dtype, v.shape)));
-        let mut shapes = Vec::new();
+        let (mut shapes, mut slots) = (Vec::new(), Slots::default());
+        let of_shape = |v: &&VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
+        let others = self.variables.iter().filter(of_shape);
+        let others: HashSet<&str> = others.map(|v| v.variable.name.as_str()).collect();
         let mut dtypes = Vec::new();
         let mut ambiguous = Vec::new();
         let turned_by = self.turning();
@@ -61,6 +65,16 @@ impl RestoreReport {
                 let what = format!("{dtype} {shape}, but {file_dtype} {file_shape} in the file");
                 (name.clone(), what)
             };
+            // Slots have the shape of what they belong to, of which it is told.
+            if let (
+                Outcome::ShapeMismatch { .. },
+                Role::Slot { variable: Some(owner), optimizer, slot },
+            ) = (outcome, &variable.role)
+                && others.contains(owner.as_str())
+            {
+                slots.add(optimizer, Some(owner), slot);
+                continue;
+            }
             match outcome {
                 Outcome::ShapeMismatch { shape, .. } => {
                     let (name, mut what) = line(&FileDType::from(*dtype), shape);
@@ -77,6 +91,7 @@ impl RestoreReport {
                 Outcome::Restored { .. } | Outcome::Ignored | Outcome::Missing { .. } => {}
             }
         }
+        shapes.extend(slots.lines());
         // Nothing is restored unless all is.
         let plain = words.is_of_restore() && (self.closes() || self.restored().next().is_none());
         let fitting = if plain { "restored" } else { "would fit" };
@@ -94,7 +109,7 @@ impl RestoreReport {
             Section::new("ignored", ignored.collect()),
             missing,
             Section::new("ambiguous", ambiguous),
-            Section::new("shape mismatch", shapes),
+            Section { label: "shape mismatch", count: others.len(), lines: shapes },
             Section::new("dtype mismatch", dtypes),
             unexpected,
             self.left_out_section(words),
@@ -293,15 +308,16 @@ fn missing_lines(missing: &[&Variable]) -> Vec<Line> {
     lines
 }
 
-/// Slots, told by groups.
-pub(crate) fn slot_groups<'a>(slots: impl Iterator<Item = &'a Variable>) -> Vec<String> {
+/// Slots, told by groups in one line; nothing if there are none.
+pub(crate) fn slot_groups<'a>(slots: impl Iterator<Item = &'a Variable>) -> Option<String> {
     let mut groups = Slots::default();
     for slot in slots {
         if let Role::Slot { variable, optimizer, slot } = &slot.role {
             groups.add(optimizer, variable.as_deref(), slot);
         }
     }
-    groups.lines().map(|(text, _)| text).collect()
+    let groups: Vec<String> = groups.lines().map(|(text, _)| text).collect();
+    (!groups.is_empty()).then(|| first_few_between(groups.iter(), SHOWN, "; "))
 }
 
 /// Slots, told by groups: an optimizer's slots are there together or not at all, and a hundred
@@ -336,7 +352,7 @@ impl<'a> Slots<'a> {
         let numbered = self.numbered.into_iter().map(|(state, (slots, owners))| {
             let kept_by = pytorch_optimizer(slots.iter().copied());
             let kept_by = kept_by.map_or_else(String::new, |kept_by| format!("of {kept_by}: "));
-            let slots = slots.into_iter().collect::<Vec<_>>().join(", ");
+            let slots = first_few(slots.iter(), SHOWN);
             let text = format!(
                 "{state}: PyTorch optimizer state ({kept_by}{slots}) for {}, by number and \
                  not by name",
@@ -346,7 +362,7 @@ impl<'a> Slots<'a> {
         });
         let named = groups.into_iter().map(|((optimizer, slots, _), variables)| {
             let word = if slots.len() == 1 { "slot" } else { "slots" };
-            let slots = slots.into_iter().collect::<Vec<_>>().join(", ");
+            let slots = first_few(slots.iter(), SHOWN);
             let text = match variables.as_slice() {
                 [] => format!("{optimizer}'s own {word} {slots}"),
                 [one] => format!("{optimizer}'s {word} {slots} for {one}"),
