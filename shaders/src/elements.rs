@@ -80,15 +80,13 @@ impl Elements {
     /// The function that reads one element, and the name of its type. None where elements are read in
     /// pairs.
     pub fn element_function(self, operand: &str, scaling: &str) -> String {
-        let pair = format!("{operand}[i / 4u][i / 2u % 2u]");
+        let stored = self.stored();
         let (kind, element) = match self {
-            Elements::F32 | Elements::F32Fours => ("f32", float(operand, self.stored(), "i")),
+            Elements::F32 | Elements::F32Fours => ("f32", float(operand, stored, "i")),
             Elements::F16 => ("f16", format!("{operand}[i]")),
             Elements::F16Fours => ("f16", format!("{operand}[i / 4u][i % 4u]")),
-            Elements::F16Words => ("f32", half(operand, "i")),
-            Elements::F16WordFours => ("f32", half_of(&pair, "i")),
-            Elements::Bf16Words => ("f32", bfloat(operand, "i")),
-            Elements::Bf16Fours => ("f32", bfloat_of(&pair, "i")),
+            Elements::F16Words | Elements::F16WordFours => ("f32", half(operand, stored, "i")),
+            Elements::Bf16Words | Elements::Bf16Fours => ("f32", bfloat(operand, stored, "i")),
             Elements::Bytes | Elements::ByteFours => {
                 ("f32", format!("f32({}){scaling}", byte(operand, "i")))
             }
@@ -170,23 +168,41 @@ pub fn float(buffer: &str, stored: &str, at: &str) -> String {
 /// What a buffer of `f32` may be bound as an array of: single ones, two neighbours, or four.
 pub const FLOATS: [&str; 3] = ["f32", "u64", "vec4<f32>"];
 
-/// The `bf16` at a place of a buffer of words, as an `f32` in WGSL: it is the upper half of one.
-pub fn bfloat(buffer: &str, at: &str) -> String {
-    bfloat_of(&format!("{buffer}[{at} / 2u]"), at)
+/// The `bf16` at a place of a buffer that is bound as an array of `stored`, which is one of [`HALVES`], as an
+/// `f32` in WGSL: it is one half of a word, and the upper half of the `f32`.
+pub fn bfloat(buffer: &str, stored: &str, at: &str) -> String {
+    bfloat_of(&word_of_half(buffer, stored, at), at)
 }
 
 fn bfloat_of(word: &str, at: &str) -> String {
     format!("bitcast<f32>(({word} >> (16u * ({at} % 2u))) << 16u)")
 }
 
-/// The `f16` at a place of a buffer of words, as an `f32` in WGSL. Needs [`FUNCTIONS`](crate::FUNCTIONS).
-pub fn half(buffer: &str, at: &str) -> String {
-    half_of(&format!("{buffer}[{at} / 2u]"), at)
+/// The `f16` at a place of a buffer that is bound as an array of `stored`, which is one of [`HALVES`], as an
+/// `f32` in WGSL. Needs [`FUNCTIONS`](crate::FUNCTIONS).
+pub fn half(buffer: &str, stored: &str, at: &str) -> String {
+    match stored {
+        "f16" => format!("f32({buffer}[{at}])"),
+        "vec4<f16>" => format!("f32({buffer}[{at} / 4u][{at} % 4u])"),
+        _ => half_of(&word_of_half(buffer, stored, at), at),
+    }
 }
 
 fn half_of(word: &str, at: &str) -> String {
     format!("float_of_half({word} >> (16u * ({at} % 2u)))")
 }
+
+/// The word that holds the number of 16 bits at a place of a buffer of words, or of pairs of them.
+fn word_of_half(buffer: &str, stored: &str, at: &str) -> String {
+    match stored {
+        "vec2<u32>" => format!("{buffer}[{at} / 4u][{at} / 2u % 2u]"),
+        _ => format!("{buffer}[{at} / 2u]"),
+    }
+}
+
+/// What a buffer of `f16` or `bf16` may be bound as an array of: words that two of them share, pairs of such
+/// words, and, of `f16` on a device that has it, single ones and fours.
+pub const HALVES: [&str; 4] = ["u32", "vec2<u32>", "f16", "vec4<f16>"];
 
 /// The byte at a place of a buffer of words, as a `u32` in WGSL.
 pub fn byte(buffer: &str, at: &str) -> String {

@@ -9,8 +9,8 @@ mod elements;
 
 pub use cooperative::Cooperative;
 pub use elements::{
-    ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, FLOATS, ROUND, ROUND_F16, bfloat, byte, float,
-    four_bytes, half,
+    ENABLE_COOPERATIVE_MATRIX, ENABLE_F16, Elements, FLOATS, HALVES, ROUND, ROUND_F16, bfloat,
+    byte, float, four_bytes, half,
 };
 
 macro_rules! shaders {

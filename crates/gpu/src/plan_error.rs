@@ -55,7 +55,8 @@ pub enum CompileError {
     },
     /// A value is larger than what the device lets a kernel see.
     #[error(
-        "{what} takes {bytes} bytes, and one binding of this device holds at most {limit}; use a smaller batch or model, or an adapter with a larger limit"
+        "{what} takes {bytes} bytes, and one binding of this device holds at most {limit}; {}, or use an adapter with a larger limit",
+        SMALLER
     )]
     TooLarge {
         /// Which value.
@@ -67,13 +68,26 @@ pub enum CompileError {
     },
     /// A plan and its variables take more memory than they may.
     #[error(
-        "the plan and its variables take {bytes} bytes of device memory, and may take {limit}; use a smaller batch or model, mark parts with `Scope::recompute`, or allow more"
+        "the plan and its variables take {bytes} bytes of device memory, and may take {limit}; {}, mark parts with `Scope::recompute`, or allow more",
+        SMALLER
     )]
     OverLimit {
         /// What they take.
         bytes: u64,
         /// What was allowed.
         limit: u64,
+    },
+    /// The device has no room for a plan and its variables.
+    #[error(
+        "the plan and its variables take {bytes} bytes of device memory, and this device has room for {room}; {}, mark parts with `Scope::recompute`, or free memory on the device",
+        SMALLER
+    )]
+    NoRoom {
+        /// What they take.
+        bytes: u64,
+        /// What there is for them: what could be had when memory had run out, the variables that they share
+        /// with other plans included; or, of a software adapter, all of the machine's.
+        room: u64,
     },
     /// The largest of no batches was asked for.
     #[error(
@@ -101,7 +115,8 @@ pub enum CompileError {
     },
     /// A kernel needs more workgroups than the device launches.
     #[error(
-        "{location}: {operation} of {shape} needs more workgroups than this device launches ({limit} along one dimension); split it into parts"
+        "{location}: {operation} of {shape} needs more workgroups than this device launches ({limit} along one dimension); {}, or split it into parts",
+        SMALLER
     )]
     TooManyWorkgroups {
         /// The operation.
@@ -115,7 +130,8 @@ pub enum CompileError {
     },
     /// An invocation would make more rounds of loops than the driver of a software adapter carries out.
     #[error(
-        "{location}: {operation} of {shape} takes up to {rounds} rounds of loops, one after the other, and the driver of a software adapter may end them after 65,535 without a word; split it into parts, or use a GPU"
+        "{location}: {operation} of {shape} takes up to {rounds} rounds of loops, one after the other, and the driver of a software adapter may end them after 65,535 without a word; {}, split it into parts, or use a GPU",
+        SMALLER
     )]
     TooManyRounds {
         /// The operation.
@@ -128,6 +144,9 @@ pub enum CompileError {
         rounds: usize,
     },
 }
+
+/// What to do about a graph that is too large, wherever its batch has a part in that.
+const SMALLER: &str = "use a smaller model or batch (`largest_batch(1..=batch, |batch| ...)` of the crate `warmstart` finds the largest batch that fits)";
 
 /// The first of some names, and how many more there are.
 fn some(names: &[String]) -> String {
@@ -142,23 +161,33 @@ impl CompileError {
     /// Whether a smaller graph, such as one of a smaller batch, may do: something is larger than the
     /// device or the caller allows, or memory has run out.
     pub fn is_too_large(&self) -> bool {
-        let out_of_memory = |error: &GpuError| matches!(error, GpuError::OutOfMemory { .. });
         match self {
             CompileError::TooLarge { .. }
             | CompileError::OverLimit { .. }
+            | CompileError::NoRoom { .. }
             | CompileError::TooManyWorkgroups { .. }
             | CompileError::TooManyRounds { .. } => true,
-            CompileError::Gpu(error) => out_of_memory(error),
-            CompileError::Session(error) => match &**error {
-                SessionError::TooLarge { .. } => true,
-                SessionError::Gpu(error) => out_of_memory(error),
-                _ => false,
-            },
+            CompileError::Session(error) if matches!(**error, SessionError::TooLarge { .. }) => {
+                true
+            }
             CompileError::Graph(GraphErrors(errors)) => {
                 errors.iter().all(|error| matches!(error.problem, Problem::TooLarge { .. }))
             }
-            _ => false,
+            other => other.is_out_of_memory(),
         }
+    }
+
+    /// Whether memory ran out while something was made.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        let error = match self {
+            CompileError::Gpu(error) => error,
+            CompileError::Session(error) => match &**error {
+                SessionError::Gpu(error) => error,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(error, GpuError::OutOfMemory { .. })
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use warmstart_gpu::Session;
+use warmstart_gpu::{DispatchInfo, Session};
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{
     DType, Graph, Initializer, LossScaling, Optimizer, Schedule, Tensor, TensorData, gradients,
@@ -196,7 +196,6 @@ fn dropped<'g>(x: Tensor<'g>, name: &str, rate: f32) -> Tensor<'g> {
     if rate > 0.0 { x.dropout(name, rate) } else { x }
 }
 
-/// Three layers, trained by Adam with clipping and a schedule, whatever stands between the layers.
 /// Means over some of the rows, or with weights, in which the sum of the weights comes first: one dispatch
 /// more than the plain mean takes.
 #[test]
@@ -244,6 +243,7 @@ fn weighted<'g>(losses: Tensor<'g>, mask: Tensor<'g>) -> Tensor<'g> {
     (losses * mask).sum_all() / mask.sum_all()
 }
 
+/// Three layers, trained by Adam with clipping and a schedule, whatever stands between the layers.
 #[test]
 fn a_training_step_of_three_layers_is_twelve_dispatches() {
     for activation in ["relu", "tanh", "sigmoid", "gelu", "silu"] {
@@ -273,6 +273,94 @@ fn a_training_step_of_three_layers_is_twelve_dispatches() {
             // Without the loss there is one dispatch less.
             let plan = session.compile(&graph, &[], &[step.update]).unwrap();
             assert!(plan.dispatches().len() <= 11, "{what}\n{plan}");
+        }
+    }
+}
+
+/// A step whose loss is the mean over the rows that have a label takes one dispatch more, for their number,
+/// and trains as the twin does. Its gradients are those of the twin's, and the slopes of the twin's loss.
+#[test]
+fn a_training_step_that_ignores_labels_is_thirteen_dispatches() {
+    const IGNORED: i32 = -1;
+    let graph = Graph::new();
+    let x = graph.placeholder("x", [8, 16], DType::F32);
+    let labels = graph.placeholder("labels", [8], DType::I32);
+    let hidden = graph.scope("fc1").linear(x, 33).tanh();
+    let hidden = graph.scope("fc2").linear(hidden, 17).gelu();
+    let logits = graph.scope("fc3").linear(hidden, 10);
+    let loss = logits.softmax_cross_entropy_ignoring(labels, IGNORED);
+    let parts = ["weight", "bias"].map(|part| [1, 2, 3].map(|layer| format!("fc{layer}/{part}")));
+    let names: Vec<String> = parts.concat();
+    let of: Vec<Tensor<'_>> = names.iter().map(|name| graph.get_variable(name).unwrap()).collect();
+    let slopes: Vec<Tensor<'_>> = gradients(loss, &of).into_iter().flatten().collect();
+    assert_eq!(slopes.len(), names.len());
+    let step = Optimizer::adam(1e-2).clip_global_norm(1.0).minimize(loss);
+    let def = graph.finish().unwrap();
+    let mut session = Session::new(&common::gpu());
+    let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
+    assert_eq!(plan.dispatches().len(), 13, "{plan}");
+    let together = "softmax_cross_entropy_gradient";
+    let carried = |info: &DispatchInfo| {
+        info.operations.contains("softmax_cross_entropy, ") && info.operations.ends_with(together)
+    };
+    assert!(plan.dispatches().iter().any(carried), "{plan}");
+    let asking = session.compile(&graph, &[&[loss], &slopes[..]].concat(), &[]).unwrap();
+    session.initialize_missing(3).unwrap();
+    let mut twin = Reference::new(&def);
+    for variable in &def.variables {
+        twin.assign(&variable.name, &session.read(&variable.name).unwrap());
+    }
+    let xs: Vec<f32> = (0..8 * 16).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    // One that counts, some, and all.
+    for counted in [1, 5, 8] {
+        let label = |row: i32| if row * 3 % 8 < counted { row * 7 % 10 } else { IGNORED };
+        let ys: Vec<i32> = (0..8).map(label).collect();
+        assert_eq!(ys.iter().filter(|&&label| label != IGNORED).count() as i32, counted);
+        twin.feed("x", &TensorData::new([8, 16], xs.clone()).unwrap());
+        twin.feed("labels", &TensorData::new([8], ys.clone()).unwrap());
+        let feeds = [("x", (&xs).into()), ("labels", (&ys).into())];
+        let outputs = session.run(&asking, &feeds).unwrap();
+        let ids: Vec<_> = slopes.iter().map(|slope| slope.id()).collect();
+        let expected = twin.run(&ids).unwrap();
+        for ((name, slope), expected) in names.iter().zip(&slopes).zip(expected) {
+            let found = outputs.tensor(*slope).unwrap().to_f64();
+            for (at, (found, twins)) in found.iter().zip(&expected.elements).enumerate() {
+                let what = format!("{name}, {at}, {counted} rows: {found}, and the twin's {twins}");
+                assert!((found - twins).abs() < 1e-5, "{what}");
+            }
+            // The first, the last and one between.
+            let value = session.read(name).unwrap();
+            let own = value.as_f32().unwrap().to_vec();
+            for at in [0, own.len() / 3, own.len() - 1] {
+                let mut loss_at = |moved: f32| {
+                    let mut elements = own.clone();
+                    elements[at] += moved;
+                    twin.assign(name, &TensorData::new(value.shape(), elements.clone()).unwrap());
+                    let loss = twin.run(&[loss.id()]).unwrap()[0].elements[0];
+                    (f64::from(elements[at]), loss)
+                };
+                let [(before, low), (after, high)] = [-1e-2, 1e-2].map(&mut loss_at);
+                let (found, slope) = (found[at], (high - low) / (after - before));
+                let what = format!("{name}, {at}, {counted} rows: {found}, and a slope of {slope}");
+                assert!((found - slope).abs() < 1e-4, "{what}");
+            }
+            twin.assign(name, &value);
+        }
+        // And a step with them.
+        let found = session.run(&plan, &feeds).unwrap().scalar(loss).unwrap();
+        let expected = twin.run(&[loss.id(), step.update.id()]).unwrap()[0].elements[0];
+        assert!((f64::from(found) - expected).abs() < 1e-5, "{found}, and the twin's {expected}");
+        for name in &names {
+            let found = session.read(name).unwrap().to_f64();
+            let expected = &twin.variable(name).unwrap().elements;
+            for (at, (found, twins)) in found.iter().zip(expected).enumerate() {
+                // Adam divides small slopes by their own size: a last bit of one is more of a step.
+                assert!(
+                    (found - twins).abs() < 1e-4,
+                    "{name}, {at}: {found}, and the twin's {twins}"
+                );
+            }
+            twin.assign(name, &session.read(name).unwrap());
         }
     }
 }

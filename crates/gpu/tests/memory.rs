@@ -4,7 +4,7 @@ mod common;
 
 use warmstart_gpu::Session;
 use warmstart_graph::reference::{Reference, Value};
-use warmstart_graph::{DType, Graph, Initializer, Optimizer, Scope, Tensor, TensorData};
+use warmstart_graph::{DType, Graph, Initializer, Optimizer, Scope, Tensor, TensorData, Update};
 
 /// Layers that narrow, so that what one layer leaves is too small for another: their values lie side
 /// by side.
@@ -151,4 +151,120 @@ fn variables_that_no_binding_holds_are_refused_beforehand() {
         assert!(told.to_string().starts_with("variable `table` "), "{told}");
     }
     assert!(session.variables().is_empty());
+}
+
+/// Layers that are trained on batches of so many rows.
+fn layers(graph: &Graph, batch: usize) -> (Tensor<'_>, Update<'_>) {
+    const WIDTH: usize = 512;
+    let x = graph.placeholder("x", [batch, WIDTH], DType::F32);
+    let layer = |x, at| graph.scope(&format!("fc{at}")).linear(x, WIDTH).tanh();
+    let loss = (0..8).fold(x, layer).square().mean_all();
+    (loss, Optimizer::sgd(0.1).minimize(loss).update)
+}
+
+/// Runs in a process of its own, whose address space ends here: a software adapter's memory is that of the
+/// process.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_memory_runs_out_it_is_told_how_much_there_is() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::{env, fs, process};
+    use warmstart_gpu::CompileError;
+
+    const CHILD: &str = "WARMSTART_TEST_NO_ROOM";
+    if env::var_os(CHILD).is_none() {
+        let this = "where_memory_runs_out_it_is_told_how_much_there_is";
+        let mut child = process::Command::new(env::current_exe().unwrap());
+        let output = child.args([this, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        return;
+    }
+    let gpu = common::gpu();
+    if !gpu.is_cpu() {
+        return;
+    }
+    // Small enough to be there in any case, and the variables with it.
+    let mut session = Session::new(&gpu);
+    let small = Graph::new();
+    let (loss, update) = layers(&small, 1);
+    session.compile(&small, &[loss], &[update]).unwrap();
+    let pages: u64 = fs::read_to_string("/proc/self/statm")
+        .unwrap()
+        .split(' ')
+        .next()
+        .and_then(|pages| pages.parse().ok())
+        .unwrap();
+    let unlimited = getrlimit(Resource::As);
+    let end = Some(pages * 4096 + (400 << 20));
+    setrlimit(Resource::As, Rlimit { current: end, ..unlimited }).unwrap();
+    const BATCH: usize = 1 << 16;
+    let compile = |session: &mut Session, batch| {
+        let graph = Graph::new();
+        let (loss, update) = layers(&graph, batch);
+        session.compile(&graph, &[loss], &[update]).map(|plan| plan.memory())
+    };
+    let refused = compile(&mut session, BATCH);
+    let planned = |batch| {
+        let graph = Graph::new();
+        let (loss, update) = layers(&graph, batch);
+        session.plan_memory(&graph, &[loss], &[update]).unwrap()
+    };
+    let memory = planned(BATCH);
+    // Mesa since 25 or before gives memory that there is not, and crashes when it is used.
+    let Err(error) = refused else { return };
+    let CompileError::NoRoom { bytes, room } = error else { panic!("{error}") };
+    assert_eq!(bytes, memory.peak() + memory.variables);
+    // What is asked for comes in pieces, uploads have a part of it, and so has the process.
+    assert!((100 << 20..600 << 20).contains(&room), "{room} of {bytes}");
+    assert!(error.is_too_large());
+    let text = error.to_string();
+    let says =
+        format!("take {bytes} bytes of device memory, and this device has room for {room}; ");
+    assert!(text.contains(&says) && text.contains("`largest_batch("), "{text}");
+    // A batch that fits by what was told does, if that leaves some memory to others.
+    let fits = (0..)
+        .map(|halved| BATCH >> halved)
+        .find(|&batch| planned(batch).within(room / 4 * 3).is_ok());
+    let fits = fits.unwrap();
+    assert!((1..BATCH).contains(&fits), "{fits}");
+    let made = compile(&mut session, fits);
+    setrlimit(Resource::As, unlimited).unwrap();
+    made.unwrap();
+}
+
+/// More than a machine has is refused on a software adapter before it is taken: Linux would give it, and end
+/// the process that uses it.
+#[cfg(target_os = "linux")]
+#[test]
+fn more_than_the_machine_has_is_refused_beforehand() {
+    use warmstart_gpu::CompileError;
+
+    let gpu = common::gpu();
+    if !gpu.is_cpu() {
+        return;
+    }
+    const BYTES: u64 = 1 << 27;
+    let list = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let of = |name: &str| {
+        let line = list.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.map_or(0, |kib| kib.parse::<u64>().unwrap() << 10)
+    };
+    let machine = of("MemTotal:") + of("SwapTotal:");
+    let graph = Graph::new();
+    let first = |at: u64| {
+        let values = Initializer::Zeros;
+        graph.variable(&format!("v{at}"), [BYTES as usize / 4], values).slice(0, 0, 1)
+    };
+    let sum = (0..=machine / BYTES).map(first).reduce(|sum, x| sum + x).unwrap();
+    let mut session = Session::new(&gpu);
+    for error in [
+        session.plan_memory(&graph, &[sum], &[]).unwrap_err(),
+        session.compile(&graph, &[sum], &[]).err().unwrap(),
+    ] {
+        let CompileError::NoRoom { bytes, room } = error else { panic!("{error}") };
+        assert!(bytes > machine && room <= machine && error.is_too_large(), "{error}");
+    }
+    assert!(session.variables().is_empty(), "nothing is declared");
 }

@@ -34,9 +34,10 @@ fn products_of_a_part_and_of_its_gradient_take_f16() {
     // Two each, last layer first.
     let expected = [[F32; 2], [F16; 2], [F16; 2], [F32; 2]].map(|dtypes| [dtypes; 2]);
     assert_eq!(*backward, *expected.as_flattened());
-    // Each rounded once: two inputs, two weights, two gradients.
+    // Two inputs, two weights, and two gradients for their products and once more for the bias: of nodes that
+    // are equal a plan has one.
     let casts = def.nodes.iter().filter(|node| node.op == Op::Cast(F16));
-    assert_eq!(casts.count(), 6, "{def}");
+    assert_eq!(casts.count(), 8, "{def}");
     assert_eq!(Graph::from_def(def.clone()).unwrap().finish().unwrap(), def);
 }
 
@@ -78,17 +79,24 @@ fn gradients_are_the_differences() {
         let a = graph.placeholder("a", a_shape, DType::F32);
         let b = graph.placeholder("b", b_shape, DType::F32);
         let c = graph.placeholder("c", [m, n], DType::F32);
+        let bias = graph.placeholder("bias", [1, n], DType::F32);
         let product = graph.root().compute_f16(|_| a.matmul_with(b, transpose_a, transpose_b));
-        let loss = (product * c).sum_all();
-        let found = gradients(loss, &[a, b]).into_iter().map(|gradient| gradient.unwrap().id());
+        let loss = ((product + bias.reshape([n])) * c).sum_all();
+        let of = gradients(loss, &[a, b, bias]);
+        let found = of.into_iter().map(|gradient| gradient.unwrap().id());
         let found: Vec<_> = found.collect();
         let def = graph.finish().unwrap();
         assert!(operands(&def).iter().all(|dtypes| *dtypes == [DType::F16; 2]), "{def}");
-        let data = [("a", grid(a_shape)), ("b", grid(b_shape)), ("c", grid([m, n]))];
+        let data = [
+            ("a", grid(a_shape)),
+            ("b", grid(b_shape)),
+            ("bias", grid([1, n])),
+            ("c", grid([m, n])),
+        ];
         let mut twin = Reference::new(&def);
         data.iter().for_each(|(name, data)| twin.feed(name, data));
         let found = twin.run(&found).unwrap();
-        for ((name, original), found) in data[..2].iter().zip(found) {
+        for ((name, original), found) in data[..3].iter().zip(found) {
             for (index, found) in found.elements.iter().enumerate() {
                 let mut at = |by: f64| {
                     let mut moved = Value::from(original);
@@ -101,6 +109,44 @@ fn gradients_are_the_differences() {
             }
             twin.feed(name, original);
         }
+    }
+}
+
+/// The gradient of a bias is the sum of what the product's own gradients read; whatever else is added to a
+/// product, or a bias to one of `f32`, has that of what was not rounded.
+#[test]
+fn the_gradient_of_a_bias_is_of_rounded_numbers() {
+    const ROWS: usize = 3;
+    let all = |in_f16: bool, shape: &[usize], first: bool| {
+        let graph = Graph::new();
+        let [a, b] = [("a", [ROWS, 2]), ("b", [2, 5])]
+            .map(|(name, shape)| graph.placeholder(name, shape, DType::F32));
+        let addend = graph.placeholder("addend", shape, DType::F32);
+        let product = match in_f16 {
+            true => graph.root().compute_f16(|_| a.matmul(b)),
+            false => a.matmul(b),
+        };
+        let sum = if first { addend + product } else { product + addend };
+        let loss = (sum * (1.0 + 2f32.powi(-12))).sum_all();
+        let gradient = gradients(loss, &[addend])[0].unwrap();
+        assert_eq!(gradient.dtype(), DType::F32);
+        let def = graph.finish().unwrap();
+        let mut twin = Reference::new(&def);
+        for (name, shape) in [("a", &[ROWS, 2][..]), ("b", &[2, 5]), ("addend", shape)] {
+            let count = shape.iter().product();
+            twin.feed(name, &TensorData::new(shape, vec![1.0f32; count]).unwrap());
+        }
+        let elements = twin.run(&[gradient.id()]).unwrap()[0].elements.clone();
+        assert!(elements.iter().all(|element| *element == elements[0]), "{elements:?}");
+        elements[0]
+    };
+    let (rows, more) = (ROWS as f64, 1.0 + 2f64.powi(-12));
+    for first in [false, true] {
+        assert_eq!(all(true, &[5], first), rows);
+        assert_eq!(all(false, &[5], first), rows * more);
+        assert_eq!(all(true, &[ROWS, 5], first), more);
+        assert_eq!(all(true, &[1], first), 5.0 * rows * more);
+        assert_eq!(all(true, &[ROWS, 1], first), 5.0 * more);
     }
 }
 

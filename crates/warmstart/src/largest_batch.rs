@@ -30,9 +30,9 @@ impl<T> fmt::Display for LargestBatch<T> {
 /// What fits is for `make` to say. With [`Session::plan_memory`](warmstart_gpu::Session::plan_memory)
 /// as below it is the device's limits (of one binding, of one buffer), and what of its memory may be
 /// used, if [said](warmstart_gpu::PlanMemory::within). Nothing is taken and nothing runs, and a graph
-/// takes milliseconds. How much memory a device has, or how much of it is free, `wgpu` does not tell;
-/// to find that out by trying, have `make` [compile](warmstart_gpu::Session::compile) in a session of
-/// its own. An update may be of more examples than fit at once, by
+/// takes milliseconds. How much memory a device has `wgpu` does not tell; but where it has run out,
+/// [`CompileError::NoRoom`] tells for how much there is room, and that is what to look within. An update may
+/// be of more examples than fit at once, by
 /// [gradient accumulation](warmstart_graph::Optimizer::gradient_accumulation_steps).
 ///
 /// ```

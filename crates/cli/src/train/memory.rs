@@ -1,8 +1,8 @@
 //! A batch that does not fit is refused, with the largest that does.
 //!
-//! The limit is the device's, and the file's `memory_limit`, which a training step and its
-//! variables may take, with the copy that saves in the background need where host and device share
-//! memory (not validation).
+//! The limit is the device's, what of its memory is left when that runs out, and the file's
+//! `memory_limit`, which a training step and its variables may take, with the copy that saves in the
+//! background need where host and device share memory (not validation).
 
 use super::network::{Network, ROWS_AT_ONCE, Shape};
 use super::settings::Settings;
@@ -98,12 +98,16 @@ pub fn refused(
     if !error.is_too_large() {
         return error.into();
     }
+    let room = match error {
+        CompileError::NoRoom { room, .. } => room,
+        _ => u64::MAX,
+    };
     let largest = largest_batch(1..=shape.batch, |batch| {
         let graph = Graph::new();
         let shape = Shape { batch, ..shape.clone() };
         let line = |table: &str| source.line(table);
         let network = Network::build(&graph, settings, optimizer, &shape, &line);
-        planned(session, settings, &graph, &network)
+        planned(session, settings, &graph, &network)?.within(room)
     });
     let batch = shape.batch;
     let is_limit = matches!(error, CompileError::OverLimit { .. });
@@ -118,7 +122,12 @@ pub fn refused(
             mebibytes(*bytes),
             limit / MIB
         ),
-        error => error.to_string(),
+        CompileError::NoRoom { bytes, room } => format!(
+            "a step takes {} with its variables, and this device has room for {} MiB",
+            mebibytes(*bytes),
+            room / MIB
+        ),
+        error => without_advice(error),
     };
     let message = format!("batches of {batch} rows do not fit: {why}");
     let failure = source.failure(&["training", key], message, label);
@@ -133,8 +142,8 @@ pub fn refused(
                 "give at most {largest}, the largest that fits {what}; `gradient_accumulation_steps` makes an update of several batches{copy}"
             ))
         }
-        // Memory has run out, of which only its user knows how much there is.
-        Ok(_) => failure.help("try a smaller batch, or end what else uses this device"),
+        // Memory had run out, and there is enough of it by now.
+        Ok(_) => failure.help("run it again, as there is room for it now; else give a smaller batch, or end what else uses this device"),
         Err(_) if is_limit => {
             let need = |settings: &Settings| {
                 let graph = Graph::new();
@@ -188,6 +197,20 @@ fn without_copy(settings: &mut Settings) {
     settings.checkpoints.background = false;
 }
 
+/// What is too large, without what a program's author is told to do about it.
+fn without_advice(error: &CompileError) -> String {
+    let text = error.to_string();
+    match error {
+        CompileError::TooLarge { .. }
+        | CompileError::TooManyWorkgroups { .. }
+        | CompileError::TooManyRounds { .. }
+        | CompileError::NoRoom { .. } => {
+            text.rsplit_once("; ").map_or(text.clone(), |(what, _advice)| what.to_owned())
+        }
+        _ => text,
+    }
+}
+
 /// Bytes as `memory_limit` has them, and rounded up: what is beyond a limit is not to look like it.
 fn mebibytes(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(MIB));
@@ -205,7 +228,7 @@ pub fn refused_layers(error: CompileError, source: &Source, settings: &Settings)
             .iter()
             .find(|error| matches!(error.problem, Problem::TooLarge { .. }))
             .map(ToString::to_string),
-        error => is_limit.then(|| error.to_string()),
+        error => is_limit.then(|| without_advice(error)),
     };
     let Some(what) = what else { return error.into() };
     let hidden = &settings.model.hidden;
@@ -223,9 +246,29 @@ mod tests {
     use super::super::network;
     use super::super::scaling::Scale;
     use super::super::settings::Scaling;
+    use super::super::source::Kind;
     use super::*;
-    use warmstart::gpu::Gpu;
+    use warmstart::gpu::{Gpu, GpuError};
     use warmstart::graph::Location;
+
+    fn shape(batch: usize) -> Shape {
+        Shape {
+            inputs: 2,
+            outputs: 3,
+            batch,
+            rows_at_once: ROWS_AT_ONCE,
+            scale: Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None),
+            target_scale: None,
+        }
+    }
+
+    /// What a step of so many rows takes.
+    fn step(session: &Session, settings: &Settings, batch: usize) -> PlanMemory {
+        let (graph, line) = (Graph::new(), |_: &str| Location::caller());
+        let optimizer = network::optimizer(settings, 10);
+        let network = Network::build(&graph, settings, &optimizer, &shape(batch), &line);
+        planned(session, settings, &graph, &network).unwrap()
+    }
 
     #[test]
     fn keys_that_save_memory_do() {
@@ -235,20 +278,7 @@ mod tests {
                 "[data]\nfile = \"a.csv\"\n[model]\nhidden = [64, 64, 64, 64, 64, 64]\n\
                  activation = \"silu\"\n[training]\n{keys}"
             );
-            let settings: Settings = toml::from_str(&text).unwrap();
-            let scale = Scale::learn(&[0.0, 1.0, 2.0, 3.0], 2, Scaling::None);
-            let shape = Shape {
-                inputs: 2,
-                outputs: 3,
-                batch: 512,
-                rows_at_once: ROWS_AT_ONCE,
-                scale,
-                target_scale: None,
-            };
-            let (graph, line) = (Graph::new(), |_: &str| Location::caller());
-            let optimizer = network::optimizer(&settings, 10);
-            let network = Network::build(&graph, &settings, &optimizer, &shape, &line);
-            planned(&session, &settings, &graph, &network).unwrap()
+            step(&session, &toml::from_str(&text).unwrap(), 512)
         };
         let values = |keys: &str| memory(keys).values;
         let plain = values("");
@@ -261,5 +291,55 @@ mod tests {
         let copies = 1 + u64::from(session.gpu().memory() == MemoryKind::Mappable);
         let background = memory("[checkpoints]\nbackground = true").variables;
         assert_eq!(background, copies * memory("").variables);
+    }
+
+    /// Where memory has run out, what was left of it is what a batch must fit.
+    #[test]
+    fn a_batch_beyond_the_memory_that_is_left_is_refused_with_the_largest_within() {
+        const BATCH: usize = 512;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("run.toml");
+        let text =
+            "[data]\nfile = \"a.csv\"\n[model]\nhidden = [64, 64]\n[training]\nbatch = 512\n";
+        std::fs::write(&file, text).unwrap();
+        let source = Source::open(&file, Kind::Training).unwrap();
+        let settings: Settings = source.parse().unwrap();
+        let optimizer = network::optimizer(&settings, 10);
+        let session = Session::new(&Gpu::new().unwrap());
+        let all = |batch| {
+            let memory = step(&session, &settings, batch);
+            memory.peak() + memory.variables
+        };
+        let said = |error| {
+            let shape = shape(BATCH);
+            format!("{:?}", refused(error, &source, &settings, &optimizer, &shape, &session))
+        };
+        let bytes = all(BATCH);
+        for fits in [1, 2, 100, 511] {
+            let room = all(fits);
+            let text = said(CompileError::NoRoom { bytes, room });
+            let largest = text.split_once("give at most ").and_then(|(_, help)| {
+                let (largest, what) = help.split_once(", ")?;
+                what.starts_with("the largest that fits this device;").then_some(largest)
+            });
+            let largest: usize = largest.and_then(|largest| largest.parse().ok()).expect(&text);
+            assert!((fits..BATCH).contains(&largest), "{text}");
+            assert!(all(largest) <= room && all(largest + 1) > room, "{text}");
+            let begins =
+                format!("batches of 512 rows do not fit: a step takes {}", mebibytes(bytes));
+            assert!(text.contains(&begins), "{text}");
+            assert!(text.contains(&format!("has room for {} MiB", room / MIB)), "{text}");
+        }
+        let text = said(CompileError::NoRoom { bytes, room: all(1) - 1 });
+        assert!(text.contains("not even a batch of one row fits: give smaller layers"), "{text}");
+        // Somebody else has taken it, and let go of it again.
+        let what = "values".to_owned();
+        let text = said(CompileError::Gpu(GpuError::OutOfMemory { what, bytes: Some(bytes) }));
+        assert!(text.contains("run it again, as there is room for it now"), "{text}");
+        // What is said to authors of programs is not said here.
+        let what = "the result of matmul".to_owned();
+        let text = said(CompileError::TooLarge { what, bytes, limit: 1 });
+        let what = "the result of matmul takes";
+        assert!(text.contains(what) && !text.contains("largest_batch"), "{text}");
     }
 }

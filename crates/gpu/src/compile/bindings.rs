@@ -62,9 +62,9 @@ impl Bindings {
     }
 
     /// The name under which so many bytes of a place are read, and the WGSL type that it is bound as an
-    /// array of; bound now if it is not yet. What a product reads as pairs or fours of floats is not bound
-    /// once more for single ones: no part of a buffer may be bound twice where the kernel also writes that
-    /// buffer.
+    /// array of; bound now if it is not yet. What a product reads as pairs or fours, of floats or of numbers
+    /// of 16 bits, is not bound once more for single ones: no part of a buffer may be bound twice where the
+    /// kernel also writes that buffer.
     pub fn read(
         &mut self,
         place: Place,
@@ -73,8 +73,14 @@ impl Bindings {
         bytes: u64,
     ) -> (String, &'static str) {
         let holds = |bound: &&mut Bound| {
-            let is_float = element == "f32" && shaders::FLOATS.contains(&bound.element);
-            bound.place == place && (bound.element == element || is_float)
+            // A place is of one dtype: what is wanted as words here holds numbers of 16 bits if it is bound
+            // as such.
+            let is_alike = match element {
+                "f32" => shaders::FLOATS.contains(&bound.element),
+                "u32" => shaders::HALVES.contains(&bound.element),
+                _ => bound.element == element,
+            };
+            bound.place == place && is_alike
         };
         if let Some(bound) = self.list.iter_mut().find(holds) {
             bound.elsewhere |= elsewhere;

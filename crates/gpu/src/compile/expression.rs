@@ -301,8 +301,8 @@ impl<'a> Function<'a> {
         let stored = stored_type(node.dtype);
         let (buffer, element) = self.bindings.read(place, stored, elsewhere, bytes);
         match node.dtype {
-            DType::F16 => shaders::half(&buffer, &at),
-            DType::Bf16 => shaders::bfloat(&buffer, &at),
+            DType::F16 => shaders::half(&buffer, element, &at),
+            DType::Bf16 => shaders::bfloat(&buffer, element, &at),
             DType::U8 => shaders::byte(&buffer, &at),
             DType::F32 => shaders::float(&buffer, element, &at),
             DType::I32 | DType::U32 => format!("{buffer}[{at}]"),

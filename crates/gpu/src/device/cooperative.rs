@@ -17,7 +17,7 @@
 
 use crate::compute_once::Dispatch;
 use crate::device::gpu::Gpu;
-use crate::device::switch::switch;
+use crate::device::switch::{said, switch};
 use crate::error::GpuError;
 use half::f16;
 use warmstart_shaders::{self as shaders, Cooperative, Elements};
@@ -39,8 +39,15 @@ pub enum CooperativeMatrix {
 impl CooperativeMatrix {
     /// What `WARMSTART_COOPERATIVE_MATRIX` says.
     pub(crate) fn from_env() -> Result<CooperativeMatrix, GpuError> {
+        CooperativeMatrix::said(said(CooperativeMatrix::VARIABLE).as_deref())
+    }
+
+    const VARIABLE: &str = "WARMSTART_COOPERATIVE_MATRIX";
+
+    /// What it means if it says this.
+    pub(crate) fn said(value: Option<&str>) -> Result<CooperativeMatrix, GpuError> {
         use CooperativeMatrix::{Force, Off, On};
-        switch("WARMSTART_COOPERATIVE_MATRIX", [Off, On, Force])
+        switch(CooperativeMatrix::VARIABLE, value, [Off, On, Force])
     }
 }
 

@@ -9,7 +9,7 @@ use crate::device::pipelines::Pipelines;
 use crate::device::wanted::{lacking, wanted_features, wanted_limits};
 use crate::error::GpuError;
 use crate::run::ceilings::Measured;
-use crate::tune::{Tune, Tuner};
+use crate::tune::{self, Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -49,6 +49,11 @@ pub struct GpuOptions {
     /// `WARMSTART_TUNE`, which is `off`, `on` or `force`, and without it is [`Tune::On`]. Results do
     /// not depend on it, to the bit.
     pub tune: Option<Tune>,
+    /// How long kernels are measured under [`Tune::On`] in all, compiling them included: half a second if
+    /// nothing is said, and a quarter of it for those of rows. It is looked at before each kernel is compiled
+    /// and run, so that only what was begun may take longer. With none nothing is measured, and what earlier
+    /// processes found is followed.
+    pub tune_budget: Duration,
     /// Whether products of `f16` are computed by cooperative matrices; `None` leaves the choice to
     /// `WARMSTART_COOPERATIVE_MATRIX`, which is `off`, `on` or `force`, and without it is
     /// [`CooperativeMatrix::On`].
@@ -65,6 +70,7 @@ impl Default for GpuOptions {
             timeout: Duration::from_secs(600),
             cache: None,
             tune: None,
+            tune_budget: tune::BUDGET,
             cooperative_matrix: None,
         }
     }
@@ -426,6 +432,7 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
         _ if mappable => MemoryKind::Mappable,
         _ => MemoryKind::Staged,
     };
+    let tuned = (options.tune.unwrap_or(Tune::On), options.tune_budget);
     let inner = Inner {
         limits: device.limits(),
         features: device.features(),
@@ -441,7 +448,7 @@ fn open((index, adapter): &(usize, wgpu::Adapter), options: &GpuOptions) -> Resu
         cooperative,
         multiplies_by_matrices: OnceLock::new(),
         ceilings: Mutex::default(),
-        tuner: Tuner::new(options.tune.unwrap_or(Tune::On), &info, &cache),
+        tuner: Tuner::new(tuned, &info, &cache),
         #[cfg(test)]
         asked: for_tests::Asked::default(),
         device,

@@ -1,5 +1,5 @@
-//! The device: which adapter, opening it, what it can do and gets right, pipelines, and what is kept
-//! of them on disk.
+//! The device: which adapter, opening it, what it can do and gets right, how much memory it has left,
+//! pipelines, and what is kept of them on disk.
 
 pub(crate) mod adapter;
 pub(crate) mod cache;
@@ -8,6 +8,7 @@ pub(crate) mod cooperative;
 pub(crate) mod driver_cache;
 pub(crate) mod gpu;
 pub(crate) mod pipelines;
+mod room;
 pub(crate) mod switch;
 mod wanted;
 pub(crate) mod widening;

@@ -3,15 +3,17 @@
 
 use super::product_tests::{Layer, gpu, numbers, targets};
 use super::*;
+use crate::compile::{Step, compile};
 use crate::device::cooperative::CooperativeMatrix;
 use crate::device::gpu::GpuOptions;
 use crate::tune::Tune;
+use std::collections::BTreeSet;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{Initializer, Optimizer, Scope, gradients};
 
 /// As that target, and as one without `f16`. Software Vulkan has it, so that both are tried there.
-fn with_and_without(gpu: &Gpu, target: Target) -> [Target; 2] {
+pub(super) fn with_and_without(gpu: &Gpu, target: Target) -> [Target; 2] {
     let has_f16 = target.has_f16 && gpu.widens_f16().unwrap();
     assert!(has_f16 || !gpu.summary().name.contains("llvmpipe"), "{:?}", gpu.features());
     [target, Target { has_f16: false, ..target }]
@@ -126,6 +128,54 @@ fn operands_are_rounded_once() {
         for (found, expected) in found.iter().zip(&expected.elements) {
             // A value next to a tie may be rounded the other way, and is off by 2^-11 then.
             assert!((found - expected).abs() <= 5e-4 * largest, "{found}, not {expected}");
+        }
+    }
+}
+
+/// What a product reads of numbers of 16 bits, as pairs, as fours or one by one, and what is fused into it
+/// reads too is bound once, and read right from there.
+#[test]
+fn a_stored_operand_that_is_also_added_is_bound_once() {
+    let gpu = gpu();
+    let all = targets(&gpu).into_iter().flat_map(|target| with_and_without(&gpu, target));
+    let all: Vec<Target> = all.collect();
+    let random = Philox::new(7, "operands bound once");
+    for (round, dtype) in (0..6).flat_map(|round| [(round, DType::F16), (round, DType::Bf16)]) {
+        // Widths of all remainders by four, up to several tiles.
+        let [rows, width] = [0, 1].map(|at| 1 + random.word(round * 2 + at) as usize % 70);
+        let width = if round < 2 { 64 } else { width };
+        let graph = Graph::new();
+        let values = Initializer::Normal { mean: 0.0, stddev: 1.0 };
+        let stored = graph.root().state_of("stored", [rows, width], dtype, values.clone());
+        let weight = graph.root().state_of("weight", [width, width], dtype, values);
+        let [wide, square] = [stored, weight].map(|stored| stored.cast(DType::F32));
+        let results = [wide.matmul(square) + wide, square.matmul(square.tanh()) * square];
+        let def = graph.finish().unwrap();
+        for &target in &all {
+            let ids = results.map(|result| result.id());
+            for step in &compile(&def, &ids, &[], target).unwrap().steps {
+                let Step::Dispatch(dispatch) = step else { panic!("nothing is trained") };
+                let places: BTreeSet<String> =
+                    dispatch.bindings.iter().map(|(place, _)| format!("{place:?}")).collect();
+                assert_eq!(places.len(), dispatch.bindings.len(), "{:?}", dispatch.bindings);
+            }
+            let mut session = Session::new(&gpu);
+            let plan = session.compile_for(&graph, &results, &[], target).unwrap();
+            session.initialize_missing(3).unwrap();
+            let mut reference = Reference::new(&def);
+            for name in ["stored", "weight"] {
+                reference.assign(name, &session.read(name).unwrap());
+            }
+            let outputs = session.run(&plan, &[]).unwrap();
+            for (result, expected) in results.iter().zip(reference.run(&ids).unwrap()) {
+                let found = outputs.tensor(*result).unwrap().to_f64();
+                for (at, (found, expected)) in found.iter().zip(&expected.elements).enumerate() {
+                    assert!(
+                        (found - expected).abs() <= 1e-4,
+                        "{dtype} [{rows}, {width}], {target:?}: {at} is {found}, not {expected}"
+                    );
+                }
+            }
         }
     }
 }

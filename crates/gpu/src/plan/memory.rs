@@ -7,6 +7,7 @@
 use super::optimizer::BLOCK_WORDS;
 use super::trainers::trained_by;
 use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
+use crate::device::gpu::MemoryKind;
 use crate::plan_error::CompileError;
 use crate::run::upload::Uploads;
 use crate::session::Session;
@@ -51,13 +52,19 @@ impl PlanMemory {
         self.values + self.feeds + self.constants
     }
 
+    /// With the session's variables.
+    pub(super) fn all(&self) -> u64 {
+        self.peak() + self.variables
+    }
+
     /// The same, unless the plan and its variables take more than so many bytes of the device. `wgpu`
-    /// does not tell how much memory a device has, so that only its user can say how much there is.
+    /// does not tell how much memory a device has: its user may know it, or [`CompileError::NoRoom`] tells
+    /// how much there was.
     ///
     /// # Errors
     /// [`CompileError::OverLimit`].
     pub fn within(self, limit: u64) -> Result<PlanMemory, CompileError> {
-        let bytes = self.peak() + self.variables;
+        let bytes = self.all();
         if bytes > limit { Err(CompileError::OverLimit { bytes, limit }) } else { Ok(self) }
     }
 }
@@ -68,6 +75,34 @@ pub(super) struct Compiled {
     pub program: Program,
     /// What is read or written: a graph for evaluation needs no optimizer slots.
     pub variables: Vec<Variable>,
+}
+
+impl Compiled {
+    /// What a plan of it takes.
+    pub fn memory(&self) -> PlanMemory {
+        let Compiled { def, program, variables } = self;
+        let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
+        let constants =
+            program.constants.iter().map(|(_, data)| words(bytes_of(data.shape(), data.dtype())));
+        let tables = program.tables.iter().map(|table| words(table.len() as u64 * 4));
+        let trained = program.steps.iter().flat_map(|step| match step {
+            Step::Dispatch(_) => &[][..],
+            Step::Optimizer(step) => &step.update.parameters,
+        });
+        let blocks = trained.map(|parameter| {
+            let elements = def.variable(parameter.variable).shape.elements() as u64;
+            elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
+        });
+        PlanMemory {
+            values: program.memory.total(),
+            values_unshared: program.memory.unshared,
+            values_least: program.memory.least,
+            feeds: feeds.map(words).sum(),
+            constants: constants.chain(tables).chain(blocks).sum(),
+            staging: Uploads::ring_bytes(upload_bytes(program)),
+            variables: of_variables(variables),
+        }
+    }
 }
 
 impl Session {
@@ -95,7 +130,8 @@ impl Session {
     ///
     /// # Errors
     /// As for [`Session::compile`], which may also fail where this does not: if memory runs out, or
-    /// a variable does not agree with the session's.
+    /// a variable does not agree with the session's. ([`CompileError::NoRoom`] is told here on software
+    /// adapters alone, where more is needed than the machine has.)
     pub fn plan_memory(
         &self,
         graph: &Graph,
@@ -106,29 +142,31 @@ impl Session {
         // `f16` decides which kernels round to it, and so which values there are.
         let own = Target::of(self.gpu());
         let target = Target { alternatives: false, cooperative: None, ..own };
-        let Compiled { def, program, variables } =
-            self.compile_graph(graph, fetches, updates, target)?;
-        let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
-        let constants =
-            program.constants.iter().map(|(_, data)| words(bytes_of(data.shape(), data.dtype())));
-        let tables = program.tables.iter().map(|table| words(table.len() as u64 * 4));
-        let trained = program.steps.iter().flat_map(|step| match step {
-            Step::Dispatch(_) => &[][..],
-            Step::Optimizer(step) => &step.update.parameters,
-        });
-        let blocks = trained.map(|parameter| {
-            let elements = def.variable(parameter.variable).shape.elements() as u64;
-            elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
-        });
-        Ok(PlanMemory {
-            values: program.memory.total(),
-            values_unshared: program.memory.unshared,
-            values_least: program.memory.least,
-            feeds: feeds.map(words).sum(),
-            constants: constants.chain(tables).chain(blocks).sum(),
-            staging: Uploads::ring_bytes(upload_bytes(&program)),
-            variables: of_variables(&variables),
-        })
+        Ok(self.compile_graph(graph, fetches, updates, target)?.memory())
+    }
+
+    /// What to say of a plan that could not be made: where memory has run out, how much there is for it.
+    pub(super) fn without_room(&self, error: CompileError, compiled: &Compiled) -> CompileError {
+        if !error.is_out_of_memory() {
+            return error;
+        }
+        let memory = compiled.memory();
+        let bytes = memory.all();
+        let is_held = |variable: &&Variable| self.store.index(&variable.name).is_ok();
+        let held = of_variables(compiled.variables.iter().filter(is_held));
+        let needed = bytes.saturating_sub(held).max(1);
+        // Where host and device share memory, uploads have their part of it.
+        let uploads = match self.gpu().memory() {
+            MemoryKind::Mappable => memory.staging,
+            MemoryKind::Staged => 0,
+        };
+        let room = self.gpu().room(needed + uploads);
+        // There is now: somebody else has let go of it meanwhile.
+        if room == needed + uploads {
+            return error;
+        }
+        let own = u128::from(room) * u128::from(needed) / u128::from(needed + uploads);
+        CompileError::NoRoom { bytes, room: held + own as u64 }
     }
 
     /// What compiling begins with.
@@ -165,7 +203,12 @@ impl Session {
         let variables = def.variables.iter().zip(used).filter(|(_, used)| *used);
         let variables: Vec<Variable> = variables.map(|(variable, _)| variable.clone()).collect();
         check_sizes(self.gpu(), &variables)?;
-        Ok(Compiled { def, program, variables })
+        let compiled = Compiled { def, program, variables };
+        let bytes = compiled.memory().all();
+        match self.gpu().all_memory() {
+            Some(room) if bytes > room => Err(CompileError::NoRoom { bytes, room }),
+            _ => Ok(compiled),
+        }
     }
 }
 
@@ -209,6 +252,7 @@ fn upload_bytes(program: &Program) -> u64 {
 }
 
 /// Bytes of variables as they lie in arenas.
-pub(super) fn of_variables(variables: &[Variable]) -> u64 {
-    variables.iter().map(|variable| variable.bytes().max(1).next_multiple_of(ALIGNMENT)).sum()
+pub(super) fn of_variables<'a>(variables: impl IntoIterator<Item = &'a Variable>) -> u64 {
+    let padded = |variable: &Variable| variable.bytes().max(1).next_multiple_of(ALIGNMENT);
+    variables.into_iter().map(padded).sum()
 }

@@ -139,7 +139,8 @@ impl Session {
     ///
     /// # Errors
     /// [`CompileError::Graph`] with every mistake of the graph; [`CompileError::Session`] if a
-    /// variable does not agree with the session's; the other variants if the device cannot do it.
+    /// variable does not agree with the session's; [`CompileError::NoRoom`] if memory runs out; the other
+    /// variants if the device cannot do it.
     pub fn compile(
         &mut self,
         graph: &Graph,
@@ -158,23 +159,27 @@ impl Session {
         updates: &[Update<'_>],
         target: Target,
     ) -> Result<Plan, CompileError> {
-        let Compiled { def, program, variables } =
-            self.compile_graph(graph, fetches, updates, target)?;
-        let trainers = self.trainers.with(&def, updates)?;
-        self.declare(&variables)?;
-        let mut plan = Builder {
-            gpu: self.gpu().clone(),
-            session: self,
-            graph: graph.identity(),
-            def: &def,
-            program: &program,
-            target,
-            own: HashMap::new(),
-        }
-        .build()?;
-        plan.memory.variables = memory::of_variables(&variables);
-        self.store.mark_trainable(&trained_by(&def, updates));
+        let compiled = self.compile_graph(graph, fetches, updates, target)?;
+        let trainers = self.trainers.with(&compiled.def, updates)?;
+        let made = self.make(graph.identity(), &compiled, target);
+        let plan = made.map_err(|error| self.without_room(error, &compiled))?;
+        self.store.mark_trainable(&trained_by(&compiled.def, updates));
         self.trainers = trainers;
+        Ok(plan)
+    }
+
+    /// Takes the memory of a plan and makes it.
+    fn make(
+        &mut self,
+        graph: u64,
+        compiled: &Compiled,
+        target: Target,
+    ) -> Result<Plan, CompileError> {
+        let Compiled { def, program, variables } = compiled;
+        self.declare(variables)?;
+        let (gpu, own) = (self.gpu().clone(), HashMap::new());
+        let mut plan = Builder { gpu, session: self, graph, def, program, target, own }.build()?;
+        plan.memory.variables = memory::of_variables(variables);
         Ok(plan)
     }
 }

@@ -1,9 +1,10 @@
 //! What a `Gpu` does when the time for measuring runs out. The clock is one of the tests' own.
 
 use super::measure::TooLong;
-use super::tests::{all, directory, dispatch, gpu, source};
+use super::tests::{all, directory, dispatch, gpu, gpu_of, source};
 use super::*;
 use crate::compile::matmul::Rung;
+use crate::device::gpu::GpuOptions;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +18,12 @@ fn four() -> Dispatch {
 
 /// A process whose clock goes on by so many milliseconds each time it is looked at.
 fn process_of(cache: &CacheChoice, milliseconds: u64) -> Gpu {
-    let gpu = gpu(Tune::On, cache);
+    process_with(cache, milliseconds, GpuOptions::default().tune_budget)
+}
+
+/// The same with so much time for measuring.
+fn process_with(cache: &CacheChoice, milliseconds: u64, budget: Duration) -> Gpu {
+    let gpu = gpu_of(Tune::On, cache, budget);
     let looks = AtomicU64::new(0);
     let now = move || Duration::from_millis(milliseconds * looks.fetch_add(1, Ordering::Relaxed));
     locked(&gpu.tuner().state).clock = Clock::by(now);
@@ -204,8 +210,50 @@ fn only_a_whole_budget_says_that_a_kernel_takes_too_long() {
     let (_, begun) = kept(&gpu, &dispatch);
     assert_eq!(begun.map(|begun| begun.len()), Some(1), "the usual one alone");
     // Of the shorter budget of rows, too, a tenth may be spent.
-    assert_eq!(whole(OF_ROWS, OF_ROWS / 11), Some(OF_ROWS));
-    assert_eq!(whole(OF_ROWS, OF_ROWS / 10), None);
+    assert_eq!(whole(of_rows(BUDGET), of_rows(BUDGET) / 11), Some(of_rows(BUDGET)));
+    assert_eq!(whole(of_rows(BUDGET), of_rows(BUDGET) / 10), None);
+}
+
+/// As many kernels are measured as the options leave time for, by a clock that goes on by a tenth of a second
+/// each time it is looked at: twice as time begins, and twice for each kernel.
+#[test]
+fn the_budget_is_what_the_options_say() {
+    for (tenths, measured) in [(1, 0), (3, 0), (4, 1), (6, 2), (8, 3), (10, 4), (40, 4)] {
+        let (_directory, cache) = directory();
+        let dispatch = four();
+        let gpu = process_with(&cache, 100, Duration::from_millis(100 * tenths));
+        gpu.tuner().choose(&gpu, &dispatch, &BYTES);
+        let took = |begun: Begun| begun.values().filter(|outcome| outcome.took().is_some()).count();
+        let known = match kept(&gpu, &dispatch) {
+            (Some(_), _) => 4,
+            (None, begun) => begun.map_or(0, took),
+        };
+        assert_eq!(known, measured, "{tenths} tenths of a second");
+    }
+}
+
+/// Without any time nothing is compiled, run or kept; what is on disk is followed all the same.
+#[test]
+fn a_budget_of_nothing_measures_nothing() {
+    let (directory, cache) = directory();
+    let dispatch = four();
+    let none = || process_with(&cache, 0, Duration::ZERO);
+    let gpu = none();
+    assert!(gpu.tuner().choose(&gpu, &dispatch, &BYTES).is_none());
+    assert!(locked(&gpu.made().made_together).is_empty() && gpu.measured_kernels().is_empty());
+    assert!(!directory.path().join("kernels").exists(), "a choice was kept that nobody made");
+    let naive = &dispatch.alternatives[2];
+    let class = class(dispatch.tuned.as_ref().unwrap(), &dispatch.alternatives);
+    let known = Known {
+        classes: [(class, naive.variant)].into(),
+        bits: [(name(&dispatch, naive, &BYTES), Bits::Same)].into(),
+        ..Known::default()
+    };
+    gpu.tuner().write(&known);
+    let gpu = none();
+    let chosen = gpu.tuner().choose(&gpu, &dispatch, &BYTES).map(|other| other.variant);
+    assert_eq!(chosen, Some(naive.variant));
+    assert!(locked(&gpu.made().made_together).is_empty());
 }
 
 /// No kernel is compiled, or run, after the time is up.

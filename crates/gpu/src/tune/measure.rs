@@ -466,31 +466,26 @@ impl Ready {
 }
 
 /// The time of one run, at its best, by a function that makes so many and waits for them. To submit and to
-/// wait takes tens of runs of a small kernel: as many are made together as take long enough beside that. Of
-/// one that is far from the fastest kernel so far a single run counts, since slow kernels would take the time
-/// that there is for all; and so it does, waiting included, where a single run takes a millisecond.
+/// wait takes tens of runs of a small kernel, and on some systems longer than a large one: what it takes to
+/// submit nothing counts for no kernel, and of small ones as many are run together as take long enough beside
+/// that. Of one that is far from the fastest kernel so far a single run counts, since slow kernels would take
+/// the time that there is for all.
 fn time_of_one(
     fastest: Duration,
     run: &mut dyn FnMut(u32) -> Result<Duration, GpuError>,
 ) -> Result<Duration, GpuError> {
+    let waiting = run(0)?.min(run(0)?).min(run(0)?);
+    let mut run = |runs: u32| run(runs).map(|took| took.saturating_sub(waiting));
     let once = run(1)?.max(Duration::from_micros(1));
     if once > fastest.saturating_mul(4).max(AT_LEAST) {
         return Ok(once);
     }
     let (mut runs, mut took) = (1, once);
-    while once < AT_LEAST && runs < MOST_RUNS {
-        // The first guess, by a single run, may be of waiting alone. What a batch takes beyond that run is
-        // kernels alone.
-        let each = match runs {
-            1 => once,
-            _ => took.saturating_sub(once) / (runs - 1),
-        };
-        if runs > 1 && each * runs >= AT_LEAST {
-            break;
-        }
+    while took < AT_LEAST && runs < MOST_RUNS {
+        // The first guess, by a single run, may be of waiting more than of kernels.
+        let each = took / runs;
         let wanted = AT_LEAST.as_nanos() / each.as_nanos().max(100) + 1;
-        let most = if runs == 1 { MOST_RUNS } else { MOST_RUNS.min(16 * runs) };
-        runs = (wanted as u32).max(runs + 1).min(most);
+        runs = (wanted as u32).clamp(runs + 1, MOST_RUNS.min(16 * runs));
         took = run(runs)?;
     }
     let mut best = took / runs;

@@ -128,21 +128,19 @@ fn timed(kernel: f64, waiting: f64, fastest: u64) -> (f64, u32, u32) {
 /// waits.
 #[test]
 fn small_kernels_are_timed_without_the_way_there_and_back() {
-    for waiting in [0.0, 20.0, 100.0, 300.0] {
+    for waiting in [0.0, 20.0, 100.0, 300.0, 2_000.0, 50_000.0] {
         for kernel in [1.0, 2.0, 3.0, 50.0, 400.0, 3000.0] {
             let (time, ran, waited) = timed(kernel, waiting, 10_000);
-            let allowed = waiting / 1000.0 + 0.01;
-            assert!(
-                (kernel..=kernel * (1.0 + allowed)).contains(&(time + 1e-3)),
-                "{kernel} and {waiting}: {time}"
-            );
+            assert!((time - kernel).abs() <= 0.01 * kernel, "{kernel} and {waiting}: {time}");
             // A few milliseconds of it, however long the host waits: less than a hundredth of the half second.
             assert!(f64::from(ran) * kernel < 5_000.0_f64.max(5.0 * kernel), "{kernel}: {ran}");
-            assert!(waited <= 8, "{kernel} and {waiting}: {waited}");
+            assert!(waited <= 9, "{kernel} and {waiting}: {waited}");
         }
     }
-    // Slow ones run once.
-    assert_eq!(timed(3000.0, 100.0, 500), (3100.0, 1, 1));
+    // Slow ones run once, however long the host waits.
+    for waiting in [100.0, 50_000.0] {
+        assert_eq!(timed(3000.0, waiting, 500), (3000.0, 1, 4));
+    }
 }
 
 /// A clock that stands still, as that of a processor may between two ticks, ends all the same.

@@ -11,11 +11,11 @@
 //!
 //! The very kernel is measured, with all that is fused into it, on random operands in buffers of
 //! its own, when a product is first compiled, the usual one first. Each `Gpu` takes half a second
-//! for it in all, compiling included, which is looked at before each kernel is compiled and run. If
-//! time runs out within a class, the best so far is taken and what came of each kernel is kept; the
-//! next process goes on with the others. What a whole half second is too short for is tried by one more
-//! process, since what was compiled lies in the driver's cache by then; then it is left until the budget
-//! is a longer one.
+//! for it in all, or what `GpuOptions::tune_budget` says, compiling included, which is looked at before each
+//! kernel is compiled and run. If time runs out within a class, the best so far is taken and what came of
+//! each kernel is kept; the next process goes on with the others. What a whole budget is too short for is
+//! tried by one more process, since what was compiled lies in the driver's cache by then; then it is left
+//! until the budget is a longer one.
 //! Rungs that may take a slow GPU seconds are not tried on large products. On software adapters the
 //! time is that of the processor, and a kernel must make up for what compiling it takes within a
 //! hundred runs. Bits are compared once for each product by itself, by one run of both kernels;
@@ -35,7 +35,7 @@ use crate::compile::{Access, Alternative, Dispatch, Target, Tuned, Variant};
 use crate::device::cache::{CacheChoice, CacheFolder};
 use crate::device::gpu::{Gpu, locked};
 use crate::device::pipelines::Kernel;
-use crate::device::switch::switch;
+use crate::device::switch::{said, switch};
 use crate::error::GpuError;
 use clock::Clock;
 use known::{Begun, Known};
@@ -55,10 +55,11 @@ pub enum Tune {
     /// Nothing is measured, and what was is not looked at.
     Off,
     /// Those that are new to the device and its driver are measured when they are first compiled,
-    /// until each [`Gpu`] has spent half a second on it, and what came out is kept on disk: where that is
-    /// too short for all kernels of a product, the best so far is taken, and the next process goes on with
-    /// the others. It holds for all of about such a shape, so that another batch size is seldom measured anew.
-    /// Software adapters are not measured: which kernel is best there is known.
+    /// until each [`Gpu`] has spent half a second on it, or what
+    /// [`GpuOptions::tune_budget`](crate::GpuOptions::tune_budget) says, and what came out is kept on disk:
+    /// where that is too short for all kernels of a product, the best so far is taken, and the next process
+    /// goes on with the others. It holds for all of about such a shape, so that another batch size is seldom
+    /// measured anew. Software adapters are not measured: which kernel is best there is known.
     On,
     /// Each kind of them is measured anew, however long it takes, on software adapters too.
     Force,
@@ -67,7 +68,14 @@ pub enum Tune {
 impl Tune {
     /// What `WARMSTART_TUNE` says.
     pub(crate) fn from_env() -> Result<Tune, GpuError> {
-        switch("WARMSTART_TUNE", [Tune::Off, Tune::On, Tune::Force])
+        Tune::said(said(Tune::VARIABLE).as_deref())
+    }
+
+    const VARIABLE: &str = "WARMSTART_TUNE";
+
+    /// What it means if it says this.
+    pub(crate) fn said(value: Option<&str>) -> Result<Tune, GpuError> {
+        switch(Tune::VARIABLE, value, [Tune::Off, Tune::On, Tune::Force])
     }
 }
 
@@ -142,13 +150,15 @@ impl Gpu {
     }
 }
 
-/// How long a device is measured by one [`Gpu`], compiling the kernels included. It is looked at before
-/// each kernel is compiled and before each is run, so that only what was begun may take longer. What was
-/// measured by then is kept, and the next process goes on from there.
-const BUDGET: Duration = Duration::from_millis(500);
+/// How long a device is measured by one [`Gpu`] if its options say nothing else, compiling the kernels
+/// included. It is looked at before each kernel is compiled and before each is run, so that only what was
+/// begun may take longer. What was measured by then is kept, and the next process goes on from there.
+pub(crate) const BUDGET: Duration = Duration::from_millis(500);
 
-/// What a process may spend on rows: products have more to gain, and may come later.
-const OF_ROWS: Duration = Duration::from_millis(125);
+/// What of a budget may be spent on rows: products have more to gain, and may come later.
+fn of_rows(budget: Duration) -> Duration {
+    budget / 4
+}
 
 /// The budget, if as good as all of the time is left when so much is spent.
 fn whole(budget: Duration, spent: Duration) -> Option<Duration> {
@@ -162,6 +172,7 @@ const WGPU: &str = "30.0.1";
 /// What was measured on a device.
 pub(crate) struct Tuner {
     tune: Tune,
+    budget: Duration,
     folder: Option<CacheFolder>,
     shipped: Table,
     /// Adapter, driver and versions.
@@ -183,7 +194,11 @@ struct State {
 }
 
 impl Tuner {
-    pub fn new(tune: Tune, info: &wgpu::AdapterInfo, cache: &CacheChoice) -> Tuner {
+    pub fn new(
+        (tune, budget): (Tune, Duration),
+        info: &wgpu::AdapterInfo,
+        cache: &CacheChoice,
+    ) -> Tuner {
         let wgpu::AdapterInfo { name, vendor, device, backend, driver, driver_info, .. } = info;
         // The last line is that of what is kept: files of other layouts are others' files.
         let key = format!(
@@ -195,7 +210,8 @@ impl Tuner {
         let device = format!("{name}, {driver} {driver_info}");
         let device = device.split_whitespace().collect::<Vec<_>>().join(" ");
         let (maker, shipped) = (maker(info), release_table as Table);
-        Tuner { tune, folder, shipped, key, maker, device, state: Mutex::default() }
+        let state = Mutex::default();
+        Tuner { tune, budget, folder, shipped, key, maker, device, state }
     }
 
     /// What was measured before the release, which counts where nothing was measured here.
@@ -206,7 +222,7 @@ impl Tuner {
     /// Leaves no time for measuring.
     #[cfg(test)]
     pub fn use_up(&self) {
-        locked(&self.state).spent = BUDGET;
+        locked(&self.state).spent = self.budget;
     }
 
     /// The same with another table.
@@ -247,8 +263,8 @@ impl Tuner {
         });
         let budget = match (self.tune, tuned.usual) {
             (Tune::Force, _) => Duration::MAX,
-            (_, Variant::Product(_)) => BUDGET,
-            (_, Variant::Rows | Variant::SubgroupRows) => OF_ROWS,
+            (_, Variant::Product(_)) => self.budget,
+            (_, Variant::Rows | Variant::SubgroupRows) => of_rows(self.budget),
         };
         let left = |spent| match budget {
             Duration::MAX => Duration::MAX,

@@ -7,8 +7,13 @@ use crate::session::Session;
 use warmstart_graph::{DType, Graph, Optimizer};
 
 pub(super) fn gpu(tune: Tune, cache: &CacheChoice) -> Gpu {
+    gpu_of(tune, cache, BUDGET)
+}
+
+/// The same with so much time for measuring.
+pub(super) fn gpu_of(tune: Tune, cache: &CacheChoice, tune_budget: Duration) -> Gpu {
     let (tune, cache) = (Some(tune), Some(cache.clone()));
-    Gpu::with(&GpuOptions { tune, cache, ..Default::default() }).unwrap()
+    Gpu::with(&GpuOptions { tune, cache, tune_budget, ..Default::default() }).unwrap()
 }
 
 pub(super) fn directory() -> (tempfile::TempDir, CacheChoice) {
@@ -415,8 +420,8 @@ fn alternatives_are_those_that_the_device_can_run() {
     assert!(!others.iter().any(|rung| matches!(rung, Rung::Subgroup { .. })), "{others:?}");
 }
 
-/// An operand of `f32` that is read as pairs by the product, and one by one by what is fused into it, is
-/// bound once. One of `f16` is so by some kernels, and twice by others, which are no alternatives to them.
+/// An operand that is read as pairs or fours by the product, and one by one by what is fused into it, is
+/// bound once, whatever it is stored as: so what is fused takes no kernel from the choice.
 #[test]
 fn alternatives_bind_what_the_dispatch_binds() {
     let (_directory, cache) = directory();
@@ -448,10 +453,10 @@ fn alternatives_bind_what_the_dispatch_binds() {
             dispatch.alternatives.len()
         })
     };
-    let [product, sum] = counts(DType::F32);
-    assert!(0 < sum && sum == product, "{sum} of {product}");
-    let [product, sum] = counts(DType::F16);
-    assert!(sum < product, "{sum} of {product}");
+    for dtype in [DType::F32, DType::F16, DType::Bf16] {
+        let [product, sum] = counts(dtype);
+        assert!(0 < sum && sum == product, "{dtype}: {sum} of {product}");
+    }
 }
 
 /// A step of training gives the same bits whether kernels are measured or not.

@@ -1,7 +1,7 @@
 //! Functions of several elements at a time, with NumPy broadcasting: binary and select; and cast.
 
 use crate::reference::{Value, indices};
-use crate::{DType, Node, Op, Problem, Shape, Tensor};
+use crate::{DType, Node, NodeId, Op, Problem, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use std::ops;
 
@@ -105,7 +105,7 @@ impl Binary {
         // Only what somebody asks for is kept: both sides are built here, unused ones are dropped
         // when the graph is compiled.
         let (da, db) = match self {
-            Binary::Add => (dy, dy),
+            Binary::Add => (dy.for_addend(b, a), dy.for_addend(a, b)),
             Binary::Sub => (dy, -dy),
             Binary::Mul => (dy * b, dy * a),
             Binary::Div => (dy / b, -(dy * y) / b),
@@ -126,6 +126,28 @@ impl Binary {
             Binary::Greater | Binary::Equal => return vec![None, None],
         };
         vec![Some(da.sum_to(&a.shape())), Some(db.sum_to(&b.shape()))]
+    }
+}
+
+impl<'g> Tensor<'g> {
+    /// The gradient of a sum as it is added up for one of the addends. That of a bias, repeated for each row
+    /// of a product of two `f16`, is rounded as it is for that product's own gradients: so it is added up
+    /// where the weight's gradient reads it.
+    fn for_addend(self, product: Tensor<'g>, addend: Tensor<'g>) -> Tensor<'g> {
+        let graph = self.graph();
+        let of = |id: NodeId| graph.with(id, |node| (node.op.clone(), node.inputs.clone()));
+        // It may be read as what was kept of it, or after what has to come before.
+        let (mut op, mut inputs) = of(product.id());
+        while let Op::Cast(_) | Op::ControlDependency = op {
+            (op, inputs) = of(inputs[0]);
+        }
+        let is_f16 = |id: NodeId| graph.with(id, |node| node.dtype == DType::F16);
+        let is_bias = matches!(op, Op::MatMul { .. })
+            && inputs.into_iter().all(is_f16)
+            && product.shape().rank() > 1
+            && addend.shape().rank() == 1
+            && addend.shape().last() == product.shape().last();
+        if is_bias { self.cast(DType::F16).cast(DType::F32) } else { self }
     }
 }
 

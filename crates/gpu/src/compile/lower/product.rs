@@ -118,8 +118,7 @@ impl Lowering<'_> {
         self.push(root, kernel, workgroups, product.operations() + sums)
     }
 
-    /// A product's kernel of some rung. Most bind the same, in the same order; but an operand of `f16` that
-    /// is also added, say, is bound twice where the product reads it one by one, and once where as pairs.
+    /// A product's kernel of some rung.
     fn product_kernel(
         &mut self,
         root: usize,
