@@ -35,8 +35,8 @@ fn statistic(i: u32) -> f32 {
 //}
 
 //{hold
-// Where HELD: computes an element of a row, and stores it for `value` or `upstream` to read. That each lane does for
-// its own elements, so that it waits for nobody.
+// Where HELD: computes an element of what comes from above, and stores it for `upstream` to read. That
+// each lane does for its own elements, so that it waits for nobody.
 fn hold(i: u32) {
 }
 //}

@@ -380,7 +380,8 @@ fn conflicts(conflicts: &[Conflict]) -> String {
         .iter()
         .map(|c| {
             let (held, declared) = (place(&c.held), place(&c.declared));
-            format!("variable `{}` is declared as {held} and as {declared}", c.name)
+            let name = printable(&c.name);
+            format!("variable `{name}` is declared as {held} and as {declared}")
         })
         .collect();
     each.join("; ")

@@ -157,10 +157,15 @@ struct Place<'a> {
     step: &'a Option<u64>,
 }
 
+/// A path as it may be printed: a directory's files are called as whoever wrote them called them.
+fn shown(file: &Path) -> String {
+    printable(&file.to_string_lossy()).into_owned()
+}
+
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // All of it: two runs have files of the same names.
-        write!(f, "{}: {}", self.file.display(), printable(self.name))?;
+        write!(f, "{}: {}", shown(self.file), printable(self.name))?;
         self.step.map_or(Ok(()), |step| write!(f, ", step {step}"))
     }
 }
@@ -170,7 +175,7 @@ impl fmt::Display for Missing {
         match self {
             Missing::NeverInitialized => f.write_str("never initialized"),
             Missing::AbsentFromCheckpoint { file, close } => {
-                write!(f, "absent from {}", file.display())?;
+                write!(f, "absent from {}", shown(file))?;
                 if !close.is_empty() {
                     let close = close.iter().map(|name| printable(name));
                     write!(f, ", which has {}", first_few(close, SHOWN))?;
@@ -178,10 +183,10 @@ impl fmt::Display for Missing {
                 Ok(())
             }
             Missing::OtherShape { file, shape } => {
-                write!(f, "{} has it with shape {shape}", file.display())
+                write!(f, "{} has it with shape {shape}", shown(file))
             }
             Missing::LeftOut { file } => {
-                write!(f, "left out of the restore of {} by a rule", file.display())
+                write!(f, "left out of the restore of {} by a rule", shown(file))
             }
             Missing::Discarded => f.write_str("discarded"),
             Missing::LostInRestore => f.write_str("lost in a failed restore"),
@@ -243,12 +248,17 @@ mod tests {
     fn names_of_a_file_cannot_write_to_the_terminal() {
         let name = "w\n\u{1b}[2Kerror: \u{202e}";
         let escaped = r"w\n\u{1b}[2Kerror: \u{202e}";
-        let (file, step) = (Arc::from(Path::new("m")), None);
+        let (file, step) = (Arc::from(Path::new(name)), None);
         let restored = Origin::Restored { file, name: name.into(), step };
-        assert_eq!(restored.to_string(), format!("restored (m: {escaped})"));
-        let file = "m".into();
-        let absent = Missing::AbsentFromCheckpoint { file, close: vec![name.to_owned()] };
-        assert_eq!(absent.to_string(), format!("absent from m, which has {escaped}"));
+        assert_eq!(restored.to_string(), format!("restored ({escaped}: {escaped})"));
+        let file = PathBuf::from(name);
+        let close = vec![name.to_owned()];
+        let absent = Missing::AbsentFromCheckpoint { file: file.clone(), close };
+        assert_eq!(absent.to_string(), format!("absent from {escaped}, which has {escaped}"));
+        let other = Missing::OtherShape { file: file.clone(), shape: Shape::scalar() };
+        assert_eq!(other.to_string(), format!("{escaped} has it with shape []"));
+        let left_out = Missing::LeftOut { file }.to_string();
+        assert_eq!(left_out, format!("left out of the restore of {escaped} by a rule"));
     }
 
     #[test]

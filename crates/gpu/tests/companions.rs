@@ -196,6 +196,10 @@ fn dropped<'g>(x: Tensor<'g>, name: &str, rate: f32) -> Tensor<'g> {
     if rate > 0.0 { x.dropout(name, rate) } else { x }
 }
 
+fn weighted<'g>(losses: Tensor<'g>, mask: Tensor<'g>) -> Tensor<'g> {
+    (losses * mask).sum_all() / mask.sum_all()
+}
+
 /// Means over some of the rows, or with weights, in which the sum of the weights comes first: one dispatch
 /// more than the plain mean takes.
 #[test]
@@ -239,8 +243,40 @@ fn a_gradient_rides_along_with_a_masked_mean() {
     assert!(found.iter().all(|label| !label.contains(',')), "{found:?}");
 }
 
-fn weighted<'g>(losses: Tensor<'g>, mask: Tensor<'g>) -> Tensor<'g> {
-    (losses * mask).sum_all() / mask.sum_all()
+/// An ignored row has no part in the loss, whatever its logits are: as the twin has it.
+#[test]
+fn an_ignored_row_may_have_any_logits() {
+    let gpu = common::gpu();
+    for logit in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -9.0] {
+        for rows in [2, 35, 600] {
+            let graph = Graph::new();
+            let x = graph.placeholder("x", [rows, 2], DType::F32);
+            let labels = graph.placeholder("labels", [rows], DType::I32);
+            let loss = x.softmax_cross_entropy_ignoring(labels, -1);
+            let fetches = [loss, gradients(loss, &[x])[0].unwrap()];
+            let mut logits = vec![0.0f32; 2 * rows];
+            logits[2 * rows - 1] = logit;
+            let mut classes = vec![0i32; rows];
+            classes[rows - 1] = -1;
+            let def = graph.finish().unwrap();
+            let mut reference = Reference::new(&def);
+            reference.feed("x", &TensorData::new([rows, 2], logits.clone()).unwrap());
+            reference.feed("labels", &TensorData::new([rows], classes.clone()).unwrap());
+            let expected = reference.run(&fetches.map(Tensor::id)).unwrap();
+            let mut session = Session::new(&gpu);
+            let plan = session.compile(&graph, &fetches, &[]).unwrap();
+            let feeds = [("x", (&logits).into()), ("labels", (&classes).into())];
+            let outputs = session.run(&plan, &feeds).unwrap();
+            for (fetch, expected) in fetches.into_iter().zip(expected) {
+                let found = outputs.tensor(fetch).unwrap().to_f64();
+                for (at, (found, expected)) in found.iter().zip(&expected.elements).enumerate() {
+                    let both = found.is_nan() && expected.is_nan();
+                    let near = (found - expected).abs() <= 1e-5;
+                    assert!(both || near, "{logit}, {rows}: [{at}] is {found}, not {expected}");
+                }
+            }
+        }
+    }
 }
 
 /// Three layers, trained by Adam with clipping and a schedule, whatever stands between the layers.

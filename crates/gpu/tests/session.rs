@@ -138,6 +138,17 @@ fn declarations_that_disagree_change_nothing() {
     assert_eq!(session.variables().len(), 2);
 }
 
+/// A graph that was stored may call its variables anything.
+#[test]
+fn names_that_disagree_cannot_write_to_the_terminal() {
+    let mut session = Session::new(&gpu());
+    let name = "w\n\u{1b}[2Kerror: \u{202e}";
+    session.declare(&[variable(name, [2], Initializer::Zeros)]).unwrap();
+    let text = session.declare(&[variable(name, [3], Initializer::Zeros)]).unwrap_err().to_string();
+    let escaped = r"variable `w\n\u{1b}[2Kerror: \u{202e}` is declared as f32 [2] at ";
+    assert!(text.starts_with(escaped), "{text:?}");
+}
+
 #[test]
 fn too_large_a_variable_is_named_with_the_limit() {
     let gpu = gpu();

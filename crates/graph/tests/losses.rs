@@ -69,7 +69,7 @@ fn equal_shapes_and_scalar_targets_are_taken() {
 }
 
 /// As `torch.nn.functional.cross_entropy` with `ignore_index`, by hand: rows whose label is ignored count
-/// for nothing, whatever their logits are.
+/// for nothing, whatever their logits are, as long as those are finite.
 #[test]
 fn ignored_rows_count_for_nothing() {
     let logits = vec![0.0f32, 0.0, 9.0, -9.0, 1.0, 0.0];
@@ -96,4 +96,24 @@ fn ignored_rows_count_for_nothing() {
     // None counts; and another label that is no class is no number.
     assert!(mean([-1, -1, -1], -1).0.is_nan());
     assert!(mean([0, -1, -2], -1).0.is_nan());
+}
+
+/// The loss does without an ignored row that has no softmax, and the row's own gradient is no number.
+#[test]
+fn an_ignored_row_without_a_softmax_has_no_gradient() {
+    for (logit, is_number) in
+        [(f32::NAN, false), (f32::INFINITY, false), (f32::NEG_INFINITY, true), (-9.0, true)]
+    {
+        let graph = Graph::new();
+        let x = graph.constant(vec![0.0f32, 0.0, 9.0, logit]).reshape([2, 2]);
+        let loss = x.softmax_cross_entropy_ignoring(graph.constant(vec![0i32, -1]), -1);
+        let slope = gradients(loss, &[x])[0].unwrap();
+        let found = Reference::new(&graph.finish().unwrap()).run(&[loss.id(), slope.id()]).unwrap();
+        let (loss, slope) = (found[0].elements[0], &found[1].elements);
+        assert!((loss - 2.0f64.ln()).abs() < 1e-6, "{logit}: {loss}");
+        assert_eq!(slope[..2], [-0.5, 0.5], "{logit}");
+        let expected = if is_number { [true; 2] } else { [false; 2] };
+        assert_eq!([slope[2] == 0.0, slope[3] == 0.0], expected, "{logit}: {slope:?}");
+        assert_eq!([!slope[2].is_nan(), !slope[3].is_nan()], expected, "{logit}: {slope:?}");
+    }
 }

@@ -88,7 +88,7 @@ pub(crate) struct Function<'a> {
     root: usize,
     /// The anchor and the name of the parameter that holds its value, in an epilogue.
     anchor: Option<usize>,
-    /// Nodes whose values the kernel has already, as expressions.
+    /// Nodes whose values the kernel has already, as expressions: of the element `i`, or of their only one.
     given: HashMap<usize, String>,
     /// Whether the element `i` is the one that the same invocation then writes.
     is_own: bool,
@@ -135,7 +135,8 @@ impl<'a> Function<'a> {
         Function { is_own, ..self }
     }
 
-    /// The same where the values of these nodes, of one element each, are known as expressions.
+    /// The same where the values of these nodes are known as expressions: those of their element `i`, or of
+    /// their only one.
     pub fn given(self, given: &HashMap<usize, String>) -> Function<'a> {
         Function { given: given.clone(), ..self }
     }
@@ -151,7 +152,17 @@ impl<'a> Function<'a> {
     }
 
     /// The function that returns `node` at `index`, with the given signature.
-    pub fn write(mut self, signature: &str, node: usize, index: &Index) -> String {
+    pub fn write(self, signature: &str, node: usize, index: &Index) -> String {
+        self.write_with_rest(signature, node, index).0
+    }
+
+    /// The same, with what it was to keep and does not compute.
+    pub fn write_with_rest(
+        mut self,
+        signature: &str,
+        node: usize,
+        index: &Index,
+    ) -> (String, Vec<Keep>) {
         self.settle(node, index);
         let value = self.value(node, index);
         let value = if self.rounds { format!("{}({value})", shaders::ROUND) } else { value };
@@ -160,7 +171,7 @@ impl<'a> Function<'a> {
             let _ = writeln!(text, "    {line}");
         }
         let _ = writeln!(text, "    return {value};\n}}");
-        text
+        (text, self.keeps)
     }
 
     /// Computes a long chain of elementwise operations from its start on. From its end, each would take
@@ -258,9 +269,6 @@ impl<'a> Function<'a> {
             self.keep(id, index, "anchor");
             return "anchor".to_owned();
         }
-        if let Some(value) = self.given.get(&id) {
-            return value.clone();
-        }
         let node = self.live.node(id);
         if let Some(value) = self.live.uniform(id) {
             return literal(node.dtype, value);
@@ -269,9 +277,11 @@ impl<'a> Function<'a> {
         if let Some(name) = self.known.get(&key) {
             return name.clone();
         }
-        let expression = match self.is_computed_here(id) {
-            true => self.computed(id, index),
-            false => self.load(id, index),
+        let is_given = index.flat.as_deref() == Some("i") || self.live.elements(id) == 1;
+        let expression = match self.given.get(&id).filter(|_| is_given) {
+            Some(value) => value.clone(),
+            None if self.is_computed_here(id) => self.computed(id, index),
+            None => self.load(id, index),
         };
         let name = self.name(expression);
         self.known.insert(key, name.clone());

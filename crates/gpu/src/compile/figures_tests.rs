@@ -111,6 +111,12 @@ fn of_rows_that_are_held() {
     // In the result, which is written once more.
     let softmax = figures(|graph| rows(graph).softmax());
     assert_eq!(softmax, [(4 * 3 * 300, 3 * 300 + 4 * 300)]);
+    // Read behind the softmax, too, and computed once.
+    let residual = figures(|graph| {
+        let rows = rows(graph);
+        rows.softmax() + rows
+    });
+    assert_eq!(residual, [(4 * 3 * 300, 3 * 300 + 4 * 300 + 300)]);
     // In memory of its own, beside labels and losses.
     let loss = figures(|graph| {
         rows(graph).softmax_cross_entropy(graph.placeholder("labels", [10], DType::I32))

@@ -9,13 +9,13 @@
 //!
 //! A kernel has one anchor, so of two products that are multiplied one keeps its own. A softmax,
 //! cross-entropy or layer normalization reads its rows two or three times. What it reads is computed
-//! inside its kernel, however long that takes, unless a product could take it as its epilogue
-//! (`rows.rs`).
+//! inside its kernel, however long that takes, unless a product could take it as its epilogue, or the
+//! rows are so few and so long that their kernel has too few lanes for it (`rows.rs`).
 //!
 //! A number made of single ones that are there before the run, as a loss scale's share for each
-//! row, is computed wherever it is read. So is the mask of a dropout, which is a function of seed,
-//! step and element, on GPUs: forward and backward draw the same numbers, and no mask is kept
-//! between them. A software adapter takes longer to draw than to read, by a twentieth of a small
+//! row, is computed wherever it is read, be it a part of rows. So is the mask of a dropout, which is a
+//! function of seed, step and element, on GPUs: forward and backward draw the same numbers, and no mask
+//! is kept between them. A software adapter takes longer to draw than to read, by a twentieth of a small
 //! training step, so there the product's kernel stores the mask too.
 //!
 //! Elementwise chains may have any length. Expressions are built recursively, so where a chain changes
@@ -23,6 +23,7 @@
 
 mod kept;
 mod rows;
+mod short;
 
 use super::operand::Held;
 use super::own_norm::{self, OwnNorm};
@@ -68,11 +69,10 @@ pub(super) const DEEPEST: usize = 256;
 struct Demand {
     /// The root of the reader's kernel.
     root: usize,
-    /// Whether the node's element `i` is read for the element `i` of `of`.
+    /// Whether the node's element `i` is read for the element `i` of the root, or of the rows of its
+    /// anchor that are computed once each.
     in_step: bool,
-    /// How many elements the root has, or the rows of its anchor that are computed once each.
-    of: usize,
-    /// The anchor and the number of its input, if its rows are read.
+    /// The anchor and the number of its input, if this is what its rows are.
     rows: Option<(usize, usize)>,
     /// How many elements are computed in all.
     evaluations: usize,
@@ -82,9 +82,8 @@ struct Demand {
 
 impl Demand {
     /// That of a kernel which computes so many elements, in no order that is known.
-    fn of(live: &Live, root: usize, evaluations: usize) -> Demand {
-        let of = live.elements(root);
-        Demand { root, in_step: false, of, rows: None, evaluations, depth: 0 }
+    fn of(root: usize, evaluations: usize) -> Demand {
+        Demand { root, in_step: false, rows: None, evaluations, depth: 0 }
     }
 }
 
@@ -93,7 +92,8 @@ impl Demand {
 pub(crate) enum Reads {
     /// From memory, whole.
     Memory,
-    /// Each element several times: a change of shape may be computed on the way, or what is cheap.
+    /// Each element several times: a change of shape may be computed on the way, or what is cheap, and of
+    /// rows that are held any expression.
     Often,
     /// Each element this many times in all: any expression.
     Once(usize),
@@ -228,9 +228,11 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
             }
             continue;
         }
+        // Rows are held by the kernel that reads them, whatever they are.
         let has_rows = own.iter().any(|demand| demand.rows.is_some());
         let is_drawn_again = || !target.is_cpu && kept::is_random(live, id, &own);
-        let is_anywhere = || is_drawn_again() || kept::is_small_number(live, id, &own);
+        let is_anywhere =
+            || is_drawn_again() || kept::is_small_number(live, id, &own, takes_anchor[id]);
         if target.keeps && !forced[id] && !has_rows && depth < DEEPEST && is_anywhere() {
             for demand in own {
                 pass_on(live, id, demand, &mut demands);
@@ -290,7 +292,7 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
                 None => {
                     fused.kernel[id] = Some(id);
                     let evaluations = live.elements(id);
-                    let demand = Demand { in_step: true, ..Demand::of(live, id, evaluations) };
+                    let demand = Demand { in_step: true, ..Demand::of(id, evaluations) };
                     pass_on(live, id, demand, &mut demands);
                 }
             }
@@ -313,9 +315,9 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
         }
         for (at, input) in live.inputs(id).enumerate() {
             if held.contains(&(id, at)) {
-                let (of, rows) = (live.elements(input), Some((id, at)));
-                let demand = Demand::of(live, root, of);
-                demands[input].push(Demand { in_step: true, of, rows, ..demand });
+                let rows = Some((id, at));
+                let demand = Demand::of(root, live.elements(input));
+                demands[input].push(Demand { in_step: true, rows, ..demand });
                 continue;
             }
             let evaluations = match reads(live, id, at) {
@@ -325,15 +327,15 @@ pub(crate) fn fuse(live: &Live, apart: &BTreeSet<usize>, target: Target) -> Fuse
                 Reads::Often => usize::MAX,
                 Reads::Memory if matches!(node.op, Op::MatMul { .. }) => {
                     let base = Held::of(live, input).base;
-                    demands[base].push(Demand::of(live, root, usize::MAX));
+                    demands[base].push(Demand::of(root, usize::MAX));
                     continue;
                 }
                 Reads::Memory => continue,
             };
-            demands[input].push(Demand::of(live, root, evaluations));
+            demands[input].push(Demand::of(root, evaluations));
         }
         for &input in fused.own_norms.get(&id).into_iter().flat_map(|own| &own.before) {
-            demands[input].push(Demand::of(live, root, 1));
+            demands[input].push(Demand::of(root, 1));
         }
     }
     kept::round_on_the_way(live, &mut fused, apart, target);
@@ -357,7 +359,9 @@ fn pass_on(live: &Live, id: usize, demand: Demand, demands: &mut [Vec<Demand>]) 
         let is_settled =
             demand.depth == 0 && node.op.is_elementwise() && live.node(input).shape == node.shape;
         let depth = if is_settled { 0 } else { demand.depth + 1 };
-        demands[input].push(Demand { in_step, depth, ..demand });
+        // What rows are computed from is as any other node, and may be computed wherever it is read.
+        let rows = demand.rows.filter(|_| is_free(live, id));
+        demands[input].push(Demand { in_step, rows, depth, ..demand });
     }
 }
 

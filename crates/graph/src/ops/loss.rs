@@ -192,8 +192,10 @@ impl<'g> Tensor<'g> {
 
     /// The mean cross-entropy over the rows whose label is not `ignored_label`, a scalar: PyTorch's
     /// `cross_entropy` with its `ignore_index` (−100 if not given). The other rows have no part in the
-    /// loss, in its gradient, or in the count that it is divided by; if there are none, it is NaN, as
-    /// there. Any other label outside the classes makes it NaN too.
+    /// loss or in the count that it is divided by, whatever their logits are, and in its gradient none if
+    /// their softmax is a number: a row with a logit of NaN or +∞ has NaN for its gradient, ignored or not.
+    /// If all rows are ignored, the loss is NaN, as there. Any other label outside the classes makes it NaN
+    /// too.
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph};

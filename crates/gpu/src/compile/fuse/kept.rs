@@ -8,7 +8,7 @@
 //! activation costs no dispatch where its gradient needs both. The rule needs nothing but the order
 //! of the nodes.
 
-use super::rows::is_short;
+use super::short::{Part, is_short, short};
 use super::{Demand, Fused, has_epilogue, is_in_place, is_map};
 use crate::compile::Target;
 use crate::compile::simplify::Live;
@@ -22,7 +22,7 @@ pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<Dem
     let in_step = own.iter().all(|demand| demand.root != first.root || demand.in_step);
     // Two halves share a word, or four bytes, and numbers in the code are stored by nobody.
     let is_stored = !live.node(id).dtype.is_narrow() && live.uniform(id).is_none();
-    (in_step && is_stored && live.elements(id) == first.of).then_some(first)
+    (in_step && is_stored).then_some(first)
 }
 
 /// For each node whether an anchor would take it as its epilogue: as an expression that reads the anchor
@@ -47,7 +47,7 @@ pub(super) fn take_anchors(live: &Live, readers: &[usize], forced: &[bool]) -> V
 /// the gradient; a software adapter takes longer to draw them than to read what is stored.
 pub(super) fn is_random(live: &Live, id: usize, own: &[Demand]) -> bool {
     let twice = live.elements(id).saturating_mul(2);
-    of_scalars(live, id, |id| live.is_leaf(id)) == Some(1)
+    of_scalars(live, id, |id| live.is_leaf(id)).is_some_and(|found| found.draws == 1)
         && own.len() <= FEW
         && own.iter().all(|demand| demand.evaluations <= twice)
 }
@@ -109,51 +109,60 @@ const SHORT: usize = 8;
 /// computed wherever it is read cannot be computed apart where those are too many.
 const LEAVES: usize = 2;
 
-/// How often numbers are drawn in an expression of few operations whose few leaves are all single numbers.
-fn of_scalars(live: &Live, id: usize, is_leaf: impl Fn(usize) -> bool) -> Option<usize> {
-    let mut pending = vec![id];
-    let (mut seen, mut draws) = (0, 0);
-    let mut leaves = BTreeSet::new();
-    while let Some(id) = pending.pop() {
-        let node = live.node(id);
-        if live.uniform(id).is_some() {
-            continue;
+/// An expression of few operations on few single numbers.
+struct OfScalars {
+    /// The single numbers.
+    ends: BTreeSet<usize>,
+    /// How often it draws random ones.
+    draws: usize,
+}
+
+fn of_scalars(live: &Live, id: usize, is_end: impl Fn(usize) -> bool) -> Option<OfScalars> {
+    let mut draws = 0;
+    let ends = short(live, id, SHORT, |id| match &live.node(id).op {
+        _ if live.node(id).shape.rank() == 0 && is_end(id) => Part::End,
+        Op::Unary(_) | Op::Binary(_) | Op::Select | Op::StopGradient | Op::Reshape(_) => {
+            Part::Operations(1)
         }
-        if node.shape.rank() == 0 && is_leaf(id) {
-            leaves.insert(id);
-            if leaves.len() > LEAVES {
-                return None;
-            }
-            continue;
+        Op::Cast(dtype) if !dtype.is_half() => Part::Operations(1),
+        Op::RandomUniform { .. } => {
+            draws += 1;
+            Part::Operations(1)
         }
-        seen += 1;
-        let is_short = match node.op {
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::StopGradient | Op::Reshape(_) => true,
-            Op::Cast(dtype) => !dtype.is_half(),
-            Op::RandomUniform { .. } => {
-                draws += 1;
-                true
-            }
-            _ => false,
-        };
-        if !is_short || seen > SHORT {
-            return None;
-        }
-        pending.extend(live.inputs(id));
-    }
-    (seen > 0).then_some(draws)
+        _ => Part::Refused,
+    })?;
+    (ends.len() <= LEAVES).then_some(OfScalars { ends, draws })
 }
 
 /// Whether it is one number, computed in a few operations from such as lie in memory before the run or are
 /// sums, and to do that wherever it is read takes less than a dispatch, or is a small part of what its
 /// readers do: a loss scale's share for each row, or one over the sum of a mask, say.
-pub(super) fn is_small_number(live: &Live, id: usize, own: &[Demand]) -> bool {
+///
+/// Where it is made of one sum alone, whose kernel computes it once as its epilogue (`takes_anchor`), there
+/// is no dispatch to save; unless that sum could be computed beside another, which it could not be with an
+/// epilogue (`lower/companions.rs`).
+pub(super) fn is_small_number(live: &Live, id: usize, own: &[Demand], takes_anchor: bool) -> bool {
     let is_there = |id: usize| live.is_leaf(id) || matches!(live.node(id).op, Op::Reduce { .. });
-    if live.node(id).shape.rank() > 0 || of_scalars(live, id, is_there) != Some(0) {
+    if live.node(id).shape.rank() > 0 {
+        return false;
+    }
+    let Some(OfScalars { ends, draws: 0 }) = of_scalars(live, id, is_there) else { return false };
+    let sums: Vec<usize> = ends.into_iter().filter(|&end| !live.is_leaf(end)).collect();
+    let is_as_one =
+        |sum: usize| live.node(sum).dtype == live.node(id).dtype && !has_like(live, sum);
+    if takes_anchor && matches!(sums[..], [sum] if is_as_one(sum)) {
         return false;
     }
     let all = own.iter().fold(0usize, |sum, demand| sum.saturating_add(demand.evaluations));
     all <= 4096 || own.iter().all(|demand| demand.evaluations <= live.elements(demand.root) / 8)
+}
+
+/// Whether there is another sum of as many.
+fn has_like(live: &Live, sum: usize) -> bool {
+    let shape = |id: usize| &live.node(live.node(id).inputs[0].0).shape;
+    let others = (0..live.nodes.len()).filter(|&id| id != sum);
+    let mut sums = others.filter(|&id| matches!(live.node(id).op, Op::Reduce { .. }));
+    sums.any(|id| shape(id) == shape(sum))
 }
 
 /// How many short operations on one tensor each of its readers computes anew.
@@ -163,27 +172,14 @@ const LITTLE: usize = 4;
 /// run, as which labels are padding: several kernels that read it load as much if each computes it, and no
 /// kernel of its own has to store it.
 pub(super) fn is_little_of_one(live: &Live, id: usize) -> bool {
-    let mut pending = vec![id];
-    let mut operations = 0;
-    let mut leaves = BTreeSet::new();
-    while let Some(id) = pending.pop() {
-        if live.uniform(id).is_some() {
-            continue;
-        }
-        let op = &live.node(id).op;
-        if live.is_leaf(id) {
-            leaves.insert(id);
-            continue;
-        }
-        let is_view = matches!(op, Op::Reshape(_));
-        operations += usize::from(!is_view);
-        if !(is_view || is_short(op)) || operations > LITTLE {
-            return false;
-        }
-        pending.extend(live.inputs(id));
-    }
-    let is_as_large = |&leaf: &usize| live.elements(leaf) == live.elements(id);
-    operations > 0 && leaves.len() == 1 && leaves.iter().all(is_as_large)
+    let ends = short(live, id, LITTLE, |id| match &live.node(id).op {
+        _ if live.is_leaf(id) => Part::End,
+        Op::Reshape(_) => Part::Operations(0),
+        op if is_short(op) => Part::Operations(1),
+        _ => Part::Refused,
+    });
+    let is_as_large = |&end: &usize| live.elements(end) == live.elements(id);
+    ends.is_some_and(|ends| ends.len() == 1 && ends.iter().all(is_as_large))
 }
 
 #[cfg(test)]

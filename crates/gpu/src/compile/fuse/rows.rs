@@ -7,13 +7,16 @@
 //! result, which is not there before its last pass; else, as for a loss without its gradient, in memory of
 //! the kernel's own.
 //!
+//! What comes behind the anchor, as a residual around it, reads the rows where they are held, and what the
+//! kernel stored for others beside them. Whatever else of the expression it reads, or in another order, it
+//! computes again.
+//!
 //! What a product or another anchor takes as its epilogue is computed there, and read from memory.
 
+use super::short::{Part, is_short, short};
 use super::{has_epilogue, is_free, is_map};
 use crate::compile::simplify::Live;
-use std::collections::BTreeSet;
 use warmstart_graph::Op;
-use warmstart_graph::ops::{Binary, Unary};
 
 /// Whether the anchor `id` reads its input number `input` as rows, several times.
 fn is_row(live: &Live, id: usize, input: usize) -> bool {
@@ -43,12 +46,14 @@ pub(crate) fn base(live: &Live, mut id: usize) -> usize {
 const LONGEST: usize = 1 << 14;
 
 /// Whether there is something to compute of what the anchor `id` reads as rows, and its kernel has the
-/// lanes for it.
+/// lanes for it. A kernel holds one input: of a normalization's gradient that is the one from above, since
+/// the rows themselves lie in memory, for the kernel of their statistics has read them before.
 pub(super) fn could_be_held(live: &Live, id: usize, input: usize) -> bool {
     let node = live.node(live.node(id).inputs[input].0);
     let base = base(live, live.node(id).inputs[input].0);
     let width = node.shape.last().copied().unwrap_or(1);
     is_row(live, id, input)
+        && (live.node(id).op != Op::LayerNormGradient || input == 2)
         && is_map(&live.node(base).op)
         && live.elements(base) > 0
         && (width <= LONGEST || node.shape.elements() / width >= 64)
@@ -67,43 +72,22 @@ pub(super) fn is_cheap(live: &Live, readers: &[usize], id: usize, input: usize) 
     if !is_row(live, id, input) {
         return false;
     }
-    let mut pending = vec![live.node(id).inputs[input].0];
-    let (mut operations, mut tensors) = (0, BTreeSet::new());
-    while let Some(mut id) = pending.pop() {
-        if live.uniform(id).is_some() {
-            continue;
-        }
-        while is_free(live, id) {
-            id = live.node(id).inputs[0].0;
-        }
+    let ends = short(live, live.node(id).inputs[input].0, CHEAP.0, |id| {
         let op = &live.node(id).op;
+        if is_free(live, id) {
+            return Part::Operations(0);
+        }
         let is_loaded = live.is_leaf(id) || !is_map(op);
         // An anchor that nobody else reads takes the expression as its epilogue, computed once.
-        if is_loaded && !live.is_leaf(id) && readers[id] == 1 && has_epilogue(op) {
-            return false;
+        if is_loaded && (live.is_leaf(id) || readers[id] > 1 || !has_epilogue(op)) {
+            return Part::End;
         }
-        if is_loaded {
-            if live.elements(id) > 1 {
-                tensors.insert(id);
-            }
-            continue;
-        }
-        operations += 1;
-        if !is_short(op) || readers[id] > 1 || operations > CHEAP.0 {
-            return false;
-        }
-        pending.extend(live.inputs(id));
-    }
-    operations > 0 && tensors.len() <= CHEAP.1
+        let is_one = !is_loaded && is_short(op) && readers[id] == 1;
+        if is_one { Part::Operations(1) } else { Part::Refused }
+    });
+    ends.is_some_and(|ends| ends.iter().filter(|&&id| live.elements(id) > 1).count() <= CHEAP.1)
 }
 
-/// An operation that takes hardly longer than to load a number.
-pub(super) fn is_short(op: &Op) -> bool {
-    match op {
-        Op::Unary(unary) => matches!(unary, Unary::Neg | Unary::Square | Unary::Abs | Unary::Relu),
-        Op::Binary(binary) => !matches!(binary, Binary::Div | Binary::Pow),
-        Op::Select | Op::StopGradient => true,
-        Op::Cast(dtype) => !dtype.is_half(),
-        _ => false,
-    }
-}
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

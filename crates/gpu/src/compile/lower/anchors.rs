@@ -50,7 +50,9 @@ impl Lowering<'_> {
         self.carries_out(root, width.div_ceil(lanes).saturating_mul(times))?;
         kernel.constants.push(("LANES", lanes as f64));
         kernel.constants.push(("ROWS", together as f64));
-        kernel.hold();
+        if kernel.held_in.is_some() {
+            kernel.constants.push(("HELD", 1.0));
+        }
         let workgroups = self.spread(root, (rows as u64).div_ceil(together as u64))?;
         let class = Class::of_rows(kernel.name, rows, width, lanes);
         self.by_subgroups(kernel, lanes, workgroups, class);
@@ -151,17 +153,13 @@ impl Lowering<'_> {
         }
         let both = gradient || carried.is_some();
         kernel.constants.push(("GRADIENT", f64::from(u8::from(both))));
-        let signatures = [
-            ("logits", ""),
-            ("labels", "fn labels(i: u32) -> i32"),
-            ("upstream", "fn upstream(i: u32) -> f32"),
-        ];
         self.bind_row(&mut kernel, root, (id, 0), "logits", false);
-        for (at, (input, (section, signature))) in inputs.iter().zip(signatures).enumerate().skip(1)
-        {
+        let signatures =
+            [("labels", "fn labels(i: u32) -> i32"), ("upstream", "fn upstream(i: u32) -> f32")];
+        for (input, (section, signature)) in inputs[1..].iter().zip(signatures) {
             let index = Index::flat(&self.live.node(input.0).shape, "i");
             // What the gradient's own kernel would compute.
-            let owner = carried.filter(|_| at == 2).unwrap_or(root);
+            let owner = carried.filter(|_| section == "upstream").unwrap_or(root);
             self.function(&mut kernel, owner, section, signature, input.0, &index);
         }
         self.epilogue(&mut kernel, root, id);

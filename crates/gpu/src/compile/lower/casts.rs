@@ -2,8 +2,8 @@
 //!
 //! In mixed precision each layer's product reads its weight rounded, which no kernel before has computed. A
 //! dispatch for each would take longer to begin than to do. They are there before the run, so several are
-//! rounded where the first of them is wanted; large ones are not, nor too many, which would only lie in memory
-//! for longer.
+//! rounded where the first of them is wanted; large ones are not, nor too many, which would only lie in
+//! memory for longer.
 
 use super::kernel::{Kernel, write_together};
 use super::{Lowering, Refused, listed};

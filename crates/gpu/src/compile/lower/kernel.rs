@@ -3,6 +3,7 @@
 use crate::compile::bindings::{Bindings, Bound};
 use crate::compile::expression::Keep;
 use crate::compile::{Access, Alternative, Tuned};
+use std::collections::HashMap;
 use warmstart_graph::DType;
 use warmstart_shaders as shaders;
 
@@ -15,12 +16,12 @@ pub(super) struct Kernel {
     pub constants: Vec<(&'static str, f64)>,
     pub bindings: Bindings,
     pub sections: Vec<(&'static str, String)>,
-    /// What it stores beside the value of its root, once that is bound.
+    /// What its next function is to store beside the value of its root, once that is bound.
     pub keeps: Option<Vec<Keep>>,
-    /// The functions that compute and store an element of its rows, if it holds them.
-    pub holds: Vec<String>,
-    /// Whether its rows are held where it writes its result.
-    pub holds_in_result: bool,
+    /// The buffer in which it holds its rows, if it does.
+    pub held_in: Option<String>,
+    /// What its epilogue need not compute, since the same lane has stored it.
+    pub stored: HashMap<usize, String>,
     pub alternatives: Vec<Alternative>,
     pub tuned: Option<Tuned>,
 }
@@ -35,8 +36,8 @@ impl Kernel {
             bindings: Bindings::default(),
             sections: Vec::new(),
             keeps: None,
-            holds: Vec::new(),
-            holds_in_result: false,
+            held_in: None,
+            stored: HashMap::new(),
             alternatives: Vec::new(),
             tuned: None,
         }

@@ -2,7 +2,8 @@
 //!
 //! Here is what all kernels share, and those that are one expression. Kernels with an anchor are in
 //! `anchors.rs`, `reduce.rs`, `layer_norm.rs` and `product.rs`, how they read rows in `rows.rs`, norms and
-//! optimizers in `update.rs`; `companions.rs` finds those that compute two values, and `cuts.rs` where those are cut that bind too much.
+//! optimizers in `update.rs`; `companions.rs` finds those that compute two values, and `cuts.rs` where those
+//! are cut that bind too much.
 //!
 //! Every value is computed before any variable is written, so a fetched weight is that of before
 //! the update. Two updates that write the same variable are refused when they are compiled
@@ -261,7 +262,8 @@ impl Lowering<'_> {
         let keeps = self.bind_kept(kernel, root);
         let function =
             Function::new(self.live, self.fused, &mut kernel.bindings, root, Some(anchor))
-                .of_own_element(!kernel.holds_in_result)
+                .of_own_element(kernel.held_in.as_deref() != Some("result"))
+                .given(&kernel.stored)
                 .keeping(keeps)
                 .rounding(self.result_type(root) == "f16");
         let result = match self.result_type(root) {
