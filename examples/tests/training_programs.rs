@@ -72,7 +72,7 @@ fn fine_tuning_shows_what_is_from_where_and_pays() {
     for lines in [
         "  rules       1    .only(\"body/*/{weight,bias}\")  4 names\n  restored    4    ",
         "  left out    16   ",
-        "  shape mismatch  6   head/weight         f32 [64, 10], but f32 [64, 2] in the file\n",
+        "  shape mismatch  6   head/weight  f32 [64, 10], but f32 [64, 2] in the file\n",
         "initialized: [\"head/weight\", \"head/bias\", ",
     ] {
         assert!(printed.contains(lines), "`{lines}` is not in: {printed}");
