@@ -294,11 +294,13 @@ fn inferred(
     let mut suggestions = a.plan_for(&variables, &options).suggestions().to_vec();
     // What no variable can be is not unexpected to `plan` where both have it.
     let needless = |suggestion: &Suggestion| {
+        let allows = suggestion.allow.iter().flatten().any(|&what| what == Allowance::Unexpected);
         let options = suggestion.rules.iter().cloned().fold(options.clone(), RestoreOptions::rule);
-        let strange = Strange::on_both_sides(a, b, options.rules());
-        strange.is_ok_and(|strange| {
-            let found = a.plan_for(&variables, &strange.leave_out(options));
-            !strange.tensors.is_empty() && found.unexpected().is_empty()
+        let strange = Strange::on_both_sides(a, b, options.rules()).ok();
+        // Planning again is worth it only then.
+        let strange = strange.filter(|strange| allows && !strange.tensors.is_empty());
+        strange.is_some_and(|strange| {
+            a.plan_for(&variables, &strange.leave_out(options)).unexpected().is_empty()
         })
     };
     // A comparison is not to allow what a restore has to.

@@ -2,7 +2,7 @@
 //! last of which is filled up with zeros.
 
 use crate::error::Failure;
-use warmstart::gpu::{Plan, Session};
+use warmstart::gpu::{CompileError, Plan, Session};
 use warmstart::graph::{DType, Graph, GraphDef, NodeId, Op, Tensor};
 
 /// A compiled model from rows to rows.
@@ -41,7 +41,16 @@ impl<'g> Inference<'g> {
             .help("name another tensor with --output"));
         }
         let outputs = shape[1..].iter().product();
-        let plan = session.compile(graph, &[output], &[])?;
+        let plan = session.compile(graph, &[output], &[]).map_err(|error| match error {
+            // A program is told other things to do about it.
+            CompileError::NoRoom { bytes, room } => Failure::new(format!(
+                "the model takes {} MiB of the device's memory, and there is room for {} MiB",
+                bytes.div_ceil(1 << 20),
+                room >> 20
+            ))
+            .help("end what else uses this device, or choose another one with `WGPU_ADAPTER_NAME`"),
+            other => other.into(),
+        })?;
         Ok(Inference { plan, output, input, outputs })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::flags::flag_of;
 use crate::rules::toml_of;
-use warmstart_checkpoint::{Allowance, Rule, Wording};
+use warmstart_checkpoint::{Allowance, Rule, Suggestion, Wording};
 use warmstart_graph::Initializer;
 
 /// Flags of `plan`.
@@ -50,14 +50,8 @@ fn is_scaling(variable: &str, initializer: &Initializer) -> bool {
 /// Keys under `[warm_start]` of a training file.
 #[derive(Default)]
 pub struct Keys {
-    /// What goes without saying, so that no key is told for it.
-    needless: Vec<Allowance>,
-}
-
-impl Keys {
-    pub fn without(needless: Vec<Allowance>) -> Keys {
-        Keys { needless }
-    }
+    /// What a training file has to allow beside suggestions, where less does than a program has to.
+    pub beside: Vec<(Vec<Rule>, Vec<Allowance>)>,
 }
 
 impl Wording for Keys {
@@ -68,9 +62,14 @@ impl Wording for Keys {
     fn allow(&self, what: &[Allowance]) -> Option<String> {
         // A warm start has no slots.
         let has_key = !what.contains(&Allowance::SlotsAlone);
-        let asked = what.iter().filter(|what| !self.needless.contains(what));
-        let keys: Vec<String> = asked.map(|what| format!("{} = true", what.key())).collect();
-        (has_key && !keys.is_empty()).then(|| keys.join("`, `"))
+        let keys = what.iter().map(|what| format!("{} = true", what.key()));
+        has_key.then(|| keys.collect::<Vec<_>>().join("`, `"))
+    }
+
+    fn allow_beside(&self, suggestion: &Suggestion) -> Option<String> {
+        let known = self.beside.iter().find(|(rules, _)| *rules == suggestion.rules);
+        let allow = known.map_or(suggestion.allow.as_deref(), |(_, asked)| Some(asked))?;
+        if allow.is_empty() { None } else { self.allow(allow) }
     }
 
     fn fill(&self) -> Option<String> {

@@ -86,7 +86,7 @@ pub enum CompileError {
         /// What they take.
         bytes: u64,
         /// What there is for them: what could be had when memory had run out, the variables that they share
-        /// with other plans included; or, of a software adapter, all of the machine's.
+        /// with other plans included; or, of a software adapter, what is left of the machine's.
         room: u64,
     },
     /// The largest of no batches was asked for.

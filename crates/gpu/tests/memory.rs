@@ -178,6 +178,8 @@ fn where_memory_runs_out_it_is_told_how_much_there_is() {
         let output = child.args([this, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("ok. 1 passed"), "{said}");
         return;
     }
     let gpu = common::gpu();

@@ -96,8 +96,8 @@ impl Counted {
         }
     }
 
-    /// Holds what was recorded against the counts, whatever was looked at so far. Where the program set one
-    /// meanwhile, as by restoring an earlier checkpoint, it says nothing any more.
+    /// Holds what was recorded against the counts, whatever was looked at so far. Where the program restored
+    /// one meanwhile, as from an earlier checkpoint, it says nothing any more.
     ///
     /// # Errors
     /// As [`Counted::check`].
@@ -130,7 +130,8 @@ fn origin<'s>(name: &str, session: &'s Session) -> Option<&'s Origin> {
     }
 }
 
-/// Whether values of these origins are one that was set once. What one restore gives shares its file's path.
+/// Whether values of these origins are one that was set once, as far as can be told: what one restore gives
+/// shares its file's path, and what is assigned or initialized alike twice looks like once.
 fn is_same_value(one: &Origin, other: &Origin) -> bool {
     match (one, other) {
         (Origin::Restored { file: a, .. }, Origin::Restored { file: b, .. }) => Arc::ptr_eq(a, b),

@@ -4,6 +4,8 @@
 //! for while it has nothing to do. Steps are counted from the very first, and wherever they are
 //! told as in `metrics.csv`: the steps done, from 1.
 
+#[cfg(doc)]
+use crate::OnNonFinite;
 use crate::counted::Counted;
 use crate::interrupt::{Interrupt, Listening};
 use crate::losses;
@@ -192,8 +194,8 @@ impl Run {
     ///
     /// The first records are held against the count that the optimizer raises, and so is what was
     /// recorded when a checkpoint is due: a loop that trains nothing, or more than it records, is told so
-    /// at once, and one that does so later once its weights are saved. Where the program itself sets the
-    /// count meanwhile, as by restoring an earlier checkpoint, nothing is compared any more.
+    /// at once, and one that does so later once its weights are saved. Where the program restores the count
+    /// meanwhile, as from an earlier checkpoint, nothing is compared any more.
     ///
     /// # Errors
     /// [`TrainingError::OtherCount`]. Under [`OnNonFinite::Stop`], [`TrainingError::NonFinite`] if the

@@ -2,8 +2,12 @@
 
 use crate::OnNonFinite;
 use crate::losses::Curve;
+#[cfg(doc)]
+use crate::{Run, TrainingError};
 use std::path::PathBuf;
 use warmstart_checkpoint::{Better, RestoreOptions, Saver};
+#[cfg(doc)]
+use {warmstart_gpu::Session, warmstart_graph::Optimizer};
 
 /// How a model is trained: where its checkpoints are, how many steps, what is saved when.
 ///

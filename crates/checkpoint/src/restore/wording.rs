@@ -1,6 +1,7 @@
 //! What the reader of a report can say: lines of code, or the flags of a command.
 
 use crate::printable::printable;
+use crate::restore::infer::Suggestion;
 use crate::restore::rules::Rule;
 use warmstart_graph::Initializer;
 
@@ -38,6 +39,11 @@ pub trait Wording {
     fn rule(&self, rule: &Rule) -> Option<String>;
     /// That all of these are allowed.
     fn allow(&self, what: &[Allowance]) -> Option<String>;
+    /// That what a suggestion leaves out is allowed: some of it may go without saying.
+    fn allow_beside(&self, suggestion: &Suggestion) -> Option<String> {
+        let allow = suggestion.allow.as_deref().filter(|allow| !allow.is_empty())?;
+        self.allow(allow)
+    }
     /// What gives a value to variables that have none, as the subject of a sentence.
     fn fill(&self) -> Option<String>;
     /// Whether [`Wording::fill`] is something to call, and does not happen anyway.

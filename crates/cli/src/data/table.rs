@@ -255,8 +255,10 @@ impl Table {
             return Err(self.missing(row, column, help));
         }
         let (place, word) = (self.place(row, column), self.word(row, column));
-        // An array may have held a number that is too large: it was rounded when it was read.
-        let why = match word.parse::<f64>().is_ok_and(f64::is_finite) {
+        // An array may have held a number that is too large: it was rounded when it was read. A text may
+        // spell one that no `f64` holds either.
+        let is_number = word.parse::<f64>().is_ok() && word.contains(|c: char| c.is_ascii_digit());
+        let why = match is_number {
             true => ", which no `f32` holds".to_owned(),
             false if self.is_array() => format!(" as `f32`, and {}", help.finite),
             false => format!(", and {}", help.finite),

@@ -142,8 +142,8 @@ pub fn refused(
                 "give at most {largest}, the largest that fits {what}; `gradient_accumulation_steps` makes an update of several batches{copy}"
             ))
         }
-        // Memory had run out, and there is enough of it by now.
-        Ok(_) => failure.help("run it again, as there is room for it now; else give a smaller batch, or end what else uses this device"),
+        // Memory had run out, and there seems to be enough of it by now.
+        Ok(_) => failure.help("run it again, as there seems to be room for it now; else give a smaller batch, or end what else uses this device"),
         Err(_) if is_limit => {
             let need = |settings: &Settings| {
                 let graph = Graph::new();
@@ -335,7 +335,7 @@ mod tests {
         // Somebody else has taken it, and let go of it again.
         let what = "values".to_owned();
         let text = said(CompileError::Gpu(GpuError::OutOfMemory { what, bytes: Some(bytes) }));
-        assert!(text.contains("run it again, as there is room for it now"), "{text}");
+        assert!(text.contains("run it again, as there seems to be room for it now"), "{text}");
         // What is said to authors of programs is not said here.
         let what = "the result of matmul".to_owned();
         let text = said(CompileError::TooLarge { what, bytes, limit: 1 });

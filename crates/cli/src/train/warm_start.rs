@@ -82,12 +82,13 @@ pub fn warm_start(
     for note in notes {
         writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
     }
-    let suggested = plan.suggestions().iter();
-    let asked = suggested.map(|suggestion| asked(&checkpoint, settings, suggestion, session));
-    let asked: Vec<Vec<Allowance>> = asked.collect::<Result<_, _>>()?;
-    let words = Keys::without(needless(plan.suggestions(), &asked));
+    let beside = plan.suggestions().iter().map(|suggestion| {
+        let asked = asked(&checkpoint, settings, suggestion, session)?;
+        Ok((suggestion.rules.clone(), asked))
+    });
+    let words = Keys { beside: beside.collect::<Result<_, Failure>>()? };
     text::print_report(out, &plan.worded(&words).to_string())?;
-    for (suggestion, asked) in plan.suggestions().iter().zip(&asked) {
+    for (suggestion, (_, asked)) in plan.suggestions().iter().zip(&words.beside) {
         let of = counted(suggestion.of, "variable");
         let heading = format!("Under [warm_start], for {} of {of}:", suggestion.restores);
         writeln!(out, "\n{}\n  rules = [", styled(HEADING, &heading))?;
@@ -169,12 +170,6 @@ fn asked(
         });
     }
     Ok(asked)
-}
-
-/// What programs would have to allow beside suggestions, and a training file beside none of them.
-fn needless(suggestions: &[Suggestion], asked: &[Vec<Allowance>]) -> Vec<Allowance> {
-    let of_programs = suggestions.iter().flat_map(|one| one.allow.iter().flatten());
-    of_programs.filter(|what| !asked.iter().flatten().any(|one| one == *what)).copied().collect()
 }
 
 /// Whether all that no variable takes are slots and steps of a training.

@@ -135,6 +135,10 @@ fn mistakes_in_the_data_name_file_line_and_column() {
             "`data.csv`, line 2, column `b` is 1e99, which no `f32`",
         ),
         (
+            "a,b,c\n1,1e999,x\n3,4,y\n5,6,x\n",
+            "`data.csv`, line 2, column `b` is 1e999, which no `f32`",
+        ),
+        (
             "a,b,c\n1,inf,x\n3,4,y\n5,6,x\n",
             "`data.csv`, line 2, column `b` is inf, and training needs finite numbers",
         ),

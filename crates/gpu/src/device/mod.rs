@@ -8,7 +8,7 @@ pub(crate) mod cooperative;
 pub(crate) mod driver_cache;
 pub(crate) mod gpu;
 pub(crate) mod pipelines;
-mod room;
+pub(crate) mod room;
 pub(crate) mod switch;
 mod wanted;
 pub(crate) mod widening;

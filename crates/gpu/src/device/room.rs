@@ -4,7 +4,6 @@
 //! more than it has and ends the process that uses it: what is beyond all of the machine's is refused before.
 
 use crate::device::gpu::Gpu;
-use std::sync::LazyLock;
 
 /// How many pieces are asked for.
 const PIECES: u64 = 64;
@@ -29,27 +28,40 @@ impl Gpu {
         room.min(most)
     }
 
-    /// All the memory that there is, in use or not, where that is known: of a software adapter.
-    pub(crate) fn all_memory(&self) -> Option<u64> {
-        static MACHINE: LazyLock<Option<u64>> = LazyLock::new(|| {
-            let read = |file| std::fs::read_to_string(file).ok();
-            of_machine(&read("/proc/meminfo")?, read("/sys/fs/cgroup/memory.max").as_deref())
-        });
-        if self.is_cpu() { *MACHINE } else { None }
+    /// The memory that there is, where that is known: of a software adapter.
+    pub(crate) fn machine_memory(&self) -> Option<MachineMemory> {
+        let read = |file: &str| std::fs::read_to_string(file).ok();
+        let list = self.is_cpu().then(|| read("/proc/meminfo")).flatten()?;
+        let [most, used] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"].map(read);
+        MachineMemory::of(&list, most.as_deref(), used.as_deref())
     }
 }
 
 /// The memory of a machine with what it swaps to, by Linux' list of it; less, if that is what a container
 /// may take.
-fn of_machine(list: &str, container: Option<&str>) -> Option<u64> {
-    let of = |name: &str| {
-        let line = list.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
-    };
-    let all = of("MemTotal")?.saturating_add(of("SwapTotal").unwrap_or(0));
-    // `max`, where it has no limit.
-    let container = container.and_then(|limit| limit.trim().parse().ok());
-    Some(all.min(container.unwrap_or(u64::MAX)))
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MachineMemory {
+    /// In use or not.
+    pub all: u64,
+    /// What is left.
+    pub free: u64,
+}
+
+impl MachineMemory {
+    fn of(list: &str, most: Option<&str>, used: Option<&str>) -> Option<MachineMemory> {
+        let of = |name: &str| {
+            let line = list.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        let with = |memory: u64, swap| memory.saturating_add(of(swap).unwrap_or(0));
+        let all = with(of("MemTotal")?, "SwapTotal");
+        let free = of("MemAvailable").map_or(all, |free| with(free, "SwapFree"));
+        // `max`, where it has no limit.
+        let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u64>().ok());
+        let most = number(most).unwrap_or(u64::MAX);
+        let left = most.saturating_sub(number(used).unwrap_or(0));
+        Some(MachineMemory { all: all.min(most), free: free.min(left) })
+    }
 }
 
 #[cfg(test)]
@@ -58,15 +70,21 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_machine_is_read_from_its_list() {
-        let list = "MemTotal:       24689764 kB\nMemFree:          524288 kB\nSwapCached: 7 kB\n\
-                    SwapTotal:       1048576 kB\n";
-        let (memory, all) = (24_689_764 << 10, 25_738_340 << 10);
-        assert_eq!(of_machine(list, None), Some(all));
-        assert_eq!(of_machine("MemTotal: 24689764 kB", Some("max\n")), Some(memory));
-        assert_eq!(of_machine(list, Some("1073741824\n")), Some(1 << 30));
-        assert_eq!(of_machine(list, Some("99073741824\n")), Some(all));
+        let list = "MemTotal:       24689764 kB\nMemFree:          524288 kB\nMemAvailable: 9000000 kB\n\
+                    SwapCached: 7 kB\nSwapTotal:       1048576 kB\nSwapFree: 1000 kB\n";
+        let of = |list, most, used| {
+            MachineMemory::of(list, most, used).map(|MachineMemory { all, free }| (all, free))
+        };
+        let (all, free) = (25_738_340 << 10, 9_001_000 << 10);
+        assert_eq!(of(list, None, None), Some((all, free)));
+        assert_eq!(of(list, Some("99073741824\n"), Some("5\n")), Some((all, free)));
+        assert_eq!(of(list, Some("1073741824\n"), Some("3\n")), Some((1 << 30, (1 << 30) - 3)));
+        assert_eq!(of(list, Some("10\n"), Some("12\n")), Some((10, 0)));
+        // What is not listed is not known.
+        let memory = 24_689_764 << 10;
+        assert_eq!(of("MemTotal: 24689764 kB", Some("max\n"), None), Some((memory, memory)));
         for nothing in ["", "MemTotal: much", "MemTotal: 5", "Mem: 24689764 kB"] {
-            assert_eq!(of_machine(nothing, None), None, "{nothing}");
+            assert_eq!(of(nothing, None, None), None, "{nothing}");
         }
     }
 

@@ -8,6 +8,7 @@ use super::optimizer::BLOCK_WORDS;
 use super::trainers::trained_by;
 use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
 use crate::device::gpu::MemoryKind;
+use crate::device::room::MachineMemory;
 use crate::plan_error::CompileError;
 use crate::run::upload::Uploads;
 use crate::session::Session;
@@ -152,8 +153,7 @@ impl Session {
         }
         let memory = compiled.memory();
         let bytes = memory.all();
-        let is_held = |variable: &&Variable| self.store.index(&variable.name).is_ok();
-        let held = of_variables(compiled.variables.iter().filter(is_held));
+        let held = self.held(compiled);
         let needed = bytes.saturating_sub(held).max(1);
         // Where host and device share memory, uploads have their part of it.
         let uploads = match self.gpu().memory() {
@@ -167,6 +167,12 @@ impl Session {
         }
         let own = u128::from(room) * u128::from(needed) / u128::from(needed + uploads);
         CompileError::NoRoom { bytes, room: held + own as u64 }
+    }
+
+    /// What those of its variables take that the session has.
+    fn held(&self, compiled: &Compiled) -> u64 {
+        let is_held = |variable: &&Variable| self.store.index(&variable.name).is_ok();
+        of_variables(compiled.variables.iter().filter(is_held))
     }
 
     /// What compiling begins with.
@@ -205,8 +211,12 @@ impl Session {
         check_sizes(self.gpu(), &variables)?;
         let compiled = Compiled { def, program, variables };
         let bytes = compiled.memory().all();
-        match self.gpu().all_memory() {
-            Some(room) if bytes > room => Err(CompileError::NoRoom { bytes, room }),
+        match self.gpu().machine_memory() {
+            Some(MachineMemory { all, free }) if bytes > all => {
+                // What the session has of it is not to be had again.
+                let room = free.saturating_add(self.held(&compiled)).min(all);
+                Err(CompileError::NoRoom { bytes, room })
+            }
             _ => Ok(compiled),
         }
     }

@@ -2,6 +2,8 @@
 //! metrics that could not be written are told.
 
 use super::Run;
+#[cfg(doc)]
+use crate::Training;
 use crate::accumulated::{left_over, scales_loss};
 use crate::losses;
 use crate::metrics::{MetricsError, MetricsWriter};

@@ -147,6 +147,9 @@ fn renames(trials: &Trials<'_>, planned: &Planned<'_>, moved: &BTreeMap<&str, Wh
     }
     let mut all: Vec<Move> = Vec::new();
     for (part, alike) in by_last {
+        if all.len() > MOST {
+            break;
+        }
         let mut aside = format!("{part}_aside");
         while taken.contains(aside.as_str()) {
             aside.push('_');
@@ -163,11 +166,8 @@ fn renames(trials: &Trials<'_>, planned: &Planned<'_>, moved: &BTreeMap<&str, Wh
             all.push(one(what));
             all.extend(has_slots.then(|| one(What::Scope)));
         }
-        if all.len() > MOST {
-            return Vec::new();
-        }
     }
-    all
+    if all.len() > MOST { Vec::new() } else { all }
 }
 
 /// All scopes of some weights.

@@ -346,7 +346,7 @@ impl RestoreReport {
 
     fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
         let lines = |suggestion: &Suggestion| {
-            let Suggestion { rules, restores, of, notes, allow } = suggestion;
+            let Suggestion { rules, restores, of, notes, .. } = suggestion;
             // Others may be restored as it is.
             let which = match (self.restored().next().is_some(), restores == of, of) {
                 (false, ..) => format!("{restores} of {of}"),
@@ -368,8 +368,7 @@ impl RestoreReport {
             // Of tensors alone that are left another help speaks; and whoever asks for a plan looks at what
             // is left first.
             let is_part = restores < of && words.is_of_restore();
-            let allow = allow.as_deref().filter(|allow| !allow.is_empty() && is_part);
-            let allow = allow.and_then(|allow| words.allow(allow));
+            let allow = is_part.then(|| words.allow_beside(suggestion)).flatten();
             let rest = allow.map_or_else(String::new, |allow| {
                 format!("\n      and to leave the rest as it is: `{allow}`")
             });
