@@ -7,8 +7,8 @@ mod slots;
 use crate::ops::update::{OptimizerUpdate, Parameter};
 use crate::ops::{Op, Rule};
 use crate::{
-    GLOBAL_STEP, Glob, Graph, Location, LossScale, LossScaling, Problem, Role, Schedule, Tensor,
-    Update, Variable, VariableId, gradients,
+    Accumulation, GLOBAL_STEP, Glob, Graph, GraphDef, Location, LossScale, LossScaling, Problem,
+    Role, Schedule, Tensor, Update, Variable, VariableId, gradients,
 };
 use accumulate::Accumulated;
 use check::excepts;
@@ -301,6 +301,35 @@ impl Optimizer {
     pub fn global_step(mut self, name: &str) -> Optimizer {
         self.global_step = Some(name.to_owned()).filter(|name| name != GLOBAL_STEP);
         self
+    }
+
+    /// Whether an update of a graph is one that this optimizer, or one of its name and rule, has built.
+    /// The learning rate is not looked at: it is computed in the graph.
+    ///
+    /// ```
+    /// use warmstart_graph::{DType, Graph, Op, Optimizer};
+    ///
+    /// let graph = Graph::new();
+    /// let x = graph.placeholder("x", [4, 2], DType::F32);
+    /// let adam = Optimizer::adam(0.1);
+    /// adam.minimize(graph.scope("fc").linear(x, 1).square().mean());
+    /// let def = graph.finish().unwrap();
+    /// let update = def.nodes.iter().find_map(|node| match &node.op {
+    ///     Op::OptimizerUpdate(update) => Some(update),
+    ///     _ => None,
+    /// });
+    /// assert!(adam.built(&def, update.unwrap()));
+    /// assert!(!Optimizer::sgd(0.1).built(&def, update.unwrap()));
+    /// ```
+    pub fn built(&self, def: &GraphDef, update: &OptimizerUpdate) -> bool {
+        let step = def.variables.get(update.step.0).map(|step| &step.role);
+        let is_named =
+            matches!(step, Some(Role::Slot { optimizer, .. }) if *optimizer == self.name);
+        let accumulates = |accumulation: &Accumulation| Some(accumulation.steps);
+        is_named
+            && self.rule == update.rule
+            && self.gradient_accumulation_steps
+                == update.accumulation.as_ref().and_then(accumulates)
     }
 
     /// Builds the training of every trainable variable that the loss depends on.

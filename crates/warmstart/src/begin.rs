@@ -5,6 +5,7 @@
 //! added since. A checkpoint with other seeds is refused.
 
 use crate::accumulated::{check_finite, lost};
+use crate::asked::check_optimizer;
 use crate::changes::{Change, changes};
 use crate::counted::{Counted, counts};
 use crate::run_lock::RunLock;
@@ -84,7 +85,9 @@ impl Training {
     ///
     /// # Errors
     /// [`TrainingError::NothingCompiled`] or [`TrainingError::NothingTrains`] if the session has no
-    /// plan that trains the graph, [`TrainingError::AlreadyRunning`] if another run is under way in the
+    /// plan that trains the graph, [`TrainingError::OtherOptimizer`] if another optimizer than this one
+    /// built the training, [`TrainingError::NoSuchMetric`] if the best of a metric is to be kept that is
+    /// not declared, [`TrainingError::AlreadyRunning`] if another run is under way in the
     /// directory,
     /// [`TrainingError::Mismatch`] if there is a checkpoint that does not fit,
     /// [`TrainingError::Checkpoint`] if all are damaged,
@@ -101,6 +104,8 @@ impl Training {
     ) -> Result<Run, TrainingError> {
         let def = graph.finish()?;
         let counts = counts(&def, session)?;
+        check_optimizer(&def, optimizer)?;
+        self.check_metrics()?;
         let optimizer = serde_json::to_string(optimizer)?;
         let options = SaveOptions::new().graph(&def).optimizer(optimizer.as_str());
         let options =

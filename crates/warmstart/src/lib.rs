@@ -55,6 +55,7 @@
 #![forbid(unsafe_code)]
 
 mod accumulated;
+mod asked;
 mod batches;
 mod begin;
 mod changes;

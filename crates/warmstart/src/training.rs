@@ -94,6 +94,11 @@ impl Training {
         })
     }
 
+    /// The metrics of which the best are kept.
+    pub(crate) fn keep_best_of(&self) -> impl Iterator<Item = &str> {
+        self.keep_best.iter().map(|(metric, ..)| metric.as_str())
+    }
+
     /// Train until so many steps are done, those of earlier runs included; 1,000 if not said. A
     /// run whose checkpoint is there already, or further, does no step, and says so.
     ///

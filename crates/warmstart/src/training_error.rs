@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use warmstart_checkpoint::{Allowance, CheckpointError, InCode, RestoreReport, Rule, Wording};
 use warmstart_gpu::{NonFinite, RunError, SessionError};
-use warmstart_graph::words;
+use warmstart_graph::words::{self, printable};
 use warmstart_graph::{GraphErrors, Location};
 
 warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
@@ -78,6 +78,26 @@ pub enum TrainingError {
     NothingTrains {
         /// Where the training was built.
         location: Location,
+    },
+    /// The training was built by another optimizer than the one that the run was given.
+    #[error(
+        "{location}: the update that is built here is not by the optimizer that `Training::begin` was given: it has another name or another rule, and checkpoints would name settings that the training does not have. Give the optimizer whose `minimize` was called. Nothing was restored or initialized"
+    )]
+    OtherOptimizer {
+        /// Where the training was built.
+        location: Location,
+    },
+    /// The best of a metric is to be kept, or its curve to be drawn, that is not declared.
+    #[error(
+        "`{asked_by}` asks for the metric `{metric}`, which this run does not have: it has {declared}. `Training::metrics` declares others, and `Run::metric` records them. Nothing was restored or initialized", metric = printable(.metric), declared = printable(.declared)
+    )]
+    NoSuchMetric {
+        /// What asks for it.
+        asked_by: &'static str,
+        /// Its name.
+        metric: String,
+        /// The metrics that the run has, each in quotes.
+        declared: String,
     },
     /// What was recorded is not what was trained. What was saved since is named by what was recorded.
     #[error(

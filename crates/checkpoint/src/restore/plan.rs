@@ -58,9 +58,11 @@ impl RestorePlan {
         let sources_of = sources.clone();
         let matching = Matching { outcomes, sources: sources_of, unexpected, left_out, rules };
         let mut report = report(file, declared, matching, options, saved);
-        for suggestion in &mut suggestions {
-            suggestion.allow = allowances(&report, file, declared, &suggestion.rules, options);
-        }
+        suggestions.retain_mut(|suggestion| {
+            let after = after(&report, file, declared, &suggestion.rules, options);
+            suggestion.allow = allowances(&report, &after);
+            after.restores_a_part()
+        });
         report.suggestions = suggestions;
         report.damaged = damaged;
         let skip_checksums = options.skip_checksums;
@@ -122,19 +124,23 @@ fn report(
     }
 }
 
-/// What has to be allowed beside what is, so that a checkpoint fits under rules that are added.
-fn allowances(
+/// The report under rules that are added, whatever is left.
+fn after(
     before: &RestoreReport,
     file: &OpenFile,
     declared: &[Arc<Variable>],
     rules: &[Rule],
     options: &RestoreOptions,
-) -> Option<Vec<Allowance>> {
+) -> RestoreReport {
     let variables: Vec<&Variable> = declared.iter().map(Arc::as_ref).collect();
     let options = rules.iter().cloned().fold(options.clone(), RestoreOptions::rule);
     let matching = Matching::new(&file.tensors, &variables, &options.rules);
     let options = options.allow_missing().allow_unexpected().allow_mismatched_shape();
-    let after = report(file, declared, matching, &options, before.saved.clone());
+    report(file, declared, matching, &options, before.saved.clone())
+}
+
+/// What has to be allowed beside what is, so that a checkpoint fits under such rules.
+fn allowances(before: &RestoreReport, after: &RestoreReport) -> Option<Vec<Allowance>> {
     if !after.closes() {
         return None;
     }
@@ -175,6 +181,10 @@ mod length_tests;
 #[cfg(test)]
 mod pytorch_tests;
 #[cfg(test)]
+mod refused_tests;
+#[cfg(test)]
 mod slots_alone_tests;
+#[cfg(test)]
+mod slots_of_others_tests;
 #[cfg(test)]
 mod tests;

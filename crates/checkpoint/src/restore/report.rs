@@ -1,10 +1,12 @@
 //! What a restore will do or did, variable by variable. How it is told: `report/text.rs`.
 
 pub(crate) mod advice;
+mod dtypes;
 mod missing;
 mod nothing;
 mod shapes;
 pub(crate) mod slots;
+mod slots_of_others;
 mod square;
 pub(crate) mod text;
 
@@ -21,7 +23,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use warmstart_graph::{GLOBAL_STEP, Role, Variable};
+use warmstart_graph::{Role, Variable};
 
 /// A variable and what a checkpoint has for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,12 +164,15 @@ impl RestoreReport {
     /// restored. One that has nothing for any of them does not, whatever is allowed, nor one that has
     /// only counters and slots where there are weights to restore: that is how weights stay random
     /// unnoticed. Nor does one that has slots of an optimizer for variables that are not restored, or
+    /// [other slots](RestoreReport::slots_of_others) than those that go with their values, or
     /// of which only a part of the gradients would be restored that an optimizer has accumulated, as
     /// long as [that is not allowed](crate::RestoreOptions::allow_slots_alone).
     pub fn closes(&self) -> bool {
         self.rules.iter().all(|used| used.problem.is_none() && !used.does_nothing())
             && (self.allow_slots_alone
-                || (self.slots_alone().next().is_none() && self.parts_of_sums.is_empty()))
+                || (self.slots_alone().next().is_none()
+                    && self.slots_of_others().next().is_none()
+                    && self.parts_of_sums.is_empty()))
             && !self.has_nothing()
             && self.only_counters().is_none()
             && self.variables.iter().all(|v| match v.outcome {
@@ -185,7 +190,8 @@ impl RestoreReport {
     /// variable that [`RestoreOptions::leave_out`](crate::RestoreOptions::leave_out) named),
     /// `left_out_by_rules` (tensors that a rule leaves out, with that rule), `shared` (tensors that are
     /// the value of several variables), `slots_alone` (slots that get a value though their variables
-    /// get none), `damaged` (newer checkpoints that were passed over, with why), `suggestions`, and
+    /// get none), `slots_of_others` (slots that do not go with the value that their variables get),
+    /// `damaged` (newer checkpoints that were passed over, with why), `suggestions`, and
     /// `notes`, `errors` and `helps` as the text has them. A suggestion with `alternatives` is one of
     /// several ways, of which nothing says which is meant, and with `may_be_more` of at least so many, as
     /// the search for them stopped; `allow` is what has to be allowed beside its
@@ -266,6 +272,7 @@ impl RestoreReport {
             "left_out_by_rules": left_out_by_rules.collect::<Vec<_>>(),
             "shared": shared.collect::<Vec<_>>(),
             "slots_alone": self.slots_alone().map(|slot| &slot.name).collect::<Vec<_>>(),
+            "slots_of_others": self.slots_of_others().map(|slot| &slot.name).collect::<Vec<_>>(),
             "damaged": self.damaged,
             "suggestions": suggestions.collect::<Vec<_>>(),
             "notes": self.notes(words),
@@ -286,11 +293,20 @@ impl RestoreReport {
         served
     }
 
-    /// Whether there are variables to restore, and the checkpoint has a fitting value for none.
+    /// Whether there are variables to restore, and the checkpoint has a fitting value for none, or what
+    /// rules leave of it is nothing though they say that only this and that is to be restored.
     pub(crate) fn has_nothing(&self) -> bool {
         let wanted = self.variables.iter().any(|v| v.outcome != Outcome::Ignored);
         let left = !self.variables.is_empty() && !self.unexpected.is_empty();
-        self.restored().next().is_none() && (wanted || left)
+        self.restored().next().is_none() && (wanted || left || self.leaves_nothing())
+    }
+
+    /// Whether rules leave out all variables, one of which says what is to be restored.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        let only = |used: &RuleUse| matches!(used.rule, Rule::Only(_));
+        !self.variables.is_empty()
+            && self.variables.iter().all(|v| v.outcome == Outcome::Ignored)
+            && self.rules.iter().any(only)
     }
 
     /// The variables that get a value, if all of them merely go with weights (steps, slots) and no
@@ -306,6 +322,18 @@ impl RestoreReport {
         (!restored.is_empty() && !restored.iter().any(|v| is_weight(v))).then_some(restored)
     }
 
+    /// Whether what is restored may be a part of a model: of another one, a bias and its slots may fit by
+    /// their shapes, or a count.
+    pub(crate) fn restores_a_part(&self) -> bool {
+        let wanted = self.variables.iter().filter(|v| v.outcome != Outcome::Ignored);
+        let weights: Vec<&VariableOutcome> = wanted.filter(|v| is_weight(&v.variable)).collect();
+        let restored: Vec<&Variable> = self.restored().filter(|v| is_weight(v)).collect();
+        let is_matrix = |variable: &Variable| variable.shape.rank() > 1;
+        restored.iter().any(|v| is_matrix(v))
+            || !weights.iter().any(|v| is_matrix(&v.variable))
+            || 4 * restored.len() > weights.len()
+    }
+
     fn of(&self, wanted: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = &Variable> {
         self.variables.iter().filter(move |v| wanted(&v.outcome)).map(|v| &*v.variable)
     }
@@ -315,8 +343,8 @@ impl RestoreReport {
 pub(crate) fn is_weight(variable: &Variable) -> bool {
     match variable.role {
         Role::Trainable => true,
-        // A frozen weight, or a mean of a normalization.
-        Role::State => variable.name != GLOBAL_STEP && variable.shape.checked_elements() != Some(1),
+        // A frozen weight. A vector alone is what scales inputs, say: that of another model fits, too.
+        Role::State => variable.shape.rank() > 1,
         Role::Slot { .. } => false,
     }
 }

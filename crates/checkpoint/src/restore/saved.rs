@@ -38,6 +38,11 @@ impl SavedVariables {
         self.read.get_or_init(|| read(&self.metadata, &self.tensors))
     }
 
+    /// Of which checkpoint it is read.
+    pub fn tensors(&self) -> &[TensorEntry] {
+        &self.tensors
+    }
+
     pub fn get(&self, tensor: &str) -> Option<&Saved> {
         self.all().get(tensor)
     }

@@ -41,14 +41,14 @@ fn counters_without_weights_are_no_restore() {
     let meant = r#"`.only("{global_step,adam/step}")` says that this is meant"#;
     let alone = super::tests::checkpoint(&saved[2..]).plan_for(&variables, &all());
     assert!(!alone.closes() && report(&alone).contains(meant), "{alone}");
-    // Who says so is heard, and so is who restores a single weight, or a state worth as much.
+    // Who says so is heard, and so is who restores a single weight, or a frozen one.
     let only = all().only("{global_step,adam/step}");
     assert!(checkpoint.plan_for(&variables, &only).closes());
     assert!(checkpoint.plan_for(&variables, &all().ignore("net/**")).closes());
     assert!(
         checkpoint.plan_for(&variables, &all().rename("model/fc1/bias", "net/fc1/bias")).closes()
     );
-    let frozen = Variable { role: Role::State, ..variable("model/fc1/bias", &[3]) };
+    let frozen = Variable { role: Role::State, ..variable("model/fc1/weight", &[2, 3]) };
     let frozen = [&variables[..], &[frozen]].concat();
     assert!(checkpoint.plan_for(&frozen, &all()).closes());
     // A session of nothing but counters, or of nothing that is trained, has no weights to want.

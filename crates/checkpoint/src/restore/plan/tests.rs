@@ -55,6 +55,16 @@ pub(super) fn report(plan: &RestorePlan) -> String {
     plan.to_string().replace(&plan.file().display().to_string(), "step-500.safetensors")
 }
 
+/// That a plan does not close, and says all of this.
+#[track_caller]
+pub(super) fn assert_refused(plan: &RestorePlan, expected: &[&str]) {
+    let text = report(plan);
+    assert!(!plan.closes(), "{text}");
+    for line in expected {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
 #[test]
 fn a_match_closes() {
     let checkpoint = checkpoint(&[("a", &[2, 3]), ("b", &[])]);

@@ -9,7 +9,6 @@ use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
 use crate::restore::wording::{Allowance, Wording, deed, rule_text};
-use crate::tensor::FileDType;
 use warmstart_graph::words::{counted_as, first_few_between};
 use warmstart_graph::{Glob, Role, Variable};
 
@@ -70,6 +69,9 @@ impl RestoreReport {
             && let Some(alone) = slot_groups(self.slots_alone())
         {
             notes.push(format!("{alone}: restored, though what they belong to is not"));
+        }
+        if self.closes() {
+            notes.extend(self.note_of_slots_of_others());
         }
         if self.closes() {
             notes.extend(self.notes_of_parts_of_sums());
@@ -142,6 +144,13 @@ impl RestoreReport {
         }
         if self.lets_nothing_be_restored() {
             errors.push(match self.variables.len() {
+                1 if self.leaves_nothing() => {
+                    "rules leave out the only variable, so that nothing would be restored."
+                        .to_owned()
+                }
+                n if self.leaves_nothing() => {
+                    format!("rules leave out all {n} variables, so that nothing would be restored.")
+                }
                 1 => "this checkpoint has nothing that fits the only variable.".to_owned(),
                 n => format!("this checkpoint has nothing that fits any of the {n} variables."),
             });
@@ -149,13 +158,20 @@ impl RestoreReport {
         if let Some(counters) = self.only_counters().filter(|_| self.lets_values_be_missing()) {
             let slots =
                 counters.iter().any(|v| matches!(v.role, Role::Slot { variable: Some(_), .. }));
-            let kind = if slots { "counters and slots" } else { "counters" };
+            let constants = counters.iter().any(|v| v.role == Role::State && v.shape.rank() > 0);
+            let kind = match (constants, slots) {
+                (true, true) => "constants, counters and slots",
+                (true, false) => "constants and counters",
+                (false, true) => "counters and slots",
+                (false, false) => "counters",
+            };
             let some: Vec<&String> = counters.iter().map(|v| &v.name).collect();
             let some = first_quoted(&some, SHOWN);
             errors.push(format!("only {kind} would be restored, and no weight: {some}."));
         } else if self.lets_owners_be() {
             let of_sums = self.told_of_parts_of_sums();
-            let told = self.told_of_slots_alone().into_iter().chain(of_sums);
+            let of_slots = [self.told_of_slots_alone(), self.told_of_slots_of_others()];
+            let told = of_slots.into_iter().flatten().chain(of_sums);
             errors.extend(told.map(|told| format!("{told}.")));
         }
         if let Some(last) = errors.last_mut().filter(|_| words.is_of_restore()) {
@@ -199,26 +215,14 @@ impl RestoreReport {
         {
             helps.push(format!("`{rule}` before the rename leaves a tensor out"));
         }
-        let dtypes = |v: &VariableOutcome| match v.outcome {
-            Outcome::DTypeMismatch { dtype, .. } => Some(dtype),
-            _ => None,
-        };
-        let quantized = |dtype: &FileDType| matches!(dtype, FileDType::Quantized(_));
-        if let Some(dtype) = self.variables.iter().filter_map(dtypes).find(quantized) {
-            let help = "is a quantization, which no variable takes: use a file in f32, f16 or bf16";
-            helps.push(format!("{dtype} {help}"));
-        }
+        helps.extend(self.help_with_quantized());
         // What is suggested may mend all of it.
         let mends = |one: &Suggestion| {
             one.restores == one.of && one.rules.iter().all(|rule| words.rule(rule).is_some())
         };
         let mended = self.suggestions.iter().any(mends);
-        if !mended
-            && self.variables.iter().filter_map(dtypes).any(|dtype| dtype.source().is_some())
-            && let Some(rule) = words.rule(&Rule::Cast("**".to_owned()))
-        {
-            helps
-                .push(format!("`{rule}` casts whole numbers and floats to what the variables are"));
+        if !mended {
+            helps.extend(self.helps_with_dtypes(words));
         }
         helps.extend(self.help_with_shapes(words).filter(|_| !mended));
         helps.extend(self.help_with_order());
@@ -243,6 +247,7 @@ impl RestoreReport {
         }
         helps.extend(another_model.or_else(|| self.help_with_strangers(words)));
         helps.extend(self.help_with_slots_alone(words));
+        helps.extend(self.help_with_slots_of_others(words));
         helps.extend(self.help_with_parts_of_sums(words));
         let missing = self.help_with_missing(words);
         // Where it is said together with the other, it need not be said alone.
@@ -252,6 +257,7 @@ impl RestoreReport {
         helps.extend(missing);
         if self.lets_nothing_be_restored() {
             helps.extend(self.what_fits_shapes(words));
+            helps.extend(self.help_with_only(words));
             helps.push("leave the restore out if no variable is to be restored".to_owned());
         }
         let counters = self.only_counters();

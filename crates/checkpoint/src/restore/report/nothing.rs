@@ -8,7 +8,7 @@ use crate::restore::report::advice::SHOWN;
 use crate::restore::report::shapes::extents;
 use crate::restore::report::slots::one_of;
 use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
-use crate::restore::rules::Rule;
+use crate::restore::rules::{Rule, RuleUse};
 use crate::restore::wording::{Allowance, Wording};
 use crate::tensor::TensorEntry;
 use std::collections::HashMap;
@@ -44,7 +44,8 @@ impl RestoreReport {
             !name.is_empty() && !name.ends_with('/') && self.variables.iter().any(within)
         };
         let ended = |name: &str| format!("{}/", name.trim_end_matches('/'));
-        self.rules.iter().filter(|used| used.touched == 0).find_map(|used| {
+        let is_wrong = |used: &&RuleUse| used.touched == 0 || used.problem.is_some();
+        self.rules.iter().filter(is_wrong).find_map(|used| {
             let Rule::AssignmentMap(pairs) = &used.rule else { return None };
             if !pairs.iter().any(|(_, to)| is_scope(to)) {
                 return None;
@@ -56,6 +57,22 @@ impl RestoreReport {
             let map = words.rule(&Rule::AssignmentMap(pairs.iter().map(pair).collect()))?;
             Some(format!("a scope ends with `/` in an assignment map: `{map}`"))
         })
+    }
+
+    /// What several rules that say what is to be restored have in common, where that is nothing.
+    pub(crate) fn help_with_only(&self, words: &dyn Wording) -> Option<String> {
+        let only = |used: &RuleUse| match &used.rule {
+            Rule::Only(glob) => Some(glob.clone()),
+            _ => None,
+        };
+        let globs: Vec<String> = self.rules.iter().filter_map(only).collect();
+        if !self.leaves_nothing() || globs.len() < 2 {
+            return None;
+        }
+        let all = words.rule(&Rule::Only(format!("{{{}}}", globs.join(","))))?;
+        Some(format!(
+            "of several such rules, what all of them name is left; one has several: `{all}`"
+        ))
     }
 
     /// Whether rules are suggested that can be written.
@@ -172,7 +189,11 @@ impl RestoreReport {
         let (mut same, mut turned) = (HashMap::new(), HashMap::new());
         for tensor in &self.unexpected {
             same.entry((&tensor.shape, tensor.dtype.variable())).or_insert(tensor);
-            turned.entry((extents(&tensor.shape), tensor.dtype.variable())).or_insert(tensor);
+            // No rule gives more than two extents another order.
+            let extents = extents(&tensor.shape);
+            if extents.len() <= 2 {
+                turned.entry((extents, tensor.dtype.variable())).or_insert(tensor);
+            }
         }
         // Counters and slots are no model's.
         let weights = || {
