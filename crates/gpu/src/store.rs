@@ -89,6 +89,13 @@ pub(crate) struct Store {
     arenas: Vec<wgpu::Buffer>,
 }
 
+/// How much was declared at some time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Declared {
+    entries: usize,
+    arenas: usize,
+}
+
 /// Which variables share arenas.
 #[derive(PartialEq, Eq, Hash, Clone, Debug)]
 enum Group {
@@ -281,6 +288,19 @@ impl Store {
         }
         self.arenas.extend(arenas);
         Ok(())
+    }
+
+    /// How much is declared now.
+    pub fn declared(&self) -> Declared {
+        Declared { entries: self.entries.len(), arenas: self.arenas.len() }
+    }
+
+    /// Gives up what was declared since then, and its memory.
+    pub fn back_to(&mut self, before: Declared) {
+        for entry in self.entries.drain(before.entries..) {
+            self.by_name.remove(entry.info.name());
+        }
+        self.arenas.truncate(before.arenas);
     }
 
     /// Notes that these are trained. The graph that declared one first may have had it

@@ -163,7 +163,8 @@ fn layers(graph: &Graph, batch: usize) -> (Tensor<'_>, Update<'_>) {
 }
 
 /// Runs in a process of its own, whose address space ends here: a software adapter's memory is that of the
-/// process.
+/// process. Where the driver gives memory that there is not, nothing is refused; `src/plan/room_tests.rs` has
+/// devices that refuse it, whatever the driver.
 #[cfg(target_os = "linux")]
 #[test]
 fn where_memory_runs_out_it_is_told_how_much_there_is() {

@@ -1,6 +1,7 @@
 //! Gradients, graph to graph: what comes out is more nodes of the same graph, so everything after
 //! (fusion, memory planning, printing) sees one graph.
 
+use crate::ops::rounded_addends;
 use crate::recompute::Recomputed;
 use crate::{DType, GraphDef, NodeId, Op, Problem, Tensor};
 use std::collections::HashMap;
@@ -74,7 +75,9 @@ pub fn gradients<'g>(loss: Tensor<'g>, with_respect_to: &[Tensor<'g>]) -> Vec<Op
         let mut value = |id_of| recomputed.value(id, Tensor::new(graph, id_of), gradient);
         let tensors = inputs.iter().map(|&input| value(input));
         let tensors: Vec<_> = tensors.collect();
-        let parts = graph.on_behalf_of(id, || op.gradient(output, &tensors, gradient));
+        let is_asked = |input: NodeId| depends[input.0];
+        let rounded = graph.with_def(|def| rounded_addends(def, &op, &inputs, is_asked));
+        let parts = graph.on_behalf_of(id, || op.gradient(output, &tensors, gradient, rounded));
         let parts = match parts {
             Ok(parts) => parts,
             Err(problem) => {

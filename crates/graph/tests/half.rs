@@ -112,23 +112,42 @@ fn gradients_are_the_differences() {
     }
 }
 
-/// The gradient of a bias is the sum of what the product's own gradients read; whatever else is added to a
-/// product, or a bias to one of `f32`, has that of what was not rounded.
+/// The gradient of a bias is the sum of what that of its weight reads, where both are asked for. Whatever else
+/// is added to a product, or a bias to one of `f32` or of a frozen weight, has that of what was not rounded.
 #[test]
-fn the_gradient_of_a_bias_is_of_rounded_numbers() {
+fn the_gradient_of_a_bias_is_of_the_numbers_that_its_weight_reads() {
     const ROWS: usize = 3;
-    let all = |in_f16: bool, shape: &[usize], first: bool| {
+    #[derive(Clone, Copy, PartialEq)]
+    enum How {
+        Plain,
+        Mixed,
+        Kept,
+        Recomputed,
+    }
+    let all = |how: How, shape: &[usize], first: bool, asked: &str| {
         let graph = Graph::new();
         let [a, b] = [("a", [ROWS, 2]), ("b", [2, 5])]
             .map(|(name, shape)| graph.placeholder(name, shape, DType::F32));
         let addend = graph.placeholder("addend", shape, DType::F32);
-        let product = match in_f16 {
-            true => graph.root().compute_f16(|_| a.matmul(b)),
-            false => a.matmul(b),
+        let sum = || {
+            let product = match how {
+                How::Plain => a.matmul(b),
+                _ => graph.root().compute_f16(|_| a.matmul(b)),
+            };
+            if first { addend + product } else { product + addend }
         };
-        let sum = if first { addend + product } else { product + addend };
+        let sum = match how {
+            How::Plain | How::Mixed => sum(),
+            How::Kept => graph.root().keep_f16(|_| sum()),
+            How::Recomputed => graph.root().recompute(|_| sum()),
+        };
         let loss = (sum * (1.0 + 2f32.powi(-12))).sum_all();
-        let gradient = gradients(loss, &[addend])[0].unwrap();
+        let of = match asked {
+            "weight" => vec![addend, b],
+            "input" => vec![addend, a],
+            _ => vec![addend],
+        };
+        let gradient = gradients(loss, &of)[0].unwrap();
         assert_eq!(gradient.dtype(), DType::F32);
         let def = graph.finish().unwrap();
         let mut twin = Reference::new(&def);
@@ -142,11 +161,17 @@ fn the_gradient_of_a_bias_is_of_rounded_numbers() {
     };
     let (rows, more) = (ROWS as f64, 1.0 + 2f64.powi(-12));
     for first in [false, true] {
-        assert_eq!(all(true, &[5], first), rows);
-        assert_eq!(all(false, &[5], first), rows * more);
-        assert_eq!(all(true, &[ROWS, 5], first), more);
-        assert_eq!(all(true, &[1], first), 5.0 * rows * more);
-        assert_eq!(all(true, &[ROWS, 1], first), 5.0 * more);
+        for asked in ["weight", "input", ""] {
+            let is_with = asked == "weight";
+            for how in [How::Mixed, How::Kept, How::Recomputed] {
+                let expected = if is_with { rows } else { rows * more };
+                assert_eq!(all(how, &[5], first, asked), expected, "{asked}");
+                assert_eq!(all(how, &[ROWS, 5], first, asked), more, "{asked}");
+                assert_eq!(all(how, &[1], first, asked), 5.0 * rows * more, "{asked}");
+                assert_eq!(all(how, &[ROWS, 1], first, asked), 5.0 * more, "{asked}");
+            }
+            assert_eq!(all(How::Plain, &[5], first, asked), rows * more, "{asked}");
+        }
     }
 }
 

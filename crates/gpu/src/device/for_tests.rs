@@ -1,17 +1,28 @@
-//! What only tests have of a device: what it was asked for, so that they can tell what a run does not do, and
-//! devices that are taken for others.
+//! What only tests have of a device: what it was asked for, so that they can tell what a run does not do,
+//! devices that are taken for others, and such whose memory runs out.
 
-use super::Gpu;
+use super::{Gpu, locked};
 use crate::compile::classes::Table;
+use crate::error::GpuError;
 use std::ops::Sub;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 #[derive(Default)]
 pub(super) struct Asked {
     queue: AtomicUsize,
     waits: AtomicUsize,
     buffers: AtomicUsize,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// Which buffers a device is to refuse, as if its memory had run out.
+#[derive(Clone, Copy)]
+pub(crate) enum Refused {
+    /// One, after so many have been made.
+    After(usize),
+    /// Those with which more than so many bytes would be taken.
+    Beyond(u64),
 }
 
 impl Asked {
@@ -23,8 +34,30 @@ impl Asked {
         self.waits.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub fn buffer(&self) {
+    /// Fails if this is a buffer to refuse. `taken` tells how many bytes are taken.
+    pub fn buffer(
+        &self,
+        what: &str,
+        bytes: u64,
+        taken: impl FnOnce() -> u64,
+    ) -> Result<(), GpuError> {
         self.buffers.fetch_add(1, Ordering::Relaxed);
+        let mut refused = locked(&self.refused);
+        let is_refused = match &mut *refused {
+            None => false,
+            Some(Refused::After(0)) => {
+                *refused = None;
+                true
+            }
+            Some(Refused::After(more)) => {
+                *more -= 1;
+                false
+            }
+            Some(Refused::Beyond(most)) => taken() + bytes > *most,
+        };
+        let what = what.to_owned();
+        let error = GpuError::OutOfMemory { what, bytes: Some(bytes) };
+        if is_refused { Err(error) } else { Ok(()) }
     }
 }
 
@@ -54,8 +87,23 @@ impl Sub for Count {
 impl Gpu {
     pub(crate) fn count(&self) -> Count {
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        let Asked { queue, waits, buffers } = &self.0.asked;
+        let Asked { queue, waits, buffers, .. } = &self.0.asked;
         Count { queue: read(queue), waits: read(waits), buffers: read(buffers) }
+    }
+
+    /// Has it refuse such buffers from now on, or none.
+    pub(crate) fn refuse(&self, refused: Option<Refused>) {
+        *locked(&self.0.asked.refused) = refused;
+    }
+
+    /// Whether it may refuse buffers.
+    pub(crate) fn refuses(&self) -> bool {
+        locked(&self.0.asked.refused).is_some()
+    }
+
+    /// How many bytes of its memory are taken, where the backend tells.
+    pub(crate) fn taken(&self) -> Option<u64> {
+        Some(self.0.device.generate_allocator_report()?.total_allocated_bytes)
     }
 
     /// The same device, taken for one of another kind. Nobody else may hold it yet.

@@ -312,7 +312,7 @@ impl Gpu {
         mapped_at_creation: bool,
     ) -> Result<wgpu::Buffer, GpuError> {
         #[cfg(test)]
-        self.0.asked.buffer();
+        self.0.asked.buffer(what, bytes, || self.taken().unwrap_or_default())?;
         let descriptor =
             wgpu::BufferDescriptor { label: Some(what), size: bytes, usage, mapped_at_creation };
         self.checked(what, |device| device.create_buffer(&descriptor)).map_err(
@@ -483,7 +483,7 @@ pub(crate) fn binding(buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> wgpu::B
 #[path = "for_tests.rs"]
 mod for_tests;
 #[cfg(test)]
-pub(crate) use for_tests::Count;
+pub(crate) use for_tests::{Count, Refused};
 
 #[cfg(test)]
 #[path = "gpu_tests.rs"]

@@ -28,6 +28,13 @@ impl Gpu {
         room.min(most)
     }
 
+    /// Has the device let go of buffers that were dropped: those that something was written to are kept until
+    /// the next submission is done. What goes wrong is told to whoever asks for something next.
+    pub(crate) fn let_go(&self) {
+        let submitted = self.checked("letting go of memory", |_| self.queue().submit([]));
+        let _ = submitted.and_then(|submission| self.wait_alone(submission));
+    }
+
     /// The memory that there is, where that is known: of a software adapter.
     pub(crate) fn machine_memory(&self) -> Option<MachineMemory> {
         let read = |file: &str| std::fs::read_to_string(file).ok();

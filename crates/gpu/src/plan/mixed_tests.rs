@@ -88,6 +88,49 @@ fn gradients_in_f16_follow_the_twin() {
     }
 }
 
+/// Where a weight is frozen, nothing of its bias' gradient is rounded: not to 0 either, as what is too small for
+/// `f16` is where the weight's kernel adds it up.
+#[test]
+fn the_gradient_of_a_bias_of_a_frozen_weight_is_not_rounded() {
+    let gpu = gpu();
+    for target in targets(&gpu).into_iter().flat_map(|target| with_and_without(&gpu, target)) {
+        for [rows, inputs, units] in [[1, 5, 3], [33, 17, 9], [64, 64, 64], [900, 8, 130]] {
+            for is_frozen in [true, false] {
+                let graph = Graph::new();
+                let x = graph.placeholder("x", [rows, inputs], DType::F32);
+                let out = graph.root().compute_f16(|scope| scope.scope("fc").linear(x, units));
+                let loss = out.square().mean_all() * 2f32.powi(-30);
+                let names = ["fc/bias", "fc/weight"];
+                let of = names.map(|name| graph.get_variable(name).unwrap());
+                let of = if is_frozen { &of[..1] } else { &of[..] };
+                let slopes: Vec<Tensor<'_>> = gradients(loss, of).into_iter().flatten().collect();
+                let def = graph.finish().unwrap();
+                let mut session = Session::new(&gpu);
+                let plan = session.compile_for(&graph, &slopes, &[], target).unwrap();
+                session.initialize_missing(5).unwrap();
+                let data = TensorData::new([rows, inputs], numbers(rows * inputs, 9)).unwrap();
+                let mut reference = Reference::new(&def);
+                reference.feed("x", &data);
+                for name in names {
+                    reference.assign(name, &session.read(name).unwrap());
+                }
+                let outputs = session.run(&plan, &[("x", (&data).into())]).unwrap();
+                let found = outputs.tensor(slopes[0]).unwrap().to_f64();
+                let expected = reference.run(&[slopes[0].id()]).unwrap().swap_remove(0).elements;
+                let what = format!("[{rows}, {inputs}] to {units}, {target:?}");
+                let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                assert_eq!(largest > 0.0, is_frozen, "{what}: {largest}");
+                for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    assert!(
+                        (found - expected).abs() <= 1e-4 * largest,
+                        "{what}: {at} is {found}, not {expected}\n{plan}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Of any length, odd ones too, more than one kernel binds, and beside what is rounded otherwise.
 #[test]
 fn what_is_rounded_together_is_rounded_as_alone() {

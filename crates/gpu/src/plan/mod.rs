@@ -140,7 +140,8 @@ impl Session {
     /// # Errors
     /// [`CompileError::Graph`] with every mistake of the graph; [`CompileError::Session`] if a
     /// variable does not agree with the session's; [`CompileError::NoRoom`] if memory runs out; the other
-    /// variants if the device cannot do it.
+    /// variants if the device cannot do it. The session has the variables that it had, then, and the device
+    /// the memory.
     pub fn compile(
         &mut self,
         graph: &Graph,
@@ -161,8 +162,16 @@ impl Session {
     ) -> Result<Plan, CompileError> {
         let compiled = self.compile_graph(graph, fetches, updates, target)?;
         let trainers = self.trainers.with(&compiled.def, updates)?;
-        let made = self.make(graph.identity(), &compiled, target);
-        let plan = made.map_err(|error| self.without_room(error, &compiled))?;
+        let declared = self.store.declared();
+        let plan = match self.make(graph.identity(), &compiled, target) {
+            Ok(plan) => plan,
+            Err(error) => {
+                // A smaller model may have other shapes for these names, and needs the memory.
+                self.store.back_to(declared);
+                self.gpu().let_go();
+                return Err(self.without_room(error, &compiled));
+            }
+        };
         self.store.mark_trainable(&trained_by(&compiled.def, updates));
         self.trainers = trainers;
         Ok(plan)
@@ -305,6 +314,8 @@ mod product_tests;
 mod reduce_tests;
 #[cfg(test)]
 mod region_tests;
+#[cfg(test)]
+mod room_tests;
 #[cfg(test)]
 mod rows_tests;
 #[cfg(test)]

@@ -65,6 +65,16 @@ pub enum DeviceDatasetError {
         /// The limit.
         limit: u64,
     },
+    /// Memory ran out for a column.
+    #[error(
+        "out of device memory for column `{column}`, which takes {bytes} bytes; feed the batches from the host, upload a part of the examples at a time, or free memory on the device"
+    )]
+    NoRoom {
+        /// The column.
+        column: String,
+        /// Its bytes.
+        bytes: u64,
+    },
     /// The device failed.
     #[error(transparent)]
     Gpu(#[from] GpuError),
@@ -206,7 +216,14 @@ impl DeviceDataset {
             if bytes > limit {
                 return Err(DeviceDatasetError::TooLarge { column: column_name(), bytes, limit });
             }
-            let buffer = upload(gpu, &format!("data set column {name}"), data)?;
+            let buffer = upload(gpu, &format!("data set column {name}"), data).map_err(
+                |error| match error {
+                    GpuError::OutOfMemory { .. } => {
+                        DeviceDatasetError::NoRoom { column: column_name(), bytes }
+                    }
+                    error => error.into(),
+                },
+            )?;
             let (name, width) = (column_name(), elements / examples);
             made.push(DeviceColumn { name, stored, width, buffer });
         }

@@ -8,10 +8,10 @@
 use crate::error::GpuError;
 use crate::origin::Origin;
 use crate::plan::{Feed as PlanFeed, Launch, Plan};
-use crate::plan_error::{RunError, UninitializedRead};
 use crate::run::dataset::DeviceDataset;
 use crate::run::feed::Feed;
 use crate::run::outputs::Outputs;
+use crate::run_error::{RunError, UninitializedRead};
 use crate::session::Session;
 use std::sync::{Arc, PoisonError};
 use warmstart_graph::words::closest;
@@ -25,7 +25,8 @@ impl Session {
     ///
     /// # Errors
     /// [`RunError::Uninitialized`] if a variable that the plan reads has no value, an error that
-    /// names the placeholder if the feeds do not fit, or [`RunError::Gpu`]. Nothing was run then.
+    /// names the placeholder if the feeds do not fit, [`RunError::NoRoom`], or [`RunError::Gpu`]. Nothing was
+    /// run then.
     pub fn run(&mut self, plan: &Plan, feeds: &[(&str, Feed<'_>)]) -> Result<Outputs, RunError> {
         let values = self.check(plan, feeds, None)?;
         let outputs = plan.submit(&values)?;
@@ -136,9 +137,10 @@ fn fit<'a>(
 }
 
 impl Plan {
-    fn submit(&self, values: &[&[u8]]) -> Result<Outputs, GpuError> {
+    fn submit(&self, values: &[&[u8]]) -> Result<Outputs, RunError> {
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let readback = self.readbacks.take(&self.gpu, self.fetches.bytes)?;
+        let readback = self.readbacks.take(&self.gpu, self.fetches.bytes);
+        let readback = readback.map_err(|error| RunError::in_making(error, 1))?;
         let submission = uploads.submit(&self.gpu, "a run", |encoder, upload| {
             if let Some(upload) = upload {
                 self.fill_feeds(upload, values)?;

@@ -1,8 +1,8 @@
 //! What a run fetched.
 
 use crate::plan::Fetch;
-use crate::plan_error::RunError;
 use crate::run::readback::Readback;
+use crate::run_error::RunError;
 use std::sync::Arc;
 use warmstart_graph::{Tensor, TensorData};
 

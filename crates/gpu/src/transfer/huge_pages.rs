@@ -37,6 +37,11 @@ pub(crate) fn buffer(
     bytes: u64,
     usage: wgpu::BufferUsages,
 ) -> Option<wgpu::Buffer> {
+    // Where memory is to run out, in one place.
+    #[cfg(test)]
+    if gpu.refuses() {
+        return None;
+    }
     let whole = bytes > 0 && bytes.is_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
     if !gpu.is_cpu() || !whole || bytes > gpu.limits().max_buffer_size {
         return None;

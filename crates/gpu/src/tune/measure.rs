@@ -7,6 +7,7 @@ use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::error::GpuError;
 use crate::transfer::staging::internal;
 use crate::tune::clock::Time;
+use crate::tune::timing::time_of_one;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use warmstart_graph::random::Philox;
@@ -22,12 +23,6 @@ pub(super) struct Trial<'a> {
 /// Larger kernels are not measured: their buffers are there a second time meanwhile, and take time to
 /// fill.
 const LARGEST: u64 = 256 << 20;
-
-/// How often a kernel is measured, and for how long each time, unless one run takes longer.
-const TIMES: u32 = 3;
-const AT_LEAST: Duration = Duration::from_millis(1);
-/// The most runs of a kernel that are submitted together.
-const MOST_RUNS: u32 = 2000;
 
 /// A software adapter takes as long to compile a kernel, when it first runs, as for many runs of it:
 /// after so many it must have paid.
@@ -463,36 +458,6 @@ impl Ready {
     fn time(&self, gpu: &Gpu, fastest: Duration) -> Result<Duration, GpuError> {
         time_of_one(fastest, &mut |runs| self.run(gpu, runs))
     }
-}
-
-/// The time of one run, at its best, by a function that makes so many and waits for them. To submit and to
-/// wait takes tens of runs of a small kernel, and on some systems longer than a large one: what it takes to
-/// submit nothing counts for no kernel, and of small ones as many are run together as take long enough beside
-/// that. Of one that is far from the fastest kernel so far a single run counts, since slow kernels would take
-/// the time that there is for all.
-fn time_of_one(
-    fastest: Duration,
-    run: &mut dyn FnMut(u32) -> Result<Duration, GpuError>,
-) -> Result<Duration, GpuError> {
-    let waiting = run(0)?.min(run(0)?).min(run(0)?);
-    let mut run = |runs: u32| run(runs).map(|took| took.saturating_sub(waiting));
-    let once = run(1)?.max(Duration::from_micros(1));
-    if once > fastest.saturating_mul(4).max(AT_LEAST) {
-        return Ok(once);
-    }
-    let (mut runs, mut took) = (1, once);
-    while took < AT_LEAST && runs < MOST_RUNS {
-        // The first guess, by a single run, may be of waiting more than of kernels.
-        let each = took / runs;
-        let wanted = AT_LEAST.as_nanos() / each.as_nanos().max(100) + 1;
-        runs = (wanted as u32).clamp(runs + 1, MOST_RUNS.min(16 * runs));
-        took = run(runs)?;
-    }
-    let mut best = took / runs;
-    for _ in 1..TIMES {
-        best = best.min(run(runs)? / runs);
-    }
-    Ok(best)
 }
 
 #[cfg(test)]

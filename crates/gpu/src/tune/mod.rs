@@ -28,6 +28,7 @@
 mod clock;
 mod known;
 mod measure;
+mod timing;
 
 use crate::compile::classes::{Table, release_table};
 use crate::compile::target::maker;

@@ -1,7 +1,7 @@
 //! Functions of several elements at a time, with NumPy broadcasting: binary and select; and cast.
 
 use crate::reference::{Value, indices};
-use crate::{DType, Node, NodeId, Op, Problem, Shape, Tensor};
+use crate::{DType, GraphDef, Node, NodeId, Op, Problem, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use std::ops;
 
@@ -100,12 +100,14 @@ impl Binary {
         y: Tensor<'g>,
         inputs: &[Tensor<'g>],
         dy: Tensor<'g>,
+        rounded: [bool; 2],
     ) -> Vec<Option<Tensor<'g>>> {
         let (a, b) = (inputs[0], inputs[1]);
+        let of = |is_rounded| if is_rounded { dy.cast(DType::F16).cast(DType::F32) } else { dy };
         // Only what somebody asks for is kept: both sides are built here, unused ones are dropped
         // when the graph is compiled.
         let (da, db) = match self {
-            Binary::Add => (dy.for_addend(b, a), dy.for_addend(a, b)),
+            Binary::Add => (of(rounded[0]), of(rounded[1])),
             Binary::Sub => (dy, -dy),
             Binary::Mul => (dy * b, dy * a),
             Binary::Div => (dy / b, -(dy * y) / b),
@@ -129,26 +131,27 @@ impl Binary {
     }
 }
 
-impl<'g> Tensor<'g> {
-    /// The gradient of a sum as it is added up for one of the addends. That of a bias, repeated for each row
-    /// of a product of two `f16`, is rounded as it is for that product's own gradients: so it is added up
-    /// where the weight's gradient reads it.
-    fn for_addend(self, product: Tensor<'g>, addend: Tensor<'g>) -> Tensor<'g> {
-        let graph = self.graph();
-        let of = |id: NodeId| graph.with(id, |node| (node.op.clone(), node.inputs.clone()));
-        // It may be read as what was kept of it, or after what has to come before.
-        let (mut op, mut inputs) = of(product.id());
-        while let Op::Cast(_) | Op::ControlDependency = op {
-            (op, inputs) = of(inputs[0]);
-        }
-        let is_f16 = |id: NodeId| graph.with(id, |node| node.dtype == DType::F16);
-        let is_bias = matches!(op, Op::MatMul { .. })
-            && inputs.into_iter().all(is_f16)
-            && product.shape().rank() > 1
-            && addend.shape().rank() == 1
-            && addend.shape().last() == product.shape().last();
-        if is_bias { self.cast(DType::F16).cast(DType::F32) } else { self }
-    }
+/// Which of two addends is a bias that is repeated for each row of a product of two `f16`, whose weight's
+/// gradient is asked for too. The bias' gradient is the sum of the rounded numbers that the weight's reads, by
+/// the kernel that reads them. Where the weight is frozen there is no such kernel, and nothing is rounded.
+pub(crate) fn rounded_addends(
+    def: &GraphDef,
+    op: &Op,
+    inputs: &[NodeId],
+    is_asked: impl Fn(NodeId) -> bool,
+) -> [bool; 2] {
+    let (Op::Binary(Binary::Add), &[a, b]) = (op, inputs) else { return [false; 2] };
+    let is_bias = |addend: NodeId, product: NodeId| {
+        let (addend, product) = (&def.node(addend).shape, def.node(product));
+        let (Op::MatMul { .. }, &[_, weight]) = (&product.op, &product.inputs[..]) else {
+            return false;
+        };
+        product.inputs.iter().all(|&input| def.node(input).dtype == DType::F16)
+            && is_asked(weight)
+            && addend.rank() == 1
+            && addend.last() == product.shape.last()
+    };
+    [is_bias(a, b), is_bias(b, a)]
 }
 
 pub(super) fn needs_f32(x: &Node) -> Result<(), Problem> {

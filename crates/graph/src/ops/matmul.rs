@@ -162,8 +162,12 @@ impl<'g> Scope<'g> {
     /// Builds a part of the model whose matrix products take operands rounded to `f16`, and add up in
     /// `f32` (mixed precision; as `torch.autocast`, and Keras' policy `mixed_float16`). Variables stay
     /// `f32`, and so do all other operations and what the products give. The products for gradients
-    /// are of the same kind: they take the gradients of the results rounded to `f16`, too, and so does the
-    /// sum, in `f32`, that is the gradient of a bias added to them.
+    /// are of the same kind: they take the gradients of the results rounded to `f16`, too, and give `f32`.
+    ///
+    /// The gradient of a bias, of one dimension and added to the product itself, is a sum in `f32`. Where the
+    /// gradient of the product's second operand is asked for with it, as that of the weight is unless it is
+    /// [frozen](Scope::frozen), it is the sum of the same rounded numbers, which the weight's kernel has read.
+    /// Else, and for whatever is added otherwise, nothing of it is rounded.
     ///
     /// Operands are rounded to the nearest, once for all products that read them, and take half the
     /// memory and half the time to be read. A product of two `f16` is exact in `f32`, so this rounding

@@ -17,6 +17,7 @@ pub mod views;
 use crate::reference::Value;
 use crate::{DType, Node, Problem, Shape, Tensor, TensorData, VariableId};
 pub use elementwise::Binary;
+pub(crate) use elementwise::rounded_addends;
 pub use reduce::Reduction;
 use serde::{Deserialize, Serialize};
 pub use unary::Unary;
@@ -303,19 +304,20 @@ impl Op {
     }
 
     /// The gradients of a scalar with respect to the inputs of `output`, given its gradient with
-    /// respect to `output` itself; `None` where none flows.
+    /// respect to `output` itself; `None` where none flows. `rounded` is [`rounded_addends`].
     pub(crate) fn gradient<'g>(
         &self,
         output: Tensor<'g>,
         inputs: &[Tensor<'g>],
         gradient: Tensor<'g>,
+        rounded: [bool; 2],
     ) -> Result<Vec<Option<Tensor<'g>>>, Problem> {
         Ok(match self {
             Op::Invalid | Op::Placeholder { .. } | Op::Constant(_) | Op::Variable(_) => vec![],
             Op::StopGradient | Op::ArgMax | Op::RandomUniform { .. } => vec![None; inputs.len()],
             Op::ControlDependency => vec![Some(gradient), None],
             Op::Unary(unary) => vec![unary.gradient(output, inputs[0], gradient)],
-            Op::Binary(binary) => binary.gradient(output, inputs, gradient),
+            Op::Binary(binary) => binary.gradient(output, inputs, gradient, rounded),
             Op::Select => elementwise::select_gradient(inputs, gradient),
             Op::Cast(_) => vec![inputs[0].dtype().is_float().then(|| gradient.cast(DType::F32))],
             Op::MatMul { transpose_a, transpose_b } => {

@@ -165,7 +165,9 @@ fn has_like(live: &Live, sum: usize) -> bool {
     sums.any(|id| shape(id) == shape(sum))
 }
 
-/// How many short operations on one tensor each of its readers computes anew.
+/// How many short operations on one tensor each of its readers computes anew. On software Vulkan and with two
+/// readers, of 64 x 10 to 512 x 4096 elements, to store two or four of them takes 1.1 to 1.6 times the
+/// processor time. Of 6 and 12 it is 1 to 1.5 times, still; what it is on a GPU is not measured.
 const LITTLE: usize = 4;
 
 /// Whether it is computed in a few short operations from one tensor of its size that is there before the

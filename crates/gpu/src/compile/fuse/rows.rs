@@ -42,7 +42,9 @@ pub(crate) fn base(live: &Live, mut id: usize) -> usize {
 }
 
 /// Of rows that are longer, few have too few lanes: they are better computed by a kernel of their own,
-/// which has the whole device.
+/// which has the whole device. That is for GPUs, of which none has measured it: on software Vulkan with two
+/// cores, a softmax of 1 to 48 rows of 20,000 to 131,072 takes 0.8 to 1.1 of the processor time if it holds
+/// them.
 const LONGEST: usize = 1 << 14;
 
 /// Whether there is something to compute of what the anchor `id` reads as rows, and its kernel has the

@@ -232,7 +232,9 @@ fn before_gradient(
     carried: &BTreeMap<usize, usize>,
     other: usize,
 ) -> Option<BTreeSet<usize>> {
-    // What the loss's kernel has to bind for it beside its own, whatever the device allows.
+    // What the loss's kernel has to bind for it beside its own, whatever the device allows. On software Vulkan
+    // a loss that takes its gradient along takes three fifths of the processor time of two kernels, from 128 x
+    // 512 logits on; with more to bind, and more kernels before it, it would be as much.
     const LOADED: usize = 3;
     const KERNELS: usize = 4;
     let gradient = live.node(other);

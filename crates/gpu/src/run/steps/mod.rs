@@ -14,12 +14,12 @@ mod unread;
 use crate::device::gpu::Gpu;
 use crate::error::GpuError;
 use crate::plan::{Plan, begin_pass};
-use crate::plan_error::RunError;
 use crate::run::dataset::{DeviceDataset, Stored};
 use crate::run::feed::Feed;
 use crate::run::once::write_mapped;
 use crate::run::readback::Readback;
 use crate::run::upload::Uploads;
+use crate::run_error::RunError;
 use crate::session::Session;
 use between::{Between, Kernels};
 pub use outputs::{StepOutputs, StepScalars};
@@ -152,9 +152,11 @@ impl Session {
         };
         let of = data.map_or(&plan.repeats, |(data, _)| &data.prepared);
         let mut all = of.lock().unwrap_or_else(PoisonError::into_inner);
-        let prepared = prepare(&mut all, plan, data.map(|(data, _)| data), (count, batch))?;
+        let in_making = |error| RunError::in_making(error, count);
+        let data_set = data.map(|(data, _)| data);
+        let prepared = prepare(&mut all, plan, data_set, (count, batch)).map_err(in_making)?;
         let rows = data.map_or(&[][..], |(_, rows)| rows);
-        let submitted = submit(prepared, &values, (count, rows))?;
+        let submitted = submit(prepared, &values, (count, rows)).map_err(in_making)?;
         self.mark(plan);
         Ok(submitted)
     }

@@ -1,9 +1,9 @@
 //! What several steps fetched.
 
 use crate::error::GpuError;
-use crate::plan_error::RunError;
 use crate::run::outputs::{Fetches, read_f32};
 use crate::run::readback::Readback;
+use crate::run_error::RunError;
 use std::sync::Arc;
 use warmstart_graph::{Tensor, TensorData};
 

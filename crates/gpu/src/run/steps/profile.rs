@@ -1,9 +1,9 @@
 //! Several steps of one submission, kernel by kernel.
 
 use crate::plan::Plan;
-use crate::plan_error::RunError;
 use crate::run::profile::{Profile, Timed, Timing};
 use crate::run::steps::{Prepared, Steps};
+use crate::run_error::RunError;
 use crate::session::Session;
 use std::sync::PoisonError;
 

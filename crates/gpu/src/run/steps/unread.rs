@@ -6,11 +6,10 @@
 //! use another one's result on the device reads a variable that the other one assigns.
 
 use crate::device::gpu::locked;
-use crate::error::GpuError;
 use crate::plan::Plan;
-use crate::plan_error::RunError;
 use crate::run::readback::Readback;
 use crate::run::steps::{Fetched, Steps};
+use crate::run_error::RunError;
 use crate::session::Session;
 use std::marker::PhantomData;
 use std::sync::Mutex;
@@ -90,9 +89,10 @@ impl UnreadOutputs<'_> {
 
 impl Plan {
     /// Has the device copy what was fetched last.
-    fn read_fetches(&self) -> Result<Readback, GpuError> {
+    fn read_fetches(&self) -> Result<Readback, RunError> {
         let gpu = &self.gpu;
-        let readback = self.readbacks.take(gpu, self.fetches.bytes)?;
+        let readback = self.readbacks.take(gpu, self.fetches.bytes);
+        let readback = readback.map_err(|error| RunError::in_making(error, 1))?;
         let submission = gpu.checked("reading what stayed on the device", |device| {
             let mut encoder = device.create_command_encoder(&Default::default());
             if let Some(readback) = &readback {
