@@ -1,6 +1,8 @@
 //! Everything that can go wrong between a file and a variable. How it is told: `error/told.rs`.
 
 mod damaged;
+#[cfg(test)]
+mod names_tests;
 mod told;
 
 use crate::bytes::sums::Checksum;
@@ -19,6 +21,7 @@ use told::{
     uninitialized,
 };
 use warmstart_gpu::{Origin, SessionError};
+use warmstart_graph::words::printable_path;
 
 warmstart_graph::debug_as_display!(CheckpointError);
 
@@ -27,19 +30,19 @@ warmstart_graph::debug_as_display!(CheckpointError);
 #[non_exhaustive]
 pub enum CheckpointError {
     /// There is neither a file nor a directory of this name.
-    #[error("there is no checkpoint `{}`: check the path; a directory opens its newest checkpoint", .path.display())]
+    #[error("there is no checkpoint `{}`: check the path; a directory opens its newest checkpoint", printable_path(.path))]
     NotFound {
         /// The path.
         path: PathBuf,
     },
     /// The directory that should hold checkpoints does not exist.
-    #[error("the checkpoint directory `{}` does not exist: check the path, or save into it first, which creates it", .directory.display())]
+    #[error("the checkpoint directory `{}` does not exist: check the path, or save into it first, which creates it", printable_path(.directory))]
     NoDirectory {
         /// The directory.
         directory: PathBuf,
     },
     /// The directory holds no checkpoint.
-    #[error("the directory `{}` holds no checkpoint{}", .directory.display(), instead_of_directory(.directory, .files))]
+    #[error("the directory `{}` holds no checkpoint{}", printable_path(.directory), instead_of_directory(.directory, .files))]
     NoCheckpoint {
         /// The directory.
         directory: PathBuf,
@@ -47,7 +50,7 @@ pub enum CheckpointError {
         files: Vec<PathBuf>,
     },
     /// The directory holds checkpoints of which none is the newest.
-    #[error("the directory `{}` holds several checkpoints, and nothing says which is meant: name one of {}", .directory.display(), quoted(.names))]
+    #[error("the directory `{}` holds several checkpoints, and nothing says which is meant: name one of {}", printable_path(.directory), quoted(.names))]
     Several {
         /// The directory.
         directory: PathBuf,
@@ -73,7 +76,7 @@ pub enum CheckpointError {
         damaged: Vec<Damaged>,
     },
     /// A file operation failed.
-    #[error("cannot {operation} `{}`: {source}. {}", .path.display(), advice(.operation, .source))]
+    #[error("cannot {operation} `{}`: {source}. {}", printable_path(.path), advice(.operation, .source))]
     Storage {
         /// What was being done, as a verb.
         operation: &'static str,
@@ -83,7 +86,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// A checkpoint was written and has its name, but the directory could not be synced.
-    #[error("checkpoint `{}` is written, but syncing its directory failed: {source}. It may be lost if the machine stops now: save again, or check the disk", .file.display())]
+    #[error("checkpoint `{}` is written, but syncing its directory failed: {source}. It may be lost if the machine stops now: save again, or check the disk", printable_path(.file))]
     NotDurable {
         /// The checkpoint.
         file: PathBuf,
@@ -91,7 +94,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The file is not a well-formed checkpoint.
-    #[error("cannot read checkpoint `{}`: {source}", .file.display())]
+    #[error("cannot read checkpoint `{}`: {source}", printable_path(.file))]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -99,7 +102,7 @@ pub enum CheckpointError {
         source: FormatError,
     },
     /// One of warmstart's own entries in `__metadata__` makes no sense.
-    #[error("checkpoint `{}`: metadata key `{key}`: {problem}. Remove the key, or save the checkpoint again", .file.display(), key = printable(.key), problem = printable(.problem))]
+    #[error("checkpoint `{}`: metadata key `{key}`: {problem}. Remove the key, or save the checkpoint again", printable_path(.file), key = printable(.key), problem = printable(.problem))]
     Metadata {
         /// The file.
         file: PathBuf,
@@ -109,13 +112,13 @@ pub enum CheckpointError {
         problem: String,
     },
     /// A graph was asked for that was not saved with the weights.
-    #[error("checkpoint `{}` holds no graph: save it with `SaveOptions::graph`, or build the graph in code", .file.display())]
+    #[error("checkpoint `{}` holds no graph: save it with `SaveOptions::graph`, or build the graph in code", printable_path(.file))]
     NoGraph {
         /// The file.
         file: PathBuf,
     },
     /// The header is not as it was written.
-    #[error("checkpoint `{}`: its header has checksum {found:08x}, but {} was written: the file is damaged, or another program changed it. {}; if the change was meant, remove the metadata keys `warmstart.version` and `warmstart.checksums`", .file.display(), .expected.map_or("another".to_owned(), |crc| format!("{crc:08x}")), instead(.older))]
+    #[error("checkpoint `{}`: its header has checksum {found:08x}, but {} was written: the file is damaged, or another program changed it. {}; if the change was meant, remove the metadata keys `warmstart.version` and `warmstart.checksums`", printable_path(.file), .expected.map_or("another".to_owned(), |crc| format!("{crc:08x}")), instead(.older))]
     HeaderChecksum {
         /// The file.
         file: PathBuf,
@@ -127,7 +130,7 @@ pub enum CheckpointError {
         older: Option<PathBuf>,
     },
     /// A tensor's bytes are not as they were written.
-    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", .file.display(), instead(.older), tensor = printable(.tensor))]
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", printable_path(.file), instead(.older), tensor = printable(.tensor))]
     Checksum {
         /// The file.
         file: PathBuf,
@@ -143,7 +146,7 @@ pub enum CheckpointError {
         older: Option<PathBuf>,
     },
     /// The file was written by a warmstart whose format this one does not know.
-    #[error("checkpoint `{}` has warmstart's format {found}, but this version knows formats up to {known}: update warmstart", .file.display())]
+    #[error("checkpoint `{}` has warmstart's format {found}, but this version knows formats up to {known}: update warmstart", printable_path(.file))]
     NewerVersion {
         /// The file.
         file: PathBuf,
@@ -156,13 +159,13 @@ pub enum CheckpointError {
     #[error("{0}")]
     Mismatch(Box<RestoreReport>),
     /// There is nothing to restore into.
-    #[error("checkpoint `{}` was to be restored into a session without variables. Compile the plans first, or declare the variables: only then is it known what is to be restored. `.allow_unexpected()` says that nothing is meant to be", .file.display())]
+    #[error("checkpoint `{}` was to be restored into a session without variables. Compile the plans first, or declare the variables: only then is it known what is to be restored. `.allow_unexpected()` says that nothing is meant to be", printable_path(.file))]
     NoVariables {
         /// The file.
         file: PathBuf,
     },
     /// The session's variables are others than those that the plan was made for.
-    #[error("the plan to restore `{}` was made for other variables than the session has now: some were declared since this plan was made, or have another role or initializer (`{variable}` differs). Nothing was changed: make the plan again, after all variables are declared", .file.display(), variable = printable(.variable))]
+    #[error("the plan to restore `{}` was made for other variables than the session has now: some were declared since this plan was made, or have another role or initializer (`{variable}` differs). Nothing was changed: make the plan again, after all variables are declared", printable_path(.file), variable = printable(.variable))]
     OutdatedPlan {
         /// The file.
         file: PathBuf,
@@ -170,7 +173,7 @@ pub enum CheckpointError {
         variable: String,
     },
     /// The file became shorter after it was opened.
-    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file ends after {found} of them. No variable was changed: the file was cut short since it was opened; use another checkpoint", .file.display(), tensor = printable(.tensor))]
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} should have {expected} bytes, but the file ends after {found} of them. No variable was changed: the file was cut short since it was opened; use another checkpoint", printable_path(.file), tensor = printable(.tensor))]
     CutShort {
         /// The file.
         file: PathBuf,
@@ -184,7 +187,7 @@ pub enum CheckpointError {
         found: u64,
     },
     /// The weights could not be read.
-    #[error("checkpoint `{}`: cannot read tensor `{tensor}` at file offset {offset}: {source}. No variable was changed: check the disk, or use another checkpoint", .file.display(), tensor = printable(.tensor))]
+    #[error("checkpoint `{}`: cannot read tensor `{tensor}` at file offset {offset}: {source}. No variable was changed: check the disk, or use another checkpoint", printable_path(.file), tensor = printable(.tensor))]
     Read {
         /// The file.
         file: PathBuf,
@@ -196,7 +199,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// A compressed entry of an archive is no longer what was compressed.
-    #[error("checkpoint `{}`: tensor `{tensor}` lies in a compressed entry that cannot be inflated from offset {offset} in the entry on ({source}): its bytes are damaged. No variable was changed: copy the file again, or use another checkpoint", .file.display(), tensor = printable(.tensor))]
+    #[error("checkpoint `{}`: tensor `{tensor}` lies in a compressed entry that cannot be inflated from offset {offset} in the entry on ({source}): its bytes are damaged. No variable was changed: copy the file again, or use another checkpoint", printable_path(.file), tensor = printable(.tensor))]
     Inflate {
         /// The file.
         file: PathBuf,
@@ -208,7 +211,7 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// The session refused.
-    #[error("checkpoint `{}`: {source}", .file.display())]
+    #[error("checkpoint `{}`: {source}", printable_path(.file))]
     Session {
         /// The checkpoint that was being restored or saved.
         file: PathBuf,
@@ -216,7 +219,7 @@ pub enum CheckpointError {
         source: Box<SessionError>,
     },
     /// A save was asked for while variables have no value.
-    #[error("cannot save `{}`: {} no value: {}. Nothing was written: call `initialize_missing(seed)` or restore them first", .file.display(), have(.variables.len()), uninitialized(.variables))]
+    #[error("cannot save `{}`: {} no value: {}. Nothing was written: call `initialize_missing(seed)` or restore them first", printable_path(.file), have(.variables.len()), uninitialized(.variables))]
     Uninitialized {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -224,13 +227,13 @@ pub enum CheckpointError {
         variables: Vec<(String, Origin)>,
     },
     /// A save was asked for in a session without variables.
-    #[error("cannot save `{}`: the session has no variables. Nothing was written: compile a graph or declare variables first", .file.display())]
+    #[error("cannot save `{}`: the session has no variables. Nothing was written: compile a graph or declare variables first", printable_path(.file))]
     NothingToSave {
         /// The checkpoint that would have been written.
         file: PathBuf,
     },
     /// What should say which variables are saved is no glob.
-    #[error("cannot save `{}`: `only({glob:?})`: {problem}. Nothing was written: correct the glob", .file.display())]
+    #[error("cannot save `{}`: `only({glob:?})`: {problem}. Nothing was written: correct the glob", printable_path(.file), problem = printable(.problem))]
     SaveGlob {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -240,7 +243,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// No variable has a name that is to be saved.
-    #[error("cannot save `{}`: no variable of the session matches {}. Nothing was written: `session.variables()` lists the names there are", .file.display(), chosen(.globs))]
+    #[error("cannot save `{}`: no variable of the session matches {}. Nothing was written: `session.variables()` lists the names there are", printable_path(.file), chosen(.globs))]
     NothingChosen {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -248,7 +251,7 @@ pub enum CheckpointError {
         globs: Vec<String>,
     },
     /// A variable has a name that the format keeps for itself.
-    #[error("cannot save `{}`: the name `{name}` is reserved by the safetensors format. Nothing was written: give the variable another name", .file.display())]
+    #[error("cannot save `{}`: the name `{name}` is reserved by the safetensors format. Nothing was written: give the variable another name", printable_path(.file), name = printable(.name))]
     ReservedName {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -256,7 +259,7 @@ pub enum CheckpointError {
         name: String,
     },
     /// An extra metadata entry has a key that warmstart keeps for itself.
-    #[error("cannot save `{}`: metadata keys that begin with `warmstart.` are reserved, and `{key}` does. Nothing was written: choose another key", .file.display(), key = printable(.key))]
+    #[error("cannot save `{}`: metadata keys that begin with `warmstart.` are reserved, and `{key}` does. Nothing was written: choose another key", printable_path(.file), key = printable(.key))]
     ReservedKey {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -264,7 +267,7 @@ pub enum CheckpointError {
         key: String,
     },
     /// The metadata could not be written as JSON.
-    #[error("cannot save `{}`: its header could not be made: {problem}. Nothing was written: check the metadata given", .file.display())]
+    #[error("cannot save `{}`: its header could not be made: {problem}. Nothing was written: check the metadata given", printable_path(.file), problem = printable(.problem))]
     Header {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -272,7 +275,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The header would be longer than readers of the format take.
-    #[error("cannot save `{}`: its header would have {length} bytes, but the format allows 100000000. Nothing was written: save less metadata or without the graph", .file.display())]
+    #[error("cannot save `{}`: its header would have {length} bytes, but the format allows 100000000. Nothing was written: save less metadata or without the graph", printable_path(.file))]
     HeaderTooLarge {
         /// The checkpoint that would have been written.
         file: PathBuf,
@@ -280,13 +283,13 @@ pub enum CheckpointError {
         length: u64,
     },
     /// A save would have replaced a file that is no checkpoint.
-    #[error("cannot save `{}`: a file of this name exists and is not a checkpoint. It was not touched: remove it, or choose another name", .file.display())]
+    #[error("cannot save `{}`: a file of this name exists and is not a checkpoint. It was not touched: remove it, or choose another name", printable_path(.file))]
     WouldReplace {
         /// The file.
         file: PathBuf,
     },
     /// A save would have written safetensors under a name by which programs look for another format.
-    #[error("cannot save `{}`: what is written is safetensors, and whatever reads `.{extension}` expects another format. Nothing was written: call it `{}`", .file.display(), .file.with_extension("safetensors").display())]
+    #[error("cannot save `{}`: what is written is safetensors, and whatever reads `.{extension}` expects another format. Nothing was written: call it `{}`", printable_path(.file), printable_path(.file.with_extension("safetensors")), extension = printable(.extension))]
     OtherFormat {
         /// The file.
         file: PathBuf,
@@ -294,7 +297,7 @@ pub enum CheckpointError {
         extension: String,
     },
     /// A checkpoint cannot be written anew as it was asked for.
-    #[error("cannot convert into `{}`: {problem}. Nothing was written", .file.display())]
+    #[error("cannot convert into `{}`: {problem}. Nothing was written", printable_path(.file), problem = printable(.problem))]
     Convert {
         /// The file that would have been written.
         file: PathBuf,
@@ -302,7 +305,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// A tensor has a dtype that no safetensors file can hold.
-    #[error("cannot convert into `{}`: safetensors files cannot hold tensor `{tensor}`, which is {dtype}: leave it out. Nothing was written", .file.display(), tensor = printable(.tensor))]
+    #[error("cannot convert into `{}`: safetensors files cannot hold tensor `{tensor}`, which is {dtype}: leave it out. Nothing was written", printable_path(.file), tensor = printable(.tensor))]
     ConvertDType {
         /// The file that would have been written.
         file: PathBuf,
@@ -312,7 +315,7 @@ pub enum CheckpointError {
         dtype: FileDType,
     },
     /// A rule cannot be followed where a checkpoint is written anew.
-    #[error("cannot convert into `{}`: `{rule}` {problem}. Nothing was written", .file.display())]
+    #[error("cannot convert into `{}`: `{rule}` {problem}. Nothing was written", printable_path(.file), problem = printable(.problem))]
     ConvertRule {
         /// The file that would have been written.
         file: PathBuf,
@@ -322,13 +325,13 @@ pub enum CheckpointError {
         problem: String,
     },
     /// A file exists that was not to be replaced.
-    #[error("`{}` exists. Nothing was written: choose another name", .file.display())]
+    #[error("`{}` exists. Nothing was written: choose another name", printable_path(.file))]
     Exists {
         /// The file.
         file: PathBuf,
     },
     /// A save in the background failed after it had been asked for.
-    #[error("saving `{}` in the background failed: {source}", .file.display())]
+    #[error("saving `{}` in the background failed: {source}", printable_path(.file))]
     Background {
         /// The checkpoint that was being saved.
         file: PathBuf,
@@ -336,7 +339,7 @@ pub enum CheckpointError {
         source: Box<CheckpointError>,
     },
     /// A save was given a directory where it needs a file.
-    #[error("cannot save to `{}`: it is a directory. Give a file's name in it, or use `Saver::new` to save by steps", .path.display())]
+    #[error("cannot save to `{}`: it is a directory. Give a file's name in it, or use `Saver::new` to save by steps", printable_path(.path))]
     IsADirectory {
         /// The directory.
         path: PathBuf,

@@ -58,6 +58,7 @@
 //!
 //! [`Checkpoint::plan_for`] matches with a list of variables, without a device.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod bytes;
 mod checkpoint;

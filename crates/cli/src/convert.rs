@@ -14,7 +14,7 @@ use warmstart_checkpoint::{
     Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, OutOfRange, Rule, TensorEntry,
     printable,
 };
-use warmstart_graph::words::first_few;
+use warmstart_graph::words::{first_few, printable_path};
 
 /// Tensors that are named of those with infinities, or zeros that were none; and files.
 const SHOWN: usize = 8;
@@ -110,9 +110,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     })?;
     let in_place = read.is_some() && read == file.canonicalize().ok();
     let paths = |files: &[PathBuf]| -> Vec<String> {
-        files.iter().map(|file| file.display().to_string()).collect()
+        files.iter().map(|file| file.to_string_lossy().into_owned()).collect()
     };
-    let file = written.index.as_ref().unwrap_or(file).display();
+    let file = written.index.as_deref().unwrap_or(file);
     if arguments.json {
         let one = |found: &OutOfRange| {
             json!({
@@ -124,8 +124,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         };
         let all = |found: &[OutOfRange]| found.iter().map(one).collect::<Vec<Value>>();
         let value = json!({
-            "from": checkpoint.file().display().to_string(),
-            "file": file.to_string(),
+            "from": checkpoint.file().to_string_lossy(),
+            "file": file.to_string_lossy(),
             "files": paths(&written.files),
             "in_place": in_place,
             "tensors": written.tensors,
@@ -145,7 +145,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         return Ok(Answer::Yes);
     }
     let (tensors, bytes) = (counted(written.tensors, "tensor"), text::bytes(written.bytes));
-    let mut line = format!("wrote {file}: {tensors}, {bytes}");
+    let mut line = format!("wrote {}: {tensors}, {bytes}", printable_path(file));
     for (n, what) in
         [(written.cast, "cast"), (written.transposed, "transposed"), (written.left_out, "left out")]
     {
@@ -157,7 +157,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         (written.files.first(), written.files.last(), &written.index)
     {
         let count = counted(written.files.len(), "file");
-        let (first, last) = (first.display(), last.display());
+        let (first, last) = (printable_path(first), printable_path(last));
         line.push_str(&format!(", in {count}:\n  {first}\n  … {last}"));
     }
     writeln!(out, "{line}")?;
@@ -184,11 +184,11 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         )?;
     }
     if !written.removed.is_empty() {
-        let removed = first_few(paths(&written.removed).iter(), SHOWN);
+        let removed = first_few(written.removed.iter().map(printable_path), SHOWN);
         writeln!(out, "note: removed, since this takes its place: {removed}")?;
     }
     if !written.left_behind.is_empty() {
-        let left = first_few(paths(&written.left_behind).iter(), SHOWN);
+        let left = first_few(written.left_behind.iter().map(printable_path), SHOWN);
         writeln!(out, "note: of an earlier conversion, and no longer part of it: {left}")?;
     }
     Ok(Answer::Yes)
@@ -257,13 +257,13 @@ fn check_name(file: &Path) -> Result<(), Failure> {
     if file.extension().is_some_and(|extension| extension == "safetensors") {
         return Ok(());
     }
-    let shown = file.display();
+    let shown = printable_path(file);
     if file.is_dir() || file.file_name().is_none() {
         let name = file.join("model.safetensors");
         return Err(Failure::new(format!("`{shown}` is a directory; nothing was written"))
-            .help(format!("give a file's name in it, such as `{}`", name.display())));
+            .help(format!("give a file's name in it, such as `{}`", printable_path(name))));
     }
     let name = file.with_extension("safetensors");
     Err(Failure::new(format!("safetensors is what is written, and `{shown}` is no name of it"))
-        .help(format!("call it `{}`", name.display())))
+        .help(format!("call it `{}`", printable_path(name))))
 }

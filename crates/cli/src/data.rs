@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 use warmstart_checkpoint::FileKind;
+use warmstart_graph::words::printable_path;
 
 /// What is said about how to read a file.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub fn read(file: &Path, options: &ReadOptions) -> Result<Table, Failure> {
     let opened = File::open(file).map_err(cannot)?;
     let (begin, reader) = beginning(opened).map_err(cannot)?;
     if begin.starts_with(b"version https://git-lfs") {
-        let name = file.display();
+        let name = printable_path(file);
         let message = format!("`{name}` is a git-lfs pointer, a small text in place of the data");
         return Err(Failure::new(message).help(FileKind::GitLfsPointer.help()));
     }
@@ -52,7 +53,7 @@ pub fn read(file: &Path, options: &ReadOptions) -> Result<Table, Failure> {
     };
     if table.rows() == 0 || table.width == 0 {
         let names = if table.header.is_some() { " but the names of its columns" } else { "" };
-        return Err(Failure::new(format!("`{}` holds no rows{names}", file.display()))
+        return Err(Failure::new(format!("`{}` holds no rows{names}", printable_path(file)))
             .help("give a file with at least one row of data"));
     }
     Ok(table)

@@ -11,7 +11,7 @@ use crate::text::counted;
 use serde::{Deserialize, Serialize};
 use warmstart::checkpoint::Checkpoint;
 use warmstart_checkpoint::printable;
-use warmstart_graph::words::nearest;
+use warmstart_graph::words::{nearest, printable_path};
 
 /// The key in the checkpoint's metadata.
 pub const KEY: &str = "data";
@@ -77,7 +77,7 @@ impl Columns {
     pub fn locate(&self, table: &Table) -> Result<Vec<usize>, Failure> {
         if let Some(names) = &self.names {
             if table.header.is_none() {
-                let file = table.file.display();
+                let file = printable_path(&table.file);
                 let which = if table.is_array() { "is an array, which " } else { "" };
                 return Err(Failure::new(format!(
                     "`{file}` {which}does not name its columns, and the model finds its own by name: {}",
@@ -111,7 +111,7 @@ impl Columns {
                 format!("its columns are {}; call the one that is meant `{called}`", listed(header))
             }
         };
-        let file = table.file.display();
+        let file = printable_path(&table.file);
         Err(Failure::new(format!("`{file}` has no column `{called}`, which the model takes"))
             .help(help))
     }
@@ -124,7 +124,7 @@ impl Columns {
         let names: Vec<String> = places.iter().map(|&at| header[at].clone()).collect();
         Some(format!(
             "the model was trained on columns without names, so those of `{}` are taken by their places, in this order: {}",
-            table.file.display(),
+            printable_path(&table.file),
             listed(&names)
         ))
     }
@@ -167,7 +167,7 @@ impl Columns {
         if table.width == self.count() {
             return Ok((0..table.width).collect());
         }
-        let (file, width) = (table.file.display(), counted(table.width, "column"));
+        let (file, width) = (printable_path(&table.file), counted(table.width, "column"));
         let or = if self.of == self.count() {
             String::new()
         } else {
@@ -183,7 +183,7 @@ impl Description {
     pub fn of(checkpoint: &Checkpoint) -> Result<Option<Description>, Failure> {
         let Some(text) = checkpoint.metadata().get(KEY) else { return Ok(None) };
         let malformed = |problem: &str| {
-            let file = checkpoint.file().display();
+            let file = printable_path(checkpoint.file());
             Failure::new(format!(
                 "`{file}`: what `{KEY}` says of the model is malformed: {problem}"
             ))

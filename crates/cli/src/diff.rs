@@ -18,6 +18,7 @@ use warmstart_checkpoint::{
     Allowance, Checkpoint, Compared, Damaged, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
     TensorEntry,
 };
+use warmstart_graph::words::printable_path;
 
 /// Compare two checkpoints
 ///
@@ -104,8 +105,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             })
         });
         let value = json!({
-            "a": a.file().display().to_string(),
-            "b": b.file().display().to_string(),
+            "a": a.file().to_string_lossy(),
+            "b": b.file().to_string_lossy(),
             "choice_a": choice(&arguments.a, &a),
             "choice_b": choice(&arguments.b, &b),
             "same": same,
@@ -126,7 +127,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     for (letter, checkpoint) in [("a", &a), ("b", &b)] {
         let step = checkpoint.step().map_or_else(String::new, |step| format!(", step {step}"));
         let tensors = counted(checkpoint.tensors().len(), "tensor");
-        writeln!(out, "{letter}  {}: {tensors}{step}", checkpoint.file().display())?;
+        writeln!(out, "{letter}  {}: {tensors}{step}", printable_path(checkpoint.file()))?;
     }
     let mut opened = vec![(&arguments.a, &a), (&arguments.b, &b)];
     opened.dedup_by_key(|(path, _)| *path);

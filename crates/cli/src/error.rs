@@ -12,7 +12,7 @@ use std::{fmt, io};
 use warmstart::TrainingError;
 use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, Glob, Rule, list};
 use warmstart_checkpoint::printable;
-use warmstart_graph::words::nearest;
+use warmstart_graph::words::{nearest, printable_path};
 
 /// Why a question could not be answered.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ impl Failure {
             }
             _ => "check the disk and the path".to_owned(),
         };
-        Failure::new(format!("cannot {what} `{}`: {error}", file.display())).help(help)
+        Failure::new(format!("cannot {what} `{}`: {error}", printable_path(file))).help(help)
     }
 
     /// Shows a place in a text, marked with a few words.
     pub fn at(mut self, file: &Path, text: &str, place: Range<usize>, label: &str) -> Failure {
-        let text = NamedSource::new(file.display().to_string(), text.to_owned());
+        let text = NamedSource::new(printable_path(file), text.to_owned());
         let place = LabeledSpan::new_with_span(Some(label.to_owned()), place);
         self.snippet = Some(Box::new(Snippet { text, place }));
         self
@@ -207,12 +207,12 @@ impl From<TrainingError> for Failure {
             TrainingError::Checkpoint(error) => error.into(),
             TrainingError::Mismatch(report) => CheckpointError::Mismatch(report).into(),
             TrainingError::AlreadyRunning(lock) => {
-                let directory = lock.parent().unwrap_or(&lock).display();
+                let directory = printable_path(lock.parent().unwrap_or(&lock));
                 Failure::new(format!("another run trains in `{directory}`; nothing was changed"))
                     .help("wait until it has ended, or stop it")
             }
             TrainingError::Interrupted { by, step, steps, file } => {
-                let file = file.display();
+                let file = printable_path(file);
                 let message =
                     format!("stopped by {by} after {step} of {steps} steps, and saved as `{file}`");
                 Failure { code: by.exit_code(), ..Failure::new(message) }
@@ -239,11 +239,11 @@ impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
         match &error {
             CheckpointError::Mismatch(report) => Failure::new(report.worded(&Nothing).to_string()),
-            CheckpointError::NoGraph { file } => Failure::new(format!("`{}` holds no graph", file.display()))
+            CheckpointError::NoGraph { file } => Failure::new(format!("`{}` holds no graph", printable_path(file)))
                 .help("only checkpoints that were saved with their graph can be run or drawn: `warmstart train` and `Training` save so, and a `Saver` with `SaveOptions::graph`"),
             CheckpointError::ConvertRule { file, rule, problem } => {
                 let rule = flag_of(rule).unwrap_or_else(|| rule.to_string());
-                let file = file.display();
+                let file = printable_path(file);
                 let failure = Failure::new(format!("cannot convert into `{file}`: `{rule}` {problem}"));
                 match rule.starts_with("--cast") {
                     true => failure.help("`--dtype f32`, `f16` or `bf16` casts all floats"),
@@ -251,17 +251,17 @@ impl From<CheckpointError> for Failure {
                 }
             }
             CheckpointError::NotFound { path } => {
-                Failure::new(format!("there is no checkpoint `{}`", path.display()))
+                Failure::new(format!("there is no checkpoint `{}`", printable_path(path)))
                     .help(instead_of(path))
             }
             CheckpointError::NoCheckpoint { directory, files } if files.is_empty() => {
                 let failure =
-                    Failure::new(format!("the directory `{}` holds no checkpoint", directory.display()));
+                    Failure::new(format!("the directory `{}` holds no checkpoint", printable_path(directory)));
                 let variables = directory.join("variables");
                 if variables.join("variables.index").is_file() {
                     return failure.help(format!(
                         "it is a TensorFlow SavedModel, whose weights lie in `{}`: name that",
-                        variables.display()
+                        printable_path(variables)
                     ));
                 }
                 failure.help(within(directory).unwrap_or_else(|| {
@@ -275,12 +275,12 @@ impl From<CheckpointError> for Failure {
                 Failure::new(told).help(rescue(directory, damaged))
             }
             CheckpointError::IsADirectory { path } => {
-                let path = path.display();
+                let path = printable_path(path);
                 Failure::new(format!("`{path}` is a directory; nothing was written"))
                     .help(format!("give a file's name in it, such as `{path}/model.safetensors`"))
             }
             CheckpointError::Exists { file } => {
-                Failure::new(format!("`{}` exists; nothing was written", file.display()))
+                Failure::new(format!("`{}` exists; nothing was written", printable_path(file)))
                     .help("choose another name, or replace it: --force")
             }
             error => Failure::of(error),
@@ -308,8 +308,8 @@ fn rescue(directory: &Path, damaged: &[Damaged]) -> String {
     let Some((file, (tensors, lost))) = whole.next() else {
         return format!("{backup}; no weights can be had from what is here");
     };
-    let file = word(&file.display().to_string());
-    let whole = word(&directory.join("whole.safetensors").display().to_string());
+    let file = word(&printable_path(file));
+    let whole = word(&printable_path(directory.join("whole.safetensors")));
     let ignored = lost.iter().map(|name| flag_of(&Rule::Ignore(Glob::escape(name))));
     // A command that leaves out only some of them would fail.
     let Some(ignored) = ignored.collect::<Option<Vec<String>>>() else { return backup };
@@ -325,7 +325,7 @@ fn instead_of(path: &Path) -> String {
     // A checkpoint in several files goes by the name that it would have in one.
     let index = path.with_added_extension("index.json");
     if index.is_file() {
-        return format!("it is in several files: name their index, `{}`", index.display());
+        return format!("it is in several files: name their index, `{}`", printable_path(index));
     }
     near(path, &CHECKPOINTS)
         .unwrap_or_else(|| "check the path; a directory opens its newest checkpoint".into())
@@ -337,7 +337,7 @@ pub fn within(directory: &Path) -> Option<String> {
     let entries = directory.read_dir().ok()?.flatten().take(LOOKED_AT);
     let holds = |folder: &PathBuf| list(folder).is_ok_and(|files| !files.is_empty());
     let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).filter(holds);
-    let mut folders: Vec<String> = folders.map(|path| path.display().to_string()).collect();
+    let mut folders: Vec<String> = folders.map(printable_path).collect();
     folders.sort();
     match folders.as_slice() {
         [] => None,
@@ -368,7 +368,7 @@ fn near(path: &Path, kinds: &[&str]) -> Option<String> {
     // Folders list their files in any order.
     names.sort();
     if let Some(other) = names.iter().find(|name| name.file_stem() == path.file_stem()) {
-        return Some(format!("did you mean `{}`?", path.with_file_name(other).display()));
+        return Some(format!("did you mean `{}`?", printable_path(path.with_file_name(other))));
     }
     let alike = names.iter().filter(|name| name.extension() == path.extension());
     let stems = alike.filter_map(|name| name.file_stem()?.to_str());
@@ -376,7 +376,7 @@ fn near(path: &Path, kinds: &[&str]) -> Option<String> {
     if let Some(extension) = path.extension() {
         near.add_extension(extension);
     }
-    Some(format!("did you mean `{}`?", near.display()))
+    Some(format!("did you mean `{}`?", printable_path(near)))
 }
 
 /// Only writing the output fails so; files have errors of their own.
@@ -442,7 +442,7 @@ mod tests {
             ("model.safetensors", &CHECKPOINTS, "model.pt"),
             ("irys.toml", &["toml"], "iris.toml"),
         ] {
-            let expected = format!("did you mean `{}`?", at(meant).display());
+            let expected = format!("did you mean `{}`?", printable_path(at(meant)));
             assert_eq!(near(&at(missing), kinds), Some(expected), "{missing}");
         }
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Pair, RestoreOptions, RestoreReport, Rule, TensorEntry,
 };
+use warmstart_graph::words::printable_path;
 use warmstart_graph::{Graph, GraphDef, Variable};
 
 /// Print the graph that was saved in a checkpoint
@@ -104,7 +105,7 @@ fn read_graph(path: &Path) -> Result<GraphDef, Failure> {
 }
 
 fn malformed(path: &Path, problem: &str) -> Failure {
-    Failure::new(format!("`{}` does not describe a graph: {problem}", path.display()))
+    Failure::new(format!("`{}` does not describe a graph: {problem}", printable_path(path)))
 }
 
 impl Model {

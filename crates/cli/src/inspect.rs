@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{Checkpoint, Damaged, Format, Glob, TensorEntry, printable};
+use warmstart_graph::words::printable_path;
 use warmstart_graph::{Role, Variable};
 
 /// Show what is in a checkpoint
@@ -47,7 +48,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     };
     let tensors: Vec<&TensorEntry> = checkpoint.tensors().iter().filter(shown).collect();
     if let (Some(glob), true) = (&arguments.tensor, tensors.is_empty()) {
-        let file = checkpoint.file().display();
+        let file = printable_path(checkpoint.file());
         return Err(Failure::new(format!("no tensor of `{file}` matches `{}`", glob.as_str()))
             .help(
                 "`*` stays within one part of a name, between `/` or `.`; `**` is any number of \
@@ -112,7 +113,7 @@ fn head(
     choice: Option<String>,
 ) -> Result<(), Failure> {
     let metadata = checkpoint.metadata();
-    writeln!(out, "{}", styled(HEADING, &checkpoint.file().display().to_string()))?;
+    writeln!(out, "{}", styled(HEADING, &printable_path(checkpoint.file())))?;
     let mut line = |label: &str, text: String| writeln!(out, "  {label:<10} {text}");
     if let Some(choice) = choice {
         line("note", choice)?;
@@ -223,13 +224,13 @@ fn json_of_all(checkpoint: &Checkpoint) -> Value {
         metadata.extra().map(|(key, value)| (key.to_owned(), json!(value))).collect();
     let (elements, bytes) = totals(checkpoint.tensors());
     let damaged = checkpoint.damaged().iter().map(|damaged| {
-        json!({ "file": damaged.path.display().to_string(), "problem": damaged.error.to_string() })
+        json!({ "file": damaged.path.to_string_lossy(), "problem": damaged.error.to_string() })
     });
     // As a value where it is JSON, which ours is.
     let optimizer =
         metadata.optimizer().map(|text| serde_json::from_str(text).unwrap_or_else(|_| json!(text)));
     json!({
-        "file": checkpoint.file().display().to_string(),
+        "file": checkpoint.file().to_string_lossy(),
         "format": format_of(checkpoint),
         "step": metadata.step(),
         "seed": metadata.seed(),

@@ -13,6 +13,7 @@ use warmstart_checkpoint::{
     Better, Checkpoint, CheckpointError, Damaged, Latest, best, best_verified, latest,
     latest_verified, list,
 };
+use warmstart_graph::words::printable_path;
 
 /// Print the newest whole checkpoint of a directory, or the best one by a metric
 ///
@@ -63,9 +64,9 @@ struct Found {
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let directory = &arguments.directory;
     if directory.is_file() {
-        let (file, folder) = (directory.display(), directory.parent());
+        let (file, folder) = (printable_path(directory), directory.parent());
         let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
-        let folder = quoted(&folder.unwrap_or(Path::new(".")).display().to_string());
+        let folder = quoted(&printable_path(folder.unwrap_or(Path::new("."))));
         return Err(Failure::new(format!(
             "`{file}` is a file, and `latest` chooses among those of a folder"
         ))
@@ -93,7 +94,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         }
     };
     let Some(found) = found else {
-        let directory = directory.display();
+        let directory = printable_path(directory);
         match &arguments.best {
             Some(metric) => {
                 let known = match metrics(&arguments.directory)? {
@@ -112,10 +113,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         return Ok(Answer::No);
     };
     if arguments.json {
-        let damaged: Vec<String> =
-            found.damaged.iter().map(|one| one.path.display().to_string()).collect();
+        let damaged: Vec<_> = found.damaged.iter().map(|one| one.path.to_string_lossy()).collect();
         let value = json!({
-            "file": found.path.display().to_string(),
+            "file": found.path.to_string_lossy(),
             "step": found.step,
             "value": found.value.map(text::number),
             "verified": !arguments.no_verify,
@@ -133,7 +133,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         for note in Damaged::first_notes(notes) {
             text::say(format_args!("note: {note}"));
         }
-        writeln!(out, "{}", found.path.display())?;
+        // As it is, for a script to open.
+        writeln!(out, "{}", found.path.to_string_lossy())?;
     }
     Ok(Answer::Yes)
 }
@@ -154,11 +155,11 @@ pub fn open_verified(path: &Path) -> Result<Checkpoint, CheckpointError> {
 
 /// What is said of a directory without checkpoints of a run: what there is, and what to do.
 fn instead(directory: &Path) -> String {
-    let shown = directory.display();
+    let shown = printable_path(directory);
     let nothing = format!("`{shown}` holds no checkpoint named `step-<n>.safetensors`");
     match Checkpoint::open(directory) {
         Ok(other) => {
-            let (file, format) = (other.file().display(), other.format());
+            let (file, format) = (printable_path(other.file()), other.format());
             format!(
                 "{nothing}, but one of another kind: `{file}` ({format}), which is what other subcommands open by `{shown}`"
             )
@@ -182,7 +183,7 @@ pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
     }
     let files = list(path).ok()?;
     let at = files.iter().position(|file| file.path == checkpoint.file())?;
-    let (file, directory) = (checkpoint.file().display(), path.display());
+    let (file, directory) = (printable_path(checkpoint.file()), printable_path(path));
     match files.len() {
         // Nobody could have meant another.
         1 => None,

@@ -3,6 +3,7 @@
 //!
 //! Each subcommand has a file of its own, with its arguments and what it prints.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod arguments;
 mod bench;

@@ -5,6 +5,7 @@ use crate::error::Failure;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use warmstart_graph::words::printable_path;
 
 /// Refuses a file that cannot be written. One that is there keeps what it holds, and one that is
 /// not is not made.
@@ -40,7 +41,7 @@ pub fn refuse_input(file: &Path, input: &Path) -> Result<(), Failure> {
     match (file.canonicalize(), input.canonicalize()) {
         (Ok(out), Ok(input)) if out == input => Err(Failure::new(format!(
             "`{}` is what is read here, and would be lost",
-            file.display()
+            printable_path(file)
         ))
         .help("write to another file")),
         _ => Ok(()),
@@ -61,7 +62,7 @@ pub fn refuse_other(file: &Path, first: &str) -> Result<(), Failure> {
     }
     Err(Failure::new(format!(
         "`{}` is there already, and holds something else than would be written",
-        file.display()
+        printable_path(file)
     ))
     .help("write to another file, or give --force"))
 }
@@ -173,7 +174,7 @@ mod tests {
         {
             let message = check(&wrong).unwrap_err().to_string();
             assert!(
-                message.starts_with(&format!("cannot write `{}`", wrong.display())),
+                message.starts_with(&format!("cannot write `{}`", printable_path(wrong))),
                 "{message}"
             );
             assert!(!message.contains("at path"), "{message}");

@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use warmstart_checkpoint::{Checkpoint, Damaged, RuleUse, Suggestion, Wording, printable};
 use warmstart_graph::DType;
+use warmstart_graph::words::printable_path;
 
 /// Say whether a checkpoint fits a model, and which rules would make it fit
 ///
@@ -50,7 +51,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let model = graph::open(&arguments.graph)?;
     let variables = model.variables()?;
     if variables.is_empty() {
-        let path = arguments.graph.display();
+        let path = printable_path(&arguments.graph);
         let why = match &model {
             Model::Checkpoint(model) if !model.tensors().is_empty() => {
                 let dtypes = DType::OF_VARIABLES.map(DType::name).join(", ");

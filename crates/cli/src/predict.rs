@@ -18,7 +18,7 @@ use warmstart::checkpoint::RestoreOptions;
 use warmstart::gpu::{Gpu, Session};
 use warmstart::graph::{Graph, Tensor};
 use warmstart_checkpoint::printable;
-use warmstart_graph::words::{first_few, nearest};
+use warmstart_graph::words::{first_few, nearest, printable_path};
 
 /// Run the model in a checkpoint on a file of data
 ///
@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     if let Some(names) = output.map(Output::names)
         && names.len() != inference.outputs
     {
-        let (file, named) = (checkpoint.file().display(), names.len());
+        let (file, named) = (printable_path(checkpoint.file()), names.len());
         let found = inference.outputs;
         return Err(Failure::new(format!(
             "the model in `{file}` gives {found} values for each row, and {named} are named"
@@ -128,7 +128,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let rows = rows(&table, &columns, arguments.missing)?;
     let left_out: Vec<u64> = left_out(&table, &rows).map(|row| table.row_number(row)).collect();
     if !left_out.is_empty() {
-        let (file, all, counts) = (table.file.display(), table.rows(), table.counts());
+        let (file, all, counts) = (printable_path(&table.file), table.rows(), table.counts());
         let (have, were, s) =
             if left_out.len() == 1 { ("has", "was", "") } else { ("have", "were", "s") };
         text::say(format_args!(
@@ -156,7 +156,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             let mut text = Vec::new();
             lines.write(&numbers, &values, &mut text)?;
             output::replace(file, &text).map_err(|error| Failure::file("write", file, &error))?;
-            let (from, to) = (checkpoint.file().display(), file.display());
+            let (from, to) = (printable_path(checkpoint.file()), printable_path(file));
             if arguments.json {
                 let value = json!({
                     "rows": rows.len(),
@@ -178,7 +178,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
 /// The tensor that is asked for, or what `warmstart train` gives models.
 fn find_output<'g>(arguments: &Arguments, graph: &'g Graph) -> Result<Tensor<'g>, Failure> {
     let names: Vec<String> = graph.finish()?.names.into_keys().collect();
-    let file = arguments.checkpoint.display();
+    let file = printable_path(&arguments.checkpoint);
     if let Some(name) = &arguments.output {
         return graph.named(name).ok_or_else(|| {
             let near = nearest(name, names.iter().map(String::as_str));
@@ -216,7 +216,7 @@ fn columns(
         None => (0..table.width).collect(),
     };
     if columns.len() != width {
-        let (file, found) = (table.file.display(), counted(columns.len(), "column"));
+        let (file, found) = (printable_path(&table.file), counted(columns.len(), "column"));
         let help = match columns.len() == width + 1 {
             true => {
                 "leave one column out: of rows to train on, that of the label or target, which the model does not take"
@@ -237,7 +237,7 @@ fn rows(table: &Table, columns: &[usize], missing: Missing) -> Result<Vec<usize>
     let rows: Vec<usize> =
         if missing == Missing::Skip { all.filter(whole).collect() } else { all.collect() };
     if rows.is_empty() {
-        let file = table.file.display();
+        let file = printable_path(&table.file);
         return Err(Failure::new(format!(
             "every row of `{file}` has a cell without a value that the model takes"
         ))
@@ -282,7 +282,7 @@ fn refuse_no_numbers(
     let finite = |row: &[f32]| row.iter().all(|value| value.is_finite());
     let place = values.chunks(width).position(|row| !finite(row));
     let Some(row) = place.and_then(|place| rows.get(place).copied()) else { return Ok(()) };
-    let (file, place) = (table.file.display(), table.row_name(row));
+    let (file, place) = (printable_path(&table.file), table.row_name(row));
     Err(if values.chunks(width).any(finite) {
         Failure::new(format!("the model gives no finite number for {place} of `{file}`")).help(
             "a value there is too far from those that the model was trained on: leave the row out, or train on rows that reach as far",

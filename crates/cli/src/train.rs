@@ -49,6 +49,7 @@ use warmstart::checkpoint::{Checkpoint, RestoreOptions, latest};
 use warmstart::gpu::{Gpu, Session};
 use warmstart::graph::{Graph, Optimizer};
 use warmstart::{Batches, Run, Training, TrainingError};
+use warmstart_graph::words::printable_path;
 
 /// Train a model on a file of data, as a TOML file says; run again, it goes on
 ///
@@ -312,7 +313,7 @@ impl Job {
         let checkpoint = run.finish(&session).map_err(|error| {
             let stopped = matches!(error, TrainingError::Interrupted { .. });
             let failure = self.failed(error);
-            let file = quoted(&self.source.file.display().to_string());
+            let file = quoted(&printable_path(&self.source.file));
             match stopped {
                 true => failure.help(format!("`warmstart train {file}` goes on from there")),
                 false => failure,
@@ -321,7 +322,7 @@ impl Job {
         let step = Checkpoint::open(&checkpoint)?.step().unwrap_or(self.steps);
         let curve = Some(self.directory.join("loss.svg")).filter(|curve| curve.exists());
         if complete {
-            let (steps, directory) = (self.steps, self.directory.display());
+            let (steps, directory) = (self.steps, printable_path(&self.directory));
             let note = format!(
                 "nothing is left to train: {steps} steps were asked for, and {directory} is at step {step}; ask for more to go on"
             );

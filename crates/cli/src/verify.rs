@@ -10,6 +10,7 @@ use std::slice;
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Damaged, FormatError, PyTorchError, Verification,
 };
+use warmstart_graph::words::printable_path;
 
 /// Read checkpoints wholly, and hold them against their checksums
 ///
@@ -57,7 +58,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             // The others are still looked at: one file that is missing says nothing about them.
             Err(error) => {
                 values.push(json!({
-                    "file": path.display().to_string(),
+                    "file": path.to_string_lossy(),
                     "whole": null,
                     "error": error.to_string(),
                 }));
@@ -152,7 +153,7 @@ fn damage<'a>(found: Found<'a>) -> &'a [CheckpointError] {
 }
 
 fn print(out: &mut dyn Write, file: &Path, found: Found<'_>) -> Result<(), Failure> {
-    let file = file.display();
+    let file = printable_path(file);
     let found = match found {
         Ok(found) if found.is_whole() => found,
         _ => {
@@ -186,7 +187,7 @@ fn json_of(file: &Path, found: Found<'_>) -> Value {
     });
     let known = found.ok();
     json!({
-        "file": file.display().to_string(),
+        "file": file.to_string_lossy(),
         "whole": damage(found).is_empty(),
         "checksums": known.map(|found| found.checksums),
         "tensors": known.map(|found| found.tensors),

@@ -1,5 +1,6 @@
 //! Where it is computed: device, kernels, compiled plans and sessions on wgpu.
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod compile;
 mod compute_once;

@@ -17,6 +17,7 @@ use bytemuck::{Pod, Zeroable};
 use std::collections::BTreeMap;
 use std::fmt;
 use warmstart_graph::DType;
+use warmstart_graph::words::printable;
 use warmstart_shaders::NON_FINITE;
 
 /// A variable that holds NaN or infinities. Prints as `` `fc1/weight` (12 of 8192 elements) ``.
@@ -32,7 +33,7 @@ pub struct NonFinite {
 
 impl fmt::Display for NonFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ({} of {} elements)", self.name, self.count, self.elements)
+        write!(f, "`{}` ({} of {} elements)", printable(&self.name), self.count, self.elements)
     }
 }
 

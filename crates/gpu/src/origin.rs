@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use warmstart_graph::words::{first_few, printable};
+use warmstart_graph::words::{first_few, printable, printable_path};
 use warmstart_graph::{Initializer, Shape};
 
 /// Where a variable's value came from.
@@ -157,15 +157,10 @@ struct Place<'a> {
     step: &'a Option<u64>,
 }
 
-/// A path as it may be printed: a directory's files are called as whoever wrote them called them.
-fn shown(file: &Path) -> String {
-    printable(&file.to_string_lossy()).into_owned()
-}
-
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // All of it: two runs have files of the same names.
-        write!(f, "{}: {}", shown(self.file), printable(self.name))?;
+        write!(f, "{}: {}", printable_path(self.file), printable(self.name))?;
         self.step.map_or(Ok(()), |step| write!(f, ", step {step}"))
     }
 }
@@ -175,7 +170,7 @@ impl fmt::Display for Missing {
         match self {
             Missing::NeverInitialized => f.write_str("never initialized"),
             Missing::AbsentFromCheckpoint { file, close } => {
-                write!(f, "absent from {}", shown(file))?;
+                write!(f, "absent from {}", printable_path(file))?;
                 if !close.is_empty() {
                     let close = close.iter().map(|name| printable(name));
                     write!(f, ", which has {}", first_few(close, SHOWN))?;
@@ -183,10 +178,10 @@ impl fmt::Display for Missing {
                 Ok(())
             }
             Missing::OtherShape { file, shape } => {
-                write!(f, "{} has it with shape {shape}", shown(file))
+                write!(f, "{} has it with shape {shape}", printable_path(file))
             }
             Missing::LeftOut { file } => {
-                write!(f, "left out of the restore of {} by a rule", shown(file))
+                write!(f, "left out of the restore of {} by a rule", printable_path(file))
             }
             Missing::Discarded => f.write_str("discarded"),
             Missing::LostInRestore => f.write_str("lost in a failed restore"),

@@ -2,6 +2,7 @@
 
 use crate::error::{GpuError, SessionError};
 use thiserror::Error;
+use warmstart_graph::words::printable;
 use warmstart_graph::{DType, GraphErrors, Location, Problem, Shape};
 
 warmstart_graph::debug_as_display!(CompileError);
@@ -38,7 +39,8 @@ pub enum CompileError {
     #[error(
         "{location}: `{step}` counts the steps of an optimizer that trains {}, in another plan of this session, and would count those of {} too: Adam's correction would be right for neither. Give one of the optimizers another name, with `Optimizer::named`, or train each model in a session of its own",
         some(before),
-        some(now)
+        some(now),
+        step = printable(.step)
     )]
     SharedStep {
         /// Where the training was built.
@@ -149,8 +151,8 @@ const SMALLER: &str = "use a smaller model or batch (`largest_batch(1..=batch, |
 fn some(names: &[String]) -> String {
     match names {
         [] => "nothing".to_owned(),
-        [name] => format!("`{name}`"),
-        [name, others @ ..] => format!("`{name}` and {} more", others.len()),
+        [name] => format!("`{}`", printable(name)),
+        [name, others @ ..] => format!("`{}` and {} more", printable(name), others.len()),
     }
 }
 

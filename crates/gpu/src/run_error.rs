@@ -46,7 +46,7 @@ pub enum RunError {
     },
     /// A placeholder was not fed.
     #[error(
-        "placeholder `{name}` {dtype} {shape} (declared at {location}) was not fed{}; pass it with the run", beside(.fed)
+        "placeholder `{name}` {dtype} {shape} (declared at {location}) was not fed{}; pass it with the run", beside(.fed), name = printable(.name)
     )]
     NotFed {
         /// The placeholder.
@@ -62,7 +62,7 @@ pub enum RunError {
     },
     /// A feed that the plan has no placeholder for.
     #[error(
-        "the plan has no placeholder `{name}`.{} It takes: {}", close_names(.close), if .known.is_empty() { "nothing".to_owned() } else { .known.join(", ") }
+        "the plan has no placeholder `{name}`.{} It takes: {}", close_names(.close), if .known.is_empty() { "nothing".to_owned() } else { listed_names(.known) }, name = printable(.name)
     )]
     UnknownFeed {
         /// The name that was fed.
@@ -74,7 +74,7 @@ pub enum RunError {
     },
     /// A placeholder was fed twice.
     #[error(
-        "placeholder `{name}` was fed twice in one run; pass one value for it, or leave it to the data set"
+        "placeholder `{name}` was fed twice in one run; pass one value for it, or leave it to the data set", name = printable(.name)
     )]
     FedTwice {
         /// The placeholder.
@@ -82,7 +82,7 @@ pub enum RunError {
     },
     /// A feed of the wrong number of elements.
     #[error(
-        "placeholder `{name}` {shape} (declared at {location}) takes {expected} elements, and was fed {found}; feed exactly as many"
+        "placeholder `{name}` {shape} (declared at {location}) takes {expected} elements, and was fed {found}; feed exactly as many", name = printable(.name)
     )]
     FeedLength {
         /// The placeholder.
@@ -98,7 +98,7 @@ pub enum RunError {
     },
     /// A tensor of another shape. Slices have none: they are taken as they are.
     #[error(
-        "placeholder `{name}` (declared at {location}) takes {expected}, and was fed a tensor of {found}; feed one of its shape, or the elements as a slice"
+        "placeholder `{name}` (declared at {location}) takes {expected}, and was fed a tensor of {found}; feed one of its shape, or the elements as a slice", name = printable(.name)
     )]
     FeedShape {
         /// The placeholder.
@@ -112,7 +112,7 @@ pub enum RunError {
     },
     /// A feed of the wrong dtype.
     #[error(
-        "placeholder `{name}` (declared at {location}) takes {expected}, and was fed {found}; convert the data"
+        "placeholder `{name}` (declared at {location}) takes {expected}, and was fed {found}; convert the data", name = printable(.name)
     )]
     FeedDType {
         /// The placeholder.
@@ -193,7 +193,7 @@ pub enum RunError {
     },
     /// A column of a data set that a placeholder cannot take.
     #[error(
-        "placeholder `{name}` {dtype} {shape} (declared at {location}) cannot take the data set's column `{name}`, which has {width} elements of {found} for each example; declare it as [batch, ..] with as many elements after the first extent, and of that dtype"
+        "placeholder `{name}` {dtype} {shape} (declared at {location}) cannot take the data set's column `{name}`, which has {width} elements of {found} for each example; declare it as [batch, ..] with as many elements after the first extent, and of that dtype", name = printable(.name)
     )]
     Column {
         /// The placeholder and the column.
@@ -211,7 +211,7 @@ pub enum RunError {
     },
     /// Bytes that are to be scaled, for a placeholder that takes bytes.
     #[error(
-        "placeholder `{name}` (declared at {location}) takes bytes as they are, and those of the data set's column `{name}` are to be multiplied by {scale}, which no byte holds; give them a scale of 1, and multiply in the graph: `.cast(DType::F32) * {scale:?}`; or declare the placeholder as f32"
+        "placeholder `{name}` (declared at {location}) takes bytes as they are, and those of the data set's column `{name}` are to be multiplied by {scale}, which no byte holds; give them a scale of 1, and multiply in the graph: `.cast(DType::F32) * {scale:?}`; or declare the placeholder as f32", name = printable(.name)
     )]
     ColumnScale {
         /// The placeholder and the column.
@@ -223,7 +223,7 @@ pub enum RunError {
     },
     /// Placeholders that take the same examples, but not the same number of them.
     #[error(
-        "placeholder `{name}` takes {batch} examples and `{other}` {other_batch}, but a data set gives both the same ones; declare them with one batch size"
+        "placeholder `{name}` takes {batch} examples and `{other}` {other_batch}, but a data set gives both the same ones; declare them with one batch size", name = printable(.name), other = printable(.other)
     )]
     BatchSizes {
         /// A placeholder.
@@ -308,8 +308,12 @@ fn or_keep(tensor: &str, fetched: &[String]) -> &'static str {
     }
 }
 
+fn listed_names(names: &[String]) -> String {
+    printable(&names.join(", ")).into_owned()
+}
+
 fn beside(fed: &[String]) -> String {
-    if fed.is_empty() { String::new() } else { format!(", only {} was", fed.join(", ")) }
+    if fed.is_empty() { String::new() } else { format!(", only {} was", listed_names(fed)) }
 }
 
 /// Variables that are listed, each in a line of its own.
@@ -330,3 +334,7 @@ fn uninitialized(variables: &[UninitializedRead]) -> String {
     );
     text
 }
+
+#[cfg(test)]
+#[path = "run_error_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
 //! What can be wrong with a graph.
 
-use crate::words::{counted, counted_as, first_few};
+use crate::words::{counted, counted_as, first_few, printable};
 use crate::{DType, Location, Shape};
 use std::fmt;
 use thiserror::Error;
@@ -41,7 +41,7 @@ struct InScope<'a>(&'a str);
 
 impl fmt::Display for InScope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, " in scope `{}`", self.0) }
+        if self.0.is_empty() { Ok(()) } else { write!(f, " in scope `{}`", printable(self.0)) }
     }
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 4;
         f.write_str(if self.0.len() == 1 { "variable " } else { "variables " })?;
-        f.write_str(&first_few(self.0.iter().map(|name| format!("`{name}`")), SHOWN))
+        f.write_str(&first_few(self.0.iter().map(|name| format!("`{}`", printable(name))), SHOWN))
     }
 }
 
@@ -73,7 +73,7 @@ struct Nearest<'a>(&'a [String]);
 impl fmt::Display for Nearest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, name) in self.0.iter().enumerate() {
-            write!(f, "{}`{name}`", if at == 0 { " (nearest: " } else { ", " })?;
+            write!(f, "{}`{}`", if at == 0 { " (nearest: " } else { ", " }, printable(name))?;
         }
         f.write_str(if self.0.is_empty() { "" } else { ")" })
     }
@@ -129,7 +129,7 @@ pub enum Problem {
     },
     /// A variable of a dtype that none can have.
     #[error(
-        "variable `{name}` cannot be {dtype}, which is for what is fed; declare it as f32, f16, bf16, i32 or u32, or feed it to a placeholder"
+        "variable `{name}` cannot be {dtype}, which is for what is fed; declare it as f32, f16, bf16, i32 or u32, or feed it to a placeholder", name = printable(.name)
     )]
     VariableDType {
         /// The variable.
@@ -275,7 +275,7 @@ pub enum Problem {
     },
     /// A name that could not be found again in a checkpoint.
     #[error(
-        "`{name}` is not a usable name: it is empty, or has an empty part, a control character, a trailing `:0` or the reserved name `__metadata__`; rename it"
+        "`{name}` is not a usable name: it is empty, or has an empty part, a control character, a trailing `:0` or the reserved name `__metadata__`; rename it", name = printable(.name)
     )]
     Name {
         /// The name.
@@ -283,7 +283,7 @@ pub enum Problem {
     },
     /// A variable declared twice.
     #[error(
-        "variable `{name}` is already declared at {first}; give one of them another name or scope, or ask for the same variable with `.reuse()`"
+        "variable `{name}` is already declared at {first}; give one of them another name or scope, or ask for the same variable with `.reuse()`", name = printable(.name)
     )]
     DuplicateVariable {
         /// The variable.
@@ -293,7 +293,7 @@ pub enum Problem {
     },
     /// A slot whose name is taken, mostly by another optimizer of the same name.
     #[error(
-        "optimizer `{optimizer}` keeps its state in variable `{name}`, which is already declared at {first}; give this optimizer another name with `.named(\"..\")`, or, where the graph has this training already, as one from a checkpoint does, compile that: `graph.updates()`"
+        "optimizer `{optimizer}` keeps its state in variable `{name}`, which is already declared at {first}; give this optimizer another name with `.named(\"..\")`, or, where the graph has this training already, as one from a checkpoint does, compile that: `graph.updates()`", name = printable(.name), optimizer = printable(.optimizer)
     )]
     DuplicateSlot {
         /// The optimizer's name.
@@ -305,7 +305,7 @@ pub enum Problem {
     },
     /// A reuse that does not agree with the declaration.
     #[error(
-        "variable `{name}` is {declared_dtype} {declared} as declared at {first}, and reused as {dtype} {shape}; make them agree"
+        "variable `{name}` is {declared_dtype} {declared} as declared at {first}, and reused as {dtype} {shape}; make them agree", name = printable(.name)
     )]
     Reuse {
         /// The variable.
@@ -322,7 +322,7 @@ pub enum Problem {
         dtype: DType,
     },
     /// A placeholder or named tensor declared twice.
-    #[error("the name `{name}` is already taken by another {kind} at {first}; choose another")]
+    #[error("the name `{name}` is already taken by another {kind} at {first}; choose another", name = printable(.name))]
     DuplicateName {
         /// The name.
         name: String,
@@ -332,7 +332,7 @@ pub enum Problem {
         first: Location,
     },
     /// The initializer does not suit the variable.
-    #[error("variable `{name}` of {dtype} {shape} cannot be initialized with {initializer}: {why}")]
+    #[error("variable `{name}` of {dtype} {shape} cannot be initialized with {initializer}: {why}", name = printable(.name))]
     Initializer {
         /// The variable.
         name: String,
@@ -393,7 +393,7 @@ pub enum Problem {
         first: Location,
     },
     /// A serialized graph that does not fit together.
-    #[error("the stored graph is damaged: {why}; save it again")]
+    #[error("the stored graph is damaged: {}; save it again", printable(.why))]
     Damaged {
         /// What does not fit.
         why: String,

@@ -1,5 +1,6 @@
 //! Where in the user's program something was written.
 
+use crate::words::printable;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
@@ -26,6 +27,7 @@ impl Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        // A graph that was read from a file has the places that stand there.
+        write!(f, "{}:{}", printable(&self.file), self.line)
     }
 }

@@ -1,7 +1,9 @@
 //! Graphs as text and as Graphviz DOT.
 
 use crate::ops::Op;
+use crate::words::printable;
 use crate::{Elements, GraphDef, Node, NodeId, VariableId};
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -22,14 +24,14 @@ impl fmt::Display for GraphDef {
             let expression = self.expression(node);
             let result = format!("%{at} = {expression}{}", writes.unwrap_or_default());
             let kind = format!("{} {}", node.dtype, node.shape);
-            let scope = if node.scope.is_empty() { "-" } else { &node.scope };
+            let scope = if node.scope.is_empty() { "-".into() } else { printable(&node.scope) };
             match place {
                 Some(_) => writeln!(f, "  {result:<44} {kind:<20} {scope}")?,
                 None => writeln!(f, "  {result:<44} {kind:<20} {scope:<16} {}", node.location)?,
             }
         }
         for (name, id) in &self.names {
-            writeln!(f, "  {name} is %{}", id.0)?;
+            writeln!(f, "  {} is %{}", printable(name), id.0)?;
         }
         for (value, rounded) in &self.kept_f16 {
             writeln!(f, "  %{} is kept for the gradient as %{}", value.0, rounded.0)?;
@@ -47,11 +49,11 @@ impl GraphDef {
         let Some(node) = self.nodes.get(id.0) else { return format!("node {}", id.0) };
         let mut text = String::new();
         if let Some((name, _)) = self.names.iter().find(|(_, named)| **named == id) {
-            let _ = write!(text, "`{name}`, ");
+            let _ = write!(text, "`{}`, ", printable(name));
         }
         match &node.op {
             Op::Placeholder { name, .. } => {
-                let _ = write!(text, "placeholder `{name}`");
+                let _ = write!(text, "placeholder `{}`", printable(name));
             }
             Op::Variable(id) => {
                 let _ = write!(text, "variable `{}`", self.variable_name(*id));
@@ -59,7 +61,7 @@ impl GraphDef {
             op => {
                 let _ = write!(text, "`{}`", op.name());
                 if !node.scope.is_empty() {
-                    let _ = write!(text, " in scope `{}`", node.scope);
+                    let _ = write!(text, " in scope `{}`", printable(&node.scope));
                 }
             }
         }
@@ -72,7 +74,7 @@ impl GraphDef {
         let inputs: Vec<String> = node.inputs.iter().map(|id| format!("%{}", id.0)).collect();
         let mut text = format!("{}({})", node.op.name(), inputs.join(", "));
         match &node.op {
-            Op::Placeholder { name, .. } => text = format!("placeholder {name}"),
+            Op::Placeholder { name, .. } => text = format!("placeholder {}", printable(name)),
             Op::Variable(id) => text = format!("variable {}", self.variable_name(*id)),
             Op::Assign(id) => text = format!("{} <- {}", self.variable_name(*id), inputs.join("")),
             Op::Constant(data) if data.elements().len() == 1 => {
@@ -102,8 +104,8 @@ impl GraphDef {
     }
 
     /// A variable's name; a graph that was not validated may lack the variable, and prints too.
-    fn variable_name(&self, id: VariableId) -> &str {
-        self.variables.get(id.0).map_or("(missing)", |variable| &variable.name)
+    fn variable_name(&self, id: VariableId) -> Cow<'_, str> {
+        self.variables.get(id.0).map_or("(missing)".into(), |variable| printable(&variable.name))
     }
 
     /// The graph in Graphviz's DOT language: `dot -Tsvg`.
@@ -114,8 +116,8 @@ impl GraphDef {
         let written = self.written();
         for (at, node) in self.nodes.iter().enumerate() {
             let title = match &node.op {
-                Op::Placeholder { name, .. } => format!("placeholder {name}"),
-                Op::Variable(id) => self.variable_name(*id).to_owned(),
+                Op::Placeholder { name, .. } => format!("placeholder {}", printable(name)),
+                Op::Variable(id) => self.variable_name(*id).into_owned(),
                 op => op.name().to_owned(),
             };
             let style = match node.op {

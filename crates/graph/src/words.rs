@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::path::Path;
 
 /// A number of bytes for people: `92 B`, `1.5 KiB`, `2.0 GiB`.
 pub fn human_bytes(bytes: u64) -> String {
@@ -64,6 +65,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// A path as it may be printed: the files of a directory are called as whoever wrote them called them.
+pub fn printable_path(path: impl AsRef<Path>) -> String {
+    printable(&path.as_ref().to_string_lossy()).into_owned()
 }
 
 /// Names with more bytes are not compared: that takes memory for each pair of their letters, and a file

@@ -138,6 +138,47 @@ fn a_graph_prints() {
     assert_eq!(words, expected);
 }
 
+/// A stored graph may come from anywhere, and its names and places go to a terminal.
+#[test]
+fn names_of_a_stored_graph_move_no_cursor() {
+    const HOSTILE: &str = "w\n\u{1b}[2K\u{202e}";
+    let texts = |name: &str| -> Vec<String> {
+        let (mut def, _) = small();
+        let at = Location { file: name.to_owned().into(), line: 1 };
+        def.variables[0].name = name.to_owned();
+        for node in &mut def.nodes {
+            (node.scope, node.location) = (name.to_owned(), at.clone());
+            if let Op::Placeholder { name: own, .. } = &mut node.op {
+                *own = name.to_owned();
+            }
+        }
+        def.names = [(name.to_owned(), NodeId(2))].into();
+        let error = |def: &GraphDef| def.validate().map_err(|error| error.to_string());
+        let mut variables_mended = def.clone();
+        variables_mended.variables[0].name = "w".to_owned();
+        let mut lost = variables_mended.clone();
+        lost.nodes[0].op = small().0.nodes[0].op.clone();
+        lost.names = [(name.to_owned(), NodeId(99))].into();
+        let described = (0..3).map(|at| def.describe(NodeId(at)));
+        let refused =
+            [&def, &variables_mended, &lost].into_iter().filter_map(|def| error(def).err());
+        described.chain([def.to_string(), def.to_dot()]).chain(refused).collect()
+    };
+    let (hostile, plain) = (texts(HOSTILE), texts("w"));
+    assert_eq!((hostile.len(), plain.len()), (8, 6), "plain names are usable");
+    for (text, plain) in hostile.iter().zip(&plain[..5]) {
+        assert_eq!(text.lines().count(), plain.lines().count(), "{text:?}");
+    }
+    for text in &hostile {
+        let moves = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(moves), "{text:?}");
+        assert!(
+            text.contains(r"w\n\u{1b}[2K\u{202e}") || text.contains(r"w\\n\\u{1b}"),
+            "{text:?}"
+        );
+    }
+}
+
 #[test]
 fn a_graph_draws() {
     let graph = Graph::new();

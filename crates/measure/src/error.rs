@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use warmstart_checkpoint::CheckpointError;
 use warmstart_gpu::{CompileError, DeviceDatasetError, GpuError, RunError, SessionError};
+use warmstart_graph::words::printable_path;
 
 /// Why something could not be measured.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum MeasureError {
     #[error(transparent)]
     Dataset(#[from] DeviceDatasetError),
     /// A file of the benchmark could not be made, read or written.
-    #[error("cannot {what} `{}`: {source}; check the disk and the folder's permissions", .path.display())]
+    #[error("cannot {what} `{}`: {source}; check the disk and the folder's permissions", printable_path(.path))]
     File {
         /// What was tried.
         what: &'static str,
@@ -47,13 +48,13 @@ pub enum MeasureError {
     /// A file stays in the system's cache.
     #[error(
         "the system keeps `{}` in memory, so reading it from the disk cannot be measured: choose a folder on a disk, if this one is in memory (as `tmpfs` is)",
-        .0.display()
+        printable_path(.0)
     )]
     StaysCached(PathBuf),
     /// A file does not stay in the system's cache.
     #[error(
         "the system does not keep `{}` in its cache, which has less room: choose a smaller size, or measure cold reads",
-        .0.display()
+        printable_path(.0)
     )]
     NotCached(PathBuf),
     /// Only Linux says what is in its cache.

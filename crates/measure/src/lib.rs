@@ -5,6 +5,7 @@
 //!
 //! What a system cannot tell is `None` or an error that says so, never a guess.
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod error;
 mod machine;

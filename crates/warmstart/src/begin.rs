@@ -19,7 +19,7 @@ use warmstart_checkpoint::{
     SaveOptions, step_file_name,
 };
 use warmstart_gpu::Session;
-use warmstart_graph::words::counted;
+use warmstart_graph::words::{counted, printable_path};
 use warmstart_graph::{Graph, GraphDef, Op, Optimizer};
 
 /// What a run began with.
@@ -61,7 +61,7 @@ impl fmt::Display for Begun {
                     write!(
                         f,
                         "\nnote: {} was left alone, since a run goes on from files named `step-<n>.safetensors` only; `Checkpoint::open` restores it by itself",
-                        file.display()
+                        printable_path(file)
                     )
                 })
             }

@@ -4,12 +4,13 @@
 //! learning rate between two runs is ordinary. So a change is no error; but it is said, since a
 //! change that nobody meant looks like training that has gone wrong.
 
-use crate::graph_changes::first_difference;
+use crate::graph_changes::difference;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use warmstart_checkpoint::{Checkpoint, Outcome, RestorePlan};
 use warmstart_graph::GraphDef;
+use warmstart_graph::words::printable;
 
 /// Something that a run does otherwise than the run that saved its checkpoint; a sentence says what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl fmt::Display for Change {
         | Change::Graph(sentence)
         | Change::Rules(sentence)
         | Change::Accumulated(sentence)) = self;
-        f.write_str(sentence)
+        f.write_str(&printable(sentence))
     }
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn changes(
     }
     // The optimizer's settings are in its nodes too, and need not be said twice.
     let known = !told.is_empty();
-    let difference = graph.and_then(|before| first_difference(before, def, &renamed(plan), known));
+    let difference = graph.and_then(|before| difference(before, def, &renamed(plan), known));
     told.extend(difference.map(Change::Graph));
     told
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use warmstart_checkpoint::{SaveOptions, Saver};
 use warmstart_gpu::{Outputs, Session, StepOutputs, StepScalars};
 use warmstart_graph::Tensor;
+use warmstart_graph::words::printable_path;
 
 mod saves;
 
@@ -97,7 +98,7 @@ impl Run {
         if complete {
             progress.say(format_args!(
                 "nothing is left to train: {last} steps were asked for, and {} is at step {first}; ask for more to go on",
-                training.directory.display()
+                printable_path(&training.directory)
             ));
         }
         let newest = match &begun {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 use warmstart_checkpoint::{Allowance, CheckpointError, InCode, RestoreReport, Rule, Wording};
 use warmstart_gpu::{NonFinite, RunError, SessionError};
-use warmstart_graph::words::{self, printable};
+use warmstart_graph::words::{self, printable, printable_path};
 use warmstart_graph::{GraphErrors, Location};
 
 warmstart_graph::debug_as_display!(TrainingError, NonFiniteVariables);
@@ -102,7 +102,7 @@ pub enum TrainingError {
     /// What was recorded is not what was trained. What was saved since is named by what was recorded.
     #[error(
         "the run has recorded {}, and `{name}` rose by {counted}. Schedules follow that count, and checkpoints are named by the run's. {}",
-        words::counted(*recorded as usize, "step"), advice(*recorded, *counted)
+        words::counted(*recorded as usize, "step"), advice(*recorded, *counted), name = printable(.name)
     )]
     OtherCount {
         /// The variable that counts.
@@ -114,7 +114,7 @@ pub enum TrainingError {
     },
     /// The loop asked for a step again and again, and did not do it.
     #[error(
-        "the step after {step} was asked for a thousand times and not recorded, so the loop was ended; what was trained is saved as {}. Call `run.record(&session, &outputs, loss)` after each step, and `Run::next_step` only to do one", .file.display()
+        "the step after {step} was asked for a thousand times and not recorded, so the loop was ended; what was trained is saved as {}. Call `run.record(&session, &outputs, loss)` after each step, and `Run::next_step` only to do one", printable_path(.file)
     )]
     NothingRecorded {
         /// The steps that are done.
@@ -124,12 +124,12 @@ pub enum TrainingError {
     },
     /// Another run is under way in the directory.
     #[error(
-        "another run trains in this directory and holds {}. Nothing was changed: wait until it has ended, stop it, or train in another directory", .0.display()
+        "another run trains in this directory and holds {}. Nothing was changed: wait until it has ended, stop it, or train in another directory", printable_path(.0)
     )]
     AlreadyRunning(PathBuf),
     /// The run was asked to stop, and has saved what there was.
     #[error(
-        "stopped by {by} after {step} of {steps} steps, and saved as {}. Begin the run again to go on from there", .file.display()
+        "stopped by {by} after {step} of {steps} steps, and saved as {}. Begin the run again to go on from there", printable_path(.file)
     )]
     Interrupted {
         /// What asked for it.
@@ -143,12 +143,12 @@ pub enum TrainingError {
     },
     /// The newest checkpoint does not say at which step it was saved.
     #[error(
-        "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", .0.display()
+        "checkpoint {} does not say its step, so there is no telling where to go on; restore it with `Checkpoint::open` and train in a new directory", printable_path(.0)
     )]
     NoStep(PathBuf),
     /// The newest checkpoint has the name of another step than it says.
     #[error(
-        "checkpoint {} is named as that of another step: it was saved at step {found}. Nothing was restored: give it back its name, `step-{found}.safetensors`, or move it away", .file.display()
+        "checkpoint {} is named as that of another step: it was saved at step {found}. Nothing was restored: give it back its name, `step-{found}.safetensors`, or move it away", printable_path(.file)
     )]
     OtherStep {
         /// The file.
@@ -158,7 +158,7 @@ pub enum TrainingError {
     },
     /// The newest checkpoint is one of a run with another seed.
     #[error(
-        "checkpoint {} is of a run with seed {found}, but seed {given} was given. Nothing was restored: a run that goes on with another seed sees its examples in another order, and ends where no run from either seed would. Give `.seed({found})`, or leave the seed out, to go on with that run; train in another directory to begin one with seed {given}", .file.display()
+        "checkpoint {} is of a run with seed {found}, but seed {given} was given. Nothing was restored: a run that goes on with another seed sees its examples in another order, and ends where no run from either seed would. Give `.seed({found})`, or leave the seed out, to go on with that run; train in another directory to begin one with seed {given}", printable_path(.file)
     )]
     OtherSeed {
         /// The checkpoint.
@@ -171,7 +171,7 @@ pub enum TrainingError {
     /// The graph draws the random numbers of a dropout from another seed than the graph in the
     /// newest checkpoint does.
     #[error(
-        "checkpoint {} is of a run whose random numbers `{stream}` have seed {found}, but in this graph they have seed {given}. Nothing was restored: a run that goes on with another seed drops other elements, and ends where no run from either seed would. Call `set_seed({found})` on the graph before this is built to go on with that run; train in another directory to begin one with seed {given}", .file.display()
+        "checkpoint {} is of a run whose random numbers `{stream}` have seed {found}, but in this graph they have seed {given}. Nothing was restored: a run that goes on with another seed drops other elements, and ends where no run from either seed would. Call `set_seed({found})` on the graph before this is built to go on with that run; train in another directory to begin one with seed {given}", printable_path(.file), stream = printable(.stream)
     )]
     OtherGraphSeed {
         /// The checkpoint.
@@ -186,7 +186,7 @@ pub enum TrainingError {
     /// The newest checkpoint holds accumulated gradients that are not finite. It was saved under loss
     /// scaling, which would leave out their update, and this run has none.
     #[error(
-        "checkpoint {} was saved under loss scaling in the middle of an update that it would leave out: {}. Nothing was restored: without loss scaling all weights would be NaN from that update on. Go on with `Optimizer::loss_scaling` until that update is over, or begin it anew, without these batches, by `{rule}` added to the `RestoreOptions` of `Training::restore_options`", .file.display(), listed(.variables)
+        "checkpoint {} was saved under loss scaling in the middle of an update that it would leave out: {}. Nothing was restored: without loss scaling all weights would be NaN from that update on. Go on with `Optimizer::loss_scaling` until that update is over, or begin it anew, without these batches, by `{rule}` added to the `RestoreOptions` of `Training::restore_options`", printable_path(.file), listed(.variables), rule = printable(.rule)
     )]
     NonFiniteAccumulators {
         /// The checkpoint.
@@ -201,7 +201,7 @@ pub enum TrainingError {
     /// The newest checkpoint notes rules that are not the first of those given, and fits with those
     /// and without.
     #[error(
-        "checkpoint {} was saved by a run with the rules `{noted}`, and fits both as it is and under the rules `{given}`, so there is no telling whether these were followed already. Nothing was restored: give `{noted}`, with others after them if need be, or no rules, to go on with that run; if it is another model's, write it anew with `warmstart convert`, which leaves the note out", .file.display()
+        "checkpoint {} was saved by a run with the rules `{noted}`, and fits both as it is and under the rules `{given}`, so there is no telling whether these were followed already. Nothing was restored: give `{noted}`, with others after them if need be, or no rules, to go on with that run; if it is another model's, write it anew with `warmstart convert`, which leaves the note out", printable_path(.file), noted = printable(.noted), given = printable(.given)
     )]
     OtherRules {
         /// The checkpoint.
@@ -254,4 +254,54 @@ fn listed(variables: &[NonFinite]) -> String {
     let verb = if variables.len() == 1 { "variable holds" } else { "variables hold" };
     let (count, first) = (variables.len(), words::first_few(variables.iter(), LISTED));
     format!("{count} {verb} NaN or infinity: {first}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Begun;
+    use crate::changes::Change;
+    use crate::metrics::MetricsError;
+
+    /// Each text that has a path, or a name that a file may have given.
+    fn all(name: &str) -> Vec<String> {
+        let text = || name.to_owned();
+        let file = || PathBuf::from("runs").join(name);
+        let found = NonFinite { name: text(), count: 1, elements: 2 };
+        let errors = [
+            TrainingError::NothingTrains { location: Location { file: text().into(), line: 1 } },
+            TrainingError::OtherCount { name: text(), recorded: 2, counted: 1 },
+            TrainingError::NothingRecorded { step: 1, file: file() },
+            TrainingError::AlreadyRunning(file()),
+            TrainingError::Interrupted { by: Interrupt::CtrlC, step: 1, steps: 2, file: file() },
+            TrainingError::NoStep(file()),
+            TrainingError::OtherStep { file: file(), found: 1 },
+            TrainingError::OtherSeed { file: file(), found: 1, given: 2 },
+            TrainingError::OtherGraphSeed { file: file(), stream: text(), found: 1, given: 2 },
+            TrainingError::NonFiniteAccumulators {
+                file: file(),
+                batches: 1,
+                variables: vec![found.clone()],
+                rule: text(),
+            },
+            TrainingError::OtherRules { file: file(), noted: text(), given: text() },
+            NonFiniteVariables { step: 1, variables: vec![found] }.into(),
+            MetricsError::Malformed { file: file(), line: 1, what: text() }.into(),
+        ];
+        let variables = Vec::new();
+        let begun = Begun::Initialized { variables, seed: 1, passed_over: vec![file()] };
+        let changed = Change::Optimizer(text());
+        let told = [begun.to_string(), changed.to_string()];
+        errors.iter().map(ToString::to_string).chain(told).collect()
+    }
+
+    #[test]
+    fn no_name_moves_the_cursor() {
+        for (text, plain) in all("w\n\u{1b}[2K\u{202e}").iter().zip(all("w")) {
+            assert_eq!(text.lines().count(), plain.lines().count(), "{text:?}");
+            let moves = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(moves), "{text:?}");
+            assert!(text.contains(r"w\n\u{1b}[2K\u{202e}"), "it names nothing: {text:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use warmstart::TrainingError;
+use warmstart::gpu::Origin;
 use warmstart::prelude::*;
 
 /// Begins a run of one layer that Adam trains, and says why not, if it is refused. Then nothing has changed:

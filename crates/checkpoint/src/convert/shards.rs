@@ -20,6 +20,7 @@ use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use warmstart_graph::words::printable_path;
 
 /// The files that hold the tensors, the index, and what was removed for them.
 type Written = (Vec<PathBuf>, Option<PathBuf>, Vec<PathBuf>);
@@ -181,7 +182,7 @@ impl Checkpoint {
             true => {
                 let problem = format!(
                     "`{}` is of the checkpoint that is being read: choose another name",
-                    written.display()
+                    printable_path(written)
                 );
                 Err(refused(file, problem))
             }

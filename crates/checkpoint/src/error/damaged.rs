@@ -6,7 +6,7 @@ use crate::formats::tensorflow::BundleError;
 use crate::printable::printable;
 use std::fmt;
 use std::path::PathBuf;
-use warmstart_graph::words::counted_as;
+use warmstart_graph::words::{counted_as, printable_path};
 
 /// Damaged checkpoints that are told one by one.
 const TOLD: usize = 5;
@@ -32,7 +32,7 @@ impl fmt::Display for Damaged {
                 "`{}` should name the newest checkpoint, but {problem}; so the newest was opened \
                  that is whole, by the numbers that names end with. Correct that file or remove \
                  it, or let TensorFlow save again",
-                file.display()
+                printable_path(file)
             ),
             _ => write!(
                 f,
@@ -50,7 +50,7 @@ impl Damaged {
         match &self.error {
             error @ (CheckpointError::HeaderChecksum { file, .. }
             | CheckpointError::Checksum { file, .. }) => {
-                format!("checkpoint `{}`: {}", file.display(), damage(error))
+                format!("checkpoint `{}`: {}", printable_path(file), damage(error))
             }
             error => error.to_string(),
         }

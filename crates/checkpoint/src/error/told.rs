@@ -5,7 +5,7 @@ use crate::printable::printable;
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::Origin;
-use warmstart_graph::words::{counted_as, first_few, first_few_between};
+use warmstart_graph::words::{counted_as, first_few, first_few_between, printable_path};
 
 /// Files that are listed.
 const LISTED: usize = 10;
@@ -54,7 +54,7 @@ pub(super) fn advice(operation: &str, error: &io::Error) -> &'static str {
 /// What to use in place of a damaged checkpoint.
 pub(super) fn instead(older: &Option<PathBuf>) -> String {
     match older {
-        Some(older) => format!("Restore the checkpoint before it, `{}`", older.display()),
+        Some(older) => format!("Restore the checkpoint before it, `{}`", printable_path(older)),
         None => "Restore it from a backup, or copy the file again".to_owned(),
     }
 }
@@ -78,10 +78,7 @@ pub(super) fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String
         1 => ("the only checkpoint".to_owned(), "is"),
         n => (format!("all {n} checkpoints"), "are"),
     };
-    let name = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        name.unwrap_or_else(|| path.display().to_string())
-    };
+    let name = |path: &Path| printable_path(path.file_name().map_or(path, Path::new));
     let line = |one: &Damaged| {
         // It may be another file of the checkpoint that is damaged, or not there.
         let other = match &one.error {
@@ -97,11 +94,15 @@ pub(super) fn told(directory: &Path, damaged: &[Damaged], which: &str) -> String
         0 => String::new(),
         n => format!("\n  … and {n} more"),
     };
-    format!("{all} in `{}`{which} {are} damaged:{lines}{more}", directory.display())
+    format!("{all} in `{}`{which} {are} damaged:{lines}{more}", printable_path(directory))
 }
 
 pub(super) fn recorded(damaged: &[Damaged], metric: &str) -> String {
-    format!(" that {} recorded `{metric}`", if damaged.len() == 1 { "has" } else { "have" })
+    format!(
+        " that {} recorded `{}`",
+        if damaged.len() == 1 { "has" } else { "have" },
+        printable(metric)
+    )
 }
 
 pub(super) fn one_of(damaged: &[Damaged]) -> &'static str {
@@ -117,7 +118,7 @@ pub(super) fn partly(damaged: &[Damaged]) -> &'static str {
 }
 
 pub(super) fn quoted(names: &[PathBuf]) -> String {
-    first_few(names.iter().map(|name| format!("`{}`", name.display())), LISTED)
+    first_few(names.iter().map(|name| format!("`{}`", printable_path(name))), LISTED)
 }
 
 pub(super) fn chosen(globs: &[String]) -> String {

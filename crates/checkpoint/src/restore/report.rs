@@ -247,7 +247,7 @@ impl RestoreReport {
             .into_iter()
             .map(|(tensor, variables)| json!({ "tensor": tensor, "variables": variables }));
         json!({
-            "file": self.file.display().to_string(),
+            "file": self.file.to_string_lossy(),
             "step": self.step,
             "closes": self.closes(),
             "bytes_read": self.bytes_read,

@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use warmstart_gpu::GpuOptions;
+use warmstart_graph::words::printable_path;
 use warmstart_measure::{
     Arm, Devices, Measured, Memory, Workload, available_memory, ceiling, free_space, rounds,
 };
@@ -81,7 +82,12 @@ impl Load {
         let file = bytes.saturating_add(self.tensors as u64 * 512 + (1 << 20));
         // The checkpoint, one of each strategy, one of the ceiling, and one that is being written.
         let needed = file.saturating_mul(if reads { 1 } else { 5 });
-        enough(needed, free_space(&within), &format!("free in `{}`", within.display()), "dir")?;
+        enough(
+            needed,
+            free_space(&within),
+            &format!("free in `{}`", printable_path(&within)),
+            "dir",
+        )?;
         let needed = bytes.saturating_mul(IN_MEMORY);
         enough(needed, available_memory(), "of memory left on this machine", "size")?;
         let devices = Devices::open(options)?;
@@ -187,7 +193,7 @@ impl Setting {
     /// The folder of the files.
     pub fn files(&self) -> String {
         let within = self.directory.path().parent().unwrap_or(Path::new("."));
-        format!("in {}, removed afterwards", within.display())
+        format!("in {}, removed afterwards", printable_path(within))
     }
 
     pub fn rounds_in_words(&self) -> String {

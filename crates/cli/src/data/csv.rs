@@ -6,6 +6,7 @@ use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
+use warmstart_graph::words::printable_path;
 
 /// How a text is to be read where looking at it could be wrong.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -67,14 +68,14 @@ pub fn read(
                 true
             }
             None if !others.is_empty() && counts(first) => {
-                let file = file.display();
+                let file = printable_path(file);
                 return Err(Failure::new(format!("`{file}`, line {line} counts its cells from 0: these may be names of the columns"))
                     .help(format!("say {} or {}", help.header[0], help.header[1])));
             }
             None => match unsure(first, others) {
                 None => false,
                 Some((column, why)) => {
-                    let (file, cell) = (file.display(), &first[column]);
+                    let (file, cell) = (printable_path(file), &first[column]);
                     let column = column + 1;
                     return Err(Failure::new(format!("`{file}`, line {line} has numbers as a row would, but `{cell}` in column {column} may be a name: {why}"))
                         .help(format!("say {} or {}", help.header[0], help.header[1])));
@@ -103,7 +104,7 @@ fn refuse_values(
     let Some((column, (cell, _))) = pairs.find(|(_, (a, b))| are_written_alike(a, b)) else {
         return Ok(());
     };
-    let (file, column) = (file.display(), column + 1);
+    let (file, column) = (printable_path(file), column + 1);
     let how = how_to_write(cell).unwrap_or_default();
     Err(Failure::new(format!("`{file}`, line {line} has no number and would name the columns, but `{cell}` in column {column} is written as the value below it"))
         .help(format!("{how}; or if these are names, say {}", help.header[0])))
@@ -167,7 +168,7 @@ fn separator_in(text: &[u8]) -> u8 {
 
 /// A line and how many cells it has, and the first line and how many it has.
 fn unequal(file: &Path, (line, cells): (u64, usize), (first, expected): (u64, usize)) -> Failure {
-    let file = file.display();
+    let file = printable_path(file);
     Failure::new(format!(
         "`{file}`, line {line} has {cells} cells where line {first} has {expected}"
     ))
@@ -175,7 +176,7 @@ fn unequal(file: &Path, (line, cells): (u64, usize), (first, expected): (u64, us
 }
 
 fn failure(file: &Path, line: u64, error: ::csv::Error) -> Failure {
-    let file_name = file.display();
+    let file_name = printable_path(file);
     match error.into_kind() {
         ErrorKind::Io(error) => Failure::file("read", file, &error),
         ErrorKind::Utf8 { .. } => {

@@ -5,6 +5,7 @@ use super::table::{Cells, Help, Table};
 use crate::error::Failure;
 use std::io::Read;
 use std::path::Path;
+use warmstart_graph::words::printable_path;
 
 /// Whether a file that begins so is IDX: two zeros, a dtype and a rank.
 pub fn begins(begin: &[u8]) -> bool {
@@ -15,7 +16,7 @@ pub fn begins(begin: &[u8]) -> bool {
 pub fn read(file: &Path, mut reader: impl Read, help: &'static Help) -> Result<Table, Failure> {
     let cannot = |error| Failure::file("read", file, &error);
     let damaged = |problem: String| {
-        Failure::new(format!("`{}` is no whole IDX file: {problem}", file.display()))
+        Failure::new(format!("`{}` is no whole IDX file: {problem}", printable_path(file)))
             .help("fetch or write it anew")
     };
     let mut magic = [0; 4];

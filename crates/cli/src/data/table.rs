@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::path::PathBuf;
 use warmstart_checkpoint::printable;
-use warmstart_graph::words::{first_few, nearest};
+use warmstart_graph::words::{first_few, nearest, printable_path};
 
 /// Rows of cells.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Table {
 
     /// The file as errors speak of it, with the array if it may hold several.
     pub fn name(&self) -> String {
-        let file = self.file.display();
+        let file = printable_path(&self.file);
         match &self.array {
             Some(array) => format!("`{file}`, array `{}`", printable(array)),
             None => format!("`{file}`"),

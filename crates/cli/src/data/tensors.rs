@@ -7,7 +7,7 @@ use crate::error::Failure;
 use std::path::Path;
 use warmstart::checkpoint::{Checkpoint, CheckpointError, Format, TensorEntry};
 use warmstart_checkpoint::printable;
-use warmstart_graph::words::nearest;
+use warmstart_graph::words::{nearest, printable_path};
 
 /// Whether a file that begins so holds arrays: NumPy's magic, a ZIP archive's, or safetensors' JSON
 /// after a length of eight bytes.
@@ -23,7 +23,7 @@ pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Tab
     let checkpoint = Checkpoint::open(file).map_err(|error| no_data(file, error))?;
     let tensor = choose(&checkpoint, file, array, help)?;
     let TensorEntry { name, shape, dtype, .. } = tensor;
-    let what = format!("`{}`, array `{}`", file.display(), printable(name));
+    let what = format!("`{}`, array `{}`", printable_path(file), printable(name));
     let Some(mut elements) = Elements::of(&checkpoint, tensor) else {
         return Err(Failure::new(format!("{what} holds {dtype}, which are no numbers"))
             .help("save it as numbers"));
@@ -50,7 +50,7 @@ pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Tab
 
 /// An error of reading a checkpoint, where the file is meant as data.
 fn no_data(file: &Path, error: CheckpointError) -> Failure {
-    let file = file.display();
+    let file = printable_path(file);
     match error {
         CheckpointError::Malformed { source, .. } => {
             Failure::new(format!("cannot read the data in `{file}`: {source}"))
@@ -70,7 +70,7 @@ fn choose<'a>(
     array: Option<&str>,
     help: &Help,
 ) -> Result<&'a TensorEntry, Failure> {
-    let file = file.display();
+    let file = printable_path(file);
     let tensors = checkpoint.tensors();
     let names: Vec<String> = tensors.iter().map(|tensor| tensor.name.to_string()).collect();
     match (array, tensors) {

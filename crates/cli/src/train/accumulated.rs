@@ -20,6 +20,7 @@ use std::path::Path;
 use warmstart::checkpoint::{Checkpoint, list};
 use warmstart::gpu::NonFinite;
 use warmstart::graph::Accumulation;
+use warmstart_graph::words::printable_path;
 
 /// The updates of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,7 +161,7 @@ impl Job {
         let first = found.first().map(|first| format!(", such as {first}")).unwrap_or_default();
         let message = format!(
             "`{}` was saved in the middle of an update that loss scaling would leave out, since gradients of it are not finite{first}; nothing was trained",
-            file.display()
+            printable_path(file)
         );
         let failure = self.source.failure(&keys, message, "off");
         let whole = self.updates.whole(self.updates.done + 1);

@@ -8,6 +8,7 @@ use crate::text;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use warmstart::checkpoint::{Better, Checkpoint, best_verified};
+use warmstart_graph::words::printable_path;
 
 /// A checkpoint that is better than the newest.
 pub struct BestCheckpoint {
@@ -48,7 +49,7 @@ impl Job {
             (None, Some(array)) => (&data.file, &Some(array.clone())),
             (None, None) => (&data.file, &data.array),
         };
-        let word = |path: &Path| quoted(&path.display().to_string());
+        let word = |path: &Path| quoted(&printable_path(path));
         let mut line = format!(
             "warmstart predict {} --data {}",
             word(checkpoint),
@@ -106,7 +107,7 @@ impl BestCheckpoint {
             .map(|&(name, value)| (name.to_owned(), text::number(value)))
             .collect();
         json!({
-            "checkpoint": self.file.display().to_string(),
+            "checkpoint": self.file.to_string_lossy(),
             "step": self.step,
             "metrics": metrics,
         })

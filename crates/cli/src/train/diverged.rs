@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use warmstart::TrainingError;
 use warmstart::checkpoint::{Checkpoint, latest, list};
 use warmstart::graph::Schedule;
+use warmstart_graph::words::printable_path;
 
 /// By what a learning rate is divided that was too high.
 const LOWER: f64 = 10.0;
@@ -39,7 +40,7 @@ impl Job {
         let ruined = newest.as_ref().is_some_and(|newest| {
             Checkpoint::open(&newest.path).is_ok_and(|it| self.is_ruined(&it))
         });
-        let file = quoted(&self.source.file.display().to_string());
+        let file = quoted(&printable_path(&self.source.file));
         // Scaling is kept from when a run began.
         let again = match newest {
             None => format!("`warmstart train {file}` then begins anew"),
@@ -50,12 +51,15 @@ impl Job {
                 };
                 format!(
                     "`{}` {why}: begin another run, by this line{}",
-                    newest.path.display(),
+                    printable_path(&newest.path),
                     self.another_directory()
                 )
             }
             Some(newest) => {
-                format!("`warmstart train {file}` then goes on from `{}`", newest.path.display())
+                format!(
+                    "`warmstart train {file}` then goes on from `{}`",
+                    printable_path(&newest.path)
+                )
             }
         };
         let (keys, label) = match self.unscaled().first() {
@@ -77,7 +81,8 @@ impl Job {
         if worked.is_none() && optimizer.clip_global_norm.is_none_or(|norm| norm > 1.0) {
             lines.push_str("\n    clip_global_norm = 1.0");
         }
-        let known = worked.map(|(_, file)| format!(", as `{}` was trained with", file.display()));
+        let known =
+            worked.map(|(_, file)| format!(", as `{}` was trained with", printable_path(file)));
         let unscaled = self.unscaled();
         if unscaled.is_empty() {
             let why =

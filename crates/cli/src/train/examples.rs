@@ -11,6 +11,7 @@ use crate::error::Failure;
 use crate::text::short;
 use std::collections::BTreeMap;
 use warmstart::Dataset;
+use warmstart_graph::words::printable_path;
 
 /// Rows with what a model is to make of them.
 pub enum Examples {
@@ -158,7 +159,7 @@ fn texts(
     let ignored = data.ignore.iter().cloned();
     let choices = ignored.chain(found.iter().map(|&(column, _)| table.choice(column)));
     let choices: Vec<String> = choices.map(|choice| choice.to_string()).collect();
-    let (file, count) = (table.file.display(), found.len());
+    let (file, count) = (printable_path(&table.file), found.len());
     let place = match data.ignore.is_empty() {
         true => "by this line under [data]",
         false => "by this line in place of `ignore` under [data]",

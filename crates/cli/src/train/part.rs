@@ -5,6 +5,7 @@ use super::source::Source;
 use crate::data::{self, CsvOptions, Help, ReadOptions, Table};
 use crate::error::Failure;
 use std::path::{Path, PathBuf};
+use warmstart_graph::words::printable_path;
 
 /// How to say more about files of data.
 pub const DATA_HELP: Help = Help {
@@ -110,7 +111,7 @@ impl Part {
 
 /// Notes rows without a value that were skipped; fails if all were.
 pub fn note_skipped(notes: &mut Vec<String>, part: &Part, rows: &[usize]) -> Result<(), Failure> {
-    let (all, file) = (part.inputs.rows(), part.inputs.file.display());
+    let (all, file) = (part.inputs.rows(), printable_path(&part.inputs.file));
     if rows.is_empty() {
         return Err(Failure::new(format!("every row of `{file}` has a cell without a value"))
             .help("leave out the columns that are to blame with `ignore` under [data]"));

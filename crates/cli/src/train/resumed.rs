@@ -10,6 +10,7 @@ use std::path::Path;
 use warmstart::TrainingError;
 use warmstart::checkpoint::{Checkpoint, CheckpointError, RestoreOptions, latest, list};
 use warmstart::graph::{Graph, GraphDef};
+use warmstart_graph::words::printable_path;
 
 /// A checkpoint that a run goes on from.
 #[derive(Default)]
@@ -30,7 +31,7 @@ impl Job {
         }
         let newest = latest(directory).map_err(|error| self.begun_afresh(error.into()))?;
         let Some(newest) = newest else { return Ok(None) };
-        let file = newest.path.display();
+        let file = printable_path(&newest.path);
         let checkpoint = Checkpoint::open(&newest.path)?;
         if let Some(seed) = checkpoint.metadata().seed().filter(|&seed| seed != self.settings.seed)
         {
@@ -194,7 +195,7 @@ impl Job {
         let Some(before) = before else { return Ok(()) };
         let now = self.model_like(&before, &self.settings)?;
         let Some(difference) = same_model::difference(&before, &now) else { return Ok(()) };
-        let file = checkpoint.file().display();
+        let file = printable_path(checkpoint.file());
         let keys = ["model", difference.key()];
         let value = match difference {
             same_model::Difference::Hidden => Some(format!("{:?}", same_model::hidden(&before))),
@@ -249,7 +250,7 @@ impl Job {
         let now = optimizer.name.text();
         let newest = checkpoint.file();
         let refused = |key: &str, had: String, label: &str, back: &str| {
-            let file = newest.display();
+            let file = printable_path(newest);
             let message = format!("`{file}` was trained {had}; nothing was trained");
             let failure = self.source.failure(&["optimizer", key], message, label);
             Err(self.of_another_run(failure, "optimizer", back, Some(newest)))

@@ -11,6 +11,7 @@ use crate::text::short;
 use warmstart::checkpoint::Checkpoint;
 use warmstart::gpu::Session;
 use warmstart::metrics::MetricsTable;
+use warmstart_graph::words::printable_path;
 
 /// A loss so many times as large as that of guessing is no longer a matter of training on: guessing
 /// is no better than the first weights, which know nothing.
@@ -150,12 +151,12 @@ impl Job {
         match self.trained_well(|rate| rate < now || began_so && rate == now) {
             Some((_, file)) => format!(
                 "Begin another run with those of `{}`, by these lines{}",
-                file.display(),
+                printable_path(&file),
                 self.another_run(&file)
             ),
             None => format!(
                 "Begin anew: remove `{}`, or{}",
-                self.directory.display(),
+                printable_path(&self.directory),
                 self.another_directory()
             ),
         }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use toml::de::{DeTable, DeValue, Error};
 use warmstart::graph::Location;
+use warmstart_graph::words::printable_path;
 
 /// A file that a person wrote.
 pub struct Source {
@@ -43,7 +44,7 @@ impl Source {
     }
 
     fn of(file: &Path, kind: Kind, bytes: Vec<u8>) -> Result<Source, Failure> {
-        let name = file.display();
+        let name = printable_path(file);
         if bytes.contains(&0) || has_name_of_data(file) && str::from_utf8(&bytes).is_err() {
             let message = format!("`{name}` is no text, and what is read here is TOML");
             let is_data = has_name_of_data(file) || begins_as_data(&bytes);
@@ -100,7 +101,7 @@ impl Source {
     /// A failure about the value of a key, which is shown if it is written. A number names an
     /// element of a list.
     pub fn failure(&self, keys: &[&str], message: impl Into<String>, label: &str) -> Failure {
-        let file = self.file.display();
+        let file = printable_path(&self.file);
         let failure = Failure::new(format!("`{file}`, {}: {}", dotted(keys), message.into()));
         match self.place(keys) {
             Some(place) => failure.at(&self.file, &self.text, place, label),
@@ -117,7 +118,7 @@ impl Source {
     pub fn line(&self, table: &str) -> Location {
         let before = self.place(&[table]).map_or("", |place| &self.text[..place.start]);
         let line = 1 + before.matches('\n').count();
-        Location { file: self.file.display().to_string().into(), line: line as u32 }
+        Location { file: self.file.to_string_lossy().into_owned().into(), line: line as u32 }
     }
 
     /// Where the value of a key is.
@@ -135,7 +136,7 @@ impl Source {
     }
 
     fn malformed(&self, error: &Error) -> Failure {
-        let file = self.file.display();
+        let file = printable_path(&self.file);
         let place = error.span().filter(|place| self.text.get(place.clone()).is_some());
         let written = place.clone().map_or("", |place| &self.text[place]);
         // Whoever names the data itself is told where its name belongs.
@@ -169,7 +170,7 @@ fn help(file: &Path, kind: Kind, is_data: bool) -> String {
 
 /// A path as TOML writes it.
 fn quoted(path: &Path) -> String {
-    toml::Value::from(path.display().to_string()).to_string()
+    toml::Value::from(&*path.to_string_lossy()).to_string()
 }
 
 fn has_name_of_data(file: &Path) -> bool {

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::Path;
 use warmstart::Begun;
 use warmstart_checkpoint::printable;
+use warmstart_graph::words::printable_path;
 
 impl Job {
     /// Says what will be trained on what.
@@ -29,7 +30,7 @@ impl Job {
         };
         let file = self.source.path(&self.settings.data.file);
         let count = counted(inputs.count(), "input");
-        writeln!(out, "{} {}: {count}, {what}", row("data"), file.display())?;
+        writeln!(out, "{} {}: {count}, {what}", row("data"), printable_path(file))?;
         let (training, seed) = (counted(rows.training, "row"), self.settings.seed);
         writeln!(
             out,
@@ -110,10 +111,10 @@ impl Job {
             writeln!(out, "{} {scores}", styled(text::GOOD, "validation"))?;
         }
         let losses = match &outcome.curve {
-            Some(curve) => format!(", losses {}", curve.display()),
+            Some(curve) => format!(", losses {}", printable_path(curve)),
             None => String::new(),
         };
-        writeln!(out, "newest checkpoint {}{losses}", outcome.checkpoint.display())?;
+        writeln!(out, "newest checkpoint {}{losses}", printable_path(&outcome.checkpoint))?;
         if let Some(better) = self.better(outcome) {
             writeln!(out, "{} {better}", styled(HEADING, "best:"))?;
         }
@@ -133,9 +134,9 @@ impl Job {
         let mut notes = [&self.data.notes[..], &outcome.notes].concat();
         notes.extend(outcome.ruined.clone());
         json!({
-            "directory": self.directory.display().to_string(),
-            "checkpoint": outcome.checkpoint.display().to_string(),
-            "losses": outcome.curve.as_ref().map(|curve| curve.display().to_string()),
+            "directory": self.directory.to_string_lossy(),
+            "checkpoint": outcome.checkpoint.to_string_lossy(),
+            "losses": outcome.curve.as_ref().map(|curve| curve.to_string_lossy()),
             "step": outcome.step,
             "best": outcome.best.as_ref().map(BestCheckpoint::json),
             "seed": self.settings.seed,
@@ -164,7 +165,7 @@ pub fn begun(out: &mut dyn Write, begun: &Begun, is_warm: bool) -> Result<(), Fa
                 writeln!(
                     out,
                     "{note} {} was left alone, since a run goes on from files named `step-<n>.safetensors` only; to begin with its weights, name it as `checkpoint` under [warm_start]",
-                    file.display()
+                    printable_path(file)
                 )?;
             }
         }

@@ -22,6 +22,7 @@ use warmstart::checkpoint::{
 };
 use warmstart::gpu::Session;
 use warmstart::graph::Role;
+use warmstart_graph::words::printable_path;
 
 /// Restores what the checkpoint holds for the variables of a session, which are those of the model
 /// alone, `last` the scope of its last layer. Prints the report, and gives what is to be known beside
@@ -44,7 +45,7 @@ pub fn warm_start(
     if plan.closes() {
         let report = plan.restore(session)?;
         text::print_report(out, &report.worded(&Keys::default()).to_string())?;
-        let file = checkpoint.file().display();
+        let file = printable_path(checkpoint.file());
         let restored = |scope: &str| {
             let name = format!("{scope}/weight");
             report.restored().any(|variable| variable.name == name)

@@ -15,6 +15,8 @@ mod inspect;
 mod interrupt;
 mod json_errors;
 mod latest;
+#[cfg(unix)]
+mod names;
 mod plan;
 mod predict;
 mod python;

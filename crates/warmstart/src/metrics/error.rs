@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use warmstart_graph::words::{printable, printable_path};
 
 warmstart_graph::debug_as_display!(MetricsError);
 
@@ -9,7 +10,10 @@ warmstart_graph::debug_as_display!(MetricsError);
 #[derive(thiserror::Error)]
 pub enum MetricsError {
     /// The operating system refused.
-    #[error("could not {action} `{}`: {source}; make sure that the place exists, can be written and has room", file.display())]
+    #[error(
+        "could not {action} `{}`: {source}; make sure that the place exists, can be written and has room",
+        printable_path(file)
+    )]
     Io {
         /// What was being done.
         action: &'static str,
@@ -46,7 +50,7 @@ pub enum MetricsError {
         last: u64,
     },
     /// A CSV file that is not one of ours, or is damaged.
-    #[error("`{}`, line {line}: {what}; correct the line, or move the file away", file.display())]
+    #[error("`{}`, line {line}: {what}; correct the line, or move the file away", printable_path(file), what = printable(what))]
     Malformed {
         /// The file.
         file: PathBuf,

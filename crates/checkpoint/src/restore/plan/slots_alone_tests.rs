@@ -61,6 +61,34 @@ fn slots_of_what_a_rule_leaves_out_are_an_error() {
     assert_eq!(plan.to_json()["allow_slots_alone"], true);
 }
 
+/// Slots go with what they belong to, and would be twice as many lines as that.
+#[test]
+fn slots_that_a_rule_leaves_out_are_told_by_groups() {
+    let names: Vec<String> = (0..30).map(|at| format!("encoder/layer_{at}/weight")).collect();
+    let mut variables = vec![slot(None, "step"), variable("head/weight", &[2])];
+    for name in &names {
+        variables.push(variable(name, &[2]));
+        variables.extend(["m", "v"].map(|of| slot(Some(name), of)));
+    }
+    let file: Vec<(&str, &[usize])> =
+        variables.iter().map(|variable| (variable.name.as_str(), &[2][..])).collect();
+    let plan = checkpoint(&file).plan_for(&variables, &RestoreOptions::new().ignore("encoder/**"));
+    let text = report(&plan);
+    assert!(plan.closes() && plan.ignored().count() == 90, "{text}");
+    let layers = "encoder/layer_{0..29}/weight";
+    let rule = "by `.ignore(\"encoder/**\")`";
+    let groups = "adam's slots m, v for 30 variables";
+    let lines = text.lines().filter(|line| !line.starts_with("note: ")).map(str::trim);
+    let lines: Vec<&str> = lines.collect();
+    let told = [
+        format!("ignored     90   {layers}  f32 [2]"),
+        groups.to_owned(),
+        format!("left out    90   {layers}  f32 [2], {rule}"),
+        format!("{groups}, {rule}"),
+    ];
+    assert_eq!(lines[3..], told, "{text}");
+}
+
 #[test]
 fn only_one_of_a_scope_is_named_more_narrowly() {
     let checkpoint = saved(&[]);

@@ -12,7 +12,7 @@ use crate::tensor::{FileDType, TensorEntry};
 use foldhash::HashSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use warmstart_graph::words::{counted, first_few, first_few_between, human_bytes};
+use warmstart_graph::words::{counted, first_few, first_few_between, human_bytes, printable_path};
 use warmstart_graph::{Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
@@ -51,7 +51,7 @@ impl RestoreReport {
             (rule_text(words, &used.rule), touched)
         });
         let missing: Vec<&Variable> = self.missing().collect();
-        let ignored = self.ignored().map(|v| (v.name.clone(), format!("{} {}", v.dtype, v.shape)));
+        let ignored: Vec<&Variable> = self.ignored().collect();
         let (mut shapes, mut slots) = (Vec::new(), Slots::default());
         let of_shape = |v: &&VariableOutcome| matches!(v.outcome, Outcome::ShapeMismatch { .. });
         let others = self.variables.iter().filter(of_shape);
@@ -96,8 +96,11 @@ impl RestoreReport {
         let plain = words.is_of_restore() && (self.closes() || self.restored().next().is_none());
         let fitting = if plain { "restored" } else { "would fit" };
         let restored = self.restored_lines();
-        let missing =
-            Section { label: "missing", count: missing.len(), lines: missing_lines(&missing) };
+        let of_variables = |label, variables: &[&Variable]| Section {
+            label,
+            count: variables.len(),
+            lines: variable_lines(variables),
+        };
         let unexpected = Section {
             label: "unexpected",
             count: self.unexpected.len(),
@@ -106,8 +109,8 @@ impl RestoreReport {
         let all = vec![
             Section::new("rules", rules.collect()),
             Section { label: fitting, count: self.restored().count(), lines: restored },
-            Section::new("ignored", ignored.collect()),
-            missing,
+            of_variables("ignored", &ignored),
+            of_variables("missing", &missing),
             Section::new("ambiguous", ambiguous),
             Section { label: "shape mismatch", count: others.len(), lines: shapes },
             Section::new("dtype mismatch", dtypes),
@@ -231,7 +234,7 @@ impl fmt::Display for Worded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Worded { report, words } = self;
         let variables = counted(report.variables.len(), "variable");
-        write!(f, "restore {} → {variables}", report.file.display())?;
+        write!(f, "restore {} → {variables}", printable_path(&report.file))?;
         let sections = report.sections(*words);
         let labels = sections.iter().map(|s| s.label.len()).max().unwrap_or(0).max(10) + 2;
         let counts = sections.iter().map(|s| s.count.to_string().len()).max().unwrap_or(1);
@@ -292,11 +295,11 @@ fn shortened(rule: &str) -> String {
     }
 }
 
-/// Missing variables by name, and missing slots by groups.
-fn missing_lines(missing: &[&Variable]) -> Vec<Line> {
+/// Variables by name, and slots by groups.
+fn variable_lines(variables: &[&Variable]) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut slots = Slots::default();
-    for variable in missing {
+    for variable in variables {
         if let Role::Slot { variable, optimizer, slot } = &variable.role {
             slots.add(optimizer, variable.as_deref(), slot);
         } else {
