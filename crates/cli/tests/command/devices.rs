@@ -29,6 +29,6 @@ fn a_name_that_fits_no_adapter_is_said_beside_those_there_are() {
     let summary = &Gpu::adapters()[0];
     assert!(out.out.starts_with(&format!("0: {summary}\n")), "{}", out.out);
     let said = "no GPU adapter fits the name \"nothing\" (from WGPU_ADAPTER_NAME); there are: 0: ";
-    assert!(out.error.starts_with(said), "{}", out.error);
+    assert!(out.error.contains(said), "{}", out.error);
     assert!(out.error.ends_with(", or unset WGPU_ADAPTER_NAME\n"), "{}", out.error);
 }
