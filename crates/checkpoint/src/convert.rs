@@ -215,9 +215,19 @@ impl Checkpoint {
             }
             if *touched == 0 {
                 let names: Vec<&str> = self.tensors().iter().map(|t| t.name.as_str()).collect();
+                let would_touch = |rule: &Rule, names: &[&str]| {
+                    let alone = apply(std::slice::from_ref(rule), names.iter().copied(), &[]);
+                    alone.uses.iter().any(|used| used.touched > 0)
+                };
                 let problem = match RuleUse::near(&applied.uses, at, &names) {
                     Some(Rule::Only(glob) | Rule::Ignore(glob)) => {
                         format!("touches no name: did you mean `{glob}`?")
+                    }
+                    // The rules before it may have left other names.
+                    _ if would_touch(rule, &names) => {
+                        "touches no name, since the rules before it rename what it speaks of: put it \
+                         before them, or write it for the names that they leave"
+                            .to_owned()
                     }
                     _ => "touches no name: take it away".to_owned(),
                 };

@@ -55,7 +55,7 @@ pub struct Strictness {
     /// Variables of another shape than in the file may keep what they have
     #[arg(long)]
     allow_mismatched_shape: bool,
-    /// Optimizer slots may be restored for variables that are not
+    /// Optimizer slots may be restored for variables that are not, or with values of other tensors
     #[arg(long)]
     allow_slots_alone: bool,
 }

@@ -7,7 +7,7 @@ use crate::flags::quoted;
 use crate::text;
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
     Better, Checkpoint, CheckpointError, Damaged, Latest, best, best_verified, latest,
@@ -134,7 +134,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             text::say(format_args!("note: {note}"));
         }
         // As it is, for a script to open.
-        writeln!(out, "{}", found.path.to_string_lossy())?;
+        match std::io::stdout().is_terminal() {
+            true => writeln!(out, "{}", printable_path(&found.path))?,
+            false => writeln!(out, "{}", found.path.to_string_lossy())?,
+        }
     }
     Ok(Answer::Yes)
 }

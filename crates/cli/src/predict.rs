@@ -161,9 +161,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
                 let value = json!({
                     "rows": rows.len(),
                     "left_out": left_out,
-                    "checkpoint": from.to_string(),
+                    "checkpoint": checkpoint.file().to_string_lossy(),
                     "step": checkpoint.step(),
-                    "file": to.to_string(),
+                    "file": file.to_string_lossy(),
                     "columns": lines.header(),
                 });
                 text::print_json(out, &value)?;

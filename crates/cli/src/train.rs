@@ -179,7 +179,10 @@ impl Job {
         // Rows that an epoch's last whole batch leaves over are made up for by batches of the next.
         let steps = match training.steps {
             Some(steps) => {
-                updates.check(&source, steps)?;
+                // A checkpoint that is there may be another model's, which is told first.
+                if !updates.goes_on() {
+                    updates.check(&source, steps)?;
+                }
                 steps
             }
             None => {
@@ -236,6 +239,9 @@ impl Job {
             unmatched.unwrap_or_else(|| too_large(errors.into()))
         })?;
         let newest = self.check_newest(&graph)?;
+        if self.settings.training.steps.is_some() {
+            self.updates.check(&self.source, self.steps)?;
+        }
         let resumes = newest.is_some();
         session.plan_memory(&graph, &[network.output], &[]).map_err(too_large)?;
         // First, so that the model's variables are all there are when weights are restored.

@@ -303,8 +303,9 @@ impl Optimizer {
         self
     }
 
-    /// Whether an update of a graph is one that this optimizer, or one of its name and rule, has built.
-    /// The learning rate is not looked at: it is computed in the graph.
+    /// Whether an update of a graph is one that this optimizer has built, or one of its name, its rule with all
+    /// settings, its accumulation and its loss scaling. The learning rate, clipping, what weight decay leaves
+    /// out and the name of the global step are not looked at.
     ///
     /// ```
     /// use warmstart_graph::{DType, Graph, Op, Optimizer};
@@ -312,7 +313,7 @@ impl Optimizer {
     /// let graph = Graph::new();
     /// let x = graph.placeholder("x", [4, 2], DType::F32);
     /// let adam = Optimizer::adam(0.1);
-    /// adam.minimize(graph.scope("fc").linear(x, 1).square().mean());
+    /// adam.minimize(graph.scope("fc").linear(x, 1).square().mean_all());
     /// let def = graph.finish().unwrap();
     /// let update = def.nodes.iter().find_map(|node| match &node.op {
     ///     Op::OptimizerUpdate(update) => Some(update),
@@ -326,8 +327,10 @@ impl Optimizer {
         let is_named =
             matches!(step, Some(Role::Slot { optimizer, .. }) if *optimizer == self.name);
         let accumulates = |accumulation: &Accumulation| Some(accumulation.steps);
+        let scaling = update.loss_scale.as_ref().map(|loss_scale| loss_scale.scaling);
         is_named
             && self.rule == update.rule
+            && self.loss_scaling == scaling
             && self.gradient_accumulation_steps
                 == update.accumulation.as_ref().and_then(accumulates)
     }

@@ -86,8 +86,8 @@ impl Training {
     /// # Errors
     /// [`TrainingError::NothingCompiled`] or [`TrainingError::NothingTrains`] if the session has no
     /// plan that trains the graph, [`TrainingError::OtherOptimizer`] if another optimizer than this one
-    /// built the training, [`TrainingError::NoSuchMetric`] if the best of a metric is to be kept that is
-    /// not declared, [`TrainingError::AlreadyRunning`] if another run is under way in the
+    /// built the training, [`TrainingError::NoSuchMetric`] if the best of a metric is to be kept, or
+    /// its curve drawn, that is not declared, [`TrainingError::AlreadyRunning`] if another run is under way in the
     /// directory,
     /// [`TrainingError::Mismatch`] if there is a checkpoint that does not fit,
     /// [`TrainingError::Checkpoint`] if all are damaged,

@@ -5,7 +5,7 @@
 
 mod numbers;
 
-use numbers::{changed_constant, changed_dropout, gone_dropout};
+use numbers::{changed_constant, changed_dropout, gone_dropout, number};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use warmstart_graph::words::first_few;
 use warmstart_graph::{DType, GraphDef, Location, Node, NodeId, Op, Shape, VariableId};
@@ -13,8 +13,9 @@ use warmstart_graph::{DType, GraphDef, Location, Node, NodeId, Op, Shape, Variab
 /// Places that are told beside the first.
 const SHOWN: usize = 4;
 
-/// The first node that is not as it was, if there is one, and in which other scopes and lines there are operations that
-/// were not there, or no longer are. Lines that have moved are no difference, nor are names that rules map:
+/// The first node that is not as it was, if there is one, and in which other scopes and lines there are
+/// operations that were not there, or no longer are. Lines that have moved are no difference, nor are names
+/// that rules map:
 /// `renamed` has the new ones of variables, by the old ones. `skip_updates` leaves out what was built on the
 /// lines of optimizers.
 pub(crate) fn difference<'a>(
@@ -53,19 +54,29 @@ struct First<'a> {
 /// Operations that one graph has more of in a scope than the other, one of each scope and each line. What
 /// follows a difference is computed from other values, but is the same operation in the same scope.
 fn others(before: &GraphDef, now: &GraphDef, first: &Node) -> Vec<String> {
+    // Such a graph was built in another order, or for several optimizers in turn.
+    let is_input = |node: &Node| matches!(node.op, Op::Placeholder { .. });
+    if [before, now].iter().any(|def| def.nodes[built(def)..].iter().any(is_input)) {
+        return Vec::new();
+    }
     let mut scopes = HashSet::from([first.scope.as_str()]);
     let mut lines = HashSet::from([&first.location]);
     let mut told = Vec::new();
     for (def, other, end) in [(now, before, ""), (before, now, ", which is gone")] {
-        // An optimizer's nodes are as many as there are variables.
-        let updates = lines_of_updates(def);
         let mut left: HashMap<_, usize> = HashMap::new();
-        for node in &other.nodes {
+        for node in other.nodes[..built(other)].iter().enumerate() {
             *left.entry(kind(other, node)).or_default() += 1;
         }
-        for (at, node) in def.nodes.iter().enumerate() {
-            let count = left.entry(kind(def, node)).or_default();
-            let has_more = *count == 0 && !updates.contains(&node.location);
+        for (at, node) in def.nodes[..built(def)].iter().enumerate() {
+            let count = left.entry(kind(def, (at, node))).or_default();
+            // What was told of is no counterpart of another line's.
+            if lines.contains(&node.location) {
+                if *count == 0 {
+                    scopes.insert(&node.scope);
+                }
+                continue;
+            }
+            let has_more = *count == 0;
             *count = count.saturating_sub(1);
             if has_more {
                 let of_line = lines.insert(&node.location);
@@ -79,16 +90,24 @@ fn others(before: &GraphDef, now: &GraphDef, first: &Node) -> Vec<String> {
     told
 }
 
+/// How many nodes its author has built, before the first of an optimizer's: gradients are as many as there are
+/// readers, and stand where their operations do.
+fn built(def: &GraphDef) -> usize {
+    let updates = lines_of_updates(def);
+    let first = def.nodes.iter().position(|node| updates.contains(&node.location));
+    first.unwrap_or(def.nodes.len())
+}
+
 /// What a node does and in which scope, whatever its shape and what it reads.
 fn kind<'a>(
     def: &'a GraphDef,
-    node: &'a Node,
+    (at, node): (usize, &'a Node),
 ) -> (&'a str, &'static str, Option<&'a str>, Option<u64>) {
     let (name, number) = match &node.op {
         Op::Placeholder { name, .. } => (Some(name.as_str()), None),
         Op::RandomUniform { stream, .. } => (Some(stream.as_str()), None),
         Op::Variable(id) => (def.variables.get(id.0).map(|variable| variable.name.as_str()), None),
-        Op::Constant(data) => (None, data.to_f64().first().map(|number| number.to_bits())),
+        Op::Constant(_) => (None, number(def, NodeId(at)).map(f64::to_bits)),
         _ => (None, None),
     };
     (&node.scope, node.op.name(), name, number)

@@ -144,8 +144,8 @@ impl Training {
         self
     }
 
-    /// Keep also so many checkpoints with the best values of a metric: the `loss` or one that is
-    /// [noted](Run::metric) for the step that is saved. A checkpoint without the metric is never a
+    /// Keep also so many checkpoints with the best values of a metric: the `loss` or one of the run's
+    /// [metrics](Training::metrics) that is [noted](Run::metric) for the step that is saved. A checkpoint without the metric is never a
     /// best one.
     #[must_use]
     pub fn keep_best(mut self, metric: &str, better: Better, checkpoints: usize) -> Training {
@@ -268,8 +268,8 @@ impl Training {
     /// none, it follows the rest. Where others were noted, it follows all of its own, unless the
     /// checkpoint fits as it is too: then there is no telling whose it is, and that is
     /// [an error](TrainingError::OtherRules). Whenever it fits as it is and not under the rules, it is
-    /// restored as it is, and [`Run::begun`] says so, unless the rules leave out variables and not their
-    /// optimizer's slots: that is an error. What is allowed is allowed of any checkpoint.
+    /// restored as it is, and [`Run::begun`] says so, unless the rules leave out, move or turn variables and
+    /// not their optimizer's slots: that is an error. What is allowed is allowed of any checkpoint.
     ///
     /// ```
     /// use warmstart::prelude::*;

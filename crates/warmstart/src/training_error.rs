@@ -81,7 +81,7 @@ pub enum TrainingError {
     },
     /// The training was built by another optimizer than the one that the run was given.
     #[error(
-        "{location}: the update that is built here is not by the optimizer that `Training::begin` was given: it has another name or another rule, and checkpoints would name settings that the training does not have. Give the optimizer whose `minimize` was called. Nothing was restored or initialized"
+        "{location}: the update that is built here is not by the optimizer that `Training::begin` was given: it has another name, rule, accumulation or loss scaling, or other settings of its rule, and checkpoints would name settings that the training does not have. Give the optimizer whose `minimize` was called. Nothing was restored or initialized"
     )]
     OtherOptimizer {
         /// Where the training was built.

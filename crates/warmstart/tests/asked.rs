@@ -40,6 +40,7 @@ fn an_optimizer_that_did_not_build_the_training_is_refused() {
         adam().betas(0.8, 0.999),
         adam().named("another"),
         adam().gradient_accumulation_steps(2),
+        adam().loss_scaling(LossScaling::new()),
     ] {
         let error = refused(|training| training, &other).expect("it did not build it");
         let TrainingError::OtherOptimizer { location } = &error else { panic!("{error}") };

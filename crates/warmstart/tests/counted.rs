@@ -30,7 +30,7 @@ fn a_run_does_not_begin_without_a_plan_that_trains() {
     let directory = tempfile::tempdir().unwrap();
     let graph = Graph::new();
     let (loss, _step) = model(&graph, "a", None);
-    let optimizer = Optimizer::sgd(0.1);
+    let optimizer = Optimizer::sgd(0.1).named("a");
     let mut session = session();
     let begin = |session: &mut Session| {
         let begun = training(&directory.path().join("run")).begin(session, &graph, &optimizer);
@@ -53,7 +53,7 @@ fn a_run_of_the_wrong_plan_is_told_at_its_first_record() {
     let mut session = session();
     session.compile(&graph, &[loss], &[step.update]).unwrap();
     let evaluate = session.compile(&graph, &[loss], &[]).unwrap();
-    let optimizer = Optimizer::sgd(0.1);
+    let optimizer = Optimizer::sgd(0.1).named("a");
     let mut run = training(directory.path()).begin(&mut session, &graph, &optimizer).unwrap();
     let outputs = session.run(&evaluate, &feed("a_x")).unwrap();
     let error = run.record(&session, &outputs, loss).expect_err("it was not trained").to_string();
@@ -78,7 +78,7 @@ fn two_plans_in_turn_need_two_counts() {
         let generator = generator.unwrap();
         let rates = [other.learning_rate];
         let discriminator = session.compile(&graph, &rates, &[other.update]).unwrap();
-        let optimizer = Optimizer::sgd(0.1);
+        let optimizer = Optimizer::sgd(0.1).named("generator");
         let mut run = training(directory.path()).begin(&mut session, &graph, &optimizer).unwrap();
         let mut last = (0.0, 0.0);
         while run.next_step().is_some() {
@@ -108,7 +108,7 @@ fn steps_that_are_recorded_twice_or_left_out_are_told() {
         let (loss, step) = model(&graph, "a", None);
         let mut session = session();
         let plan = session.compile(&graph, &[loss], &[step.update]).unwrap();
-        let optimizer = Optimizer::sgd(0.1);
+        let optimizer = Optimizer::sgd(0.1).named("a");
         let mut run = training(directory.path()).begin(&mut session, &graph, &optimizer).unwrap();
         let outputs = session.run(&plan, &feed("a_x")).unwrap();
         let outputs = match recorded {
@@ -133,7 +133,7 @@ fn the_count_of_the_plan_that_is_recorded_is_enough() {
     let mut session = session();
     let generator = session.compile(&graph, &[loss], &[step.update]).unwrap();
     let critic = session.compile(&graph, &[], &[critic.update]).unwrap();
-    let optimizer = Optimizer::sgd(0.1);
+    let optimizer = Optimizer::sgd(0.1).named("generator");
     let mut run = training(directory.path()).begin(&mut session, &graph, &optimizer).unwrap();
     while run.next_step().is_some() {
         for _ in 0..5 {
@@ -156,7 +156,7 @@ fn an_update_by_hand_trains_too_whatever_an_optimizer_counts() {
     let by_hand = (weight - *gradient * 0.01).assign_to(weight);
     let mut session = session();
     let plan = session.compile(&graph, &[loss], &[by_hand]).unwrap();
-    let optimizer = Optimizer::sgd(0.1);
+    let optimizer = Optimizer::sgd(0.1).named("a");
     // With an optimizer that is built for its gradients, and with one that is compiled and not run.
     for _ in 0..2 {
         let directory = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn a_count_may_be_set() {
     for _ in 0..5 {
         session.run(&plan, &feed("a_x")).unwrap();
     }
-    let optimizer = Optimizer::sgd(0.1);
+    let optimizer = Optimizer::sgd(0.1).named("a");
     let mut run = training(directory.path()).begin(&mut session, &graph, &optimizer).unwrap();
     session.assign("global_step", &warmstart::graph::TensorData::from(0u32)).unwrap();
     let outputs = session.run(&plan, &feed("a_x")).unwrap();

@@ -96,6 +96,10 @@ fn what_cannot_be_meant_is_refused_before_anything_is_written() {
         let error = source.convert(&out, &rules(&[rule])).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
+    // As it is written, a rule may come too late.
+    let late = [Rule::StripPrefix("a.".into()), rename("a.w", "w")];
+    let error = source.convert(&out, &rules(&late)).unwrap_err().to_string();
+    assert!(error.contains("since the rules before it rename what it speaks of"), "{error}");
     assert!(!out.exists());
 }
 

@@ -87,7 +87,8 @@ impl RestoreOptions {
     /// Optimizer slots (Adam's averages, say) are restored even where the variables that they belong to
     /// are not, since those have their weights from elsewhere: from another file, say, that was
     /// restored before. Otherwise that is an error: weights that begin anew would train on with the
-    /// averages of others.
+    /// averages of others. So would weights that rules take from another tensor, or turn, without their
+    /// slots: [those](crate::RestoreReport::slots_of_others) are restored as they are, too.
     ///
     /// So are gradients that an optimizer has
     /// [accumulated](warmstart_graph::Optimizer::gradient_accumulation_steps) for its next update, without

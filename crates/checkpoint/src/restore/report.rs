@@ -344,7 +344,7 @@ pub(crate) fn is_weight(variable: &Variable) -> bool {
     match variable.role {
         Role::Trainable => true,
         // A frozen weight. A vector alone is what scales inputs, say: that of another model fits, too.
-        Role::State => variable.shape.rank() > 1,
+        Role::State => variable.shape.iter().filter(|extent| **extent != 1).count() > 1,
         Role::Slot { .. } => false,
     }
 }

@@ -88,6 +88,11 @@ impl Updates {
         (self.together - self.batches(steps) % self.together) % self.together
     }
 
+    /// Whether there is a checkpoint to go on from.
+    pub fn goes_on(&self) -> bool {
+        self.done > 0
+    }
+
     /// Refuses a number of steps after which batches would be in no weight.
     pub fn check(&self, source: &Source, steps: u64) -> Result<(), Failure> {
         let lacking = self.lacking(steps);

@@ -91,10 +91,12 @@ pub fn warm_start(
     text::print_report(out, &plan.worded(&words).to_string())?;
     for (suggestion, (_, asked)) in plan.suggestions().iter().zip(&words.beside) {
         let of = counted(suggestion.of, "variable");
-        let heading = format!("Under [warm_start], for {} of {of}:", suggestion.restores);
+        let place = if settings.rules.is_empty() { "" } else { ", in place of its `rules`" };
+        let heading = format!("Under [warm_start]{place}, for {} of {of}:", suggestion.restores);
         writeln!(out, "\n{}\n  rules = [", styled(HEADING, &heading))?;
-        for rule in suggestion.rules.iter().map(toml_of) {
-            writeln!(out, "      {rule},")?;
+        let given = settings.rules.iter().cloned().map(Rule::from);
+        for rule in given.chain(suggestion.rules.iter().cloned()) {
+            writeln!(out, "      {},", toml_of(&rule))?;
         }
         writeln!(out, "  ]")?;
         // Each on a line of its own.

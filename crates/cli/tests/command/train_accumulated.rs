@@ -250,3 +250,17 @@ fn an_update_that_is_not_finite_keeps_its_loss_scaling() {
         "{notes}"
     );
 }
+
+/// Steps that would do for the updates of another run are no help where its model is another one.
+#[test]
+fn a_run_of_another_model_is_told_before_its_steps_are_counted() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "flowers.csv", &flowers(60, 0));
+    train(at, "run", "batch = 8\nsteps = 5\n").with(0);
+    write(at, "flowers.csv", &flowers(60, 0).replace("rose", "daisy"));
+    let text = "batch = 8\nsteps = 20\ngradient_accumulation_steps = 4\n";
+    let told = train(at, "run", text).failed();
+    assert!(told.contains("was trained on other classes"), "{told}");
+    assert!(!told.contains("the last"), "{told}");
+}

@@ -476,6 +476,23 @@ fn a_warm_start_asks_for_what_it_needs_and_for_no_more() {
     assert!(out.contains("restored    4 "), "{out}");
     std::fs::remove_dir_all(at.join("run")).unwrap();
 
+    // Rules that are there are in the list that is to be pasted, since a key stands once.
+    let given = "rules = [{ strip_prefix = \"old.\" }]\n";
+    let prefixed: Vec<(String, &[usize])> =
+        shapes.iter().map(|(name, shape)| (format!("old.{name}"), *shape)).collect();
+    let prefixed: Vec<(&str, &[usize])> =
+        prefixed.iter().map(|(name, shape)| (name.as_str(), *shape)).collect();
+    let out = run(&prefixed, given).out;
+    let begin = "Under [warm_start], in place of its `rules`, for 4 of 6 variables:\n  rules = [\n      \
+                 { strip_prefix = \"old.\" },\n";
+    let (_, lines) = out.split_once(begin).unwrap_or_else(|| panic!("{out}"));
+    let lines = lines.lines().take_while(|line| line.starts_with("  "));
+    let lines = lines.map(|line| format!("{line}\n")).collect::<String>();
+    let all = format!("rules = [\n{}{lines}", "{ strip_prefix = \"old.\" },\n");
+    let out = run(&prefixed, &all).with(0);
+    assert!(out.contains("restored    4 "), "{out}");
+    std::fs::remove_dir_all(at.join("run")).unwrap();
+
     let out = run(&shapes[..2], "").out;
     let lines = pasted(&out);
     assert!(lines.ends_with("  ]\n  allow_missing = true\n"), "{out}");

@@ -39,8 +39,9 @@ impl Gpu {
     pub(crate) fn machine_memory(&self) -> Option<MachineMemory> {
         let read = |file: &str| std::fs::read_to_string(file).ok();
         let list = self.is_cpu().then(|| read("/proc/meminfo")).flatten()?;
-        let [most, used] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"].map(read);
-        MachineMemory::of(&list, most.as_deref(), used.as_deref())
+        let of_container = |file| read(&format!("/sys/fs/cgroup/memory.{file}"));
+        let [most, used, parts] = ["max", "current", "stat"].map(of_container);
+        MachineMemory::of(&list, most.as_deref(), used.as_deref(), parts.as_deref())
     }
 }
 
@@ -55,7 +56,12 @@ pub(crate) struct MachineMemory {
 }
 
 impl MachineMemory {
-    fn of(list: &str, most: Option<&str>, used: Option<&str>) -> Option<MachineMemory> {
+    fn of(
+        list: &str,
+        most: Option<&str>,
+        used: Option<&str>,
+        parts: Option<&str>,
+    ) -> Option<MachineMemory> {
         let of = |name: &str| {
             let line = list.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
             line.trim().strip_suffix("kB")?.trim_end().parse::<u64>().ok()?.checked_mul(1024)
@@ -66,7 +72,11 @@ impl MachineMemory {
         // `max`, where it has no limit.
         let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<u64>().ok());
         let most = number(most).unwrap_or(u64::MAX);
-        let left = most.saturating_sub(number(used).unwrap_or(0));
+        // Pages of files count as used, and those that were not read lately are given back when asked for.
+        let line =
+            |text: &str| text.lines().find_map(|line| number(line.strip_prefix("inactive_file ")));
+        let files = parts.and_then(line).unwrap_or(0);
+        let left = most.saturating_sub(number(used).unwrap_or(0).saturating_sub(files));
         Some(MachineMemory { all: all.min(most), free: free.min(left) })
     }
 }
@@ -80,13 +90,16 @@ mod tests {
         let list = "MemTotal:       24689764 kB\nMemFree:          524288 kB\nMemAvailable: 9000000 kB\n\
                     SwapCached: 7 kB\nSwapTotal:       1048576 kB\nSwapFree: 1000 kB\n";
         let of = |list, most, used| {
-            MachineMemory::of(list, most, used).map(|MachineMemory { all, free }| (all, free))
+            MachineMemory::of(list, most, used, None).map(|MachineMemory { all, free }| (all, free))
         };
         let (all, free) = (25_738_340 << 10, 9_001_000 << 10);
         assert_eq!(of(list, None, None), Some((all, free)));
         assert_eq!(of(list, Some("99073741824\n"), Some("5\n")), Some((all, free)));
         assert_eq!(of(list, Some("1073741824\n"), Some("3\n")), Some((1 << 30, (1 << 30) - 3)));
         assert_eq!(of(list, Some("10\n"), Some("12\n")), Some((10, 0)));
+        let parts = Some("anon 7\ninactive_file 600\nactive_file 5\n");
+        let memory = MachineMemory::of(list, Some("1000"), Some("900"), parts);
+        assert_eq!(memory, Some(MachineMemory { all: 1000, free: 700 }));
         // What is not listed is not known.
         let memory = 24_689_764 << 10;
         assert_eq!(of("MemTotal: 24689764 kB", Some("max\n"), None), Some((memory, memory)));

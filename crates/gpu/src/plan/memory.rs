@@ -32,7 +32,8 @@ pub struct PlanMemory {
     pub values_unshared: u64,
     /// The least that they could take: the largest sum of values that are alive at once, each rounded up
     /// to what a binding's offset must be a multiple of (256 bytes). A gradient counts from when it is
-    /// computed until all are read, and a result with the value that it is written over. Where a kernel
+    /// computed until all are read, a result with the value that it is written over, and what a kernel leaves
+    /// for the next, as the slices of a long sum, is a value too. Where a kernel
     /// binds a value twice, as of a product of a value and itself, which then can have no buffer in common
     /// with what that kernel writes, the least may be more.
     pub values_least: u64,

@@ -2,8 +2,9 @@
 
 use super::half_tests::with_and_without;
 use super::product_tests::{gpu, numbers, targets};
+use super::slices_tests::dispatches;
 use super::*;
-use crate::compile::{Step, compile};
+use crate::compile::compile;
 use warmstart_graph::reference::Reference;
 use warmstart_graph::{LossScaling, Optimizer, gradients};
 
@@ -29,12 +30,10 @@ fn a_step_of_three_layers_in_f16_is_fourteen_dispatches() {
             let def = graph.finish().unwrap();
             let target = Target { has_f16, storage_buffers, ..target };
             let program = compile(&def, &[loss.id()], &[step.update.id()], target).unwrap();
-            let labels = program.steps.iter().map(|step| match step {
-                Step::Dispatch(dispatch) => dispatch.label.as_str(),
-                Step::Optimizer(_) => "adam",
-            });
-            let labels: Vec<&str> = labels.collect();
-            let most = if has_f16 { 14 } else { 18 };
+            let labels = dispatches(&program, target);
+            // Where few buffers are bound, the counters, of which loss scaling has more, are raised apart.
+            let apart = usize::from(storage_buffers < 10);
+            let most = if has_f16 { 14 } else { 18 } + apart;
             assert!(labels.len() <= most, "{target:?}: {labels:#?}");
             assert!(labels.contains(&"cast, cast, cast, cast"), "{labels:#?}");
             let with_bias = labels.iter().filter(|label| label.starts_with("matmul, sum"));
@@ -88,8 +87,8 @@ fn gradients_in_f16_follow_the_twin() {
     }
 }
 
-/// Where a weight is frozen, nothing of its bias' gradient is rounded: not to 0 either, as what is too small for
-/// `f16` is where the weight's kernel adds it up.
+/// Where a weight is frozen, nothing of its bias' gradient is rounded: not to 0 either, as what is too small
+/// for `f16` is where the weight's kernel adds it up.
 #[test]
 fn the_gradient_of_a_bias_of_a_frozen_weight_is_not_rounded() {
     let gpu = gpu();

@@ -140,8 +140,8 @@ impl Session {
     /// # Errors
     /// [`CompileError::Graph`] with every mistake of the graph; [`CompileError::Session`] if a
     /// variable does not agree with the session's; [`CompileError::NoRoom`] if memory runs out; the other
-    /// variants if the device cannot do it. The session has the variables that it had, then, and the device
-    /// the memory.
+    /// variants if the device cannot do it. Session and device memory are as before,
+    /// then.
     pub fn compile(
         &mut self,
         graph: &Graph,

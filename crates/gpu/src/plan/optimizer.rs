@@ -51,7 +51,7 @@ impl Builder<'_> {
             counted_bytes += times * slice.2;
             counted.push(slice);
         }
-        let fits = step.bound() + counted.len() <= self.target.storage_buffers;
+        let fits = step.counts_along(self.target.storage_buffers);
         let mut pending: Vec<PendingLaunch<'static>> = Vec::new();
         for group in self.groups(step)? {
             // Two bindings that are written must not overlap, and parameters are bound with all that lies

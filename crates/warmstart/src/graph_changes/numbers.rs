@@ -105,7 +105,7 @@ pub(super) fn changed_constant(
 }
 
 /// The number that a node is, if it is one.
-fn number(def: &GraphDef, id: NodeId) -> Option<f64> {
+pub(super) fn number(def: &GraphDef, id: NodeId) -> Option<f64> {
     match &def.nodes.get(id.0)?.op {
         // As it was written: 0.1 is no number of `f32`.
         Op::Constant(data) if data.shape().checked_elements() == Some(1) => match data.as_f32() {

@@ -112,6 +112,35 @@ fn of_several_changed_layers_each_is_told_and_nothing_that_follows() {
     assert!(!wider.contains("elsewhere"), "{wider}");
 }
 
+/// Neither the operation after an inserted one of its kind, nor an old reader of what has a second one.
+#[test]
+fn what_was_there_before_is_told_of_nowhere() {
+    let plain = |inserted: bool| {
+        let graph = Graph::new();
+        let mut x = graph.placeholder("input", [4, 2], DType::F32).tanh();
+        if inserted {
+            x = x.relu();
+        }
+        let x = x.square();
+        let _ = x.relu().mean_all();
+        graph.finish().expect("it fits together")
+    };
+    let text = told(&plain(false), &plain(true));
+    assert!(!text.contains("elsewhere"), "{text}");
+    let skips = |skips: bool| {
+        let graph = Graph::new();
+        let input = graph.placeholder("input", [4, 3], DType::F32);
+        let first = graph.scope("layer_0").linear(input, 3).relu();
+        let second = graph.scope("layer_1").linear(first, 3).relu();
+        let loss = graph.scope("loss").linear(second, 1).square().mean_all();
+        let loss = if skips { loss + first.square().mean_all() } else { loss };
+        Optimizer::sgd(0.1).minimize(loss);
+        graph.finish().expect("it fits together")
+    };
+    let text = told(&skips(false), &skips(true));
+    assert!(!text.contains("layer_1"), "{text}");
+}
+
 #[test]
 fn of_very_many_changed_layers_a_few_are_told() {
     let deep = |factor: f32| {

@@ -5,6 +5,7 @@ use crate::error::Damaged;
 use crate::printable::{first_quoted, printable, quoted};
 use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
+use crate::restore::report::nothing::is_constant;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
@@ -158,9 +159,10 @@ impl RestoreReport {
         if let Some(counters) = self.only_counters().filter(|_| self.lets_values_be_missing()) {
             let slots =
                 counters.iter().any(|v| matches!(v.role, Role::Slot { variable: Some(_), .. }));
-            let constants = counters.iter().any(|v| v.role == Role::State && v.shape.rank() > 0);
+            let constants = counters.iter().any(|v| is_constant(v));
             let kind = match (constants, slots) {
                 (true, true) => "constants, counters and slots",
+                (true, false) if counters.iter().all(|v| is_constant(v)) => "constants",
                 (true, false) => "constants and counters",
                 (false, true) => "counters and slots",
                 (false, false) => "counters",

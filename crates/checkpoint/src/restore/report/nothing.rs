@@ -14,6 +14,11 @@ use crate::tensor::TensorEntry;
 use std::collections::HashMap;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};
 
+/// Whether a variable is what scales inputs, say: neither trained nor counted.
+pub(crate) fn is_constant(variable: &Variable) -> bool {
+    variable.role == Role::State && variable.name != GLOBAL_STEP && variable.shape.rank() > 0
+}
+
 impl RestoreReport {
     /// Whether a value of another shape or dtype is what nobody has allowed.
     pub(crate) fn refuses_mismatches(&self) -> bool {
@@ -162,8 +167,12 @@ impl RestoreReport {
             true => (format!(" and `{}`", words.allow(&[Allowance::SlotsAlone])?), "say"),
             false => (String::new(), "says"),
         };
+        let from = match counters.iter().all(|v| is_constant(v)) {
+            true => "begin beside them",
+            false => "go on from that step",
+        };
         Some(format!(
-            "training would go on from that step with weights that were not trained so far: \
+            "training would {from} with weights that were not trained so far: \
              `{rule}`{and} {say} that this is meant"
         ))
     }

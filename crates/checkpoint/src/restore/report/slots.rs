@@ -216,7 +216,7 @@ impl RestoreReport {
     }
 
     /// A rule that leaves out all slots of an optimizer, and nothing else.
-    fn rule_for_all_slots(&self, of: &str) -> Option<Rule> {
+    pub(super) fn rule_for_all_slots(&self, of: &str) -> Option<Rule> {
         let text = format!("{EVERYTHING}/{}/*", Glob::escape(of));
         let glob = Glob::new(&text).ok()?;
         let mut matched = self.variables.iter().map(|v| &*v.variable);

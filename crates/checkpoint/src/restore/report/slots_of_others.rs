@@ -7,7 +7,7 @@ use crate::restore::matching::{Change, Outcome};
 use crate::restore::report::slots::one_of;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
-use crate::restore::rules::{Rule, SEPARATORS, without_output as bare};
+use crate::restore::rules::{Rule, without_output as bare};
 use crate::restore::wording::{Allowance, Wording};
 use foldhash::{HashMap, HashSet};
 use std::cell::OnceCell;
@@ -39,7 +39,7 @@ impl RestoreReport {
     /// The optimizer slots that get what the checkpoint has for another variable than the one whose value
     /// their own variable gets, or have it in another layout: one of the two is transposed.
     ///
-    /// Where a file of another program does not say which slots belong to what, there are none.
+    /// Where a file of another program does not say which slots belong to what, only the latter are found.
     pub fn slots_of_others(&self) -> impl Iterator<Item = &Variable> {
         self.apart().into_iter().map(|pair| pair.slot)
     }
@@ -81,8 +81,8 @@ impl RestoreReport {
                 Apart::Other(other)
             } else {
                 match [is_turned(changes_of_owner), is_turned(changes)] {
-                    // Of a row or a column nothing is turned but the shape.
-                    _ if owner.shape.iter().any(|extent| *extent < 2) => return None,
+                    // Of all others the shape tells whether they are turned.
+                    _ if !matches!(&owner.shape[..], [a, b] if a == b && *a > 1) => return None,
                     [true, false] => Apart::OwnerTurned,
                     [false, true] => Apart::SlotTurned,
                     _ => return None,
@@ -120,7 +120,7 @@ impl RestoreReport {
             Apart::OwnerTurned => format!("`{owner}` is transposed, and `{slot}` is not"),
             Apart::SlotTurned => format!("`{slot}` is transposed, and `{owner}` is not"),
         };
-        Some(format!("{groups} do not go with the values of their variables: {how}"))
+        Some(format!("{groups} would not go with the values of their variables: {how}"))
     }
 
     /// That they are restored all the same.
@@ -132,30 +132,27 @@ impl RestoreReport {
     pub(crate) fn help_with_slots_of_others(&self, words: &dyn Wording) -> Option<String> {
         let told = self.told_of_slots_of_others()?;
         let pairs = self.apart();
-        let Pair { owner, of_slot, of_owner, apart, .. } = pairs.first()?;
+        let Pair { slot, apart, .. } = pairs.first()?;
         let few = (pairs.len() <= LISTED).then(|| {
             let names: Vec<&str> = pairs.iter().map(|pair| pair.slot.name.as_str()).collect();
             one_of(&names)
         });
         let mend = match apart {
-            Apart::Other(other) => {
-                // Where slots stand below what they belong to.
-                let (from, to) = (of_owner.to_string(), owner.name.clone());
-                let below = begins_a_scope(of_slot, other);
-                let rule = words.rule(&Rule::RenameScope { from, to }).filter(|_| below);
-                rule.map(|rule| {
-                    format!(
-                        "rename slots as what they belong to: `{rule}` moves what is below a name"
-                    )
-                })
-            }
+            Apart::Other(_) => Some(
+                "rename slots as what they belong to: a rule that renames a scope moves both"
+                    .to_owned(),
+            ),
             Apart::OwnerTurned => {
                 let rule = few.clone().and_then(|names| words.rule(&Rule::Transpose(names)));
                 rule.map(|rule| format!("`{rule}` turns them, too"))
             }
             Apart::SlotTurned => None,
         };
-        let leave = few.and_then(|names| words.rule(&Rule::Ignore(names)));
+        let all = || match &slot.role {
+            Role::Slot { optimizer, .. } => self.rule_for_all_slots(optimizer),
+            _ => None,
+        };
+        let leave = few.map(Rule::Ignore).or_else(all).and_then(|rule| words.rule(&rule));
         let leave = leave.map(|rule| format!("`{rule}` leaves them out, so that they begin anew"));
         let allow = words.allow(&[Allowance::SlotsAlone]);
         let allow = allow.map(|allow| format!("`{allow}` restores them all the same"));
@@ -177,9 +174,4 @@ fn goes_with((slot, of_slot): (&Variable, &str), (owner, of_owner): (&Variable, 
 
 fn is_turned(changes: &[Change]) -> bool {
     changes.iter().any(|change| matches!(change, Change::Transposed { .. }))
-}
-
-/// Whether a name stands below another one.
-fn begins_a_scope(name: &str, scope: &str) -> bool {
-    name.strip_prefix(scope).is_some_and(|rest| rest.starts_with(SEPARATORS))
 }

@@ -79,6 +79,12 @@ impl OptimizerStep {
         6 + usize::from(self.update.accumulation.is_some())
     }
 
+    /// Whether the kernel of the first parameters raises the counters, too, on a device that binds so many
+    /// buffers; else that is a dispatch of its own.
+    pub fn counts_along(&self, storage_buffers: usize) -> bool {
+        self.bound() + self.counted.len() <= storage_buffers
+    }
+
     /// The text of its kernel.
     pub fn source(&self, does: Does, target: Target) -> String {
         let mut sections = self.sections.clone();
