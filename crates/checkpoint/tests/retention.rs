@@ -87,6 +87,11 @@ fn steps_that_are_multiples_are_kept_and_always_the_newest() {
     assert_eq!(steps(&directory), [0, 100, 200, 250]);
     Saver::new(directory.path()).keep_every_steps(200).keep(2).retain(&[]).unwrap();
     assert_eq!(steps(&directory), [0, 200, 250]);
+    // A damaged one stays, too, whatever else is asked for.
+    damage(&path(&directory, 200));
+    let saver = Saver::new(directory.path()).keep_every_steps(200);
+    saver.keep_best("loss", Better::Lower, 1).retain(&[]).unwrap();
+    assert_eq!(steps(&directory), [0, 200, 250]);
 }
 
 #[test]
@@ -217,8 +222,8 @@ proptest! {
                 last = Some(*minute);
             }
             let expected = window.is_none_or(|window| step >= window)
-                || *is_whole
-                    && (step % every_steps == 0 || timely || !loss.is_nan() && better.count() < count);
+                || step % every_steps == 0
+                || *is_whole && (timely || !loss.is_nan() && better.count() < count);
             prop_assert_eq!(kept.contains(&step), expected, "step {} of {:?}", step, made);
         }
         prop_assert!(saver.retain(&[]).unwrap().is_empty());

@@ -151,7 +151,8 @@ impl Retention {
         let mut candidates: Vec<(u64, PathBuf)> = Vec::new();
         for file in list_on(storage, directory)?.into_iter().rev() {
             let among_newest = kept_newest < newest;
-            if !among_newest && !self.asks_metadata() && self.keeps_step(file.step) {
+            let stays = among_newest || self.keeps_step(file.step);
+            if !among_newest && stays && !self.asks_metadata() {
                 // Its name is enough, and there may be thousands of them.
                 continue;
             }
@@ -165,7 +166,7 @@ impl Retention {
                 // Not ours to judge: of a newer version, or not readable just now.
                 Err(_) => continue,
             }
-            if !among_newest {
+            if !stays {
                 candidates.push((file.step, file.path));
             }
         }
@@ -182,10 +183,9 @@ impl Retention {
         Facts { step, time: metadata.time(), metrics }
     }
 
-    /// The steps that the rules keep besides the newest. `whole` is by step.
+    /// The steps that times and metrics keep. `whole` is by step.
     fn kept(&self, whole: &[Facts]) -> HashSet<u64> {
-        let mut kept: HashSet<u64> =
-            whole.iter().map(|facts| facts.step).filter(|&step| self.keeps_step(step)).collect();
+        let mut kept = HashSet::new();
         if let Some(every) = self.every {
             let mut last: Option<SystemTime> = None;
             for facts in whole {

@@ -27,7 +27,8 @@ use warmstart_gpu::{Origin, Session};
 /// Without a rule every checkpoint is kept. With several, those are kept that any of them keeps;
 /// whatever the rules, also the newest, the one just written and those that the session's variables
 /// were restored from when the save began. Checkpoints that are damaged by their header or length never
-/// count: they stay, for a person to look at, until as many newer ones are whole as [`Saver::keep`] says.
+/// count: they stay, for a person to look at, until as many newer ones are whole as [`Saver::keep`] says,
+/// or for good where their step is a multiple that is kept.
 /// Weights are not read for it, so one with damaged weights counts like any other. Files that
 /// cannot be judged, such as those of a newer warmstart, stay.
 ///
