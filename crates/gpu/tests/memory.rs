@@ -169,18 +169,10 @@ fn layers(graph: &Graph, batch: usize) -> (Tensor<'_>, Update<'_>) {
 #[test]
 fn where_memory_runs_out_it_is_told_how_much_there_is() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    use std::{env, fs, process};
+    use std::fs;
     use warmstart_gpu::CompileError;
 
-    const CHILD: &str = "WARMSTART_TEST_NO_ROOM";
-    if env::var_os(CHILD).is_none() {
-        let this = "where_memory_runs_out_it_is_told_how_much_there_is";
-        let mut child = process::Command::new(env::current_exe().unwrap());
-        let output = child.args([this, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{text}");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(said.contains("ok. 1 passed"), "{said}");
+    if common::ran_in_a_child("where_memory_runs_out_it_is_told_how_much_there_is") {
         return;
     }
     let gpu = common::gpu();

@@ -164,16 +164,10 @@ fn a_sink_that_fails_leaves_a_snapshot_that_can_be_read() {
 #[test]
 fn no_room_for_a_snapshot_is_an_error_and_changes_nothing() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    use std::{env, fs, process};
+    use std::fs;
     use warmstart_gpu::GpuError;
 
-    const CHILD: &str = "WARMSTART_TEST_NO_ROOM";
-    if env::var_os(CHILD).is_none() {
-        let this = "no_room_for_a_snapshot_is_an_error_and_changes_nothing";
-        let mut child = process::Command::new(env::current_exe().unwrap());
-        let output = child.args([this, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{text}");
+    if common::ran_in_a_child("no_room_for_a_snapshot_is_an_error_and_changes_nothing") {
         return;
     }
     let gpu = gpu();

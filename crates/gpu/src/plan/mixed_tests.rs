@@ -42,6 +42,31 @@ fn a_step_of_three_layers_in_f16_is_fourteen_dispatches() {
     }
 }
 
+/// What a device computes of some tensors that depend on `x` and variables, each beside what the twin does.
+fn both(
+    gpu: &Gpu,
+    graph: &Graph,
+    fetches: &[Tensor<'_>],
+    target: Target,
+    shape: [usize; 2],
+) -> (Plan, Vec<(Vec<f64>, Vec<f64>)>) {
+    let def = graph.finish().unwrap();
+    let mut session = Session::new(gpu);
+    let plan = session.compile_for(graph, fetches, &[], target).unwrap();
+    session.initialize_missing(5).unwrap();
+    let data = TensorData::new(shape, numbers(shape.iter().product(), 9)).unwrap();
+    let mut reference = Reference::new(&def);
+    reference.feed("x", &data);
+    for variable in session.variables().iter() {
+        reference.assign(variable.name(), &session.read(variable.name()).unwrap());
+    }
+    let outputs = session.run(&plan, &[("x", (&data).into())]).unwrap();
+    let ids: Vec<NodeId> = fetches.iter().map(|fetch| fetch.id()).collect();
+    let expected = reference.run(&ids).unwrap().into_iter().map(|value| value.elements);
+    let found = fetches.iter().map(|&fetch| outputs.tensor(fetch).unwrap().to_f64());
+    (plan, found.zip(expected).collect())
+}
+
 /// Gradients of layers in `f16`, those of biases too, are the twin's, by each kind of kernel for all shapes.
 #[test]
 fn gradients_in_f16_follow_the_twin() {
@@ -59,22 +84,10 @@ fn gradients_in_f16_follow_the_twin() {
             let names = ["fc1/weight", "fc1/bias", "fc2/weight", "fc2/bias"];
             let of = names.map(|name| graph.get_variable(name).unwrap());
             let slopes: Vec<Tensor<'_>> = gradients(loss, &of).into_iter().flatten().collect();
-            let def = graph.finish().unwrap();
-            let mut session = Session::new(&gpu);
-            let plan = session.compile_for(&graph, &slopes, &[], target).unwrap();
-            session.initialize_missing(5).unwrap();
-            let data = TensorData::new([rows, inputs], numbers(rows * inputs, 9)).unwrap();
-            let mut reference = Reference::new(&def);
-            reference.feed("x", &data);
-            for name in names {
-                reference.assign(name, &session.read(name).unwrap());
-            }
-            let outputs = session.run(&plan, &[("x", (&data).into())]).unwrap();
-            let ids: Vec<NodeId> = slopes.iter().map(|slope| slope.id()).collect();
-            for (at, expected) in reference.run(&ids).unwrap().iter().enumerate() {
-                let found = outputs.tensor(slopes[at]).unwrap().to_f64();
-                let largest = expected.elements.iter().fold(0.0f64, |most, x| most.max(x.abs()));
-                for (place, (found, expected)) in found.iter().zip(&expected.elements).enumerate() {
+            let (_, both) = both(&gpu, &graph, &slopes, target, [rows, inputs]);
+            for (at, (found, expected)) in both.iter().enumerate() {
+                let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+                for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
                     // A value next to a tie may be rounded the other way, and is off by 2^-11 then.
                     assert!(
                         (found - expected).abs() <= 1e-3 * largest,
@@ -103,23 +116,12 @@ fn the_gradient_of_a_bias_of_a_frozen_weight_is_not_rounded() {
                 let of = names.map(|name| graph.get_variable(name).unwrap());
                 let of = if is_frozen { &of[..1] } else { &of[..] };
                 let slopes: Vec<Tensor<'_>> = gradients(loss, of).into_iter().flatten().collect();
-                let def = graph.finish().unwrap();
-                let mut session = Session::new(&gpu);
-                let plan = session.compile_for(&graph, &slopes, &[], target).unwrap();
-                session.initialize_missing(5).unwrap();
-                let data = TensorData::new([rows, inputs], numbers(rows * inputs, 9)).unwrap();
-                let mut reference = Reference::new(&def);
-                reference.feed("x", &data);
-                for name in names {
-                    reference.assign(name, &session.read(name).unwrap());
-                }
-                let outputs = session.run(&plan, &[("x", (&data).into())]).unwrap();
-                let found = outputs.tensor(slopes[0]).unwrap().to_f64();
-                let expected = reference.run(&[slopes[0].id()]).unwrap().swap_remove(0).elements;
+                let (plan, both) = both(&gpu, &graph, &slopes, target, [rows, inputs]);
+                let (found, expected) = &both[0];
                 let what = format!("[{rows}, {inputs}] to {units}, {target:?}");
                 let largest = expected.iter().fold(0.0f64, |most, x| most.max(x.abs()));
                 assert_eq!(largest > 0.0, is_frozen, "{what}: {largest}");
-                for (at, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
                     assert!(
                         (found - expected).abs() <= 1e-4 * largest,
                         "{what}: {at} is {found}, not {expected}\n{plan}"

@@ -9,6 +9,21 @@ pub fn gpu() -> Gpu {
     Gpu::new().unwrap()
 }
 
+/// Runs a test of this program in a process of its own, and says so to the one that asked; in that process it
+/// is `false`, and the test goes on.
+pub fn ran_in_a_child(test: &str) -> bool {
+    const CHILD: &str = "WARMSTART_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        return false;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args([test, "--exact", "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let [told, text] = [&output.stdout, &output.stderr].map(|out| String::from_utf8_lossy(out));
+    // One that was renamed would run nothing, and be a success.
+    assert!(output.status.success() && told.contains("ok. 1 passed"), "{told}\n{text}");
+    true
+}
+
 /// The device with variables of this kind of memory and this much staging.
 pub fn gpu_with(memory: MemoryKind, staging_bytes: u64) -> Gpu {
     Gpu::with(&GpuOptions { memory: Some(memory), staging_bytes, ..Default::default() }).unwrap()
