@@ -42,6 +42,9 @@ fn a_step_of_three_layers_in_f16_is_fourteen_dispatches() {
     }
 }
 
+/// What a device has computed, and the twin.
+type Both = (Vec<f64>, Vec<f64>);
+
 /// What a device computes of some tensors that depend on `x` and variables, each beside what the twin does.
 fn both(
     gpu: &Gpu,
@@ -49,7 +52,7 @@ fn both(
     fetches: &[Tensor<'_>],
     target: Target,
     shape: [usize; 2],
-) -> (Plan, Vec<(Vec<f64>, Vec<f64>)>) {
+) -> (Plan, Vec<Both>) {
     let def = graph.finish().unwrap();
     let mut session = Session::new(gpu);
     let plan = session.compile_for(graph, fetches, &[], target).unwrap();
