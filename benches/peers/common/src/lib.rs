@@ -15,5 +15,5 @@ pub use answer::{Answer, peak_bytes};
 pub use arm::main;
 pub use numbers::numbers;
 pub use peer::{LinearLayer, Outcome, Peer, TrainedMlp};
-pub use row::{ALL, MEDIUM, Model, Row, SMALL};
+pub use row::{ALL, MEDIUM, Model, Row, SMALL, Timed};
 pub use work::{Batch, Layer, Linear, batch, layers, linear};

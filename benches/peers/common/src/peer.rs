@@ -52,7 +52,18 @@ pub trait LinearLayer {
     /// # Errors
     /// What reading reports.
     fn read(&mut self) -> Outcome<Vec<f32>>;
+
+    /// Computes the result in so many submissions, so many times in each, and then waits for the device.
+    ///
+    /// # Errors
+    /// What running reports, and that the peer has no such thing.
+    fn run_together(&mut self, _submissions: usize, _runs: usize) -> Outcome<()> {
+        Err(ONE_BY_ONE.into())
+    }
 }
+
+/// Why a row is not for a peer.
+const ONE_BY_ONE: &str = "it takes one step at a time";
 
 /// A model in training.
 pub trait TrainedMlp {
@@ -67,6 +78,23 @@ pub trait TrainedMlp {
     /// # Errors
     /// What reading reports.
     fn loss(&mut self) -> Outcome<f32>;
+
+    /// So many steps in one submission, each with that same batch, whose rows are taken from a data set on the
+    /// device. Does not wait.
+    ///
+    /// # Errors
+    /// What running reports, and that the peer has no such thing.
+    fn submit(&mut self, _steps: usize) -> Outcome<()> {
+        Err(ONE_BY_ONE.into())
+    }
+
+    /// The losses of the steps of the last submission.
+    ///
+    /// # Errors
+    /// What reading reports.
+    fn losses(&mut self) -> Outcome<Vec<f32>> {
+        Err(ONE_BY_ONE.into())
+    }
 
     /// Waits until the device has done all steps.
     ///

@@ -31,7 +31,17 @@ impl Model {
     }
 }
 
-/// One piece of work that every arm does.
+/// What of steps in one submission is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timed {
+    /// All, until the device is done.
+    All,
+    /// What the host does for a step, gathering rows, encoding and submitting. The device has nothing to do
+    /// before, and is not waited for meanwhile.
+    Host,
+}
+
+/// One piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Row {
     /// Dense layer with ReLU of square matrices, forward; input and weights are resident.
@@ -47,13 +57,28 @@ pub enum Row {
         /// of a sample.
         read: bool,
     },
+    /// Training steps of [`SMALL`] whose batches come from a data set on the device, so many in one submission.
+    Together {
+        /// Steps in a submission.
+        steps: usize,
+        /// What of them is timed.
+        timed: Timed,
+    },
+    /// Runs of [`Row::Linear`], so many in one submission. Of 2048 it is the control of [`Row::Together`]: a
+    /// launch costs nothing beside its product, so that there is nothing to win.
+    LinearTogether {
+        /// Rows and columns.
+        size: usize,
+        /// Runs in a submission.
+        runs: usize,
+    },
     /// From the start of the process to the loss of the first step of [`SMALL`]. The runner takes
     /// the time.
     FirstStep,
 }
 
 /// All rows, in the order of the report.
-pub const ALL: [Row; 10] = [
+pub const ALL: [Row; 18] = [
     Row::Linear { size: 256 },
     Row::Linear { size: 512 },
     Row::Linear { size: 1024 },
@@ -63,6 +88,14 @@ pub const ALL: [Row; 10] = [
     Row::Train { model: SMALL, read: true },
     Row::Train { model: MEDIUM, read: false },
     Row::Train { model: MEDIUM, read: true },
+    Row::Together { steps: 1, timed: Timed::All },
+    Row::Together { steps: 8, timed: Timed::All },
+    Row::Together { steps: 32, timed: Timed::All },
+    Row::Together { steps: 1, timed: Timed::Host },
+    Row::Together { steps: 8, timed: Timed::Host },
+    Row::Together { steps: 32, timed: Timed::Host },
+    Row::LinearTogether { size: 2048, runs: 1 },
+    Row::LinearTogether { size: 2048, runs: 3 },
     Row::FirstStep,
 ];
 
@@ -72,12 +105,20 @@ impl Row {
         matches!(self, Row::Linear { size: 4096.. })
     }
 
+    /// Whether this arm does it. A submission takes several steps in warmstart alone.
+    pub fn is_for(&self, arm: &str) -> bool {
+        !matches!(self, Row::Together { .. } | Row::LinearTogether { .. }) || arm == "warmstart"
+    }
+
     /// Its name, which an arm is given.
     pub fn name(&self) -> String {
         match self {
             Row::Linear { size } => format!("linear-{size}"),
             Row::Train { model, read: false } => format!("{}-wait", model.name),
             Row::Train { model, read: true } => format!("{}-read", model.name),
+            Row::Together { steps, timed: Timed::All } => format!("small-together-{steps}"),
+            Row::Together { steps, timed: Timed::Host } => format!("small-host-{steps}"),
+            Row::LinearTogether { size, runs } => format!("linear-{size}-together-{runs}"),
             Row::FirstStep => "first-step".to_owned(),
         }
     }

@@ -47,6 +47,7 @@ pub fn layers(model: &Model) -> Vec<Layer> {
 }
 
 /// The batch that every step is fed.
+#[derive(Clone)]
 pub struct Batch {
     /// `[rows, features]`.
     pub features: Vec<f32>,

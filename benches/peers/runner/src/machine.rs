@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 /// What the report says about the machine.
 pub struct Machine {
@@ -10,9 +12,17 @@ pub struct Machine {
     cores: usize,
     rustc: String,
     commit: String,
+    /// The share of the processors' time that others took, just before the pass.
+    busy: Option<f64>,
     load_before: Option<[f64; 3]>,
     load_after: Option<[f64; 3]>,
 }
+
+/// How long it is watched before the pass. Load averages still tell of the build before it.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// Of a machine that has nothing else to do.
+const BUSY: f64 = 0.1;
 
 impl Machine {
     /// Looks, before the pass.
@@ -22,6 +32,7 @@ impl Machine {
             cores: crate::arms::threads(),
             rustc: first_line("rustc", &["--version"]),
             commit: first_line("git", &["describe", "--always", "--dirty"]),
+            busy: busy(),
             load_before: load(),
             load_after: None,
         }
@@ -50,13 +61,36 @@ impl fmt::Display for Machine {
         if self.load_after.is_some() {
             write!(f, "; after it (its own work included): {}", load(self.load_after))?;
         }
-        let busy = self.load_before.is_some_and(|load| load[0] > 0.3 * *cores as f64);
-        if busy {
-            write!(f, ". **The machine was busy: do not rely on these figures.**")
-        } else {
-            Ok(())
+        match self.busy {
+            None => Ok(()),
+            Some(busy) => {
+                write!(f, ". Of all processors others used {:.0} % just before it", busy * 100.0)?;
+                match busy > BUSY {
+                    true => write!(f, ". **It was busy: do not rely on these figures.**"),
+                    false => Ok(()),
+                }
+            }
         }
     }
+}
+
+/// The share of the processors' time that was used while nothing was done here.
+fn busy() -> Option<f64> {
+    let before = ticks()?;
+    thread::sleep(WATCHED);
+    let after = ticks()?;
+    let (all, idle) = (after.0.checked_sub(before.0)?, after.1.checked_sub(before.1)?);
+    (all > 0).then(|| 1.0 - idle as f64 / all as f64)
+}
+
+/// All ticks of all processors, and those in which they had nothing to do or waited for a disk.
+fn ticks() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal: those after it are parts of user's.
+    let ticks = ticks.get(..8)?;
+    Some((ticks.iter().sum(), ticks[3] + ticks[4]))
 }
 
 fn load() -> Option<[f64; 3]> {

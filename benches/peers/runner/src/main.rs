@@ -1,9 +1,9 @@
 //! Runs the comparison: starts the arms in turn, holds their results against each other, and writes
-//! `RESULTS.md` and `results.svg` into the current folder.
+//! `RESULTS.md` and `results.svg` into the current folder, and the short of them into `../RESULTS.md`.
 //!
 //! `runner [PART...]` runs only rows whose names contain one of the parts. `PEERS_QUICK=1` makes a
-//! short pass. Neither replaces the table of a full one: they write into `target/partial`.
-//! `PEERS_LARGE=1` adds the rows for GPUs; `PEERS_OUT` names another folder to write into.
+//! short pass. Neither replaces the tables of a full one: they write into `target/partial`.
+//! `PEERS_OUT` names another folder to write into. `PEERS_LARGE=1` adds the rows for GPUs.
 
 mod arms;
 mod build_costs;
@@ -12,6 +12,7 @@ mod machine;
 mod pass;
 mod report;
 mod results;
+mod summary;
 
 use arms::Arm;
 use machine::Machine;
@@ -42,10 +43,17 @@ fn main() -> Outcome<()> {
     };
     let text = report.to_string();
     println!("\n{text}");
-    let usual = if quick || !parts.is_empty() { "target/partial" } else { "" };
-    let folder = env::var_os("PEERS_OUT").map_or_else(|| PathBuf::from(usual), PathBuf::from);
+    let elsewhere = env::var_os("PEERS_OUT").map(PathBuf::from);
+    let kept = elsewhere.is_none() && !quick && parts.is_empty();
+    let usual = if kept { "" } else { "target/partial" };
+    let folder = elsewhere.unwrap_or_else(|| PathBuf::from(usual));
     fs::create_dir_all(Path::new(".").join(&folder))?;
     fs::write(folder.join("RESULTS.md"), text)?;
+    if kept {
+        summary::put(Path::new("../RESULTS.md"), &report.summary().to_string())?;
+    } else {
+        fs::write(folder.join("summary.md"), report.summary().to_string())?;
+    }
     chart::draw(&folder.join("results.svg"), &arms, &results)?;
     println!("Written: {}", folder.join("RESULTS.md").display());
     Ok(())

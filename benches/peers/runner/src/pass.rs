@@ -75,9 +75,10 @@ pub fn run(arms: &[Arm], settings: &Settings, parts: &[String]) -> Outcome<Resul
     let mut results = Results::default();
     for round in 0..settings.rounds {
         for row in rows().filter(|row| *row != Row::FirstStep) {
-            for turn in in_turn(there.len(), round) {
-                let key = Key::Steady(row);
-                one(&mut results, arms, there[turn], key, settings, &caches);
+            for index in in_turn(there.len(), round).map(|turn| there[turn]) {
+                if row.is_for(arms[index].name) {
+                    one(&mut results, arms, index, Key::Steady(row), settings, &caches);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::build_costs::BuildCost;
 use crate::machine::Machine;
 use crate::pass::Settings;
 use crate::results::{Key, Results, TOLERANCE};
-use peers_common::{ALL, MEDIUM, Model, Row, SMALL};
+use peers_common::{ALL, MEDIUM, Model, Row, SMALL, Timed};
 use std::fmt::{self, Display};
 
 /// All that is told.
@@ -40,6 +40,8 @@ impl Display for Report<'_> {
         let rows = [("caches empty", Key::Cold), ("caches of a run before", Key::Warm)];
         self.table(f, "seconds", rows.map(named), |_, seconds| figure(seconds))?;
         writeln!(f, "\n{FIRST_STEP}\n")?;
+        writeln!(f, "## Several steps in a submission\n")?;
+        self.submissions(f)?;
         writeln!(f, "## Memory\n")?;
         self.memory(f)?;
         writeln!(f, "\n{MEMORY}\n")?;
@@ -64,6 +66,12 @@ const FIRST_STEP: &str = "From starting the process until it has printed the los
 step of the small model: loading, opening the adapter, building, compiling, tuning, one step. \
 Programs and libraries are in the page cache. Caches are the driver's for shaders, burn's of its \
 tuning, meganeura's of its plan, and whatever warmstart keeps.";
+
+const TOGETHER: &str = "The small MLP, its batches taken from a data set on the device, several \
+steps in one submission: 64 steps, then the device is waited for. The host's part is what it does for a \
+step (taking rows, encoding, submitting) while the device has nothing to do before. Losses must be those of \
+steps fed one by one, to the bit. The control has a product beside which a launch costs nothing, so that \
+submitting together must not win. Peers have no call for that.";
 
 const MEMORY: &str = "The most that was resident in the process, of all processes of the row, in \
 MiB. A software adapter's memory is the process's; a GPU's own is not in here.";
@@ -141,19 +149,21 @@ impl Report<'_> {
             Some((median, (shortest, longest))) => {
                 let (one, other) = (show(key, shortest), show(key, longest));
                 // More seconds are fewer of them per second.
-                let first = matches!(key, Key::Cold | Key::Warm);
-                let (least, most) = if first { (one, other) } else { (other, one) };
+                let (least, most) = if are_seconds(key) { (one, other) } else { (other, one) };
                 format!("**{}** ({least} to {most})", show(key, median))
             }
         }
     }
 
+    /// The short of it, for a page with more results.
+    pub fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+
     fn ratios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{RATIOS}\n")?;
         self.head(f, "warmstart as a multiple of", 1)?;
-        let first_steps =
-            [("first step, caches empty", Key::Cold), ("first step, warm", Key::Warm)];
-        let rows = linear_rows().into_iter().chain(train_rows()).chain(first_steps.map(named));
+        let rows = linear_rows().into_iter().chain(train_rows()).chain(FIRST_STEPS.map(named));
         self.body(f, rows, 1, |key, arm| {
             let Some(ratio) = self.results.ratio(key, arm) else { return "–".to_owned() };
             match aim(key, self.arms[arm].name) {
@@ -162,6 +172,17 @@ impl Report<'_> {
                 None => figure(ratio),
             }
         })
+    }
+
+    /// What several steps in a submission give; a peer has no such thing.
+    fn submissions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = together_rows();
+        writeln!(f, "{TOGETHER}\n")?;
+        writeln!(f, "| {} | median (smallest to largest) |\n|---|---|", self.arms[0].title)?;
+        for (name, key, show) in rows.into_iter().filter(|(_, key, _)| self.results.has(*key)) {
+            writeln!(f, "| {name} | {} |", self.shown(key, 0, show))?;
+        }
+        writeln!(f)
     }
 
     fn memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -212,6 +233,37 @@ impl Report<'_> {
     }
 }
 
+/// Medians of a whole pass and how they compare.
+pub struct Summary<'a>(&'a Report<'a>);
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.0;
+        writeln!(f, "{}\n", report.machine)?;
+        writeln!(f, "![the same as a picture](peers/results.svg)\n")?;
+        let of_linear = linear_rows().into_iter().map(|row| (row, "GFLOP/s", gigaflops as Show));
+        let per_second: Show = |_, seconds| figure(1.0 / seconds);
+        let of_train = train_rows().into_iter().map(|row| (row, "steps/s", per_second));
+        let seconds: Show = |_, seconds| figure(seconds);
+        let of_first = FIRST_STEPS.into_iter().map(|row| (named(row), "s", seconds));
+        report.head(f, "medians", 0)?;
+        for ((name, key), unit, show) in of_linear.chain(of_train).chain(of_first) {
+            report.body(f, [(format!("{name}, {unit}"), key)], 0, |key, arm| {
+                let median = report.results.cell(key, arm).and_then(|cell| cell.median());
+                median.map_or_else(|| "–".to_owned(), |median| show(key, median))
+            })?;
+        }
+        writeln!(f)?;
+        report.ratios(f)?;
+        writeln!(f)?;
+        report.submissions(f)
+    }
+}
+
+/// The two of them, as rows among others.
+const FIRST_STEPS: [(&str, Key); 2] =
+    [("first step, caches empty", Key::Cold), ("first step, warm", Key::Warm)];
+
 const RATIOS: &str = "By medians; what was aimed at, where something was, in parentheses, and in \
 bold what falls short of it.";
 
@@ -239,7 +291,7 @@ fn linear_rows() -> Vec<(String, Key)> {
     let name = |row| match row {
         Row::Linear { size: 2048 } => Some(("linear + ReLU 2048 (control)".to_owned(), row)),
         Row::Linear { size } => Some((format!("linear + ReLU {size}"), row)),
-        Row::Train { .. } | Row::FirstStep => None,
+        _ => None,
     };
     ALL.into_iter().filter_map(name).map(|(name, row)| (name, Key::Steady(row))).collect()
 }
@@ -250,9 +302,35 @@ fn train_rows() -> Vec<(String, Key)> {
             let read = if read { "loss read" } else { "loss not read" };
             Some((format!("{}, {read}", model_name(&model)), Key::Steady(row)))
         }
-        Row::Linear { .. } | Row::FirstStep => None,
+        _ => None,
     };
     ALL.into_iter().filter_map(name).collect()
+}
+
+/// Each with how it is shown.
+fn together_rows() -> Vec<(String, Key, Show)> {
+    let row = |row| -> Option<(String, Row, Show)> {
+        let per_second: Show = |_, seconds| figure(1.0 / seconds);
+        match row {
+            Row::Together { steps, timed: Timed::All } => {
+                Some((format!("steps/s, {steps} in a submission"), row, per_second))
+            }
+            Row::Together { steps, timed: Timed::Host } => {
+                let aim = if steps > 1 { " (aim: 30)" } else { "" };
+                let name = format!("µs of the host for a step, {steps} in a submission{aim}");
+                Some((name, row, |_, seconds| figure(seconds * 1e6)))
+            }
+            Row::LinearTogether { size, runs } => {
+                let name = format!("control: layers of {size}/s, {runs} in a submission");
+                Some((name, row, per_second))
+            }
+            Row::Linear { .. } | Row::Train { .. } | Row::FirstStep => None,
+        }
+    };
+    ALL.into_iter()
+        .filter_map(row)
+        .map(|(name, row, show)| (name, Key::Steady(row), show))
+        .collect()
 }
 
 fn model_name(model: &Model) -> String {
@@ -262,6 +340,14 @@ fn model_name(model: &Model) -> String {
 
 fn named((name, key): (&str, Key)) -> (String, Key) {
     (name.to_owned(), key)
+}
+
+/// Whether what is shown of a key is time, and not a rate.
+fn are_seconds(key: Key) -> bool {
+    match key {
+        Key::Cold | Key::Warm => true,
+        Key::Steady(row) => matches!(row, Row::Together { timed: Timed::Host, .. }),
+    }
 }
 
 fn gigaflops(key: Key, seconds: f64) -> String {

@@ -57,8 +57,8 @@ impl Peer for Warmstart {
         }
         // Biases, and what Adam keeps.
         session.initialize_missing(1)?;
-        let (features, labels) = (batch.features.clone(), batch.labels.clone());
-        Ok(WarmstartMlp { session, plan, loss, features, labels, outputs: None })
+        let (gpu, batch) = (self.0.clone(), batch.clone());
+        Ok(WarmstartMlp { gpu, session, plan, loss, batch, data: None, outputs: None })
     }
 }
 
@@ -92,29 +92,79 @@ impl LinearLayer for WarmstartLinear {
         let outputs = self.session.run_unread(&self.plan, &Steps::repeat(1))?;
         Ok(outputs.tensor(self.y)?.as_f32().ok_or("the result is not f32")?.to_vec())
     }
+
+    fn run_together(&mut self, submissions: usize, runs: usize) -> Outcome<()> {
+        let steps = Steps::repeat(runs);
+        for _ in 1..submissions {
+            self.session.run_unread(&self.plan, &steps)?;
+        }
+        Ok(self.session.run_unread(&self.plan, &steps)?.wait()?)
+    }
 }
 
 struct WarmstartMlp {
+    gpu: Gpu,
     session: Session,
     plan: Plan,
     loss: Tensor<'static>,
-    features: Vec<f32>,
-    labels: Vec<i32>,
-    outputs: Option<Outputs>,
+    batch: Batch,
+    /// The batch as a data set on the device, once steps were submitted together, and the rows of a step's.
+    data: Option<(DeviceDataset, Vec<u32>)>,
+    outputs: Option<Submitted>,
+}
+
+/// What the last submission gives.
+enum Submitted {
+    Step(Outputs),
+    Steps(StepOutputs),
+}
+
+impl WarmstartMlp {
+    fn submitted(&self) -> Outcome<&Submitted> {
+        self.outputs.as_ref().ok_or_else(|| "nothing was run".into())
+    }
 }
 
 impl TrainedMlp for WarmstartMlp {
     fn step(&mut self) -> Outcome<()> {
-        let feeds = [("x", (&self.features).into()), ("labels", (&self.labels).into())];
-        self.outputs = Some(self.session.run(&self.plan, &feeds)?);
+        let Batch { features, labels } = &self.batch;
+        let feeds = [("x", features.into()), ("labels", labels.into())];
+        self.outputs = Some(Submitted::Step(self.session.run(&self.plan, &feeds)?));
         Ok(())
     }
 
     fn loss(&mut self) -> Outcome<f32> {
-        Ok(self.outputs.as_ref().ok_or("nothing was run")?.scalar(self.loss)?)
+        Ok(match self.submitted()? {
+            Submitted::Step(outputs) => outputs.scalar(self.loss)?,
+            Submitted::Steps(outputs) => *outputs.scalars(self.loss)?.last().ok_or("no step")?,
+        })
+    }
+
+    fn submit(&mut self, steps: usize) -> Outcome<()> {
+        if self.data.is_none() {
+            let Batch { features, labels } = &self.batch;
+            let columns = [("x", features.into()), ("labels", labels.into())];
+            let data = DeviceDataset::new(&self.gpu, labels.len(), &columns)?;
+            self.data = Some((data, (0..labels.len() as u32).collect()));
+        }
+        let (data, rows) = self.data.as_ref().ok_or("the data set is not there")?;
+        let rows = rows.repeat(steps);
+        let outputs = self.session.run_steps(&self.plan, &Steps::rows(data, &rows))?;
+        self.outputs = Some(Submitted::Steps(outputs));
+        Ok(())
+    }
+
+    fn losses(&mut self) -> Outcome<Vec<f32>> {
+        Ok(match self.submitted()? {
+            Submitted::Step(outputs) => vec![outputs.scalar(self.loss)?],
+            Submitted::Steps(outputs) => outputs.scalars(self.loss)?,
+        })
     }
 
     fn wait(&mut self) -> Outcome<()> {
-        Ok(self.outputs.as_ref().ok_or("nothing was run")?.wait()?)
+        match self.submitted()? {
+            Submitted::Step(outputs) => Ok(outputs.wait()?),
+            Submitted::Steps(outputs) => Ok(outputs.wait()?),
+        }
     }
 }
