@@ -33,10 +33,9 @@ pub fn describe(name: &str, plan: &Plan) {
     let bytes: u64 = dispatches.iter().map(|dispatch| dispatch.bytes).sum();
     let memory = plan.memory();
     println!(
-        "{name}: a step is {} dispatches, {} submit, {bytes} bytes read and written by kernels; \
+        "{name}: a step is {} dispatches, 1 submit, {bytes} bytes read and written by kernels; \
          the plan keeps {} bytes on the device beside the variables",
         dispatches.len(),
-        plan.submits(),
         memory.peak(),
     );
 }

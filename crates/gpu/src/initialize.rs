@@ -18,7 +18,7 @@ use warmstart_shaders::{HALF, INITIALIZE, PHILOX};
 /// Whether `initialize_all` may destroy values that no initializer can make again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overwrite {
-    /// Refuse if any variable is restored, assigned or trained.
+    /// Refuse if any variable is restored, assigned, computed or trained.
     Refuse,
     /// Overwrite every variable, whatever its origin.
     Everything,

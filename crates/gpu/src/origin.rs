@@ -49,9 +49,16 @@ pub enum Origin {
     },
     /// Set by the program through `Session::assign`.
     Assigned,
+    /// Written by a run, by `Tensor::assign_to`.
+    Computed {
+        /// Where the value came from that was there before, if that run read it, as a running average does;
+        /// never itself `Computed` or `Trained`.
+        from: Option<Box<Origin>>,
+    },
     /// Changed by an optimizer since.
     Trained {
-        /// Where the value that training began with came from; never itself `Trained`.
+        /// Where the value that training began with came from; never itself `Trained`, nor `Computed` from
+        /// something.
         from: Box<Origin>,
     },
 }
@@ -108,20 +115,35 @@ impl Origin {
         !matches!(self, Origin::Uninitialized(_) | Origin::Initialized { .. })
     }
 
-    /// Whether an initialization with this seed made the value, or what it was trained from.
-    pub(crate) fn is_of_seed(&self, wanted: u64) -> bool {
+    /// What was there before runs changed it: itself, if none did.
+    pub fn before_runs(&self) -> &Origin {
         match self {
-            Origin::Initialized { seed, .. } => *seed == wanted,
-            Origin::Trained { from } => from.is_of_seed(wanted),
-            _ => false,
+            Origin::Trained { from } | Origin::Computed { from: Some(from) } => from.before_runs(),
+            other => other,
         }
+    }
+
+    /// Whether an initialization with this seed made the value, or what runs made it from.
+    pub(crate) fn is_of_seed(&self, wanted: u64) -> bool {
+        matches!(self.before_runs(), Origin::Initialized { seed, .. } if *seed == wanted)
     }
 
     /// Notes a training step.
     pub(crate) fn train(&mut self) {
         if !self.is_trained() {
-            let from = std::mem::replace(self, Origin::Assigned);
-            *self = Origin::Trained { from: Box::new(from) };
+            *self = Origin::Trained { from: Box::new(self.before_runs().clone()) };
+        }
+    }
+
+    /// Notes that a run wrote it, and whether it read what was there.
+    pub(crate) fn compute(&mut self, read: bool) {
+        // Where it came from stays; a training loop notes this at every step.
+        if !(read && matches!(self, Origin::Computed { .. })) {
+            let from = match self.before_runs() {
+                Origin::Uninitialized(_) | Origin::Computed { .. } => None,
+                from => read.then(|| Box::new(from.clone())),
+            };
+            *self = Origin::Computed { from };
         }
     }
 }
@@ -142,6 +164,8 @@ impl fmt::Display for Origin {
                 write!(f, "({initializer}, seed {seed})")
             }
             Origin::Assigned => f.write_str("assigned"),
+            Origin::Computed { from: None } => f.write_str("computed"),
+            Origin::Computed { from: Some(from) } => write!(f, "computed, from {from}"),
             Origin::Trained { from } => write!(f, "trained, from {from}"),
         }
     }
@@ -237,6 +261,31 @@ mod tests {
             absent.to_string(),
             "uninitialized (absent from a.safetensors, which has fc1/w)"
         );
+    }
+
+    /// However often an optimizer and a graph's own updates take turns.
+    #[test]
+    fn what_runs_change_comes_from_what_was_there_before() {
+        let made = Origin::Initialized { initializer: Initializer::Zeros, seed: 7 };
+        let mut origin = made.clone();
+        for _ in 0..3 {
+            origin.train();
+            assert_eq!(origin.to_string(), "trained, from initialized (zeros, seed 7)");
+            origin.compute(true);
+            assert_eq!(origin.to_string(), "computed, from initialized (zeros, seed 7)");
+            assert!(origin.is_of_seed(7) && *origin.before_runs() == made);
+        }
+        // Written over, unread.
+        origin.compute(false);
+        assert_eq!(origin, Origin::Computed { from: None });
+        origin.train();
+        assert_eq!(origin.to_string(), "trained, from computed");
+        assert!(!origin.is_of_seed(7));
+        origin.compute(true);
+        assert_eq!(origin, Origin::Computed { from: None });
+        let mut empty = Origin::Uninitialized(Missing::NeverInitialized);
+        empty.compute(false);
+        assert_eq!(empty, Origin::Computed { from: None });
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! that parameters and their slots can be updated by one kernel. Arenas that can be mapped are made
 //! by several threads at once.
 
+use crate::device::ALIGNMENT;
 use crate::device::gpu::{Gpu, MemoryKind};
 use crate::error::{Conflict, GpuError, SessionError};
 use crate::origin::{Missing, Origin};
@@ -16,9 +17,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use warmstart_graph::words::closest;
 use warmstart_graph::{DType, Role, Shape, Variable};
-
-/// Every variable begins at a multiple of this: no device asks for more of a storage binding.
-pub(crate) const ALIGNMENT: u64 = 256;
 
 /// A variable and where its value came from.
 #[derive(Clone, Debug)]
@@ -126,11 +124,15 @@ struct Layout {
     sizes: Vec<u64>,
 }
 
-/// The bytes that a variable takes in an arena, unless no arena of this many bytes holds it.
-fn room(variable: &Variable, limit: u64) -> Option<u64> {
+/// The bytes that a variable takes in an arena; none if that is more than any number.
+pub(crate) fn room(variable: &Variable) -> Option<u64> {
     // An empty variable takes room too, so that it has bytes to bind.
-    let room = variable.bytes().max(1).checked_next_multiple_of(ALIGNMENT)?;
-    (room <= limit / ALIGNMENT * ALIGNMENT).then_some(room)
+    variable.bytes().max(1).checked_next_multiple_of(ALIGNMENT)
+}
+
+/// The same, unless no arena of this many bytes holds it.
+fn room_within(variable: &Variable, limit: u64) -> Option<u64> {
+    room(variable).filter(|&room| room <= limit / ALIGNMENT * ALIGNMENT)
 }
 
 /// The most bytes of an arena.
@@ -150,7 +152,7 @@ pub(crate) fn check_sizes<'a>(
     variables: impl IntoIterator<Item = &'a Variable>,
 ) -> Result<(), SessionError> {
     let limit = arena_limit(gpu);
-    match variables.into_iter().find(|variable| room(variable, limit).is_none()) {
+    match variables.into_iter().find(|variable| room_within(variable, limit).is_none()) {
         Some(variable) => Err(too_large(variable, limit)),
         None => Ok(()),
     }
@@ -164,7 +166,7 @@ fn lay_out(variables: &[&Variable], limit: u64) -> Result<Layout, usize> {
     let mut open: HashMap<Group, usize> = HashMap::default();
     let mut places = Vec::with_capacity(variables.len());
     for (index, variable) in variables.iter().enumerate() {
-        let room = room(variable, limit).ok_or(index)?;
+        let room = room_within(variable, limit).ok_or(index)?;
         let group = Group::of(&variable.role);
         let arena = match open.get(&group) {
             Some(&arena) if arenas[arena] + room <= limit => arena,

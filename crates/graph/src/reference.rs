@@ -276,28 +276,3 @@ impl<'a> Reference<'a> {
         Ok(())
     }
 }
-
-/// A value as a tensor of a dtype, rounded.
-pub fn to_tensor_data(value: &Value, dtype: DType) -> Option<TensorData> {
-    let elements = value.elements.iter();
-    match dtype {
-        DType::F32 => {
-            TensorData::new(&value.shape, elements.map(|&x| x as f32).collect::<Vec<_>>())
-        }
-        DType::I32 => {
-            TensorData::new(&value.shape, elements.map(|&x| x as i32).collect::<Vec<_>>())
-        }
-        DType::U32 => {
-            TensorData::new(&value.shape, elements.map(|&x| x as u32).collect::<Vec<_>>())
-        }
-        DType::U8 => TensorData::new(&value.shape, elements.map(|&x| x as u8).collect::<Vec<_>>()),
-        DType::F16 => {
-            let halves = elements.map(|&x| half::f16::from_f64(x)).collect::<Vec<_>>();
-            TensorData::new(&value.shape, halves)
-        }
-        DType::Bf16 => {
-            let halves = elements.map(|&x| half::bf16::from_f64(x)).collect::<Vec<_>>();
-            TensorData::new(&value.shape, halves)
-        }
-    }
-}

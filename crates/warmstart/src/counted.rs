@@ -120,14 +120,11 @@ impl Counted {
     }
 }
 
-/// Where the value of a count came from, before it was trained.
+/// Where the value of a count came from, before runs raised it.
 fn origin<'s>(name: &str, session: &'s Session) -> Option<&'s Origin> {
     let table = session.variables();
     let info = table.iter().find(|info| info.name() == name)?;
-    match &info.origin {
-        Origin::Trained { from } => Some(from),
-        other => Some(other),
-    }
+    Some(info.origin.before_runs())
 }
 
 /// Whether values of these origins are one that was set once, as far as can be told: what one restore gives

@@ -68,11 +68,6 @@ impl RestorePlan {
         let skip_checksums = options.skip_checksums;
         RestorePlan { file: file.clone(), report, sources, skip_checksums }
     }
-
-    /// Every variable with its outcome, as a value of its own.
-    pub fn report(&self) -> &RestoreReport {
-        &self.report
-    }
 }
 
 /// The report of a matching; nothing is suggested in it yet.

@@ -361,9 +361,8 @@ fn origins(session: &Session) -> BTreeSet<PathBuf> {
 
 /// The file that a value came from, if it came from one.
 fn restored_from(origin: &Origin) -> Option<&Path> {
-    match origin {
+    match origin.before_runs() {
         Origin::Restored { file, .. } | Origin::PartlyRestored { file, .. } => Some(file),
-        Origin::Trained { from } => restored_from(from),
-        Origin::Uninitialized(_) | Origin::Initialized { .. } | Origin::Assigned => None,
+        _ => None,
     }
 }

@@ -13,11 +13,9 @@ use super::packed::{Packed, Piece, place};
 use super::share::{Item, Shared};
 use super::simplify::Live;
 use super::{Access, FetchSpec, Gradients, Place, Step, Target, WIDEST};
+use crate::device::ALIGNMENT;
 use crate::plan_error::CompileError;
 use std::collections::{BTreeSet, HashMap, HashSet};
-
-/// Sizes and offsets are kept to multiples of this, which every device accepts for a binding.
-pub(crate) const ALIGNMENT: u64 = 256;
 
 /// Which buffer each place of a program is in.
 pub(crate) struct Memory {

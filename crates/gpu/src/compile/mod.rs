@@ -1,4 +1,4 @@
-//! From a graph to a list of dispatches, without touching a device: simplify, fuse, lower, plan memory,
+//! From a graph to a list of dispatches, with nothing made on the device: simplify, fuse, lower, plan memory,
 //! order. `compile` at the end of this file calls the passes; what it returns is in `program.rs`, what it
 //! knows of the device in `target.rs`. What touches the device is in `plan/`.
 
@@ -30,7 +30,7 @@ use warmstart_graph::{GraphDef, NodeId};
 #[cfg(test)]
 pub(crate) use bindings::bound_as_written;
 pub(crate) use lower::{BLOCK, Does, MOST_BLOCKS, OptimizerStep, WIDEST};
-pub(crate) use memory::{ALIGNMENT, Memory};
+pub(crate) use memory::Memory;
 pub(crate) use order::{Start, groups, starts};
 pub(crate) use program::{
     Access, Alternative, Dispatch, FetchSpec, Gradients, Part, Place, Program, Step, Tuned, Variant,
@@ -127,14 +127,18 @@ pub(crate) fn compile(
     let mut arranged = Arranged::new(&live, lowered, fetches, target)?;
     if target.in_place && !over.is_empty() {
         fused.over = over;
-        let lowered = lower::lower(def, &live, &fused, target);
-        let lowered = lowered.map_err(|refused| refused.into_error(&live, target))?;
-        let other = Arranged::new(&live, lowered, fetch_specs(&fused), target)?;
+        // What only saves memory refuses nothing.
+        let lowered = lower::lower(def, &live, &fused, target).ok();
+        let fetches = fetch_specs(&fused);
+        let other = lowered.and_then(|lowered| Arranged::new(&live, lowered, fetches, target).ok());
         // A kernel that writes over what it reads has another text than one that does not, and whoever
         // else reads that must come before it: less memory means more waiting. Software adapters wait
         // anyway.
-        let waits_more = !target.is_cpu && other.groups() > arranged.groups();
-        if other.memory.total() + target.spare < arranged.memory.total() && !waits_more {
+        let saves = |other: &Arranged| {
+            let waits_more = !target.is_cpu && other.groups() > arranged.groups();
+            other.memory.total() + target.spare < arranged.memory.total() && !waits_more
+        };
+        if let Some(other) = other.filter(saves) {
             arranged = other;
         }
     }

@@ -12,11 +12,11 @@
 //! Parts lie in the order in which they are computed, so that what is not alive is one piece too. Sums over
 //! those of a piece go by the norm's inputs, not by that order.
 
-use super::memory::ALIGNMENT;
 use super::share::{
     Item, Order, Shared, Sharing, alive, least, least_of_two, orders, placed, searched, share,
     tries,
 };
+use crate::device::ALIGNMENT;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 

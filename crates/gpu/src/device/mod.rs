@@ -12,3 +12,7 @@ pub(crate) mod room;
 pub(crate) mod switch;
 mod wanted;
 pub(crate) mod widening;
+
+/// What lies in a buffer with others begins at a multiple of so many bytes: no device asks for more of a
+/// binding.
+pub(crate) const ALIGNMENT: u64 = 256;

@@ -1,7 +1,7 @@
 //! Putting a plan together: buffers, pipelines and bind groups.
 
 use super::memory::words;
-use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read};
+use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read, Written};
 use crate::compile::{Access, Dispatch, Place, Program, Start, Step, Target, groups, starts};
 use crate::device::gpu::{Gpu, binding};
 use crate::device::pipelines::{Kernel, bind_group_entries};
@@ -130,13 +130,14 @@ impl Builder<'_> {
                 Ok(Read { entry, operation, location })
             })
             .collect::<Result<_, CompileError>>()?;
-        let indices = |ids: &[VariableId]| {
-            ids.iter().map(|id| Ok(index(id)?)).collect::<Result<Vec<usize>, CompileError>>()
-        };
+        let is_read = |id| program.reads.iter().any(|read| read.variable == id);
+        let written =
+            program.assigned.iter().map(|id| Ok(Written { entry: index(id)?, read: is_read(*id) }));
+        let trained = program.trained.iter().map(|id| Ok(index(id)?));
         Ok(Plan {
             session: self.session.identity.clone(),
-            trained: indices(&program.trained)?,
-            assigned: indices(&program.assigned)?,
+            trained: trained.collect::<Result<_, CompileError>>()?,
+            written: written.collect::<Result<_, CompileError>>()?,
             gpu: self.gpu,
             launches,
             opens_pass,

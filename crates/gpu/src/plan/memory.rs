@@ -6,13 +6,13 @@
 
 use super::optimizer::BLOCK_WORDS;
 use super::trainers::trained_by;
-use crate::compile::{self, ALIGNMENT, BLOCK, Program, Step, Target};
+use crate::compile::{self, BLOCK, Program, Step, Target};
 use crate::device::gpu::MemoryKind;
 use crate::device::room::MachineMemory;
 use crate::plan_error::CompileError;
 use crate::run::upload::Uploads;
 use crate::session::Session;
-use crate::store::check_sizes;
+use crate::store::{check_sizes, room};
 use warmstart_graph::{DType, Graph, GraphDef, NodeId, Shape, Tensor, Update, Variable};
 
 /// What a plan keeps in device memory, in bytes. With the session's variables it is all there is:
@@ -264,6 +264,6 @@ fn upload_bytes(program: &Program) -> u64 {
 
 /// Bytes of variables as they lie in arenas.
 pub(super) fn of_variables<'a>(variables: impl IntoIterator<Item = &'a Variable>) -> u64 {
-    let padded = |variable: &Variable| variable.bytes().max(1).next_multiple_of(ALIGNMENT);
-    variables.into_iter().map(padded).sum()
+    // None is larger than a binding, as was checked.
+    variables.into_iter().filter_map(room).sum()
 }

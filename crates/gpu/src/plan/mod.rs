@@ -80,6 +80,14 @@ pub(crate) struct Read {
     pub location: Location,
 }
 
+/// A variable that a run writes by an assignment.
+pub(crate) struct Written {
+    /// Its index in the session's store.
+    pub entry: usize,
+    /// Whether the run also reads it.
+    pub read: bool,
+}
+
 /// One kernel launch.
 pub(crate) struct Launch {
     pub pipeline: Arc<wgpu::ComputePipeline>,
@@ -121,7 +129,7 @@ pub struct Plan {
     pub(crate) fetches: Arc<Fetches>,
     pub(crate) reads: Vec<Read>,
     pub(crate) trained: Vec<usize>,
-    pub(crate) assigned: Vec<usize>,
+    pub(crate) written: Vec<Written>,
     pub(crate) uploads: Mutex<Uploads>,
     pub(crate) readbacks: Readbacks,
     /// Those of several steps, which are larger.
@@ -231,11 +239,6 @@ impl Plan {
     /// Bytes of all placeholders in an upload.
     pub(crate) fn upload_bytes(&self) -> u64 {
         self.feeds.last().map_or(0, |feed| feed.offset + feed.bytes.next_multiple_of(8))
-    }
-
-    /// Submissions to the queue in one run.
-    pub fn submits(&self) -> usize {
-        1
     }
 }
 

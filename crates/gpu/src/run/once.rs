@@ -6,8 +6,7 @@
 //! a ring of three (`upload.rs`), which bounds how far the host runs ahead of the device.
 
 use crate::error::GpuError;
-use crate::origin::Origin;
-use crate::plan::{Feed as PlanFeed, Launch, Plan};
+use crate::plan::{Feed as PlanFeed, Launch, Plan, Written};
 use crate::run::dataset::DeviceDataset;
 use crate::run::feed::Feed;
 use crate::run::outputs::Outputs;
@@ -96,8 +95,8 @@ impl Session {
     /// Notes what a run did to variables.
     pub(crate) fn mark(&mut self, plan: &Plan) {
         let entries = self.store.entries_mut();
-        for &entry in &plan.assigned {
-            entries[entry].info.origin = Origin::Assigned;
+        for &Written { entry, read } in &plan.written {
+            entries[entry].info.origin.compute(read);
         }
         for &entry in &plan.trained {
             entries[entry].info.origin.train();

@@ -2,17 +2,18 @@
 //! can make again, bit by bit; anything else is copied aside there until the restore has succeeded.
 //!
 //! For small variables the dispatches are prepared only if a restore fails. Values that the host
-//! made, and those restored, assigned or trained, are what is copied. On an adapter that shares the
+//! made, and those restored, assigned, computed or trained, are what is copied. On an adapter that shares the
 //! host's memory the copies take as much of it again, until the restore ends. Who has no use for
 //! the old values gives them up before (`Session::discard_values`): then there is nothing to copy,
 //! and after a failure nothing has a value, as before it. Where a source has only the first rows of
 //! a variable (a table that has grown), the whole variable is initialized before its rows are read
 //! over that.
 
+use crate::device::ALIGNMENT;
 use crate::device::gpu::Gpu;
 use crate::error::GpuError;
 use crate::initialize::{Job, Prepared};
-use crate::store::{ALIGNMENT, Entry, VariableSlice};
+use crate::store::{Entry, VariableSlice};
 use crate::transfer::huge_pages;
 
 /// Dispatches for smaller variables are prepared if they turn out to be needed: for thousands of them

@@ -10,10 +10,10 @@
 //! to `f16` and `bf16`: the `f32` between has an odd last bit where something was cut off. Floats
 //! are not cast to integers.
 
+use crate::device::ALIGNMENT;
 use crate::device::gpu::{Gpu, MemoryKind, binding};
 use crate::device::pipelines::bind_group_entries;
 use crate::error::{GpuError, SessionError};
-use crate::store::ALIGNMENT;
 use crate::transfer::cast::{Conversion, SourceDType};
 use crate::transfer::download::SMALLEST_STAGING;
 use crate::transfer::fill::Target;

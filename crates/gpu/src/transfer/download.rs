@@ -1,8 +1,9 @@
 //! From device memory to the host, in pieces of bounded size.
 
+use crate::device::ALIGNMENT;
 use crate::device::gpu::Gpu;
 use crate::error::{GpuError, SessionError};
-use crate::store::{ALIGNMENT, Entry, VariableSlice};
+use crate::store::{Entry, VariableSlice};
 use crate::transfer::mapped::Mapping;
 use std::io;
 

@@ -21,7 +21,7 @@ pub enum Binary {
     Min,
     /// The larger; the gradient goes to it, half to each if equal
     Max,
-    /// aᵇ, for a ≥ 0
+    /// aᵇ; of a < 0 NaN, unless b is whole
     Pow,
     /// 1 if a > b, else 0, as `f32`
     Greater,

@@ -25,14 +25,13 @@ use crate::compile::bindings::Bindings;
 use crate::compile::expression::{Function, Index};
 use crate::compile::simplify::Live;
 use crate::compile::{Access, Gradients, Part, Place, Target};
+use crate::device::ALIGNMENT;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use warmstart_graph::Op;
 use warmstart_graph::ops::{OptimizerUpdate, Rule};
 use warmstart_shaders as shaders;
 
-/// Elements of a packed value begin at multiples of this many bytes.
-const PACK_ALIGNMENT: u64 = 256;
 /// The most bytes that kernels load at once.
 pub(crate) const WIDEST: u64 = 16;
 /// Elements that one workgroup of the norm or the optimizer works on at a time.
@@ -181,7 +180,7 @@ pub(super) fn pack(live: &Live, limit: u64) -> Gradients {
     let (mut region, mut end) = (0, 0);
     let place = |id: usize| {
         let bytes = live.elements(id) as u64 * 4;
-        let room = bytes.max(1).next_multiple_of(PACK_ALIGNMENT);
+        let room = bytes.max(1).next_multiple_of(ALIGNMENT);
         if end > 0 && end + room > limit {
             (region, end) = (region + 1, 0);
         }
