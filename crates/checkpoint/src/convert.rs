@@ -91,8 +91,8 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
     /// or if files would be replaced that are being read; [`CheckpointError::ConvertDType`] if
-    /// safetensors cannot hold a tensor; [`CheckpointError::ConvertRule`] if a rule
-    /// touches nothing, is malformed, or needs variables to be about; [`CheckpointError::Exists`] if
+    /// safetensors cannot hold a tensor; [`CheckpointError::ConvertInfinite`] if a number would become
+    /// infinite, unless that is allowed; [`CheckpointError::ConvertRule`] if a rule touches nothing, is malformed, or needs variables to be about; [`CheckpointError::Exists`] if
     /// [`ConvertOptions::keep_existing`] asks for it; those of
     /// [`TensorReader::read`](crate::TensorReader::read) and of [`save`](crate::save).
     pub fn convert(
@@ -121,7 +121,8 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
-        let strays = RefCell::default();
+        let allow_infinite = options.allow_infinite;
+        let strays = RefCell::new(Strays { allow_infinite, ..Strays::default() });
         let replacing = Replacing { storage, keep_existing: options.keep_existing };
         let (files, index, removed) = match shards {
             Some(shards) => self.write_shards(&replacing, &shards, &metadata, &strays)?,
@@ -153,7 +154,7 @@ impl Checkpoint {
             sources.dedup();
             sources.len()
         };
-        let Strays { overflows, underflows } = strays.into_inner();
+        let Strays { overflows, underflows, .. } = strays.into_inner();
         let elements = |found: &[OutOfRange]| found.iter().map(|one| one.elements).sum();
         let described = DESCRIPTION.iter().any(|key| self.metadata().get(key).is_some());
         let count = |which: fn(&Target<'_>) -> bool| targets.iter().filter(|t| which(t)).count();
@@ -335,6 +336,7 @@ impl Checkpoint {
     ) -> Result<u64, CheckpointError> {
         let mut checksum = InOrder::new(target.bytes);
         let mut done = 0;
+        let allow_infinite = strays.borrow().allow_infinite;
         let (mut overflow, mut underflow): (Option<OutOfRange>, Option<OutOfRange>) = (None, None);
         self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
@@ -344,8 +346,18 @@ impl Checkpoint {
                 let (before, after) =
                     (extremes(target.source.dtype, read), extremes(to.file(), cast));
                 for (at, element) in elements.clone().enumerate() {
+                    let first = || place(done + at, target.shape());
                     let into = match after(at) {
                         Some(now) if before(at) == Some(now) => continue,
+                        Some(Extreme::Infinity) if !allow_infinite => {
+                            return Err(CheckpointError::ConvertInfinite {
+                                file: file.to_owned(),
+                                tensor: target.name.clone(),
+                                first: first(),
+                                value: value(from, element),
+                                dtype: to.file(),
+                            });
+                        }
                         Some(Extreme::Infinity) => &mut overflow,
                         Some(Extreme::Zero) => &mut underflow,
                         None => continue,
@@ -353,7 +365,7 @@ impl Checkpoint {
                     let found = into.get_or_insert_with(|| OutOfRange {
                         tensor: target.name.clone(),
                         elements: 0,
-                        first: place(done + at, target.shape()),
+                        first: first(),
                         value: value(from, element),
                     });
                     found.elements += 1;

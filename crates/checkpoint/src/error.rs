@@ -17,8 +17,8 @@ pub(crate) use damaged::damage;
 use std::io;
 use std::path::{Path, PathBuf};
 use told::{
-    advice, chosen, have, instead, instead_of_directory, one_of, partly, quoted, recorded, told,
-    uninitialized,
+    advice, chosen, have, instead, instead_of_directory, one_of, partly, quoted, reaching_as_far,
+    recorded, told, uninitialized,
 };
 use warmstart_gpu::{Origin, SessionError};
 use warmstart_graph::words::printable_path;
@@ -312,6 +312,20 @@ pub enum CheckpointError {
         /// The tensor.
         tensor: String,
         /// Its dtype.
+        dtype: FileDType,
+    },
+    /// A number is beyond the largest of the dtype that it would be written as.
+    #[error("cannot convert into `{}`: tensor `{tensor}` is {value:e} at {first:?}, which would be infinite as {dtype}{}. Nothing was written", printable_path(.file), reaching_as_far(*.dtype), tensor = printable(.tensor))]
+    ConvertInfinite {
+        /// The file that would have been written.
+        file: PathBuf,
+        /// The tensor, as it would be called there.
+        tensor: String,
+        /// Where the first such element is: an index for each dimension.
+        first: Vec<usize>,
+        /// What it is.
+        value: f64,
+        /// The dtype that it would have.
         dtype: FileDType,
     },
     /// A rule cannot be followed where a checkpoint is written anew.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, OutOfRange, Rule, TensorEntry,
-    printable,
+    Checkpoint, CheckpointError, ConvertOptions, FileDType, FloatDType, Glob, OutOfRange, Rule,
+    TensorEntry, printable,
 };
 use warmstart_graph::words::{first_few, printable_path};
 
@@ -51,6 +51,9 @@ pub struct Arguments {
     /// The dtype of all floats, rounded to the nearest; whole numbers stay what they are
     #[arg(long)]
     dtype: Option<Floats>,
+    /// Let numbers that the new dtype does not reach become infinite, rather than refuse them
+    #[arg(long)]
+    allow_infinite: bool,
     /// Write NAME-00001-of-00003.safetensors and so on, and NAME.safetensors.index.json, where the
     /// tensors take more than SIZE: 500MB, 2GiB; a tensor that alone takes more has its own file
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
@@ -94,6 +97,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     if let Some(size) = arguments.max_shard_size {
         options = options.max_shard_bytes(size);
     }
+    if arguments.allow_infinite {
+        options = options.allow_infinite();
+    }
     if !arguments.force {
         options = options.keep_existing();
     }
@@ -101,9 +107,16 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     // One of several files is never written over: what is read would change while it is.
     let read = checkpoint.file().canonicalize().ok();
     let written = checkpoint.convert(file, &options).map_err(|error| {
-        let failed = matches!(error, CheckpointError::ConvertDType { .. });
+        let help = match &error {
+            CheckpointError::ConvertDType { .. } => held_by_no_safetensors(&checkpoint),
+            CheckpointError::ConvertInfinite { dtype: FileDType::F16, .. } => {
+                Some("`--dtype bf16`, or `--allow-infinite`".to_owned())
+            }
+            CheckpointError::ConvertInfinite { .. } => Some("`--allow-infinite`".to_owned()),
+            _ => None,
+        };
         let failure = Failure::from(error);
-        match held_by_no_safetensors(&checkpoint).filter(|_| failed) {
+        match help {
             Some(help) => failure.help(help),
             None => failure,
         }

@@ -5,8 +5,8 @@ use crate::tensor::FileDType;
 use std::path::PathBuf;
 
 /// The dtype that floats are written as. Rounds to the nearest, ties to even; an `f64` may be
-/// rounded twice on its way to 16 bits. What is beyond the largest number becomes an infinity: 65504 in
-/// `f16` ([`Converted::overflowed`]). Whole numbers and booleans stay what they are, and so do floats
+/// rounded twice on its way to 16 bits. What is beyond the largest number, which is 65504 in `f16`, is refused
+/// unless [`ConvertOptions::allow_infinite`] is said. Whole numbers and booleans stay what they are, and so do floats
 /// that no variable can be restored from: those of 4 and 6 bits, `f8_e8m0` and both `fnuz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FloatDType {
@@ -45,6 +45,7 @@ pub struct ConvertOptions {
     pub(super) floats: Option<FloatDType>,
     pub(super) max_shard_bytes: u64,
     pub(super) keep_existing: bool,
+    pub(super) allow_infinite: bool,
 }
 
 impl ConvertOptions {
@@ -72,6 +73,13 @@ impl ConvertOptions {
     /// more alone. 0 takes it back. More than 256 files are refused.
     pub fn max_shard_bytes(mut self, bytes: u64) -> ConvertOptions {
         self.max_shard_bytes = bytes;
+        self
+    }
+
+    /// Lets numbers that the new dtype does not reach become infinite, and counts them
+    /// ([`Converted::overflowed`]).
+    pub fn allow_infinite(mut self) -> ConvertOptions {
+        self.allow_infinite = true;
         self
     }
 
@@ -117,7 +125,8 @@ pub struct Converted {
     pub bytes: u64,
     /// How many of them were cast.
     pub cast: usize,
-    /// Elements that were finite and became infinities, since the new dtype ends before them.
+    /// Elements that were finite and became infinities, since the new dtype ends before them and that was
+    /// allowed.
     pub overflowed: u64,
     /// The tensors that these elements are in.
     pub overflows: Vec<OutOfRange>,

@@ -208,7 +208,16 @@ fn the_first_element_without_a_number_is_named() {
     for (transposed, first, value) in [(false, [1, 2], -1e300), (true, [0, 2], 1e39)] {
         let mut asked = vec![Rule::Rename { from: "a".into(), to: "b".into() }];
         asked.extend(transposed.then(|| Rule::Transpose("b".into())));
-        let converted = source.convert(&out, &rules(&asked).floats(FloatDType::F32)).unwrap();
+        let options = rules(&asked).floats(FloatDType::F32);
+        let refused = source.convert(&out, &options).unwrap_err();
+        let CheckpointError::ConvertInfinite { tensor, first: at, value: found, .. } = &refused
+        else {
+            panic!("{refused}")
+        };
+        assert_eq!((tensor.as_str(), &at[..], *found), ("b", &first[..], value));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{refused}");
+        let converted = source.convert(&out, &options.allow_infinite()).unwrap();
+        fs::remove_file(&out).unwrap();
         let [overflow] = &converted.overflows[..] else { panic!("{converted:?}") };
         assert_eq!((overflow.tensor.as_str(), overflow.elements), ("b", 2));
         assert_eq!((&overflow.first[..], overflow.value), (&first[..], value));
@@ -233,7 +242,9 @@ fn what_no_longer_has_a_number_is_counted() {
     ] {
         let rule = Rule::Transpose("w".into());
         let options = if transposed { rules(&[rule]) } else { ConvertOptions::new() };
-        let converted = source.convert(&out, &options.floats(floats)).unwrap();
+        let options = options.floats(floats);
+        assert_eq!(source.convert(&out, &options).is_err(), expected > 0);
+        let converted = source.convert(&out, &options.allow_infinite()).unwrap();
         assert_eq!(converted.overflowed, expected);
         let Some(overflow) = converted.overflows.first() else {
             assert_eq!(expected, 0);

@@ -82,6 +82,13 @@ fn all(name: &str) -> Vec<CheckpointError> {
         CheckpointError::WouldReplace { file: file() },
         CheckpointError::OtherFormat { file: file(), extension: text() },
         CheckpointError::ConvertDType { file: file(), tensor: tensor(), dtype: FileDType::F64 },
+        CheckpointError::ConvertInfinite {
+            file: file(),
+            tensor: tensor(),
+            first: vec![0],
+            value: 1e9,
+            dtype: FileDType::F16,
+        },
         CheckpointError::ConvertRule { file: file(), rule: rule(), problem: text() },
         CheckpointError::Exists { file: file() },
         CheckpointError::IsADirectory { path: path() },

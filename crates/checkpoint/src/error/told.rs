@@ -2,6 +2,7 @@
 
 use super::{CheckpointError, Damaged, damage};
 use crate::printable::printable;
+use crate::tensor::FileDType;
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::Origin;
@@ -48,6 +49,16 @@ pub(super) fn advice(operation: &str, error: &io::Error) -> &'static str {
         }
         io::ErrorKind::InvalidFilename => "Choose a shorter or plainer name",
         _ => "Check the disk and try again; existing checkpoints are untouched",
+    }
+}
+
+/// What to write a number as that is infinite in this dtype.
+pub(super) fn reaching_as_far(dtype: FileDType) -> &'static str {
+    match dtype {
+        FileDType::F16 => {
+            ", which ends at 65504: take bf16, which reaches as far as f32, or allow infinite numbers"
+        }
+        _ => ": leave it as it is, or allow infinite numbers",
     }
 }
 

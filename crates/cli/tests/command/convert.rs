@@ -78,7 +78,13 @@ fn numbers_that_become_zero_or_infinite_are_told() {
     let directory = tempfile::tempdir().unwrap();
     let values = floats(&[1e-9, 1e9, 0.0, 0.5]);
     foreign(&directory.path().join("a.safetensors"), &[("a", "F32", &[4], values)]);
-    let convert = ["convert", "a.safetensors", "b.safetensors", "--dtype", "f16", "--force"];
+    let convert = ["convert", "a.safetensors", "b.safetensors", "--dtype", "f16"];
+    let refused = warmstart(directory.path(), &convert).failed();
+    for said in ["tensor `a` is 1e9 at [1]", "infinite as f16", "Nothing was", "--allow-infinite"] {
+        assert!(refused.contains(said), "{said}\n{refused}");
+    }
+    assert!(!directory.path().join("b.safetensors").exists());
+    let convert = [&convert[..], &["--allow-infinite", "--force"]].concat();
     let out = warmstart(directory.path(), &convert).with(0);
     for line in [
         "note: 1 element became infinite: beyond the largest number of the new dtype:",
