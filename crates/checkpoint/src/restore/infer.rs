@@ -8,7 +8,7 @@
 //! The search follows the most promising sets of rules. A rule that takes a matrix away from the
 //! variable that it would fit once transposed counts as a loss. It is bounded by what it looks at
 //! and how often it plans again, not by time: a file of a million names gets no suggestion, and no
-//! search plans more than 300 times, nor its end more than 32. Sets of rules that one search finds
+//! search plans more than 300 times, nor its end more than 40. Sets of rules that one search finds
 //! differ by little, so a plan that was made is not made again, and of what something speaks
 //! against only 48 weaker sets are tried in all; a note says so where that cut a search short.
 //!
@@ -16,7 +16,8 @@
 //! names clearly favour one; numbers in names count only where they agree everywhere. A single
 //! number fits anything, so its shape is no reason to pair it. What is suggested is no guess: not
 //! two like names crossed, and no scope of another name where many would do (`infer/arbitrary.rs`).
-//! Names that the model has for something else are moved out of the way first (`infer/aside.rs`).
+//! Names that the model has for something else are moved out of the way first (`infer/aside.rs`). What many
+//! renames do that a few can do is shortened (`infer/fewest.rs`).
 //! A weight never gets a slot's value, nor one slot another's: ours say in their metadata what is a
 //! slot, and of other programs' checkpoints `slots.rs` knows how each names them (only where the
 //! variable that a slot would belong to is there too).
@@ -26,6 +27,7 @@ mod arbitrary;
 mod aside;
 mod choose;
 mod doubts;
+mod fewest;
 mod known;
 mod lacking;
 mod names;
@@ -92,10 +94,10 @@ const EACH: usize = 64;
 const NAMES: usize = 400_000;
 
 /// How often it plans again at most, however small the file: while it searches, and after that to compare
-/// and to order what it found: up to three times to straighten a suggestion, two to transpose it or not, and
-/// three to order it. Random models of a dozen variables take up to 200.
+/// and to order what it found: up to three times to straighten a suggestion, two to shorten it, two to
+/// transpose it or not, and three to order it. Random models of a dozen variables take up to 200.
 const SEARCHING: usize = 300;
-const FINISHING: usize = 8 * ALTERNATIVES;
+const FINISHING: usize = 10 * ALTERNATIVES;
 
 /// Sets of rules that something speaks against, and that are tried without some of their rules, in all.
 /// Those of one search have much in common, and what speaks against one mostly does against the others.
@@ -191,8 +193,11 @@ fn infer_within(
     trials.most = affordable.min(SEARCHING + FINISHING);
     let suggestions = choose(&trials, all);
     let alone = suggestions.len() == 1;
-    let straightened = suggestions.into_iter().map(|trial| aside::straightened(&mut trials, trial));
-    let suggestions: Vec<Trial> = straightened.collect();
+    let by_fewest = |trial| {
+        let straightened = aside::straightened(&mut trials, trial);
+        fewest::shortened(&mut trials, straightened)
+    };
+    let suggestions: Vec<Trial> = suggestions.into_iter().map(by_fewest).collect();
     let mut suggestions: Vec<Trial> =
         suggestions.into_iter().flat_map(|trial| turned_and_not(&mut trials, trial)).collect();
     suggestions.truncate(ALTERNATIVES);
@@ -283,7 +288,11 @@ fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
 fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
     let separator = separator(trials);
     let both = [prefix(trials), separator.clone()].concat();
-    let starts = distinct([Some(both), Some(separator), Some(Vec::new()), best_of(before)]);
+    let best = best_of(before);
+    // Renames of scopes may have done to some names of a scope what has to be done to all of it.
+    let parts =
+        best.clone().map(|best| best.into_iter().filter(|rule| !fewest::is_move(rule)).collect());
+    let starts = distinct([Some(both), Some(separator), Some(Vec::new()), best, parts]);
     let mut all = Vec::new();
     trials.names = NAMES;
     for mut start in starts {
@@ -429,6 +438,8 @@ pub(crate) fn lacks(outcome: &Outcome) -> bool {
 mod aside_tests;
 #[cfg(test)]
 mod combined_tests;
+#[cfg(test)]
+mod fewest_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

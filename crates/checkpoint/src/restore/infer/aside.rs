@@ -22,18 +22,18 @@ pub(super) const MOST: usize = 32;
 const LOOKED_AT: usize = 128;
 const COMPARED: usize = 2_000;
 /// Scopes around a name that are looked at.
-const DEPTH: usize = 24;
+pub(super) const DEPTH: usize = 24;
 
 /// A rename of a single name, of a scope, or of a part wherever it is in a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Move {
-    from: String,
-    to: String,
-    what: What,
+    pub from: String,
+    pub to: String,
+    pub what: What,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+pub(super) enum What {
     Name,
     Scope,
     Component,
@@ -224,17 +224,17 @@ fn is_part(some: &[u64], all: &[u64]) -> bool {
 }
 
 /// The scopes around a name, the outermost first.
-fn around(name: &str) -> impl Iterator<Item = &str> {
+pub(super) fn around(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices(SEPARATORS).map(|(at, _)| &name[..at]).take(DEPTH)
 }
 
 /// The scope that a name stands in.
-fn parent(name: &str) -> &str {
+pub(super) fn parent(name: &str) -> &str {
     name.rfind(SEPARATORS).map_or("", |at| &name[..at])
 }
 
 /// The last part of a name.
-fn last(name: &str) -> &str {
+pub(super) fn last(name: &str) -> &str {
     name.rsplit(SEPARATORS).next().unwrap_or(name)
 }
 
@@ -262,9 +262,18 @@ impl Move {
         }
     }
 
-    /// Whether something has a name before this one is moved that another one gets.
+    /// Whether something has a name before this one is moved that another one gets, or stands in a scope that
+    /// another one moves.
     fn is_in_the_way_of(&self, other: &Move) -> bool {
-        self.from == other.to || within(&self.from, &other.to) || within(&other.to, &self.from)
+        self.from == other.to
+            || within(&self.from, &other.to)
+            || within(&other.to, &self.from)
+            || self.is_within(other)
+    }
+
+    /// Whether it is about a part of what another one moves.
+    fn is_within(&self, other: &Move) -> bool {
+        other.what == What::Scope && within(&self.from, &other.from)
     }
 }
 
@@ -339,8 +348,7 @@ fn moves_of(rule: &Rule, asides: &[Move]) -> Option<Vec<Move>> {
     }
 }
 
-/// Moves as if nothing waited aside, so ordered that none gets a name that another one still has. Of
-/// those that go round in a circle, one waits.
+/// Moves as if nothing waited aside, in order.
 fn ordered(moves: Vec<Move>, asides: &[Move]) -> Vec<Rule> {
     // Each with the name that it has until then, and with that aside.
     let mut left: Vec<(Move, Option<String>)> = Vec::new();
@@ -354,6 +362,12 @@ fn ordered(moves: Vec<Move>, asides: &[Move]) -> Vec<Rule> {
             None => left.push((one, None)),
         }
     }
+    in_order(left)
+}
+
+/// Moves, each with a place aside if it may wait, so ordered that none gets a name that another one still has.
+/// Of those that go round in a circle, one waits.
+pub(super) fn in_order(mut left: Vec<(Move, Option<String>)>) -> Vec<Rule> {
     let mut rules = Vec::new();
     while !left.is_empty() {
         let free = |&at: &usize| {
@@ -363,7 +377,12 @@ fn ordered(moves: Vec<Move>, asides: &[Move]) -> Vec<Rule> {
         match (0..left.len()).find(free) {
             Some(at) => rules.push(left.remove(at).0.rule()),
             None => {
-                let waiting = left.iter_mut().find_map(|(one, aside)| Some((one, aside.take()?)));
+                let may_wait = |&at: &usize| {
+                    let (one, aside) = &left[at];
+                    aside.is_some() && !left.iter().any(|(other, _)| other.is_within(one))
+                };
+                let waiting = (0..left.len()).find(may_wait).map(|at| &mut left[at]);
+                let waiting = waiting.and_then(|(one, aside)| Some((one, aside.take()?)));
                 let Some((one, aside)) = waiting else {
                     rules.extend(left.drain(..).map(|(one, _)| one.rule()));
                     break;

@@ -9,7 +9,7 @@ use warmstart_graph::Role;
 
 /// The suggestion that gives each variable the tensor at its place, the names on both sides being given.
 #[track_caller]
-fn mended(names: &[(&str, &str, &[usize])]) -> Suggestion {
+pub(super) fn mended(names: &[(&str, &str, &[usize])]) -> Suggestion {
     let file: Vec<Named<'_>> = names.iter().map(|&(name, _, shape)| (name, shape)).collect();
     let model: Vec<Named<'_>> = names.iter().map(|&(_, name, shape)| (name, shape)).collect();
     one_for_all(&tensors(&file), &variables(&model), &BTreeMap::new())
@@ -113,19 +113,33 @@ fn single_names_go_on_with_their_slots() {
     let one = mended(&pairs.each_ref().map(|(file, model, shape)| (*file, *model, &shape[..])));
     assert_eq!(code(&one), r#".rename("net/b", "net/c").rename_component("a", "b")"#);
 
+    mended_with_slots(
+        &pairs.each_ref().map(|(file, model, shape)| (*file, *model, &shape[..])),
+        false,
+    );
+}
+
+/// As [`mended`], with an optimizer's slots, of a file that has its matrices the other way round if they are
+/// turned.
+#[track_caller]
+pub(super) fn mended_with_slots(names: &[(&str, &str, &[usize])], turned: bool) -> Suggestion {
     let (mut file, mut model, mut saved) = (Vec::new(), Vec::new(), BTreeMap::new());
-    for (old, new, shape) in &pairs {
-        file.push(tensor(old, shape));
+    for (old, new, shape) in names {
+        let mut stored = shape.to_vec();
+        if turned {
+            stored.reverse();
+        }
+        file.push(tensor(old, &stored));
         model.push(variable(new, shape));
         for which in ["m", "v"] {
             model.push(slot(new, "adam", which, shape));
             let Variable { name, role, .. } = slot(old, "adam", which, shape);
-            file.push(tensor(&name, shape));
+            file.push(tensor(&name, &stored));
             saved.insert(name.to_string(), Saved { initializer: None, role });
         }
     }
     assert!(saved.values().all(|saved| matches!(saved.role, Role::Slot { .. })));
-    one_for_all(&file, &model, &saved);
+    one_for_all(&file, &model, &saved)
 }
 
 /// A variable of another size is no reason to look elsewhere.

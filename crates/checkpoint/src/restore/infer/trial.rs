@@ -156,6 +156,12 @@ impl<'a> Trials<'a> {
         all_do.then(|| outcomes.iter().filter(restored).count())
     }
 
+    /// Whether rules all do something, and come to the same as a plan.
+    pub fn come_to(&mut self, added: &[Rule], plan: &Matching) -> bool {
+        let Some(Matching { outcomes, rules, .. }) = self.matching(added) else { return false };
+        outcomes == plan.outcomes && rules[self.rules.len()..].iter().all(|used| used.touched > 0)
+    }
+
     /// What rules restore, by the plan under them, if they do no harm.
     fn verified(
         &self,
@@ -452,15 +458,7 @@ impl<'a> Trials<'a> {
             return rules;
         }
         let Some(before) = self.matching(&rules) else { return rules };
-        for order in orders {
-            let same = |after: Matching| {
-                after.outcomes == before.outcomes
-                    && after.rules[self.rules.len()..].iter().all(|used| used.touched > 0)
-            };
-            if self.matching(&order).is_some_and(same) {
-                return order;
-            }
-        }
-        rules
+        let found = orders.into_iter().find(|order| self.come_to(order, &before));
+        found.unwrap_or(rules)
     }
 }
