@@ -224,6 +224,43 @@ fn a_softmax_scales_and_masks_its_rows_itself() {
     assert_eq!(dispatches(&graph, &[weights]), ["max+sub+softmax+mul"]);
 }
 
+/// What several read each computes while that is few short operations on one tensor.
+#[test]
+fn what_takes_little_is_computed_by_each_reader() {
+    for (operations, expected) in [(1, 2), (16, 2), (17, 3)] {
+        let graph = Graph::new();
+        let [x, y] = ["x", "y"].map(|name| graph.placeholder(name, [35, 70], DType::F32));
+        let shared = (0..operations).fold(x, |value, at| match at % 3 {
+            0 => value * 0.9,
+            1 => value + 0.3,
+            _ => value.abs(),
+        });
+        let found = dispatches(&graph, &[(shared * y).sum(&[0]), (shared + y).sum(&[1])]);
+        assert_eq!(found.len(), expected, "{operations} operations: {found:?}");
+    }
+}
+
+/// Residuals, a normalization, a masked softmax, smoothed losses with weights of many parts, and the gradient
+/// that enters the chain from behind: one dispatch for each that goes through rows, and one for the mean.
+#[test]
+fn a_long_chain_of_rows_is_four_dispatches() {
+    for [rows, width] in [[9, 21], [130, 3], [4, 1030]] {
+        let graph = Graph::new();
+        let given = |name: &str, shape: &[usize]| graph.placeholder(name, shape, DType::F32);
+        let [a, b, mask] = ["a", "b", "mask"].map(|name| given(name, &[rows, width]));
+        let [gamma, beta] = ["gamma", "beta"].map(|name| given(name, &[width]));
+        let normal = (a + b * 0.5).layer_norm(gamma, beta, 0.1).gelu() + a;
+        let mixed = (normal * 0.3 + mask).softmax() * normal + b;
+        let labels = graph.placeholder("labels", [rows], DType::I32);
+        let losses = mixed.softmax_cross_entropy_smoothed_per_row(labels, 0.1);
+        let weights = (0..6).map(|at| given(&format!("w{at}"), &[rows]) + 1.5);
+        let loss = weights.fold(losses, |losses, weight| losses * weight).mean_all();
+        let slope = gradients(loss, &[mixed])[0].unwrap();
+        let found = dispatches(&graph, &[loss, slope]);
+        assert_eq!(found.len(), 4, "{rows} x {width}: {found:?}");
+    }
+}
+
 /// What costs more its kernel computes once and stores, and others read it there.
 #[test]
 fn what_costs_more_is_computed_once() {

@@ -102,6 +102,64 @@ fn input<'g>(graph: &'g Graph, name: &str, shape: [usize; 2]) -> Tensor<'g> {
     graph.placeholder(name, shape, DType::F32)
 }
 
+/// The mean of losses that are multiplied by `weights` numbers for each row, one after the other, and its
+/// gradient with respect to the rows. These are made of `tensors` tensors; if of more than one, the labels
+/// are made of two.
+fn weighted<'g>(graph: &'g Graph, tensors: usize, weights: usize) -> Vec<Tensor<'g>> {
+    let [rows, width] = [21, 33];
+    let given = |name: &str, at: usize, shape: &[usize]| {
+        graph.placeholder(&format!("{name}{at}"), shape, DType::F32)
+    };
+    let parts = (0..tensors).map(|at| given("x", at, &[rows, width]));
+    let x = parts.reduce(|sum, part| sum * 0.5 + part.tanh()).unwrap();
+    let labels = graph.placeholder("labels", [rows], DType::I32);
+    let shift = graph.placeholder("shift", [rows], DType::I32);
+    let labels = if tensors > 1 { labels.max(shift) } else { labels };
+    let losses = x.softmax_cross_entropy_smoothed_per_row(labels, 0.1);
+    let weights = (0..weights).map(|at| given("w", at, &[rows]));
+    let loss = weights.fold(losses, |losses, weight| losses * weight).mean_all();
+    let slopes = gradients(loss, &[x]).into_iter().flatten();
+    [loss].into_iter().chain(slopes).collect()
+}
+
+/// A loss takes its gradient along as long as its kernel can bind what that is multiplied by, and logits are
+/// computed apart where they are what is too much. Of more factors the product is computed apart.
+#[test]
+fn a_loss_takes_its_gradient_along_as_far_as_there_are_buffers() {
+    let gpu = gpu();
+    let own = Target::of(&gpu);
+    // Those that any device has.
+    let buffers = 8;
+    for tensors in [1, 2, 7] {
+        for weights in 0..16 {
+            let graph = Graph::new();
+            let fetches = weighted(&graph, tensors, weights);
+            let target = Target { storage_buffers: buffers, ..own };
+            let def = graph.finish().unwrap();
+            let program = compile(&def, &ids(&fetches), &[], target).unwrap();
+            let labels: Vec<&str> = program.steps.iter().map(label).collect();
+            let what = format!("{buffers} buffers, {tensors} tensors, {weights} weights");
+            for step in &program.steps {
+                let Step::Dispatch(dispatch) = step else { continue };
+                assert!(dispatch.bindings.len() <= buffers, "{what}: {}", dispatch.label);
+            }
+            let is_both = |label: &&str| label.contains(", ") && label.contains("_gradient");
+            let together = labels.iter().any(is_both);
+            if weights + 4 <= buffers {
+                assert!(together, "{what}: {labels:?}");
+                // With the mean.
+                assert!(tensors > 1 || labels.len() == 2, "{what}: {labels:?}");
+            } else if weights + 3 == buffers {
+                assert!(!together && (tensors > 1 || labels.len() == 3), "{what}: {labels:?}");
+            }
+            if weights % 3 == 0 || weights + 4 == buffers {
+                let twin = Twin::new(&graph, &fetches, weights as u64);
+                twin.compare(&gpu, &graph, &fetches, target, &what);
+            }
+        }
+    }
+}
+
 /// Rows that a product takes as its epilogue are read from memory, and few long ones are computed by the
 /// whole device.
 #[test]

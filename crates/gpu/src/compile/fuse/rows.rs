@@ -66,6 +66,11 @@ pub(super) fn could_be_held(live: &Live, id: usize, input: usize) -> bool {
 /// traffic as to read them once, write the result and read that three times; mostly it is less, since a
 /// row that was just read is in a cache. Of what takes long, like an exponential, three times would be
 /// more than is saved.
+///
+/// No dispatch depends on it but of few long rows: what is not cheap is held. On software Vulkan, of 512 x 64
+/// to 64 x 2048, two tensors computed anew take 0.93 to 1.06 of the processor time of rows that are held,
+/// and a loss without its gradient needs no memory to hold them; three tensors take 1 to 1.16, five up to
+/// 1.4, and 16 operations on two up to 1.2.
 const CHEAP: (usize, usize) = (4, 2);
 
 /// Whether what the anchor `id` reads several times is cheap enough to be computed each time. `readers`

@@ -57,7 +57,7 @@ pub(super) fn find(live: &Live, fused: &Fused, packed: &Gradients, buffers: usiz
     let is_other = |id: usize| !fused.kept.contains_key(&id) && (is_plain(id) || is_gradient(id));
     for &other in roots.iter().filter(|&&id| is_other(id)) {
         let read = fused.anchor[other].and_then(|anchor| read_in_common(live, anchor));
-        let before = before_gradient(live, fused, &carried, other);
+        let before = before_gradient(live, fused, &carried, other, buffers);
         let possible = read.and_then(|read| carriers.get(&read)).into_iter().flatten();
         let carrier = possible.copied().find(|&carrier| {
             !carried.contains_key(&carrier)
@@ -225,25 +225,29 @@ fn carries_sum(
 
 /// The kernels that must come before the loss's if that is to compute the cross-entropy's gradient `other`
 /// too: they make what the gradient is multiplied by of what is there before the run. None if it is no
-/// such gradient, or takes more than that.
+/// such gradient, or takes more than that, or more than a kernel that can bind so many `buffers`.
 fn before_gradient(
     live: &Live,
     fused: &Fused,
     carried: &BTreeMap<usize, usize>,
     other: usize,
+    buffers: usize,
 ) -> Option<BTreeSet<usize>> {
-    // What the loss's kernel has to bind for it beside its own, whatever the device allows. On software Vulkan
-    // a loss that takes its gradient along takes three fifths of the processor time of two kernels, from 128 x
-    // 512 logits on; with more to bind, and more kernels before it, it would be as much.
-    const LOADED: usize = 3;
-    const KERNELS: usize = 4;
+    // What the loss's kernel binds beside it, if logits and labels are computed apart: them and both results.
+    // On software Vulkan a loss that takes its gradient along takes 0.55 to 0.73 of the processor time of two
+    // kernels, from 512 x 64 to 64 x 2048 logits, whether 4 or 24 tensors more are bound for that and whether
+    // 6 or 32 kernels come first, and 0.74 to 0.89 of 128 x 10; the first step with its compiling takes 0.53
+    // to 0.82.
+    const OWN: usize = 4;
+    // How many kernels to look at, since each is looked at again for each loss.
+    const KERNELS: usize = 64;
     let gradient = live.node(other);
     if !matches!(gradient.op, Op::SoftmaxCrossEntropyGradient { .. }) {
         return None;
     }
     let mut pending = loaded_for(live, fused, other, [gradient.inputs[2].0].into());
     let mut before = BTreeSet::new();
-    if pending.len() > LOADED {
+    if pending.len() + OWN > buffers {
         return None;
     }
     while let Some(id) = pending.pop_last() {
