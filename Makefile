@@ -66,7 +66,7 @@ bench: ## run the benchmarks (ARGS="name" picks some)
 
 PEERS = warmstart meganeura burn runner
 
-bench-peers: ## run the same work in warmstart, meganeura, burn and PyTorch; writes benches/peers/RESULTS.md
+bench-peers: ## run the same work in warmstart, meganeura, burn and PyTorch; writes RESULTS.md in benches and in benches/peers
 	@scripts/set-up.sh
 	@benches/peers/set-up.sh
 	@# Each by itself, so that no arm gets features of a dependency that only another asks for.

@@ -57,7 +57,7 @@ impl Target<'_> {
     }
 }
 
-/// A file to be written. All that can be refused has been, and nothing is written yet.
+/// A file to be written. All that can be refused without reading values has been, and nothing is written yet.
 struct Part<'a> {
     file: PathBuf,
     header: Vec<u8>,
@@ -92,7 +92,8 @@ impl Checkpoint {
     /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
     /// or if files would be replaced that are being read; [`CheckpointError::ConvertDType`] if
     /// safetensors cannot hold a tensor; [`CheckpointError::ConvertInfinite`] if a number would become
-    /// infinite, unless that is allowed; [`CheckpointError::ConvertRule`] if a rule touches nothing, is malformed, or needs variables to be about; [`CheckpointError::Exists`] if
+    /// infinite, unless that is allowed; [`CheckpointError::ConvertRule`] if a rule touches nothing, is
+    /// malformed, or speaks of variables, of which there are none; [`CheckpointError::Exists`] if
     /// [`ConvertOptions::keep_existing`] asks for it; those of
     /// [`TensorReader::read`](crate::TensorReader::read) and of [`save`](crate::save).
     pub fn convert(

@@ -17,8 +17,8 @@ pub(crate) use damaged::damage;
 use std::io;
 use std::path::{Path, PathBuf};
 use told::{
-    advice, chosen, have, instead, instead_of_directory, one_of, partly, quoted, reaching_as_far,
-    recorded, told, uninitialized,
+    advice, chosen, have, instead, instead_of_directory, instead_of_infinite, one_of, partly,
+    quoted, recorded, told, uninitialized,
 };
 use warmstart_gpu::{Origin, SessionError};
 use warmstart_graph::words::printable_path;
@@ -315,7 +315,7 @@ pub enum CheckpointError {
         dtype: FileDType,
     },
     /// A number is beyond the largest of the dtype that it would be written as.
-    #[error("cannot convert into `{}`: tensor `{tensor}` is {value:e} at {first:?}, which would be infinite as {dtype}{}. Nothing was written", printable_path(.file), reaching_as_far(*.dtype), tensor = printable(.tensor))]
+    #[error("cannot convert into `{}`: tensor `{tensor}` is {value:e} at {first:?}, which would be infinite as {dtype}{}. Nothing was written", printable_path(.file), instead_of_infinite(*.dtype, *.value), tensor = printable(.tensor))]
     ConvertInfinite {
         /// The file that would have been written.
         file: PathBuf,

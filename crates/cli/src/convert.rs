@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, ConvertOptions, FileDType, FloatDType, Glob, OutOfRange, Rule,
-    TensorEntry, printable,
+    Checkpoint, CheckpointError, ConvertOptions, FloatDType, Glob, OutOfRange, Rule, TensorEntry,
+    printable,
 };
 use warmstart_graph::words::{first_few, printable_path};
 
@@ -109,10 +109,9 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let written = checkpoint.convert(file, &options).map_err(|error| {
         let help = match &error {
             CheckpointError::ConvertDType { .. } => held_by_no_safetensors(&checkpoint),
-            CheckpointError::ConvertInfinite { dtype: FileDType::F16, .. } => {
-                Some("`--dtype bf16`, or `--allow-infinite`".to_owned())
-            }
-            CheckpointError::ConvertInfinite { .. } => Some("`--allow-infinite`".to_owned()),
+            CheckpointError::ConvertInfinite { .. } => Some(
+                "`--dtype` takes another, `--allow-infinite` writes it all the same".to_owned(),
+            ),
             _ => None,
         };
         let failure = Failure::from(error);

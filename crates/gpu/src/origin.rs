@@ -115,7 +115,8 @@ impl Origin {
         !matches!(self, Origin::Uninitialized(_) | Origin::Initialized { .. })
     }
 
-    /// What was there before runs changed it: itself, if none did.
+    /// What was there before runs changed it: itself, if none did, or if it was written over by one that did not
+    /// read it.
     pub fn before_runs(&self) -> &Origin {
         match self {
             Origin::Trained { from } | Origin::Computed { from: Some(from) } => from.before_runs(),

@@ -89,7 +89,7 @@ impl Session {
     }
 
     /// The seed of the last `initialize_missing` or `initialize_all` that gave a variable the value it
-    /// has, or that runs made it from. None once all of these are restored, assigned or discarded: a
+    /// has, or that runs made it from. None once all of these are restored, assigned, discarded or written over: a
     /// checkpoint would be saved with the seed of an initialization of which nothing is in it.
     pub fn seed(&self) -> Option<u64> {
         self.seeds.iter().rev().copied().find(|&seed| self.has_value_of(seed))

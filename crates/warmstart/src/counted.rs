@@ -97,7 +97,8 @@ impl Counted {
     }
 
     /// Holds what was recorded against the counts, whatever was looked at so far. Where the program restored
-    /// one meanwhile, as from an earlier checkpoint, it says nothing any more.
+    /// one meanwhile, as from an earlier checkpoint, it says nothing any more. What a graph's own update made of
+    /// one cannot be told from what training did.
     ///
     /// # Errors
     /// As [`Counted::check`].

@@ -77,7 +77,7 @@ fn looked_at(result: &[f32], size: usize) -> Outcome<Vec<f64>> {
     Ok(check)
 }
 
-/// Runs of a layer in one sample of [`Row::LinearTogether`].
+/// Runs of a layer in one sample of [`Row::LinearTogether`], or a few more.
 const RUNS: usize = 3;
 
 fn linear_together<P: Peer>(
@@ -89,8 +89,9 @@ fn linear_together<P: Peer>(
     let mut layer = peer.linear(&crate::linear(size))?;
     layer.run()?;
     let check = looked_at(&layer.read()?, size)?;
-    let mut seconds = samples(request, timed(|| layer.run_together(RUNS / runs, runs)))?;
-    seconds.iter_mut().for_each(|seconds| *seconds /= RUNS as f64);
+    let submissions = RUNS.div_ceil(runs);
+    let mut seconds = samples(request, timed(|| layer.run_together(submissions, runs)))?;
+    seconds.iter_mut().for_each(|seconds| *seconds /= (submissions * runs) as f64);
     Ok((check, seconds))
 }
 
@@ -127,7 +128,7 @@ fn checked(losses: &[f32]) -> Vec<f64> {
     CHECKED.iter().map(|step| f64::from(losses[*step])).collect()
 }
 
-/// Steps in one sample of [`Row::Together`].
+/// Steps in one sample of [`Row::Together`], or a few more.
 const STEPS: usize = 64;
 
 fn together<P: Peer>(peer: &P, steps: usize, part: Timed, request: &Request) -> Outcome<Measured> {
@@ -142,10 +143,11 @@ fn together<P: Peer>(peer: &P, steps: usize, part: Timed, request: &Request) -> 
     if losses[..one_by_one.len()] != one_by_one {
         return Err(format!("together {losses:?}, one by one {one_by_one:?}").into());
     }
+    let submissions = STEPS.div_ceil(steps);
     let block = || {
         let start = Instant::now();
         let mut host = Duration::ZERO;
-        for _ in 0..STEPS / steps {
+        for _ in 0..submissions {
             let submitted = Instant::now();
             training.submit(steps)?;
             host += submitted.elapsed();
@@ -157,7 +159,7 @@ fn together<P: Peer>(peer: &P, steps: usize, part: Timed, request: &Request) -> 
         Ok(if part == Timed::Host { host } else { start.elapsed() })
     };
     let mut seconds = samples(request, block)?;
-    seconds.iter_mut().for_each(|seconds| *seconds /= STEPS as f64);
+    seconds.iter_mut().for_each(|seconds| *seconds /= (submissions * steps) as f64);
     Ok((checked(&losses), seconds))
 }
 

@@ -49,12 +49,12 @@ fn main() -> Outcome<()> {
     let folder = elsewhere.unwrap_or_else(|| PathBuf::from(usual));
     fs::create_dir_all(Path::new(".").join(&folder))?;
     fs::write(folder.join("RESULTS.md"), text)?;
+    chart::draw(&folder.join("results.svg"), &arms, &results)?;
     if kept {
         summary::put(Path::new("../RESULTS.md"), &report.summary().to_string())?;
     } else {
         fs::write(folder.join("summary.md"), report.summary().to_string())?;
     }
-    chart::draw(&folder.join("results.svg"), &arms, &results)?;
     println!("Written: {}", folder.join("RESULTS.md").display());
     Ok(())
 }

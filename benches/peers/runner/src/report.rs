@@ -69,9 +69,10 @@ tuning, meganeura's of its plan, and whatever warmstart keeps.";
 
 const TOGETHER: &str = "The small MLP, its batches taken from a data set on the device, several \
 steps in one submission: 64 steps, then the device is waited for. The host's part is what it does for a \
-step (taking rows, encoding, submitting) while the device has nothing to do before. Losses must be those of \
+step (taking rows, encoding, submitting); for that, the device is waited for after each submission, and \
+the waiting does not count. Losses must be those of \
 steps fed one by one, to the bit. The control has a product beside which a launch costs nothing, so that \
-submitting together must not win. Peers have no call for that.";
+submitting together must not win. Measured of warmstart alone.";
 
 const MEMORY: &str = "The most that was resident in the process, of all processes of the row, in \
 MiB. A software adapter's memory is the process's; a GPU's own is not in here.";

@@ -53,10 +53,11 @@ pub(super) fn advice(operation: &str, error: &io::Error) -> &'static str {
 }
 
 /// What to write a number as that is infinite in this dtype.
-pub(super) fn reaching_as_far(dtype: FileDType) -> &'static str {
+pub(super) fn instead_of_infinite(dtype: FileDType, value: f64) -> &'static str {
+    // The largest `bf16` is 3.39e38.
     match dtype {
-        FileDType::F16 => {
-            ", which ends at 65504: take bf16, which reaches as far as f32, or allow infinite numbers"
+        FileDType::F16 if value.abs() < 3.38e38 => {
+            ", which ends at 65504: take bf16, which ends at 3.39e38, or allow infinite numbers"
         }
         _ => ": leave it as it is, or allow infinite numbers",
     }

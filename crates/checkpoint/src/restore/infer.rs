@@ -16,8 +16,8 @@
 //! names clearly favour one; numbers in names count only where they agree everywhere. A single
 //! number fits anything, so its shape is no reason to pair it. What is suggested is no guess: not
 //! two like names crossed, and no scope of another name where many would do (`infer/arbitrary.rs`).
-//! Names that the model has for something else are moved out of the way first (`infer/aside.rs`). What many
-//! renames do that a few can do is shortened (`infer/fewest.rs`).
+//! Names that the model has for something else are moved out of the way first (`infer/aside.rs`). Where
+//! fewer rules do the same as many renames, those are suggested (`infer/fewest.rs`).
 //! A weight never gets a slot's value, nor one slot another's: ours say in their metadata what is a
 //! slot, and of other programs' checkpoints `slots.rs` knows how each names them (only where the
 //! variable that a slot would belong to is there too).
@@ -193,9 +193,10 @@ fn infer_within(
     trials.most = affordable.min(SEARCHING + FINISHING);
     let suggestions = choose(&trials, all);
     let alone = suggestions.len() == 1;
+    let stays = optimizer.as_ref().map(Renamed::rule);
     let by_fewest = |trial| {
         let straightened = aside::straightened(&mut trials, trial);
-        fewest::shortened(&mut trials, straightened)
+        fewest::shortened(&mut trials, straightened, stays.as_ref())
     };
     let suggestions: Vec<Trial> = suggestions.into_iter().map(by_fewest).collect();
     let mut suggestions: Vec<Trial> =

@@ -1,10 +1,11 @@
-//! The fewest rules that do what a set of rules does.
+//! Fewer rules that do what a set of rules does.
 //!
 //! A search goes step by step, and takes what closes the plan: where it is seen only once `kernel` became
 //! `weight` that scopes have each other's names, that may be many single renames. Once it is known whose each
 //! tensor is, the renames follow from the names alone: a scope goes where most of what it holds goes, and
 //! what else it holds is moved by itself. Parts that several renames have in common are renamed first, if
-//! that leaves fewer; a whole plan then confirms that every variable gets what it got.
+//! that leaves fewer; a whole plan then confirms that every variable gets what it got. The moves are the
+//! fewest for the parts that are renamed; of sets of parts only some are tried.
 
 use super::aside::{DEPTH, MOST, Move, What, around, in_order, last, parent};
 use super::names::{Name, bare, edits};
@@ -12,21 +13,23 @@ use super::problem::is_evident;
 use super::trial::{Trial, Trials};
 use crate::restore::matching::Matching;
 use crate::restore::rules::{Rule, SEPARATORS, apply};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-/// Names that are looked at, over all sets of rules that are compared.
-const NAMES: usize = 60_000;
+/// Names that are looked at for one suggestion, over all sets of rules that are compared.
+const LOOKED_AT: usize = 60_000;
 /// Renames that are asked for what they have in common, and rules that are tried for it.
 const ASKED: usize = 64;
 const TRIED: usize = 8;
 
-/// A trial by the fewest rules found that do the same.
-pub(super) fn shortened(trials: &mut Trials<'_>, trial: Trial) -> Trial {
+/// A trial by the fewest rules found that do the same. A rule that `stays` is not left out, as a note speaks of
+/// what it does.
+pub(super) fn shortened(trials: &mut Trials<'_>, trial: Trial, stays: Option<&Rule>) -> Trial {
     if trial.rules.iter().filter(|rule| is_move(rule)).count() < 2 {
         return trial;
     }
     let Some(planned) = trials.plan(&trial.rules) else { return trial };
-    match fewest(trials, &trial.rules, &planned.matching) {
+    match fewest(trials, &trial.rules, &planned.matching, stays) {
         Some(rules) if trials.come_to(&rules, &planned.matching) => Trial { rules, ..trial },
         _ => trial,
     }
@@ -38,7 +41,12 @@ pub(super) fn is_move(rule: &Rule) -> bool {
 }
 
 /// Fewer rules that may come to the same, if there are any.
-fn fewest(trials: &Trials<'_>, rules: &[Rule], plan: &Matching) -> Option<Vec<Rule>> {
+fn fewest(
+    trials: &Trials<'_>,
+    rules: &[Rule],
+    plan: &Matching,
+    stays: Option<&Rule>,
+) -> Option<Vec<Rule>> {
     let mut pairs = Pairs::of(trials, plan)?;
     let (names, values): (Vec<&Rule>, Vec<&Rule>) =
         rules.iter().partition(|rule| rule.is_about_names());
@@ -48,7 +56,7 @@ fn fewest(trials: &Trials<'_>, rules: &[Rule], plan: &Matching) -> Option<Vec<Ru
         _ => !is_move(rule),
     };
     let kept: Vec<Rule> = names.into_iter().filter(|rule| is_kept(rule)).cloned().collect();
-    let (mut parts, moves) = pairs.fewest(kept)?;
+    let (mut parts, moves) = pairs.fewest(kept, |rule| is_evident(rule) || Some(rule) == stays)?;
     if moves.len() > MOST || parts.len() + moves.len() + values.len() >= rules.len() {
         return None;
     }
@@ -89,7 +97,7 @@ impl<'a> Pairs<'a> {
                 _ => return None,
             }
         }
-        Some(Pairs { names, variables, left: NAMES })
+        Some(Pairs { names, variables, left: LOOKED_AT })
     }
 
     /// A name that nothing begins with.
@@ -102,19 +110,23 @@ impl<'a> Pairs<'a> {
     }
 
     /// The fewest rules about parts of names that were found, and what else has to be moved after them: from
-    /// some, one after the other is left out or added while that leaves fewer.
-    fn fewest(&mut self, kept: Vec<Rule>) -> Option<(Vec<Rule>, Vec<Move>)> {
+    /// some, one after the other is left out, unless it stays, or added while that leaves fewer.
+    fn fewest(
+        &mut self,
+        kept: Vec<Rule>,
+        stays: impl Fn(&Rule) -> bool,
+    ) -> Option<(Vec<Rule>, Vec<Move>)> {
         let mut best = match self.moves(&kept) {
             Some(moves) => (kept, moves),
             None => {
-                let evident: Vec<Rule> = kept.into_iter().filter(is_evident).collect();
-                let moves = self.moves(&evident)?;
-                (evident, moves)
+                let those: Vec<Rule> = kept.into_iter().filter(&stays).collect();
+                let moves = self.moves(&those)?;
+                (those, moves)
             }
         };
         loop {
             let (rules, moves) = &best;
-            let without = (0..rules.len()).filter(|&at| !is_evident(&rules[at]));
+            let without = (0..rules.len()).filter(|&at| !stays(&rules[at]));
             let mut others: Vec<Vec<Rule>> =
                 without.map(|at| [&rules[..at], &rules[at + 1..]].concat()).collect();
             others.extend(common(moves).into_iter().map(|rule| [&rules[..], &[rule]].concat()));
@@ -164,7 +176,7 @@ fn common(moves: &[Move]) -> Vec<Rule> {
     }
     let mut asked: Vec<(Rule, (usize, usize))> =
         asked.into_iter().filter(|(_, (count, _))| *count > 1).collect();
-    asked.sort_by_key(|(_, (count, order))| (usize::MAX - count, *order));
+    asked.sort_by_key(|(_, (count, order))| (Reverse(*count), *order));
     asked.into_iter().take(TRIED).map(|(rule, _)| rule).collect()
 }
 
@@ -175,7 +187,7 @@ type Pair<'n> = (&'n str, &'n str);
 /// only one: what stands deeper goes first. Nothing if two variables would need one name, or if
 /// something had to stay in a scope that is moved.
 ///
-/// They are counted on the tree of scopes as Fitch counts changes: from the bottom up it is told what each
+/// They are counted on the tree of scopes as Fitch counts changes (Hartigan, where one holds many): from the bottom up it is told what each
 /// may become, and from the top down each goes with the scope around it, if it may.
 pub(super) fn moves<'n>(pairs: impl Iterator<Item = Pair<'n>>) -> Option<Vec<Move>> {
     let mut of_name: BTreeMap<&str, Pair<'_>> = BTreeMap::new();

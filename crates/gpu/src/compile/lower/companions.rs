@@ -225,7 +225,7 @@ fn carries_sum(
 
 /// The kernels that must come before the loss's if that is to compute the cross-entropy's gradient `other`
 /// too: they make what the gradient is multiplied by of what is there before the run. None if it is no
-/// such gradient, or takes more than that, or more than a kernel that can bind so many `buffers`.
+/// such gradient, takes more than that, or more than a kernel can bind.
 fn before_gradient(
     live: &Live,
     fused: &Fused,
