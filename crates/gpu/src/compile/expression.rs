@@ -3,6 +3,8 @@
 //! A generated function computes one element of a node from loads of what lies in memory. Changes
 //! of shape never appear in it as operations: they change the index at which their input is read.
 
+mod index;
+
 use super::bindings::Bindings;
 use super::fuse::Fused;
 use super::simplify::Live;
@@ -13,61 +15,10 @@ use warmstart_graph::random::Philox;
 use warmstart_graph::{DType, Op, Shape};
 use warmstart_shaders as shaders;
 
+pub(crate) use index::Index;
+
 /// Operations that are computed from their end, as they are read.
 const SHORT: usize = 64;
-
-/// Which element of a shape: by its row-major offset, by its coordinates, or by both.
-#[derive(Clone)]
-pub(crate) struct Index {
-    pub shape: Shape,
-    pub flat: Option<String>,
-    pub coordinates: Option<Vec<String>>,
-    /// How many elements that is in all invocations together, at most: fewer than the shape has where only
-    /// a slice of it is read, or some rows.
-    elements: usize,
-}
-
-impl Index {
-    /// The element at a row-major offset.
-    pub fn flat(shape: &Shape, offset: &str) -> Index {
-        let (shape, elements) = (shape.clone(), shape.elements());
-        Index { shape, flat: Some(offset.to_owned()), coordinates: None, elements }
-    }
-
-    /// The element at a row-major offset whose row and column are known too, where all axes but the last
-    /// are rows.
-    pub fn both(shape: &Shape, offset: &str, [row, column]: [&str; 2]) -> Index {
-        let rows = Shape::from(&shape[..shape.rank() - 1]);
-        let split = rows.iter().zip(rows.strides()).enumerate().map(|(axis, (extent, stride))| {
-            let first = if stride == 1 { row.to_owned() } else { format!("{row} / {stride}u") };
-            match (axis, extent) {
-                (_, 1) => "0u".to_owned(),
-                (0, _) => first,
-                _ => format!("({first} % {extent}u)"),
-            }
-        });
-        let coordinates = split.chain([column.to_owned()]).collect();
-        Index { coordinates: Some(coordinates), ..Index::flat(shape, offset) }
-    }
-
-    /// The element at coordinates.
-    pub fn at(shape: &Shape, coordinates: Vec<String>) -> Index {
-        let (shape, elements) = (shape.clone(), shape.elements());
-        Index { shape, flat: None, coordinates: Some(coordinates), elements }
-    }
-
-    /// The same where it is computed from this many elements of something else.
-    fn of(self, elements: usize) -> Index {
-        Index { elements: elements.min(self.elements), ..self }
-    }
-
-    fn key(&self) -> String {
-        match (&self.flat, &self.coordinates) {
-            (Some(flat), _) => format!("{flat} of {}", self.shape),
-            (None, coordinates) => format!("{coordinates:?}"),
-        }
-    }
-}
 
 /// What a function stores beside what it returns.
 #[derive(Clone)]
@@ -408,8 +359,26 @@ impl<'a> Function<'a> {
             Op::Pad { before, .. } => self.pad(input(0), before, index),
             Op::Concat { axis } => self.concat(id, *axis, index),
             Op::GatherRows => self.gather(id, index),
-            // Everything else is an anchor, which has a kernel of its own or is this one's.
-            _ => self.load(id, index),
+            // There before the run, an anchor, or not there at all: never an expression.
+            Op::Placeholder { .. }
+            | Op::Variable(_)
+            | Op::Constant(_)
+            | Op::MatMul { .. }
+            | Op::Reduce { .. }
+            | Op::ArgMax
+            | Op::Softmax
+            | Op::LogSoftmax
+            | Op::SoftmaxCrossEntropy { .. }
+            | Op::SoftmaxCrossEntropyGradient { .. }
+            | Op::LayerNorm { .. }
+            | Op::LayerNormStatistics { .. }
+            | Op::LayerNormGradient
+            | Op::ScatterAddRows { .. }
+            | Op::GlobalNorm
+            | Op::Assign(_)
+            | Op::OptimizerUpdate(_)
+            | Op::Invalid
+            | Op::ControlDependency => self.load(id, index),
         }
     }
 

@@ -11,10 +11,10 @@ use super::simplify::Live;
 use warmstart_graph::ops::Binary;
 use warmstart_graph::{DType, Op, Shape};
 
-/// An operand of a product as it lies in memory.
+/// How an operand of a product lies in memory.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Held {
-    /// The node that holds it. Floats of 16 bits and bytes are held as they are.
+pub(crate) struct OperandLayout {
+    /// The node whose value it is. Floats of 16 bits and bytes lie there as they are.
     pub base: usize,
     /// Its shape there.
     pub shape: Shape,
@@ -32,18 +32,18 @@ pub(crate) struct Scale {
     pub divides: bool,
 }
 
-impl Held {
-    /// How the operand `id` of a product is held.
-    pub fn of(live: &Live, id: usize) -> Held {
-        let found = Held::find(live, id, true);
+impl OperandLayout {
+    /// How the operand `id` of a product lies in memory.
+    pub fn of(live: &Live, id: usize) -> OperandLayout {
+        let found = OperandLayout::find(live, id, true);
         // Only of bytes: what is computed in `f32` is stored once, and multiplied before.
         if found.scale.is_some() && live.node(found.base).dtype != DType::U8 {
-            return Held::find(live, id, false);
+            return OperandLayout::find(live, id, false);
         }
         found
     }
 
-    fn find(live: &Live, id: usize, may_scale: bool) -> Held {
+    fn find(live: &Live, id: usize, may_scale: bool) -> OperandLayout {
         let mut scale = None;
         let mut narrow = |mut id: usize| loop {
             if widens(live, id) {
@@ -73,7 +73,7 @@ impl Held {
         while let Op::Reshape(_) = &live.node(base).op {
             base = narrow(live.node(base).inputs[0].0);
         }
-        Held { base, shape, transposed, scale }
+        OperandLayout { base, shape, transposed, scale }
     }
 }
 

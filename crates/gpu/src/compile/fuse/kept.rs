@@ -8,18 +8,20 @@
 //! activation costs no dispatch where its gradient needs both. The rule needs nothing but the order
 //! of the nodes.
 
+use super::Fused;
+use super::demand::Demand;
+use super::operations::{has_epilogue, is_in_place, is_map};
 use super::short::{Part, is_short, short};
-use super::{Demand, Fused, has_epilogue, is_in_place, is_map};
 use crate::compile::Target;
 use crate::compile::simplify::Live;
 use std::collections::BTreeSet;
 use warmstart_graph::{DType, Op};
 
-/// The first kernel that reads a node, if it reads nothing but each element for its own, and so could store
-/// them. Kernels run in the order of their roots.
-pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<Demand> {
-    let first = *own.iter().min_by_key(|demand| demand.root)?;
-    let in_step = own.iter().all(|demand| demand.root != first.root || demand.in_step);
+/// The root of the first kernel that reads a node, if it reads nothing but each element for its own, and so
+/// could store them. Kernels run in the order of their roots.
+pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<usize> {
+    let first = own.iter().map(|demand| demand.root).min()?;
+    let in_step = own.iter().all(|demand| demand.root != first || demand.in_step);
     // Two halves share a word, or four bytes, and numbers in the code are stored by nobody.
     let is_stored = !live.node(id).dtype.is_narrow() && live.uniform(id).is_none();
     (in_step && is_stored).then_some(first)
@@ -27,13 +29,16 @@ pub(super) fn first_reader(live: &Live, id: usize, own: &[Demand]) -> Option<Dem
 
 /// For each node whether an anchor would take it as its epilogue: as an expression that reads the anchor
 /// element by element, where nobody else does.
-pub(super) fn take_anchors(live: &Live, readers: &[usize], forced: &[bool]) -> Vec<bool> {
+pub(super) fn take_anchors(live: &Live, readers: &[usize], in_memory: &[bool]) -> Vec<bool> {
     let mut take = vec![false; live.nodes.len()];
     for id in 0..live.nodes.len() {
         let op = &live.node(id).op;
         take[id] = match is_map(op) {
             true => live.inputs(id).any(|input| {
-                take[input] && readers[input] == 1 && !forced[input] && is_in_place(live, id, input)
+                take[input]
+                    && readers[input] == 1
+                    && !in_memory[input]
+                    && is_in_place(live, id, input)
             }),
             false => !live.is_leaf(id) && has_epilogue(op),
         };

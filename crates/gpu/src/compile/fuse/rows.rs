@@ -13,8 +13,8 @@
 //!
 //! What a product or another anchor takes as its epilogue is computed there, and read from memory.
 
+use super::operations::{has_epilogue, is_free, is_map};
 use super::short::{Part, is_short, short};
-use super::{has_epilogue, is_free, is_map};
 use crate::compile::simplify::Live;
 use warmstart_graph::Op;
 

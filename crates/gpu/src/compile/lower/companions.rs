@@ -18,7 +18,7 @@ use super::{Kernel, Lowering};
 use crate::compile::Gradients;
 use crate::compile::expression::{Function, Index};
 use crate::compile::fuse::Fused;
-use crate::compile::operand::Held;
+use crate::compile::operand::OperandLayout;
 use crate::compile::simplify::Live;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::ops::Reduction;
@@ -118,8 +118,10 @@ fn read_in_common(live: &Live, anchor: usize) -> Option<usize> {
         | Op::LayerNormStatistics { .. }
         | Op::SoftmaxCrossEntropy { .. }
         | Op::SoftmaxCrossEntropyGradient { .. } => Some(node.inputs[0].0),
-        Op::MatMul { .. } => Some(Held::of(live, node.inputs[1].0).base),
-        Op::Reduce { .. } if is_sum(live, anchor) => Some(Held::of(live, node.inputs[0].0).base),
+        Op::MatMul { .. } => Some(OperandLayout::of(live, node.inputs[1].0).base),
+        Op::Reduce { .. } if is_sum(live, anchor) => {
+            Some(OperandLayout::of(live, node.inputs[0].0).base)
+        }
         _ => None,
     }
 }
@@ -193,9 +195,9 @@ fn carries_sum(
     if product.shape.rank() != 2 {
         return false;
     }
-    let a = Held::of(live, product.inputs[0].0).base;
-    let b = Held::of(live, product.inputs[1].0);
-    let summed = Held::of(live, sum.inputs[0].0);
+    let a = OperandLayout::of(live, product.inputs[0].0).base;
+    let b = OperandLayout::of(live, product.inputs[1].0);
+    let summed = OperandLayout::of(live, sum.inputs[0].0);
     if (summed.base, summed.scale) != (b.base, b.scale) {
         return false;
     }

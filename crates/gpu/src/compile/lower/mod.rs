@@ -17,6 +17,7 @@ mod kernel;
 mod layer_norm;
 mod product;
 mod reduce;
+mod refused;
 mod rows;
 mod slices;
 mod update;
@@ -27,14 +28,14 @@ use super::fuse::Fused;
 use super::simplify::Live;
 use super::wgsl::{scalar_type, stored_type};
 use super::{Access, Dispatch, Gradients, Place, Step, Target};
-use crate::plan_error::CompileError;
 use companions::Companions;
 use kernel::{Kernel, elementwise};
-use slices::Sliced;
+use slices::PartialSums;
 use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{DType, GraphDef, Op, VariableId};
 use warmstart_shaders as shaders;
 
+pub(crate) use refused::Refused;
 pub(crate) use update::{BLOCK, Does, MOST_BLOCKS, OptimizerStep, WIDEST, lanes};
 
 pub(crate) struct Lowered {
@@ -54,47 +55,6 @@ pub(crate) struct InPlace {
     pub root: usize,
     /// Values of the result's size that each invocation reads only where it then writes.
     pub values: Vec<usize>,
-}
-
-/// Why a graph could not be lowered as it was fused.
-pub(crate) enum Refused {
-    /// Kernels would bind more buffers than the device allows; computing these nodes apart helps.
-    TooManyBindings { cuts: BTreeSet<usize> },
-    /// It would even with nothing fused.
-    Hopeless { root: usize, buffers: usize },
-    /// More workgroups than the device launches.
-    TooManyWorkgroups { root: usize },
-    /// Longer loops than the driver of a software adapter carries out.
-    TooManyRounds { root: usize, rounds: usize },
-}
-
-impl Refused {
-    pub fn into_error(self, live: &Live, target: Target) -> CompileError {
-        match self {
-            Refused::TooManyBindings { cuts } => {
-                let root = cuts.first().copied().unwrap_or_default();
-                Refused::Hopeless { root, buffers: 0 }.into_error(live, target)
-            }
-            Refused::Hopeless { root, buffers } => CompileError::TooManyBuffers {
-                operation: live.node(root).op.name().to_owned(),
-                location: live.node(root).location.clone(),
-                buffers,
-                limit: target.storage_buffers,
-            },
-            Refused::TooManyWorkgroups { root } => CompileError::TooManyWorkgroups {
-                operation: live.node(root).op.name().to_owned(),
-                location: live.node(root).location.clone(),
-                shape: live.node(root).shape.clone(),
-                limit: target.workgroups,
-            },
-            Refused::TooManyRounds { root, rounds } => CompileError::TooManyRounds {
-                operation: live.node(root).op.name().to_owned(),
-                location: live.node(root).location.clone(),
-                shape: live.node(root).shape.clone(),
-                rounds,
-            },
-        }
-    }
 }
 
 pub(crate) fn lower(
@@ -120,7 +80,7 @@ pub(crate) fn lower(
         }
     }
     let (counted, cuts) = (BTreeSet::new(), BTreeSet::new());
-    let (read_last, sliced) = (slices::read_last(live, fused), Vec::new());
+    let (read_last, partial_sums) = (slices::read_last(live, fused), Vec::new());
     let mut lowering = Lowering {
         def,
         live,
@@ -130,7 +90,7 @@ pub(crate) fn lower(
         lowered,
         carried,
         read_last,
-        sliced,
+        partial_sums,
         counted,
         cuts,
     };
@@ -183,8 +143,8 @@ struct Lowering<'a> {
     carried: BTreeMap<usize, usize>,
     /// Whether each node is read by norms and updates alone.
     read_last: Vec<bool>,
-    /// Products in slices that are added up when all other values are there.
-    sliced: Vec<Sliced>,
+    /// Of products in slices that are added up when all other values are there.
+    partial_sums: Vec<PartialSums>,
     /// Global steps that a kernel lowered so far increments.
     counted: BTreeSet<VariableId>,
     /// Nodes to compute apart, so that kernels lowered so far bind no more than they can. If there are
@@ -227,8 +187,29 @@ impl Lowering<'_> {
                 let place = Place::Variable(*variable);
                 self.copy(root, self.live.node(id).inputs[0].0, place)
             }
-            // Maps are never anchors.
-            Some((_, _)) => self.map(root),
+            // Optimizers are lowered by `optimizer`, and nothing else is an anchor.
+            Some((
+                _,
+                Op::OptimizerUpdate(_)
+                | Op::Placeholder { .. }
+                | Op::Variable(_)
+                | Op::Constant(_)
+                | Op::Unary(_)
+                | Op::Binary(_)
+                | Op::Select
+                | Op::Cast(_)
+                | Op::StopGradient
+                | Op::RandomUniform { .. }
+                | Op::Reshape(_)
+                | Op::Transpose(_)
+                | Op::BroadcastTo(_)
+                | Op::Slice { .. }
+                | Op::Pad { .. }
+                | Op::Concat { .. }
+                | Op::GatherRows
+                | Op::Invalid
+                | Op::ControlDependency,
+            )) => self.map(root),
         }
     }
 

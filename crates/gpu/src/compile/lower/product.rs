@@ -15,7 +15,7 @@ use crate::compile::classes::Class;
 use crate::compile::expression::Index;
 use crate::compile::fuse::Fused;
 use crate::compile::matmul::{Operand, Product, Rung};
-use crate::compile::operand::Held;
+use crate::compile::operand::OperandLayout;
 use crate::compile::simplify::Live;
 use crate::compile::wgsl::literal;
 use crate::compile::{Access, Alternative, Place, Tuned, Variant};
@@ -24,8 +24,8 @@ use warmstart_graph::{DType, Shape};
 use warmstart_shaders::{self as shaders, Elements};
 
 /// What follows the bytes of an operand where they are loaded.
-fn scaling(held: &Held) -> String {
-    held.scale.map_or_else(String::new, |scale| {
+fn scaling(layout: &OperandLayout) -> String {
+    layout.scale.map_or_else(String::new, |scale| {
         let operator = if scale.divides { "/" } else { "*" };
         format!(" {operator} {}", literal(DType::F32, scale.by.into()))
     })
@@ -35,13 +35,13 @@ pub(super) fn bind_operands(
     live: &Live,
     fused: &Fused,
     kernel: &mut Kernel,
-    held: [&Held; 2],
+    layouts: [&OperandLayout; 2],
     operands: [Elements; 2],
 ) {
-    for ((name, held), elements) in ["a", "b"].into_iter().zip(held).zip(operands) {
-        let place = fused.place(live, held.base);
+    for ((name, layout), elements) in ["a", "b"].into_iter().zip(layouts).zip(operands) {
+        let place = fused.place(live, layout.base);
         kernel.bindings.bind(name, place, Access::Read, elements.stored());
-        let sections = elements.sections(name, &scaling(held)).into_iter();
+        let sections = elements.sections(name, &scaling(layout)).into_iter();
         kernel.sections.extend(sections.filter_map(|(section, text)| Some((section, text?))));
     }
 }
@@ -58,19 +58,19 @@ impl Lowering<'_> {
         let rank = shape.rank();
         let batch = Shape::from(&shape[..rank - 2]).elements();
         let read = |input: usize, transpose: bool| {
-            let held = Held::of(self.live, self.live.node(id).inputs[input].0);
-            let transposed = held.transposed;
-            let (&columns, rest) = held.shape.split_last().unwrap_or((&1, &[]));
+            let layout = OperandLayout::of(self.live, self.live.node(id).inputs[input].0);
+            let transposed = layout.transposed;
+            let (&columns, rest) = layout.shape.split_last().unwrap_or((&1, &[]));
             let (&rows, own) = rest.split_last().unwrap_or((&1, &[]));
             let repeated = Shape::from(own).elements() == 1 && batch != 1;
             let step = if repeated { 0 } else { rows * columns };
             let (row, column) = if transposed != transpose { (1, columns) } else { (columns, 1) };
             let inner = if transposed != transpose { rows } else { columns };
-            let dtype = self.live.node(held.base).dtype;
-            (held, Operand { row, column, batch: step, dtype }, inner)
+            let dtype = self.live.node(layout.base).dtype;
+            (layout, Operand { row, column, batch: step, dtype }, inner)
         };
-        let (a_held, a, k) = read(0, transpose_a);
-        let (b_held, b, _) = read(1, transpose_b);
+        let (a_layout, a, k) = read(0, transpose_a);
+        let (b_layout, b, _) = read(1, transpose_b);
         let (m, n) = (shape[rank - 2], shape[rank - 1]);
         let mut product = Product { batch, m, n, k, a, b, sliced: None };
         // A batch of matrices against one is one tall matrix.
@@ -78,18 +78,18 @@ impl Lowering<'_> {
             product.m *= batch;
             product.batch = 1;
         }
-        let held = [&a_held, &b_held];
+        let layouts = [&a_layout, &b_layout];
         // What these rules go by must be nothing but the product and the kind of device: the same
         // product gives the same bits in every plan.
         if product.is_vector(self.target) {
-            return self.vector_product(root, id, &product, held);
+            return self.vector_product(root, id, &product, layouts);
         }
         if let Some(part) = product.slices(self.target) {
-            return self.sliced_product(root, id, &product, held, &part);
+            return self.sliced_product(root, id, &product, layouts, &part);
         }
         let usual = Rung::usual(&product, self.target);
         self.carries_out(root, usual.rounds(&product))?;
-        let (mut kernel, workgroups) = self.product_kernel(root, id, &product, held, usual);
+        let (mut kernel, workgroups) = self.product_kernel(root, id, &product, layouts, usual);
         let workgroups = workgroups.ok_or(Refused::TooManyWorkgroups { root })?;
         let carried = self.carried.contains_key(&root);
         if self.target.alternatives {
@@ -101,7 +101,7 @@ impl Lowering<'_> {
             let usual = Variant::Product(usual);
             kernel.tuned = Some(Tuned { class: Class::of(&product), fused, usual });
             for rung in Rung::others(&product, self.target) {
-                let (other, workgroups) = self.product_kernel(root, id, &product, held, rung);
+                let (other, workgroups) = self.product_kernel(root, id, &product, layouts, rung);
                 let Some(workgroups) = workgroups.filter(|_| other.binds_as(&kernel)) else {
                     continue;
                 };
@@ -124,7 +124,7 @@ impl Lowering<'_> {
         root: usize,
         id: usize,
         product: &Product,
-        held: [&Held; 2],
+        layouts: [&OperandLayout; 2],
         rung: Rung,
     ) -> (Kernel, Option<[u32; 3]>) {
         // Without an epilogue, or with what is accumulated, it is that of all layers' weight gradients.
@@ -133,7 +133,7 @@ impl Lowering<'_> {
         let mut kernel = Kernel::new(choice.kernel, &choice.parts);
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
-        bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
+        bind_operands(self.live, self.fused, &mut kernel, layouts, choice.operands);
         self.bind_result(&mut kernel, root);
         self.product_epilogue(&mut kernel, root, id, product);
         if let Some(carried) = self.bind_carried(&mut kernel, root, "column_sums") {
@@ -178,7 +178,7 @@ impl Lowering<'_> {
         root: usize,
         id: usize,
         product: &Product,
-        held: [&Held; 2],
+        layouts: [&OperandLayout; 2],
     ) -> Result<(), Refused> {
         let Product { batch, m, n, k, a, b, .. } = *product;
         let results = batch * m * n;
@@ -190,14 +190,14 @@ impl Lowering<'_> {
         let right = at(b, format!("k * {}u + i % {n}u * {}u", b.row, b.column));
         let (live, fused) = (self.live, self.fused);
         let element = |kernel: &mut Kernel, name: &str| {
-            bind_operands(live, fused, kernel, held, operands);
+            bind_operands(live, fused, kernel, layouts, operands);
             // The multiplications; additions are the reduction's.
             kernel.bindings.operations += (results * k) as u64;
             format!(
                 "{}{}fn {name}(i: u32, k: u32) -> f32 {{\n    \
                     return f32(a_element({left})) * f32(b_element({right}));\n}}\n",
-                operands[0].element_function("a", &scaling(held[0])),
-                operands[1].element_function("b", &scaling(held[1])),
+                operands[0].element_function("a", &scaling(layouts[0])),
+                operands[1].element_function("b", &scaling(layouts[1])),
             )
         };
         // Few results of long sums lie side by side along K.

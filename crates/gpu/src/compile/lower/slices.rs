@@ -10,7 +10,7 @@ use super::product::bind_operands;
 use super::{Kernel, Lowering, Refused, lanes, listed};
 use crate::compile::fuse::Fused;
 use crate::compile::matmul::{Product, Rung};
-use crate::compile::operand::Held;
+use crate::compile::operand::OperandLayout;
 use crate::compile::simplify::Live;
 use crate::compile::{Access, Place};
 use std::fmt::Write as _;
@@ -32,8 +32,8 @@ pub(super) fn read_last(live: &Live, fused: &Fused) -> Vec<bool> {
     last
 }
 
-/// A product in slices that are to be added up.
-pub(super) struct Sliced {
+/// The results of a product in slices, which are to be added up.
+pub(super) struct PartialSums {
     root: usize,
     slices: usize,
     /// The slices' results, of each product one after the other, and how many each has.
@@ -51,7 +51,7 @@ impl Lowering<'_> {
         root: usize,
         id: usize,
         product: &Product,
-        held: [&Held; 2],
+        layouts: [&OperandLayout; 2],
         part: &Product,
     ) -> Result<(), Refused> {
         let (results, columns) = (product.m * product.n, product.n);
@@ -62,7 +62,7 @@ impl Lowering<'_> {
         kernel.label = Some("matmul of slices".to_owned());
         kernel.constants = choice.constants;
         kernel.sections = choice.sections;
-        bind_operands(self.live, self.fused, &mut kernel, held, choice.operands);
+        bind_operands(self.live, self.fused, &mut kernel, layouts, choice.operands);
         kernel.bindings.bind("result", sums, Access::Write, "f32");
         let mut operations = product.operations();
         // Only a product of two matrices carries a sum.
@@ -81,7 +81,7 @@ impl Lowering<'_> {
         self.push(root, kernel, workgroups, operations)?;
 
         let (batch, slices) = (product.batch, part.batch / product.batch);
-        let sliced = Sliced { root, slices, sums: (sums, results), batch, carried };
+        let partial = PartialSums { root, slices, sums: (sums, results), batch, carried };
         let is_last = |id: usize| {
             self.lowered.packed.contains(id)
                 && self.fused.anchor[id] == Some(id)
@@ -90,17 +90,17 @@ impl Lowering<'_> {
         };
         if batch == 1
             && is_last(root)
-            && sliced.carried.is_none_or(|(carried, ..)| is_last(carried))
+            && partial.carried.is_none_or(|(carried, ..)| is_last(carried))
         {
-            self.sliced.push(sliced);
+            self.partial_sums.push(partial);
             return Ok(());
         }
-        self.add_up_one(id, &sliced)
+        self.add_up_one(id, &partial)
     }
 
     /// Adds up the slices of a product whose result others read, or of which more is computed.
-    fn add_up_one(&mut self, id: usize, sliced: &Sliced) -> Result<(), Refused> {
-        let &Sliced { root, slices, sums: (sums, own), batch, carried } = sliced;
+    fn add_up_one(&mut self, id: usize, partial: &PartialSums) -> Result<(), Refused> {
+        let &PartialSums { root, slices, sums: (sums, own), batch, carried } = partial;
         let results = batch * own;
         let parts = [shaders::FUNCTIONS, lanes(self.target), shaders::REDUCE];
         let mut kernel = Kernel::new("reduce", &parts);
@@ -140,29 +140,29 @@ impl Lowering<'_> {
 
     /// Adds up the slices of all products that are read last, in as few kernels as their bindings allow.
     pub(super) fn add_up_slices(&mut self) -> Result<(), Refused> {
-        let mut pending = std::mem::take(&mut self.sliced);
+        let mut pending = std::mem::take(&mut self.partial_sums);
         while !pending.is_empty() {
             let mut bound = 0;
-            let fits = pending.iter().take_while(|sliced| {
-                bound += if sliced.carried.is_some() { 4 } else { 2 };
+            let fits = pending.iter().take_while(|partial| {
+                bound += if partial.carried.is_some() { 4 } else { 2 };
                 bound <= self.target.storage_buffers
             });
             let count = fits.count().max(1);
-            let together: Vec<Sliced> = pending.drain(..count).collect();
+            let together: Vec<PartialSums> = pending.drain(..count).collect();
             self.add_up_together(&together)?;
         }
         Ok(())
     }
 
-    fn add_up_together(&mut self, together: &[Sliced]) -> Result<(), Refused> {
+    fn add_up_together(&mut self, together: &[PartialSums]) -> Result<(), Refused> {
         let mut kernel = Kernel::new("slices", &[shaders::FUNCTIONS, shaders::ELEMENTWISE]);
         let mut write = "fn write(i: u32) {\n".to_owned();
         let (mut from, mut operations, mut labels) = (0, 0, Vec::new());
-        for sliced in together {
-            let (sums, results) = sliced.sums;
-            let sums = [(sliced.root, sums, results)].into_iter().chain(sliced.carried);
+        for partial in together {
+            let (sums, results) = partial.sums;
+            let sums = [(partial.root, sums, results)].into_iter().chain(partial.carried);
             for (root, parts, count) in sums {
-                let (at, slices) = (labels.len(), sliced.slices);
+                let (at, slices) = (labels.len(), partial.slices);
                 kernel.bindings.bind(
                     &format!("result{at}"),
                     self.fused.place(self.live, root),
