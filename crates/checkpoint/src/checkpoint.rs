@@ -53,9 +53,10 @@ impl Checkpoint {
         if let Some((file, _, damaged)) = open_latest(path)? {
             return Ok(Checkpoint::found(file, damaged));
         }
+        const SHOWN: usize = 3;
         let nothing = || CheckpointError::NoCheckpoint {
             directory: path.to_owned(),
-            files: format::maybe_checkpoints(path),
+            files: format::maybe_checkpoints(path).into_iter().take(SHOWN).collect(),
         };
         format::open_in(path)?.ok_or_else(nothing)
     }

@@ -361,6 +361,16 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// What is wrong: the message, and where the advice in it is for programs and stands in lines of its
+    /// own, without that.
+    #[doc(hidden)]
+    pub fn what(&self) -> String {
+        match self {
+            CheckpointError::AllDamaged { directory, damaged } => told(directory, damaged, ""),
+            error => error.to_string(),
+        }
+    }
+
     pub(crate) fn storage(
         operation: &'static str,
         path: &Path,

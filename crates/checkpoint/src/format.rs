@@ -136,19 +136,19 @@ fn indices(directory: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
     Ok(found)
 }
 
-/// Names of files in a folder that end as those of checkpoints do, a few at most.
-pub(crate) fn maybe_checkpoints(directory: &Path) -> Vec<PathBuf> {
-    const ENDS: [&str; 8] = ["safetensors", "pt", "pth", "bin", "npz", "npy", "gguf", "ckpt"];
-    const SHOWN: usize = 3;
+/// The names of files in a folder that end as those of checkpoints do, sorted.
+pub fn maybe_checkpoints(directory: &Path) -> Vec<PathBuf> {
+    const ENDS: [&str; 9] =
+        ["safetensors", "pt", "pth", "bin", "npz", "npy", "gguf", "ckpt", "index"];
     let Ok(entries) = directory.read_dir() else { return Vec::new() };
     let names = entries.flatten().filter(|entry| entry.path().is_file());
     let mut names: Vec<PathBuf> = names.map(|entry| entry.file_name().into()).collect();
     let ends = |name: &PathBuf| {
         let end = name.extension().and_then(|end| end.to_str());
-        end.is_some_and(|end| ENDS.contains(&end))
+        let is_index = name.to_str().is_some_and(|name| name.ends_with(INDEX));
+        is_index || end.is_some_and(|end| ENDS.contains(&end))
     };
     names.retain(ends);
     names.sort();
-    names.truncate(SHOWN);
     names
 }

@@ -86,6 +86,8 @@ pub use directory::{
 };
 pub use error::{CheckpointError, Damaged};
 pub use format::Format;
+#[doc(hidden)]
+pub use format::maybe_checkpoints;
 pub use formats::archive::ArchiveError;
 pub use formats::gguf::{GgufError, Quantization};
 pub use formats::numpy::NumPyError;

@@ -5,6 +5,7 @@
 
 mod csv;
 mod idx;
+mod other;
 mod table;
 mod tensors;
 
@@ -16,7 +17,6 @@ use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
-use warmstart_checkpoint::FileKind;
 use warmstart_graph::words::printable_path;
 
 /// What is said about how to read a file.
@@ -37,16 +37,13 @@ pub fn read(file: &Path, options: &ReadOptions) -> Result<Table, Failure> {
     let cannot = |error| Failure::file("read", file, &error);
     let opened = File::open(file).map_err(cannot)?;
     let (begin, reader) = beginning(opened).map_err(cannot)?;
-    if begin.starts_with(b"version https://git-lfs") {
-        let name = printable_path(file);
-        let message = format!("`{name}` is a git-lfs pointer, a small text in place of the data");
-        return Err(Failure::new(message).help(FileKind::GitLfsPointer.help()));
-    }
+    other::refuse(file, &begin)?;
     let table = if tensors::begins(&begin) {
         tensors::read(file, options.array.as_deref(), options.help)?
     } else if begin.starts_with(&[0x1f, 0x8b]) {
         let unpacked = Unpacked(MultiGzDecoder::new(reader));
         let (begin, reader) = beginning(unpacked).map_err(cannot)?;
+        other::refuse(file, &begin)?;
         read_plain(file, &begin, reader, options)?
     } else {
         read_plain(file, &begin, reader, options)?

@@ -13,7 +13,7 @@ use crate::wording::flag_allowing;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use values::compare;
+use values::{Difference, compare};
 use warmstart_checkpoint::{
     Allowance, Checkpoint, Compared, Damaged, Pairs, RestoreOptions, Rule, RuleUse, Suggestion,
     TensorEntry,
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let pairs = a.pairs(&b, &rules);
     check(&pairs.rules, &a, &b)?;
     let under = Under::of(&pairs, &file);
-    let Pairs { both, only_first: only_a, only_second: only_b, rules: uses, .. } = &pairs;
+    let Pairs { both, only_first: only_a, only_second: only_b, .. } = &pairs;
     let kinds: Vec<_> =
         both.iter().filter(|pair| pair.differ).map(|pair| (pair.first, pair.second)).collect();
     let mut values = Vec::new();
@@ -85,17 +85,46 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         return Err(Failure::new("the rules leave no tensor to compare, so nothing can be said")
             .help("ignore or allow less, or compare without --rules"));
     }
-    if arguments.json {
+    let (a, b) = (&a, &b);
+    let found =
+        Found { arguments, a, b, file, pairs, kinds, values, suggestions, allowed, under, same };
+    match arguments.json {
+        true => text::print_json(out, &found.json())?,
+        false => found.print(out)?,
+    }
+    Ok(same.into())
+}
+
+/// How two checkpoints differ.
+struct Found<'a> {
+    arguments: &'a Arguments,
+    a: &'a Checkpoint,
+    b: &'a Checkpoint,
+    file: RulesFile,
+    pairs: Pairs<'a>,
+    /// Pairs of another dtype or shape.
+    kinds: Vec<(&'a TensorEntry, &'a TensorEntry)>,
+    /// How far the values of those lie apart that were compared.
+    values: Vec<(&'a str, Difference)>,
+    suggestions: Vec<Suggestion>,
+    /// The flags that a restore needs beside each suggestion.
+    allowed: Vec<Option<String>>,
+    under: Under,
+    same: bool,
+}
+
+impl Found<'_> {
+    fn json(&self) -> Value {
         let listed =
             |tensors: &[&TensorEntry]| tensors.iter().map(|t| json_of(t)).collect::<Vec<_>>();
         let named = |tensors: &[&TensorEntry]| {
             tensors.iter().map(|tensor| tensor.name.to_string()).collect::<Vec<_>>()
         };
-        let kinds = kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
-        let values = values.iter().map(|(name, difference)| difference.to_json(name));
-        let ways = suggestions.len();
-        let more = Suggestion::may_be_more(&suggestions);
-        let suggestions = suggestions.iter().zip(&allowed).map(|(suggestion, plan)| {
+        let kinds = self.kinds.iter().map(|(a, b)| json!({ "a": json_of(a), "b": json_of(b) }));
+        let values = self.values.iter().map(|(name, difference)| difference.to_json(name));
+        let ways = self.suggestions.len();
+        let more = Suggestion::may_be_more(&self.suggestions);
+        let suggestions = self.suggestions.iter().zip(&self.allowed).map(|(suggestion, plan)| {
             let flags = flags_of(suggestion);
             let file: Vec<String> = suggestion.rules.iter().map(toml_of).collect();
             let Suggestion { restores, of, notes, .. } = suggestion;
@@ -104,70 +133,108 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
                 "plan_also": plan, "alternatives": ways - 1, "may_be_more": more,
             })
         });
-        let value = json!({
-            "a": a.file().to_string_lossy(),
-            "b": b.file().to_string_lossy(),
-            "choice_a": choice(&arguments.a, &a),
-            "choice_b": choice(&arguments.b, &b),
-            "same": same,
-            "only_a": listed(only_a),
-            "only_b": listed(only_b),
+        let (pairs, under) = (&self.pairs, &self.under);
+        json!({
+            "a": self.a.file().to_string_lossy(),
+            "b": self.b.file().to_string_lossy(),
+            "choice_a": choice(&self.arguments.a, self.a, &self.arguments.b),
+            "choice_b": choice(&self.arguments.b, self.b, &self.arguments.a),
+            "same": self.same,
+            "only_a": listed(&pairs.only_first),
+            "only_b": listed(&pairs.only_second),
             "different_kind": kinds.collect::<Vec<_>>(),
-            "values": arguments.values.then(|| values.collect::<Vec<_>>()),
+            "values": self.arguments.values.then(|| values.collect::<Vec<_>>()),
             "allowed": under.allowed,
             "ignored_a": named(&pairs.ignored_first),
             "ignored_b": named(&pairs.ignored_second),
             "rows_not_compared": under.rows,
-            "under": uses.iter().map(|used| toml_of(&used.rule)).collect::<Vec<_>>(),
+            "under": pairs.rules.iter().map(|used| toml_of(&used.rule)).collect::<Vec<_>>(),
             "rules": suggestions.collect::<Vec<_>>(),
-        });
-        text::print_json(out, &value)?;
-        return Ok(same.into());
+        })
     }
-    for (letter, checkpoint) in [("a", &a), ("b", &b)] {
-        let step = checkpoint.step().map_or_else(String::new, |step| format!(", step {step}"));
-        let tensors = counted(checkpoint.tensors().len(), "tensor");
-        writeln!(out, "{letter}  {}: {tensors}{step}", printable_path(checkpoint.file()))?;
-    }
-    let mut opened = vec![(&arguments.a, &a), (&arguments.b, &b)];
-    opened.dedup_by_key(|(path, _)| *path);
-    for (path, checkpoint) in opened {
-        let damaged = Damaged::first_notes(checkpoint.damaged().iter());
-        for note in choice(path, checkpoint).into_iter().chain(damaged) {
-            writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
+
+    fn print(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.print_opened(out)?;
+        self.print_differing(out)?;
+        self.print_suggestions(out)?;
+        self.under.print(&self.pairs, out)?;
+        if self.same {
+            let how = match self.arguments.rules {
+                Some(_) => "the same under these rules:",
+                None => "the same:",
+            };
+            let what = match self.arguments.values {
+                true => "names, dtypes, shapes and values",
+                false => "names, dtypes and shapes; --values compares the values too",
+            };
+            writeln!(out, "{} {what}", styled(GOOD, how))?;
+        } else if !self.values.is_empty() {
+            let equal = self.values.iter().filter(|(_, difference)| difference.is_none()).count();
+            writeln!(out, "\n{} of equal values", counted(equal, "tensor"))?;
         }
+        Ok(())
     }
-    for (title, tensors, allowed) in
-        [("only in a", only_a, file.allow_unexpected), ("only in b", only_b, file.allow_missing)]
-    {
-        let title = &if allowed { format!("{title}, which is allowed") } else { title.to_owned() };
-        let lines = tensors
-            .iter()
-            .map(|t| vec![t.name.to_string(), t.dtype.to_string(), t.shape.to_string()]);
-        section(out, title, &["name", "dtype", "shape"], &[], lines.collect())?;
+
+    /// Which files these are.
+    fn print_opened(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        for (letter, checkpoint) in [("a", self.a), ("b", self.b)] {
+            let step = checkpoint.step().map_or_else(String::new, |step| format!(", step {step}"));
+            let tensors = counted(checkpoint.tensors().len(), "tensor");
+            writeln!(out, "{letter}  {}: {tensors}{step}", printable_path(checkpoint.file()))?;
+        }
+        let (a, b) = (&self.arguments.a, &self.arguments.b);
+        let mut opened = vec![(a, self.a, b), (b, self.b, a)];
+        opened.dedup_by_key(|(path, ..)| *path);
+        for (path, checkpoint, other) in opened {
+            let damaged = Damaged::first_notes(checkpoint.damaged().iter());
+            for note in choice(path, checkpoint, other).into_iter().chain(damaged) {
+                writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
+            }
+        }
+        Ok(())
     }
-    let rows = kinds.iter().map(|(a, b)| {
-        vec![
-            a.name.to_string(),
-            format!("{} {}", a.dtype, a.shape),
-            format!("{} {}", b.dtype, b.shape),
-        ]
-    });
-    section(out, "of another dtype or shape", &["name", "a", "b"], &[], rows.collect())?;
-    let rows = values.iter().filter(|(_, difference)| !difference.is_none());
-    let rows: Vec<Vec<String>> = rows.map(|(name, difference)| difference.row(name)).collect();
-    let header = ["name", "elements", "of", "largest difference", "relative"];
-    section(out, "of other values", &header, &[1, 2, 3, 4], rows)?;
-    if !suggestions.is_empty() {
+
+    fn print_differing(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let (pairs, file) = (&self.pairs, &self.file);
+        for (title, tensors, allowed) in [
+            ("only in a", &pairs.only_first, file.allow_unexpected),
+            ("only in b", &pairs.only_second, file.allow_missing),
+        ] {
+            let title =
+                &if allowed { format!("{title}, which is allowed") } else { title.to_owned() };
+            let lines = tensors
+                .iter()
+                .map(|t| vec![t.name.to_string(), t.dtype.to_string(), t.shape.to_string()]);
+            section(out, title, &["name", "dtype", "shape"], &[], lines.collect())?;
+        }
+        let rows = self.kinds.iter().map(|(a, b)| {
+            vec![
+                a.name.to_string(),
+                format!("{} {}", a.dtype, a.shape),
+                format!("{} {}", b.dtype, b.shape),
+            ]
+        });
+        section(out, "of another dtype or shape", &["name", "a", "b"], &[], rows.collect())?;
+        let rows = self.values.iter().filter(|(_, difference)| !difference.is_none());
+        let rows: Vec<Vec<String>> = rows.map(|(name, difference)| difference.row(name)).collect();
+        let header = ["name", "elements", "of", "largest difference", "relative"];
+        section(out, "of other values", &header, &[1, 2, 3, 4], rows)
+    }
+
+    fn print_suggestions(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let suggestions = &self.suggestions;
+        if suggestions.is_empty() {
+            return Ok(());
+        }
         let casts = |one: &Suggestion| one.rules.iter().any(|rule| matches!(rule, Rule::Cast(_)));
         let convert = match suggestions.iter().any(casts) {
             false => "`plan`, `convert` and --rules",
             true => "`plan` and --rules (`convert` has --dtype in place of casts)",
         };
         writeln!(out, "\nRules that make names of a those of b, for {convert}:")?;
-        print_no_variables(out, &b, only_b)?;
-        for (way, (suggestion, plan)) in (1..).zip(suggestions.iter().zip(&allowed)) {
-            let promise = promise(suggestion, way, &suggestions, uses);
+        print_no_variables(out, self.b, &self.pairs.only_second)?;
+        for (way, (suggestion, plan)) in (1..).zip(suggestions.iter().zip(&self.allowed)) {
+            let promise = promise(suggestion, way, suggestions, &self.pairs.rules);
             // The file is told after the flags; where there are none, it says what they would.
             if print_flags(out, suggestion, &promise)? {
                 print_plan(out, plan.as_deref())?;
@@ -178,23 +245,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             }
             print_notes(out, suggestion)?;
         }
+        Ok(())
     }
-    under.print(&pairs, out)?;
-    if same {
-        let how = match arguments.rules {
-            Some(_) => "the same under these rules:",
-            None => "the same:",
-        };
-        let what = match arguments.values {
-            true => "names, dtypes, shapes and values",
-            false => "names, dtypes and shapes; --values compares the values too",
-        };
-        writeln!(out, "{} {what}", styled(GOOD, how))?;
-    } else if !values.is_empty() {
-        let equal = values.len() - unequal;
-        writeln!(out, "\n{} of equal values", counted(equal, "tensor"))?;
-    }
-    Ok(same.into())
 }
 
 /// What rules leave out of the comparison.

@@ -269,10 +269,7 @@ impl From<CheckpointError> for Failure {
                 }))
             }
             CheckpointError::AllDamaged { directory, damaged } => {
-                let text = error.to_string();
-                // The last line is advice to programs.
-                let told = text.rsplit_once('\n').map_or(&*text, |(told, _)| told);
-                Failure::new(told).help(rescue(directory, damaged))
+                Failure::new(error.what()).help(rescue(directory, damaged))
             }
             CheckpointError::IsADirectory { path } => {
                 let path = printable_path(path);

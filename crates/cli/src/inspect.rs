@@ -41,7 +41,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure> {
     let checkpoint = Checkpoint::open(&arguments.path)?;
-    let choice = choice(&arguments.path, &checkpoint);
+    let choice = choice(&arguments.path, &checkpoint, &arguments.path);
     let shown = |tensor: &&TensorEntry| match &arguments.tensor {
         Some(glob) => glob.is_match(&tensor.name),
         None => true,

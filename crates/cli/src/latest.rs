@@ -7,13 +7,14 @@ use crate::flags::quoted;
 use crate::text;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use warmstart_checkpoint::{
-    Better, Checkpoint, CheckpointError, Damaged, Latest, best, best_verified, latest,
-    latest_verified, list,
+    Better, Checkpoint, CheckpointError, Damaged, Latest, StepFile, best, best_verified, latest,
+    latest_verified, list, maybe_checkpoints,
 };
-use warmstart_graph::words::printable_path;
+use warmstart_graph::words::{first_few, printable_path};
 
 /// Print the newest whole checkpoint of a directory, or the best one by a metric
 ///
@@ -178,13 +179,24 @@ fn instead(directory: &Path) -> String {
     }
 }
 
-/// How the checkpoint was chosen that a directory of a run was opened by; `None` where there was no
-/// choice.
-pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
+/// How the checkpoint was chosen that a directory was opened by, and what else the directory holds;
+/// `None` where there was no choice. What is `named` too, nobody has overlooked.
+pub fn choice(path: &Path, checkpoint: &Checkpoint, named: &Path) -> Option<String> {
     if !path.is_dir() {
         return None;
     }
-    let files = list(path).ok()?;
+    let files = list(path).unwrap_or_default();
+    let newest = newest_of(path, checkpoint, &files);
+    let Some(others) = beside(path, checkpoint, named, &files) else { return newest };
+    let taken = newest.unwrap_or_else(|| {
+        let (file, directory) = (printable_path(checkpoint.file()), printable_path(path));
+        format!("`{file}` is what `{directory}` is opened by")
+    });
+    Some(format!("{taken}. To open what else it holds, name the file: {others}"))
+}
+
+/// Which of the checkpoints of a run this is, if there are several.
+fn newest_of(path: &Path, checkpoint: &Checkpoint, files: &[StepFile]) -> Option<String> {
     let at = files.iter().position(|file| file.path == checkpoint.file())?;
     let (file, directory) = (printable_path(checkpoint.file()), printable_path(path));
     match files.len() {
@@ -200,6 +212,20 @@ pub fn choice(path: &Path, checkpoint: &Checkpoint) -> Option<String> {
             ))
         }
     }
+}
+
+/// The first few files that may be checkpoints too, and are neither a part of this one nor of the run.
+fn beside(path: &Path, checkpoint: &Checkpoint, named: &Path, run: &[StepFile]) -> Option<String> {
+    const SHOWN: usize = 3;
+    let run = run.iter().map(|file| file.path.as_path());
+    let own = checkpoint.files().chain([checkpoint.file()]).chain(run);
+    let own: BTreeSet<&OsStr> = own.filter_map(Path::file_name).collect();
+    let mut names = maybe_checkpoints(path);
+    let named = named.canonicalize().ok();
+    let is_named = |name: &Path| named.is_some() && path.join(name).canonicalize().ok() == named;
+    names.retain(|name| !own.contains(name.as_os_str()) && !is_named(name));
+    let shown = names.iter().map(|name| format!("`{}`", printable_path(path.join(name))));
+    (!names.is_empty()).then(|| first_few(shown, SHOWN))
 }
 
 /// The names of all metrics, but of checkpoints that cannot be opened.

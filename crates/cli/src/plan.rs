@@ -66,9 +66,10 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let options = arguments.strictness.options(&arguments.rules)?;
     let strange = model.strange(&checkpoint, options.rules())?;
     let options = strange.leave_out(options);
-    let mut notes: Vec<String> = choice(&arguments.path, &checkpoint).into_iter().collect();
+    let (file, model_file) = (&arguments.path, &arguments.graph);
+    let mut notes: Vec<String> = choice(file, &checkpoint, model_file).into_iter().collect();
     if let Model::Checkpoint(model) = &model {
-        notes.extend(choice(&arguments.graph, model));
+        notes.extend(choice(model_file, model, file));
         notes.extend(Damaged::first_notes(model.damaged().iter()));
     }
     notes.dedup();

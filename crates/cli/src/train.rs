@@ -36,7 +36,7 @@ use crate::text::{self, counted};
 use accumulated::Updates;
 use best::BestCheckpoint;
 use examples::{Data, Examples};
-use network::{Network, ROWS_AT_ONCE, Shape};
+use network::{ROWS_AT_ONCE, Shape};
 use resumed::Newest;
 use ruined::Guessing;
 use scaling::Scale;
@@ -222,17 +222,19 @@ impl Job {
         })
     }
 
+    fn plans<'a>(&'a self, optimizer: &'a Optimizer) -> memory::Plans<'a> {
+        let (source, settings) = (&self.source, &self.settings);
+        memory::Plans { source, settings, optimizer, shape: self.shape.clone() }
+    }
+
     fn run(&mut self, quiet: bool, out: &mut dyn Write) -> Result<Outcome, Failure> {
         self.describe(out)?;
         let optimizer = network::optimizer(&self.settings, self.updates.by(self.steps));
         let gpu = Gpu::new()?;
         let mut session = Session::new(&gpu);
-        self.shape.rows_at_once =
-            memory::rows_at_once(&session, &self.source, &self.settings, &optimizer, &self.shape);
+        self.shape.rows_at_once = memory::rows_at_once(&session, &self.plans(&optimizer));
         let graph = Graph::new();
-        // Whoever looks at the model later knows this file, and not the source of this command.
-        let line = |table: &str| self.source.line(table);
-        let network = Network::build(&graph, &self.settings, &optimizer, &self.shape, &line);
+        let network = self.plans(&optimizer).network(&graph);
         let too_large = |error| memory::refused_layers(error, &self.source, &self.settings);
         graph.finish().map_err(|errors| {
             let unmatched = check::unmatched(&self.source, &self.settings, &errors);
@@ -259,9 +261,8 @@ impl Job {
             None => Vec::new(),
         };
         let train = memory::compile(&mut session, &self.settings, &graph, &network);
-        let train = train.map_err(|error| {
-            memory::refused(error, &self.source, &self.settings, &optimizer, &self.shape, &session)
-        })?;
+        let train =
+            train.map_err(|error| memory::refused(error, &self.plans(&optimizer), &session))?;
         let Newest { mut notes, restore } = newest.unwrap_or_default();
         let mut run = self.begin(quiet, restore, (&mut session, &graph, &optimizer))?;
         self.learn_guessing(&session);

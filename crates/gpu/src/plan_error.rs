@@ -157,6 +157,16 @@ fn some(names: &[String]) -> String {
 }
 
 impl CompileError {
+    /// What is wrong: the message, and where something is larger than it may be, without the advice to
+    /// whoever writes a program.
+    pub fn what(&self) -> String {
+        let text = self.to_string();
+        match text.split_once(SMALLER) {
+            Some((what, _)) => what.trim_end_matches([';', ' ']).to_owned(),
+            None => text,
+        }
+    }
+
     /// Whether a smaller graph, such as one of a smaller batch, may do: something is larger than the
     /// device or the caller allows, or memory has run out.
     pub fn is_too_large(&self) -> bool {
@@ -193,5 +203,51 @@ impl CompileError {
 impl From<SessionError> for CompileError {
     fn from(error: SessionError) -> CompileError {
         CompileError::Session(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_is_told_without_advice() {
+        let what = || "the result of matmul".to_owned();
+        let (location, shape) =
+            (|| Location { file: "a.rs".into(), line: 3 }, || Shape::from([2, 3]));
+        let cases = [
+            (
+                CompileError::TooLarge { what: what(), bytes: 9, limit: 8 },
+                "the result of matmul takes 9 bytes, and one binding of this device holds at most 8",
+            ),
+            (CompileError::OverLimit { bytes: 9, limit: 8 }, "device memory, and may take 8"),
+            (CompileError::NoRoom { bytes: 9, room: 8 }, "and this device has room for 8"),
+            (
+                CompileError::TooManyWorkgroups {
+                    operation: what(),
+                    location: location(),
+                    shape: shape(),
+                    limit: 8,
+                },
+                "than this device launches (8 along one dimension)",
+            ),
+            (
+                CompileError::TooManyRounds {
+                    operation: what(),
+                    location: location(),
+                    shape: shape(),
+                    rounds: 8,
+                },
+                "may end them after 65,535 without a word",
+            ),
+            (
+                CompileError::NoBatches { smallest: 2, largest: 1 },
+                "give a range whose first batch is not above its last",
+            ),
+        ];
+        for (error, end) in cases {
+            assert!(error.what().ends_with(end), "{}", error.what());
+            assert!(error.to_string().starts_with(&error.what()), "{error}");
+        }
     }
 }

@@ -112,8 +112,13 @@ pub enum DatasetError {
 
 /// What is wrong with a cell, and what to do.
 fn of_cell(line: usize, text: &str, wanted: &str) -> String {
-    if text.is_empty() {
-        return format!(" is empty, and not {wanted}; fill it in, or leave the line out");
+    let what = match text.parse() {
+        _ if text.is_empty() => Some("empty".to_owned()),
+        Ok(number) if f32::is_nan(number) => Some(format!("`{text}`, which is no value")),
+        _ => None,
+    };
+    if let Some(what) = what {
+        return format!(" is {what}, and not {wanted}; fill it in, or leave the line out");
     }
     let as_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
     let names = line == 1 && text.parse::<f32>().is_err() && !text.starts_with(as_number);

@@ -82,7 +82,14 @@ fn csv_errors_name_line_and_cell() {
         said("1,2,3\n1,,3\n").starts_with("line 2, cell 2 is empty, and not a number; fill it")
     );
     assert!(said("1,2,3\n1,2,0.5").starts_with("line 2, cell 3: `0.5` is not a whole number"));
-    for cell in ["nan", "-inf", "1e99"] {
+    // One without a value has the same advice, however that is written.
+    for cell in ["nan", "NaN", "-nan"] {
+        let expected = format!(
+            "line 1, cell 1 is `{cell}`, which is no value, and not a finite number; fill it in, or leave"
+        );
+        assert!(said(&format!("{cell},2,3\n")).starts_with(&expected));
+    }
+    for cell in ["-inf", "1e99"] {
         let expected = format!("line 1, cell 1: `{cell}` is not a finite number");
         assert!(said(&format!("{cell},2,3\n")).starts_with(&expected));
     }
@@ -108,7 +115,9 @@ fn targets_keep_to_their_rows() {
     }
     let said = |text: &str| Dataset::read_csv_targets(text.as_bytes(), 2).unwrap_err();
     assert!(said("1,2,x").to_string().starts_with("line 1, cell 3: `x` is not a number (a tar"));
-    assert!(said("1,2,nan").to_string().contains("`nan` is not a finite number"));
+    assert!(
+        said("1,2,nan").to_string().contains("`nan`, which is no value, and not a finite number")
+    );
     assert!(said("1,2").to_string().starts_with("cells of line 1: 2, and not 3;"));
     assert!(Dataset::read_csv_targets(text.as_bytes(), 0).is_err());
     let error = Dataset::with_targets(vec![0.0; 4], 2, vec![0.0; 3], 2).unwrap_err();

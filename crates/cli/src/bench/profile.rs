@@ -59,7 +59,8 @@ impl Kernels {
         self.run.chrome_trace()
     }
 
-    pub fn print(&self, out: &mut dyn Write, step: &Step) -> Result<(), Failure> {
+    /// Prints them, of a step that has so many dispatches of its own.
+    pub fn print(&self, out: &mut dyn Write, step: &Step, own: usize) -> Result<(), Failure> {
         let total: f64 = self.dispatches.iter().map(|(_, seconds)| seconds.median).sum();
         let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
         let row = |(dispatch, seconds): &(TimedDispatch, Spread)| {
@@ -81,6 +82,13 @@ impl Kernels {
         let table = text::table(&header, &[2, 3, 4, 5, 6], rows);
         let (first, rest) = table.split_once('\n').unwrap_or((&table, ""));
         writeln!(out, "\n{}\n{rest}", styled(HEADING, first))?;
+        if self.dispatches.len() > own {
+            writeln!(
+                out,
+                "the first of these gathers the batch from the data set; the other {own} are the dispatches of \
+                 the step"
+            )?;
+        }
         let busy = self.run.busy().as_secs_f64();
         writeln!(
             out,

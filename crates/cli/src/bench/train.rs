@@ -6,7 +6,7 @@ use super::{Common, Place, Progress};
 use crate::Answer;
 use crate::error::Failure;
 use crate::output;
-use crate::text::{HEADING, styled};
+use crate::text::{self, HEADING, styled};
 use clap::builder::RangedU64ValueParser;
 use serde_json::json;
 use std::cell::RefCell;
@@ -15,6 +15,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 use warmstart_gpu::{DeviceDataset, Gpu, Plan, Roof, RunError, Session, Steps};
+use warmstart_graph::words::printable_path;
 use warmstart_graph::{Graph, Tensor};
 use warmstart_measure::{LARGE, MeasureError, Mlp, Repeated, SMALL, run_and_wait, time_in_turn};
 
@@ -124,6 +125,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         ceilings.print(out)?;
     }
     let roof = ceilings.roof();
+    let mut traced = None;
     for (trained, timed) in trained.iter().zip(&timed) {
         trained.print(out, &place, arguments.common.json, roof.as_ref(), timed)?;
         let medians: Vec<(Way, f64)> =
@@ -134,13 +136,20 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             if let Some(file) = &arguments.trace {
                 fs::write(file, kernels.trace())
                     .map_err(|error| Failure::file("write", file, &error))?;
+                traced = Some(file);
             }
             if arguments.common.json {
                 kernels.print_json(out, &place, trained.model.name, &step)?;
             } else {
-                kernels.print(out, &step)?;
+                kernels.print(out, &step, trained.plan.dispatches().len())?;
             }
         }
+    }
+    if let Some(file) = traced {
+        text::say(format_args!(
+            "wrote `{}`, a trace to look at on ui.perfetto.dev",
+            printable_path(file)
+        ));
     }
     Ok(Answer::Yes)
 }

@@ -340,7 +340,8 @@ pub fn are_written_alike(first: &str, second: &str) -> bool {
 
 /// Whether a cell of a text has no value.
 pub fn says_nothing(cell: &str) -> bool {
-    const MISSING: [&str; 6] = ["", "?", "na", "n/a", "nan", "null"];
+    // C's `printf` puts a sign before what is no number.
+    const MISSING: [&str; 8] = ["", "?", "na", "n/a", "nan", "-nan", "+nan", "null"];
     MISSING.iter().any(|missing| cell.eq_ignore_ascii_case(missing))
 }
 

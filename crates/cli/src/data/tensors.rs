@@ -6,7 +6,7 @@ use crate::elements::Elements;
 use crate::error::Failure;
 use std::path::Path;
 use warmstart::checkpoint::{Checkpoint, CheckpointError, Format, TensorEntry};
-use warmstart_checkpoint::printable;
+use warmstart_checkpoint::{FileKind, FormatError, printable};
 use warmstart_graph::words::{nearest, printable_path};
 
 /// Whether a file that begins so holds arrays: NumPy's magic, a ZIP archive's, or safetensors' JSON
@@ -52,6 +52,11 @@ pub fn read(file: &Path, array: Option<&str>, help: &'static Help) -> Result<Tab
 fn no_data(file: &Path, error: CheckpointError) -> Failure {
     let file = printable_path(file);
     match error {
+        CheckpointError::Malformed {
+            source: FormatError::Recognised { kind: FileKind::Zip },
+            ..
+        } => Failure::new(format!("`{file}` is a ZIP archive, and there are no arrays in it"))
+            .help("unpack it, and name the file of data in it"),
         CheckpointError::Malformed { source, .. } => {
             Failure::new(format!("cannot read the data in `{file}`: {source}"))
         }

@@ -41,6 +41,7 @@ impl Data {
         note_skipped(&mut notes, &part, &rows)?;
         let output = target::output(source, settings, &part, &targets, &rows)?;
         check_task(source, settings, &output)?;
+        target::note(&mut notes, part.targets(), &targets, &rows, &output);
         let all = examples(&part, (&columns, &targets), &rows, &output)
             .map_err(|error| texts(data, &part, (&columns, &targets), &rows).unwrap_or(error))?;
         let (inputs, target) =

@@ -63,21 +63,39 @@ pub fn compile(
     session.compile(graph, &[network.loss], &[network.update])
 }
 
+/// What a network is built from, to look at what it takes in one size or another.
+pub struct Plans<'a> {
+    pub source: &'a Source,
+    pub settings: &'a Settings,
+    pub optimizer: &'a Optimizer,
+    pub shape: Shape,
+}
+
+impl<'a> Plans<'a> {
+    fn with_shape(&self, shape: Shape) -> Plans<'a> {
+        let Plans { source, settings, optimizer, .. } = *self;
+        Plans { source, settings, optimizer, shape }
+    }
+
+    fn with_batch(&self, batch: usize) -> Plans<'a> {
+        self.with_shape(Shape { batch, ..self.shape.clone() })
+    }
+
+    pub fn network<'g>(&self, graph: &'g Graph) -> Network<'g> {
+        // Whoever looks at the model later knows this file, and not the source of this command.
+        let line = |table: &str| self.source.line(table);
+        Network::build(graph, self.settings, self.optimizer, &self.shape, &line)
+    }
+}
+
 /// How many rows the model can be given at once when it is not trained: fewer than usual where its
 /// layers are so wide that as many do not fit this device. Where not even one does, as usual: then
 /// compiling says what is too large.
-pub fn rows_at_once(
-    session: &Session,
-    source: &Source,
-    settings: &Settings,
-    optimizer: &Optimizer,
-    shape: &Shape,
-) -> usize {
+pub fn rows_at_once(session: &Session, plans: &Plans<'_>) -> usize {
     let fit = |&rows_at_once: &usize| {
         let graph = Graph::new();
-        let shape = Shape { rows_at_once, ..shape.clone() };
-        let line = |table: &str| source.line(table);
-        let network = Network::build(&graph, settings, optimizer, &shape, &line);
+        let shape = Shape { rows_at_once, ..plans.shape.clone() };
+        let network = plans.with_shape(shape).network(&graph);
         let planned = session.plan_memory(&graph, &[network.output], &[]);
         !planned.is_err_and(|error| error.is_too_large())
     };
@@ -87,14 +105,8 @@ pub fn rows_at_once(
 }
 
 /// The failure of compiling a network for training.
-pub fn refused(
-    error: CompileError,
-    source: &Source,
-    settings: &Settings,
-    optimizer: &Optimizer,
-    shape: &Shape,
-    session: &Session,
-) -> Failure {
+pub fn refused(error: CompileError, plans: &Plans<'_>, session: &Session) -> Failure {
+    let Plans { source, settings, .. } = *plans;
     if !error.is_too_large() {
         return error.into();
     }
@@ -102,14 +114,12 @@ pub fn refused(
         CompileError::NoRoom { room, .. } => room,
         _ => u64::MAX,
     };
-    let largest = largest_batch(1..=shape.batch, |batch| {
+    let batch = plans.shape.batch;
+    let largest = largest_batch(1..=batch, |batch| {
         let graph = Graph::new();
-        let shape = Shape { batch, ..shape.clone() };
-        let line = |table: &str| source.line(table);
-        let network = Network::build(&graph, settings, optimizer, &shape, &line);
+        let network = plans.with_batch(batch).network(&graph);
         planned(session, settings, &graph, &network)?.within(room)
     });
-    let batch = shape.batch;
     let is_limit = matches!(error, CompileError::OverLimit { .. });
     let what = if is_limit { "`memory_limit`" } else { "this device" };
     let (key, label) = match largest {
@@ -127,7 +137,7 @@ pub fn refused(
             mebibytes(*bytes),
             room / MIB
         ),
-        error => without_advice(error),
+        error => error.what(),
     };
     let message = format!("batches of {batch} rows do not fit: {why}");
     let failure = source.failure(&["training", key], message, label);
@@ -147,9 +157,8 @@ pub fn refused(
         Err(_) if is_limit => {
             let need = |settings: &Settings| {
                 let graph = Graph::new();
-                let shape = Shape { batch: 1, ..shape.clone() };
-                let line = |table: &str| source.line(table);
-                let network = Network::build(&graph, settings, optimizer, &shape, &line);
+                let one = Plans { settings, ..plans.with_batch(1) };
+                let network = one.network(&graph);
                 needed(session, settings, &graph, &network)
             };
             failure.help(not_one_row(source, settings, &need))
@@ -197,20 +206,6 @@ fn without_copy(settings: &mut Settings) {
     settings.checkpoints.background = false;
 }
 
-/// What is too large, without what a program's author is told to do about it.
-fn without_advice(error: &CompileError) -> String {
-    let text = error.to_string();
-    match error {
-        CompileError::TooLarge { .. }
-        | CompileError::TooManyWorkgroups { .. }
-        | CompileError::TooManyRounds { .. }
-        | CompileError::NoRoom { .. } => {
-            text.rsplit_once("; ").map_or(text.clone(), |(what, _advice)| what.to_owned())
-        }
-        _ => text,
-    }
-}
-
 /// Bytes as `memory_limit` has them, and rounded up: what is beyond a limit is not to look like it.
 fn mebibytes(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(MIB));
@@ -228,7 +223,7 @@ pub fn refused_layers(error: CompileError, source: &Source, settings: &Settings)
             .iter()
             .find(|error| matches!(error.problem, Problem::TooLarge { .. }))
             .map(ToString::to_string),
-        error => is_limit.then(|| without_advice(error)),
+        error => is_limit.then(|| error.what()),
     };
     let Some(what) = what else { return error.into() };
     let hidden = &settings.model.hidden;
@@ -311,8 +306,9 @@ mod tests {
             memory.peak() + memory.variables
         };
         let said = |error| {
-            let shape = shape(BATCH);
-            format!("{:?}", refused(error, &source, &settings, &optimizer, &shape, &session))
+            let (shape, settings) = (shape(BATCH), &settings);
+            let plans = Plans { source: &source, settings, optimizer: &optimizer, shape };
+            format!("{:?}", refused(error, &plans, &session))
         };
         let bytes = all(BATCH);
         for fits in [1, 2, 100, 511] {

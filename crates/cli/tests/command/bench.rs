@@ -266,11 +266,14 @@ fn training_is_measured_kernel_by_kernel() {
     assert_eq!(lines.next().unwrap(), "computes kernel µs of all GB/s GFLOP/s of ceiling bound by");
     assert!(lines.next().unwrap().starts_with("gather x, gather labels"), "{text}");
     assert!(lines.next().unwrap().starts_with("matmul"), "{text}");
+    let gathers = "the first of these gathers the batch from the data set; the other # are the dispatches of the step";
+    assert!(profile.contains(gathers), "{text}");
     let idle = "of a step of # µs (# steps in a submission): the device idles # % of the time";
     assert!(profile.contains(idle), "{text}");
 
     let more = ["--profile", "--json", "--trace", "step.json"];
     let text = bench(here.path(), "train", &[&quick[..], &more].concat());
+    assert!(text.error.contains("wrote `step.json`, a trace to look at on ui"), "{}", text.error);
     let lines = measurements(&text.with(0), "train");
     let of = |kind: &str| -> Vec<&Value> {
         lines.iter().filter(|line| line["measurement"] == kind).collect()

@@ -87,3 +87,44 @@ fn a_file_is_no_folder_of_a_run() {
     let latest = format!("`warmstart latest {folder}` reads the weights too");
     assert!(out.contains(&latest), "{out}");
 }
+
+/// Whoever opens a folder is told what else is in it, and how to open that.
+#[test]
+fn what_a_folder_holds_beside_what_it_is_opened_by_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    let step = trained(&run, 1, 7, 0.5);
+    let said = |arguments: &[&str]| warmstart(directory.path(), arguments).with(0);
+    let (inspect, plan) =
+        (["inspect", "run"], ["plan", "run", "--graph", "run/step-1.safetensors"]);
+    assert!(!said(&inspect).contains("what else"));
+    for name in ["a.safetensors", "b.pt"] {
+        std::fs::copy(&step, run.join(name)).unwrap();
+    }
+    let others = "To open what else it holds, name the file: `run/a.safetensors`, `run/b.pt`\n";
+    let taken = format!("note `run/step-1.safetensors` is what `run` is opened by. {others}");
+    let words = |text: String| {
+        text.lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n")
+            .collect::<String>()
+    };
+    for arguments in [&inspect[..], &plan] {
+        let out = words(said(arguments)).replace("note:", "note");
+        assert!(out.contains(&taken), "{out}");
+    }
+    std::fs::copy(&step, run.join("step-2.safetensors")).unwrap();
+    let out = said(&inspect);
+    let newest = format!("the newest of 2 checkpoints in `run`. {others}");
+    assert!(out.contains(&newest), "{out}");
+    std::fs::remove_file(&step).unwrap();
+    std::fs::rename(run.join("step-2.safetensors"), run.join("model.safetensors")).unwrap();
+    let out = said(&inspect);
+    let taken = format!("`run/model.safetensors` is what `run` is opened by. {others}");
+    assert!(out.contains(&taken), "{out}");
+    // Who names one of them knows of it.
+    let plan = said(&["plan", "run/b.pt", "--graph", "run"]);
+    assert!(plan.contains("name the file: `run/a.safetensors`\n"), "{plan}");
+    // A file of its own is what was asked for.
+    assert!(!said(&["inspect", "run/a.safetensors"]).contains("what else"));
+}

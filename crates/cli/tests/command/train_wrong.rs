@@ -129,6 +129,13 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         ("a,b\n1,x\n\n2\n", "`data.csv`, line 4 has 1 cells where line 1 has 2"),
         ("a,b,c\n1,2,x\n3,NaN,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
         ("a,b,c\n1,2,x\n3,,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
+        ("a,b,c\n1,2,x\n3,-nan,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
+        ("{\"a\": 1}\n{\"a\": 2}\n", "`data.csv` is JSON, an object in each line, and data is not"),
+        ("[{\"a\": 1}]", "`data.csv` is JSON, and data is not read from it help: export it as CSV"),
+        (
+            "a,b,x,y,z\n1,2,1,0,0\n3,4,0,1,0\n5,6,0,0,1\n7,8,1,0,0\n",
+            "and with the columns before it looks one-hot (column `x`, column `y`, column `z`)",
+        ),
         ("a,b,c\n1,2,x\n3,4,\n5,6,x\n", "`data.csv`, line 3, column `c` has no value"),
         (
             "a,b,c\n1,1e99,x\n3,4,y\n5,6,x\n",
@@ -174,6 +181,13 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         let error = error(directory.path(), data, classes);
         assert!(error.contains(expected), "{data}{error}\nis not\n{expected}");
     }
+    let targets =
+        "[data]\nfile = \"data.csv\"\ntarget = [\"x\", \"y\"]\ntask = \"classification\"\n";
+    let one_hot = "a,x,y\n1,1,0\n2,0,1\n3,1.0,0\n";
+    let said = error(directory.path(), one_hot, targets);
+    assert!(said.contains("these are one-hot, each row has a 1 in the column of its"), "{said}");
+    let said = error(directory.path(), "a,x,y\n1,1,0\n2,0,1\n3,1,1\n", targets);
+    assert!(said.contains("name one column, or `task = \"regression\"`"), "{said}");
     let loss = "[data]\nfile = \"data.csv\"\n[training]\nloss = \"cross_entropy\"\n";
     let data = "a,b,c\n1,2,3.5\n3,4,4.5\n5,6,1\n7,8,3.5\n";
     let error = error(directory.path(), data, loss);
@@ -188,6 +202,62 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         out.contains("note: 1 of 7 rows of data.csv has no value somewhere and was skipped\n"),
         "{out}"
     );
+}
+
+/// What is learned as something else than it looks like is learned, with a note.
+#[test]
+fn targets_that_look_like_something_else_are_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let note = |data: &str, keys: &str| {
+        std::fs::write(at.join("data.csv"), data).unwrap();
+        let toml = format!("[data]\nfile = \"data.csv\"\n{keys}[training]\nsteps = 1\n");
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        warmstart(at, &["train", "run.toml", "--quiet"]).with(0)
+    };
+    let targets = "target = [\"x\", \"y\"]\n";
+    let out = note("a,x,y\n1,1,0\n2,0,1\n3,1,0\n4,0,1\n", targets);
+    assert!(out.contains("note: the targets are learned as values, and look one-hot: "), "{out}");
+    let out = note("a,x,y\n1,1,0\n2,0,1\n3,1,0\n4,0,2\n", targets);
+    assert!(!out.contains("one-hot"), "{out}");
+    let rows = |classes: usize, name: &str| -> String {
+        (0..12).map(|row| format!("{row},{name}{}\n", row % classes)).collect()
+    };
+    let task = "task = \"classification\"\n";
+    for (name, keys, meant) in [
+        ("name", "", "if these name the rows, say which column is the class with `target`"),
+        ("1.", task, "if these are measured values, say `task = \"regression\"` under [data]"),
+    ] {
+        let out = note(&rows(7, name), keys);
+        let few = "note: column 2 has 7 classes in 12 rows, on average fewer than two of each,";
+        assert!(out.contains(few) && out.contains(meant), "{out}");
+        let out = note(&rows(6, name), keys);
+        assert!(!out.contains("classes in 12 rows"), "{out}");
+    }
+}
+
+/// A ZIP archive of something else has another kind of advice than one that is a checkpoint.
+#[test]
+fn archives_without_arrays_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    std::fs::write(at.join("run.toml"), "[data]\nfile = \"data\"\n").unwrap();
+    for (names, said) in [
+        (
+            &["data.csv"][..],
+            "`data` is a ZIP archive, and there are no arrays in it help: unpack it",
+        ),
+        (
+            &["[Content_Types].xml", "xl/workbook.xml"],
+            "`data` is an Excel workbook, and data is not",
+        ),
+    ] {
+        let files: Vec<_> = names.iter().map(|name| (*name, b"1,2,x\n".to_vec())).collect();
+        std::fs::write(at.join("data"), zip(&files)).unwrap();
+        let error = warmstart(at, &["train", "run.toml"]).failed();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 /// What is packed by gzip and ends too early.

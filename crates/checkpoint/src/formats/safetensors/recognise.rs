@@ -65,7 +65,7 @@ pub(super) const KINDS: &str = "checkpoints are read from safetensors, PyTorch's
 
 impl FileKind {
     /// What to do to get at the weights.
-    pub fn help(self) -> &'static str {
+    pub const fn help(self) -> &'static str {
         use FileKind::*;
         match self {
             GitLfsPointer => "run `git lfs pull` in the repository that it came from",

@@ -251,11 +251,9 @@ impl RestoreReport {
         helps.extend(self.help_with_slots_alone(words));
         helps.extend(self.help_with_slots_of_others(words));
         helps.extend(self.help_with_parts_of_sums(words));
-        let missing = self.help_with_missing(words);
+        let (missing, allowed) = self.help_with_missing(words).unzip();
         // Where it is said together with the other, it need not be said alone.
-        let says_unexpected = missing.as_ref().is_some_and(|help| {
-            words.allow(&[Allowance::Unexpected]).is_some_and(|allow| help.contains(&allow))
-        });
+        let says_unexpected = allowed.is_some_and(|all| all.contains(&Allowance::Unexpected));
         helps.extend(missing);
         if self.lets_nothing_be_restored() {
             helps.extend(self.what_fits_shapes(words));

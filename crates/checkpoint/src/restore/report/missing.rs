@@ -18,8 +18,11 @@ impl RestoreReport {
         self.allow_missing || self.missing().next().is_none()
     }
 
-    /// What allows values to be missing, and what becomes of them then.
-    pub(super) fn help_with_missing(&self, words: &dyn Wording) -> Option<String> {
+    /// What allows values to be missing, and what becomes of them then; and all that is allowed by it.
+    pub(super) fn help_with_missing(
+        &self,
+        words: &dyn Wording,
+    ) -> Option<(String, Vec<Allowance>)> {
         let missing: Vec<&Variable> = self.missing().collect();
         // Slots of what is missing are told by themselves.
         let alone = if self.allow_slots_alone { 0 } else { self.slots_alone().count() };
@@ -68,8 +71,8 @@ impl RestoreReport {
                 allowed.push(Allowance::Unexpected);
                 and = " and leaves the unexpected tensors in the file";
             }
-            let allowed = words.allow(&allowed)?;
-            return Some(format!("`{allowed}` restores {others}{and}{then}"));
+            let allow = words.allow(&allowed)?;
+            return Some((format!("`{allow}` restores {others}{and}{then}"), allowed));
         }
         let join =
             |names: BTreeSet<String>| printable(&first_few(names.iter(), SHOWN)).into_owned();
@@ -81,30 +84,34 @@ impl RestoreReport {
         if let Some(told) = self.told_of_what_begins(&missing) {
             let mut allowed = vec![Allowance::Missing];
             allowed.extend(self.asks_to_leave_tensors().then_some(Allowance::Unexpected));
-            let allowed = words.allow(&allowed)?;
-            return Some(format!("{told}: `{allowed}`{then} say{s} that this is meant"));
+            let allow = words.allow(&allowed)?;
+            let help = format!("{told}: `{allow}`{then} say{s} that this is meant");
+            return Some((help, allowed));
         }
         if left.is_empty() {
-            return Some(format!(
+            let help = format!(
                 "the checkpoint holds weights without the slots of {}, and training would restart \
                  its moments: `{missing_allowed}`{then} say{s} that this is meant",
                 join(wanted)
-            ));
+            );
+            return Some((help, vec![Allowance::Missing]));
         }
-        let both = words.allow(&[Allowance::Missing, Allowance::Unexpected])?;
+        let allowed = vec![Allowance::Missing, Allowance::Unexpected];
+        let both = words.allow(&allowed)?;
         let some = self.variables.iter().any(|v| {
             matches!(v.outcome, Outcome::Restored { .. })
                 && optimizer(&v.variable.role).is_some_and(|name| wanted.contains(&name))
         });
         if some {
             let names: Vec<&String> = missing.iter().map(|variable| &variable.name).collect();
-            return Some(format!(
+            let help = format!(
                 "a part of the slots of {} is restored: `{both}`{then} begin{s} the others anew \
                  beside them ({}); a count of steps then begins at 0, and Adam takes its averages \
                  for new ones",
                 join(wanted),
                 first_quoted(&names, SHOWN)
-            ));
+            );
+            return Some((help, allowed));
         }
         let kinds = |names: &BTreeSet<String>| -> BTreeSet<String> {
             names.iter().map(|name| canonical(name, "").0).collect()
@@ -125,9 +132,10 @@ impl RestoreReport {
             let with = if left.is_empty() { "another optimizer".to_owned() } else { join(left) };
             format!("was trained with {with}, and this graph trains with {}", join(wanted))
         };
-        Some(format!(
+        let help = format!(
             "the checkpoint {trained}: `{both}`{then} begin{s} with the restored weights and fresh \
              slots"
-        ))
+        );
+        Some((help, allowed))
     }
 }
