@@ -238,6 +238,18 @@ fn what_takes_little_is_computed_by_each_reader() {
         let found = dispatches(&graph, &[(shared * y).sum(&[0]), (shared + y).sum(&[1])]);
         assert_eq!(found.len(), expected, "{operations} operations: {found:?}");
     }
+    // Nine readers, of which each would take five operations more.
+    for (operations, expected) in [(4, 9), (5, 10)] {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [35, 70], DType::F32);
+        let shared = (0..operations).fold(x, |value, at| match at % 2 {
+            0 => value * 0.9,
+            _ => value + 0.3,
+        });
+        let each = (0..9).map(|at| (shared * (at as f32 + 2.0)).abs().sum(&[0]));
+        let found = dispatches(&graph, &each.collect::<Vec<_>>());
+        assert_eq!(found.len(), expected, "{operations} operations: {found:?}");
+    }
 }
 
 /// Residuals, a normalization, a masked softmax, smoothed losses with weights of many parts, and the gradient

@@ -111,7 +111,7 @@ fn of_map(survey: &Survey, id: usize, own: &[Demand], reader: Option<Reader>) ->
         None if survey.target.keeps
             && !survey.in_memory[id]
             && own.iter().all(is_worth_it)
-            && kept::is_little_of_one(live, id) =>
+            && kept::is_little_of_one(live, id, own.len()) =>
         {
             Fate::Everywhere
         }

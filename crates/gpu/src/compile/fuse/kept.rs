@@ -173,14 +173,19 @@ fn has_like(live: &Live, sum: usize) -> bool {
 /// How many short operations on one tensor each of its readers computes anew. On software Vulkan, of 512 x 64
 /// to 64 x 2048 elements and 3 to 24 operations, two readers that compute them take 0.70 to 0.95 of the
 /// processor time that it takes to store and read them, four take 0.74 to 0.98, and eight 0.91 to 1.05; the
-/// first step, with a kernel less to compile, takes 0.7 to 1.07. What it is on a GPU is not measured.
+/// first step, with a kernel less to compile, takes 0.7 to 1.07. More readers, as a mask has in each layer, compute
+/// fewer operations anew. What it is on a GPU is not measured.
 const LITTLE: usize = 16;
+const LITTLE_OF_MANY: usize = 4;
+/// How many readers were measured.
+const MANY: usize = 8;
 
-/// Whether it is computed in a few short operations from one tensor of its size that is there before the
-/// run, as which labels are padding: several kernels that read it load as much if each computes it, and no
+/// Whether it is computed in a few short operations, for so many readers, from one tensor of its size that is
+/// there before the run, as which labels are padding: several kernels that read it load as much if each computes it, and no
 /// kernel of its own has to store it.
-pub(super) fn is_little_of_one(live: &Live, id: usize) -> bool {
-    let ends = short(live, id, LITTLE, |id| match &live.node(id).op {
+pub(super) fn is_little_of_one(live: &Live, id: usize, readers: usize) -> bool {
+    let most = if readers > MANY { LITTLE_OF_MANY } else { LITTLE };
+    let ends = short(live, id, most, |id| match &live.node(id).op {
         _ if live.is_leaf(id) => Part::End,
         Op::Reshape(_) => Part::Operations(0),
         op if is_short(op) => Part::Operations(1),
