@@ -16,7 +16,7 @@ pub(super) fn mended(names: &[(&str, &str, &[usize])]) -> Suggestion {
 }
 
 #[track_caller]
-pub(super) fn one_for_all(
+fn one_for_all(
     file: &[TensorEntry],
     model: &[Variable],
     saved: &BTreeMap<String, Saved>,

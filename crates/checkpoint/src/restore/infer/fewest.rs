@@ -70,11 +70,11 @@ fn fewest(
 }
 
 /// The names of a file under the user's rules, each with that of the variable whose it is.
-struct Pairs<'a> {
-    names: Vec<(String, Option<&'a str>)>,
-    variables: Vec<&'a str>,
+pub(super) struct Pairs<'a> {
+    pub names: Vec<(String, Option<&'a str>)>,
+    pub variables: Vec<&'a str>,
     /// Names that may still be looked at.
-    left: usize,
+    pub left: usize,
 }
 
 impl<'a> Pairs<'a> {
@@ -111,7 +111,7 @@ impl<'a> Pairs<'a> {
 
     /// The fewest rules about parts of names that were found, and what else has to be moved after them: from
     /// some, one after the other is left out, unless it stays, or added while that leaves fewer.
-    fn fewest(
+    pub fn fewest(
         &mut self,
         kept: Vec<Rule>,
         stays: impl Fn(&Rule) -> bool,

@@ -1,11 +1,9 @@
 //! What many renames do, done by the fewest rules.
 
-use super::aside_tests::{mended, mended_with_slots, one_for_all};
-use super::fewest::moves;
-use super::tests::{code, slot, tensor, variable};
-use crate::restore::report::Saved;
-use std::collections::BTreeMap;
-use warmstart_graph::Variable;
+use super::aside_tests::{mended, mended_with_slots};
+use super::fewest::{Pairs, moves};
+use super::tests::code;
+use crate::restore::rules::Rule;
 
 /// The next scope's name is free only once the search went on from some of what is in it.
 #[test]
@@ -61,23 +59,22 @@ fn two_exchanged_scopes_of_which_one_holds_another_name_take_four_rules() {
     assert_eq!(one.rules.len(), 4, "{}", code(&one));
 }
 
-/// Two renames would do the same as the optimizer's and one, but nobody would be told of that.
+/// Of an optimizer that is called otherwise a note speaks, which goes by its rule.
 #[test]
-fn the_rule_that_a_note_speaks_of_stays() {
-    let (mut file, mut model, mut saved) = (Vec::new(), Vec::new(), BTreeMap::new());
-    for (old, new, shape) in [("w", "emb", [5, 7])] {
-        file.push(tensor(old, &shape));
-        model.push(variable(new, &shape));
-        for which in ["m", "v"] {
-            model.push(slot(new, "adamw", which, &shape));
-            let Variable { name, role, .. } = slot(old, "adam", which, &shape);
-            file.push(tensor(&name, &shape));
-            saved.insert(name.to_string(), Saved { initializer: None, role });
-        }
-    }
-    let one = one_for_all(&file, &model, &saved);
-    let note = "the slots of adam are taken for those of adamw";
-    assert!(one.notes.iter().any(|said| said.starts_with(note)), "{one:?}");
+fn a_rule_that_stays_is_not_left_out_though_fewer_would_do() {
+    let names = [("w", "emb"), ("w/adam/m", "emb/adamw/m"), ("w/adam/v", "emb/adamw/v")];
+    let rule = Rule::RenameComponent { from: "adam".into(), to: "adamw".into() };
+    let fewest = |stays: bool| {
+        let mut pairs = Pairs {
+            names: names.iter().map(|(name, new)| (name.to_string(), Some(*new))).collect(),
+            variables: names.iter().map(|(_, new)| *new).collect(),
+            left: 1_000,
+        };
+        let (rules, moves) = pairs.fewest(vec![rule.clone()], |_| stays).unwrap();
+        (rules, moves.len())
+    };
+    assert_eq!(fewest(false), (Vec::new(), 2));
+    assert_eq!(fewest(true), (vec![rule.clone()], 2));
 }
 
 /// What is moved, each as if it were the only one.
