@@ -55,6 +55,18 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// The one tensor that is meant for the variable, whether it fits or not.
+    pub(crate) fn tensor(&self) -> Option<&str> {
+        match self {
+            Outcome::Restored { tensor, .. }
+            | Outcome::ShapeMismatch { tensor, .. }
+            | Outcome::DTypeMismatch { tensor, .. } => Some(tensor),
+            Outcome::Ignored | Outcome::Missing { .. } | Outcome::Ambiguous { .. } => None,
+        }
+    }
+}
+
 /// What is done to a value on its way from the file into a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -2,7 +2,7 @@
 //! shows it, so a suggestion that pairs such names says it.
 //!
 //! Gates of recurrent cells, LLaMA's rows of queries and keys, queries by head, factors of
-//! normalized weights, codes of a quantization: a note wherever it could matter.
+//! normalized weights and of adapters, codes of a quantization: a note wherever it could matter.
 
 use super::names::bare;
 use super::trial::{Trial, Trials};
@@ -32,14 +32,15 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
         )
     });
     let rotary = pairs().find(|(from, to, _)| {
-        let (meta, other): (&[&str], &[&str]) = (&["wq", "wk"], &["q_proj", "k_proj"]);
+        let meta: &[&str] = &["wq", "wk", "attn_q", "attn_k"];
+        let other: &[&str] = &["q_proj", "k_proj"];
         (has(from, meta) && has(to, other)) || (has(from, other) && has(to, meta))
     });
     let rotary = rotary.map(|(from, to, _)| {
         format!(
             "`{from}` is taken for `{to}`, but of LLaMA, Hugging Face stores the rows of queries and keys in \
-             another order than Meta, for its rotary embedding: unless both are of one kind, convert them \
-             with its script first"
+             another order than Meta and llama.cpp, for its rotary embedding: unless both are of one kind, \
+             convert them with its script first"
         )
     });
     let heads = pairs().find(|(from, to, _)| has(from, FUSED_BY_HEAD) != has(to, FUSED_BY_HEAD));
@@ -68,6 +69,13 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
              before it is saved"
         )
     });
+    let adapters = pairs().find(|(from, to, _)| is_adapter(from) != is_adapter(to));
+    let adapters = adapters.map(|(from, to, _)| {
+        format!(
+            "`{from}` is taken for `{to}`, but one of them is by its name a factor of what an adapter (LoRA) \
+             adds to a weight, and no weight: merge adapters into their model before it is saved"
+        )
+    });
     let scales = pairs().find(|(from, to, _)| has(from, SCALES) != has(to, SCALES));
     let scales = scales.map(|(from, to, _)| {
         format!(
@@ -85,11 +93,16 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
             )
         })
     });
-    [gates, rotary, heads, kernel, factors, scales, codes].into_iter().flatten().collect()
+    [gates, rotary, heads, kernel, factors, adapters, scales, codes].into_iter().flatten().collect()
 }
 
 /// What PyTorch keeps in place of a weight that is normalized.
 const FACTORS: &[&str] = &["original0", "original1", "weight_g", "weight_orig", "weight_v"];
+
+/// Whether one of a name's parts begins as the factors of adapters do: `lora_A`, `lora_down`, `lora_E`.
+fn is_adapter(name: &str) -> bool {
+    name.split(SEPARATORS).any(|part| part.starts_with("lora_"))
+}
 
 /// What goes with quantized weights.
 const SCALES: &[&str] =

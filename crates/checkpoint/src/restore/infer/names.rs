@@ -16,23 +16,40 @@ const SYNONYMS: [&[&str]; 21] = [
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
     &["running_var", "moving_variance", "var", "variance"],
-    &["q", "wq", "query", "q_proj", "q_lin", "to_q", "query_proj"],
-    &["k", "wk", "key", "k_proj", "k_lin", "to_k", "key_proj"],
-    &["v", "wv", "value", "v_proj", "v_lin", "to_v", "value_proj"],
-    &["o", "wo", "o_proj", "out_proj", "out_lin", "to_out", "c_proj"],
-    &["w1", "gate_proj"],
-    &["w2", "down_proj"],
-    &["w3", "up_proj"],
-    &["attention_norm", "input_layernorm", "layernorm_before", "ln_1", "norm1"],
-    &["ffn_norm", "post_attention_layernorm", "layernorm_after", "ln_2", "norm2"],
+    &["q", "wq", "query", "q_proj", "q_lin", "to_q", "query_proj", "attn_q"],
+    &["k", "wk", "key", "k_proj", "k_lin", "to_k", "key_proj", "attn_k"],
+    &["v", "wv", "value", "v_proj", "v_lin", "to_v", "value_proj", "attn_v"],
+    &["o", "wo", "o_proj", "out_proj", "out_lin", "to_out", "c_proj", "attn_output"],
+    &["w1", "gate_proj", "gate", "ffn_gate"],
+    &["w2", "down_proj", "down", "ffn_down"],
+    &["w3", "up_proj", "up", "ffn_up"],
+    &[
+        "attention_norm",
+        "input_layernorm",
+        "layernorm_before",
+        "ln_1",
+        "norm1",
+        "attn_norm",
+        "ln1",
+        "sa_layer_norm",
+    ],
+    &[
+        "ffn_norm",
+        "post_attention_layernorm",
+        "layernorm_after",
+        "ln_2",
+        "norm2",
+        "ln2",
+        "output_layer_norm",
+    ],
     &["encoder"],
     &["decoder"],
-    &["tok_embeddings", "embed_tokens", "wte", "word_embeddings", "token_embedding"],
-    &["wpe", "embed_positions", "position_embeddings", "position_embedding"],
+    &["tok_embeddings", "embed_tokens", "wte", "word_embeddings", "token_embedding", "token_embd"],
+    &["wpe", "embed_positions", "position_embeddings", "position_embedding", "position_embd"],
     &["lm_head", "output", "decoder"],
-    &["ln_f", "final_layer_norm", "norm"],
+    &["ln_f", "final_layer_norm", "norm", "output_norm", "final_norm"],
     &["ln", "layer_norm", "layernorm"],
-    &["layers", "layer", "h", "blocks", "block"],
+    &["layers", "layer", "h", "blocks", "block", "blk"],
 ];
 
 /// How many lines of words never stand for each other: `q_proj` is not `v_proj`.
@@ -157,6 +174,10 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     let (a, b) = (bare(a), bare(b));
     if a == b {
         return 1.0;
+    }
+    // What is left of a number abbreviates nothing.
+    if a.is_empty() || b.is_empty() {
+        return 0.0;
     }
     if SYNONYMS.iter().any(|words| words.contains(&a) && words.contains(&b)) {
         return 0.9;
@@ -410,7 +431,7 @@ fn pattern(rules: &mut Vec<Rule>, from: &Name, i: Range<usize>, to: &Name, j: Ra
 pub(super) const NUMBER: &str = r"(\d+)";
 
 /// A text apart: runs of digits, and runs of anything else.
-fn runs(text: &str) -> impl Iterator<Item = (&str, bool)> {
+pub(super) fn runs(text: &str) -> impl Iterator<Item = (&str, bool)> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let digit = rest.chars().next()?.is_ascii_digit();

@@ -1,10 +1,15 @@
 //! What a search looks at of many names.
 
-use super::names::digits;
+use super::names::{digits, runs};
 use std::collections::{BTreeMap, HashMap};
 
 /// As many names and as many variables as a search looks at; half as many more may come with them.
 const SAMPLE: usize = 200;
+
+/// Names that differ by their numbers only, of which a search looks at the first: what makes those of a
+/// few layers a model's does so with all. As many in all, and of each first number.
+const ALIKE: usize = 6;
+const WITHIN: usize = 2;
 
 /// A class, a name, and whose it is.
 type Seen<'a, T> = (u64, &'a str, T);
@@ -14,9 +19,36 @@ type Seen<'a, T> = (u64, &'a str, T);
 /// kept as a check that they still do, but fewer.
 pub(super) fn sample<T>(all: Vec<Seen<'_, T>>, free: impl Fn(&T) -> bool) -> Vec<Seen<'_, T>> {
     let (free, used): (Vec<_>, Vec<_>) = all.into_iter().partition(|(.., t)| free(t));
-    let mut picked = thin(free, SAMPLE);
+    let mut picked = thin(few_of_each(free), SAMPLE);
     picked.extend(thin(used, SAMPLE / 4));
     picked
+}
+
+/// Of names that differ by their numbers only, those with the lowest.
+fn few_of_each<T>(all: Vec<Seen<'_, T>>) -> Vec<Seen<'_, T>> {
+    let mut patterns: HashMap<(u64, String), Vec<(Vec<u64>, usize)>> = HashMap::new();
+    for (at, (class, name, _)) in all.iter().enumerate() {
+        let pattern = runs(name).map(|(run, number)| if number { "#" } else { run }).collect();
+        patterns.entry((*class, pattern)).or_default().push((numbers(name), at));
+    }
+    let mut kept = vec![false; all.len()];
+    for mut alike in patterns.into_values() {
+        alike.sort_unstable();
+        let mut within: HashMap<Option<u64>, usize> = HashMap::new();
+        let mut left = ALIKE;
+        for (numbers, at) in alike {
+            let here = within.entry(numbers.first().copied()).or_default();
+            *here += 1;
+            if *here <= WITHIN && left > 0 {
+                (kept[at], left) = (true, left - 1);
+            }
+        }
+    }
+    all.into_iter().zip(kept).filter_map(|(seen, kept)| kept.then_some(seen)).collect()
+}
+
+fn numbers(name: &str) -> Vec<u64> {
+    digits(name).iter().take(8).map(|run| run.parse().unwrap_or(u64::MAX)).collect()
 }
 
 fn thin<T>(all: Vec<Seen<'_, T>>, most: usize) -> Vec<Seen<'_, T>> {
@@ -25,8 +57,7 @@ fn thin<T>(all: Vec<Seen<'_, T>>, most: usize) -> Vec<Seen<'_, T>> {
     }
     let mut groups: BTreeMap<(usize, Vec<u64>), Vec<Seen<'_, T>>> = BTreeMap::new();
     for (class, name, what) in all {
-        let numbers: Vec<u64> =
-            digits(name).iter().take(8).map(|run| run.parse().unwrap_or(u64::MAX)).collect();
+        let numbers = numbers(name);
         groups.entry((numbers.len(), numbers)).or_default().push((class, name, what));
     }
     let mut picked = Vec::new();

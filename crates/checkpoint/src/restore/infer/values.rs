@@ -4,17 +4,19 @@
 //! Values that differ by extents of 1 are reshaped; kernels whose dimensions lie in another order
 //! are left, and the report says which order it is (`report/shapes.rs`).
 
-use super::names::bare;
+use super::names::{bare, runs};
 use super::problem::grown;
 use super::trial::Trials;
 use crate::restore::matching::{Change, Outcome, transposed};
 use crate::restore::rules::{Allowed, Rule, SEPARATORS};
 use crate::tensor::FileDType;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use warmstart_graph::{Glob, Role, Shape, Variable};
 
 /// Names that a glob lists at most.
 const LISTED: usize = 8;
+/// Outer scopes that it lists at most.
+const SCOPES: usize = 4;
 
 pub(super) struct Values {
     pub rules: Vec<Rule>,
@@ -37,6 +39,8 @@ pub(super) struct Turning {
 /// The rules that mend what is mismatched though names agree.
 pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allowed]) -> Values {
     let mut cast = false;
+    // By the names that tensors have, too: `embedding.weight` is a table, whatever it is called here.
+    let mut named_tables: HashSet<&str> = HashSet::new();
     let mut turned: Vec<&Variable> = Vec::new();
     let mut straight: Vec<&Variable> = Vec::new();
     let mut square: Vec<&Variable> = Vec::new();
@@ -46,6 +50,9 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     let mut tables: Vec<&Variable> = Vec::new();
     let mut other: Vec<&Variable> = Vec::new();
     for ((&variable, outcome), allowed) in trials.variables.iter().zip(outcomes).zip(allowed) {
+        if is_table(&variable.name) || outcome.tensor().is_some_and(is_table) {
+            named_tables.insert(&variable.name);
+        }
         let shape = match outcome {
             Outcome::ShapeMismatch { shape, .. } => shape,
             Outcome::DTypeMismatch { dtype, shape, .. } => {
@@ -91,26 +98,40 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     straight.extend(folded.iter().filter(|variable| variable.shape.rank() == 2));
     other.extend(&turned);
     let mut values = Values { rules: Vec::new(), notes: Vec::new(), turning: None };
-    if let Some(glob) = glob_of(&turned, &[&straight[..], &tables].concat()) {
+    let is_table = |variable: &&Variable| named_tables.contains(variable.name.as_str());
+    let (square_tables, square): (Vec<&Variable>, Vec<&Variable>) =
+        square.into_iter().partition(is_table);
+    let spared = [&straight[..], &tables].concat();
+    // Where all other matrices but tables lie the other way round, square ones of their kind are likely to.
+    let ends: BTreeSet<String> = turned.iter().map(|variable| end(variable)).collect();
+    let siblings = square.iter().copied().filter(|variable| ends.contains(&end(variable)));
+    let along = match !turned.is_empty() && straight.iter().all(is_table) {
+        true => glob_of(
+            &turned.iter().copied().chain(siblings).collect::<Vec<_>>(),
+            &[&spared[..], &square_tables].concat(),
+        ),
+        false => None,
+    };
+    if let Some(glob) = along.or_else(|| glob_of(&turned, &spared)) {
         if let Ok(caught) = Glob::new(&glob) {
-            let (caught, left): (Vec<&Variable>, Vec<&Variable>) =
-                square.into_iter().partition(|variable| caught.is_match(&variable.name));
+            let (caught, left): (Vec<&Variable>, Vec<&Variable>) = square
+                .into_iter()
+                .chain(square_tables)
+                .partition(|variable| caught.is_match(&variable.name));
             values.notes.extend(note(&caught, "transposed as its siblings are"));
             values.notes.extend(note(&left, LEFT));
         }
         values.rules.push(Rule::Transpose(glob));
     } else if trials.pytorch {
         // Names agree after a separator, and yet its `weight` lies the other way round than ours.
-        let (square_tables, square): (Vec<&Variable>, Vec<&Variable>) =
-            square.into_iter().partition(|variable| is_table(&variable.name));
-        if straight.iter().all(|variable| is_table(&variable.name)) {
+        if straight.iter().all(is_table) {
             straight.extend(square_tables.iter().chain(&tables));
             values.notes.extend(note(&square, LEFT));
             values.turning = turning(&square, &straight);
         }
     } else if straight.is_empty() && renamed(trials, outcomes) {
         // PyTorch's `weight` lies the other way round than Keras' `kernel`.
-        values.notes.extend(note(&square, LEFT));
+        values.notes.extend(note(&[&square[..], &square_tables].concat(), LEFT));
     }
     values.rules.extend(glob_of(&folded, &other).map(Rule::Reshape));
     if cast {
@@ -208,19 +229,20 @@ pub(crate) fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<Stri
             globs.push(ending);
             continue;
         }
-        let scoped = (1..=3).find_map(|depth| {
-            let scopes: Option<BTreeSet<String>> =
-                of.iter().map(|variable| scoped(variable, depth, &ending)).collect();
-            let scopes: Vec<String> = scopes?.into_iter().collect();
-            let clean = scopes.len() <= 4 && fits(&braced(&scopes), &of);
-            clean.then_some(scopes)
+        // As few as will do, and whatever the number of a layer is rather than each.
+        let few = |most: usize, glob: &dyn Fn(&Variable, Numbers) -> Option<String>| {
+            [Numbers::Any, Numbers::Each].into_iter().find_map(|numbers| {
+                let globs: Option<BTreeSet<String>> =
+                    of.iter().map(|variable| glob(variable, numbers)).collect();
+                let globs: Vec<String> = globs?.into_iter().collect();
+                (globs.len() <= most && fits(&braced(&globs), &of)).then_some(globs)
+            })
+        };
+        let scopes = (1..=3).find_map(|depth| {
+            few(SCOPES, &|variable, numbers| scoped(variable, depth, &ending, numbers))
         });
-        let names = || of.iter().map(|variable| Glob::escape(&variable.name));
-        match scoped {
-            Some(scopes) => globs.extend(scopes),
-            None if of.len() <= LISTED => globs.extend(names()),
-            None => return None,
-        }
+        let names = || few(LISTED, &|variable, numbers| Some(numbers.glob(&variable.name)));
+        globs.extend(scopes.or_else(names)?);
     }
     Some(braced(&globs)).filter(|glob| fits(glob, wanted))
 }
@@ -253,8 +275,26 @@ fn end(variable: &Variable) -> String {
     }
 }
 
+/// Which numbers a glob of names matches: those of the names, or any.
+#[derive(Clone, Copy)]
+enum Numbers {
+    Any,
+    Each,
+}
+
+impl Numbers {
+    fn glob(self, name: &str) -> String {
+        match self {
+            Numbers::Each => Glob::escape(name),
+            Numbers::Any => runs(name)
+                .map(|(run, number)| if number { "*".to_owned() } else { Glob::escape(run) })
+                .collect(),
+        }
+    }
+}
+
 /// The same within a variable's outer scopes.
-fn scoped(variable: &Variable, depth: usize, ending: &str) -> Option<String> {
+fn scoped(variable: &Variable, depth: usize, ending: &str, numbers: Numbers) -> Option<String> {
     let (at, separator) = variable.name.match_indices(SEPARATORS).nth(depth - 1)?;
-    Some(format!("{}{separator}{ending}", Glob::escape(&variable.name[..at])))
+    Some(format!("{}{separator}{ending}", numbers.glob(&variable.name[..at])))
 }

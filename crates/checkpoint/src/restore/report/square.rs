@@ -24,9 +24,12 @@ impl RestoreReport {
         let matrices = || self.variables.iter().filter(as_they_lie);
         let weights = || matrices().filter(|v| !matches!(v.variable.role, Role::Slot { .. }));
         // Tables of rows lie the same way everywhere.
-        let shows_it = |v: &VariableOutcome| !is_square(v) && !is_table(&v.variable.name);
+        let is_table = |v: &VariableOutcome| {
+            is_table(&v.variable.name) || v.outcome.tensor().is_some_and(is_table)
+        };
+        let shows_it = |v: &VariableOutcome| !is_square(v) && !is_table(v);
         let named: Vec<(&Variable, &str)> = weights()
-            .filter(|v| is_square(v) && !is_table(&v.variable.name))
+            .filter(|v| is_square(v) && !is_table(v))
             .filter_map(|v| Some((&*v.variable, self.name_of_pytorch(v)?)))
             .collect();
         let (variable, tensor) = *named.first()?;
