@@ -4,11 +4,14 @@ use crate::bytes::sums::Checksum;
 use crate::directory::{open_latest, open_latest_verified};
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
-use crate::format::{self, Format};
+use crate::format::Format;
 use crate::metadata::{GRAPH, Metadata};
+use crate::open::{maybe_checkpoints, open, open_in};
+use crate::read::verify::{Verification, verify};
 use crate::restore::options::RestoreOptions;
 use crate::restore::plan::RestorePlan;
 use crate::restore::slots::roles_by_name;
+use crate::steps::older_than;
 use crate::tensor::TensorEntry;
 use std::io;
 use std::path::Path;
@@ -48,7 +51,8 @@ impl Checkpoint {
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
         if !path.is_dir() {
-            return format::open(path).map_err(CheckpointError::naming_older);
+            let (file, damaged) = open(path).map_err(naming_older)?;
+            return Ok(Checkpoint::found(file, damaged));
         }
         if let Some((file, _, damaged)) = open_latest(path)? {
             return Ok(Checkpoint::found(file, damaged));
@@ -56,9 +60,10 @@ impl Checkpoint {
         const SHOWN: usize = 3;
         let nothing = || CheckpointError::NoCheckpoint {
             directory: path.to_owned(),
-            files: format::maybe_checkpoints(path).into_iter().take(SHOWN).collect(),
+            files: maybe_checkpoints(path).into_iter().take(SHOWN).collect(),
         };
-        format::open_in(path)?.ok_or_else(nothing)
+        let (file, damaged) = open_in(path)?.ok_or_else(nothing)?;
+        Ok(Checkpoint::found(file, damaged))
     }
 
     /// As [`Checkpoint::open`], but of the checkpoints of a run the newest whose weights are as they
@@ -245,7 +250,21 @@ impl Checkpoint {
         RestorePlan::new(&self.file, damaged, declared, options)
     }
 
+    /// Reads all tensors and holds them against their checksums. Needs no device, and little
+    /// memory, however large the checkpoint is.
+    pub fn verify(&self) -> Verification {
+        verify(self.open_file())
+    }
+
     pub(crate) fn open_file(&self) -> &OpenFile {
         &self.file
     }
+}
+
+/// An error with the checkpoint to use in place of one that was opened by its name and is damaged.
+fn naming_older(mut error: CheckpointError) -> CheckpointError {
+    if let CheckpointError::HeaderChecksum { file, older, .. } = &mut error {
+        *older = older_than(file);
+    }
+    error
 }

@@ -38,6 +38,8 @@ struct Target<'a> {
     source: &'a TensorEntry,
     /// The dtype its elements are cast to and from, if they are.
     cast: Option<(SourceDType, FloatDType)>,
+    /// Whether they may become infinite by that.
+    allow_infinite: bool,
     /// The shape it gets by being transposed, if it is.
     transposed: Option<Shape>,
     bytes: u64,
@@ -122,8 +124,7 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
-        let allow_infinite = options.allow_infinite;
-        let strays = RefCell::new(Strays { allow_infinite, ..Strays::default() });
+        let strays = RefCell::new(Strays::default());
         let replacing = Replacing { storage, keep_existing: options.keep_existing };
         let (files, index, removed) = match shards {
             Some(shards) => self.write_shards(&replacing, &shards, &metadata, &strays)?,
@@ -155,7 +156,7 @@ impl Checkpoint {
             sources.dedup();
             sources.len()
         };
-        let Strays { overflows, underflows, .. } = strays.into_inner();
+        let Strays { overflows, underflows } = strays.into_inner();
         let elements = |found: &[OutOfRange]| found.iter().map(|one| one.elements).sum();
         let described = DESCRIPTION.iter().any(|key| self.metadata().get(key).is_some());
         let count = |which: fn(&Target<'_>) -> bool| targets.iter().filter(|t| which(t)).count();
@@ -272,7 +273,8 @@ impl Checkpoint {
                     );
                     return Err(refused(file, problem));
                 }
-                targets.push(Target { name: name.into_owned(), source, cast, transposed, bytes });
+                let (name, allow_infinite) = (name.into_owned(), options.allow_infinite);
+                targets.push(Target { name, source, cast, allow_infinite, transposed, bytes });
             }
         }
         if let Some((rule, glob, _)) = transposes.iter().find(|(.., touched)| *touched == 0) {
@@ -337,7 +339,6 @@ impl Checkpoint {
     ) -> Result<u64, CheckpointError> {
         let mut checksum = InOrder::new(target.bytes);
         let mut done = 0;
-        let allow_infinite = strays.borrow().allow_infinite;
         let (mut overflow, mut underflow): (Option<OutOfRange>, Option<OutOfRange>) = (None, None);
         self.read_target(file, target, &mut |read| {
             let cast = target.cast.map(|(from, to)| cast(from, to, read));
@@ -350,13 +351,14 @@ impl Checkpoint {
                     let first = || place(done + at, target.shape());
                     let into = match after(at) {
                         Some(now) if before(at) == Some(now) => continue,
-                        Some(Extreme::Infinity) if !allow_infinite => {
+                        Some(Extreme::Infinity) if !target.allow_infinite => {
                             return Err(CheckpointError::ConvertInfinite {
                                 file: file.to_owned(),
                                 tensor: target.name.clone(),
                                 first: first(),
                                 value: value(from, element),
                                 dtype: to.file(),
+                                largest: to.largest(),
                             });
                         }
                         Some(Extreme::Infinity) => &mut overflow,

@@ -10,29 +10,15 @@
 //! Where a listed file has vanished, the directory is listed again before anything older is taken:
 //! whoever removed it has saved a newer one.
 
-use crate::error::{CheckpointError, Damaged};
+use crate::error::{CheckpointError, Damaged, is_damage};
 use crate::file::OpenFile;
-use crate::formats::safetensors::FormatError;
-use crate::formats::tensorflow::BundleError;
 use crate::read::verify::verify;
-use crate::save::retention::{Better, Score};
-use crate::save::storage::{Disk, Storage};
+use crate::score::{Better, Score};
+use crate::steps::{StepFile, list, step_of};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::{io, mem};
-
-const BEFORE: &str = "step-";
-const AFTER: &str = ".safetensors";
-
-/// A checkpoint of a run, by its name alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StepFile {
-    /// The step in its name.
-    pub step: u64,
-    /// The file.
-    pub path: PathBuf,
-}
 
 /// The newest checkpoint of a run that is whole.
 #[derive(Debug)]
@@ -57,46 +43,6 @@ pub struct Best {
     pub value: f64,
     /// Checkpoints that are damaged, newest first; one of them may have been better.
     pub damaged: Vec<Damaged>,
-}
-
-/// The name of the checkpoint of a step: `step-500.safetensors`.
-pub fn step_file_name(step: u64) -> String {
-    format!("{BEFORE}{step}{AFTER}")
-}
-
-/// The step of a name; only the way that [`step_file_name`] writes it, so that no two names mean
-/// one step.
-pub(crate) fn step_of(name: &str) -> Option<u64> {
-    let step = name.strip_prefix(BEFORE)?.strip_suffix(AFTER)?.parse().ok()?;
-    (step_file_name(step) == name).then_some(step)
-}
-
-/// The checkpoints in a directory, by step. No file is opened.
-///
-/// # Errors
-/// [`CheckpointError::NoDirectory`] if it does not exist, [`CheckpointError::Storage`] if it cannot
-/// be listed.
-pub fn list(directory: impl AsRef<Path>) -> Result<Vec<StepFile>, CheckpointError> {
-    list_on(&Disk, directory.as_ref())
-}
-
-pub(crate) fn list_on(
-    storage: &dyn Storage,
-    directory: &Path,
-) -> Result<Vec<StepFile>, CheckpointError> {
-    let names = storage.names(directory).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => CheckpointError::NoDirectory { directory: directory.to_owned() },
-        _ => CheckpointError::storage("list directory", directory, error),
-    })?;
-    let mut files: Vec<StepFile> = names
-        .iter()
-        .filter_map(|name| {
-            Some(StepFile { step: step_of(name.to_str()?)?, path: directory.join(name) })
-        })
-        .filter(|file| !file.path.is_dir())
-        .collect();
-    files.sort_by_key(|file| file.step);
-    Ok(files)
 }
 
 /// The newest checkpoint in a directory whose header is whole and whose length fits it. `None` if
@@ -241,15 +187,6 @@ fn newest_first(damaged: &mut [Damaged]) {
     damaged.sort_by_key(|one| Reverse(step_of_damaged(one)));
 }
 
-/// The newest checkpoint of the same run that is older than this one and whole by its header.
-pub(crate) fn older_than(file: &Path) -> Option<PathBuf> {
-    let step = step_of(file.file_name()?.to_str()?)?;
-    let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
-    let files = list(directory.unwrap_or(Path::new("."))).ok()?;
-    let older = files.into_iter().rev().filter(|other| other.step < step);
-    older.map(|other| other.path).find(|path| OpenFile::open(path).is_ok())
-}
-
 /// Where older ones are damaged too, none is to be named as what to take instead.
 fn without_older(damaged: &mut [Damaged]) {
     for Damaged { error, .. } in damaged {
@@ -335,30 +272,10 @@ fn best_of(
     Err(CheckpointError::BestDamaged { directory, metric, damaged })
 }
 
-/// Whether a failure says that the file is not the whole checkpoint that was saved, and not that
-/// it could not be read, does not fit, or is whole and of a kind that is not read here: going on
-/// from an older one would hide that.
-pub(crate) fn is_damage(error: &CheckpointError) -> bool {
-    use CheckpointError::{Checksum, CutShort, HeaderChecksum, Malformed, Metadata};
-    if let Malformed { source: FormatError::TensorFlow(source), .. } = error {
-        return !matches!(
-            source,
-            BundleError::Unsupported { .. } | BundleError::Compression { .. }
-        );
-    }
-    matches!(
-        error,
-        Malformed { .. }
-            | Metadata { .. }
-            | HeaderChecksum { .. }
-            | CutShort { .. }
-            | Checksum { .. }
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steps::step_file_name;
     use std::fs;
 
     const EMPTY: &[u8] = b"\x02\0\0\0\0\0\0\0{}";

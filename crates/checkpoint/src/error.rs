@@ -6,14 +6,13 @@ mod names_tests;
 mod told;
 
 use crate::bytes::sums::Checksum;
-use crate::directory::older_than;
 use crate::formats::safetensors::FormatError;
 use crate::printable::printable;
 use crate::restore::report::RestoreReport;
 use crate::restore::rules::Rule;
 use crate::tensor::FileDType;
 pub use damaged::Damaged;
-pub(crate) use damaged::damage;
+pub(crate) use damaged::{damage, is_damage};
 use std::io;
 use std::path::{Path, PathBuf};
 use told::{
@@ -21,7 +20,7 @@ use told::{
     quoted, recorded, told, uninitialized,
 };
 use warmstart_gpu::{Origin, SessionError};
-use warmstart_graph::words::printable_path;
+use warmstart_graph::words::{printable_path, short_number};
 
 warmstart_graph::debug_as_display!(CheckpointError);
 
@@ -315,7 +314,7 @@ pub enum CheckpointError {
         dtype: FileDType,
     },
     /// A number is beyond the largest of the dtype that it would be written as.
-    #[error("cannot convert into `{}`: tensor `{tensor}` is {value:e} at {first:?}, which would be infinite as {dtype}{}. Nothing was written", printable_path(.file), instead_of_infinite(*.dtype, *.value), tensor = printable(.tensor))]
+    #[error("cannot convert into `{}`: tensor `{tensor}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}. Nothing was written: {}", printable_path(.file), short_number(*.value), short_number(*.largest), instead_of_infinite(*.dtype, *.value), tensor = printable(.tensor))]
     ConvertInfinite {
         /// The file that would have been written.
         file: PathBuf,
@@ -327,6 +326,8 @@ pub enum CheckpointError {
         value: f64,
         /// The dtype that it would have.
         dtype: FileDType,
+        /// The largest number of that dtype.
+        largest: f64,
     },
     /// A rule cannot be followed where a checkpoint is written anew.
     #[error("cannot convert into `{}`: `{rule}` {problem}. Nothing was written", printable_path(.file), problem = printable(.problem))]
@@ -381,14 +382,6 @@ impl CheckpointError {
 
     pub(crate) fn malformed(file: &Path, source: impl Into<FormatError>) -> CheckpointError {
         CheckpointError::Malformed { file: file.to_owned(), source: source.into() }
-    }
-
-    /// With the checkpoint to use in place of one that was opened by its name and is damaged.
-    pub(crate) fn naming_older(mut self) -> CheckpointError {
-        if let CheckpointError::HeaderChecksum { file, older, .. } = &mut self {
-            *older = older_than(file);
-        }
-        self
     }
 
     pub(crate) fn session(file: &Path, source: SessionError) -> CheckpointError {

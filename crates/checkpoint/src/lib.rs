@@ -69,10 +69,13 @@ mod file;
 mod format;
 mod formats;
 mod metadata;
+mod open;
 mod printable;
 mod read;
 mod restore;
 mod save;
+mod score;
+mod steps;
 mod tensor;
 mod tensor_name;
 #[cfg(test)]
@@ -81,13 +84,9 @@ mod testing;
 pub use bytes::sums::Checksum;
 pub use checkpoint::Checkpoint;
 pub use convert::{ConvertOptions, Converted, FloatDType, OutOfRange};
-pub use directory::{
-    Best, Latest, StepFile, best, best_verified, latest, latest_verified, list, step_file_name,
-};
+pub use directory::{Best, Latest, best, best_verified, latest, latest_verified};
 pub use error::{CheckpointError, Damaged};
 pub use format::Format;
-#[doc(hidden)]
-pub use format::maybe_checkpoints;
 pub use formats::archive::ArchiveError;
 pub use formats::gguf::{GgufError, Quantization};
 pub use formats::numpy::NumPyError;
@@ -95,11 +94,12 @@ pub use formats::pytorch::PyTorchError;
 pub use formats::safetensors::{FileKind, FormatError, ShardsError};
 pub use formats::tensorflow::BundleError;
 pub use metadata::Metadata;
+#[doc(hidden)]
+pub use open::maybe_checkpoints;
 pub use printable::printable;
 pub use read::reader::TensorReader;
 pub use read::transposed::TransposedReader;
 pub use read::verify::Verification;
-pub use restore::infer::Suggestion;
 pub use restore::matching::{Change, Outcome};
 pub use restore::options::RestoreOptions;
 pub use restore::pairs::{Compared, Pair, Pairs};
@@ -108,11 +108,13 @@ pub use restore::report::{RestoreReport, VariableOutcome};
 #[doc(hidden)]
 pub use restore::rules::Argument;
 pub use restore::rules::{Rule, RuleUse};
-pub use restore::wording::{Allowance, InCode, Wording};
+pub use restore::suggestion::{Allowance, Suggestion};
+pub use restore::wording::{InCode, Wording};
 pub use save::background::BackgroundSaver;
-pub use save::retention::Better;
 pub use save::saver::{RestoredLatest, Saver};
 pub use save::write::{SaveOptions, save};
+pub use score::Better;
+pub use steps::{StepFile, list, step_file_name};
 pub use tensor::{FileDType, TensorEntry};
 pub use tensor_name::TensorName;
 pub use warmstart_graph::Glob;

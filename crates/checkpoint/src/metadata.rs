@@ -5,16 +5,15 @@
 
 use crate::bytes::text::Text;
 use crate::error::CheckpointError;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 use warmstart_graph::Variable;
 
-/// The format of our entries that this version writes, and the newest that it reads.
+/// The format of our entries that this version writes and reads. No release wrote an older one.
 pub(crate) const FORMAT_VERSION: u32 = 3;
-/// The first format whose files always have checksums.
-pub(crate) const FIRST_WITH_CHECKSUMS: u32 = 2;
 
 /// What our keys begin with.
 pub(crate) const PREFIX: &str = "warmstart.";
@@ -48,11 +47,21 @@ impl Metadata {
         file: &Path,
         entries: BTreeMap<String, Text>,
     ) -> Result<Metadata, CheckpointError> {
-        if let Some(found) = number::<u32>(file, &entries, VERSION)?
-            && found > FORMAT_VERSION
-        {
+        if let Some(found) = number::<u32>(file, &entries, VERSION)? {
             let (file, known) = (file.to_owned(), FORMAT_VERSION);
-            return Err(CheckpointError::NewerVersion { file, found, known });
+            match found.cmp(&known) {
+                Ordering::Greater => {
+                    return Err(CheckpointError::NewerVersion { file, found, known });
+                }
+                Ordering::Less => {
+                    let problem = format!(
+                        "it is format {found}, which no release of warmstart wrote, and this version reads \
+                         {known}; without `{VERSION}` and `{CHECKSUMS}` the file is read, and not checked"
+                    );
+                    return Err(CheckpointError::Metadata { file, key: VERSION.into(), problem });
+                }
+                Ordering::Equal => {}
+            }
         }
         let step = number(file, &entries, STEP)?;
         let seed = number(file, &entries, SEED)?;
@@ -196,6 +205,11 @@ mod tests {
         assert!(message.contains(VARIABLES) && message.contains("describe variables"), "{message}");
         let message = read(&[(VERSION, "4")]).unwrap_err().to_string();
         assert!(message.contains("format 4") && message.contains("update warmstart"), "{message}");
+        let message = read(&[(VERSION, "2")]).unwrap_err().to_string();
+        let told = "metadata key `warmstart.version`: it is format 2, which no release of warmstart wrote, and \
+                    this version reads 3; without `warmstart.version` and `warmstart.checksums` the file is \
+                    read, and not checked. Remove the key, or save the checkpoint again";
+        assert!(message.ends_with(told), "{message}");
     }
 
     #[test]

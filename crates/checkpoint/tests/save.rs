@@ -143,7 +143,7 @@ fn variables_without_a_value_are_refused_before_the_disk_is_touched() {
     let error = Saver::new(&run).save(&session, 5, &SaveOptions::new()).unwrap_err();
     let message = error.to_string();
     for word in
-        ["step-5.safetensors", "2 variables have no value", "`a`", "`c`", "never initialized"]
+        ["step-5.safetensors", "2 variables have no value", "`a`", "`c`", "never given a value"]
     {
         assert!(message.contains(word), "{message}");
     }

@@ -286,7 +286,13 @@ impl Graph {
             let node = inner.def.node(id);
             (node.location.clone(), Some(node.scope.clone()))
         };
-        let outer = self.inner.borrow_mut().origin.replace((location, scope));
+        self.from_origin((location, scope), build)
+    }
+
+    /// Builds what is said to come from a line, and of a scope if one is given; then what it was before
+    /// holds again.
+    fn from_origin<T>(&self, origin: (Location, Option<String>), build: impl FnOnce() -> T) -> T {
+        let outer = self.inner.borrow_mut().origin.replace(origin);
         let result = build();
         self.inner.borrow_mut().origin = outer;
         result
@@ -308,10 +314,7 @@ impl Graph {
         if self.inner.borrow().origin.is_some() {
             return build();
         }
-        self.inner.borrow_mut().origin = Some((location, None));
-        let result = build();
-        self.inner.borrow_mut().origin = None;
-        result
+        self.from_origin((location, None), build)
     }
 
     /// Builds nodes that are said to be of this scope, and of this line unless another is set.
@@ -321,12 +324,8 @@ impl Graph {
         scope: &str,
         build: impl FnOnce() -> T,
     ) -> T {
-        let outer = self.inner.borrow().origin.clone();
-        let location = outer.as_ref().map_or(location, |(location, _)| location.clone());
-        self.inner.borrow_mut().origin = Some((location, Some(scope.to_owned())));
-        let result = build();
-        self.inner.borrow_mut().origin = outer;
-        result
+        let line = self.inner.borrow().origin.as_ref().map(|(line, _)| line.clone());
+        self.from_origin((line.unwrap_or(location), Some(scope.to_owned())), build)
     }
 
     /// Notes that the gradient computes the nodes again that were built since there were `first`.

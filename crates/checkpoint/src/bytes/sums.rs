@@ -14,7 +14,7 @@ use twox_hash::XxHash3_64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Checksum {
-    /// CRC-32C (Castagnoli), as TensorFlow's checkpoints have, and warmstart's of format 2.
+    /// CRC-32C (Castagnoli), as TensorFlow's checkpoints have.
     Crc32c(u32),
     /// CRC-32, of an entry of a ZIP archive.
     Crc32(u32),

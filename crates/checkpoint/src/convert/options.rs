@@ -26,6 +26,15 @@ impl FloatDType {
             FloatDType::Bf16 => FileDType::Bf16,
         }
     }
+
+    pub(crate) fn largest(self) -> f64 {
+        match self {
+            FloatDType::F32 => f64::from(f32::MAX),
+            FloatDType::F16 => 65504.0,
+            // The bits that it has of an `f32`.
+            FloatDType::Bf16 => f64::from(f32::from_bits(0x7f7f_0000)),
+        }
+    }
 }
 
 /// What [`Checkpoint::convert`](crate::Checkpoint::convert) changes on the way; nothing if nothing is said.

@@ -8,8 +8,6 @@ use warmstart_graph::Shape;
 /// Tensors with elements that became infinite or zero, in the order in which they are written.
 #[derive(Default)]
 pub(super) struct Strays {
-    /// Whether numbers may become infinite.
-    pub allow_infinite: bool,
     pub overflows: Vec<OutOfRange>,
     pub underflows: Vec<OutOfRange>,
 }

@@ -215,6 +215,8 @@ fn the_first_element_without_a_number_is_named() {
             panic!("{refused}")
         };
         assert_eq!((tensor.as_str(), &at[..], *found), ("b", &first[..], value));
+        let says = "which would be infinite as f32, whose largest number is 3.403e38. Nothing was";
+        assert!(refused.to_string().contains(says), "{refused}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "{refused}");
         let converted = source.convert(&out, &options.allow_infinite()).unwrap();
         fs::remove_file(&out).unwrap();
@@ -222,6 +224,13 @@ fn the_first_element_without_a_number_is_named() {
         assert_eq!((overflow.tensor.as_str(), overflow.elements), ("b", 2));
         assert_eq!((&overflow.first[..], overflow.value), (&first[..], value));
     }
+}
+
+#[test]
+fn the_largest_number_of_a_dtype_is_known() {
+    let largest = [FloatDType::F32, FloatDType::F16, FloatDType::Bf16].map(FloatDType::largest);
+    let (half, brain) = (half::f16::MAX, half::bf16::MAX);
+    assert_eq!(largest, [f64::from(f32::MAX), f64::from(half), f64::from(brain)]);
 }
 
 #[test]

@@ -87,3 +87,24 @@ pub(crate) fn damage(error: &CheckpointError) -> String {
         other => other.to_string(),
     }
 }
+
+/// Whether a failure says that the file is not the whole checkpoint that was saved, and not that
+/// it could not be read, does not fit, or is whole and of a kind that is not read here: going on
+/// from an older one would hide that.
+pub(crate) fn is_damage(error: &CheckpointError) -> bool {
+    use CheckpointError::{Checksum, CutShort, HeaderChecksum, Malformed, Metadata};
+    if let Malformed { source: FormatError::TensorFlow(source), .. } = error {
+        return !matches!(
+            source,
+            BundleError::Unsupported { .. } | BundleError::Compression { .. }
+        );
+    }
+    matches!(
+        error,
+        Malformed { .. }
+            | Metadata { .. }
+            | HeaderChecksum { .. }
+            | CutShort { .. }
+            | Checksum { .. }
+    )
+}

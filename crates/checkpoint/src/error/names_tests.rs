@@ -88,6 +88,7 @@ fn all(name: &str) -> Vec<CheckpointError> {
             first: vec![0],
             value: 1e9,
             dtype: FileDType::F16,
+            largest: 65504.0,
         },
         CheckpointError::ConvertRule { file: file(), rule: rule(), problem: text() },
         CheckpointError::Exists { file: file() },

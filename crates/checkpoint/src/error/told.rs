@@ -1,6 +1,7 @@
 //! What errors say of files and variables: which of them, and what to do.
 
 use super::{CheckpointError, Damaged, damage};
+use crate::convert::FloatDType;
 use crate::printable::printable;
 use crate::tensor::FileDType;
 use std::io;
@@ -54,12 +55,11 @@ pub(super) fn advice(operation: &str, error: &io::Error) -> &'static str {
 
 /// What to write a number as that is infinite in this dtype.
 pub(super) fn instead_of_infinite(dtype: FileDType, value: f64) -> &'static str {
-    // The largest `bf16` is 3.39e38.
     match dtype {
-        FileDType::F16 if value.abs() < 3.38e38 => {
-            ", which ends at 65504: take bf16, which ends at 3.39e38, or allow infinite numbers"
+        FileDType::F16 if value.abs() <= FloatDType::Bf16.largest() => {
+            "write bf16, which reaches as far as f32, or allow infinite numbers"
         }
-        _ => ": leave it as it is, or allow infinite numbers",
+        _ => "leave it as it is, or allow infinite numbers",
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         let text = refused(5000);
         assert!(text.len() < 600, "{text}");
         assert!(text.contains("5000 variables have no value: `layer_0/w`, uninit"), "{text}");
-        assert!(text.contains("; `layer_4/w`, uninitialized (never initialized) and 4995 more."));
+        assert!(text.contains("; `layer_4/w`, uninitialized (never given a value) and 4995 more."));
         assert!(!refused(5).contains(" more."), "{}", refused(5));
     }
 

@@ -10,9 +10,6 @@
 //! is that of the file's first bytes, the header's length included, with its own digits as zeros.
 //! So a bit that flips anywhere in the file is noticed, be it in the step or in a name.
 //!
-//! Files of format 2 have crc32c of tensors too, in `"tensors"` behind `"header"`. They are read, not
-//! written: XXH3 takes half the time.
-//!
 //! A file that another program wrote has none and is taken as it is; one that another program
 //! changed while keeping ours is refused, and the message says which keys to drop.
 
@@ -20,7 +17,7 @@ use crate::bytes::sums::Checksum;
 use crate::bytes::text::behind;
 use crate::error::CheckpointError;
 use crate::formats::safetensors::{Header, HeaderText, JsonString, Word};
-use crate::metadata::{CHECKSUMS, FIRST_WITH_CHECKSUMS, FORMAT_VERSION, VERSION};
+use crate::metadata::{CHECKSUMS, FORMAT_VERSION, VERSION};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
@@ -37,30 +34,23 @@ const DIGITS: usize = 8;
 
 #[derive(Serialize, Deserialize)]
 struct Entry<'a> {
-    crc32c: Crc32c<'a>,
-    #[serde(default, skip_serializing_if = "Option::is_none", borrow)]
-    xxh3: Option<OfTensors<'a, 16>>,
+    crc32c: OfHeader,
+    #[serde(borrow)]
+    xxh3: OfTensors<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Crc32c<'a> {
+struct OfHeader {
     header: Hex<DIGITS>,
-    #[serde(default, skip_serializing_if = "OfTensors::is_empty", borrow)]
-    tensors: OfTensors<'a, DIGITS>,
 }
 
 /// Names of tensors with their checksums, in the order of the names.
-#[derive(Default)]
-struct OfTensors<'a, const N: usize>(Vec<(Cow<'a, str>, Hex<N>)>);
+struct OfTensors<'a>(Vec<(Cow<'a, str>, Hex<16>)>);
 
-impl<const N: usize> OfTensors<'_, N> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
+impl OfTensors<'_> {
     /// The checksum of the tensor with this name; `likely` is the place where it is looked for first.
     fn get(&self, name: &str, likely: usize) -> Option<u64> {
-        let here = |&(ref own, value): &(Cow<'_, str>, Hex<N>)| (own == name).then_some(value.0);
+        let here = |&(ref own, value): &(Cow<'_, str>, Hex<16>)| (own == name).then_some(value.0);
         self.0.get(likely).and_then(here).or_else(|| {
             let at = self.0.binary_search_by(|(own, _)| (**own).cmp(name)).ok()?;
             self.0.get(at).and_then(here)
@@ -68,22 +58,22 @@ impl<const N: usize> OfTensors<'_, N> {
     }
 }
 
-impl<const N: usize> Serialize for OfTensors<'_, N> {
+impl Serialize for OfTensors<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
 }
 
-impl<'de: 'a, 'a, const N: usize> Deserialize<'de> for OfTensors<'a, N> {
+impl<'de: 'a, 'a> Deserialize<'de> for OfTensors<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(OfTensorsVisitor)
     }
 }
 
-struct OfTensorsVisitor<const N: usize>;
+struct OfTensorsVisitor;
 
-impl<'de, const N: usize> Visitor<'de> for OfTensorsVisitor<N> {
-    type Value = OfTensors<'de, N>;
+impl<'de> Visitor<'de> for OfTensorsVisitor {
+    type Value = OfTensors<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("checksums by the names of tensors")
@@ -91,7 +81,7 @@ impl<'de, const N: usize> Visitor<'de> for OfTensorsVisitor<N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut tensors = Vec::new();
-        while let Some((Word(name), value)) = map.next_entry::<Word<'de>, Hex<N>>()? {
+        while let Some((Word(name), value)) = map.next_entry::<Word<'de>, Hex<16>>()? {
             tensors.push((name, value));
         }
         // They are written in order: this looks once at each.
@@ -144,9 +134,8 @@ pub(crate) fn entry<'a>(
 ) -> Result<JsonString, serde_json::Error> {
     let mut tensors: Vec<_> = tensors.map(|(name, value)| (name.into(), Hex(value))).collect();
     tensors.sort_by(|(one, _): &(Cow<'_, str>, _), (other, _)| one.cmp(other));
-    let xxh3 = Some(OfTensors(tensors));
-    let crc32c = Crc32c { header: Hex(0), tensors: OfTensors::default() };
-    JsonString::holding(&Entry { crc32c, xxh3 })
+    let crc32c = OfHeader { header: Hex(0) };
+    JsonString::holding(&Entry { crc32c, xxh3: OfTensors(tensors) })
 }
 
 /// Where in a file's first bytes the entry's value begins, with its quote.
@@ -196,8 +185,8 @@ fn quick(text: &str) -> Option<(Entry<'_>, &str)> {
         }
     };
     tensors.is_sorted_by(|(one, _), (other, _)| one < other).then_some(())?;
-    let crc32c = Crc32c { header, tensors: OfTensors::default() };
-    Some((Entry { crc32c, xxh3: Some(OfTensors(tensors)) }, behind_all))
+    let entry = Entry { crc32c: OfHeader { header }, xxh3: OfTensors(tensors) };
+    Some((entry, behind_all))
 }
 
 /// What a header says of checksums, before it is known what else it says.
@@ -233,7 +222,7 @@ impl<'a> Claim<'a> {
     }
 }
 
-/// The checksums of a header's tensors, in their order; `None` if the file has none, or is of a later
+/// The checksums of a header's tensors, in their order; `None` if the file has none, or is of another
 /// format, which its reader refuses for that. The header itself is held against its own first: a
 /// later format must keep that one's place and form, so that neither a damaged file is taken for a
 /// newer one, nor a newer one for damaged.
@@ -253,7 +242,7 @@ pub(crate) fn read(
     let version =
         header.metadata.get(VERSION).and_then(|version| version.as_str().parse::<u32>().ok());
     let Some(value) = header.metadata.get(CHECKSUMS) else {
-        if version.is_some_and(|v| (FIRST_WITH_CHECKSUMS..=FORMAT_VERSION).contains(&v)) {
+        if version == Some(FORMAT_VERSION) {
             let problem = format!(
                 "files of this format have `{CHECKSUMS}`, and this one has not: its header is \
                  damaged, or another program wrote it"
@@ -268,7 +257,7 @@ pub(crate) fn read(
         let file = file.to_owned();
         return Err(CheckpointError::HeaderChecksum { file, expected, found, older: None });
     }
-    if version.is_some_and(|version| version > FORMAT_VERSION) {
+    if version.is_some_and(|version| version != FORMAT_VERSION) {
         return Ok(None);
     }
     let entry: Entry<'_> = match entry {
@@ -277,14 +266,10 @@ pub(crate) fn read(
         _ => serde_json::from_str(value.as_str())
             .map_err(|error| malformed(CHECKSUMS, format!("it is not as written: {error}")))?,
     };
-    let of = |name: &str, likely: usize| match &entry.xxh3 {
-        Some(tensors) => tensors.get(name, likely).map(Checksum::Xxh3),
-        None => entry.crc32c.tensors.get(name, likely).map(|v| Checksum::Crc32c(v as u32)),
-    };
     // The bytes of tensors are mostly written in the order of their names too.
     let found = header.tensors.iter().enumerate().map(|(likely, tensor)| {
         let none = || malformed(CHECKSUMS, format!("it has none for tensor `{}`", tensor.name));
-        of(&tensor.name, likely).ok_or_else(none)
+        entry.xxh3.get(&tensor.name, likely).map(Checksum::Xxh3).ok_or_else(none)
     });
     found.collect::<Result<_, _>>().map(Some)
 }
@@ -375,24 +360,16 @@ mod tests {
     }
 
     #[test]
-    fn tensors_of_format_2_have_crc32c() {
-        let zeros = r#"{"crc32c":{"header":"00000000","tensors":{"a":"8a9136aa"}}}"#;
-        let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, "2")]);
-        let header = format!("{:08x}", crc32c::crc32c(&start));
-        let at = place(&start).unwrap() + BEFORE_DIGITS.len();
-        start[at..at + DIGITS].copy_from_slice(header.as_bytes());
-        assert_eq!(open(&start, 1).unwrap().unwrap(), [Checksum::Crc32c(0x8a91_36aa)]);
-    }
-
-    #[test]
-    fn a_later_format_is_not_taken_for_damage() {
-        let zeros = r#"{"crc32c":{"header":"00000000"},"other":[]}"#;
-        let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, "99")]);
-        assert!(matches!(open(&start, 1), Err(CheckpointError::HeaderChecksum { .. })));
-        let header = format!("{:08x}", crc32c::crc32c(&start));
-        let at = place(&start).unwrap() + BEFORE_DIGITS.len();
-        start[at..at + DIGITS].copy_from_slice(header.as_bytes());
-        assert_eq!(open(&start, 1).unwrap(), None);
+    fn another_format_is_not_taken_for_damage() {
+        for version in ["2", "99"] {
+            let zeros = r#"{"crc32c":{"header":"00000000"},"other":[]}"#;
+            let mut start = start(&["a"], &[(CHECKSUMS, zeros), (VERSION, version)]);
+            assert!(matches!(open(&start, 1), Err(CheckpointError::HeaderChecksum { .. })));
+            let header = format!("{:08x}", crc32c::crc32c(&start));
+            let at = place(&start).unwrap() + BEFORE_DIGITS.len();
+            start[at..at + DIGITS].copy_from_slice(header.as_bytes());
+            assert_eq!(open(&start, 1).unwrap(), None);
+        }
     }
 
     #[test]

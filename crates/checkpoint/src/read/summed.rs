@@ -6,9 +6,9 @@
 
 use crate::bytes::sealed::Sealed;
 use crate::bytes::sums::{BLOCK, Blocks, Checksum, Crc};
-use crate::directory::older_than;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
+use crate::steps::older_than;
 use crate::tensor::TensorEntry;
 use std::cell::RefCell;
 use std::ops::Range;

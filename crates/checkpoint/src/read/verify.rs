@@ -1,6 +1,5 @@
 //! Holding all tensors against their checksums, without a device.
 
-use crate::checkpoint::Checkpoint;
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::read::summed::Summed;
@@ -9,7 +8,7 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// What [`Checkpoint::verify`] found.
+/// What [`Checkpoint::verify`](crate::Checkpoint::verify) found.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Verification {
@@ -27,14 +26,6 @@ impl Verification {
     /// Whether all is as it was written.
     pub fn is_whole(&self) -> bool {
         self.damaged.is_empty()
-    }
-}
-
-impl Checkpoint {
-    /// Reads all tensors and holds them against their checksums. Needs no device, and little
-    /// memory, however large the checkpoint is.
-    pub fn verify(&self) -> Verification {
-        verify(self.open_file())
     }
 }
 

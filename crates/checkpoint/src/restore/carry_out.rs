@@ -202,18 +202,6 @@ fn told(file: &Path, error: SessionError, of_source: Option<CheckpointError>) ->
     }
 }
 
-/// How many bytes of a tensor are read: of one with too many rows, only those that are taken.
-pub(crate) fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
-    let rows = changes.iter().find_map(|change| match change {
-        Change::ResizedRows { from, .. } => Some(*from as u64),
-        _ => None,
-    });
-    match (rows, variable.shape.first()) {
-        (Some(from), Some(&of)) => (tensor.bytes() / from.max(1)) * from.min(of as u64),
-        _ => tensor.bytes(),
-    }
-}
-
 /// The bytes of one tensor, read where the session wants them.
 struct TensorSource<'a> {
     read: Summed<'a>,

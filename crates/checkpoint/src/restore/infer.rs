@@ -25,6 +25,7 @@
 mod alike;
 mod arbitrary;
 mod aside;
+mod asked;
 mod choose;
 mod doubts;
 mod fewest;
@@ -44,45 +45,21 @@ mod slot_rules;
 mod trial;
 mod values;
 
-use crate::restore::matching::Outcome;
-use crate::restore::report::Saved;
+use crate::restore::matching::lacks;
 use crate::restore::rules::{Rule, SEPARATORS};
-use crate::restore::wording::Allowance;
+use crate::restore::suggestion::{ALTERNATIVES, Suggestion};
 use crate::tensor::TensorEntry;
 use aside::Move;
-use choose::{ALTERNATIVES, choose};
+pub(crate) use asked::Asked;
+use choose::choose;
 use optimizers::Renamed;
 pub(crate) use origin::is_pytorch;
 use problem::{Given, Problem};
-use roles::{Kind, SlotNames};
-use std::collections::{BTreeMap, HashMap};
-use trial::{Trial, Trials};
+use roles::{Kind, Kinds, SlotNames};
+use std::collections::HashMap;
+use trial::{Limits, Trial, Trials};
 pub(crate) use values::{glob_of, is_table};
-use warmstart_graph::{Glob, Variable};
-
-/// Rules that would restore more variables. They were tried out by planning again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Suggestion {
-    /// The rules, to be added after those there are, in this order.
-    pub rules: Vec<Rule>,
-    /// How many variables they would restore that are missing or mismatched now.
-    pub restores: usize,
-    /// Of how many that are missing or mismatched now.
-    pub of: usize,
-    /// What the rules take for granted because nothing in the file or the graph shows it.
-    pub notes: Vec<String>,
-    /// What has to be allowed beside the rules for the checkpoint to fit. `None` if it would not fit
-    /// whatever is allowed: then planning again under the rules says what is still wrong.
-    pub allow: Option<Vec<Allowance>>,
-}
-
-impl Suggestion {
-    /// Whether there may be more ways than these suggestions of a report, which tells only so many: nobody
-    /// looked at the others.
-    pub fn may_be_more(suggestions: &[Suggestion]) -> bool {
-        suggestions.len() >= ALTERNATIVES
-    }
-}
+use warmstart_graph::Glob;
 
 /// Characters of names, and names (each counted as many), that planning again may go through, over
 /// all trials: a file of a million names is not searched for what it might have meant.
@@ -106,33 +83,19 @@ const WEAKER: usize = 48;
 /// Searches this often for more, each time after the rules found so far.
 const ROUNDS: usize = 4;
 
-/// What is missing or mismatched under `rules`, and rules to add that would restore more of it.
-/// Several suggestions are alternatives. `pytorch` says whether the file is PyTorch's.
-pub(crate) fn infer(
-    tensors: &[TensorEntry],
-    variables: &[&Variable],
-    rules: &[Rule],
-    outcomes: &[Outcome],
-    saved: &BTreeMap<String, Saved>,
-    pytorch: bool,
-) -> Vec<Suggestion> {
-    infer_within(BUDGET, tensors, variables, rules, outcomes, saved, pytorch).0
+/// What is missing or mismatched under the user's rules, and rules to add that would restore more of it.
+/// Several suggestions are alternatives.
+pub(crate) fn infer(asked: Asked<'_>) -> Vec<Suggestion> {
+    infer_within(BUDGET, asked).0
 }
 
 /// What is said of suggestions if not all that was worth it was tried.
 const ENDED: &str = "the search for rules was cut short: others may restore as much or more";
 
 /// Within a budget; also says how often it planned again.
-fn infer_within(
-    budget: usize,
-    tensors: &[TensorEntry],
-    variables: &[&Variable],
-    rules: &[Rule],
-    outcomes: &[Outcome],
-    saved: &BTreeMap<String, Saved>,
-    pytorch: bool,
-) -> (Vec<Suggestion>, usize) {
-    let wanted = outcomes.iter().filter(|outcome| lacks(outcome)).count();
+fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
+    let Asked { tensors, variables, saved, .. } = asked;
+    let wanted = asked.outcomes.iter().filter(|outcome| lacks(outcome)).count();
     if wanted == 0 || tensors.is_empty() {
         return (Vec::new(), 0);
     }
@@ -151,30 +114,14 @@ fn infer_within(
             None => kind,
         }
     };
-    let tensor_kinds: Vec<Kind> = tensors.iter().map(kind).collect();
-    let variable_kinds: Vec<Kind> =
-        variables.iter().map(|variable| Kind::of_role(&variable.role)).collect();
-    let affordable = budget / pass.max(1);
-    let mut trials = Trials {
-        tensors,
-        variables,
-        rules,
-        outcomes,
-        saved,
-        pytorch,
-        tensor_kinds: &tensor_kinds,
-        variable_kinds: &variable_kinds,
-        compared: Default::default(),
-        lacking: Default::default(),
-        renumbers: false,
-        asides: Vec::new(),
-        set_aside: HashMap::new(),
-        names: NAMES,
-        weaker: WEAKER,
-        ended: false,
-        passes: 0,
-        most: affordable.min(SEARCHING),
+    let kinds = Kinds {
+        tensors: tensors.iter().map(kind).collect(),
+        variables: variables.iter().map(|variable| Kind::of_role(&variable.role)).collect(),
     };
+    let affordable = budget / pass.max(1);
+    let most = affordable.min(SEARCHING);
+    let limits = Limits { names: NAMES, weaker: WEAKER, passes: 0, most, ended: false };
+    let mut trials = Trials::new(asked, &kinds, limits);
     let mut slots = slot_rules::slot_rules(&trials);
     slots.extend(optimizer.as_ref().map(Renamed::rule));
     let mut all = rounds(&mut trials, slots.clone());
@@ -189,8 +136,8 @@ fn infer_within(
         let moved = moved_aside(&mut trials, &all);
         all.extend(moved);
     }
-    let ended = trials.ended.then(|| ENDED.to_owned());
-    trials.most = affordable.min(SEARCHING + FINISHING);
+    let ended = trials.limits.ended.then(|| ENDED.to_owned());
+    trials.limits.most = affordable.min(SEARCHING + FINISHING);
     let suggestions = choose(&trials, all);
     let alone = suggestions.len() == 1;
     let stays = optimizer.as_ref().map(Renamed::rule);
@@ -219,7 +166,7 @@ fn infer_within(
         }
     };
     let suggestions = suggestions.into_iter().map(suggestion).collect();
-    (suggestions, trials.passes)
+    (suggestions, trials.limits.passes)
 }
 
 /// A trial; and before it, if its square matrices may as well be transposed, the same with a rule that
@@ -227,7 +174,7 @@ fn infer_within(
 fn turned_and_not(trials: &mut Trials<'_>, trial: Trial) -> Vec<Trial> {
     let Some(turning) = trial.turning.clone() else { return vec![trial] };
     let reaches = |glob: Glob| {
-        let names = trial.pairs.keys().map(|&index| &trials.variables[index].name);
+        let names = trial.pairs.keys().map(|&index| &trials.asked.variables[index].name);
         names.into_iter().any(|name| glob.is_match(name))
     };
     if !Glob::new(&turning.glob).is_ok_and(reaches) {
@@ -265,7 +212,7 @@ fn best_of(trials: &[Trial]) -> Option<Vec<Rule>> {
 fn renumbered(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
     let starts = distinct([Some(separator(trials)), best_of(before)]);
     let mut all = Vec::new();
-    (trials.renumbers, trials.names) = (true, NAMES);
+    (trials.renumbers, trials.limits.names) = (true, NAMES);
     for mut start in starts {
         let unnumbered = start.len();
         // Layers may be counted within layers.
@@ -295,7 +242,7 @@ fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
         best.clone().map(|best| best.into_iter().filter(|rule| !fewest::is_move(rule)).collect());
     let starts = distinct([Some(both), Some(separator), Some(Vec::new()), best, parts]);
     let mut all = Vec::new();
-    trials.names = NAMES;
+    trials.limits.names = NAMES;
     for mut start in starts {
         let Some(planned) = trials.plan(&start) else { break };
         let asides = aside::asides(trials, &planned);
@@ -303,10 +250,10 @@ fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
             continue;
         }
         for (tensor, misfit) in aside::set_aside(trials, &planned, &asides) {
-            trials.set_aside.entry(tensor).or_insert(misfit);
+            trials.aside.tensors.entry(tensor).or_insert(misfit);
         }
         start.extend(asides.iter().map(Move::rule));
-        trials.asides.extend(asides);
+        trials.aside.moves.extend(asides);
         all.extend(rounds(trials, start));
     }
     all
@@ -314,13 +261,13 @@ fn moved_aside(trials: &mut Trials<'_>, before: &[Trial]) -> Vec<Trial> {
 
 /// The rule that takes away scopes in which all names of the file stand, and none of the model.
 fn prefix(trials: &Trials<'_>) -> Vec<Rule> {
-    let mut names = trials.tensors.iter().map(|tensor| tensor.name.as_str());
+    let mut names = trials.asked.tensors.iter().map(|tensor| tensor.name.as_str());
     let Some(first) = names.next() else { return Vec::new() };
     let common = |end: usize| names.clone().all(|name| name.starts_with(&first[..end]));
     let ends: Vec<usize> = first.match_indices(SEPARATORS).map(|(at, _)| at + 1).collect();
     let Some(end) = ends.into_iter().rev().find(|&end| common(end)) else { return Vec::new() };
     let top = first.split(SEPARATORS).next();
-    let is_there = trials.variables.iter().any(|v| v.name.split(SEPARATORS).next() == top);
+    let is_there = trials.asked.variables.iter().any(|v| v.name.split(SEPARATORS).next() == top);
     if is_there { Vec::new() } else { vec![Rule::StripPrefix(first[..end].to_owned())] }
 }
 
@@ -339,8 +286,8 @@ fn separator(trials: &Trials<'_>) -> Vec<Rule> {
             _ => None,
         }
     };
-    let from = only(&mut trials.tensors.iter().map(|tensor| tensor.name.as_str()));
-    let to = only(&mut trials.variables.iter().map(|variable| variable.name.as_str()));
+    let from = only(&mut trials.asked.tensors.iter().map(|tensor| tensor.name.as_str()));
+    let to = only(&mut trials.asked.variables.iter().map(|variable| variable.name.as_str()));
     match (from, to) {
         (Some(from), Some(to)) if from != to => vec![Rule::Separator { from, to }],
         _ => Vec::new(),
@@ -357,17 +304,16 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
     for _ in 0..ROUNDS {
         let Some(state) = trials.plan(&so_far) else { break };
         let given = Given {
-            tensors: trials.tensors,
-            variables: trials.variables,
+            tensors: trials.asked.tensors,
+            variables: trials.asked.variables,
             outcomes: &state.matching.outcomes,
             allowed: &state.applied.allowed,
             names: state.applied.names.iter().map(|names| &names[..]).collect(),
             unexpected: &state.matching.unexpected,
-            tensor_kinds: trials.tensor_kinds,
-            variable_kinds: trials.variable_kinds,
+            kinds: trials.kinds,
         };
         let problem = Problem::new(&given);
-        let found = search::search(&problem, &mut trials.names);
+        let found = search::search(&problem, &mut trials.limits.names);
         let mut sets = found.sets;
         sets.extend(found.evident);
         if so_far == start {
@@ -425,14 +371,6 @@ fn weaker(set: &[Rule]) -> impl Iterator<Item = Vec<Rule>> {
     let without = |at: usize| [&set[..at], &set[at + 1..]].concat();
     let shorter = (1..set.len().saturating_sub(1)).rev().map(|length| set[..length].to_vec());
     (0..set.len()).rev().map(without).chain(shorter)
-}
-
-/// Whether a variable is missing or mismatched.
-pub(crate) fn lacks(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Missing { .. } | Outcome::ShapeMismatch { .. } | Outcome::DTypeMismatch { .. }
-    )
 }
 
 #[cfg(test)]

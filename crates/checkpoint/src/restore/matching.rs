@@ -67,6 +67,14 @@ impl Outcome {
     }
 }
 
+/// Whether a variable is missing or mismatched.
+pub(crate) fn lacks(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Missing { .. } | Outcome::ShapeMismatch { .. } | Outcome::DTypeMismatch { .. }
+    )
+}
+
 /// What is done to a value on its way from the file into a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -164,22 +172,15 @@ impl Matching {
         let unexpected = (0..tensors.len())
             .filter(|&index| !used[index] && !applied.names[index].is_empty())
             .collect();
-        let mut rules = applied.uses.clone();
-        for (at, matched) in &applied.of_values {
-            let concerned = |&index: &usize| {
-                let variable = variables[index];
-                let source = sources[index].map(|source: usize| {
-                    let TensorEntry { shape, dtype, .. } = &tensors[source];
-                    (shape, dtype.variable() == Some(variable.dtype))
-                });
-                concerns(&rules[*at].rule, &variable.shape, source, &applied.allowed[index])
-            };
-            // One for whatever needs it was not written for what is not there.
-            let wherever = rules[*at].rule.glob_of_values() == Some(EVERYTHING);
-            let counts =
-                |index: &&usize| concerned(index) && !(wherever && sources[**index].is_none());
-            rules[*at].touched = matched.iter().filter(counts).count();
-        }
+        let value = |index: usize| {
+            let variable: &Variable = variables[index];
+            let source = sources[index].map(|source: usize| {
+                let TensorEntry { shape, dtype, .. } = &tensors[source];
+                (shape, dtype.variable() == Some(variable.dtype))
+            });
+            (&variable.shape, source)
+        };
+        let rules = uses(applied, value);
         // What a rule that cannot be applied has begun with is of no account.
         let is_sound = |(_, rule): &&(usize, usize)| rules[*rule].problem.is_none();
         let mut left_out: Vec<_> = applied.left_out.iter().filter(is_sound).copied().collect();
@@ -243,15 +244,31 @@ impl<'a, 'names> ByName<'a, 'names> {
     }
 }
 
+/// What became of each rule, with how many variables each of those about values concerns. `value` says of
+/// a variable its shape and, of the only tensor that may be its value, the shape and whether that has its
+/// dtype.
+pub(crate) fn uses<'s>(
+    applied: &Applied<'_>,
+    value: impl Fn(usize) -> (&'s Shape, Option<(&'s Shape, bool)>),
+) -> Vec<RuleUse> {
+    let mut uses = applied.uses.clone();
+    for (at, matched) in &applied.of_values {
+        let rule = &uses[*at].rule;
+        // One for whatever needs it was not written for what is not there.
+        let wherever = rule.glob_of_values() == Some(EVERYTHING);
+        let counts = |&&index: &&usize| {
+            let (shape, source) = value(index);
+            !(wherever && source.is_none())
+                && concerns(rule, shape, source, &applied.allowed[index])
+        };
+        uses[*at].touched = matched.iter().filter(counts).count();
+    }
+    uses
+}
+
 /// Whether a rule about values says something about a variable of this shape that it matches, for
-/// which not the very bytes of the file would do. `source` is the shape of the only tensor that may be
-/// its value, and whether that has its dtype.
-pub(crate) fn concerns(
-    rule: &Rule,
-    shape: &Shape,
-    source: Option<(&Shape, bool)>,
-    allowed: &Allowed,
-) -> bool {
+/// which not the very bytes of the file would do. `source` is as in [`uses`].
+fn concerns(rule: &Rule, shape: &Shape, source: Option<(&Shape, bool)>, allowed: &Allowed) -> bool {
     if allowed.ignored {
         return false;
     }

@@ -15,4 +15,5 @@ pub(crate) mod report;
 pub(crate) mod rules;
 pub(crate) mod saved;
 pub(crate) mod slots;
+pub(crate) mod suggestion;
 pub(crate) mod wording;

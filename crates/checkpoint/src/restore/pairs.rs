@@ -1,7 +1,7 @@
 //! The tensors of two checkpoints, side by side.
 
 use crate::checkpoint::Checkpoint;
-use crate::restore::matching::{Change, change_of_shape, concerns};
+use crate::restore::matching::{Change, change_of_shape, uses};
 use crate::restore::rules::{Allowed, Rule, RuleUse, apply, other_output};
 use crate::tensor::TensorEntry;
 use smallvec::SmallVec;
@@ -104,22 +104,18 @@ impl Checkpoint {
         let without = |found: &SmallVec<_>, allowed: &Allowed| found.is_empty() && !allowed.ignored;
         let alone = second().zip(&found).filter(|((_, allowed), found)| without(found, allowed));
         let only_second = alone.map(|((tensor, _), _)| tensor).collect();
-        let mut rules = applied.uses;
-        for (at, matched) in applied.of_values {
-            let concerned = |&index: &usize| {
-                let second = &other.tensors()[index];
-                let source = match found[index][..] {
-                    [first] => {
-                        let TensorEntry { shape, dtype, .. } = &self.tensors()[first];
-                        Some((shape, *dtype == second.dtype))
-                    }
-                    _ => None,
-                };
-                concerns(&rules[at].rule, &second.shape, source, &applied.allowed[index])
+        let value = |at: usize| {
+            let second = &other.tensors()[at];
+            let source = match found[at][..] {
+                [first] => {
+                    let TensorEntry { shape, dtype, .. } = &self.tensors()[first];
+                    Some((shape, *dtype == second.dtype))
+                }
+                _ => None,
             };
-            let touched = matched.iter().filter(|index| concerned(index)).count();
-            rules[at].touched = touched;
-        }
+            (&second.shape, source)
+        };
+        let rules = uses(&applied, value);
         Pairs { both, only_first, only_second, ignored_first, ignored_second, rules }
     }
 }
@@ -233,7 +229,8 @@ mod tests {
             (vec!["m.more".into()], vec!["new".into()])
         );
         assert!(found.rules.iter().all(|used| used.touched > 0));
-        // What a rule matches and does not need is not touched; what has no pair may need it.
+        // What a rule matches and does not need is not touched; what has no pair may need it, but for a rule
+        // about whatever there is.
         let rules = ["{w,wide,new}", "{new,wide}", "{flat,wide}"];
         let [transpose, cast, reshape] = rules.map(str::to_owned);
         let rules = [
@@ -242,9 +239,10 @@ mod tests {
             Rule::Cast(cast),
             Rule::Reshape(reshape),
             Rule::Cast("flat".into()),
+            Rule::Cast("**".into()),
         ];
         let found = a.pairs(&b, &rules);
         let counts: Vec<_> = found.rules.iter().map(|used| (used.touched, used.matched)).collect();
-        assert_eq!(counts, [(5, 0), (2, 3), (2, 2), (1, 2), (0, 1)]);
+        assert_eq!(counts, [(5, 0), (2, 3), (2, 2), (1, 2), (0, 1), (1, 5)]);
     }
 }

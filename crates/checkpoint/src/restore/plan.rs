@@ -2,15 +2,15 @@
 
 use crate::file::OpenFile;
 use crate::restore::accumulated::parts_of_sums;
-use crate::restore::carry_out::bytes_read;
 use crate::restore::close_names::CloseNames;
-use crate::restore::infer::{infer, is_pytorch, lacks};
-use crate::restore::matching::{Matching, Outcome};
+use crate::restore::infer::{Asked, infer, is_pytorch};
+use crate::restore::matching::{Change, Matching, Outcome, lacks};
 use crate::restore::options::RestoreOptions;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::Rule;
 use crate::restore::saved::SavedVariables;
-use crate::restore::wording::{Allowance, Planned};
+use crate::restore::suggestion::Allowance;
+use crate::restore::wording::Planned;
 use crate::tensor::TensorEntry;
 use std::fmt;
 use std::ops::Deref;
@@ -49,10 +49,14 @@ impl RestorePlan {
         }
         let saved = SavedVariables::new(&file.metadata, &file.tensors);
         let mut suggestions = match outcomes.iter().any(lacks) {
-            true => {
-                let (rules, pytorch) = (&options.rules, is_pytorch(file));
-                infer(&file.tensors, &variables, rules, &outcomes, saved.all(), pytorch)
-            }
+            true => infer(Asked {
+                tensors: &file.tensors,
+                variables: &variables,
+                rules: &options.rules,
+                outcomes: &outcomes,
+                saved: saved.all(),
+                pytorch: is_pytorch(file),
+            }),
             false => Vec::new(),
         };
         let sources_of = sources.clone();
@@ -116,6 +120,18 @@ fn report(
         left_out: left_out.into_iter().map(|tensor| tensor.name.to_string()).collect(),
         damaged: Vec::new(),
         submissions: None,
+    }
+}
+
+/// How many bytes of a tensor are read: of one with too many rows, only those that are taken.
+fn bytes_read(variable: &Variable, changes: &[Change], tensor: &TensorEntry) -> u64 {
+    let rows = changes.iter().find_map(|change| match change {
+        Change::ResizedRows { from, .. } => Some(*from as u64),
+        _ => None,
+    });
+    match (rows, variable.shape.first()) {
+        (Some(from), Some(&of)) => (tensor.bytes() / from.max(1)) * from.min(of as u64),
+        _ => tensor.bytes(),
     }
 }
 

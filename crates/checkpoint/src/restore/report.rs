@@ -1,24 +1,24 @@
 //! What a restore will do or did, variable by variable. How it is told: `report/text.rs`.
 
-pub(crate) mod advice;
+mod advice;
 mod dtypes;
 mod missing;
 mod nothing;
+pub(crate) mod parts_of_sums;
 mod shapes;
-pub(crate) mod slots;
+mod slots;
 mod slots_of_others;
 mod square;
 pub(crate) mod text;
 
-use crate::restore::accumulated::PartOfSums;
-use crate::restore::infer::Suggestion;
 use crate::restore::matching::{Change, Outcome};
 use crate::restore::rules::{Rule, RuleUse};
-pub(crate) use crate::restore::saved::Saved;
 use crate::restore::saved::SavedVariables;
+use crate::restore::suggestion::Suggestion;
 use crate::restore::wording::{InCode, Wording};
 use crate::tensor::TensorEntry;
 use foldhash::HashSet;
+use parts_of_sums::PartOfSums;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

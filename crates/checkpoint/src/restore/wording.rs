@@ -1,36 +1,12 @@
 //! What the reader of a report can say: lines of code, or the flags of a command.
 
 use crate::printable::printable;
-use crate::restore::infer::Suggestion;
 use crate::restore::rules::Rule;
-use warmstart_graph::Initializer;
+use crate::restore::suggestion::{Allowance, Suggestion};
+use warmstart_graph::{Glob, Initializer};
 
-/// Something that a restore is told to put up with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Allowance {
-    /// [`RestoreOptions::allow_missing`](crate::RestoreOptions::allow_missing).
-    Missing,
-    /// [`RestoreOptions::allow_unexpected`](crate::RestoreOptions::allow_unexpected).
-    Unexpected,
-    /// [`RestoreOptions::allow_mismatched_shape`](crate::RestoreOptions::allow_mismatched_shape).
-    MismatchedShape,
-    /// [`RestoreOptions::allow_slots_alone`](crate::RestoreOptions::allow_slots_alone).
-    SlotsAlone,
-}
-
-impl Allowance {
-    /// What it is called by all that ask for it.
-    #[doc(hidden)]
-    pub fn key(self) -> &'static str {
-        match self {
-            Allowance::Missing => "allow_missing",
-            Allowance::Unexpected => "allow_unexpected",
-            Allowance::MismatchedShape => "allow_mismatched_shape",
-            Allowance::SlotsAlone => "allow_slots_alone",
-        }
-    }
-}
+/// Names of what stands alone that are listed.
+pub(crate) const SHOWN: usize = 5;
 
 /// How whoever reads a [`RestoreReport`](crate::RestoreReport) writes what it asks for. What cannot
 /// be written is left out of the advice. [`InCode`] is how programs write it.
@@ -122,4 +98,13 @@ pub(crate) fn deed(rule: &Rule) -> String {
         _ => "this rule".to_owned(),
     };
     printable(&deed).into_owned()
+}
+
+/// The glob of these names.
+pub(crate) fn one_of(names: &[&str]) -> String {
+    let escaped: Vec<String> = names.iter().map(|name| Glob::escape(name)).collect();
+    match escaped.as_slice() {
+        [one] => one.clone(),
+        many => format!("{{{}}}", many.join(",")),
+    }
 }

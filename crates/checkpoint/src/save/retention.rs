@@ -4,73 +4,17 @@
 //! a metric; times and metrics are those in `__metadata__`. Never removed are the newest, what was
 //! just written and what was restored from.
 
-use crate::directory::{is_damage, list_on};
-use crate::error::CheckpointError;
+use crate::error::{CheckpointError, is_damage};
 use crate::file::OpenFile;
 use crate::metadata::Metadata;
 use crate::save::storage::Storage;
-use std::cmp::Ordering;
+use crate::score::{Better, Score};
+use crate::steps::list_on;
 use std::collections::HashSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use std::{fs, io};
-
-/// Which values of a metric are better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Better {
-    /// Higher ones, as of an accuracy.
-    Higher,
-    /// Lower ones, as of a loss.
-    Lower,
-}
-
-impl Better {
-    /// Worse values first. Neither may be NaN.
-    fn order(self, a: f64, b: f64) -> Ordering {
-        let ascending = a.partial_cmp(&b).unwrap_or(Ordering::Equal);
-        match self {
-            Better::Higher => ascending,
-            Better::Lower => ascending.reverse(),
-        }
-    }
-
-    /// From the worst to the best. Of equals the one with the lower loss is better, then the
-    /// earlier: what trained on without getting better has only learned its rows by heart. What is not
-    /// a number is never good.
-    pub(crate) fn rank(self, values: impl Iterator<Item = (Score, u64)>) -> Vec<(Score, u64)> {
-        let mut ranked: Vec<(Score, u64)> =
-            values.filter(|(score, _)| !score.value.is_nan()).collect();
-        ranked.sort_by(|(a, first), (b, second)| {
-            let losses = Better::Lower.order(a.loss, b.loss);
-            self.order(a.value, b.value).then(losses).then(second.cmp(first))
-        });
-        ranked
-    }
-}
-
-/// What decides which of two checkpoints is the better.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Score {
-    /// The metric's.
-    pub value: f64,
-    /// That of the loss among the same metrics, such as `validation/loss` beside
-    /// `validation/accuracy`; infinite where there is none.
-    loss: f64,
-}
-
-impl Score {
-    /// `None` of a checkpoint that has not recorded the metric.
-    pub fn of(metadata: &Metadata, metric: &str) -> Option<Score> {
-        let value = metadata.metric(metric)?;
-        let loss = match metric.rsplit_once('/') {
-            Some((scope, _)) => metadata.metric(&format!("{scope}/loss")),
-            None => metadata.metric("loss"),
-        };
-        let loss = loss.filter(|loss| !loss.is_nan()).unwrap_or(f64::INFINITY);
-        Some(Score { value, loss })
-    }
-}
 
 /// What is kept: the union of all that is set, or everything if nothing is.
 #[derive(Clone, Debug, Default)]

@@ -1,16 +1,18 @@
 //! The checkpoints of a run: saved by step in one directory, kept by rules, found again.
 
 use crate::checkpoint::Checkpoint;
-use crate::directory::{self, Best, Latest, Search, is_damage, step_file_name, step_of};
-use crate::error::{CheckpointError, Damaged};
+use crate::directory::{self, Best, Latest, Search};
+use crate::error::{CheckpointError, Damaged, is_damage};
 use crate::restore::options::RestoreOptions;
 use crate::restore::plan::RestorePlan;
 use crate::restore::report::RestoreReport;
 use crate::save::atomic;
 use crate::save::background::BackgroundSaver;
-use crate::save::retention::{self, Better, KeepBest, Retention};
+use crate::save::retention::{self, KeepBest, Retention};
 use crate::save::storage::{Disk, Storage};
 use crate::save::write::{Contents, SaveOptions, Values, write};
+use crate::score::Better;
+use crate::steps::{step_file_name, step_of};
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};

@@ -5,11 +5,12 @@
 //! out.
 
 use crate::checkpoint::Checkpoint;
-use crate::directory::{latest, list};
+use crate::directory::latest;
 use crate::error::CheckpointError;
 use crate::save::saver::{PlannedSave, Saver};
 use crate::save::storage::Storage;
 use crate::save::write::SaveOptions;
+use crate::steps::list;
 use crate::testing::crash_states::{Done, Recorder, State, crash_states};
 use crate::testing::faulty::{Fault, Faulty};
 use std::collections::BTreeSet;

@@ -5,9 +5,8 @@
 
 use super::bundle::{index_of, open_bundle};
 use super::error::BundleError;
-use crate::checkpoint::Checkpoint;
-use crate::directory::is_damage;
-use crate::error::{CheckpointError, Damaged};
+use crate::error::{CheckpointError, Damaged, is_damage};
+use crate::file::OpenFile;
 use crate::formats::safetensors::{FileKind, FormatError};
 use crate::printable::printable;
 use std::collections::BTreeSet;
@@ -21,9 +20,11 @@ const STATE: &str = "checkpoint";
 /// The longest such file that is read: some ten thousand names.
 const LONGEST: u64 = 1 << 20;
 
-/// Opens the newest bundle of a folder that is whole. `None` if the folder has nothing of
-/// TensorFlow's.
-pub(crate) fn open_directory(directory: &Path) -> Result<Option<Checkpoint>, CheckpointError> {
+/// Opens the newest bundle of a folder that is whole, past these damaged ones. `None` if the folder has
+/// nothing of TensorFlow's.
+pub(crate) fn open_directory(
+    directory: &Path,
+) -> Result<Option<(OpenFile, Vec<Damaged>)>, CheckpointError> {
     let state = directory.join(STATE);
     let wrong = |problem: String| Damaged {
         path: state.clone(),
@@ -57,7 +58,7 @@ pub(crate) fn open_directory(directory: &Path) -> Result<Option<Checkpoint>, Che
     candidates.retain(|candidate| seen.insert(candidate.clone()));
     for path in candidates {
         match open_bundle(&path) {
-            Ok(file) => return Ok(Some(Checkpoint::found(file, damaged))),
+            Ok(file) => return Ok(Some((file, damaged))),
             Err(error) if is_damage(&error) => damaged.push(Damaged { path, error }),
             Err(CheckpointError::NotFound { .. }) => {}
             Err(error) => return Err(error),

@@ -7,11 +7,11 @@
 //! straightened: each name goes straight to where it belongs, so ordered that none gets a name which
 //! another one still has. Only where names go round in a circle does one of them wait aside.
 
-use super::lacks;
 use super::names::bare;
 use super::problem::class;
 use super::roles::Kind;
 use super::trial::{Planned, Trial, Trials};
+use crate::restore::matching::lacks;
 use crate::restore::matching::{Matching, Outcome};
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -53,26 +53,32 @@ type Weight<'a> = (&'a str, u64);
 /// What moves aside after a plan what has to be, if anything has.
 pub(super) fn asides(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Move> {
     let outcomes = &planned.matching.outcomes;
-    let by_name: HashMap<&str, usize> =
-        trials.variables.iter().enumerate().map(|(index, v)| (bare(&v.name), index)).collect();
-    let weights = (0..outcomes.len()).filter(|&index| trials.variable_kinds[index] == Kind::Weight);
+    let by_name: HashMap<&str, usize> = trials
+        .asked
+        .variables
+        .iter()
+        .enumerate()
+        .map(|(index, v)| (bare(&v.name), index))
+        .collect();
+    let weights =
+        (0..outcomes.len()).filter(|&index| trials.kinds.variables[index] == Kind::Weight);
     let (mut variables, mut lacking): (Vec<Weight<'_>>, Vec<Weight<'_>>) = Default::default();
     for index in weights {
-        let variable = trials.variables[index];
+        let variable = trials.asked.variables[index];
         let weight = (bare(&variable.name), class(&variable.shape, &Kind::Weight));
         variables.push(weight);
         lacking.extend(lacks(&outcomes[index]).then_some(weight));
     }
     let (mut tensors, mut misfits): (Vec<Weight<'_>>, Vec<Weight<'_>>) = Default::default();
     for (tensor, names) in planned.applied.names.iter().enumerate() {
-        let ([name], Kind::Weight) = (names.as_slice(), &trials.tensor_kinds[tensor]) else {
+        let ([name], Kind::Weight) = (names.as_slice(), &trials.kinds.tensors[tensor]) else {
             continue;
         };
-        let weight = (&**name, class(&trials.tensors[tensor].shape, &Kind::Weight));
+        let weight = (&**name, class(&trials.asked.tensors[tensor].shape, &Kind::Weight));
         tensors.push(weight);
         let is_misfit = by_name.get(bare(name)).is_some_and(|&variable| {
             matches!(outcomes[variable], Outcome::ShapeMismatch { .. })
-                && class(&trials.variables[variable].shape, &Kind::Weight) != weight.1
+                && class(&trials.asked.variables[variable].shape, &Kind::Weight) != weight.1
         });
         misfits.extend(is_misfit.then_some(weight));
     }
@@ -130,7 +136,7 @@ fn resized<'a>(misfits: &[Weight<'a>], lacking: &[Weight<'a>]) -> HashSet<&'a st
 /// The renames that move scopes and names aside: one for all that end alike, where nothing else has that part.
 fn renames(trials: &Trials<'_>, planned: &Planned<'_>, moved: &BTreeMap<&str, What>) -> Vec<Move> {
     let named = || planned.applied.names.iter().flatten();
-    let of_model = trials.variables.iter().map(|variable| variable.name.as_str());
+    let of_model = trials.asked.variables.iter().map(|variable| variable.name.as_str());
     let taken: HashSet<&str> = named()
         .map(|name| &**name)
         .chain(of_model)
@@ -284,13 +290,13 @@ pub(super) fn set_aside(
     planned: &Planned<'_>,
     asides: &[Move],
 ) -> HashMap<String, Option<String>> {
-    let variables = trials.variables.iter().zip(&planned.matching.outcomes);
+    let variables = trials.asked.variables.iter().zip(&planned.matching.outcomes);
     let misfits = variables.filter_map(|(variable, outcome)| match outcome {
         Outcome::ShapeMismatch { tensor, .. } => Some((tensor.as_str(), variable.name.to_string())),
         _ => None,
     });
     let misfits: HashMap<&str, String> = misfits.collect();
-    let named = planned.applied.names.iter().zip(trials.tensors);
+    let named = planned.applied.names.iter().zip(trials.asked.tensors);
     let is_moved = |name: &str| asides.iter().any(|aside| aside.moves(name));
     named
         .filter(|(names, _)| names.iter().any(|name| is_moved(name)))
@@ -300,7 +306,7 @@ pub(super) fn set_aside(
 
 /// A trial whose rules begin with what moves names aside, by as few rules as do the same.
 pub(super) fn straightened(trials: &mut Trials<'_>, trial: Trial) -> Trial {
-    let asides = trials.asides.clone();
+    let asides = trials.aside.moves.clone();
     let is_aside = |rule: &Rule| asides.iter().any(|aside| aside.rule() == *rule);
     let Some(begin) = trial.rules.iter().position(is_aside) else { return trial };
     let (before, rest) = trial.rules.split_at(begin);
@@ -401,22 +407,24 @@ impl Trials<'_> {
     fn given(&mut self, added: &[Rule]) -> Option<Vec<Option<String>>> {
         let Matching { outcomes, rules, .. } = self.plan(added)?.matching;
         let is_open = |outcome: &Outcome| matches!(outcome, Outcome::Ambiguous { .. });
-        let opened =
-            outcomes.iter().zip(self.outcomes).any(|(new, old)| is_open(new) && !is_open(old));
-        let all_do = rules[self.rules.len()..].iter().all(|used| used.touched > 0);
+        let opened = outcomes
+            .iter()
+            .zip(self.asked.outcomes)
+            .any(|(new, old)| is_open(new) && !is_open(old));
         let tensor = |outcome: &Outcome| match outcome {
             Outcome::Restored { tensor, .. } => Some(tensor.to_string()),
             _ => None,
         };
-        (all_do && !opened).then(|| outcomes.iter().map(tensor).collect())
+        (self.all_do(&rules) && !opened).then(|| outcomes.iter().map(tensor).collect())
     }
 }
 
 /// What is said of names that were moved aside and belong to other variables.
 pub(super) fn note(trials: &Trials<'_>, trial: &Trial) -> Option<String> {
     let mut taken = trial.pairs.iter().filter_map(|(&variable, &tensor)| {
-        let (variable, tensor) = (&trials.variables[variable].name, &trials.tensors[tensor].name);
-        let own = trials.set_aside.get(tensor.as_str())?.as_ref()?;
+        let (variable, tensor) =
+            (&trials.asked.variables[variable].name, &trials.asked.tensors[tensor].name);
+        let own = trials.aside.tensors.get(tensor.as_str())?.as_ref()?;
         Some((tensor, own, variable))
     });
     let (tensor, own, variable) = taken.next()?;

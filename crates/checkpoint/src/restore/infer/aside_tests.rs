@@ -3,9 +3,10 @@
 use super::aside::MOST as MOST_MOVED;
 use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
 use super::*;
-use crate::restore::matching::Matching;
-use crate::restore::report::Saved;
-use warmstart_graph::Role;
+use crate::restore::matching::{Matching, Outcome};
+use crate::restore::saved::Saved;
+use std::collections::BTreeMap;
+use warmstart_graph::{Role, Variable};
 
 /// The suggestion that gives each variable the tensor at its place, the names on both sides being given.
 #[track_caller]

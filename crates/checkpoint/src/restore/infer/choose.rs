@@ -3,11 +3,9 @@
 use super::names::{CLEARLY, Name, digits, parts_alike};
 use super::search::effort;
 use super::trial::{Trial, Trials};
+use crate::restore::suggestion::ALTERNATIVES;
 use std::collections::HashMap;
 
-/// Alternatives that are suggested at most. Where there are as many there may be more: searches follow no
-/// more either.
-pub(super) const ALTERNATIVES: usize = 4;
 /// How many more rules a trial may have than another whose names are less alike.
 const MORE_RULES: usize = 2;
 /// Trials that are compared by their names at most.
@@ -35,7 +33,7 @@ pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
     let names: HashMap<usize, Name> = distinct
         .iter()
         .flat_map(|trial| trial.pairs.values())
-        .map(|&tensor| (tensor, Name::new(trials.tensors[tensor].name.to_string())))
+        .map(|&tensor| (tensor, Name::new(trials.asked.tensors[tensor].name.to_string())))
         .collect();
     let clearly_worse: Vec<bool> = distinct
         .iter()
@@ -70,7 +68,7 @@ fn likeness_where_different(
         .filter(|(variable, tensor)| other.pairs.get(variable) != Some(tensor))
         .map(|(variable, tensor)| (*variable, *tensor))
         .collect();
-    let variable = |index: usize| &trials.variables[index].name;
+    let variable = |index: usize| &trials.asked.variables[index].name;
     let alike = |&(v, tensor): &(usize, usize)| {
         names.get(&tensor).map_or(0.0, |name| parts_alike(name, &Name::new(variable(v).clone())))
     };

@@ -5,7 +5,10 @@ use super::alike::Comparisons;
 use super::doubts::{Entry, Verdict, judge};
 use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
 use super::*;
-use warmstart_graph::{Role, Shape};
+use crate::restore::matching::Outcome;
+use crate::restore::saved::Saved;
+use std::collections::BTreeMap;
+use warmstart_graph::{Role, Shape, Variable};
 
 /// The weights of a model of so many blocks within a scope.
 fn blocks(scope: &str, count: usize) -> Vec<(String, Vec<usize>)> {

@@ -50,7 +50,7 @@ fn fewest(
     let mut pairs = Pairs::of(trials, plan)?;
     let (names, values): (Vec<&Rule>, Vec<&Rule>) =
         rules.iter().partition(|rule| rule.is_about_names());
-    let moves_aside = |part: &str| trials.asides.iter().any(|aside| last(&aside.to) == part);
+    let moves_aside = |part: &str| trials.aside.moves.iter().any(|aside| last(&aside.to) == part);
     let is_kept = |rule: &Rule| match rule {
         Rule::RenameComponent { from, to } => !moves_aside(from) && !moves_aside(to),
         _ => !is_move(rule),
@@ -80,15 +80,15 @@ pub(super) struct Pairs<'a> {
 impl<'a> Pairs<'a> {
     /// As a plan has it; nothing where a tensor has several names.
     fn of(trials: &Trials<'a>, plan: &Matching) -> Option<Pairs<'a>> {
-        let mut whose = vec![None; trials.tensors.len()];
-        let variables: Vec<&str> = trials.variables.iter().map(|v| v.name.as_str()).collect();
+        let mut whose = vec![None; trials.asked.tensors.len()];
+        let variables: Vec<&str> = trials.asked.variables.iter().map(|v| v.name.as_str()).collect();
         for (&source, &variable) in plan.sources.iter().zip(&variables) {
             if let Some(tensor) = source {
                 whose[tensor] = Some(variable);
             }
         }
-        let tensors = trials.tensors.iter().map(|tensor| tensor.name.as_str());
-        let applied = apply(trials.rules, tensors, &[]);
+        let tensors = trials.asked.tensors.iter().map(|tensor| tensor.name.as_str());
+        let applied = apply(trials.asked.rules, tensors, &[]);
         let mut names = Vec::with_capacity(whose.len());
         for (those, variable) in applied.names.into_iter().zip(whose) {
             match those.as_slice() {

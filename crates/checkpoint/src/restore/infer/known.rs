@@ -14,7 +14,8 @@ use warmstart_graph::DType;
 pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
     let pairs = || {
         let names = |(&variable, &tensor): (&usize, &usize)| {
-            let (variable, tensor) = (trials.variables[variable], &trials.tensors[tensor]);
+            let (variable, tensor) =
+                (trials.asked.variables[variable], &trials.asked.tensors[tensor]);
             (tensor.name.as_str(), variable.name.as_str(), &variable.shape[..])
         };
         trial.pairs.iter().map(names)
@@ -83,7 +84,7 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
         )
     });
     let codes = trial.pairs.iter().find_map(|(&variable, &tensor)| {
-        let (variable, tensor) = (trials.variables[variable], &trials.tensors[tensor]);
+        let (variable, tensor) = (trials.asked.variables[variable], &trials.asked.tensors[tensor]);
         let whole = matches!(tensor.dtype, FileDType::I8 | FileDType::U8 | FileDType::I32);
         (whole && variable.dtype == DType::F32 && variable.shape.rank() > 1).then(|| {
             format!(

@@ -1,7 +1,10 @@
 //! Whole models with the names that other frameworks give them, and files of any size.
 
-use super::tests::{Named, code, inferred, suggested, tensor, tensors, variable, variables};
+use super::tests::{Named, asked, code, inferred, suggested, tensor, tensors, variable, variables};
 use super::*;
+use crate::restore::matching::Outcome;
+use std::collections::BTreeMap;
+use warmstart_graph::Variable;
 
 /// The tensors of a file and the variables of a model, from names in both.
 fn both(named: &[(String, String, &[usize])]) -> (Vec<TensorEntry>, Vec<Variable>) {
@@ -174,7 +177,7 @@ fn files_that_are_too_large_get_no_suggestion() {
     let variables: Vec<&Variable> = model.iter().collect();
     let outcomes = crate::restore::matching::Matching::new(&file, &variables, &[]).outcomes;
     let none = BTreeMap::new();
-    let within = |budget| infer_within(budget, &file, &variables, &[], &outcomes, &none, false);
+    let within = |budget| infer_within(budget, asked(&file, &variables, &outcomes, &none));
     assert_eq!(within(1_000), (vec![], 0));
     let (suggestions, passes) = within(BUDGET);
     assert_eq!(suggestions.len(), 1);
@@ -218,8 +221,7 @@ fn sets_that_differ_by_little_take_few_plans() {
     let variables: Vec<&Variable> = model.iter().collect();
     let outcomes = crate::restore::matching::Matching::new(&file, &variables, &[]).outcomes;
     for plans in 4..passes {
-        let (all, passes) =
-            infer_within(plans * pass, &file, &variables, &[], &outcomes, &none, false);
+        let (all, passes) = infer_within(plans * pass, asked(&file, &variables, &outcomes, &none));
         assert!(passes <= plans && all.iter().all(ended), "{plans}: {all:#?}");
     }
 }

@@ -7,13 +7,13 @@
 //! the search goes on from there. Beside what is moved aside (`infer/aside.rs`) this is the only
 //! suggestion that may take a tensor from the variable of its own name, and its notes say which.
 
-use super::lacks;
 use super::names::{Name, bare, parts_alike};
 use super::problem::class;
 use super::roles::Kind;
 use super::slot_rules::Below;
 use super::trial::{Planned, Trials};
 use crate::restore::matching::Outcome;
+use crate::restore::matching::lacks;
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::BTreeMap;
 
@@ -54,22 +54,22 @@ type Weight<'a> = (&'a str, u64, bool);
 /// Rules that rename the layers of the checkpoint to those of the model, one by one in their order: where
 /// their numbers differ, and everything else about them agrees.
 pub(super) fn numbering(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Rule> {
-    let mut unexpected = vec![false; trials.tensors.len()];
+    let mut unexpected = vec![false; trials.asked.tensors.len()];
     planned.matching.unexpected.iter().for_each(|&tensor| unexpected[tensor] = true);
-    let tensors: Vec<Weight<'_>> = (0..trials.tensors.len())
-        .filter(|&tensor| trials.tensor_kinds[tensor] == Kind::Weight)
+    let tensors: Vec<Weight<'_>> = (0..trials.asked.tensors.len())
+        .filter(|&tensor| trials.kinds.tensors[tensor] == Kind::Weight)
         .filter_map(|tensor| {
             let [name] = planned.applied.names[tensor].as_slice() else { return None };
-            let class = class(&trials.tensors[tensor].shape, &Kind::Weight);
+            let class = class(&trials.asked.tensors[tensor].shape, &Kind::Weight);
             Some((&**name, class, unexpected[tensor]))
         })
         .collect();
     let outcomes = &planned.matching.outcomes;
     let variables: Vec<Weight<'_>> = (0..outcomes.len())
-        .filter(|&variable| trials.variable_kinds[variable] == Kind::Weight)
+        .filter(|&variable| trials.kinds.variables[variable] == Kind::Weight)
         .filter(|&variable| outcomes[variable] != Outcome::Ignored)
         .map(|variable| {
-            let declared = trials.variables[variable];
+            let declared = trials.asked.variables[variable];
             let class = class(&declared.shape, &Kind::Weight);
             (declared.name.as_str(), class, lacks(&outcomes[variable]))
         })

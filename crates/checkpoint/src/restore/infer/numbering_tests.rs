@@ -2,8 +2,10 @@
 
 use super::tests::{Named, code, inferred, slot, tensor, variable};
 use super::*;
-use crate::restore::matching::Matching;
-use warmstart_graph::Role;
+use crate::restore::matching::{Matching, Outcome};
+use crate::restore::saved::Saved;
+use std::collections::BTreeMap;
+use warmstart_graph::{Role, Variable};
 
 /// Weights of layers: the names of a layer on both sides, and what each layer has.
 fn layers(names: &[(String, String)], parts: &[Named<'_>]) -> (Vec<TensorEntry>, Vec<Variable>) {

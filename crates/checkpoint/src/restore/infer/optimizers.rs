@@ -4,8 +4,8 @@
 //! not mean the same.
 
 use super::roles::Kind;
-use crate::restore::report::Saved;
 use crate::restore::rules::{Rule, SEPARATORS};
+use crate::restore::saved::Saved;
 use crate::restore::slots::{UNNAMED, canonical, is_optimizer};
 use crate::tensor::TensorEntry;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 
 use super::names::{ALIKE, NUMBER, Name, bare, digits, name_likeness};
 use super::renaming::{Compiled, rename_all};
-use super::roles::Kind;
+use super::roles::{Kind, Kinds};
 use super::sample::sample;
 use super::values::ones_apart;
 use crate::restore::matching::{Outcome, compare};
@@ -25,8 +25,7 @@ pub(super) struct Given<'a> {
     /// Each tensor's names under the rules there are.
     pub names: Vec<&'a [Cow<'a, str>]>,
     pub unexpected: &'a [usize],
-    pub tensor_kinds: &'a [Kind],
-    pub variable_kinds: &'a [Kind],
+    pub kinds: &'a Kinds,
 }
 
 impl Given<'_> {
@@ -37,16 +36,11 @@ impl Given<'_> {
         let fits = |allowed: Allowed| {
             matches!(compare(declared, entry, &allowed), Outcome::Restored { .. })
         };
-        self.same_kind(tensor, variable)
+        self.kinds.agree(tensor, variable)
             && (fits(allowed)
                 || fits(Allowed { transpose: true, ..allowed })
                 || (ones_apart(&declared.shape, &entry.shape)
                     && fits(Allowed { reshape: true, ..allowed })))
-    }
-
-    /// Whether both are weights, or both the same slot of the same optimizer.
-    pub fn same_kind(&self, tensor: usize, variable: usize) -> bool {
-        self.tensor_kinds[tensor] == self.variable_kinds[variable]
     }
 }
 
@@ -170,7 +164,7 @@ impl<'a> Problem<'a> {
         given.unexpected.iter().for_each(|&index| free[index] = true);
         let mut items = Vec::new();
         for (tensor, names) in given.names.iter().enumerate() {
-            let class = class(&given.tensors[tensor].shape, &given.tensor_kinds[tensor]);
+            let class = class(&given.tensors[tensor].shape, &given.kinds.tensors[tensor]);
             for name in *names {
                 items.push((class, &**name, (tensor, !free[tensor])));
             }
@@ -190,7 +184,7 @@ impl<'a> Problem<'a> {
                 }
                 Outcome::Ambiguous { .. } => Was::Other,
             };
-            let class = class(&declared.shape, &given.variable_kinds[variable]);
+            let class = class(&declared.shape, &given.kinds.variables[variable]);
             targets.push((class, declared.name.as_str(), (variable, was)));
         }
         let whole = items.len() + targets.len();
@@ -306,7 +300,7 @@ impl<'a> Problem<'a> {
                 (Was::Restored, None) => return None,
                 (Was::Missing, Some(item)) => {
                     let tensor = self.items[item].tensor;
-                    if !self.given.same_kind(tensor, target.variable) {
+                    if !self.given.kinds.agree(tensor, target.variable) {
                         return None;
                     }
                     if self.given.fits(tensor, target.variable) {

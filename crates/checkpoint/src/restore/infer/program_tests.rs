@@ -3,10 +3,12 @@
 
 use super::tests::{Named, code, inferred, slot, tensors, variables};
 use super::*;
-use crate::restore::matching::Matching;
+use crate::restore::matching::{Matching, Outcome};
+use crate::restore::saved::Saved;
 use crate::restore::slots::roles_by_name;
 use crate::tensor::FileDType;
-use warmstart_graph::Shape;
+use std::collections::BTreeMap;
+use warmstart_graph::{Shape, Variable};
 
 /// What the names of a checkpoint of another program say.
 fn by_name(named: &[Named<'_>]) -> (BTreeMap<String, Saved>, Vec<Variable>) {

@@ -4,10 +4,11 @@
 use super::random_models::{Case, Changes, changes};
 use super::tests::{code, inferred, tensor, variable};
 use super::*;
-use crate::restore::matching::Matching;
+use crate::restore::matching::{Matching, Outcome};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use warmstart_graph::Variable;
 
 /// The models of `PROPTEST_RNG_SEED`. Without it they are the same in each build, and others, and far more
 /// of them, if `WARMSTART_TEST_LONG` is set.

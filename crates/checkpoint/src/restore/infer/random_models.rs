@@ -1,10 +1,11 @@
 //! Random models, and the same models under other names: what property tests ask inference to mend.
 
 use super::tests::{slot, tensor, variable};
-use super::*;
+use crate::restore::saved::Saved;
+use crate::tensor::TensorEntry;
 use proptest::prelude::*;
-use std::collections::{BTreeSet, HashSet};
-use warmstart_graph::Role;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use warmstart_graph::{Role, Variable};
 
 const SCOPES: [&str; 8] =
     ["encoder", "decoder", "block_0", "block_1", "block_2", "attention", "mlp", "embed"];

@@ -2,7 +2,7 @@
 //! slot.
 
 use super::names::bare;
-use crate::restore::report::Saved;
+use crate::restore::saved::Saved;
 use crate::restore::slots::{canonical, is_optimizer, is_slot};
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
@@ -27,6 +27,19 @@ impl Kind {
             }
             _ => Kind::Weight,
         }
+    }
+}
+
+/// What each tensor and each variable is for.
+pub(super) struct Kinds {
+    pub tensors: Vec<Kind>,
+    pub variables: Vec<Kind>,
+}
+
+impl Kinds {
+    /// Whether both are weights, or both the same slot of the same optimizer.
+    pub fn agree(&self, tensor: usize, variable: usize) -> bool {
+        self.tensors[tensor] == self.variables[variable]
     }
 }
 

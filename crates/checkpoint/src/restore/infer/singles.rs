@@ -30,7 +30,7 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rul
     for (variables, tensors) in groups {
         let (Some(first), Some(only)) = (variables.first(), tensors.first()) else { continue };
         // A single number fits anything, and its shape says nothing.
-        let shape = &trials.variables[first.0].shape;
+        let shape = &trials.asked.variables[first.0].shape;
         let says = shape.checked_elements().is_none_or(|elements| elements > 1);
         if variables.len() == 1 && tensors.len() == 1 && says {
             renames.push((first.0, rename(only, first)));
@@ -100,9 +100,9 @@ fn rename((_, from): &Named, (_, to): &Named) -> Rule {
 fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<(Vec<Named>, Vec<Named>)> {
     let mut order: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
     let mut groups: HashMap<(&Shape, DType), usize> = HashMap::new();
-    for (index, variable) in trials.variables.iter().enumerate() {
+    for (index, variable) in trials.asked.variables.iter().enumerate() {
         let missing = matches!(planned.matching.outcomes[index], Outcome::Missing { .. });
-        if missing && trials.variable_kinds[index] == Kind::Weight {
+        if missing && trials.kinds.variables[index] == Kind::Weight {
             let group = *groups.entry((&variable.shape, variable.dtype)).or_insert(order.len());
             if group == order.len() {
                 order.push(Default::default());
@@ -111,10 +111,10 @@ fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<(Vec<Named>, Vec
         }
     }
     for &index in &planned.matching.unexpected {
-        let tensor = &trials.tensors[index];
+        let tensor = &trials.asked.tensors[index];
         let dtype = tensor.dtype.variable();
         let group = dtype.and_then(|dtype| groups.get(&(&tensor.shape, dtype)));
-        if let Some(&group) = group.filter(|_| trials.tensor_kinds[index] == Kind::Weight) {
+        if let Some(&group) = group.filter(|_| trials.kinds.tensors[index] == Kind::Weight) {
             order[group].1.push(index);
         }
     }
@@ -124,7 +124,7 @@ fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<(Vec<Named>, Vec
         .into_iter()
         .map(|(variables, tensors)| {
             let variables =
-                variables.into_iter().map(|v| named(v, &trials.variables[v].name)).collect();
+                variables.into_iter().map(|v| named(v, &trials.asked.variables[v].name)).collect();
             let tensors = tensors
                 .into_iter()
                 .filter_map(|t| Some(named(t, planned.applied.names[t].first()?)))

@@ -1,11 +1,11 @@
 //! An optimizer's slots go with their variables, and together: half of them is no state that any
 //! optimizer was in.
 
-use super::lacks;
 use super::names::bare;
 use super::roles::Kind;
 use super::trial::{Planned, Trial, Trials};
 use crate::restore::matching::Outcome;
+use crate::restore::matching::lacks;
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::Role;
@@ -14,14 +14,14 @@ use warmstart_graph::Role;
 /// `adam/v`, wherever it stands.
 pub(super) fn slot_rules(trials: &Trials<'_>) -> Vec<Rule> {
     let mut called: BTreeMap<&Kind, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
-    for (tensor, kind) in trials.tensors.iter().zip(trials.tensor_kinds) {
+    for (tensor, kind) in trials.asked.tensors.iter().zip(&trials.kinds.tensors) {
         if let Some(Role::Slot { variable: Some(owner), .. }) =
-            trials.saved.get(tensor.name.as_str()).map(|saved| &saved.role)
+            trials.asked.saved.get(tensor.name.as_str()).map(|saved| &saved.role)
         {
             called.entry(kind).or_default().0.extend(below(&tensor.name, bare(owner)));
         }
     }
-    for (variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
+    for (variable, kind) in trials.asked.variables.iter().zip(&trials.kinds.variables) {
         if let Role::Slot { variable: Some(owner), .. } = &variable.role {
             called.entry(kind).or_default().1.extend(below(&variable.name, owner));
         }
@@ -43,16 +43,16 @@ pub(super) fn slot_rules(trials: &Trials<'_>) -> Vec<Rule> {
 fn turned(trials: &Trials<'_>) -> Option<Rule> {
     // By what they are: the scope, the separator behind it, and the slot.
     let (mut file, mut model) = (BTreeMap::new(), BTreeMap::new());
-    for (tensor, kind) in trials.tensors.iter().zip(trials.tensor_kinds) {
+    for (tensor, kind) in trials.asked.tensors.iter().zip(&trials.kinds.tensors) {
         if let Some(Role::Slot { variable: Some(owner), .. }) =
-            trials.saved.get(tensor.name.as_str()).map(|saved| &saved.role)
+            trials.asked.saved.get(tensor.name.as_str()).map(|saved| &saved.role)
             && let Some(front) = bare(&tensor.name).strip_suffix(bare(owner))
         {
             let parts = in_two(front.strip_suffix(SEPARATORS)?)?;
             file.insert(kind, parts);
         }
     }
-    for (variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
+    for (variable, kind) in trials.asked.variables.iter().zip(&trials.kinds.variables) {
         if let Role::Slot { variable: Some(owner), .. } = &variable.role
             && file.contains_key(kind)
         {
@@ -97,14 +97,14 @@ pub(super) struct Below<'a> {
 impl<'a> Below<'a> {
     pub fn of<'t: 'a>(trials: &Trials<'t>, planned: &'a Planned<'_>) -> Below<'a> {
         let mut below = Below { wanted: HashMap::new(), there: HashMap::new() };
-        for (&variable, kind) in trials.variables.iter().zip(trials.variable_kinds) {
+        for (&variable, kind) in trials.asked.variables.iter().zip(&trials.kinds.variables) {
             if let Role::Slot { variable: Some(owner), .. } = &variable.role
                 && let Some(end) = variable.name.strip_prefix(owner.as_str())
             {
                 below.wanted.entry(owner).or_default().push((end, kind));
             }
         }
-        for (names, kind) in planned.applied.names.iter().zip(trials.tensor_kinds) {
+        for (names, kind) in planned.applied.names.iter().zip(&trials.kinds.tensors) {
             if let ([name], Kind::Slot(..)) = (names.as_slice(), kind) {
                 below.there.insert(name, kind);
             }
@@ -125,7 +125,7 @@ impl<'a> Below<'a> {
 pub(super) fn half(trials: &Trials<'_>, trial: &Trial, outcomes: &[Outcome]) -> Option<String> {
     type Slots<'a> = (Vec<&'a str>, Vec<&'a str>);
     let mut slots: BTreeMap<(&str, &str), Slots<'_>> = BTreeMap::new();
-    for (index, variable) in trials.variables.iter().enumerate() {
+    for (index, variable) in trials.asked.variables.iter().enumerate() {
         let Role::Slot { variable: Some(owner), optimizer, slot } = &variable.role else {
             continue;
         };

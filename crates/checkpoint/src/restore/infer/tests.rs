@@ -2,9 +2,11 @@
 //! say: planning with their rules restores exactly as many variables.
 
 use super::*;
-use crate::restore::matching::Matching;
+use crate::restore::matching::{Matching, Outcome};
+use crate::restore::saved::Saved;
 use crate::tensor::FileDType;
-use warmstart_graph::{DType, Initializer, Location, Role, Shape};
+use std::collections::BTreeMap;
+use warmstart_graph::{DType, Initializer, Location, Role, Shape, Variable};
 
 pub(super) fn variable(name: &str, shape: &[usize]) -> Variable {
     Variable {
@@ -39,6 +41,16 @@ pub(super) fn variables(named: &[Named<'_>]) -> Vec<Variable> {
     named.iter().map(|(name, shape)| variable(name, shape)).collect()
 }
 
+/// What is asked where there are no rules yet.
+pub(super) fn asked<'a>(
+    tensors: &'a [TensorEntry],
+    variables: &'a [&'a Variable],
+    outcomes: &'a [Outcome],
+    saved: &'a BTreeMap<String, Saved>,
+) -> Asked<'a> {
+    Asked { tensors, variables, rules: &[], outcomes, saved, pytorch: false }
+}
+
 /// The suggestions, each tried out, and how many plans they took.
 pub(super) fn inferred(
     tensors: &[TensorEntry],
@@ -47,8 +59,7 @@ pub(super) fn inferred(
 ) -> (Vec<Suggestion>, usize) {
     let variables: Vec<&Variable> = variables.iter().collect();
     let before = Matching::new(tensors, &variables, &[]).outcomes;
-    let (suggestions, passes) =
-        infer_within(BUDGET, tensors, &variables, &[], &before, saved, false);
+    let (suggestions, passes) = infer_within(BUDGET, asked(tensors, &variables, &before, saved));
     for suggestion in &suggestions {
         let after = Matching::new(tensors, &variables, &suggestion.rules);
         let gained = |(before, after): &(&Outcome, &Outcome)| {

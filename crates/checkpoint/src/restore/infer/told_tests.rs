@@ -5,8 +5,11 @@ use super::alike::Comparisons;
 use super::doubts::{Entry, Verdict, judge};
 use super::tests::{Named, code, inferred, slot, suggested, tensor, tensors, variable, variables};
 use super::*;
+use crate::restore::matching::Outcome;
+use crate::restore::saved::Saved;
 use crate::tensor::FileDType;
-use warmstart_graph::Shape;
+use std::collections::BTreeMap;
+use warmstart_graph::{Shape, Variable};
 
 #[test]
 fn extents_of_one_come_and_go() {

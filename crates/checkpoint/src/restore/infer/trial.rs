@@ -3,17 +3,16 @@
 use super::alike::Comparisons;
 use super::arbitrary::{Entry, is_arbitrary};
 use super::aside::Move;
+use super::asked::Asked;
 use super::doubts::{self, Verdict, pattern};
 use super::lacking::Lacking;
-use super::lacks;
 use super::names::CLEARLY;
 use super::problem::{grown, unexplained};
-use super::roles::Kind;
+use super::roles::Kinds;
 use super::values::Turning;
 use super::{singles, slot_rules, values};
-use crate::restore::matching::{Matching, Outcome};
-use crate::restore::report::Saved;
-use crate::restore::rules::{Applied, Rule, apply};
+use crate::restore::matching::{Matching, Outcome, lacks};
+use crate::restore::rules::{Applied, Rule, RuleUse, apply};
 use crate::tensor::TensorEntry;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -21,37 +20,39 @@ use warmstart_graph::{Role, Variable};
 
 /// Planning again, with rules added.
 pub(super) struct Trials<'a> {
-    pub tensors: &'a [TensorEntry],
-    pub variables: &'a [&'a Variable],
-    /// The user's rules.
-    pub rules: &'a [Rule],
-    /// What they come to.
-    pub outcomes: &'a [Outcome],
-    pub saved: &'a BTreeMap<String, Saved>,
-    /// Whether the file is PyTorch's.
-    pub pytorch: bool,
-    pub tensor_kinds: &'a [Kind],
-    pub variable_kinds: &'a [Kind],
-    pub compared: Comparisons,
-    /// The names of what lacks a value, once they are asked for.
-    pub lacking: OnceCell<Lacking<'a>>,
+    pub asked: Asked<'a>,
+    pub kinds: &'a Kinds,
+    pub limits: Limits,
     /// Whether layers are being renumbered: variables may then lose a tensor of their own name to one
     /// whose name differs by numbers only.
     pub renumbers: bool,
-    /// What was moved aside, and the tensors that were, by their names in the file, each with the variable of
-    /// its own name if it does not have that one's shape. Where shapes say that a scope is another one, these
-    /// may go to another variable.
-    pub asides: Vec<Move>,
-    pub set_aside: HashMap<String, Option<String>>,
+    pub aside: Aside,
+    compared: Comparisons,
+    /// The names of what lacks a value, once they are asked for.
+    lacking: OnceCell<Lacking<'a>>,
+}
+
+/// How much may be tried, and what was.
+pub(super) struct Limits {
     /// Names that searches may still look at.
     pub names: usize,
     /// Sets of rules that may still be tried without some of their rules.
     pub weaker: usize,
-    /// Whether there was more to try than may be.
-    pub ended: bool,
     /// Plans made so far, and as many as there may be.
     pub passes: usize,
     pub most: usize,
+    /// Whether there was more to try than may be.
+    pub ended: bool,
+}
+
+/// What was moved aside.
+#[derive(Default)]
+pub(super) struct Aside {
+    pub moves: Vec<Move>,
+    /// The tensors that were moved, by their names in the file, each with the variable of its own name if it
+    /// does not have that one's shape. Where shapes say that a scope is another one, these may go to another
+    /// variable.
+    pub tensors: HashMap<String, Option<String>>,
 }
 
 /// A plan with rules added.
@@ -91,17 +92,29 @@ impl Trial {
 }
 
 impl<'a> Trials<'a> {
+    pub fn new(asked: Asked<'a>, kinds: &'a Kinds, limits: Limits) -> Trials<'a> {
+        Trials {
+            asked,
+            kinds,
+            limits,
+            renumbers: false,
+            aside: Aside::default(),
+            compared: Comparisons::default(),
+            lacking: OnceCell::new(),
+        }
+    }
+
     /// A plan with rules added, unless there were enough.
     pub fn plan(&mut self, added: &[Rule]) -> Option<Planned<'a>> {
-        if self.passes >= self.most {
-            self.ended = true;
+        if self.limits.passes >= self.limits.most {
+            self.limits.ended = true;
             return None;
         }
-        self.passes += 1;
-        let rules = [self.rules, added].concat();
-        let names = self.tensors.iter().map(|tensor| tensor.name.as_str());
-        let applied = apply(&rules, names, self.variables);
-        let matching = Matching::of(self.tensors, self.variables, &applied);
+        self.limits.passes += 1;
+        let rules = [self.asked.rules, added].concat();
+        let names = self.asked.tensors.iter().map(|tensor| tensor.name.as_str());
+        let applied = apply(&rules, names, self.asked.variables);
+        let matching = Matching::of(self.asked.tensors, self.asked.variables, &applied);
         Some(Planned { matching, applied })
     }
 
@@ -111,9 +124,9 @@ impl<'a> Trials<'a> {
 
     /// Whether one more set may be tried without some of its rules.
     pub fn may_weaken(&mut self) -> bool {
-        let left = self.weaker.checked_sub(1);
-        self.ended |= left.is_none();
-        self.weaker = left.unwrap_or(0);
+        let left = self.limits.weaker.checked_sub(1);
+        self.limits.ended |= left.is_none();
+        self.limits.weaker = left.unwrap_or(0);
         left.is_some()
     }
 
@@ -148,18 +161,22 @@ impl<'a> Trials<'a> {
         trials
     }
 
+    /// Whether all rules that were added do something.
+    pub fn all_do(&self, uses: &[RuleUse]) -> bool {
+        uses[self.asked.rules.len()..].iter().all(|used| used.touched > 0)
+    }
+
     /// How many variables have a value with rules added that all do something.
     pub fn restores(&mut self, added: &[Rule]) -> Option<usize> {
         let Matching { outcomes, rules, .. } = self.matching(added)?;
-        let all_do = rules[self.rules.len()..].iter().all(|used| used.touched > 0);
         let restored = |outcome: &&Outcome| matches!(outcome, Outcome::Restored { .. });
-        all_do.then(|| outcomes.iter().filter(restored).count())
+        self.all_do(&rules).then(|| outcomes.iter().filter(restored).count())
     }
 
     /// Whether rules all do something, and come to the same as a plan.
     pub fn come_to(&mut self, added: &[Rule], plan: &Matching) -> bool {
         let Some(Matching { outcomes, rules, .. }) = self.matching(added) else { return false };
-        outcomes == plan.outcomes && rules[self.rules.len()..].iter().all(|used| used.touched > 0)
+        outcomes == plan.outcomes && self.all_do(&rules)
     }
 
     /// What rules restore, by the plan under them, if they do no harm.
@@ -171,28 +188,33 @@ impl<'a> Trials<'a> {
         plan: &Matching,
     ) -> Option<Trial> {
         let Matching { outcomes, rules: uses, unexpected, .. } = plan;
-        if uses[self.rules.len()..].iter().any(|used| used.touched == 0) {
+        if !self.all_do(uses) {
             return None;
         }
         let mut pairs = BTreeMap::new();
         let (mut restored, mut mismatched, mut rows) = (0, 0, 0);
         let mut exchanged = Vec::new();
-        let by_name: HashMap<&str, usize> =
-            self.tensors.iter().enumerate().map(|(index, t)| (t.name.as_str(), index)).collect();
-        for (index, (before, after)) in self.outcomes.iter().zip(outcomes).enumerate() {
+        let by_name: HashMap<&str, usize> = self
+            .asked
+            .tensors
+            .iter()
+            .enumerate()
+            .map(|(index, t)| (t.name.as_str(), index))
+            .collect();
+        for (index, (before, after)) in self.asked.outcomes.iter().zip(outcomes).enumerate() {
             match (before, after) {
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if old == new => {}
                 (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
                     if (self.renumbers && pattern(old) == pattern(new))
-                        || self.set_aside.contains_key(old.as_str()) =>
+                        || self.aside.tensors.contains_key(old.as_str()) =>
                 {
                     let tensor = *by_name.get(new.as_str())?;
-                    if self.tensor_kinds[tensor] != self.variable_kinds[index] {
+                    if !self.kinds.agree(tensor, index) {
                         return None;
                     }
                     pairs.insert(index, tensor);
-                    exchanged.push((&self.variables[index].name, old, new));
+                    exchanged.push((&self.asked.variables[index].name, old, new));
                 }
                 (Outcome::Restored { .. }, _) => return None,
                 // What is ambiguous is for the user to settle.
@@ -203,7 +225,7 @@ impl<'a> Trials<'a> {
                 (Outcome::Ignored, _) | (_, Outcome::Ignored) => return None,
                 (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
                     let tensor = *by_name.get(tensor.as_str())?;
-                    if self.tensor_kinds[tensor] != self.variable_kinds[index] {
+                    if !self.kinds.agree(tensor, index) {
                         return None;
                     }
                     pairs.insert(index, tensor);
@@ -212,7 +234,7 @@ impl<'a> Trials<'a> {
                 (Outcome::Missing { .. }, after) if lacks(after) => {
                     mismatched += usize::from(!matches!(after, Outcome::Missing { .. }));
                     if let Outcome::ShapeMismatch { shape, .. } = after {
-                        rows += usize::from(grown(&self.variables[index].shape, shape));
+                        rows += usize::from(grown(&self.asked.variables[index].shape, shape));
                     }
                 }
                 _ => {}
@@ -267,7 +289,7 @@ impl<'a> Trials<'a> {
     fn strained(&self, trial: &Trial) -> bool {
         const MANY: usize = 4;
         let (rules, pairs) = (trial.name_rules.len(), trial.pairs.len() + trial.grown);
-        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        let wanted = self.asked.outcomes.iter().filter(|o| lacks(o)).count();
         let few = (rules >= MANY && pairs < 2 * rules) || pairs < rules;
         few && 4 * pairs < wanted
     }
@@ -275,16 +297,18 @@ impl<'a> Trials<'a> {
     /// Whether it restores few, and half of that from tensors which by their names belong to variables
     /// that lack a value too: that one shape coincides says little.
     fn contradicted(&self, trial: &Trial) -> bool {
-        let wanted = self.outcomes.iter().filter(|o| lacks(o)).count();
+        let wanted = self.asked.outcomes.iter().filter(|o| lacks(o)).count();
         if 4 * trial.pairs.len() >= wanted {
             return false;
         }
         let lacking = self.lacking.get_or_init(|| {
-            let lacking = self.variables.iter().zip(self.outcomes).filter(|(_, o)| lacks(o));
+            let lacking =
+                self.asked.variables.iter().zip(self.asked.outcomes).filter(|(_, o)| lacks(o));
             Lacking::of(lacking.map(|(variable, _)| variable.name.as_str()))
         });
         let others = trial.pairs.iter().filter(|&(&variable, &tensor)| {
-            lacking.has_another(&self.tensors[tensor].name, &self.variables[variable].name)
+            lacking
+                .has_another(&self.asked.tensors[tensor].name, &self.asked.variables[variable].name)
         });
         2 * others.count() >= trial.pairs.len()
     }
@@ -298,35 +322,41 @@ impl<'a> Trials<'a> {
         unexpected: &[usize],
     ) -> Verdict {
         let tensor = |index: usize| {
-            let TensorEntry { name, shape, .. } = &self.tensors[index];
-            doubts::Entry { name, shape, kind: &self.tensor_kinds[index] }
+            let TensorEntry { name, shape, .. } = &self.asked.tensors[index];
+            doubts::Entry { name, shape, kind: &self.kinds.tensors[index] }
         };
         let variable = |index: usize| {
-            let Variable { name, shape, .. } = self.variables[index];
-            doubts::Entry { name, shape, kind: &self.variable_kinds[index] }
+            let Variable { name, shape, .. } = self.asked.variables[index];
+            doubts::Entry { name, shape, kind: &self.kinds.variables[index] }
         };
         let missing = (0..outcomes.len()).filter(|&index| lacks(&outcomes[index]));
-        let known = self.outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
-            Outcome::Restored { tensor: name, .. } if !trial.pairs.contains_key(&index) => {
-                Some((tensor(*by_name.get(name.as_str())?), variable(index)))
-            }
-            _ => None,
-        });
+        let known =
+            self.asked.outcomes.iter().enumerate().filter_map(|(index, outcome)| match outcome {
+                Outcome::Restored { tensor: name, .. } if !trial.pairs.contains_key(&index) => {
+                    Some((tensor(*by_name.get(name.as_str())?), variable(index)))
+                }
+                _ => None,
+            });
         doubts::judge(
             &self.compared,
             trial.pairs.iter().map(|(&v, &t)| (tensor(t), variable(v))),
             known,
             unexpected.iter().map(|&index| tensor(index)),
             missing.map(variable),
-            self.rules.iter().chain(&trial.rules).any(|rule| matches!(rule, Rule::Transpose(_))),
+            self.asked
+                .rules
+                .iter()
+                .chain(&trial.rules)
+                .any(|rule| matches!(rule, Rule::Transpose(_))),
         )
     }
 
     fn arbitrary(&self, trial: &Trial, outcomes: &[Outcome], unexpected: &[usize]) -> bool {
-        let tensor =
-            |index: usize| -> Entry<'a> { (&self.tensors[index].name, &self.tensors[index].shape) };
+        let tensor = |index: usize| -> Entry<'a> {
+            (&self.asked.tensors[index].name, &self.asked.tensors[index].shape)
+        };
         let variable = |index: usize| -> Entry<'a> {
-            (&self.variables[index].name, &self.variables[index].shape)
+            (&self.asked.variables[index].name, &self.asked.variables[index].shape)
         };
         let pairs: Vec<_> = trial.pairs.iter().map(|(&v, &t)| (variable(v), tensor(t))).collect();
         let missing: Vec<usize> =
@@ -343,9 +373,9 @@ impl<'a> Trials<'a> {
         type Pair = (String, String);
         let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();
         for (&variable, &tensor) in &trial.pairs {
-            let tensor = &self.tensors[tensor];
+            let tensor = &self.asked.tensors[tensor];
             // Shapes of its scope say that names mislead.
-            if self.set_aside.contains_key(tensor.name.as_str()) {
+            if self.aside.tensors.contains_key(tensor.name.as_str()) {
                 continue;
             }
             let mut shape = tensor.shape.to_vec();
@@ -361,7 +391,7 @@ impl<'a> Trials<'a> {
             // Where only order says which layer is which, their numbers say nothing.
             let name = |text: &str| if self.renumbers { pattern(text) } else { text.to_owned() };
             if pairs.len() < EACH {
-                pairs.push((name(&self.variables[variable].name), name(&tensor.name)));
+                pairs.push((name(&self.asked.variables[variable].name), name(&tensor.name)));
             }
         }
         by_shape.values().any(|pairs| {
@@ -385,7 +415,7 @@ impl<'a> Trials<'a> {
     /// Whether each slot belongs to the tensor that its variable is restored from, as far as the checkpoint
     /// says: those that are restored anew, and those of variables that are.
     fn slots_follow(&self, outcomes: &[Outcome], trial: &Trial) -> bool {
-        let variables = || self.variables.iter().zip(outcomes).enumerate();
+        let variables = || self.asked.variables.iter().zip(outcomes).enumerate();
         let from: HashMap<&str, (usize, &str)> = variables()
             .filter_map(|(index, (variable, outcome))| match outcome {
                 Outcome::Restored { tensor, .. } => {
@@ -404,7 +434,7 @@ impl<'a> Trials<'a> {
             if !is_new(&index) && !is_new(of) {
                 return true;
             }
-            match self.saved.get(tensor).map(|saved| &saved.role) {
+            match self.asked.saved.get(tensor).map(|saved| &saved.role) {
                 Some(Role::Slot { variable: Some(of), .. }) => *owner == of.as_str(),
                 _ => true,
             }

@@ -49,7 +49,8 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
     // Tables with more or fewer rows, which lie as they do in the model.
     let mut tables: Vec<&Variable> = Vec::new();
     let mut other: Vec<&Variable> = Vec::new();
-    for ((&variable, outcome), allowed) in trials.variables.iter().zip(outcomes).zip(allowed) {
+    for ((&variable, outcome), allowed) in trials.asked.variables.iter().zip(outcomes).zip(allowed)
+    {
         if is_table(&variable.name) || outcome.tensor().is_some_and(is_table) {
             named_tables.insert(&variable.name);
         }
@@ -122,7 +123,7 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
             values.notes.extend(note(&left, LEFT));
         }
         values.rules.push(Rule::Transpose(glob));
-    } else if trials.pytorch {
+    } else if trials.asked.pytorch {
         // Names agree after a separator, and yet its `weight` lies the other way round than ours.
         if straight.iter().all(is_table) {
             straight.extend(square_tables.iter().chain(&tables));
@@ -162,7 +163,7 @@ pub(crate) fn is_table(name: &str) -> bool {
 /// Whether a variable comes from a tensor that is called otherwise at its end.
 fn renamed(trials: &Trials<'_>, outcomes: &[Outcome]) -> bool {
     let end = |name: &str| name.rsplit(SEPARATORS).next().map(|end| bare(end).to_owned());
-    trials.variables.iter().zip(outcomes).any(|(variable, outcome)| match outcome {
+    trials.asked.variables.iter().zip(outcomes).any(|(variable, outcome)| match outcome {
         Outcome::Restored { tensor, .. } => {
             variable.shape.rank() == 2 && end(tensor) != end(&variable.name)
         }

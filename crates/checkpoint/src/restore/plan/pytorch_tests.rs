@@ -79,7 +79,7 @@ fn only_what_is_open_is_asked_about_square_matrices() {
     let model: Vec<(String, &[usize])> = named(|of| of.replace("weight", "w"));
     let model: Vec<(&str, &[usize])> = model.iter().map(|(n, s)| (n.as_str(), *s)).collect();
     assert_eq!(code(&plan(&stored(&others), &model)), [separator]);
-    for (key, value, ways) in [("format", "pt", 2), ("warmstart.version", "1", 1)] {
+    for (key, value, ways) in [("format", "pt", 2), ("warmstart.step", "1", 1)] {
         let entries = named(dotted).into_iter().enumerate().map(|(at, (name, shape))| {
             // All share their values; only names and shapes are looked at.
             let bytes = 4 * shape.iter().product::<usize>();

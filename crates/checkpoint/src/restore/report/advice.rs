@@ -3,18 +3,15 @@
 
 use crate::error::Damaged;
 use crate::printable::{first_quoted, printable, quoted};
-use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
 use crate::restore::report::nothing::is_constant;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
-use crate::restore::wording::{Allowance, Wording, deed, rule_text};
+use crate::restore::suggestion::{Allowance, Suggestion};
+use crate::restore::wording::{SHOWN, Wording, deed, rule_text};
 use warmstart_graph::words::{counted_as, first_few_between};
 use warmstart_graph::{Glob, Role, Variable};
-
-/// Names of what stands alone that are listed.
-pub(crate) const SHOWN: usize = 5;
 
 impl RestoreReport {
     pub(crate) fn notes(&self, words: &dyn Wording) -> Vec<String> {

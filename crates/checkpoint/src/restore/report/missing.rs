@@ -2,12 +2,11 @@
 //! what it means where optimizers differ.
 
 use crate::printable::{first_quoted, printable};
-use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
-use crate::restore::report::advice::SHOWN;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::slots::{UNNAMED, canonical};
-use crate::restore::wording::{Allowance, Wording};
+use crate::restore::suggestion::{Allowance, Suggestion};
+use crate::restore::wording::{SHOWN, Wording};
 use std::collections::BTreeSet;
 use warmstart_graph::words::first_few;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};

@@ -2,14 +2,12 @@
 
 use crate::printable::{first_quoted, printable};
 use crate::restore::close_names::is_within;
-use crate::restore::infer::Suggestion;
 use crate::restore::matching::Outcome;
-use crate::restore::report::advice::SHOWN;
 use crate::restore::report::shapes::extents;
-use crate::restore::report::slots::one_of;
 use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
 use crate::restore::rules::{Rule, RuleUse};
-use crate::restore::wording::{Allowance, Wording};
+use crate::restore::suggestion::{Allowance, Suggestion};
+use crate::restore::wording::{SHOWN, Wording, one_of};
 use crate::tensor::TensorEntry;
 use std::collections::HashMap;
 use warmstart_graph::{GLOBAL_STEP, Role, Variable};

@@ -3,11 +3,10 @@
 use crate::printable::printable;
 use crate::restore::infer::glob_of;
 use crate::restore::matching::Outcome;
-use crate::restore::report::advice::SHOWN;
-use crate::restore::report::slots::one_of;
 use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS, without_output};
-use crate::restore::wording::{Allowance, Wording, rule_text};
+use crate::restore::suggestion::Allowance;
+use crate::restore::wording::{SHOWN, Wording, one_of, rule_text};
 use crate::tensor::TensorEntry;
 use std::collections::{HashMap, HashSet};
 use warmstart_graph::{Glob, Role, Shape, Variable};

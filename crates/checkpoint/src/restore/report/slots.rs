@@ -3,12 +3,12 @@
 
 use crate::printable::printable;
 use crate::restore::matching::{Change, Outcome};
-use crate::restore::report::advice::SHOWN;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS};
 use crate::restore::slots::{numbered_in, pytorch_optimizer};
-use crate::restore::wording::{Allowance, Wording};
+use crate::restore::suggestion::Allowance;
+use crate::restore::wording::{SHOWN, Wording, one_of};
 use std::collections::{BTreeSet, HashSet};
 use warmstart_graph::words::first_few;
 use warmstart_graph::{Accumulation, Glob, Role, Variable};
@@ -263,15 +263,6 @@ impl RestoreReport {
 
 fn is_restored(v: &&VariableOutcome) -> bool {
     matches!(v.outcome, Outcome::Restored { .. })
-}
-
-/// The glob of these names.
-pub(crate) fn one_of(names: &[&str]) -> String {
-    let escaped: Vec<String> = names.iter().map(|name| Glob::escape(name)).collect();
-    match escaped.as_slice() {
-        [one] => one.clone(),
-        many => format!("{{{}}}", many.join(",")),
-    }
 }
 
 /// The innermost scope that all of these names are in, and the separator behind it.

@@ -4,11 +4,11 @@
 
 use crate::printable::printable;
 use crate::restore::matching::{Change, Outcome};
-use crate::restore::report::slots::one_of;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{Rule, without_output as bare};
-use crate::restore::wording::{Allowance, Wording};
+use crate::restore::suggestion::Allowance;
+use crate::restore::wording::{Wording, one_of};
 use foldhash::{HashMap, HashSet};
 use std::cell::OnceCell;
 use warmstart_graph::{Role, Variable};

@@ -4,10 +4,9 @@
 use crate::printable::{first_quoted_between, printable};
 use crate::restore::collapse::{Line, collapse};
 use crate::restore::matching::{Change, Outcome};
-use crate::restore::report::advice::SHOWN;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::slots::{numbered_in, pytorch_optimizer};
-use crate::restore::wording::{InCode, Wording, rule_text};
+use crate::restore::wording::{InCode, SHOWN, Wording, rule_text};
 use crate::tensor::{FileDType, TensorEntry};
 use foldhash::HashSet;
 use std::collections::{BTreeMap, BTreeSet};

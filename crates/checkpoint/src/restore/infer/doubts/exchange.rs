@@ -1,0 +1,120 @@
+//! Tensors that could as well be exchanged: they have one shape, and nothing in their names says which is
+//! which.
+
+use super::groups::{Group, Pair, Patterns};
+use super::leftovers::Leftovers;
+use crate::restore::infer::alike::Comparisons;
+use crate::restore::infer::problem::class;
+use crate::restore::rules::SEPARATORS;
+use std::cell::{LazyCell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+
+/// By how much of a part names must be more alike to speak for a pair.
+const SPEAKS: f64 = 0.15;
+
+/// Says of which pairs of groups nothing says that they are not to be exchanged.
+pub(super) fn exchangeable(
+    left: &Leftovers<'_, '_>,
+    groups: &[Group<'_>],
+    classes: &BTreeMap<u64, Vec<&Group<'_>>>,
+) -> Vec<String> {
+    let scopes = LazyCell::new(|| Scopes::of(groups.iter().flat_map(|group| &group.pairs)));
+    let mut notes = Vec::new();
+    for all in classes.values() {
+        for (at, group) in all.iter().enumerate() {
+            for other in &all[..at] {
+                let (a, b) = (other.example(), group.example());
+                let Some(same) = left.same_shape(b.tensor.shape, a.tensor.shape) else { continue };
+                if names_say_which(left.compared, group, other) || scopes.are_apart(b, a) {
+                    continue;
+                }
+                notes.push(format!(
+                    "`{}` and `{}` have {same}, and nothing in their names says which is `{}` and \
+                     which `{}`: they may have to be exchanged",
+                    a.tensor.name, b.tensor.name, a.variable.name, b.variable.name
+                ));
+            }
+        }
+    }
+    notes
+}
+
+fn names_say_which(compared: &Comparisons, one: &Group<'_>, other: &Group<'_>) -> bool {
+    let (patterns, others) = (&one.patterns, &other.patterns);
+    let names = [one, other].map(|group| group.example().names());
+    // Where they differ by numbers only on one side, the whole names have to say it.
+    match patterns.0 != others.0 && patterns.1 != others.1 {
+        true => {
+            says_which(compared, patterns, others)
+                && !says_otherwise(compared, &names[0], &names[1])
+        }
+        false => says_which(compared, &names[0], &names[1]),
+    }
+}
+
+/// Whether two pairs are more alike by name as they are than exchanged.
+fn says_which(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool {
+    let [as_they_are, exchanged] = [[&one.1, &other.1], [&other.1, &one.1]]
+        .map(|to| (compared.of(&one.0, to[0]), compared.of(&other.0, to[1])));
+    as_they_are.0.parts + as_they_are.1.parts > exchanged.0.parts + exchanged.1.parts + SPEAKS
+        || as_they_are.0.same + as_they_are.1.same > exchanged.0.same + exchanged.1.same
+}
+
+/// Whether two pairs have more parts in common exchanged than as they are, numbers counted.
+fn says_otherwise(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool {
+    let same = |from: &Patterns, to: &Patterns| compared.of(&from.0, &to.1).same;
+    same(one, other) + same(other, one) > same(one, one) + same(other, other)
+}
+
+/// A scope of the file and the one of the model that it is taken for.
+type Scope<'a> = (&'a str, &'a str);
+
+/// What is paired within scopes: by the end of the variable's name, what it fits.
+struct Scopes<'a> {
+    within: HashMap<Scope<'a>, HashMap<&'a str, u64>>,
+    /// Whether two of them differ, once it was asked.
+    differ: RefCell<HashMap<(Scope<'a>, Scope<'a>), bool>>,
+}
+
+impl<'a> Scopes<'a> {
+    fn of<'p>(pairs: impl Iterator<Item = &'p Pair<'a>>) -> Scopes<'a>
+    where
+        'a: 'p,
+    {
+        let mut within: HashMap<Scope<'a>, HashMap<&'a str, u64>> = HashMap::new();
+        for Pair { tensor, variable, .. } in pairs {
+            let class = class(variable.shape, variable.kind);
+            for (scope, end) in Scopes::around(tensor.name, variable.name) {
+                within.entry(scope).or_default().insert(end, class);
+            }
+        }
+        Scopes { within, differ: RefCell::default() }
+    }
+
+    /// The scopes around a tensor and a variable, as many parts above each, and the end of the variable's name.
+    fn around(tensor: &'a str, variable: &'a str) -> impl Iterator<Item = (Scope<'a>, &'a str)> {
+        let above = |name: &'a str| name.rmatch_indices(SEPARATORS).map(|(at, _)| at);
+        let both = above(tensor).zip(above(variable));
+        both.map(move |(t, v)| ((&tensor[..t], &variable[..v]), &variable[v..]))
+    }
+
+    /// Whether two pairs stand in scopes, other ones on both sides, of which each holds something that does
+    /// not fit the other: what else they hold goes with it.
+    fn are_apart(&self, one: &Pair<'a>, other: &Pair<'a>) -> bool {
+        let around = |pair: &Pair<'a>| Scopes::around(pair.tensor.name, pair.variable.name);
+        around(one).zip(around(other)).any(|((one, _), (other, _))| self.do_differ(one, other))
+    }
+
+    fn do_differ(&self, one: Scope<'a>, other: Scope<'a>) -> bool {
+        if one.0 == other.0 || one.1 == other.1 {
+            return false;
+        }
+        *self.differ.borrow_mut().entry((one, other)).or_insert_with(|| {
+            let (Some(one), Some(other)) = (self.within.get(&one), self.within.get(&other)) else {
+                return false;
+            };
+            let (few, many) = if one.len() < other.len() { (one, other) } else { (other, one) };
+            few.iter().any(|(end, class)| many.get(end).is_some_and(|other| other != class))
+        })
+    }
+}
