@@ -52,9 +52,10 @@ unit: ## unit, integration and doc tests (ARGS="name" picks some)
 	@scripts/set-up.sh
 	PROPTEST_RNG_SEED=$(SEED) cargo test --workspace $(ARGS)
 
-test-long: ## crash states, kills, flipped bits, random files, names and graphs, far more than in `test`
+test-long: ## crash states, kills, flipped bits, random files, names and graphs, far more than in `test`; the runner of bench-peers
 	@scripts/set-up.sh
 	WARMSTART_TEST_LONG=1 cargo test -p warmstart-graph -p warmstart-gpu -p warmstart-checkpoint -p warmstart $(ARGS)
+	$(PEERS_TESTS)
 
 doc: ## build the API documentation, warnings denied
 	@scripts/set-up.sh
@@ -66,11 +67,15 @@ bench: ## run the benchmarks (ARGS="name" picks some)
 
 PEERS = warmstart meganeura burn runner
 
+# In the profile of what measures, so that nothing is built twice. It needs no arm.
+PEERS_TESTS = cargo test --release --manifest-path benches/peers/Cargo.toml -p peers-runner
+
 bench-peers: ## run the same work in warmstart, meganeura, burn and PyTorch; writes RESULTS.md in benches and in benches/peers
 	@scripts/set-up.sh
 	@benches/peers/set-up.sh
 	@# Each by itself, so that no arm gets features of a dependency that only another asks for.
 	cd benches/peers && for program in $(PEERS); do cargo build --release -p peers-$$program || exit; done
+	$(PEERS_TESTS)
 	cd benches/peers && target/release/peers-runner $(ARGS)
 
 bench-peers-build: ## measure build time and size of each arm of bench-peers, or of ARGS="warmstart", from nothing

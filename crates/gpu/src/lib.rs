@@ -4,9 +4,13 @@
 
 mod compile;
 mod compute_once;
+mod cores;
 mod device;
 mod error;
 mod initialize;
+#[cfg(test)]
+#[path = "../tests/common/left_out.rs"]
+mod left_out;
 mod non_finite;
 mod origin;
 mod plan;
@@ -16,6 +20,7 @@ mod run_error;
 mod session;
 mod store;
 mod table;
+mod trainers;
 mod transfer;
 mod tune;
 

@@ -3,9 +3,9 @@
 use crate::device::gpu::Gpu;
 use crate::error::SessionError;
 use crate::origin::{Missing, Origin};
-use crate::plan::Trainers;
 use crate::store::{Entry, Store, VariableInfo, VariableSlice};
 use crate::table::VariableTable;
+use crate::trainers::Trainers;
 use crate::transfer::download::download;
 use std::io;
 use std::sync::Arc;

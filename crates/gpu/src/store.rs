@@ -6,6 +6,7 @@
 //! that parameters and their slots can be updated by one kernel. Arenas that can be mapped are made
 //! by several threads at once.
 
+use crate::cores::on_all_cores;
 use crate::device::ALIGNMENT;
 use crate::device::gpu::{Gpu, MemoryKind};
 use crate::error::{Conflict, GpuError, SessionError};
@@ -14,7 +15,6 @@ use crate::transfer::huge_pages;
 use foldhash::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use warmstart_graph::words::closest;
 use warmstart_graph::{DType, Role, Shape, Variable};
 
@@ -213,27 +213,6 @@ fn allocate(
         }
     });
     made.into_iter().filter_map(OnceLock::into_inner).collect()
-}
-
-/// The cores that this many tasks can use. The system is asked once, and for one task not at all: Linux is
-/// asked by opening a handful of files, which is a quarter of the time that a restore of 1 MiB takes.
-pub(crate) fn cores_for(tasks: usize) -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    match tasks {
-        0 | 1 => 1,
-        _ => *CORES.get_or_init(|| thread::available_parallelism().map_or(1, |cores| cores.get())),
-    }
-}
-
-/// Does the same on as many threads as there are cores, or tasks, until all are done.
-pub(crate) fn on_all_cores(tasks: usize, work: impl Fn() + Sync) {
-    thread::scope(|scope| {
-        // A system short of threads does with the ones it has: this one always works.
-        let others = 1..cores_for(tasks).min(tasks);
-        let _others: Vec<_> =
-            others.map_while(|_| thread::Builder::new().spawn_scoped(scope, &work).ok()).collect();
-        work();
-    });
 }
 
 impl Store {

@@ -74,6 +74,11 @@ fn every_product_kernel_reads_halves() {
     if has_subgroup {
         kernels.push((shaders::MATMUL_SMALL, 32, 32, &[]));
         kernels.push((shaders::MATMUL_SUBGROUP, 64, 64, large));
+    } else {
+        common::left_out(
+            "kernels of products of halves by subgroups",
+            "this adapter has no subgroups of 8",
+        );
     }
     let mut random = Random(11);
     let products = [
@@ -121,13 +126,18 @@ fn every_product_kernel_reads_halves() {
     }
 }
 
-/// Where there are such. Software Vulkan has them since Mesa 25 or 26, of 8 x 8; others have 16 x 16.
+/// Where there are such: software Vulkan has them since Mesa 25 or 26, of 8 x 8; others have 16 x 16.
 #[test]
 fn cooperative_matrices_multiply_halves() {
     let options =
         GpuOptions { cooperative_matrix: Some(CooperativeMatrix::Force), ..Default::default() };
     let gpu = Gpu::with(&options).unwrap();
-    let Some(size) = gpu.cooperative_matrix_size() else { return };
+    let Some(size) = gpu.cooperative_matrix_size() else {
+        return common::left_out(
+            "the kernel of products by cooperative matrices",
+            "this adapter has none",
+        );
+    };
     let mut random = Random(12);
     for round in 0..8 {
         let mut product = Product::draw(&mut random);

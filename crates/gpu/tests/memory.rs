@@ -4,6 +4,7 @@ mod common;
 
 use warmstart_gpu::Session;
 use warmstart_graph::reference::{Reference, Value};
+use warmstart_graph::words::bytes_and_limit;
 use warmstart_graph::{DType, Graph, Initializer, Optimizer, Scope, Tensor, TensorData, Update};
 
 /// Layers that narrow, so that what one layer leaves is too small for another: their values lie side
@@ -100,7 +101,7 @@ fn the_memory_of_a_plan_is_known_beforehand() {
             assert!(told.within(all).is_ok());
             let error = told.within(all - 1).unwrap_err();
             assert!(error.is_too_large());
-            let text = format!("{all} bytes of device memory, and may take {}", all - 1);
+            let text = format!("{all} B of device memory, and may take {} B;", all - 1);
             assert!(error.to_string().contains(&text), "{error}");
         }
     }
@@ -113,15 +114,21 @@ fn feeds_that_no_binding_holds_are_refused_first() {
     const WIDTH: usize = 1 << 14;
     let rows = gpu.limits().max_storage_buffer_binding_size as usize / 4 / WIDTH + 1;
     let graph = Graph::new();
-    let x = graph.placeholder("x", [rows, WIDTH], DType::F32);
+    let (x, line) = (graph.placeholder("x", [rows, WIDTH], DType::F32), line!());
     let sum = graph.scope("fc").linear(x, 1).sum_all();
     let mut session = Session::new(&gpu);
+    let limit = gpu.limits().max_storage_buffer_binding_size;
+    let [bytes, limit] = bytes_and_limit((rows * WIDTH * 4) as u64, limit);
+    let told = format!(
+        "placeholder `x` (declared at {}:{line}) takes {bytes}, and one binding of this device holds at most {limit}",
+        file!()
+    );
     for error in [
         session.plan_memory(&graph, &[sum], &[]).unwrap_err(),
         session.compile(&graph, &[sum], &[]).err().unwrap(),
     ] {
         assert!(error.is_too_large());
-        assert!(error.to_string().starts_with("placeholder `x` takes "), "{error}");
+        assert_eq!(error.to_string().split_once("; ").unwrap().0, told);
     }
     assert_eq!(session.variables().iter().count(), 0);
     let wrong = session.compile(&graph, &[sum + graph.constant(TensorData::from(1i32))], &[]);
@@ -162,6 +169,9 @@ fn layers(graph: &Graph, batch: usize) -> (Tensor<'_>, Update<'_>) {
     (loss, Optimizer::sgd(0.1).minimize(loss).update)
 }
 
+#[cfg(target_os = "linux")]
+const OF_ITS_OWN: &str = "this adapter may have memory of its own";
+
 /// Runs in a process of its own, whose address space ends here: a software adapter's memory is that of the
 /// process. Where the driver gives memory that there is not, nothing is refused; `src/plan/room_tests.rs` has
 /// devices that refuse it, whatever the driver.
@@ -177,7 +187,7 @@ fn where_memory_runs_out_it_is_told_how_much_there_is() {
     }
     let gpu = common::gpu();
     if !gpu.is_cpu() {
-        return;
+        return common::left_out("a driver's memory that runs out", OF_ITS_OWN);
     }
     // Small enough to be there in any case, and the variables with it.
     let mut session = Session::new(&gpu);
@@ -206,16 +216,19 @@ fn where_memory_runs_out_it_is_told_how_much_there_is() {
         session.plan_memory(&graph, &[loss], &[update]).unwrap()
     };
     let memory = planned(BATCH);
-    // Mesa since 25 or before gives memory that there is not, and crashes when it is used.
-    let Err(error) = refused else { return };
+    // Mesa since 25 or before, which crashes when it is used.
+    let Err(error) = refused else {
+        let why = "this one gives memory that there is not";
+        return common::left_out("a driver's memory that runs out", why);
+    };
     let CompileError::NoRoom { bytes, room } = error else { panic!("{error}") };
     assert_eq!(bytes, memory.peak() + memory.variables);
     // What is asked for comes in pieces, uploads have a part of it, and so has the process.
     assert!((100 << 20..600 << 20).contains(&room), "{room} of {bytes}");
     assert!(error.is_too_large());
     let text = error.to_string();
-    let says =
-        format!("take {bytes} bytes of device memory, and this device has room for {room}; ");
+    let [taken, left] = bytes_and_limit(bytes, room);
+    let says = format!("take {taken} of device memory, and this device has room for {left}; ");
     assert!(text.contains(&says) && text.contains("`largest_batch("), "{text}");
     // A batch that fits by what was told does, if that leaves some memory to others.
     let fits = (0..)
@@ -237,7 +250,7 @@ fn more_than_the_machine_has_is_refused_beforehand() {
 
     let gpu = common::gpu();
     if !gpu.is_cpu() {
-        return;
+        return common::left_out("more memory than the machine has", OF_ITS_OWN);
     }
     const BYTES: u64 = 1 << 27;
     let list = std::fs::read_to_string("/proc/meminfo").unwrap();

@@ -9,6 +9,7 @@ use std::io;
 use warmstart_gpu::{
     MemoryKind, Missing, Origin, Overwrite, RunError, Session, SessionError, UninitializedRead,
 };
+use warmstart_graph::words::human_bytes;
 use warmstart_graph::{DType, Initializer, Location, Role, Shape, TensorData, Variable};
 
 fn ramp(elements: usize) -> Vec<f32> {
@@ -68,7 +69,7 @@ fn a_fresh_variable_has_no_value_though_its_memory_reads_as_zeros() {
     let error = session.read("fc1/weight").unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, SessionError::Uninitialized { .. }), "{text}");
-    assert!(text.contains("never initialized") && text.contains("session.rs"), "{text}");
+    assert!(text.contains("never given a value") && text.contains("session.rs"), "{text}");
     let absent = Missing::AbsentFromCheckpoint {
         file: "old.safetensors".into(),
         close: vec!["fc1/w".to_owned()],
@@ -157,7 +158,7 @@ fn too_large_a_variable_is_named_with_the_limit() {
     let shape = Shape::from([limit as usize / 4 + 1]);
     let error = session.declare(&[variable("vast", shape, Initializer::Zeros)]).unwrap_err();
     assert!(matches!(error, SessionError::TooLarge { .. }), "{error}");
-    assert!(error.to_string().contains(&limit.to_string()), "{error}");
+    assert!(error.to_string().contains(&human_bytes(limit)), "{error}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::compile::{Part, Program, compile, order};
-use crate::device::gpu::{Gpu, GpuOptions, locked};
+use crate::device::gpu::{Gpu, GpuOptions};
+use crate::device::locked;
 use crate::run::steps::Steps;
 use crate::session::Session;
 use crate::tune::Tune;

@@ -187,6 +187,12 @@ pub(crate) struct FeedSpec {
     pub location: Location,
 }
 
+impl FeedSpec {
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() as u64 * self.dtype.size() as u64
+    }
+}
+
 /// A value that is read back.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchSpec {
@@ -195,6 +201,12 @@ pub(crate) struct FetchSpec {
     pub place: Place,
     pub shape: warmstart_graph::Shape,
     pub dtype: DType,
+}
+
+impl FetchSpec {
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() as u64 * self.dtype.size() as u64
+    }
 }
 
 /// Who reads a variable first.

@@ -5,7 +5,7 @@
 //! 24.04 and Debian 13 have such a loader. So drivers are told no names either, unless `WGPU_DEBUG=1`
 //! asks for it.
 
-use crate::device::gpu::locked;
+use crate::device::locked;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};

@@ -1,11 +1,12 @@
 //! What only tests have of a device: what it was asked for, so that they can tell what a run does not do,
 //! devices that are taken for others, and such whose memory runs out.
 
-use super::{Gpu, locked};
+use super::Gpu;
 use crate::compile::classes::Table;
+use crate::device::locked;
 use crate::error::GpuError;
 use std::ops::Sub;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 #[derive(Default)]
@@ -13,6 +14,7 @@ pub(super) struct Asked {
     queue: AtomicUsize,
     waits: AtomicUsize,
     buffers: AtomicUsize,
+    bytes: AtomicU64,
     refused: Mutex<Option<Refused>>,
 }
 
@@ -42,6 +44,7 @@ impl Asked {
         taken: impl FnOnce() -> u64,
     ) -> Result<(), GpuError> {
         self.buffers.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut refused = locked(&self.refused);
         let is_refused = match &mut *refused {
             None => false,
@@ -70,6 +73,8 @@ pub(crate) struct Count {
     pub waits: usize,
     /// That a buffer was made.
     pub buffers: usize,
+    /// How many bytes these were to have together.
+    pub bytes: u64,
 }
 
 impl Sub for Count {
@@ -80,6 +85,7 @@ impl Sub for Count {
             queue: self.queue - before.queue,
             waits: self.waits - before.waits,
             buffers: self.buffers - before.buffers,
+            bytes: self.bytes - before.bytes,
         }
     }
 }
@@ -87,8 +93,9 @@ impl Sub for Count {
 impl Gpu {
     pub(crate) fn count(&self) -> Count {
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
-        let Asked { queue, waits, buffers, .. } = &self.0.asked;
-        Count { queue: read(queue), waits: read(waits), buffers: read(buffers) }
+        let Asked { queue, waits, buffers, bytes, .. } = &self.0.asked;
+        let bytes = bytes.load(Ordering::Relaxed);
+        Count { queue: read(queue), waits: read(waits), buffers: read(buffers), bytes }
     }
 
     /// Has it refuse such buffers from now on, or none.

@@ -5,6 +5,7 @@ use crate::device::cache::CacheChoice;
 use crate::device::closing::{Closing, opening};
 use crate::device::cooperative::{self, CooperativeMatrix};
 use crate::device::driver_cache::DriverCache;
+use crate::device::locked;
 use crate::device::pipelines::Pipelines;
 use crate::device::wanted::{lacking, wanted_features, wanted_limits};
 use crate::error::GpuError;
@@ -12,7 +13,7 @@ use crate::run::ceilings::Measured;
 use crate::tune::{self, Tune, Tuner};
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// How bytes get into the memory of variables.
@@ -107,11 +108,6 @@ struct Inner {
 struct Health {
     lost: Option<String>,
     uncaptured: Option<GpuError>,
-}
-
-/// A panic elsewhere while a lock was held leaves these plain tables whole.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gpu {

@@ -13,6 +13,13 @@ pub(crate) mod switch;
 mod wanted;
 pub(crate) mod widening;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 /// What lies in a buffer with others begins at a multiple of so many bytes: no device asks for more of a
 /// binding.
 pub(crate) const ALIGNMENT: u64 = 256;
+
+/// A panic elsewhere while a lock was held leaves these plain tables whole.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -6,7 +6,8 @@
 //! not zeroed: no kernel reads what it has not written. The compiler that comes with Windows does
 //! not get to an end with the zeros of a product's tiles.
 
-use crate::device::gpu::{Gpu, locked};
+use crate::device::gpu::Gpu;
+use crate::device::locked;
 use crate::error::GpuError;
 use std::collections::{HashMap, HashSet};
 use std::panic::resume_unwind;

@@ -5,7 +5,7 @@ use super::product_tests::{gpu, numbers, targets};
 use super::*;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{Initializer, Op, Optimizer, Scope, gradients};
+use warmstart_graph::{Initializer, NodeId, Op, Optimizer, Scope, TensorData, gradients};
 
 /// What a network takes and gives that is trained on these batches, layers written in several ways.
 #[derive(Debug, PartialEq)]

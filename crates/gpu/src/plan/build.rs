@@ -1,12 +1,11 @@
 //! Putting a plan together: buffers, pipelines and bind groups.
 
-use super::memory::words;
-use super::{DispatchInfo, Feed, Fetch, Launch, Plan, PlanMemory, Read, Written};
+use super::memory::{mapped, words};
+use super::{DispatchInfo, Feed, Fetch, Fetches, Launch, Plan, PlanMemory, Read, Written};
 use crate::compile::{Access, Dispatch, Place, Program, Start, Step, Target, groups, starts};
 use crate::device::gpu::{Gpu, binding};
 use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::plan_error::CompileError;
-use crate::run::outputs::Fetches;
 use crate::run::readback::Readbacks;
 use crate::run::upload::Uploads;
 use crate::session::Session;
@@ -24,6 +23,8 @@ pub(super) struct Builder<'a> {
     pub def: &'a GraphDef,
     pub program: &'a Program,
     pub target: Target,
+    /// What all of it takes.
+    pub memory: PlanMemory,
     /// Buffers of feeds, constants and tables.
     pub own: HashMap<Place, (wgpu::Buffer, u64)>,
 }
@@ -45,81 +46,21 @@ pub(super) const STORAGE: wgpu::BufferUsages = wgpu::BufferUsages::STORAGE
 impl Builder<'_> {
     pub fn build(mut self) -> Result<Plan, CompileError> {
         let program = self.program;
-        let mut memory = PlanMemory {
-            values: program.memory.total(),
-            values_unshared: program.memory.unshared,
-            values_least: program.memory.least,
-            feeds: 0,
-            constants: 0,
-            staging: 0,
-            variables: 0,
-        };
-        let mut feeds = Vec::new();
-        let mut upload_bytes = 0;
-        for spec in &program.feeds {
-            let bytes = spec.shape.elements() as u64 * spec.dtype.size() as u64;
-            let label = format!("placeholder {}", spec.name);
-            let buffer = self.gpu.buffer(&label, words(bytes), STORAGE)?;
-            self.own.insert(Place::Feed(spec.id), (buffer.clone(), bytes));
-            memory.feeds += words(bytes);
-            let (name, shape, dtype) = (spec.name.clone(), spec.shape.clone(), spec.dtype);
-            let location = spec.location.clone();
-            feeds.push(Feed { name, shape, dtype, location, buffer, offset: upload_bytes, bytes });
-            // Mapped ranges begin at multiples of 8.
-            upload_bytes += bytes.next_multiple_of(8);
-        }
-        for (id, data) in &program.constants {
-            let bytes = data.to_le_bytes();
-            memory.constants += words(bytes.len() as u64);
-            self.upload(Place::Constant(*id), "constant", &bytes)?;
-        }
-        for (number, table) in program.tables.iter().enumerate() {
-            memory.constants += words(table.len() as u64 * 4);
-            self.upload(Place::Table(number), "table", bytemuck::cast_slice(table))?;
-        }
-        let values: Vec<wgpu::Buffer> = program
-            .memory
-            .buffers
-            .iter()
-            .map(|&bytes| self.gpu.buffer("values", bytes, STORAGE))
-            .collect::<Result<_, _>>()?;
-        for (&place, &(buffer, _, bytes)) in &program.memory.places {
-            // Where a value is not alone in its buffer, `place` below adds the offset.
-            self.own.insert(place, (values[buffer].clone(), bytes));
-        }
+        let (feeds, upload_bytes) = self.feeds()?;
+        self.constants()?;
+        self.values()?;
 
         let mut pending = Vec::new();
         for step in &program.steps {
             match step {
                 Step::Dispatch(dispatch) => pending.push(self.pending(dispatch)?),
-                Step::Optimizer(step) => {
-                    pending.extend(self.optimizer(step, &mut memory)?);
-                }
+                Step::Optimizer(step) => pending.extend(self.optimizer(step)?),
             }
         }
         let (opens_pass, groups) = passes(&pending, self.target);
         let launches = self.launches(pending)?;
-
-        let mut fetches = Vec::new();
-        let mut fetch_bytes = 0;
-        for spec in &program.fetches {
-            let bytes = spec.shape.elements() as u64 * spec.dtype.size() as u64;
-            let (buffer, from, _) = self.place(spec.place)?;
-            let (shape, dtype) = (spec.shape.clone(), spec.dtype);
-            fetches.push(Fetch {
-                node: spec.node,
-                described: self.def.describe(spec.node),
-                shape,
-                dtype,
-                buffer,
-                from,
-                offset: fetch_bytes,
-                bytes,
-            });
-            fetch_bytes += bytes.next_multiple_of(8);
-        }
+        let fetches = self.fetches()?;
         let uploads = Uploads::new(&self.gpu, upload_bytes)?;
-        memory.staging = uploads.bytes();
         let index = |id: &VariableId| self.session.store.index(&self.def.variable(*id).name);
         let reads = program
             .reads
@@ -143,15 +84,81 @@ impl Builder<'_> {
             opens_pass,
             groups,
             feeds,
-            fetches: Arc::new(Fetches { graph: self.graph, list: fetches, bytes: fetch_bytes }),
+            fetches: Arc::new(fetches),
             reads,
             uploads: Mutex::new(uploads),
             readbacks: Readbacks::default(),
             step_readbacks: Readbacks::default(),
             repeats: Mutex::default(),
             identity: Arc::default(),
-            memory,
+            memory: self.memory,
         })
+    }
+
+    /// Buffers of placeholders, and how many bytes are uploaded for them.
+    fn feeds(&mut self) -> Result<(Vec<Feed>, u64), CompileError> {
+        let mut feeds = Vec::new();
+        let mut upload_bytes = 0;
+        for spec in &self.program.feeds {
+            let bytes = spec.bytes();
+            let label = format!("placeholder {}", spec.name);
+            let buffer = self.gpu.buffer(&label, words(bytes), STORAGE)?;
+            self.own.insert(Place::Feed(spec.id), (buffer.clone(), bytes));
+            let (name, shape, dtype) = (spec.name.clone(), spec.shape.clone(), spec.dtype);
+            let location = spec.location.clone();
+            feeds.push(Feed { name, shape, dtype, location, buffer, offset: upload_bytes, bytes });
+            upload_bytes += mapped(bytes);
+        }
+        Ok((feeds, upload_bytes))
+    }
+
+    /// Buffers of constants and tables, with what is in them.
+    fn constants(&mut self) -> Result<(), CompileError> {
+        for (id, data) in &self.program.constants {
+            self.upload(Place::Constant(*id), "constant", &data.to_le_bytes())?;
+        }
+        for (number, table) in self.program.tables.iter().enumerate() {
+            self.upload(Place::Table(number), "table", bytemuck::cast_slice(table))?;
+        }
+        Ok(())
+    }
+
+    /// Buffers that values share.
+    fn values(&mut self) -> Result<(), CompileError> {
+        let memory = &self.program.memory;
+        let values: Vec<wgpu::Buffer> = memory
+            .buffers
+            .iter()
+            .map(|&bytes| self.gpu.buffer("values", bytes, STORAGE))
+            .collect::<Result<_, _>>()?;
+        for (&place, &(buffer, _, bytes)) in &memory.places {
+            // Where a value is not alone in its buffer, `place` below adds the offset.
+            self.own.insert(place, (values[buffer].clone(), bytes));
+        }
+        Ok(())
+    }
+
+    /// Where fetches are copied from, and where to.
+    fn fetches(&self) -> Result<Fetches, CompileError> {
+        let mut list = Vec::new();
+        let mut all = 0;
+        for spec in &self.program.fetches {
+            let bytes = spec.bytes();
+            let (buffer, from, _) = self.place(spec.place)?;
+            let (shape, dtype) = (spec.shape.clone(), spec.dtype);
+            list.push(Fetch {
+                node: spec.node,
+                described: self.def.describe(spec.node),
+                shape,
+                dtype,
+                buffer,
+                from,
+                offset: all,
+                bytes,
+            });
+            all += mapped(bytes);
+        }
+        Ok(Fetches { graph: self.graph, list, bytes: all })
     }
 
     fn upload(&mut self, place: Place, what: &str, bytes: &[u8]) -> Result<(), CompileError> {

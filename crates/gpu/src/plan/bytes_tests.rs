@@ -5,7 +5,7 @@ use super::*;
 use crate::{Column, DeviceDataset, RunError, Steps};
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{Elements, GraphDef, Initializer, Optimizer, gradients};
+use warmstart_graph::{Elements, GraphDef, Initializer, NodeId, Optimizer, TensorData, gradients};
 
 fn bytes(count: usize, seed: u64) -> Vec<u8> {
     let random = Philox::new(seed, "bytes");

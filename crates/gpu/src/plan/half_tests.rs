@@ -6,11 +6,12 @@ use super::*;
 use crate::compile::{Step, compile};
 use crate::device::cooperative::CooperativeMatrix;
 use crate::device::gpu::GpuOptions;
+use crate::left_out::left_out;
 use crate::tune::Tune;
 use std::collections::BTreeSet;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{Initializer, Optimizer, Scope, gradients};
+use warmstart_graph::{Initializer, Optimizer, Scope, TensorData, gradients};
 
 /// As that target, and as one without `f16`. Software Vulkan has it, so that both are tried there.
 pub(super) fn with_and_without(gpu: &Gpu, target: Target) -> [Target; 2] {
@@ -312,7 +313,8 @@ fn cooperative_matrices_compute_layers() {
     let gpu = open(Tune::Off);
     let target = Target::of(&gpu);
     if !target.cooperative.is_some_and(|size| gpu.multiplies_by_matrices(size).unwrap()) {
-        return;
+        let why = "this adapter has none, or none that compute what is right";
+        return left_out("layers by cooperative matrices", why);
     }
     for (shape, transposed) in [
         ([1, 70, 65, 33], [false, true]),

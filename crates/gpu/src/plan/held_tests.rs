@@ -7,7 +7,7 @@ use super::*;
 use crate::compile::{Step, compile};
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{Op, gradients};
+use warmstart_graph::{NodeId, Op, TensorData, gradients};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -123,39 +123,53 @@ fn weighted<'g>(graph: &'g Graph, tensors: usize, weights: usize) -> Vec<Tensor<
 }
 
 /// A loss takes its gradient along as long as its kernel can bind what that is multiplied by, and logits are
-/// computed apart where they are what is too much. Of more factors the product is computed apart.
+/// computed apart where they are what is too much. Of one factor more, either has a kernel that binds them
+/// all; of two more they are multiplied first, and the loss takes its gradient along again; of still more
+/// it takes several kernels to multiply them, and either has its own again.
 #[test]
 fn a_loss_takes_its_gradient_along_as_far_as_there_are_buffers() {
     let gpu = gpu();
     let own = Target::of(&gpu);
     // Those that any device has.
     let buffers = 8;
-    for tensors in [1, 2, 7] {
+    let cases = [own.is_cpu, false].map(|is_cpu| [1, 2, 7].map(|tensors| (is_cpu, tensors)));
+    for (is_cpu, tensors) in cases.concat() {
         for weights in 0..16 {
             let graph = Graph::new();
             let fetches = weighted(&graph, tensors, weights);
-            let target = Target { storage_buffers: buffers, ..own };
+            let target = Target { storage_buffers: buffers, is_cpu, ..own };
             let def = graph.finish().unwrap();
             let program = compile(&def, &ids(&fetches), &[], target).unwrap();
             let labels: Vec<&str> = program.steps.iter().map(label).collect();
-            let what = format!("{buffers} buffers, {tensors} tensors, {weights} weights");
+            let what = format!("{target:?}, {tensors} tensors, {weights} weights: {labels:?}");
             for step in &program.steps {
                 let Step::Dispatch(dispatch) = step else { continue };
                 assert!(dispatch.bindings.len() <= buffers, "{what}: {}", dispatch.label);
             }
             let is_both = |label: &&str| label.contains(", ") && label.contains("_gradient");
             let together = labels.iter().any(is_both);
-            if weights + 4 <= buffers {
-                assert!(together, "{what}: {labels:?}");
-                // With the mean.
-                assert!(tensors > 1 || labels.len() == 2, "{what}: {labels:?}");
-            } else if weights + 3 == buffers {
-                assert!(!together && (tensors > 1 || labels.len() == 3), "{what}: {labels:?}");
-            }
-            if weights % 3 == 0 || weights + 4 == buffers {
-                let twin = Twin::new(&graph, &fetches, weights as u64);
-                twin.compare(&gpu, &graph, &fetches, target, &what);
-            }
+            // As `mul+mul+..+mul (6)`.
+            let is_product = |label: &&&str| {
+                let operations = label.split(' ').next().unwrap().split('+');
+                operations.into_iter().all(|operation| ["mul", ".."].contains(&operation))
+            };
+            let products = labels.iter().filter(is_product).count();
+            // Logits and labels, where they are computed apart.
+            let apart = if tensors > 1 { 2 } else { 0 };
+            // Beside products: the loss and its mean, and the gradient if it is not with the loss.
+            let (is_right, others) = match (weights + 4).checked_sub(buffers) {
+                None | Some(0) => (together && products == 0, 2),
+                Some(1) => (!together && products == 0, 3),
+                Some(2) => (together && products == 1, 2),
+                Some(_) => (!together && products <= weights.div_ceil(buffers - 2) + 1, 3),
+            };
+            let dispatches = others + products;
+            assert!(
+                is_right && (dispatches..=dispatches + apart).contains(&labels.len()),
+                "{what}"
+            );
+            let twin = Twin::new(&graph, &fetches, weights as u64);
+            twin.compare(&gpu, &graph, &fetches, target, &what);
         }
     }
 }

@@ -1,22 +1,25 @@
-//! How much memory a plan takes, which is known before any is taken.
+//! How much memory a plan takes, which is known before any is taken. It is computed here and nowhere else:
+//! putting a plan together takes buffers of these sizes.
 //!
 //! `Session::plan_memory` tells it without a plan, since compiling up to there needs no device.
 //! `largest_batch` of the crate `warmstart` asks it about graphs of one batch after another, by
 //! halves.
 
-use super::optimizer::BLOCK_WORDS;
-use super::trainers::trained_by;
-use crate::compile::{self, BLOCK, Program, Step, Target};
+use super::optimizer::table_bytes;
+use crate::compile::{self, Program, Step, Target};
 use crate::device::gpu::MemoryKind;
 use crate::device::room::MachineMemory;
 use crate::plan_error::CompileError;
 use crate::run::upload::Uploads;
 use crate::session::Session;
 use crate::store::{check_sizes, room};
-use warmstart_graph::{DType, Graph, GraphDef, NodeId, Shape, Tensor, Update, Variable};
+use crate::trainers::trained_by;
+use warmstart_graph::words::printable;
+use warmstart_graph::{DType, Graph, GraphDef, NodeId, Tensor, TensorData, Update, Variable};
 
 /// What a plan keeps in device memory, in bytes. With the session's variables it is all there is:
-/// runs allocate nothing.
+/// runs allocate nothing. (An optimizer with fewer slots than Adam binds 16 bytes in place of each of the
+/// others, which are not counted.)
 ///
 /// Only [`Session::run_steps`] keeps more, for the most steps that it was asked for. With `up(bytes)`
 /// for bytes rounded up to the device's `min_storage_buffer_offset_alignment` (at most 256), each step
@@ -77,29 +80,31 @@ pub(super) struct Compiled {
     pub program: Program,
     /// What is read or written: a graph for evaluation needs no optimizer slots.
     pub variables: Vec<Variable>,
+    /// What a plan of it takes.
+    pub memory: PlanMemory,
 }
 
-impl Compiled {
-    /// What a plan of it takes.
-    pub fn memory(&self) -> PlanMemory {
-        let Compiled { def, program, variables } = self;
-        let feeds = program.feeds.iter().map(|feed| bytes_of(&feed.shape, feed.dtype));
-        let constants =
-            program.constants.iter().map(|(_, data)| words(bytes_of(data.shape(), data.dtype())));
+impl PlanMemory {
+    /// What a plan takes of this program, which uses these variables.
+    fn of(def: &GraphDef, program: &Program, variables: &[Variable]) -> PlanMemory {
+        let feeds = program.feeds.iter().map(|feed| words(feed.bytes()));
+        let elements = |data: &TensorData| data.shape().elements() as u64;
+        let constants = program
+            .constants
+            .iter()
+            .map(|(_, data)| words(elements(data) * data.dtype().size() as u64));
         let tables = program.tables.iter().map(|table| words(table.len() as u64 * 4));
         let trained = program.steps.iter().flat_map(|step| match step {
             Step::Dispatch(_) => &[][..],
             Step::Optimizer(step) => &step.update.parameters,
         });
-        let blocks = trained.map(|parameter| {
-            let elements = def.variable(parameter.variable).shape.elements() as u64;
-            elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
-        });
+        let parameters = trained.map(|parameter| def.variable(parameter.variable));
+        let blocks = parameters.map(|variable| table_bytes(variable.shape.elements() as u64));
         PlanMemory {
             values: program.memory.total(),
             values_unshared: program.memory.unshared,
             values_least: program.memory.least,
-            feeds: feeds.map(words).sum(),
+            feeds: feeds.sum(),
             constants: constants.chain(tables).chain(blocks).sum(),
             staging: Uploads::ring_bytes(upload_bytes(program)),
             variables: of_variables(variables),
@@ -144,7 +149,7 @@ impl Session {
         // `f16` decides which kernels round to it, and so which values there are.
         let own = Target::of(self.gpu());
         let target = Target { alternatives: false, cooperative: None, ..own };
-        Ok(self.compile_graph(graph, fetches, updates, target)?.memory())
+        Ok(self.compile_graph(graph, fetches, updates, target)?.memory)
     }
 
     /// What to say of a plan that could not be made: where memory has run out, how much there is for it.
@@ -152,7 +157,7 @@ impl Session {
         if !error.is_out_of_memory() {
             return error;
         }
-        let memory = compiled.memory();
+        let memory = compiled.memory;
         let bytes = memory.all();
         let held = self.held(compiled);
         let needed = bytes.saturating_sub(held).max(1);
@@ -210,8 +215,9 @@ impl Session {
         let variables = def.variables.iter().zip(used).filter(|(_, used)| *used);
         let variables: Vec<Variable> = variables.map(|(variable, _)| variable.clone()).collect();
         check_sizes(self.gpu(), &variables)?;
-        let compiled = Compiled { def, program, variables };
-        let bytes = compiled.memory().all();
+        let memory = PlanMemory::of(&def, &program, &variables);
+        let compiled = Compiled { def, program, variables, memory };
+        let bytes = memory.all();
         match self.gpu().machine_memory() {
             Some(MachineMemory { all, free }) if bytes > all => {
                 // What the session has of it is not to be had again.
@@ -235,16 +241,13 @@ fn fits(program: &Program, target: Target, buffer_bytes: u64) -> Result<(), Comp
         }
     };
     for feed in &program.feeds {
-        let bytes = bytes_of(&feed.shape, feed.dtype);
-        within(&|| format!("placeholder `{}`", feed.name), bytes, target.binding_bytes)?;
+        let what =
+            || format!("placeholder `{}` (declared at {})", printable(&feed.name), feed.location);
+        within(&what, feed.bytes(), target.binding_bytes)?;
     }
-    let fetched = program.fetches.iter().map(|fetch| mapped(bytes_of(&fetch.shape, fetch.dtype)));
+    let fetched = program.fetches.iter().map(|fetch| mapped(fetch.bytes()));
     within(&|| "what is fed in a run".to_owned(), upload_bytes(program), buffer_bytes)?;
     within(&|| "what is fetched in a run".to_owned(), fetched.sum(), buffer_bytes)
-}
-
-fn bytes_of(shape: &Shape, dtype: DType) -> u64 {
-    shape.elements() as u64 * dtype.size() as u64
 }
 
 /// Copies and bindings are made of whole words.
@@ -252,18 +255,18 @@ pub(super) fn words(bytes: u64) -> u64 {
     bytes.next_multiple_of(4).max(4)
 }
 
-/// Mapped ranges begin at multiples of this.
-fn mapped(bytes: u64) -> u64 {
+/// Mapped ranges begin at multiples of 8.
+pub(super) fn mapped(bytes: u64) -> u64 {
     bytes.next_multiple_of(8)
 }
 
 /// Bytes of all placeholders in an upload.
 fn upload_bytes(program: &Program) -> u64 {
-    program.feeds.iter().map(|feed| mapped(bytes_of(&feed.shape, feed.dtype))).sum()
+    program.feeds.iter().map(|feed| mapped(feed.bytes())).sum()
 }
 
 /// Bytes of variables as they lie in arenas.
-pub(super) fn of_variables<'a>(variables: impl IntoIterator<Item = &'a Variable>) -> u64 {
+fn of_variables<'a>(variables: impl IntoIterator<Item = &'a Variable>) -> u64 {
     // None is larger than a binding, as was checked.
     variables.into_iter().filter_map(room).sum()
 }

@@ -6,7 +6,7 @@ use super::slices_tests::dispatches;
 use super::*;
 use crate::compile::compile;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{LossScaling, Optimizer, gradients};
+use warmstart_graph::{LossScaling, NodeId, Optimizer, TensorData, gradients};
 
 /// Beside the 12 of `f32`, as they are: one kernel rounds the batch and all weights, and one the gradient of
 /// the loss. Each bias's gradient is computed with that of its weight, of the same numbers. Without `f16` on

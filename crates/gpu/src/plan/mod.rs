@@ -2,30 +2,32 @@
 //! one encoder, few compute passes, one submission, and nothing is allocated.
 
 mod build;
+mod fetches;
+mod launch;
 mod memory;
 mod optimizer;
-mod trainers;
+mod target;
 
 use crate::compile::Target;
 use crate::device::gpu::Gpu;
-use crate::error::GpuError;
 use crate::plan_error::CompileError;
-use crate::run::outputs::Fetches;
 use crate::run::readback::Readbacks;
 use crate::run::steps::Prepared;
 use crate::run::upload::Uploads;
 use crate::session::Session;
+use crate::trainers::trained_by;
 use build::Builder;
 use comfy_table::{CellAlignment, Table, presets};
-use memory::Compiled;
+use memory::{Compiled, mapped};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use warmstart_graph::{DType, Graph, Location, NodeId, Shape, Tensor, TensorData, Update};
+use warmstart_graph::{DType, Graph, Location, Shape, Tensor, Update};
 
+pub(crate) use fetches::{Fetch, Fetches};
+pub use launch::DispatchInfo;
+pub(crate) use launch::{Launch, begin_pass};
 pub use memory::PlanMemory;
-pub(crate) use trainers::Trainers;
-use trainers::trained_by;
 use warmstart_graph::words::human_bytes;
 
 /// A placeholder on the device.
@@ -38,38 +40,6 @@ pub(crate) struct Feed {
     /// Where its bytes are in an upload.
     pub offset: u64,
     pub bytes: u64,
-}
-
-/// A value that is read back.
-pub(crate) struct Fetch {
-    pub node: NodeId,
-    /// The node as its author knows it.
-    pub described: String,
-    pub shape: Shape,
-    pub dtype: DType,
-    pub buffer: wgpu::Buffer,
-    pub from: u64,
-    /// Where its bytes are in a readback.
-    pub offset: u64,
-    pub bytes: u64,
-}
-
-impl Fetch {
-    /// Whether it is one `f32`.
-    pub fn is_scalar(&self) -> bool {
-        self.dtype == DType::F32 && self.shape.elements() == 1
-    }
-
-    /// Its value in what was read back.
-    pub fn value(&self, bytes: &[u8]) -> Result<TensorData, GpuError> {
-        let own = &bytes[self.offset as usize..][..self.bytes as usize];
-        TensorData::from_le_bytes(self.shape.clone(), self.dtype, own).ok_or_else(|| {
-            GpuError::Internal {
-                what: "reading a fetch".to_owned(),
-                message: "its size is not its shape's".to_owned(),
-            }
-        })
-    }
 }
 
 /// A variable that a run reads.
@@ -86,33 +56,6 @@ pub(crate) struct Written {
     pub entry: usize,
     /// Whether the run also reads it.
     pub read: bool,
-}
-
-/// One kernel launch.
-pub(crate) struct Launch {
-    pub pipeline: Arc<wgpu::ComputePipeline>,
-    pub bind_group: wgpu::BindGroup,
-    pub workgroups: [u32; 3],
-    pub info: DispatchInfo,
-}
-
-/// One kernel launch, as a plan lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DispatchInfo {
-    /// The operations it computes, in order: `matmul+add+relu`. Those of a second result follow a
-    /// comma: `matmul, sum`.
-    pub operations: String,
-    /// The kernel family.
-    pub kernel: &'static str,
-    /// Workgroups along x, y and z.
-    pub workgroups: [u32; 3],
-    /// Bytes read and written if each is moved once: of a tensor that is read in part, that part.
-    pub bytes: u64,
-    /// Arithmetic operations: two for each multiply-add of a product, one for each element that is added up
-    /// or compared, and one for each element of each elementwise operation before, after or without them;
-    /// of a softmax, a normalization, a loss and an optimizer as many for each element as their formulas
-    /// have. Casts are none.
-    pub arithmetic: u64,
 }
 
 /// A compiled graph, for one session. Several plans (training, evaluation, another batch size) may
@@ -192,12 +135,10 @@ impl Session {
         compiled: &Compiled,
         target: Target,
     ) -> Result<Plan, CompileError> {
-        let Compiled { def, program, variables } = compiled;
+        let Compiled { def, program, variables, memory } = compiled;
         self.declare(variables)?;
-        let (gpu, own) = (self.gpu().clone(), HashMap::new());
-        let mut plan = Builder { gpu, session: self, graph, def, program, target, own }.build()?;
-        plan.memory.variables = memory::of_variables(variables);
-        Ok(plan)
+        let (gpu, memory, own) = (self.gpu().clone(), *memory, HashMap::new());
+        Builder { gpu, session: self, graph, def, program, target, memory, own }.build()
     }
 }
 
@@ -238,13 +179,8 @@ impl Plan {
 
     /// Bytes of all placeholders in an upload.
     pub(crate) fn upload_bytes(&self) -> u64 {
-        self.feeds.last().map_or(0, |feed| feed.offset + feed.bytes.next_multiple_of(8))
+        self.feeds.last().map_or(0, |feed| feed.offset + mapped(feed.bytes))
     }
-}
-
-/// A pass that is ended by being dropped.
-pub(crate) fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'static> {
-    encoder.begin_compute_pass(&Default::default()).forget_lifetime()
 }
 
 impl fmt::Display for Plan {
@@ -303,6 +239,8 @@ mod bytes_tests;
 mod half_tests;
 #[cfg(test)]
 mod held_tests;
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod mixed_tests;
 #[cfg(test)]

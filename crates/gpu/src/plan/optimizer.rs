@@ -9,9 +9,9 @@
 //! four elements are loaded and stored at once, of which the last may be padding (two on software
 //! adapters, by `pairs.wgsl`, which halves the processor time there).
 
+use super::DispatchInfo;
 use super::build::{Builder, PendingLaunch, STORAGE};
 use super::memory::words;
-use super::{DispatchInfo, PlanMemory};
 use crate::compile::{Access, BLOCK, Does, MOST_BLOCKS, OptimizerStep, Place, WIDEST};
 use crate::plan_error::CompileError;
 use crate::store::VariableSlice;
@@ -21,7 +21,12 @@ use crate::store::VariableSlice;
 const MOST_WORKGROUPS: [u64; 2] = [4096, 64];
 
 /// How many words of its table are a block.
-pub(super) const BLOCK_WORDS: u64 = 7;
+const BLOCK_WORDS: u64 = 7;
+
+/// Bytes of the blocks of a parameter of so many elements.
+pub(super) fn table_bytes(elements: u64) -> u64 {
+    elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
+}
 
 /// Parameters that share buffers with each other, as their slots and gradients do.
 struct Group {
@@ -41,7 +46,6 @@ impl Builder<'_> {
     pub fn optimizer(
         &self,
         step: &OptimizerStep,
-        memory: &mut PlanMemory,
     ) -> Result<Vec<PendingLaunch<'static>>, CompileError> {
         let (mut counted, mut counted_bytes) = (Vec::new(), 0);
         for &(_, place, _) in &step.counted {
@@ -61,7 +65,7 @@ impl Builder<'_> {
             let is_apart = !counted.iter().any(|(buffer, ..)| holds(buffer));
             let counts = fits && is_apart && !counted.is_empty();
             let does = if counts { Does::Both } else { Does::Updates };
-            let mut launch = self.update(step, group, does, memory)?;
+            let mut launch = self.update(step, group, does)?;
             if counts {
                 launch.info.bytes += counted_bytes;
                 launch.bindings.append(&mut counted);
@@ -134,12 +138,10 @@ impl Builder<'_> {
         step: &OptimizerStep,
         group: Group,
         does: Does,
-        memory: &mut PlanMemory,
     ) -> Result<PendingLaunch<'static>, CompileError> {
         let Group { region, slices, table: blocks, variables, elements } = group;
         let count = blocks.len() as u64 / BLOCK_WORDS;
         let bytes: &[u8] = bytemuck::cast_slice(&blocks);
-        memory.constants += words(bytes.len() as u64);
         let table = self.gpu.buffer("optimizer blocks", words(bytes.len() as u64), STORAGE)?;
         self.gpu.checked("the optimizer's table", |_| {
             self.gpu.queue().write_buffer(&table, 0, bytes);

@@ -8,7 +8,7 @@ use crate::tune::Tune;
 use std::collections::{BTreeSet, HashSet};
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{Initializer, Optimizer};
+use warmstart_graph::{Initializer, Optimizer, TensorData};
 
 pub(super) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let random = Philox::new(seed, "numbers");

@@ -4,11 +4,12 @@
 use super::*;
 use crate::device::gpu::{GpuOptions, MemoryKind, Refused};
 use crate::error::SessionError;
+use crate::left_out::left_out;
 use crate::run::dataset::{DeviceDataset, DeviceDatasetError};
 use crate::run::steps::Steps;
 use crate::run_error::RunError;
 use crate::tune::Tune;
-use warmstart_graph::{Initializer, Optimizer, Role, Variable};
+use warmstart_graph::{Initializer, Optimizer, Role, TensorData, Variable};
 
 /// Devices that fill variables in either way. The first may be as the second, where none can be mapped.
 fn gpus() -> [Gpu; 2] {
@@ -108,7 +109,10 @@ fn a_batch_without_room_is_told_how_much_there_is() {
     const BATCH: usize = 1 << 14;
     for gpu in gpus() {
         gpu.let_go();
-        let Some(taken) = gpu.taken() else { return };
+        let Some(taken) = gpu.taken() else {
+            let why = "this adapter's backend does not tell how much memory is taken";
+            return left_out("how much memory there is for a batch", why);
+        };
         for is_held in [false, true] {
             let mut session = Session::new(&gpu);
             if is_held {
@@ -173,7 +177,7 @@ fn runs_without_room_are_refused_with_what_to_do() {
 
     gpu.refuse(none);
     let refused = session.run(&plan, &feeds).err().unwrap();
-    let text = "out of memory while making the readback of fetches (24 bytes); fetch less at once, use a \
+    let text = "out of memory while making the readback of fetches (24 B); fetch less at once, use a \
                 smaller batch or model, or free memory on the device";
     assert_eq!(refused.to_string(), text);
     gpu.refuse(None);
@@ -181,7 +185,7 @@ fn runs_without_room_are_refused_with_what_to_do() {
 
     gpu.refuse(none);
     let refused = DeviceDataset::new(&gpu, 2, &columns).err().unwrap();
-    let text = "out of device memory for column `x`, which takes 16 bytes; feed the batches from the host, \
+    let text = "out of device memory for column `x`, which takes 16 B; feed the batches from the host, \
                 upload a part of the examples at a time, or free memory on the device";
     assert!(matches!(refused, DeviceDatasetError::NoRoom { bytes: 16, .. }), "{refused}");
     assert_eq!(refused.to_string(), text);

@@ -5,9 +5,9 @@ use super::product_tests::{gpu, numbers};
 use super::*;
 use crate::compile::{Step, Variant, compile};
 use std::collections::BTreeSet;
-use warmstart_graph::gradients;
 use warmstart_graph::random::Philox;
 use warmstart_graph::reference::Reference;
+use warmstart_graph::{NodeId, TensorData, gradients};
 
 /// Everything that reduces rows.
 struct Rows<'g> {

@@ -5,7 +5,7 @@ use super::product_tests::{gpu, numbers, targets};
 use super::*;
 use crate::compile::{Program, Step, compile};
 use warmstart_graph::reference::Reference;
-use warmstart_graph::{Optimizer, TrainStep};
+use warmstart_graph::{Optimizer, TensorData, TrainStep};
 
 /// Three layers of these widths, trained with clipping.
 fn three_layers<'g>(

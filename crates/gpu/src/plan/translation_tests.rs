@@ -12,7 +12,7 @@ use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, ShaderStage};
 use std::collections::BTreeSet;
-use warmstart_graph::{Initializer, LossScaling, Optimizer, Schedule, Scope, gradients};
+use warmstart_graph::{Initializer, LossScaling, NodeId, Optimizer, Schedule, Scope, gradients};
 use warmstart_shaders as shaders;
 
 /// What `wgpu` promises of any adapter with its default limits.

@@ -6,7 +6,8 @@
 //! something else runs meanwhile, whoever asks next measures again. `warmstart bench` times the same kernels
 //! for longer, in turn with what it holds against them.
 
-use crate::device::gpu::{Gpu, locked};
+use crate::device::gpu::Gpu;
+use crate::device::locked;
 use crate::device::pipelines::bind_group_entries;
 use crate::error::GpuError;
 use crate::run::roof::Roof;

@@ -46,7 +46,7 @@ fn asked(gpu: &Gpu, mut call: impl FnMut(usize)) -> Vec<Count> {
 
 /// The first makes what the others use again.
 fn check(asked: &[Count]) {
-    for (at, &Count { queue, waits, buffers }) in asked.iter().enumerate() {
+    for (at, &Count { queue, waits, buffers, .. }) in asked.iter().enumerate() {
         assert_eq!((queue, waits), (1, 0), "{asked:?}");
         assert!(at == 0 || buffers == 0, "{asked:?}");
     }

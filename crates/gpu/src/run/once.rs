@@ -6,10 +6,11 @@
 //! a ring of three (`upload.rs`), which bounds how far the host runs ahead of the device.
 
 use crate::error::GpuError;
-use crate::plan::{Feed as PlanFeed, Launch, Plan, Written};
+use crate::plan::{Feed as PlanFeed, Plan, Written};
 use crate::run::dataset::DeviceDataset;
 use crate::run::feed::Feed;
 use crate::run::outputs::Outputs;
+use crate::run::upload::write_mapped;
 use crate::run_error::{RunError, UninitializedRead};
 use crate::session::Session;
 use std::sync::{Arc, PoisonError};
@@ -190,28 +191,4 @@ impl Plan {
             encoder.copy_buffer_to_buffer(&fetch.buffer, fetch.from, readback, fetch.offset, bytes);
         }
     }
-}
-
-impl Launch {
-    pub(crate) fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        let [x, y, z] = self.workgroups;
-        pass.dispatch_workgroups(x, y, z);
-    }
-}
-
-/// Writes to a mapped buffer; `offset` is a multiple of 8.
-pub(crate) fn write_mapped(
-    buffer: &wgpu::Buffer,
-    offset: u64,
-    bytes: &[u8],
-    what: impl FnOnce() -> String,
-) -> Result<(), GpuError> {
-    let range = offset..offset + (bytes.len() as u64).next_multiple_of(4);
-    let mut view = buffer
-        .get_mapped_range_mut(range)
-        .map_err(|error| GpuError::Internal { what: what(), message: error.to_string() })?;
-    view.slice(..bytes.len()).copy_from_slice(bytes);
-    Ok(())
 }

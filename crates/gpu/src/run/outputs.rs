@@ -1,58 +1,10 @@
 //! What a run fetched.
 
-use crate::plan::Fetch;
+use crate::plan::Fetches;
 use crate::run::readback::Readback;
 use crate::run_error::RunError;
 use std::sync::Arc;
 use warmstart_graph::{Tensor, TensorData};
-
-/// What a plan fetches.
-pub(crate) struct Fetches {
-    /// The identity of the graph that was compiled.
-    pub graph: u64,
-    pub list: Vec<Fetch>,
-    /// Bytes of them all, as they lie in a readback.
-    pub bytes: u64,
-}
-
-impl Fetches {
-    /// The fetch of a tensor.
-    pub fn find(&self, tensor: Tensor<'_>) -> Result<&Fetch, RunError> {
-        // Another graph's node of the same index would give a value that was never asked for.
-        if tensor.graph().identity() != self.graph {
-            let (tensor, fetched) = (tensor.to_string(), self.described());
-            return Err(RunError::OtherGraph { tensor, fetched });
-        }
-        let found = self.list.iter().find(|fetch| fetch.node == tensor.id());
-        found.ok_or_else(|| {
-            let (tensor, fetched) = (tensor.to_string(), self.described());
-            RunError::NotFetched { tensor, fetched }
-        })
-    }
-
-    /// The fetch of an `f32` scalar.
-    pub fn find_scalar(&self, tensor: Tensor<'_>) -> Result<&Fetch, RunError> {
-        let fetch = self.find(tensor)?;
-        if fetch.is_scalar() {
-            return Ok(fetch);
-        }
-        Err(RunError::FetchedAs {
-            tensor: tensor.to_string(),
-            dtype: fetch.dtype,
-            shape: fetch.shape.clone(),
-            wanted: "an f32 scalar",
-        })
-    }
-
-    /// Those that are one `f32`.
-    pub fn scalars(&self) -> impl Iterator<Item = &Fetch> {
-        self.list.iter().filter(|fetch| fetch.is_scalar())
-    }
-
-    fn described(&self) -> Vec<String> {
-        self.list.iter().map(|fetch| fetch.described.clone()).collect()
-    }
-}
 
 /// What a run fetched. Reading waits for the run; dropping it unread costs nothing.
 ///

@@ -11,7 +11,6 @@ const IN_FLIGHT: usize = 3;
 pub(crate) struct Uploads {
     slots: Vec<Slot>,
     next: usize,
-    bytes: u64,
 }
 
 struct Slot {
@@ -32,12 +31,7 @@ impl Uploads {
             Ok(Slot { buffer: buffer.transpose()?, submission: None, refused: false })
         };
         let slots = (0..IN_FLIGHT).map(slot).collect::<Result<_, GpuError>>()?;
-        Ok(Uploads { slots, next: 0, bytes })
-    }
-
-    /// Bytes of all buffers.
-    pub fn bytes(&self) -> u64 {
-        Uploads::ring_bytes(self.bytes)
+        Ok(Uploads { slots, next: 0 })
     }
 
     /// Bytes of all buffers of a ring for uploads of so many.
@@ -110,4 +104,19 @@ impl Uploads {
         slot.submission = Some(submission);
         self.next = (self.next + 1) % self.slots.len();
     }
+}
+
+/// Writes to a mapped buffer; `offset` is a multiple of 8.
+pub(crate) fn write_mapped(
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    bytes: &[u8],
+    what: impl FnOnce() -> String,
+) -> Result<(), GpuError> {
+    let range = offset..offset + (bytes.len() as u64).next_multiple_of(4);
+    let mut view = buffer
+        .get_mapped_range_mut(range)
+        .map_err(|error| GpuError::Internal { what: what(), message: error.to_string() })?;
+    view.slice(..bytes.len()).copy_from_slice(bytes);
+    Ok(())
 }

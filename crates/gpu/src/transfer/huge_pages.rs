@@ -10,8 +10,9 @@
 //! pages of 2 MiB in their place as long as those turn out to be fast: a virtual machine may have
 //! given free memory back to its host, and then pays for each large page again.
 
-use crate::device::gpu::{Gpu, locked};
-use crate::store::on_all_cores;
+use crate::cores::on_all_cores;
+use crate::device::gpu::Gpu;
+use crate::device::locked;
 use rustix::mm::Advice;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::mem::MaybeUninit;

@@ -8,6 +8,7 @@ pub(crate) mod download;
 pub(crate) mod fill;
 #[cfg_attr(not(target_os = "linux"), path = "no_huge_pages.rs")]
 pub(crate) mod huge_pages;
+pub(crate) mod job;
 pub(crate) mod mapped;
 pub(crate) mod neighbours;
 pub(crate) mod plain;

@@ -9,8 +9,8 @@
 use crate::device::gpu::Gpu;
 use crate::error::SessionError;
 use crate::transfer::fill::Target;
+use crate::transfer::job::Job;
 use crate::transfer::mapped::MappedBytes;
-use crate::transfer::restore::Job;
 use std::io::IoSliceMut;
 
 /// Bytes of a target's source, and where they go.
@@ -85,6 +85,17 @@ impl Scratch {
 }
 
 impl Job<'_> {
+    /// Reads a part of a target's source into mapped memory.
+    pub fn read(&self, read: &mut Read<'_, '_>) -> Result<(), SessionError> {
+        let (offset, bytes) = (read.offset(), read.into.len());
+        let fill = read.target.fill;
+        read.into.read_from(self.gpu, fill.source, offset).map_err(|source| {
+            SessionError::Source { name: fill.variable.to_owned(), offset, bytes, source }
+        })?;
+        self.has_read(bytes);
+        Ok(())
+    }
+
     /// Reads pieces, neighbours that follow one another in this order at once.
     pub fn read_all(
         &self,

@@ -1,7 +1,8 @@
 //! Pieces of one file, with gaps between them and without, through every way into memory.
 
 use super::*;
-use crate::device::gpu::{Gpu, GpuOptions, MemoryKind, locked};
+use crate::device::gpu::{Gpu, GpuOptions, MemoryKind};
+use crate::device::locked;
 use crate::origin::Origin;
 use crate::session::Session;
 use crate::transfer::fill::{ByteSource, Fill};

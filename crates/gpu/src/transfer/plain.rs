@@ -8,9 +8,9 @@
 use crate::error::SessionError;
 use crate::transfer::download::SMALLEST_STAGING;
 use crate::transfer::fill::Target;
+use crate::transfer::job::{Job, LARGEST_READ};
 use crate::transfer::mapped::{MappedBytes, Mapping};
 use crate::transfer::neighbours::{Read, Scratch};
-use crate::transfer::restore::{Job, LARGEST_READ};
 use crate::transfer::staging::{BUFFERS_PER_WORKER, Ring, internal};
 use std::sync::{Mutex, PoisonError};
 

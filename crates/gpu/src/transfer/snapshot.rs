@@ -191,3 +191,7 @@ impl Drop for Mapped<'_> {
         self.0.iter().for_each(wgpu::Buffer::unmap);
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -307,57 +307,8 @@ impl Lowering<'_> {
         let (norm, first) = (own.map(|own| own.norm), VALUES + values.len());
         let all = norm.map(|norm| self.blocks(norm, first)).unwrap_or_default();
         let count: usize = all.iter().map(|blocks| blocks.sums).sum();
-        let mut all = all.into_iter();
         let scalars = self.scratch((first + count) as u64 * 4);
-
-        let mut kernel = Kernel::new("optimizer_scalars", &[]);
-        if let Rule::Adam { beta1, beta2, .. } = update.rule {
-            // The logarithm of 0 is not finite, and constants must be; of this, too, e^x is 0.
-            let log = |beta: f64| beta.ln().max(-1e4);
-            kernel.constants.extend([("LOG_BETA1", log(beta1)), ("LOG_BETA2", log(beta2))]);
-        }
-        kernel.bindings.bind("result", scalars, Access::Write, "f32");
-        kernel.bindings.bind("step", Place::Variable(update.step), Access::Read, "u32");
-        let (mut functions, mut store) = (String::new(), "fn store_values() {\n".to_owned());
-        for (at, &value) in values.iter().enumerate() {
-            let bindings = &mut kernel.bindings;
-            let function = Function::new(self.live, self.fused, bindings, id, None);
-            let index = Index::flat(&self.live.node(value).shape, "0u");
-            functions += &function.write(&format!("fn value{at}() -> f32"), value, &index);
-            let _ = writeln!(store, "    result[{}] = value{at}();", VALUES + at);
-        }
-        let values_section = ("values", functions + &store + "}\n");
-        match norm.zip(all.next()) {
-            Some((norm, blocks)) => {
-                kernel.name = "squares";
-                let (name, rule) = (self.live.node(norm).op.name(), update.rule.name());
-                kernel.label = Some(format!("squares of {name}, scalars of {rule}"));
-                let alone = ["bindings", "main"].map(|section| (section, String::new()));
-                let sections = [&alone[..], &[values_section]].concat();
-                kernel.template = [
-                    shaders::FUNCTIONS,
-                    lanes(self.target),
-                    together(self.target),
-                    &shaders::fill(shaders::OPTIMIZER_SCALARS, &sections),
-                    shaders::SQUARES,
-                ]
-                .concat();
-                let beside = "fn beside() {\n    store_scalars();\n}\n";
-                kernel.sections.push(("beside", beside.to_owned()));
-                let ([groups, ..], operations) = self.sum_squares(&mut kernel, blocks);
-                self.push(id, kernel, [groups + 1, 1, 1], operations)?;
-                for blocks in all {
-                    let mut kernel = self.squares(norm, scalars);
-                    let (workgroups, operations) = self.sum_squares(&mut kernel, blocks);
-                    self.push(id, kernel, workgroups, operations)?;
-                }
-            }
-            None => {
-                kernel.template = [shaders::FUNCTIONS, shaders::OPTIMIZER_SCALARS].concat();
-                kernel.sections.push(values_section);
-                self.push(id, kernel, [1, 1, 1], 0)?;
-            }
-        }
+        self.scalars(id, update, &values, norm.map(|norm| (norm, all)), scalars)?;
 
         let packed = &self.lowered.packed;
         let gradients = inputs[update.scalars()..].iter();
@@ -395,6 +346,71 @@ impl Lowering<'_> {
         }
         self.count(id, norm, &given, &mut step);
         Ok(step)
+    }
+
+    /// The first step: a kernel that computes the scalars of an update. If it has a norm of its own, that
+    /// kernel also sums up the squares of the first region, and further ones those of the others.
+    fn scalars(
+        &mut self,
+        id: usize,
+        update: &OptimizerUpdate,
+        values: &[usize],
+        norm: Option<(usize, Vec<Blocks>)>,
+        scalars: Place,
+    ) -> Result<(), Refused> {
+        let mut kernel = Kernel::new("optimizer_scalars", &[]);
+        if let Rule::Adam { beta1, beta2, .. } = update.rule {
+            // The logarithm of 0 is not finite, and constants must be; of this, too, e^x is 0.
+            let log = |beta: f64| beta.ln().max(-1e4);
+            kernel.constants.extend([("LOG_BETA1", log(beta1)), ("LOG_BETA2", log(beta2))]);
+        }
+        kernel.bindings.bind("result", scalars, Access::Write, "f32");
+        kernel.bindings.bind("step", Place::Variable(update.step), Access::Read, "u32");
+        let (mut functions, mut store) = (String::new(), "fn store_values() {\n".to_owned());
+        for (at, value) in values.iter().copied().enumerate() {
+            let bindings = &mut kernel.bindings;
+            let function = Function::new(self.live, self.fused, bindings, id, None);
+            let index = Index::flat(&self.live.node(value).shape, "0u");
+            functions += &function.write(&format!("fn value{at}() -> f32"), value, &index);
+            let _ = writeln!(store, "    result[{}] = value{at}();", VALUES + at);
+        }
+        let values_section = ("values", functions + &store + "}\n");
+        let norm = norm.and_then(|(norm, all)| {
+            let mut all = all.into_iter();
+            Some((norm, all.next()?, all))
+        });
+        match norm {
+            Some((norm, blocks, others)) => {
+                kernel.name = "squares";
+                let (name, rule) = (self.live.node(norm).op.name(), update.rule.name());
+                kernel.label = Some(format!("squares of {name}, scalars of {rule}"));
+                let alone = ["bindings", "main"].map(|section| (section, String::new()));
+                let sections = [&alone[..], &[values_section]].concat();
+                kernel.template = [
+                    shaders::FUNCTIONS,
+                    lanes(self.target),
+                    together(self.target),
+                    &shaders::fill(shaders::OPTIMIZER_SCALARS, &sections),
+                    shaders::SQUARES,
+                ]
+                .concat();
+                let beside = "fn beside() {\n    store_scalars();\n}\n";
+                kernel.sections.push(("beside", beside.to_owned()));
+                let ([groups, ..], operations) = self.sum_squares(&mut kernel, blocks);
+                self.push(id, kernel, [groups + 1, 1, 1], operations)?;
+                for blocks in others {
+                    let mut kernel = self.squares(norm, scalars);
+                    let (workgroups, operations) = self.sum_squares(&mut kernel, blocks);
+                    self.push(id, kernel, workgroups, operations)?;
+                }
+            }
+            None => {
+                kernel.template = [shaders::FUNCTIONS, shaders::OPTIMIZER_SCALARS].concat();
+                kernel.sections.push(values_section);
+                self.push(id, kernel, [1, 1, 1], 0)?;
+            }
+        }
+        Ok(())
     }
 
     /// The function that computes a scalar from the norm and from what is given.

@@ -1,7 +1,8 @@
 //! What several steps fetched.
 
 use crate::error::GpuError;
-use crate::run::outputs::{Fetches, read_f32};
+use crate::plan::Fetches;
+use crate::run::outputs::read_f32;
 use crate::run::readback::Readback;
 use crate::run_error::RunError;
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 //! nothing can run, assign or restore in between, and what is read is that run's. A plan that is to
 //! use another one's result on the device reads a variable that the other one assigns.
 
-use crate::device::gpu::locked;
+use crate::device::locked;
 use crate::plan::Plan;
 use crate::run::readback::Readback;
 use crate::run::steps::{Fetched, Steps};
