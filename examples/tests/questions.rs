@@ -82,7 +82,7 @@ fc1/weight has the bits that were saved: true
  fc1/weight  f32    [3, 2]     24  restored (runs/step-500.safetensors: fc1/weight, step 500)
 "#;
     constant_initializer: r#"
-error: variable `scale` (declared at examples/src/bin/constant_initializer.rs:13) has no value: uninitialized (never initialized). Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it
+error: variable `scale` (declared at examples/src/bin/constant_initializer.rs:13) has no value: uninitialized (never given a value). Call `initialize_missing(seed)`, restore a checkpoint that holds it, or `assign` it
   restored    2   24 B
 note: the restored values win over other initializers: `scale` is declared with zeros, and began as constant(0.5); so is one more
  scale  f32    [3]       12  restored (runs/step-500.safetensors: scale, step 500)
@@ -102,7 +102,7 @@ help: these 2 rules together restore 4 of 4:
           .rename_scope("net/layers/1", "fc2")
 help: leave the restore out if no variable is to be restored
 error: 4 variables that this run reads have no value; nothing was run:
-  `fc1/weight` f32 [4, 8]: uninitialized (never initialized); read by matmul at examples/src/bin/random_after_restore.rs:13
+  `fc1/weight` f32 [4, 8]: uninitialized (never given a value); read by matmul at examples/src/bin/random_after_restore.rs:13
   restored    4   232 B
  fc1/weight  f32    [4, 8]    128  restored (runs/step-500.safetensors: net/layers/0/weight, step 500)
  fc2/bias    f32    [2]         8  restored (runs/step-500.safetensors: net/layers/1/bias, step 500)
@@ -116,9 +116,9 @@ note: a newer checkpoint is damaged, and an older one was opened: cannot read ch
 "#;
     uninitialized: r#"
 error: 2 variables that this run reads have no value; nothing was run:
-  `encoder/weight` f32 [3, 4]: uninitialized (never initialized); read by matmul at examples/src/bin/uninitialized.rs:10
-  `encoder/bias` f32 [4]: uninitialized (never initialized); read by add at examples/src/bin/uninitialized.rs:10
-error: cannot save `runs/uninitialized/step-0.safetensors`: 2 variables have no value: `encoder/weight`, uninitialized (never initialized); `encoder/bias`, uninitialized (never initialized). Nothing was written: call `initialize_missing(seed)` or restore them first
+  `encoder/weight` f32 [3, 4]: uninitialized (never given a value); read by matmul at examples/src/bin/uninitialized.rs:10
+  `encoder/bias` f32 [4]: uninitialized (never given a value); read by add at examples/src/bin/uninitialized.rs:10
+error: cannot save `runs/uninitialized/step-0.safetensors`: 2 variables have no value: `encoder/weight`, uninitialized (never given a value); `encoder/bias`, uninitialized (never given a value). Nothing was written: call `initialize_missing(seed)` or restore them first
  encoder/weight  f32    [3, 4]     48  initialized (glorot_uniform, seed 7)
  encoder/bias    f32    [4]        16  assigned
 error: `initialize_all` would overwrite 1 value that no initializer can make again: `encoder/bias` assigned. Nothing was changed. Call `initialize_missing(seed)` to fill only variables without a value, or `initialize_all(seed, Overwrite::Everything)` to lose these

@@ -109,9 +109,6 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
     let written = checkpoint.convert(file, &options).map_err(|error| {
         let help = match &error {
             CheckpointError::ConvertDType { .. } => held_by_no_safetensors(&checkpoint),
-            CheckpointError::ConvertInfinite { .. } => Some(
-                "`--dtype` takes another, `--allow-infinite` writes it all the same".to_owned(),
-            ),
             _ => None,
         };
         let failure = Failure::from(error);

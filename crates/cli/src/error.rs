@@ -2,6 +2,7 @@
 
 use crate::data::listed;
 use crate::flags::{flag_of, quoted as word};
+use crate::text::{number, short};
 use crate::wording::Nothing;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart::TrainingError;
-use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, Glob, Rule, list};
+use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, FileDType, Glob, Rule, list};
 use warmstart_checkpoint::printable;
 use warmstart_graph::words::{nearest, printable_path};
 
@@ -21,6 +22,8 @@ pub struct Failure {
     help: Option<String>,
     cause: Option<Box<Failure>>,
     snippet: Option<Box<Snippet>>,
+    /// What the message says, for programs that read JSON.
+    fields: Vec<(&'static str, Value)>,
     /// What the process ends with.
     code: u8,
     /// Whether what was printed as JSON tells it already.
@@ -43,7 +46,8 @@ struct Snippet {
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
         let message = message.into();
-        Failure { message, help: None, cause: None, snippet: None, code: ERROR, is_told: false }
+        let (help, cause, snippet, fields) = (None, None, None, Vec::new());
+        Failure { message, help, cause, snippet, fields, code: ERROR, is_told: false }
     }
 
     /// A file that could not be opened, read or written.
@@ -71,6 +75,12 @@ impl Failure {
         let text = NamedSource::new(printable_path(file), text.to_owned());
         let place = LabeledSpan::new_with_span(Some(label.to_owned()), place);
         self.snippet = Some(Box::new(Snippet { text, place }));
+        self
+    }
+
+    /// Tells programs something that the message says, under a name of its own.
+    fn field(mut self, name: &'static str, value: impl Into<Value>) -> Failure {
+        self.fields.push((name, value.into()));
         self
     }
 
@@ -134,6 +144,9 @@ impl Failure {
         }
         if let Some(help) = &self.help {
             error["help"] = json!(help);
+        }
+        for (name, value) in &self.fields {
+            error[*name] = value.clone();
         }
         if let Some(Snippet { text, place }) = self.snippet.as_deref() {
             let before = text.inner().get(..place.offset()).unwrap_or_default();
@@ -249,6 +262,25 @@ impl From<CheckpointError> for Failure {
                     true => failure.help("`--dtype f32`, `f16` or `bf16` casts all floats"),
                     false => failure.help("nothing was written"),
                 }
+            }
+            CheckpointError::ConvertInfinite { file, tensor, first, value, dtype, largest } => {
+                let (file, name) = (printable_path(file), printable(tensor));
+                let message = format!(
+                    "cannot convert into `{file}`: tensor `{name}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}; nothing was written",
+                    short(*value), short(*largest)
+                );
+                // What bf16 does not reach is no number that a model has.
+                let other = match dtype {
+                    FileDType::F16 if value.abs() < 3.38e38 => "`--dtype bf16` reaches as far as f32",
+                    _ => "without `--dtype` it stays what it is",
+                };
+                Failure::new(message)
+                    .help(format!("{other}; `--allow-infinite` writes it all the same, as infinite"))
+                    .field("tensor", tensor.as_str())
+                    .field("first", first.as_slice())
+                    .field("value", number(*value))
+                    .field("dtype", dtype.to_string())
+                    .field("largest", *largest)
             }
             CheckpointError::NotFound { path } => {
                 Failure::new(format!("there is no checkpoint `{}`", printable_path(path)))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::SystemTime;
 use warmstart_checkpoint::printable;
-pub use warmstart_graph::words::{counted, human_bytes as bytes};
+pub use warmstart_graph::words::{counted, human_bytes as bytes, short_number as short};
 
 pub const HEADING: Style = Style::new().bold();
 pub const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -90,21 +90,15 @@ pub fn utc(time: SystemTime) -> Option<String> {
     Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
 }
 
-/// A number with few digits.
-pub fn short(value: f64) -> String {
-    let size = value.abs();
-    if !value.is_finite() || size == 0.0 || (value.fract() == 0.0 && size < 1e6) {
-        format!("{value}")
-    } else if (1e-3..1e6).contains(&size) {
-        let digits = 4usize.saturating_sub(size.log10().floor().max(0.0) as usize);
-        let text = format!("{value:.digits$}");
-        match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-            false => text,
-        }
-    } else {
-        format!("{value:.3e}")
-    }
+/// A text as Python writes it.
+pub fn python(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        // What moves the cursor: Python has it by its number, too.
+        c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
 /// JSON as people read it: `rule adam (beta_1 0.9, beta_2 0.999), learning_rate constant 0.001`.
@@ -168,10 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_printed_for_people() {
-        let shown = [0.0, 3.0, 0.5, -0.12346, 12.34567, 123_450.5, 1e-9, 2.5e7].map(short);
-        let expected = ["0", "3", "0.5", "-0.1235", "12.346", "123450", "1.000e-9", "2.500e7"];
-        assert_eq!(shown, expected);
+    fn json_has_no_infinities() {
         assert_eq!(number(f64::NEG_INFINITY), json!("-inf"));
     }
 }

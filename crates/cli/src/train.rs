@@ -9,6 +9,7 @@ mod examples;
 mod explained;
 mod memory;
 mod network;
+mod one_hot;
 pub mod part;
 mod resumed;
 mod ruined;

@@ -5,7 +5,7 @@ use crate::transfer::cast::{Number, SourceDType};
 use std::io;
 use std::time::Duration;
 use thiserror::Error;
-use warmstart_graph::words::{counted, first_few_between, printable};
+use warmstart_graph::words::{counted, first_few_between, human_bytes, printable};
 use warmstart_graph::{DType, InitializeError, Location, Shape};
 
 warmstart_graph::debug_as_display!(GpuError, SessionError);
@@ -121,7 +121,7 @@ fn enumerated(items: &[String]) -> String {
 }
 
 fn of_bytes(bytes: &Option<u64>) -> String {
-    bytes.map_or(String::new(), |bytes| format!(" ({bytes} bytes)"))
+    bytes.map_or(String::new(), |bytes| format!(" ({})", human_bytes(bytes)))
 }
 
 /// Two declarations of one variable that do not agree.
@@ -155,7 +155,7 @@ pub enum SessionError {
     Conflict(Vec<Conflict>),
     /// A variable that no buffer of this device can hold.
     #[error(
-        "variable `{name}` {dtype} {shape} (declared at {location}) is larger than {limit} bytes, the most that one binding of this device holds. Split it into several variables, or use an adapter with a larger limit", name = printable(.name)
+        "variable `{name}` {dtype} {shape} (declared at {location}) is larger than {}, the most that one binding of this device holds. Split it into several variables, or use an adapter with a larger limit", human_bytes(*.limit), name = printable(.name)
     )]
     TooLarge {
         /// The variable.

@@ -193,7 +193,7 @@ impl fmt::Display for Place<'_> {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Missing::NeverInitialized => f.write_str("never initialized"),
+            Missing::NeverInitialized => f.write_str("never given a value"),
             Missing::AbsentFromCheckpoint { file, close } => {
                 write!(f, "absent from {}", printable_path(file))?;
                 if !close.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::error::{GpuError, SessionError};
 use thiserror::Error;
-use warmstart_graph::words::printable;
+use warmstart_graph::words::{bytes_and_limit as apart, printable};
 use warmstart_graph::{DType, GraphErrors, Location, Problem, Shape};
 
 warmstart_graph::debug_as_display!(CompileError);
@@ -54,8 +54,8 @@ pub enum CompileError {
     },
     /// A value is larger than what the device lets a kernel see.
     #[error(
-        "{what} takes {bytes} bytes, and one binding of this device holds at most {limit}; {}, or use an adapter with a larger limit",
-        SMALLER
+        "{what} takes {taken}, and one binding of this device holds at most {most}; {}, or use an adapter with a larger limit",
+        SMALLER, taken = apart(*.bytes, *.limit)[0], most = apart(*.bytes, *.limit)[1]
     )]
     TooLarge {
         /// Which value.
@@ -67,8 +67,8 @@ pub enum CompileError {
     },
     /// A plan and its variables take more memory than they may.
     #[error(
-        "the plan and its variables take {bytes} bytes of device memory, and may take {limit}; {}, mark parts with `Scope::recompute`, or allow more",
-        SMALLER
+        "the plan and its variables take {taken} of device memory, and may take {most}; {}, mark parts with `Scope::recompute`, or allow more",
+        SMALLER, taken = apart(*.bytes, *.limit)[0], most = apart(*.bytes, *.limit)[1]
     )]
     OverLimit {
         /// What they take.
@@ -78,8 +78,8 @@ pub enum CompileError {
     },
     /// The device has no room for a plan and its variables.
     #[error(
-        "the plan and its variables take {bytes} bytes of device memory, and this device has room for {room}; {}, mark parts with `Scope::recompute`, or free memory on the device",
-        SMALLER
+        "the plan and its variables take {taken} of device memory, and this device has room for {most}; {}, mark parts with `Scope::recompute`, or free memory on the device",
+        SMALLER, taken = apart(*.bytes, *.room)[0], most = apart(*.bytes, *.room)[1]
     )]
     NoRoom {
         /// What they take.
@@ -218,10 +218,10 @@ mod tests {
         let cases = [
             (
                 CompileError::TooLarge { what: what(), bytes: 9, limit: 8 },
-                "the result of matmul takes 9 bytes, and one binding of this device holds at most 8",
+                "the result of matmul takes 9 B, and one binding of this device holds at most 8 B",
             ),
-            (CompileError::OverLimit { bytes: 9, limit: 8 }, "device memory, and may take 8"),
-            (CompileError::NoRoom { bytes: 9, room: 8 }, "and this device has room for 8"),
+            (CompileError::OverLimit { bytes: 9, limit: 8 }, "device memory, and may take 8 B"),
+            (CompileError::NoRoom { bytes: 9, room: 8 }, "and this device has room for 8 B"),
             (
                 CompileError::TooManyWorkgroups {
                     operation: what(),

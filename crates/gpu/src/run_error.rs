@@ -4,7 +4,7 @@ use crate::error::{GpuError, close_names};
 use crate::origin::Origin;
 use std::fmt;
 use thiserror::Error;
-use warmstart_graph::words::{counted, printable};
+use warmstart_graph::words::{counted, human_bytes, printable};
 use warmstart_graph::{DType, Location, Shape};
 
 warmstart_graph::debug_as_display!(RunError);
@@ -248,7 +248,7 @@ pub enum RunError {
     /// Memory ran out for what a run needs beside its plan: for what is read back, or for what several steps
     /// of one submission need.
     #[error(
-        "out of memory while making {what} ({bytes} bytes){}, use a smaller batch or model, or free memory on the device", less(.steps)
+        "out of memory while making {what} ({}){}, use a smaller batch or model, or free memory on the device", human_bytes(*.bytes), less(.steps)
     )]
     NoRoom {
         /// What there was no memory for.

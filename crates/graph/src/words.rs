@@ -19,6 +19,43 @@ pub fn human_bytes(bytes: u64) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
 }
 
+/// How many bytes something takes and how many it may: exactly, where people would read the same of both.
+pub fn bytes_and_limit(bytes: u64, limit: u64) -> [String; 2] {
+    let [short, exact] =
+        [human_bytes, |bytes: u64| format!("{bytes} B")].map(|of| [of(bytes), of(limit)]);
+    if short[0] == short[1] { exact } else { short }
+}
+
+/// A number for people, with few digits: `0.1235`, `65504`, `3.400e38`.
+pub fn short_number(value: f64) -> String {
+    let size = value.abs();
+    if !value.is_finite() || size == 0.0 || (value.fract() == 0.0 && size < 1e6) {
+        format!("{value}")
+    } else if (1e-3..1e6).contains(&size) {
+        let digits = 4usize.saturating_sub(size.log10().floor().max(0.0) as usize);
+        let text = format!("{value:.digits$}");
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
+    } else {
+        format!("{value:.3e}")
+    }
+}
+
+/// A rate or a time in three digits or more: `12346`, `12.3`, `0.00527`.
+pub fn three_digits(value: f64) -> String {
+    // What is smaller is below all that is measured.
+    const MOST: usize = 7;
+    let digits = match value {
+        value if value >= 99.95 || value <= 0.0 => 0,
+        value if value >= 9.995 => 1,
+        // The digits of what is rounded to one more before the point.
+        value => (2.0 - (value * 1.0005).log10().floor()).clamp(2.0, MOST as f64) as usize,
+    };
+    format!("{value:.digits$}")
+}
+
 /// A number and what it counts: `1 tensor`, `2 tensors`.
 pub fn counted(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
@@ -114,6 +151,15 @@ mod tests {
         assert_eq!(printed, ["0 B", "1023 B", "1.5 KiB", "5.0 TiB"]);
         let printed = [(1 << 20) - 103, (1 << 20) - 1, (1 << 30) - 1].map(human_bytes);
         assert_eq!(printed, ["1023.9 KiB", "1.0 MiB", "1.0 GiB"]);
+        let printed = [0.0, 3.0, 0.5, -0.12346, 12.34567, 123_450.5, 1e-9, 2.5e7].map(short_number);
+        let expected = ["0", "3", "0.5", "-0.1235", "12.346", "123450", "1.000e-9", "2.500e7"];
+        assert_eq!(printed, expected);
+        let printed =
+            [12345.6, 99.96, 12.34, 9.996, 2.0, 0.9996, 0.5, 0.00527, 0.0].map(three_digits);
+        let expected = ["12346", "100", "12.3", "10.0", "2.00", "1.00", "0.500", "0.00527", "0"];
+        assert_eq!(printed, expected);
+        assert_eq!(bytes_and_limit(3 << 20, 2 << 20), ["3.0 MiB", "2.0 MiB"]);
+        assert_eq!(bytes_and_limit((2 << 20) + 4, 2 << 20), ["2097156 B", "2097152 B"]);
         assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
         assert_eq!(counted_as(1, "batch", "batches"), "1 batch");
         assert_eq!(counted_as(2, "batch", "batches"), "2 batches");

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
 use warmstart_gpu::{CeilingKernels, DispatchInfo, Gpu, Roof};
+use warmstart_graph::words::three_digits as short;
 use warmstart_measure::{Repeated, Spread};
 
 /// A length of time on the command line.
@@ -138,15 +139,6 @@ fn range(rates: Spread) -> String {
     format!("{}-{}", short(rates.least), short(rates.most))
 }
 
-/// A rate in three digits or more.
-fn short(value: f64) -> String {
-    match value {
-        value if value >= 99.95 => format!("{value:.0}"),
-        value if value >= 9.995 => format!("{value:.1}"),
-        value => format!("{value:.2}"),
-    }
-}
-
 /// The fields of what was timed.
 pub fn times(repeated: &Repeated<'_>) -> Value {
     let seconds = repeated.seconds();
@@ -189,7 +181,7 @@ mod tests {
     #[test]
     fn rates_have_three_digits_or_more() {
         assert_eq!(range(Spread { least: 2.0, median: 5.0, most: 10.0 }), "2.00-10.0");
-        assert_eq!([0.5, 12.34, 99.96, 12345.6].map(short), ["0.50", "12.3", "100", "12346"]);
+        assert_eq!([0.5, 12.34, 99.96, 12345.6].map(short), ["0.500", "12.3", "100", "12346"]);
     }
 
     #[test]

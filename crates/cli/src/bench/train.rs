@@ -14,7 +14,7 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
-use warmstart_gpu::{DeviceDataset, Gpu, Plan, Roof, RunError, Session, Steps};
+use warmstart_gpu::{DeviceDataset, Gpu, Plan, Profile, Roof, RunError, Session, Steps};
 use warmstart_graph::words::printable_path;
 use warmstart_graph::{Graph, Tensor};
 use warmstart_measure::{LARGE, MeasureError, Mlp, Repeated, SMALL, run_and_wait, time_in_turn};
@@ -57,8 +57,8 @@ pub struct Arguments {
     /// into a data set, of fed ones whose loss is not read
     #[arg(long)]
     profile: bool,
-    /// Write the kernels of one profiled step as a trace, to look at on ui.perfetto.dev; with
-    /// several models, of the last
+    /// Write the kernels of one profiled step as a trace, to look at on ui.perfetto.dev; of two
+    /// models each is a process of its own, called by the model
     #[arg(long, value_name = "FILE", requires = "profile")]
     trace: Option<PathBuf>,
     /// About how long each measurement takes; what takes longer is done once or three times
@@ -125,7 +125,7 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         ceilings.print(out)?;
     }
     let roof = ceilings.roof();
-    let mut traced = None;
+    let mut profiled = Vec::new();
     for (trained, timed) in trained.iter().zip(&timed) {
         trained.print(out, &place, arguments.common.json, roof.as_ref(), timed)?;
         let medians: Vec<(Way, f64)> =
@@ -133,19 +133,18 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         let (way, _) = trained.profiled();
         if let (true, Some(roof), Some(step)) = (arguments.profile, roof, step_of(way, &medians)) {
             let kernels = trained.profile(roof)?;
-            if let Some(file) = &arguments.trace {
-                fs::write(file, kernels.trace())
-                    .map_err(|error| Failure::file("write", file, &error))?;
-                traced = Some(file);
-            }
             if arguments.common.json {
                 kernels.print_json(out, &place, trained.model.name, &step)?;
             } else {
                 kernels.print(out, &step, trained.plan.dispatches().len())?;
             }
+            profiled.push((trained.model.name, kernels));
         }
     }
-    if let Some(file) = traced {
+    if let Some(file) = &arguments.trace {
+        let runs: Vec<_> = profiled.iter().map(|(name, kernels)| (*name, &kernels.run)).collect();
+        fs::write(file, Profile::chrome_trace_of(&runs))
+            .map_err(|error| Failure::file("write", file, &error))?;
         text::say(format_args!(
             "wrote `{}`, a trace to look at on ui.perfetto.dev",
             printable_path(file)

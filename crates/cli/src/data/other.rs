@@ -2,11 +2,15 @@
 
 use super::tensors;
 use crate::error::Failure;
+use crate::flags::quoted;
+use crate::text::python;
 use std::path::Path;
 use warmstart_checkpoint::FileKind;
 use warmstart_graph::words::printable_path;
 
-/// What a file is, and how to come from it to one that is read.
+/// What a file is, and how to come from it to one that is read. In the help, `{python}` stands for the
+/// file's name as Python has it, `{shell}` as a shell does; `{csv}` and `{npy}` for names of files that are
+/// not there yet.
 struct Other {
     what: &'static str,
     help: &'static str,
@@ -30,7 +34,7 @@ const BY_MAGIC: [(Begins, Other); 8] = [
         Other {
             what: "a Parquet file",
             help: "export it as CSV, for example with pandas: \
-                   `pandas.read_parquet(\"<this file>\").to_csv(\"data.csv\", index=False)`",
+                   `pandas.read_parquet({python}).to_csv({csv}, index=False)`",
         },
     ),
     (
@@ -38,7 +42,7 @@ const BY_MAGIC: [(Begins, Other); 8] = [
         Other {
             what: "an Arrow file (Feather)",
             help: "export it as CSV, for example with pandas: \
-                   `pandas.read_feather(\"<this file>\").to_csv(\"data.csv\", index=False)`",
+                   `pandas.read_feather({python}).to_csv({csv}, index=False)`",
         },
     ),
     (
@@ -46,7 +50,7 @@ const BY_MAGIC: [(Begins, Other); 8] = [
         Other {
             what: "an HDF5 file",
             help: "export it as CSV, for example with pandas: \
-                   `pandas.read_hdf(\"<this file>\").to_csv(\"data.csv\", index=False)`; or read its arrays \
+                   `pandas.read_hdf({python}).to_csv({csv}, index=False)`; or read its arrays \
                    with `h5py` and save them with `numpy.savez`",
         },
     ),
@@ -55,7 +59,7 @@ const BY_MAGIC: [(Begins, Other); 8] = [
         Other {
             what: "an SQLite database",
             help: "export a table of it as CSV, for example with \
-                   `sqlite3 -header -csv <this file> \"select * from <table>\" > data.csv`",
+                   `sqlite3 -header -csv {shell} \"select * from <table>\" > {shell_csv}`",
         },
     ),
     (&[b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"], EXCEL),
@@ -75,23 +79,29 @@ const BY_MAGIC: [(Begins, Other); 8] = [
 const EXCEL: Other = Other {
     what: "an Excel workbook",
     help: "save its sheet as CSV, or with pandas: \
-           `pandas.read_excel(\"<this file>\").to_csv(\"data.csv\", index=False)`",
+           `pandas.read_excel({python}).to_csv({csv}, index=False)`",
 };
 const OPEN_DOCUMENT: Other = Other { what: "an OpenDocument spreadsheet", ..EXCEL };
 const PICKLE: Other = Other {
     what: "a Python pickle",
     help: "where you trust its author, as it may run any program when it is loaded, export it as CSV, for \
-           example with pandas: `pandas.read_pickle(\"<this file>\").to_csv(\"data.csv\", index=False)`",
+           example with pandas: `pandas.read_pickle({python}).to_csv({csv}, index=False)`",
 };
 const JSON_LINES: Other = Other {
     what: "JSON, an object in each line",
     help: "export it as CSV, for example with pandas: \
-           `pandas.read_json(\"<this file>\", lines=True).to_csv(\"data.csv\", index=False)`",
+           `pandas.read_json({python}, lines=True).to_csv({csv}, index=False)`",
 };
 const JSON: Other = Other {
     what: "JSON",
     help: "export it as CSV, for example with pandas: \
-           `pandas.read_json(\"<this file>\").to_csv(\"data.csv\", index=False)`",
+           `pandas.read_json({python}).to_csv({csv}, index=False)`",
+};
+const JSON_ROWS: Other = Other {
+    what: "JSON, a list of rows",
+    help: "write it as CSV, each row in a line of its own without brackets, for example with pandas: \
+           `pandas.read_json({python}).to_csv({csv}, index=False, header=False)`; or as an array: \
+           `numpy.save({npy}, json.load(open({python})))`",
 };
 const PAGE: Other = Other {
     what: "an HTML page or an answer in XML, as a server sends when a download needs a login or the address is \
@@ -103,7 +113,35 @@ const PAGE: Other = Other {
 pub fn refuse(file: &Path, begin: &[u8]) -> Result<(), Failure> {
     let Some(Other { what, help }) = recognise(begin) else { return Ok(()) };
     let message = format!("`{}` is {what}, and data is not read from it", printable_path(file));
-    Err(Failure::new(message).help(*help))
+    Err(Failure::new(message).help(named(help, file)))
+}
+
+/// What JSON a text is, and how data comes from it to a file that is read. Only an object is taken for it
+/// by its beginning: a list may be much else.
+pub fn json(file: &Path, text: &str) -> Option<(&'static str, String)> {
+    let is_whole = || serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let begin = text.trim_start_matches('\u{feff}').trim_start();
+    if !begin.starts_with('{') && !is_whole() {
+        return None;
+    }
+    let Other { what, help } = in_json(begin.as_bytes())?;
+    Some((what, named(help, file)))
+}
+
+/// A help with the names of the user's file, and of those that may be made from it.
+fn named(help: &str, file: &Path) -> String {
+    let path = printable_path(file);
+    let new = |extension: &str| {
+        let plain = file.with_extension(extension);
+        let numbered = (2..).map(|n| file.with_extension(format!("{n}.{extension}")));
+        let mut free = [plain].into_iter().chain(numbered).filter(|file| !file.exists());
+        free.next().map_or_else(|| format!("data.{extension}"), printable_path)
+    };
+    help.replace("{python}", &python(&path))
+        .replace("{csv}", &python(&new("csv")))
+        .replace("{npy}", &python(&new("npy")))
+        .replace("{shell}", &quoted(&path))
+        .replace("{shell_csv}", &quoted(&new("csv")))
 }
 
 fn recognise(begin: &[u8]) -> Option<&'static Other> {
@@ -130,11 +168,17 @@ fn recognise(begin: &[u8]) -> Option<&'static Other> {
     if ["<!doctype", "<html", "<?xml"].into_iter().any(begins) {
         return Some(&PAGE);
     }
+    in_json(text)
+}
+
+/// Which JSON a text begins as.
+fn in_json(text: &[u8]) -> Option<&'static Other> {
     let (&bracket, inside) = text.split_first()?;
     let next = inside.trim_ascii_start().first();
     match (bracket, next) {
         (b'{', Some(b'"' | b'}')) if in_lines(text) => Some(&JSON_LINES),
-        (b'{', Some(b'"' | b'}')) | (b'[', Some(b'{' | b'[' | b'"')) => Some(&JSON),
+        (b'[', Some(b'[')) => Some(&JSON_ROWS),
+        (b'{', Some(b'"' | b'}')) | (b'[', Some(b'{' | b'"')) => Some(&JSON),
         _ => None,
     }
 }
@@ -194,7 +238,7 @@ mod tests {
             (b"ARROW1\0\0", "an Arrow file (Feather)", "read_feather"),
             (b"FEA1\0", "an Arrow file (Feather)", "to_csv"),
             (b"\x89HDF\r\n\x1a\n\0", "an HDF5 file", "h5py"),
-            (b"SQLite format 3\0", "an SQLite database", "-csv"),
+            (b"SQLite format 3\0", "an SQLite database", "-csv my-data \"select"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0", "an Excel workbook", "read_excel"),
             (&excel, "an Excel workbook", "save its sheet as CSV"),
             (&open_document, "an OpenDocument spreadsheet", "save its sheet as CSV"),
@@ -202,10 +246,18 @@ mod tests {
             (b"\x80\x05\x95\x01", "a Python pickle", "read_pickle"),
             (b"{\"a\": 1}\n{\"a\": 2}\n", "JSON, an object in each line", "lines=True"),
             (b"\xef\xbb\xbf\n{\"a\": 1}\r\n{\"a\": 2}", "JSON, an object in each line", "to_csv"),
-            (b"{ \"a\": [1, 2],\n \"b\": {\"c\": 1} }\n", "JSON", "read_json(\"<this file>\")"),
+            (
+                b"{ \"a\": [1, 2],\n \"b\": {\"c\": 1} }\n",
+                "JSON",
+                "read_json(\"my-data\").to_csv(\"my-data.csv\"",
+            ),
             (b"{}", "JSON", "to_csv"),
-            (b" [\n  {\"a\": 1},\n  {\"a\": 2}\n]", "JSON", "read_json(\"<this file>\")"),
-            (b"[[1, 2], [3, 4]]", "JSON", "to_csv"),
+            (
+                b" [\n  {\"a\": 1},\n  {\"a\": 2}\n]",
+                "JSON",
+                "read_json(\"my-data\").to_csv(\"my-data.csv\"",
+            ),
+            (b"[[1, 2], [3, 4]]", "JSON, a list of rows", "header=False"),
             (b"[\"a\"]", "JSON", "to_csv"),
             (b"<!DOCTYPE html><html>", "an HTML page", "download the file itself"),
             (b"\n<html>", "an HTML page", "download the file itself"),
@@ -216,12 +268,28 @@ mod tests {
             (b"version https://git-lfs.github.com/spec/v1", "a git-lfs pointer", "git lfs pull"),
         ];
         for (begin, what, help) in cases {
-            let failure = refuse(Path::new("my data"), begin).expect_err(what);
+            let failure = refuse(Path::new("my-data"), begin).expect_err(what);
             let told = failure.to_string();
-            assert!(told.starts_with(&format!("`my data` is {what}")), "{begin:?}: {told}");
+            assert!(told.starts_with(&format!("`my-data` is {what}")), "{begin:?}: {told}");
             let advice = miette::Diagnostic::help(&failure).expect(what).to_string();
             assert!(advice.contains(help), "{begin:?}: {advice}");
         }
+    }
+
+    #[test]
+    fn no_file_that_is_there_is_advised_to_be_written() {
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("data.csv");
+        let advised = |name: &str| {
+            let file = python(&printable_path(here.path().join(name)));
+            named("{csv}", &here.path().join("data.csv")) == file
+        };
+        assert!(advised("data.csv"));
+        std::fs::write(&file, "[]").unwrap();
+        assert!(advised("data.2.csv"));
+        std::fs::write(here.path().join("data.2.csv"), "").unwrap();
+        assert!(advised("data.3.csv"));
+        assert_eq!(named("{python}", Path::new("a\"b.json")), "\"a\\\"b.json\"");
     }
 
     #[test]

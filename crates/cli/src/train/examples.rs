@@ -1,6 +1,7 @@
 //! From tables to rows with targets, to train and to validate on.
 
 use super::check::check_task;
+use super::one_hot::GivenAway;
 use super::part::{DATA_HELP, Part, TARGET_HELP, input_columns, note_skipped};
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
@@ -39,6 +40,7 @@ impl Data {
         let rows = part.rows(&columns, &targets, data.missing);
         let mut notes = Vec::new();
         note_skipped(&mut notes, &part, &rows)?;
+        note_given_away(&mut notes, settings, &part, (&columns, &targets), &rows)?;
         let output = target::output(source, settings, &part, &targets, &rows)?;
         check_task(source, settings, &output)?;
         target::note(&mut notes, part.targets(), &targets, &rows, &output);
@@ -72,6 +74,27 @@ impl Data {
         let description = Description { inputs, output, rows };
         Ok(Data { training, validation, description, bytes, notes })
     }
+}
+
+/// Refuses a guessed target that columns of the inputs give away, and tells of one that was named.
+fn note_given_away(
+    notes: &mut Vec<String>,
+    settings: &Settings,
+    part: &Part,
+    (columns, targets): (&[usize], &[usize]),
+    rows: &[usize],
+) -> Result<(), Failure> {
+    let (data, table) = (&settings.data, &part.inputs);
+    if part.labels.is_some() {
+        return Ok(());
+    }
+    let Some(found) = GivenAway::find(table, targets, columns, rows) else { return Ok(()) };
+    if data.target.is_none() {
+        let says_task = data.task.is_some() || settings.training.loss.is_some();
+        found.refuse(table, targets[0], says_task)?;
+    }
+    notes.push(found.note(table, targets, data));
+    Ok(())
 }
 
 /// Reads the cells.

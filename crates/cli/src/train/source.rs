@@ -3,6 +3,7 @@
 
 use super::explained::{Explained, explained};
 use super::settings::Settings;
+use crate::data::json;
 use crate::error::{DATA, Failure};
 use serde::de::DeserializeOwned;
 use std::ops::Range;
@@ -137,6 +138,17 @@ impl Source {
 
     fn malformed(&self, error: &Error) -> Failure {
         let file = printable_path(&self.file);
+        if let Some((what, to_csv)) = json(&self.file, &self.text) {
+            let failure =
+                Failure::new(format!("`{file}` is {what}, and what is read here is TOML"));
+            let data = match self.kind {
+                Kind::Training => format!(
+                    "; if this is the data, {to_csv}, and name that file as `file` under [data]"
+                ),
+                Kind::Rules => String::new(),
+            };
+            return failure.help(format!("{}{data}", self.kind.help()));
+        }
         let place = error.span().filter(|place| self.text.get(place.clone()).is_some());
         let written = place.clone().map_or("", |place| &self.text[place]);
         // Whoever names the data itself is told where its name belongs.
@@ -382,6 +394,21 @@ mod tests {
             ("a.toml", "", false),
         ] {
             assert_eq!(said(name, Training, text.as_bytes()).1, belongs, "{name} {text}");
+        }
+        for (text, what) in [
+            ("{\"a\": 1}\n{\"a\": 2}\n", "JSON, an object in each line"),
+            ("{\n  \"data\": { \"file\": \"a.csv\" }\n}", "JSON"),
+            ("[[1, 2], [3, 4]]", "JSON, a list of rows"),
+        ] {
+            for kind in [Training, Rules] {
+                let message = format!("`a.txt` is {what}, and what is read here is TOML");
+                assert_eq!(said("a.txt", kind, text.as_bytes()).0, message);
+            }
+        }
+        // These are mistakes in TOML.
+        for text in ["[[model]\n", "{ hidden = [3] }", "[\"data\"\nfile = 3"] {
+            let message = said("a.toml", Training, text.as_bytes()).0;
+            assert!(!message.contains("JSON"), "{message}");
         }
         let rules = Source::of(Path::new("rules.txt"), Rules, b"rulse = []".to_vec()).unwrap();
         let failure = rules.parse::<crate::rules::RulesFile>().unwrap_err();

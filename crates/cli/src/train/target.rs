@@ -3,6 +3,7 @@
 //! Where the data does not say (whole numbers that are no bytes, a first line of names and
 //! numbers), the user must.
 
+use super::one_hot::{HOT, is_one_hot, one_column};
 use super::part::{Part, TARGET_HELP};
 use super::settings::{DataSettings, Loss, Settings, Targets, Task};
 use super::source::Source;
@@ -11,7 +12,6 @@ use crate::description::Output;
 use crate::error::Failure;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use warmstart_graph::words::first_few;
 
 /// The columns of the targets: those that are said, else the last.
 pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<usize>, Failure> {
@@ -26,7 +26,8 @@ pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<
             let columns: Vec<usize> = (0..width).collect();
             let rows: Vec<usize> = (0..table.rows()).collect();
             return Err(match is_one_hot(table, &columns, &rows) {
-                true => Failure::new(format!("{message}, one-hot: {HOT}")).help(ONE_COLUMN),
+                true => Failure::new(format!("{message}, one-hot: {HOT}"))
+                    .help(one_column(table, &columns)),
                 false => Failure::new(message).help(
                     "say which are the targets with `target` under [data]: a column, or a list of them",
                 ),
@@ -84,7 +85,8 @@ pub fn output(
                 "several",
             );
             Err(match is_one_hot(table, targets, rows) {
-                true => failure.help(format!("these are one-hot, {HOT}: {ONE_COLUMN}")),
+                true => failure
+                    .help(format!("these are one-hot, {HOT}: {}", one_column(table, targets))),
                 false => failure.help("name one column, or `task = \"regression\"`"),
             })
         }
@@ -116,47 +118,6 @@ pub fn output(
     }
 }
 
-/// What one-hot columns are.
-const HOT: &str = "each row has a 1 in the column of its class, and 0 in the others";
-/// What is done about them.
-const ONE_COLUMN: &str = "write the classes in one column, for example with pandas: `frame[[\"<column>\", ...]].idxmax(axis=1)`, and leave these out";
-
-/// Whether the columns are those of classes, as many programs encode them: a 1 in one of them, and 0 in
-/// all others.
-fn is_one_hot(table: &Table, columns: &[usize], rows: &[usize]) -> bool {
-    let ones = |&row: &usize| {
-        let bits = columns.iter().map(|&column| bit(table, row, column));
-        bits.sum::<Option<usize>>()
-    };
-    columns.len() > 1 && !rows.is_empty() && rows.iter().all(|row| ones(row) == Some(1))
-}
-
-/// A cell that is 0 or 1.
-fn bit(table: &Table, row: usize, column: usize) -> Option<usize> {
-    match table.word(row, column).parse::<f64>() {
-        Ok(0.0) => Some(0),
-        Ok(1.0) => Some(1),
-        _ => None,
-    }
-}
-
-/// The last columns that together are one-hot, if there are such.
-fn last_one_hot(table: &Table, rows: &[usize]) -> Option<Vec<usize>> {
-    let mut ones = vec![0; rows.len()];
-    for first in (0..table.width).rev() {
-        for (ones, &row) in ones.iter_mut().zip(rows) {
-            *ones += bit(table, row, first)?;
-            if *ones > 1 {
-                return None;
-            }
-        }
-        if first + 1 < table.width && ones.iter().all(|&ones| ones == 1) {
-            return Some((first..table.width).collect());
-        }
-    }
-    None
-}
-
 /// What is not to be overlooked of the classes or values: what will be learned as something else than
 /// it looks like.
 pub fn note(
@@ -168,13 +129,16 @@ pub fn note(
 ) {
     match output {
         Output::Values(_) if is_one_hot(table, targets, rows) => notes.push(format!(
-            "the targets are learned as values, and look one-hot: {HOT}. To learn classes, {ONE_COLUMN}"
+            "the targets are learned as values, and look one-hot: {HOT}. To learn classes, {}",
+            one_column(table, targets)
         )),
         Output::Classes(classes) if 2 * classes.len() > rows.len() && rows.len() > MANY => {
             let (name, count, rows) = (table.column_name(targets[0]), classes.len(), rows.len());
             let meant = match classes.iter().all(|class| class.parse::<f64>().is_ok()) {
                 true => "if these are measured values, say `task = \"regression\"` under [data]",
-                false => "if these name the rows, say which column is the class with `target` under [data]",
+                false => {
+                    "if these name the rows, say which column is the class with `target` under [data]"
+                }
             };
             notes.push(format!(
                 "{name} has {count} classes in {rows} rows, on average fewer than two of each, from which little can be learned: {meant}"
@@ -322,24 +286,6 @@ fn task(
         None if whole.iter().any(|&row| number(row).is_ok_and(|value| value.fract() != 0.0)) => {
             Ok(Task::Regression)
         }
-        None => {
-            let guessed = settings.data.target.is_none() && part.labels.is_none();
-            let ignored = |columns: &[usize]| {
-                let places = settings.data.ignore.iter().map(|choice| table.find(choice));
-                places.flatten().any(|place| columns.contains(&place))
-            };
-            let one_hot = last_one_hot(table, &whole).filter(|_| guessed);
-            match one_hot.filter(|columns| !ignored(columns)) {
-                Some(columns) => {
-                    let names = columns.iter().map(|&column| table.column_name(column));
-                    let names = first_few(names, 5);
-                    unsure(
-                        &format!("0 and 1, and with the columns before it looks one-hot ({names})"),
-                        &format!("if they are, {ONE_COLUMN}; else "),
-                    )
-                }
-                None => unsure("whole numbers", ""),
-            }
-        }
+        None => unsure("whole numbers", ""),
     }
 }

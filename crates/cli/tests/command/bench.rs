@@ -268,8 +268,16 @@ fn training_is_measured_kernel_by_kernel() {
     assert!(lines.next().unwrap().starts_with("matmul"), "{text}");
     let gathers = "the first of these gathers the batch from the data set; the other # are the dispatches of the step";
     assert!(profile.contains(gathers), "{text}");
-    let idle = "of a step of # µs (# steps in a submission): the device idles # % of the time";
-    assert!(profile.contains(idle), "{text}");
+    assert!(profile.contains("\nall of these # # %\n"), "{text}");
+    let medians = "each time is the median of # runs in which every kernel is timed by itself, and the time of \
+                   all is the sum of these medians";
+    assert!(profile.contains(medians), "{text}");
+    let idle = [
+        ": the device idles # % of the time\n",
+        ", less than its kernels when each is timed by itself: how much of it the device idles cannot be told\n",
+    ];
+    let idle = idle.map(|idle| format!("\na step takes # µs (# steps in a submission){idle}"));
+    assert!(idle.iter().any(|idle| profile.ends_with(idle)), "{text}");
 
     let more = ["--profile", "--json", "--trace", "step.json"];
     let text = bench(here.path(), "train", &[&quick[..], &more].concat());
@@ -299,5 +307,14 @@ fn training_is_measured_kernel_by_kernel() {
         (&idle[0]["strategy"], &idle[0]["step_seconds"]),
         (&ways[2].into(), &steps[2]["seconds"])
     );
-    assert!(idle[0]["idle_share"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)));
+    let number = |line: &Value, field: &str| line[field].as_f64().unwrap();
+    let sum: f64 = of("dispatch").iter().map(|line| number(line, "seconds")).sum();
+    // Times are whole nanoseconds.
+    assert!((number(idle[0], "kernel_seconds") - sum).abs() < 1e-9 * kernels.len() as f64);
+    let busy = number(idle[0], "busy_seconds") / number(idle[0], "step_seconds");
+    match idle[0]["idle_share_of_step"].as_f64() {
+        Some(share) => assert!((1.0 - busy - share).abs() < 1e-9, "{}", idle[0]),
+        None => assert!(busy > 1.0, "{}", idle[0]),
+    }
+    assert_eq!(trace["otherData"]["runs"][0]["name"], steps[0]["model"]);
 }

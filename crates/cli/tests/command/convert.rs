@@ -80,9 +80,18 @@ fn numbers_that_become_zero_or_infinite_are_told() {
     foreign(&directory.path().join("a.safetensors"), &[("a", "F32", &[4], values)]);
     let convert = ["convert", "a.safetensors", "b.safetensors", "--dtype", "f16"];
     let refused = warmstart(directory.path(), &convert).failed();
-    for said in ["tensor `a` is 1e9 at [1]", "infinite as f16", "Nothing was", "--allow-infinite"] {
+    for said in [
+        "tensor `a` is 1.000e9 at [1], which would be infinite as f16, whose largest number is 65504; \
+         nothing was written",
+        "help: `--dtype bf16` reaches as far as f32; `--allow-infinite` writes it all the same",
+    ] {
         assert!(refused.contains(said), "{said}\n{refused}");
     }
+    let error = json(&warmstart(directory.path(), &[&convert[..], &["--json"]].concat()).out);
+    let error = &error["error"];
+    assert_eq!((&error["tensor"], &error["dtype"]), (&"a".into(), &"f16".into()), "{error}");
+    assert_eq!((&error["value"], &error["largest"]), (&1e9.into(), &65504.0.into()), "{error}");
+    assert_eq!(error["first"], serde_json::json!([1]), "{error}");
     assert!(!directory.path().join("b.safetensors").exists());
     let convert = [&convert[..], &["--allow-infinite", "--force"]].concat();
     let out = warmstart(directory.path(), &convert).with(0);

@@ -25,6 +25,7 @@ mod train;
 mod train_accumulated;
 mod train_again;
 mod train_ends;
+mod train_given_away;
 mod train_precision;
 mod train_ruined;
 mod train_wrong;

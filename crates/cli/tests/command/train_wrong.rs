@@ -131,7 +131,10 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         ("a,b,c\n1,2,x\n3,,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
         ("a,b,c\n1,2,x\n3,-nan,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
         ("{\"a\": 1}\n{\"a\": 2}\n", "`data.csv` is JSON, an object in each line, and data is not"),
-        ("[{\"a\": 1}]", "`data.csv` is JSON, and data is not read from it help: export it as CSV"),
+        (
+            "[{\"a\": 1}]",
+            "`data.csv` is JSON, and data is not read from it help: export it as CSV, for example with pandas: `pandas.read_json(",
+        ),
         (
             "a,b,x,y,z\n1,2,1,0,0\n3,4,0,1,0\n5,6,0,0,1\n7,8,1,0,0\n",
             "and with the columns before it looks one-hot (column `x`, column `y`, column `z`)",

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Mutex;
 use thiserror::Error;
 use warmstart_graph::DType;
+use warmstart_graph::words::{bytes_and_limit as apart, human_bytes};
 
 warmstart_graph::debug_as_display!(DeviceDatasetError);
 
@@ -55,7 +56,9 @@ pub enum DeviceDatasetError {
     },
     /// A column is larger than what the device lets a kernel see.
     #[error(
-        "column `{column}` takes {bytes} bytes, and one binding of this device holds at most {limit}; feed the batches from the host, or train on a part of the examples at a time"
+        "column `{column}` takes {taken}, and one binding of this device holds at most {most}; feed the batches from the host, or train on a part of the examples at a time",
+        taken = apart(*.bytes, *.limit)[0],
+        most = apart(*.bytes, *.limit)[1]
     )]
     TooLarge {
         /// The column.
@@ -67,7 +70,8 @@ pub enum DeviceDatasetError {
     },
     /// Memory ran out for a column.
     #[error(
-        "out of device memory for column `{column}`, which takes {bytes} bytes; feed the batches from the host, upload a part of the examples at a time, or free memory on the device"
+        "out of device memory for column `{column}`, which takes {}; feed the batches from the host, upload a part of the examples at a time, or free memory on the device",
+        human_bytes(*.bytes)
     )]
     NoRoom {
         /// The column.

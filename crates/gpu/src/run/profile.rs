@@ -4,7 +4,8 @@
 //! defined here and nowhere else: a device is busy while at least one kernel runs
 //! (`Profile::busy`), and idle for the rest of the time that one asks about. That is the timed run
 //! (`idle_share`), or a step that was measured without timestamps (`idle_share_of`), which has less
-//! between its kernels: `warmstart bench train --profile` tells the latter.
+//! between its kernels. Traces tell the former, as `idle_share_of_span`, and `warmstart bench train
+//! --profile` the latter, as `idle_share_of_step`.
 
 use crate::device::adapter::AdapterSummary;
 use crate::device::gpu::Gpu;
@@ -20,6 +21,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
 use std::sync::PoisonError;
 use std::time::Duration;
+use warmstart_graph::words::three_digits;
 
 /// Pairs of timestamps that one query set holds.
 const PAIRS: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
@@ -96,19 +98,19 @@ impl Profile {
         busy
     }
 
-    /// The part of [`Profile::span`] in which no kernel ran, from 0 to 1.
+    /// The part of [`Profile::span`] in which no kernel ran, from 0 to 1; 0 if nothing took time.
     pub fn idle_share(&self) -> f64 {
-        self.idle_share_of(self.span())
+        Profile::idle_share_within(self.busy(), self.span()).unwrap_or_default()
     }
 
     /// The part of a step in which no kernel runs, from 0 to 1, if the step takes so long when it is not
-    /// timed kernel by kernel, and its kernels as long as here. Timed kernels run one by one and may be a
-    /// little slower for it than the whole step: then it is 0.
+    /// timed kernel by kernel, and its kernels as long as here. Timed kernels run one by one and may be
+    /// slower for it: where they take longer than the whole step, it cannot be told, and is None.
     ///
     /// ```no_run
     /// # use std::time::Instant;
     /// # use warmstart_gpu::{Feed, Plan, RunError, Session};
-    /// # fn idle(mut session: Session, plan: Plan, feeds: &[(&str, Feed<'_>)]) -> Result<f64, RunError> {
+    /// # fn idle(mut session: Session, plan: Plan, feeds: &[(&str, Feed<'_>)]) -> Result<Option<f64>, RunError> {
     /// let begun = Instant::now();
     /// for _ in 0..99 {
     ///     session.run(&plan, feeds)?;
@@ -118,11 +120,16 @@ impl Profile {
     /// Ok(session.profile(&plan, feeds)?.idle_share_of(step))
     /// # }
     /// ```
-    pub fn idle_share_of(&self, step: Duration) -> f64 {
-        match step.as_secs_f64() {
-            0.0 => 0.0,
-            step => (1.0 - self.busy().as_secs_f64() / step).max(0.0),
-        }
+    pub fn idle_share_of(&self, step: Duration) -> Option<f64> {
+        Profile::idle_share_within(self.busy(), step)
+    }
+
+    /// The same of a step in which the device is busy for so long, as several profiles of it may say
+    /// together.
+    pub fn idle_share_within(busy: Duration, step: Duration) -> Option<f64> {
+        let share = 1.0 - busy.as_secs_f64() / step.as_secs_f64();
+        // Neither of a step that took no time, nor of one that was faster than its kernels by themselves.
+        (share >= 0.0).then_some(share)
     }
 }
 
@@ -135,7 +142,7 @@ impl fmt::Display for Profile {
             header.extend(["of ceiling", "bound by"]);
         }
         table.set_header(header);
-        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), |rate| format!("{rate:.2}"));
+        let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), three_digits);
         for (at, dispatch) in self.dispatches.iter().enumerate() {
             let TimedDispatch { info, time, .. } = dispatch;
             let mut row = vec![

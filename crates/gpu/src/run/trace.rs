@@ -15,11 +15,22 @@ struct Trace<'a> {
 
 #[derive(Serialize)]
 struct OtherData {
+    runs: Vec<Run>,
+}
+
+/// What is told of a whole run.
+#[derive(Serialize)]
+struct Run {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
     adapter: String,
+    /// That of its events.
+    pid: u32,
     span_us: f64,
     kernels_us: f64,
     busy_us: f64,
-    idle_share: f64,
+    /// Of the timed run, from the first kernel's beginning to the last one's end, and of no other step.
+    idle_share_of_span: f64,
 }
 
 #[derive(Serialize)]
@@ -61,8 +72,6 @@ struct Arguments {
     bound_by: Option<&'static str>,
 }
 
-const PROCESS: u32 = 1;
-
 fn microseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
@@ -99,26 +108,55 @@ impl Profile {
     /// # }
     /// ```
     pub fn chrome_trace(&self) -> String {
+        Profile::chrome_trace_of(&[("", self)])
+    }
+
+    /// Several profiles as one such trace: each is a process, called by its name and adapter, and all
+    /// begin at 0.
+    pub fn chrome_trace_of(named: &[(&str, &Profile)]) -> String {
+        let (mut trace_events, mut runs) = (Vec::new(), Vec::new());
+        for ((name, profile), pid) in named.iter().zip(1..) {
+            let adapter = profile.adapter.to_string();
+            let process =
+                if name.is_empty() { adapter.clone() } else { format!("{name} · {adapter}") };
+            profile.events(pid, process, &mut trace_events);
+            runs.push(Run {
+                name: (*name).to_owned(),
+                adapter,
+                pid,
+                span_us: microseconds(profile.span()),
+                kernels_us: microseconds(profile.total()),
+                busy_us: microseconds(profile.busy()),
+                idle_share_of_span: profile.idle_share(),
+            });
+        }
+        let trace = Trace { display_time_unit: "ns", other_data: OtherData { runs }, trace_events };
+        serde_json::to_string(&trace)
+            .expect("texts and numbers, under keys that are texts, are JSON")
+    }
+
+    /// Adds what happens in one process: its name, those of its rows, and the dispatches.
+    fn events<'a>(&'a self, pid: u32, process: String, into: &mut Vec<Event<'a>>) {
         let rows = rows(&self.dispatches);
         let named = |name, tid, text: String| {
             let args = Name { name: text };
-            Event::Metadata { ph: "M", name, pid: PROCESS, tid, args }
+            Event::Metadata { ph: "M", name, pid, tid, args }
         };
-        let mut trace_events = vec![named("process_name", 0, self.adapter.to_string())];
+        into.push(named("process_name", 0, process));
         for row in 1..=rows.iter().copied().max().unwrap_or(0) {
             let name =
                 if row == 1 { "kernels".to_owned() } else { format!("kernels at once {row}") };
-            trace_events.push(named("thread_name", row, name));
+            into.push(named("thread_name", row, name));
         }
         let events = self.dispatches.iter().zip(rows).enumerate();
-        trace_events.extend(events.map(|(at, (dispatch, row))| {
+        into.extend(events.map(|(at, (dispatch, row))| {
             let TimedDispatch { info, start, time } = dispatch;
             let roof = self.roof.as_ref();
             Event::Complete {
                 ph: "X",
                 name: &info.operations,
                 cat: info.kernel,
-                pid: PROCESS,
+                pid,
                 tid: row,
                 ts: microseconds(*start),
                 dur: microseconds(*time),
@@ -134,16 +172,6 @@ impl Profile {
                 },
             }
         }));
-        let other_data = OtherData {
-            adapter: self.adapter.to_string(),
-            span_us: microseconds(self.span()),
-            kernels_us: microseconds(self.total()),
-            busy_us: microseconds(self.busy()),
-            idle_share: self.idle_share(),
-        };
-        let trace = Trace { display_time_unit: "ns", other_data, trace_events };
-        serde_json::to_string(&trace)
-            .expect("texts and numbers, under keys that are texts, are JSON")
     }
 }
 

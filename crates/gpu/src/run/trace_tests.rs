@@ -49,8 +49,9 @@ fn idle_is_what_no_kernel_covers() {
     let micros = Duration::from_micros;
     assert_eq!((apart.span(), apart.busy()), (micros(40), micros(20)));
     // Of a step that has less between its kernels, and of one that is faster than they were alone.
-    assert!((apart.idle_share_of(micros(25)) - 0.2).abs() < 1e-12);
-    assert_eq!([apart.idle_share_of(micros(15)), apart.idle_share_of(micros(0))], [0.0, 0.0]);
+    assert!((apart.idle_share_of(micros(25)).unwrap() - 0.2).abs() < 1e-12);
+    assert_eq!(apart.idle_share_of(micros(20)), Some(0.0));
+    assert_eq!([apart.idle_share_of(micros(15)), apart.idle_share_of(micros(0))], [None, None]);
 }
 
 /// Kernels at once count once as busy, and both as kernels.
@@ -80,7 +81,7 @@ fn under_a_roof_table_and_trace_show_how_near_kernels_come() {
     assert_eq!(kernels[0]["args"]["bound_by"], "memory");
     // What took no time reaches no share.
     assert_eq!(kernels[1]["args"].get("share_of_ceiling"), None);
-    assert_eq!(trace["otherData"]["busy_us"], 8.0);
+    assert_eq!(trace["otherData"]["runs"][0]["busy_us"], 8.0);
 }
 
 #[test]
@@ -109,6 +110,37 @@ fn a_trace_has_an_event_for_each_dispatch_and_none_overlap_in_a_row() {
             assert!(apart || event["tid"] != other["tid"], "{event} {other}");
         }
     }
-    assert_eq!(trace["otherData"]["idle_share"].as_f64(), Some(profile.idle_share()));
-    assert_eq!(trace["otherData"]["span_us"].as_f64(), Some(34.0));
+    let run = &trace["otherData"]["runs"][0];
+    assert_eq!(run["idle_share_of_span"].as_f64(), Some(profile.idle_share()));
+    assert_eq!((run["span_us"].as_f64(), run.get("name")), (Some(34.0), None));
+}
+
+#[test]
+fn several_profiles_are_processes_of_one_trace() {
+    let (small, large) = (profile(&[(0, 10)]), profile(&[(0, 30), (40, 50)]));
+    let trace = Profile::chrome_trace_of(&[("small", &small), ("large", &large)]);
+    let trace: Value = serde_json::from_str(&trace).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let of = |phase: &str, field: &str| -> Vec<(u64, String)> {
+        let chosen = events.iter().filter(|event| event["ph"] == phase);
+        chosen.map(|event| (event["pid"].as_u64().unwrap(), event[field].to_string())).collect()
+    };
+    let durations = [(1, "10.0"), (2, "30.0"), (2, "10.0")].map(|(pid, us)| (pid, us.to_owned()));
+    assert_eq!(of("X", "dur"), durations);
+    let named = |pid, name: &str| {
+        let adapter = "An adapter · Vulkan · other device";
+        (pid, format!("{{\"name\":\"{name} · {adapter}\"}}"))
+    };
+    let names: Vec<_> =
+        of("M", "args").into_iter().filter(|(_, name)| name.contains('·')).collect();
+    assert_eq!(names, [named(1, "small"), named(2, "large")]);
+    let runs = trace["otherData"]["runs"].as_array().unwrap();
+    let told: Vec<_> =
+        runs.iter().map(|run| (&run["name"], &run["pid"], &run["span_us"])).collect();
+    let expected = [("small", 1, 10.0), ("large", 2, 50.0)];
+    let expected = expected.map(|(name, pid, us)| (name.into(), pid.into(), us.into()));
+    assert_eq!(
+        told,
+        expected.iter().map(|(a, b, c): &(Value, Value, Value)| (a, b, c)).collect::<Vec<_>>()
+    );
 }

@@ -1,0 +1,61 @@
+//! `warmstart train` where columns of the inputs say what the target is.
+
+use crate::warmstart;
+
+/// However the task is said, and also where it is not.
+#[test]
+fn a_target_that_inputs_give_away_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let one_hot = "a,x,y,z\n1,1,0,0\n2,0,1,0\n3,0,0,1\n4,1,0,0\n5,0,1,0\n";
+    let ran = |data: &str, keys: &str, more: &str| {
+        std::fs::write(at.join("data.csv"), data).unwrap();
+        let toml = format!("[data]\nfile = \"data.csv\"\n{keys}[training]\nsteps = 1\n{more}");
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    for (keys, more, say) in [
+        (
+            "",
+            "",
+            "`target = \"z\"`, with `task = \"classification\"` or `task = \"regression\"` under",
+        ),
+        ("task = \"classification\"\n", "", "`target = \"z\"` under [data]"),
+        ("task = \"regression\"\n", "", "`target = \"z\"` under [data]"),
+        ("", "loss = \"cross_entropy\"\n", "`target = \"z\"` under [data]"),
+    ] {
+        let error = ran(one_hot, keys, more).failed();
+        for said in [
+            "column `z`, the target since it is the last, holds 0 and 1, and with the columns before it looks \
+             one-hot (column `x`, column `y`, column `z`): as inputs, these would give it away",
+            "with pandas: `frame[[\"x\", \"y\", \"z\"]].idxmax(axis=1)`, and leave these out",
+            say,
+        ] {
+            assert!(error.contains(said), "{keys}{more}{error}\nis not\n{said}");
+        }
+    }
+    // What was named, or looked at, is trained on, and told.
+    let task = "task = \"classification\"\n";
+    for (target, given, left_out) in [
+        ("target = \"z\"\n", "column `x`, column `y`", "[\"x\", \"y\"]"),
+        ("target = \"x\"\n", "column `y`, column `z`", "[\"y\", \"z\"]"),
+        ("ignore = [\"x\"]\n", "column `y`", "[\"x\", \"y\"]"),
+    ] {
+        let out = ran(one_hot, &format!("{task}{target}"), "").with(0);
+        let note = format!("the target, is given away by {given}: together they look one-hot");
+        assert!(out.contains(&note), "{target}{out}\nis not\n{note}");
+        assert!(out.contains(&format!("with `ignore = {left_out}` under [data]")), "{target}{out}");
+    }
+    let two = "is_male,a,is_female\n1,1,0\n0,2,1\n0,3,1\n1,4,0\n";
+    let out = ran(two, task, "").with(0);
+    assert!(
+        out.contains("column `is_female`, the target, is given away by column `is_male`"),
+        "{out}"
+    );
+    // What is no input gives nothing away.
+    for (data, ignore) in [(one_hot, "ignore = [\"x\", \"y\"]\n"), (two, "ignore = [1]\n")] {
+        let out = ran(data, &format!("{task}{ignore}"), "").with(0);
+        assert!(!out.contains("one-hot"), "{ignore}{out}");
+    }
+}
