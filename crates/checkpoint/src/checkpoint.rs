@@ -46,6 +46,7 @@ impl Checkpoint {
     /// # Errors
     /// [`CheckpointError::NotFound`], [`CheckpointError::Malformed`], [`CheckpointError::Metadata`],
     /// [`CheckpointError::HeaderChecksum`], [`CheckpointError::NewerVersion`],
+    /// [`CheckpointError::OlderVersion`],
     /// [`CheckpointError::Storage`]; for a directory also [`CheckpointError::NoCheckpoint`],
     /// [`CheckpointError::Several`] and [`CheckpointError::AllDamaged`].
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {

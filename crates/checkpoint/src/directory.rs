@@ -54,7 +54,7 @@ pub struct Best {
 ///
 /// # Errors
 /// [`CheckpointError::NoDirectory`], [`CheckpointError::AllDamaged`] if there are checkpoints and
-/// none is whole, [`CheckpointError::Storage`], [`CheckpointError::NewerVersion`].
+/// none is whole, [`CheckpointError::Storage`], [`CheckpointError::NewerVersion`], [`CheckpointError::OlderVersion`].
 pub fn latest(directory: impl AsRef<Path>) -> Result<Option<Latest>, CheckpointError> {
     let opened = open_latest(directory.as_ref())?;
     Ok(opened.map(|(file, step, damaged)| Latest { step, path: file.path, damaged }))

@@ -16,11 +16,11 @@ pub(crate) use damaged::{damage, is_damage};
 use std::io;
 use std::path::{Path, PathBuf};
 use told::{
-    advice, chosen, have, instead, instead_of_directory, instead_of_infinite, one_of, partly,
-    quoted, recorded, told, uninitialized,
+    advice, apart, chosen, have, instead, instead_of_directory, instead_of_infinite, one_of,
+    partly, quoted, recorded, told, uninitialized,
 };
 use warmstart_gpu::{Origin, SessionError};
-use warmstart_graph::words::{printable_path, short_number};
+use warmstart_graph::words::printable_path;
 
 warmstart_graph::debug_as_display!(CheckpointError);
 
@@ -152,6 +152,16 @@ pub enum CheckpointError {
         /// The format of the file.
         found: u32,
         /// The newest format known here.
+        known: u32,
+    },
+    /// The file was written by a warmstart from before its first release.
+    #[error("checkpoint `{}` has warmstart's format {found}, which no release wrote, and this version reads {known}: save it again with the version that wrote it, or remove the metadata keys `warmstart.version` and `warmstart.checksums`, without which it is read as any other safetensors file, unchecked", printable_path(.file))]
+    OlderVersion {
+        /// The file.
+        file: PathBuf,
+        /// The format of the file.
+        found: u32,
+        /// The format that is read here.
         known: u32,
     },
     /// Checkpoint and variables do not match; the report says where, and displays in full.
@@ -314,7 +324,7 @@ pub enum CheckpointError {
         dtype: FileDType,
     },
     /// A number is beyond the largest of the dtype that it would be written as.
-    #[error("cannot convert into `{}`: tensor `{tensor}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}. Nothing was written: {}", printable_path(.file), short_number(*.value), short_number(*.largest), instead_of_infinite(*.dtype, *.value), tensor = printable(.tensor))]
+    #[error("cannot convert into `{}`: tensor `{tensor}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}. Nothing was written: {}", printable_path(.file), apart(*.value, *.largest), apart(*.largest, *.value), instead_of_infinite(*.dtype, *.value), tensor = printable(.tensor))]
     ConvertInfinite {
         /// The file that would have been written.
         file: PathBuf,

@@ -92,13 +92,18 @@ fn nothing_is_not_the_same_as_nothing_whole() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_not_taken_for_damage() {
+fn a_file_of_another_version_is_not_taken_for_damage() {
     let directory = run(&[1]);
-    let header = br#"{"__metadata__":{"warmstart.version":"9"}}"#;
-    let bytes = [&(header.len() as u64).to_le_bytes()[..], header].concat();
-    fs::write(path(&directory, 2), bytes).unwrap();
-    let error = latest(directory.path()).unwrap_err();
-    assert!(matches!(error, CheckpointError::NewerVersion { found: 9, .. }), "{error}");
+    let latest_beside = |version: u32| {
+        let header = format!(r#"{{"__metadata__":{{"warmstart.version":"{version}"}}}}"#);
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+        fs::write(path(&directory, 2), bytes).unwrap();
+        latest(directory.path()).unwrap_err()
+    };
+    let newer = latest_beside(9);
+    assert!(matches!(newer, CheckpointError::NewerVersion { found: 9, .. }), "{newer}");
+    let older = latest_beside(2);
+    assert!(matches!(older, CheckpointError::OlderVersion { found: 2, .. }), "{older}");
 }
 
 #[test]

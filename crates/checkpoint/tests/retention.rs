@@ -175,11 +175,15 @@ fn best_of_nothing_and_of_nothing_whole() {
 
 #[test]
 fn what_cannot_be_judged_stays() {
-    let directory = run(&[1, 3, 4]);
-    let header = br#"{"__metadata__":{"warmstart.version":"9"}}"#;
-    put(&directory, 2, &[&(header.len() as u64).to_le_bytes()[..], header].concat());
-    Saver::new(directory.path()).keep(1).retain(&[]).unwrap();
-    assert_eq!(steps(&directory), [2, 4]);
+    // Of a newer version, and of one that is not read any more.
+    for version in [9, 2] {
+        let directory = run(&[1, 3, 4]);
+        let header = format!(r#"{{"__metadata__":{{"warmstart.version":"{version}"}}}}"#);
+        let length = (header.len() as u64).to_le_bytes();
+        put(&directory, 2, &[&length[..], header.as_bytes()].concat());
+        Saver::new(directory.path()).keep(1).retain(&[]).unwrap();
+        assert_eq!(steps(&directory), [2, 4], "version {version}");
+    }
 }
 
 /// One checkpoint: whether it is whole, its minute, its loss.

@@ -30,9 +30,8 @@ impl FloatDType {
     pub(crate) fn largest(self) -> f64 {
         match self {
             FloatDType::F32 => f64::from(f32::MAX),
-            FloatDType::F16 => 65504.0,
-            // The bits that it has of an `f32`.
-            FloatDType::Bf16 => f64::from(f32::from_bits(0x7f7f_0000)),
+            FloatDType::F16 => half::f16::MAX.to_f64(),
+            FloatDType::Bf16 => half::bf16::MAX.to_f64(),
         }
     }
 }

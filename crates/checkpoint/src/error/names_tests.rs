@@ -59,6 +59,7 @@ fn all(name: &str) -> Vec<CheckpointError> {
         CheckpointError::NoGraph { file: file() },
         CheckpointError::HeaderChecksum { file: file(), expected: None, found: 1, older: older() },
         CheckpointError::NewerVersion { file: file(), found: 9, known: 1 },
+        CheckpointError::OlderVersion { file: file(), found: 1, known: 9 },
         CheckpointError::NoVariables { file: file() },
         CheckpointError::OutdatedPlan { file: file(), variable: text() },
         CheckpointError::CutShort {

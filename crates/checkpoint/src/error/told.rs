@@ -1,13 +1,14 @@
 //! What errors say of files and variables: which of them, and what to do.
 
 use super::{CheckpointError, Damaged, damage};
-use crate::convert::FloatDType;
 use crate::printable::printable;
 use crate::tensor::FileDType;
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::Origin;
-use warmstart_graph::words::{counted_as, first_few, first_few_between, printable_path};
+use warmstart_graph::words::{
+    counted_as, first_few, first_few_between, printable_path, short_number,
+};
 
 /// Files that are listed.
 const LISTED: usize = 10;
@@ -53,10 +54,16 @@ pub(super) fn advice(operation: &str, error: &io::Error) -> &'static str {
     }
 }
 
+/// A number in few digits, unless another would read the same.
+pub(super) fn apart(value: f64, other: f64) -> String {
+    let short = short_number(value);
+    if short == short_number(other) { format!("{value:e}") } else { short }
+}
+
 /// What to write a number as that is infinite in this dtype.
 pub(super) fn instead_of_infinite(dtype: FileDType, value: f64) -> &'static str {
     match dtype {
-        FileDType::F16 if value.abs() <= FloatDType::Bf16.largest() => {
+        FileDType::F16 if value.abs() <= half::bf16::MAX.to_f64() => {
             "write bf16, which reaches as far as f32, or allow infinite numbers"
         }
         _ => "leave it as it is, or allow infinite numbers",

@@ -393,3 +393,5 @@ mod random_models;
 mod tests;
 #[cfg(test)]
 mod told_tests;
+#[cfg(test)]
+mod wild_tests;

@@ -107,7 +107,7 @@ impl Retention {
                 }
                 // A person may want to look at it while it is newer than what is kept.
                 Err(error) if is_damage(&error) => {}
-                // Not ours to judge: of a newer version, or not readable just now.
+                // Not ours to judge: of another version, or not readable just now.
                 Err(_) => continue,
             }
             if !stays {

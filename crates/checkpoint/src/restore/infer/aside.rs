@@ -11,8 +11,7 @@ use super::names::bare;
 use super::problem::class;
 use super::roles::Kind;
 use super::trial::{Planned, Trial, Trials};
-use crate::restore::matching::lacks;
-use crate::restore::matching::{Matching, Outcome};
+use crate::restore::matching::{Matching, Outcome, lacks};
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

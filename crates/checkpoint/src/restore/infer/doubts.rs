@@ -2,7 +2,7 @@
 //! would come out of order, tensors left over that are clearly meant, and tensors that could as well be
 //! exchanged.
 //!
-//! Layers never come out of order, a tensor that is left may not be clearly more like the variable
+//! Layers never come out of order, names that are clearly each other's are not crossed, a tensor that is left may not be clearly more like the variable
 //! than the one it gets, many rules for few variables are none, nor are few values from tensors
 //! whose names are other variables' (`lacking.rs`). Layers of another size do not speak against a
 //! separator or a prefix that makes names equal. Tables with more or fewer rows even speak for it:
@@ -22,7 +22,7 @@ mod leftovers;
 
 use super::alike::Comparisons;
 use super::roles::Kind;
-use exchange::exchangeable;
+use exchange::{crossed, exchangeable};
 pub(super) use groups::pattern;
 use groups::{Group, by_class, grouped};
 use leftovers::{Left, Leftovers};
@@ -78,15 +78,17 @@ pub(super) fn judge<'a>(
     }
     let classes = by_class(&groups);
     let looked_at = || classes.values().flatten().copied();
-    if looked_at().any(|group| left.are_overlooked(group)) {
+    if looked_at().any(|group| left.are_overlooked(group)) || crossed(&left, &groups, &classes) {
         return Verdict::Against;
     }
     let by_order = groups.iter().filter_map(only_by_order);
     let by_shape = looked_at().filter_map(|group| only_by_shape(&left, group));
     let by_words = looked_at().filter_map(|group| left.more_words(group));
     let either_way = exchangeable(&left, &groups, &classes);
+    let by_neighbour = groups.iter().filter_map(|group| counted_elsewhere(&left, group));
     let notes = [
         first_of(by_order, SO_IT_IS),
+        first_of(by_neighbour, SO_IT_IS),
         first_of(by_shape, SO_IT_IS),
         first_of(by_words, SO_IT_IS),
         first_of(either_way, "so may"),
@@ -106,6 +108,24 @@ fn only_by_order(group: &Group<'_>) -> Option<String> {
         "only the order of their numbers says that `{}` is `{}`, and `{}` is `{}`",
         first.tensor.name, first.variable.name, second.tensor.name, second.variable.name
     ))
+}
+
+/// Says it where layers have the same numbers on both sides, and one before the first of them is left on one:
+/// a model that counts from 1 would get the neighbour of each.
+fn counted_elsewhere(left: &Leftovers<'_, '_>, group: &Group<'_>) -> Option<String> {
+    let first = group.pairs.first().filter(|_| group.same_numbers)?;
+    let (old, new) = &group.patterns;
+    let in_file = left.tensors.has_before(group.class, old, &first.from);
+    let in_model = left.variables.has_before(group.class, new, &first.to);
+    (in_file != in_model).then(|| {
+        format!(
+            "`{}` is taken for `{}`, and one that is counted before it is left in the {}: if counting begins \
+             elsewhere there, each layer gets its neighbour's values",
+            first.tensor.name,
+            first.variable.name,
+            if in_file { "file" } else { "model" }
+        )
+    })
 }
 
 /// Says it where names have nothing to do with each other, and something else has their shape.

@@ -41,7 +41,7 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
         format!(
             "`{from}` is taken for `{to}`, but of LLaMA, Hugging Face stores the rows of queries and keys in \
              another order than Meta and llama.cpp, for its rotary embedding: unless both are of one kind, \
-             convert them with its script first"
+             convert them with the script of whoever wrote the file first"
         )
     });
     let heads = pairs().find(|(from, to, _)| has(from, FUSED_BY_HEAD) != has(to, FUSED_BY_HEAD));
@@ -100,9 +100,9 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
 /// What PyTorch keeps in place of a weight that is normalized.
 const FACTORS: &[&str] = &["original0", "original1", "weight_g", "weight_orig", "weight_v"];
 
-/// Whether one of a name's parts begins as the factors of adapters do: `lora_A`, `lora_down`, `lora_E`.
+/// Whether one of a name's parts is called as the factors of adapters are: `lora_A`, `lora_down`, `lora`.
 fn is_adapter(name: &str) -> bool {
-    name.split(SEPARATORS).any(|part| part.starts_with("lora_"))
+    name.split(SEPARATORS).any(|part| part == "lora" || part.starts_with("lora_"))
 }
 
 /// What goes with quantized weights.

@@ -175,8 +175,9 @@ pub(super) fn likeness(a: &str, b: &str) -> f64 {
     if a == b {
         return 1.0;
     }
-    // What is left of a number abbreviates nothing.
-    if a.is_empty() || b.is_empty() {
+    // What is left of a number abbreviates nothing, and a number is no word that ends with it.
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if a.is_empty() || b.is_empty() || is_number(a) != is_number(b) {
         return 0.0;
     }
     if SYNONYMS.iter().any(|words| words.contains(&a) && words.contains(&b)) {

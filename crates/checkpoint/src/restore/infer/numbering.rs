@@ -12,8 +12,7 @@ use super::problem::class;
 use super::roles::Kind;
 use super::slot_rules::Below;
 use super::trial::{Planned, Trials};
-use crate::restore::matching::Outcome;
-use crate::restore::matching::lacks;
+use crate::restore::matching::{Outcome, lacks};
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::BTreeMap;
 

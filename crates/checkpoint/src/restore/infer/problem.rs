@@ -4,7 +4,7 @@
 use super::names::{ALIKE, NUMBER, Name, bare, digits, name_likeness};
 use super::renaming::{Compiled, rename_all};
 use super::roles::{Kind, Kinds};
-use super::sample::sample;
+use super::sample::{Numbers, sample};
 use super::values::ones_apart;
 use crate::restore::matching::{Outcome, compare};
 use crate::restore::rules::{Allowed, Rule, SEPARATORS};
@@ -188,7 +188,12 @@ impl<'a> Problem<'a> {
             targets.push((class, declared.name.as_str(), (variable, was)));
         }
         let whole = items.len() + targets.len();
-        let items: Vec<Item> = sample(items, |(_, used)| !used)
+        let is_free = |(_, used): &(usize, bool)| !used;
+        let is_missing = |(_, was): &(usize, Was)| *was == Was::Missing;
+        let of_tensors = items.iter().filter(|(.., item)| is_free(item)).map(|(_, name, _)| *name);
+        let of_variables = targets.iter().filter(|(.., t)| is_missing(t)).map(|(_, name, _)| *name);
+        let (of_tensors, of_variables) = (Numbers::of(of_tensors), Numbers::of(of_variables));
+        let items: Vec<Item> = sample(items, is_free, &of_variables)
             .into_iter()
             .map(|(class, name, (tensor, used))| Item {
                 tensor,
@@ -204,7 +209,7 @@ impl<'a> Problem<'a> {
                 *was = Was::Other;
             }
         }
-        let targets: Vec<Target> = sample(targets, |(_, was)| *was == Was::Missing)
+        let targets: Vec<Target> = sample(targets, is_missing, &of_tensors)
             .into_iter()
             .map(|(class, name, (variable, was))| Target {
                 variable,

@@ -1,45 +1,75 @@
 //! What a search looks at of many names.
 
 use super::names::{digits, runs};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// As many names and as many variables as a search looks at; half as many more may come with them.
 const SAMPLE: usize = 200;
 
-/// Names that differ by their numbers only, of which a search looks at the first: what makes those of a
-/// few layers a model's does so with all. As many in all, and of each first number.
-const ALIKE: usize = 6;
-const WITHIN: usize = 2;
+/// Names that differ by their numbers only, of which a search looks at a few: what makes those of a few
+/// layers a model's does so with all. As many in all, and of each first number.
+const OF_A_PATTERN: usize = 6;
+const OF_A_NUMBER: usize = 3;
 
 /// A class, a name, and whose it is.
 type Seen<'a, T> = (u64, &'a str, T);
 
+/// The numbers in names, of layers mostly.
+pub(super) struct Numbers {
+    all: HashSet<Vec<u64>>,
+    first: HashSet<u64>,
+}
+
+impl Numbers {
+    pub fn of<'n>(names: impl Iterator<Item = &'n str>) -> Numbers {
+        let all: HashSet<Vec<u64>> = names.map(numbers).collect();
+        let first = all.iter().filter_map(|numbers| numbers.first().copied()).collect();
+        Numbers { all, first }
+    }
+
+    /// How far numbers are from those that are there: 0 if they are.
+    fn distance(&self, numbers: &[u64]) -> u8 {
+        match numbers.first() {
+            _ if self.all.contains(numbers) => 0,
+            Some(first) if self.first.contains(first) => 1,
+            _ => 2,
+        }
+    }
+}
+
 /// A part of many: names with the same numbers go together, since those of the checkpoint and those
-/// of the variables that belong together mostly have them in common. Those that match already are
-/// kept as a check that they still do, but fewer.
-pub(super) fn sample<T>(all: Vec<Seen<'_, T>>, free: impl Fn(&T) -> bool) -> Vec<Seen<'_, T>> {
+/// of the variables that belong together mostly have them in common. `others` are the numbers that the
+/// other side has. Names that match already are kept as a check that they still do, but fewer.
+pub(super) fn sample<'a, T>(
+    all: Vec<Seen<'a, T>>,
+    free: impl Fn(&T) -> bool,
+    others: &Numbers,
+) -> Vec<Seen<'a, T>> {
     let (free, used): (Vec<_>, Vec<_>) = all.into_iter().partition(|(.., t)| free(t));
-    let mut picked = thin(few_of_each(free), SAMPLE);
+    let mut picked = thin(few_of_each(free, others), SAMPLE);
     picked.extend(thin(used, SAMPLE / 4));
     picked
 }
 
-/// Of names that differ by their numbers only, those with the lowest.
-fn few_of_each<T>(all: Vec<Seen<'_, T>>) -> Vec<Seen<'_, T>> {
-    let mut patterns: HashMap<(u64, String), Vec<(Vec<u64>, usize)>> = HashMap::new();
+/// Of names that differ by their numbers only, those with numbers that the other side has too, the lowest
+/// first.
+fn few_of_each<'a, T>(all: Vec<Seen<'a, T>>, others: &Numbers) -> Vec<Seen<'a, T>> {
+    let mut patterns: HashMap<(u64, String), Vec<(u8, Vec<u64>, usize)>> = HashMap::new();
     for (at, (class, name, _)) in all.iter().enumerate() {
         let pattern = runs(name).map(|(run, number)| if number { "#" } else { run }).collect();
-        patterns.entry((*class, pattern)).or_default().push((numbers(name), at));
+        let numbers = numbers(name);
+        let distance = others.distance(&numbers);
+        patterns.entry((*class, pattern)).or_default().push((distance, numbers, at));
     }
     let mut kept = vec![false; all.len()];
     for mut alike in patterns.into_values() {
         alike.sort_unstable();
-        let mut within: HashMap<Option<u64>, usize> = HashMap::new();
-        let mut left = ALIKE;
-        for (numbers, at) in alike {
-            let here = within.entry(numbers.first().copied()).or_default();
+        let mut of_a_number: HashMap<Option<u64>, usize> = HashMap::new();
+        let mut left = OF_A_PATTERN;
+        for (_, numbers, at) in alike {
+            let here = of_a_number.entry(numbers.first().copied()).or_default();
             *here += 1;
-            if *here <= WITHIN && left > 0 {
+            if *here <= OF_A_NUMBER && left > 0 {
                 (kept[at], left) = (true, left - 1);
             }
         }

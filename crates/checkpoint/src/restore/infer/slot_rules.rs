@@ -4,8 +4,7 @@
 use super::names::bare;
 use super::roles::Kind;
 use super::trial::{Planned, Trial, Trials};
-use crate::restore::matching::Outcome;
-use crate::restore::matching::lacks;
+use crate::restore::matching::{Outcome, lacks};
 use crate::restore::rules::{Rule, SEPARATORS};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use warmstart_graph::Role;

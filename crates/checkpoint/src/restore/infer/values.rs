@@ -10,7 +10,7 @@ use super::trial::Trials;
 use crate::restore::matching::{Change, Outcome, transposed};
 use crate::restore::rules::{Allowed, Rule, SEPARATORS};
 use crate::tensor::FileDType;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use warmstart_graph::{Glob, Role, Shape, Variable};
 
 /// Names that a glob lists at most.
@@ -36,24 +36,41 @@ pub(super) struct Turning {
     pub turned: String,
 }
 
-/// The rules that mend what is mismatched though names agree.
-pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allowed]) -> Values {
-    let mut cast = false;
-    // By the names that tensors have, too: `embedding.weight` is a table, whatever it is called here.
-    let mut named_tables: HashSet<&str> = HashSet::new();
-    let mut turned: Vec<&Variable> = Vec::new();
-    let mut straight: Vec<&Variable> = Vec::new();
-    let mut square: Vec<&Variable> = Vec::new();
-    // Those of which only extents of 1 differ, and those that are another shape altogether.
-    let mut folded: Vec<&Variable> = Vec::new();
-    // Tables with more or fewer rows, which lie as they do in the model.
-    let mut tables: Vec<&Variable> = Vec::new();
-    let mut other: Vec<&Variable> = Vec::new();
-    for ((&variable, outcome), allowed) in trials.asked.variables.iter().zip(outcomes).zip(allowed)
-    {
-        if is_table(&variable.name) || outcome.tensor().is_some_and(is_table) {
-            named_tables.insert(&variable.name);
+/// Variables whose names agree with a tensor's, by what their values would need.
+#[derive(Default)]
+struct Sorted<'a> {
+    /// Matrices that lie the other way round in the file.
+    turned: Vec<&'a Variable>,
+    /// Those that lie as they do there.
+    straight: Vec<&'a Variable>,
+    /// Square ones, which may lie either way, but for tables.
+    square: Vec<&'a Variable>,
+    /// Square tables of rows, which lie the same way everywhere.
+    square_tables: Vec<&'a Variable>,
+    /// Tables with more or fewer rows, which lie as they do in the model.
+    grown_tables: Vec<&'a Variable>,
+    /// What differs by extents of 1 only.
+    folded: Vec<&'a Variable>,
+    /// What a reshaping must not reach.
+    other: Vec<&'a Variable>,
+    /// Whether something has to be cast.
+    cast: bool,
+    /// Whether all matrices that lie as they do in the file are tables, or what has rows of 1.
+    straight_are_tables: bool,
+}
+
+impl<'a> Sorted<'a> {
+    fn of(trials: &Trials<'a>, outcomes: &[Outcome], allowed: &[Allowed]) -> Sorted<'a> {
+        let mut sorted = Sorted { straight_are_tables: true, ..Sorted::default() };
+        let variables = trials.asked.variables.iter();
+        for ((&variable, outcome), allowed) in variables.zip(outcomes).zip(allowed) {
+            sorted.add(variable, outcome, allowed);
         }
+        sorted.other.extend(&sorted.turned);
+        sorted
+    }
+
+    fn add(&mut self, variable: &'a Variable, outcome: &Outcome, allowed: &Allowed) {
         let shape = match outcome {
             Outcome::ShapeMismatch { shape, .. } => shape,
             Outcome::DTypeMismatch { dtype, shape, .. } => {
@@ -61,81 +78,101 @@ pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allow
                     || transposed(&variable.shape, shape)
                     || ones_apart(&variable.shape, shape);
                 if allowed.cast || !castable(*dtype, variable) {
-                    continue;
+                    return;
                 }
                 // Once it is cast, a reshaping that reaches it would scramble it.
                 if !fits {
-                    other.push(variable);
-                    continue;
+                    self.other.push(variable);
+                    return;
                 }
-                cast = true;
+                self.cast = true;
                 shape
             }
             Outcome::Restored { changes, .. } => {
-                let as_it_is = |change: &Change| matches!(change, Change::Cast { .. });
-                if !changes.iter().all(as_it_is) {
-                    continue;
+                let is_cast = |change: &Change| matches!(change, Change::Cast { .. });
+                let is_turned = |change: &Change| matches!(change, Change::Transposed { .. });
+                if !changes.iter().all(is_cast) {
+                    // What a rule reshapes or resizes would fit no more if it were transposed.
+                    let spared = variable.shape.rank() == 2 && !changes.iter().any(is_turned);
+                    self.grown_tables.extend(spared.then_some(variable));
+                    return;
                 }
                 &variable.shape
             }
-            _ => continue,
+            _ => return,
         };
+        let table = is_table(&variable.name, outcome.tensor());
         match (&variable.shape[..], allowed.transpose) {
             ([_, _], true) => {}
-            ([a, b], false) if a == b && same(variable, shape) => square.push(variable),
-            ([_, _], false) if same(variable, shape) => straight.push(variable),
-            ([_, _], false) if transposed(&variable.shape, shape) => turned.push(variable),
+            ([a, b], false) if a == b && same(variable, shape) => match table {
+                true => self.square_tables.push(variable),
+                false => self.square.push(variable),
+            },
+            ([_, _], false) if same(variable, shape) => {
+                self.straight.push(variable);
+                self.straight_are_tables &= table;
+            }
+            ([_, _], false) if transposed(&variable.shape, shape) => self.turned.push(variable),
             _ if same(variable, shape) => {}
-            _ if ones_apart(&variable.shape, shape) => folded.push(variable),
+            _ if ones_apart(&variable.shape, shape) => {
+                self.folded.push(variable);
+                if variable.shape.rank() == 2 {
+                    self.straight.push(variable);
+                    self.straight_are_tables &= table;
+                }
+            }
             _ => {
                 // Where rows are as long as columns, it may be a layer of another size, turned.
                 let square = variable.shape.first() == variable.shape.get(1);
                 let table = grown(&variable.shape, shape) && !square;
-                tables.extend(table.then_some(variable));
-                other.push(variable);
+                self.grown_tables.extend(table.then_some(variable));
+                self.other.push(variable);
             }
         }
     }
-    straight.extend(folded.iter().filter(|variable| variable.shape.rank() == 2));
-    other.extend(&turned);
+
+    /// What has to be transposed: with square matrices of its kind, where all other matrices but tables lie
+    /// the other way round, and without tables, where a glob can tell them apart.
+    fn turned(&self) -> Option<String> {
+        let spared = [&self.straight[..], &self.grown_tables].concat();
+        let and_tables = [&spared[..], &self.square_tables].concat();
+        let ends: BTreeSet<String> = self.turned.iter().map(|variable| end(variable)).collect();
+        let siblings = self.square.iter().filter(|variable| ends.contains(&end(variable)));
+        let with_siblings: Vec<&Variable> = self.turned.iter().chain(siblings).copied().collect();
+        let along = self.straight_are_tables && with_siblings.len() > self.turned.len();
+        let along = along.then(|| glob_of(&with_siblings, &and_tables)).flatten();
+        along
+            .or_else(|| glob_of(&self.turned, &and_tables))
+            .or_else(|| glob_of(&self.turned, &spared))
+    }
+}
+
+/// The rules that mend what is mismatched though names agree.
+pub(super) fn values(trials: &Trials<'_>, outcomes: &[Outcome], allowed: &[Allowed]) -> Values {
+    let sorted = Sorted::of(trials, outcomes, allowed);
     let mut values = Values { rules: Vec::new(), notes: Vec::new(), turning: None };
-    let is_table = |variable: &&Variable| named_tables.contains(variable.name.as_str());
-    let (square_tables, square): (Vec<&Variable>, Vec<&Variable>) =
-        square.into_iter().partition(is_table);
-    let spared = [&straight[..], &tables].concat();
-    // Where all other matrices but tables lie the other way round, square ones of their kind are likely to.
-    let ends: BTreeSet<String> = turned.iter().map(|variable| end(variable)).collect();
-    let siblings = square.iter().copied().filter(|variable| ends.contains(&end(variable)));
-    let along = match !turned.is_empty() && straight.iter().all(is_table) {
-        true => glob_of(
-            &turned.iter().copied().chain(siblings).collect::<Vec<_>>(),
-            &[&spared[..], &square_tables].concat(),
-        ),
-        false => None,
-    };
-    if let Some(glob) = along.or_else(|| glob_of(&turned, &spared)) {
+    let all_square = [&sorted.square[..], &sorted.square_tables].concat();
+    if let Some(glob) = sorted.turned() {
         if let Ok(caught) = Glob::new(&glob) {
-            let (caught, left): (Vec<&Variable>, Vec<&Variable>) = square
-                .into_iter()
-                .chain(square_tables)
-                .partition(|variable| caught.is_match(&variable.name));
+            let (caught, left): (Vec<&Variable>, Vec<&Variable>) =
+                all_square.into_iter().partition(|variable| caught.is_match(&variable.name));
             values.notes.extend(note(&caught, "transposed as its siblings are"));
             values.notes.extend(note(&left, LEFT));
         }
         values.rules.push(Rule::Transpose(glob));
     } else if trials.asked.pytorch {
         // Names agree after a separator, and yet its `weight` lies the other way round than ours.
-        if straight.iter().all(is_table) {
-            straight.extend(square_tables.iter().chain(&tables));
-            values.notes.extend(note(&square, LEFT));
-            values.turning = turning(&square, &straight);
+        if sorted.straight_are_tables {
+            let spared = [&sorted.straight[..], &sorted.square_tables, &sorted.grown_tables];
+            values.notes.extend(note(&sorted.square, LEFT));
+            values.turning = turning(&sorted.square, &spared.concat());
         }
-    } else if straight.is_empty() && renamed(trials, outcomes) {
+    } else if sorted.straight.is_empty() && renamed(trials, outcomes) {
         // PyTorch's `weight` lies the other way round than Keras' `kernel`.
-        values.notes.extend(note(&[&square[..], &square_tables].concat(), LEFT));
+        values.notes.extend(note(&all_square, LEFT));
     }
-    values.rules.extend(glob_of(&folded, &other).map(Rule::Reshape));
-    if cast {
+    values.rules.extend(glob_of(&sorted.folded, &sorted.other).map(Rule::Reshape));
+    if sorted.cast {
         values.rules.push(Rule::Cast("**".to_owned()));
     }
     values
@@ -153,11 +190,16 @@ fn turning(square: &[&Variable], spared: &[&Variable]) -> Option<Turning> {
     Some(Turning { glob: glob_of(square, spared)?, left, turned })
 }
 
-/// Whether a matrix is by its name a table of rows, which lies the same way everywhere.
-pub(crate) fn is_table(name: &str) -> bool {
+/// Whether a matrix is a table of rows, which lies the same way everywhere: by the variable's name, or by
+/// what its tensor is called at the end. (Scopes further out say nothing: `time_embed.2.weight` is a layer.)
+pub(crate) fn is_table(variable: &str, tensor: Option<&str>) -> bool {
     const WORDS: [&str; 5] = ["embed", "lookup", "table", "wpe", "wte"];
-    let name = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| name.contains(word))
+    let says_so = |name: &str| {
+        let name = name.to_ascii_lowercase();
+        WORDS.iter().any(|word| name.contains(word))
+    };
+    let end = |name: &str| name.rsplit(SEPARATORS).take(2).any(says_so);
+    says_so(variable) || tensor.is_some_and(end)
 }
 
 /// Whether a variable comes from a tensor that is called otherwise at its end.
@@ -219,25 +261,28 @@ pub(crate) fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<Stri
                 && !spared.iter().any(|variable| glob.is_match(&variable.name))
         })
     };
-    let ends: BTreeSet<String> = wanted.iter().map(|variable| end(variable)).collect();
+    let mut ends: BTreeMap<String, Vec<&Variable>> = BTreeMap::new();
+    for &variable in wanted {
+        ends.entry(end(variable)).or_default().push(variable);
+    }
     if ends.len() > 4 && fits("**", wanted) {
         return Some("**".to_owned());
     }
     let mut globs = Vec::new();
-    for ending in ends {
-        let of: Vec<&Variable> = wanted.iter().copied().filter(|v| end(v) == ending).collect();
+    for (ending, of) in ends {
         if fits(&ending, &of) {
             globs.push(ending);
             continue;
         }
-        // As few as will do, and whatever the number of a layer is rather than each.
+        // Whatever the number of a layer is rather than each, where that takes fewer.
         let few = |most: usize, glob: &dyn Fn(&Variable, Numbers) -> Option<String>| {
-            [Numbers::Any, Numbers::Each].into_iter().find_map(|numbers| {
-                let globs: Option<BTreeSet<String>> =
-                    of.iter().map(|variable| glob(variable, numbers)).collect();
-                let globs: Vec<String> = globs?.into_iter().collect();
-                (globs.len() <= most && fits(&braced(&globs), &of)).then_some(globs)
-            })
+            let globs = |numbers| {
+                of.iter().map(|variable| glob(variable, numbers)).collect::<Option<BTreeSet<_>>>()
+            };
+            let (each, any) = (globs(Numbers::Each)?, globs(Numbers::Any)?);
+            let fewer = (any.len() < each.len()).then_some(any);
+            let mut sets = fewer.into_iter().chain([each]).map(|set| Vec::from_iter(set));
+            sets.find(|globs: &Vec<String>| globs.len() <= most && fits(&braced(globs), &of))
         };
         let scopes = (1..=3).find_map(|depth| {
             few(SCOPES, &|variable, numbers| scoped(variable, depth, &ending, numbers))

@@ -24,9 +24,7 @@ impl RestoreReport {
         let matrices = || self.variables.iter().filter(as_they_lie);
         let weights = || matrices().filter(|v| !matches!(v.variable.role, Role::Slot { .. }));
         // Tables of rows lie the same way everywhere.
-        let is_table = |v: &VariableOutcome| {
-            is_table(&v.variable.name) || v.outcome.tensor().is_some_and(is_table)
-        };
+        let is_table = |v: &VariableOutcome| is_table(&v.variable.name, v.outcome.tensor());
         let shows_it = |v: &VariableOutcome| !is_square(v) && !is_table(v);
         let named: Vec<(&Variable, &str)> = weights()
             .filter(|v| is_square(v) && !is_table(v))
@@ -38,11 +36,19 @@ impl RestoreReport {
         }
         let names: HashSet<&str> =
             named.iter().map(|(variable, _)| variable.name.as_str()).collect();
-        let (wanted, spared): (Vec<&Variable>, Vec<&Variable>) =
+        let (wanted, mut spared): (Vec<&Variable>, Vec<&Variable>) =
             matrices().map(|v| &*v.variable).partition(|variable| match &variable.role {
                 Role::Slot { variable: Some(owner), .. } => names.contains(owner.as_str()),
                 _ => names.contains(variable.name.as_str()),
             });
+        // What a rule reshapes or resizes would fit no more if it were transposed.
+        let is_fixed = |v: &&VariableOutcome| match &v.outcome {
+            Outcome::Restored { changes, .. } => changes.iter().any(|change| {
+                matches!(change, Change::Reshaped { .. } | Change::ResizedRows { .. })
+            }),
+            _ => false,
+        };
+        spared.extend(self.variables.iter().filter(is_fixed).map(|v| &*v.variable));
         let rule = glob_of(&wanted, &spared).and_then(|glob| words.rule(&Rule::Transpose(glob)));
         let (name, tensor) = (printable(&variable.name), printable(tensor));
         let (told, they) = match named.len() - 1 {

@@ -47,6 +47,16 @@ impl<'a> Left<'a> {
         remains.is_some_and(|remains| remains.numbers.contains(numbers))
     }
 
+    /// Whether there is a name of a pattern with lower numbers than these.
+    pub fn has_before(&self, class: u64, pattern: &str, numbers: &[u64]) -> bool {
+        let remains = self.0.get(&class).and_then(|patterns| patterns.get(pattern));
+        let numbers = trailing(numbers);
+        // Where there are fewer, the first of them is 0.
+        let is_before =
+            |other: &Vec<u64>| (other.len(), other.as_slice()) < (numbers.len(), numbers);
+        remains.is_some_and(|remains| remains.numbers.iter().any(is_before))
+    }
+
     /// Some patterns of what fits, each with one of the names.
     fn some(&self, class: u64) -> impl Iterator<Item = (&str, (&'a str, &'a Shape))> {
         let some = self.0.get(&class).into_iter().flatten().take(COMPARED);
