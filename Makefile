@@ -52,10 +52,10 @@ unit: ## unit, integration and doc tests (ARGS="name" picks some)
 	@scripts/set-up.sh
 	PROPTEST_RNG_SEED=$(SEED) cargo test --workspace $(ARGS)
 
-test-long: ## crash states, kills, flipped bits, random files, names and graphs, far more than in `test`; the runner of bench-peers
+test-long: ## crash states, kills, flipped bits, random files, names and graphs, far more than in `test`; without ARGS="name" also the runner of bench-peers
 	@scripts/set-up.sh
 	WARMSTART_TEST_LONG=1 cargo test -p warmstart-graph -p warmstart-gpu -p warmstart-checkpoint -p warmstart $(ARGS)
-	$(PEERS_TESTS)
+	$(if $(ARGS),,$(PEERS_TESTS))
 
 doc: ## build the API documentation, warnings denied
 	@scripts/set-up.sh

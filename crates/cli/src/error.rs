@@ -247,6 +247,9 @@ impl From<&clap::Error> for Failure {
     }
 }
 
+/// The largest number of bf16, which has the upper half of the bits of an `f32`.
+const LARGEST_BF16: f64 = f32::from_bits(0x7f7f_0000) as f64;
+
 /// What their messages advise programs to call is here what people can type.
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
@@ -269,9 +272,8 @@ impl From<CheckpointError> for Failure {
                     "cannot convert into `{file}`: tensor `{name}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}; nothing was written",
                     short(*value), short(*largest)
                 );
-                // What bf16 does not reach is no number that a model has.
                 let other = match dtype {
-                    FileDType::F16 if value.abs() < 3.38e38 => "`--dtype bf16` reaches as far as f32",
+                    FileDType::F16 if value.abs() <= LARGEST_BF16 => "`--dtype bf16` reaches as far as f32",
                     _ => "without `--dtype` it stays what it is",
                 };
                 Failure::new(message)

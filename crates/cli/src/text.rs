@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::SystemTime;
 use warmstart_checkpoint::printable;
+use warmstart_graph::words::is_escaped;
 pub use warmstart_graph::words::{counted, human_bytes as bytes, short_number as short};
 
 pub const HEADING: Style = Style::new().bold();
@@ -94,8 +95,11 @@ pub fn utc(time: SystemTime) -> Option<String> {
 pub fn python(text: &str) -> String {
     let escaped = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
-        // What moves the cursor: Python has it by its number, too.
-        c if c.is_control() => format!("\\x{:02x}", u32::from(c)),
+        // What moves the cursor, or turns the direction: Python has it by its number, too.
+        c if is_escaped(c) => match u32::from(c) {
+            number @ ..=0xff => format!("\\x{number:02x}"),
+            number => format!("\\u{number:04x}"),
+        },
         c => c.to_string(),
     };
     format!("\"{}\"", text.chars().map(escaped).collect::<String>())

@@ -216,7 +216,7 @@ fn where_memory_runs_out_it_is_told_how_much_there_is() {
         session.plan_memory(&graph, &[loss], &[update]).unwrap()
     };
     let memory = planned(BATCH);
-    // Mesa since 25 or before, which crashes when it is used.
+    // Mesa since 25 or before gives memory that there is not, and crashes when it is used.
     let Err(error) = refused else {
         let why = "this one gives memory that there is not";
         return common::left_out("a driver's memory that runs out", why);

@@ -286,12 +286,12 @@ impl Graph {
             let node = inner.def.node(id);
             (node.location.clone(), Some(node.scope.clone()))
         };
-        self.from_origin((location, scope), build)
+        self.with_origin((location, scope), build)
     }
 
     /// Builds what is said to come from a line, and of a scope if one is given; then what it was before
     /// holds again.
-    fn from_origin<T>(&self, origin: (Location, Option<String>), build: impl FnOnce() -> T) -> T {
+    fn with_origin<T>(&self, origin: (Location, Option<String>), build: impl FnOnce() -> T) -> T {
         let outer = self.inner.borrow_mut().origin.replace(origin);
         let result = build();
         self.inner.borrow_mut().origin = outer;
@@ -314,7 +314,7 @@ impl Graph {
         if self.inner.borrow().origin.is_some() {
             return build();
         }
-        self.from_origin((location, None), build)
+        self.with_origin((location, None), build)
     }
 
     /// Builds nodes that are said to be of this scope, and of this line unless another is set.
@@ -325,7 +325,7 @@ impl Graph {
         build: impl FnOnce() -> T,
     ) -> T {
         let line = self.inner.borrow().origin.as_ref().map(|(line, _)| line.clone());
-        self.from_origin((line.unwrap_or(location), Some(scope.to_owned())), build)
+        self.with_origin((line.unwrap_or(location), Some(scope.to_owned())), build)
     }
 
     /// Notes that the gradient computes the nodes again that were built since there were `first`.

@@ -86,22 +86,24 @@ pub fn first_few_between<T: Display>(
 /// A text of a file as it may be printed: control characters, which could move a terminal's cursor
 /// or begin a line that nobody wrote, become escapes such as `\n`.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // The last two end lines, too, and those before turn the direction of what follows.
-    let escaped = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-    };
-    if !text.contains(escaped) {
+    if !text.contains(is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match escaped(c) {
+        match is_escaped(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
     }
     Cow::Owned(shown)
+}
+
+/// Whether [`printable`] makes an escape of a character.
+pub fn is_escaped(c: char) -> bool {
+    // The last two end lines, too, and those before turn the direction of what follows.
+    c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 /// A path as it may be printed: the files of a directory are called as whoever wrote them called them.

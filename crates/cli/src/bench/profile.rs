@@ -13,7 +13,7 @@ use warmstart_gpu::{Profile, Roof, RunError, TimedDispatch};
 use warmstart_graph::words::three_digits;
 use warmstart_measure::Spread;
 
-/// Several runs of a plan, each kernel timed by itself.
+/// Several runs of a plan, each kernel with timestamps of its own.
 pub struct Kernels {
     /// The dispatches, each with the median of its times, and the seconds of all runs.
     dispatches: Vec<(TimedDispatch, Spread)>,
@@ -82,13 +82,15 @@ impl Kernels {
     pub fn print(&self, out: &mut dyn Write, step: &Step, own: usize) -> Result<(), Failure> {
         let total = self.total().as_secs_f64();
         let rate = |rate: Option<f64>| rate.map_or("-".to_owned(), three_digits);
+        // A clock that is too coarse for all of them says 0, of which there are no parts.
+        let of_all = |seconds: f64| (total > 0.0).then(|| seconds / total);
         let row = |(dispatch, seconds): &(TimedDispatch, Spread)| {
             let TimedDispatch { info, time, .. } = dispatch;
             vec![
                 info.operations.clone(),
                 info.kernel.to_owned(),
                 format!("{:.1}", seconds.median * 1e6),
-                percent(Some(seconds.median / total)),
+                percent(of_all(seconds.median)),
                 rate(dispatch.gigabytes_per_second()),
                 rate(dispatch.gigaflops_per_second()),
                 percent(self.roof.share(info, *time)),
@@ -100,7 +102,7 @@ impl Kernels {
         let mut rows: Vec<Vec<String>> = self.dispatches.iter().map(row).collect();
         let mut sum = vec![String::new(); header.len()];
         (sum[0], sum[2], sum[3]) =
-            ("all of these".to_owned(), format!("{:.1}", total * 1e6), percent(Some(1.0)));
+            ("all of these".to_owned(), format!("{:.1}", total * 1e6), percent(of_all(total)));
         rows.push(sum);
         let table = text::table(&header, &[2, 3, 4, 5, 6], rows);
         let (first, rest) = table.split_once('\n').unwrap_or((&table, ""));
@@ -114,14 +116,14 @@ impl Kernels {
         }
         writeln!(
             out,
-            "each time is the median of {RUNS} runs in which every kernel is timed by itself, and the time of \
-             all is the sum of these medians"
+            "each time is the median of {RUNS} runs in which every kernel has timestamps of its own, and the \
+             time of all is the sum of these medians"
         )?;
         if !self.at_once.is_zero() {
             let at_once = self.at_once.as_secs_f64() * 1e6;
             writeln!(
                 out,
-                "{at_once:.1} µs of it two kernels ran at once, which counts as busy once"
+                "{at_once:.1} µs of it more than one kernel ran at once, which counts once"
             )?;
         }
         let (step_us, name) = (step.seconds * 1e6, step.name);
@@ -133,7 +135,7 @@ impl Kernels {
             )?,
             None => writeln!(
                 out,
-                "a step takes {step_us:.1} µs ({name}), less than its kernels when each is timed by itself: \
+                "a step takes {step_us:.1} µs ({name}), less than its kernels when each has timestamps of its own: \
                  how much of it the device idles cannot be told"
             )?,
         }
@@ -260,10 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_says_0_has_no_parts() {
+        let (text, idle) = printed(&kernels(|_| [(0, 0), (0, 0)]), 100e-6);
+        assert!(!text.contains("NaN") && text.contains("the device idles 100 % of"), "{text}");
+        let all = text.lines().find(|line| line.trim_start().starts_with("all of these"));
+        let cells: Vec<&str> = all.unwrap().split("  ").map(str::trim).collect();
+        assert!(cells.contains(&"0.0") && cells.contains(&"-"), "{text}");
+        assert_eq!(idle["idle_share_of_step"], 1.0, "{idle}");
+    }
+
+    #[test]
     fn kernels_at_once_are_busy_once() {
         let (text, idle) = printed(&kernels(|_| [(0, 30), (10, 50)]), 100e-6);
         assert!(
-            text.contains("20.0 µs of it two kernels ran at once, which counts as busy once"),
+            text.contains("20.0 µs of it more than one kernel ran at once, which counts once"),
             "{text}"
         );
         assert!(text.contains("the device idles 40 % of the time"), "{text}");

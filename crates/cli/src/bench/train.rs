@@ -57,8 +57,8 @@ pub struct Arguments {
     /// into a data set, of fed ones whose loss is not read
     #[arg(long)]
     profile: bool,
-    /// Write the kernels of one profiled step as a trace, to look at on ui.perfetto.dev; of two
-    /// models each is a process of its own, called by the model
+    /// Write the kernels of one profiled step as a trace, to look at on ui.perfetto.dev;
+    /// where two models are measured, each is a process of its own, named after its model
     #[arg(long, value_name = "FILE", requires = "profile")]
     trace: Option<PathBuf>,
     /// About how long each measurement takes; what takes longer is done once or three times

@@ -130,18 +130,32 @@ pub fn json(file: &Path, text: &str) -> Option<(&'static str, String)> {
 
 /// A help with the names of the user's file, and of those that may be made from it.
 fn named(help: &str, file: &Path) -> String {
-    let path = printable_path(file);
     let new = |extension: &str| {
         let plain = file.with_extension(extension);
         let numbered = (2..).map(|n| file.with_extension(format!("{n}.{extension}")));
         let mut free = [plain].into_iter().chain(numbered).filter(|file| !file.exists());
-        free.next().map_or_else(|| format!("data.{extension}"), printable_path)
+        free.next().unwrap_or_else(|| format!("data.{extension}").into())
     };
-    help.replace("{python}", &python(&path))
-        .replace("{csv}", &python(&new("csv")))
-        .replace("{npy}", &python(&new("npy")))
-        .replace("{shell}", &quoted(&path))
-        .replace("{shell_csv}", &quoted(&new("csv")))
+    let in_python = |file: &Path| python(&file.to_string_lossy());
+    let in_shell = |file: &Path| quoted(&printable_path(file));
+    let value = |name: &str| match name {
+        "python" => Some(in_python(file)),
+        "csv" => Some(in_python(&new("csv"))),
+        "npy" => Some(in_python(&new("npy"))),
+        "shell" => Some(in_shell(file)),
+        "shell_csv" => Some(in_shell(&new("csv"))),
+        _ => None,
+    };
+    // In one pass, as a file may be called `{csv}`.
+    let mut parts = help.split('{');
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('}').and_then(|(name, after)| Some((value(name)?, after))) {
+            Some((value, after)) => named.extend([value.as_str(), after]),
+            None => named.extend(["{", part]),
+        }
+    }
+    named
 }
 
 fn recognise(begin: &[u8]) -> Option<&'static Other> {
@@ -281,7 +295,7 @@ mod tests {
         let here = tempfile::tempdir().unwrap();
         let file = here.path().join("data.csv");
         let advised = |name: &str| {
-            let file = python(&printable_path(here.path().join(name)));
+            let file = python(&here.path().join(name).to_string_lossy());
             named("{csv}", &here.path().join("data.csv")) == file
         };
         assert!(advised("data.csv"));
@@ -290,6 +304,12 @@ mod tests {
         std::fs::write(here.path().join("data.2.csv"), "").unwrap();
         assert!(advised("data.3.csv"));
         assert_eq!(named("{python}", Path::new("a\"b.json")), "\"a\\\"b.json\"");
+        // Escapes are Python's, once, and what moves the cursor is none of them.
+        assert_eq!(named("{python}", Path::new("a\nb\\\u{202e}")), r#""a\x0ab\\\u202e""#);
+        assert_eq!(
+            named("{ {python} {csv}", Path::new("{csv}.json")),
+            r#"{ "{csv}.json" "{csv}.csv""#
+        );
     }
 
     #[test]

@@ -202,6 +202,15 @@ impl Table {
         }
     }
 
+    /// What a cell says that is 0 or 1.
+    pub fn bit(&self, row: usize, column: usize) -> Option<bool> {
+        let value = match &self.cells {
+            Cells::Text(rows) => rows[row].1.get(column)?.parse().ok()?,
+            Cells::Numbers { values, .. } => f64::from(values[row * self.width + column]),
+        };
+        (value == 0.0 || value == 1.0).then_some(value == 1.0)
+    }
+
     /// Whether a cell can be a class: text can, and numbers that are whole and exact in `f32`.
     pub fn is_class(&self, row: usize, column: usize) -> bool {
         // Beyond that, neighbours are one `f32`, and so would be two classes.

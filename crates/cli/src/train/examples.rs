@@ -85,6 +85,8 @@ fn note_given_away(
     rows: &[usize],
 ) -> Result<(), Failure> {
     let (data, table) = (&settings.data, &part.inputs);
+    // Labels that have a file of their own are one column, or several that were named: who writes them
+    // apart does not encode them among the inputs as well.
     if part.labels.is_some() {
         return Ok(());
     }

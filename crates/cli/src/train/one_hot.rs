@@ -5,9 +5,10 @@
 //! if one is the target, and the others are inputs, these give it away.
 
 use super::settings::DataSettings;
-use crate::data::{ColumnChoice, Table};
+use crate::data::Table;
 use crate::error::Failure;
 use crate::text::python;
+use std::cmp::Reverse;
 use warmstart_graph::words::first_few;
 
 /// What one-hot columns are.
@@ -16,14 +17,23 @@ pub const HOT: &str = "each row has a 1 in the column of its class, and 0 in the
 /// Columns that are named in one sentence.
 const NAMED: usize = 5;
 
+/// In fewer rows columns may look one-hot by chance, so that nothing is refused for it.
+const FEW: usize = 10;
+
 /// What is done about one-hot columns.
 pub fn one_column(table: &Table, columns: &[usize]) -> String {
     /// More would fill the terminal.
     const SHOWN: usize = 20;
-    let name = |&column: &usize| match table.choice(column) {
-        ColumnChoice::Name(name) => python(&name),
+    let name = |&column: &usize| match &table.header {
+        // Pandas calls columns of one name `a`, `a.1`, `a.2`.
+        Some(header) => {
+            match header[..column].iter().filter(|&name| *name == header[column]).count() {
+                0 => python(&header[column]),
+                before => python(&format!("{}.{before}", header[column])),
+            }
+        }
         // As pandas counts columns without names.
-        ColumnChoice::Number(_) => column.to_string(),
+        None => column.to_string(),
     };
     let mut names: Vec<String> = columns.iter().take(SHOWN).map(name).collect();
     if columns.len() > SHOWN {
@@ -37,119 +47,201 @@ pub fn one_column(table: &Table, columns: &[usize]) -> String {
 
 /// Whether the columns are those of classes: a 1 in one of them, and 0 in all others.
 pub fn is_one_hot(table: &Table, columns: &[usize], rows: &[usize]) -> bool {
-    let ones = ones(table, columns, rows);
-    columns.len() > 1 && !rows.is_empty() && ones.is_some_and(|ones| ones.iter().all(|&one| one))
+    let one_in_each = || {
+        let bits = columns.iter().map(|&column| Bits::of(table, column, rows));
+        let all = Bits::joined(&bits.collect::<Option<Vec<_>>>()?, rows.len())?;
+        Some(all.ones == rows.len())
+    };
+    columns.len() > 1 && !rows.is_empty() && one_in_each().unwrap_or(false)
 }
 
-/// Which rows have a 1 in these columns, if none has two of them, and all other cells are 0.
-fn ones(table: &Table, columns: &[usize], rows: &[usize]) -> Option<Vec<bool>> {
-    let mut ones = vec![false; rows.len()];
-    columns.iter().try_for_each(|&column| add(&mut ones, table, column, rows))?;
-    Some(ones)
+/// Which rows have a 1 in a column of 0 and 1, or in one of several such columns.
+#[derive(Clone, PartialEq)]
+struct Bits {
+    /// 64 rows in each.
+    words: Vec<u64>,
+    /// How many rows have a 1.
+    ones: usize,
 }
 
-/// Adds the ones of another column.
-fn add(ones: &mut [bool], table: &Table, column: usize, rows: &[usize]) -> Option<()> {
-    for (one, &row) in ones.iter_mut().zip(rows) {
-        let bit = bit(table, row, column)?;
-        if *one && bit {
-            return None;
+impl Bits {
+    /// Those of no column.
+    fn none(rows: usize) -> Bits {
+        Bits { words: vec![0; rows.div_ceil(64)], ones: 0 }
+    }
+
+    /// Those of a column; None if a cell is neither 0 nor 1.
+    fn of(table: &Table, column: usize, rows: &[usize]) -> Option<Bits> {
+        let mut bits = Bits::none(rows.len());
+        for (at, &row) in rows.iter().enumerate() {
+            if table.bit(row, column)? {
+                bits.words[at / 64] |= 1 << (at % 64);
+                bits.ones += 1;
+            }
         }
-        *one |= bit;
+        Some(bits)
     }
-    Some(())
+
+    /// Those of several columns; None if a row has a 1 in two of them.
+    fn joined(columns: &[Bits], rows: usize) -> Option<Bits> {
+        columns.iter().try_fold(Bits::none(rows), |mut all, bits| {
+            (!all.meet(bits)).then(|| all.add(bits))?;
+            Some(all)
+        })
+    }
+
+    /// Whether a row has a 1 in both.
+    fn meet(&self, other: &Bits) -> bool {
+        self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
+    }
+
+    /// Adds those of another column, which has no row in common with these.
+    fn add(&mut self, other: &Bits) {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a |= b);
+        self.ones += other.ones;
+    }
+
+    /// Takes away those of a column that was added.
+    fn remove(&mut self, other: &Bits) {
+        self.words.iter_mut().zip(&other.words).for_each(|(a, b)| *a &= !b);
+        self.ones -= other.ones;
+    }
 }
 
-/// A cell that is 0 or 1.
-fn bit(table: &Table, row: usize, column: usize) -> Option<bool> {
-    match table.word(row, column).parse::<f64>() {
-        Ok(0.0) => Some(false),
-        Ok(1.0) => Some(true),
-        _ => None,
-    }
-}
-
-/// Columns that are one-hot together: some targets, and others that give them away.
+/// Inputs that give targets away.
 #[derive(Debug, PartialEq)]
 pub struct GivenAway {
-    /// All of them, in order.
-    columns: Vec<usize>,
-    /// Those of them that are inputs.
+    /// The inputs that do.
     inputs: Vec<usize>,
-    /// Whether they are neighbours, as the columns of one encoded column are.
-    neighbours: bool,
+    how: How,
+    /// In how many rows.
+    rows: usize,
+    /// Whether there are other inputs.
+    others: bool,
+}
+
+/// How columns give targets away.
+#[derive(Debug, PartialEq)]
+enum How {
+    /// Together with the targets they are one-hot.
+    OneHot {
+        /// Targets, inputs, and what is ignored, in order.
+        columns: Vec<usize>,
+        /// Those of them that are neither targets nor inputs.
+        ignored: Vec<usize>,
+        /// Whether all of them stand side by side, as the columns of one encoded column do.
+        neighbours: bool,
+    },
+    /// Each is 1 where a target is.
+    Same,
+}
+
+/// What is known of the columns that targets are compared with.
+struct Compared<'a> {
+    targets: &'a [usize],
+    /// Of each column of the table, whether it is an input.
+    is_input: Vec<bool>,
+    /// The columns that have a 1, and none in a row where a target has one.
+    apart: Vec<(usize, Bits)>,
+    /// The columns that are 0 in each row, in order.
+    zeros: Vec<usize>,
+    /// The inputs that are 1 where a target is, and nowhere else.
+    same: Vec<usize>,
+    /// How many rows have no 1 in a target.
+    left: usize,
+    rows: usize,
 }
 
 impl GivenAway {
-    /// Looks for columns that together with the targets are one-hot, and of which some are inputs: of the
-    /// neighbours of the targets, and else for one that is 1 where they are 0.
+    /// Looks for inputs that together with the targets are one-hot, or that are the same as a target. Of
+    /// several one-hot groups it takes one of neighbours, if there is one, and the smallest.
     pub fn find(
         table: &Table,
         targets: &[usize],
         inputs: &[usize],
         rows: &[usize],
     ) -> Option<GivenAway> {
-        let whole = |&row: &usize| targets.iter().all(|&target| !table.is_missing(row, target));
-        let rows: Vec<usize> = rows.iter().copied().filter(whole).collect();
-        let own = ones(table, targets, &rows)?;
-        // Without another column they are all of it, or have no ones.
-        if own.iter().all(|&one| one) || !own.contains(&true) {
-            return None;
-        }
-        let of = |columns: Vec<usize>, neighbours| {
-            let is_other = |column: &usize| inputs.contains(column) && !targets.contains(column);
-            let inputs: Vec<usize> = columns.iter().copied().filter(is_other).collect();
-            (!inputs.is_empty()).then_some(GivenAway { columns, inputs, neighbours })
+        let compared = Compared::new(table, targets, inputs, rows)?;
+        let found = compared.side_by_side().or_else(|| compared.scattered());
+        let (inputs, how) = match found {
+            Some((columns, neighbours)) => {
+                let inputs = columns.iter().copied().filter(|&column| compared.is_input[column]);
+                let ignored = |column: &usize| {
+                    !compared.is_input[*column]
+                        && !targets.contains(column)
+                        && compared.zeros.binary_search(column).is_err()
+                };
+                let ignored = columns.iter().copied().filter(ignored).collect();
+                (inputs.collect(), How::OneHot { columns, ignored, neighbours })
+            }
+            None if compared.same.is_empty() => return None,
+            None => (compared.same.clone(), How::Same),
         };
-        let neighbours = neighbours(table, targets, &rows);
-        neighbours.and_then(|columns| of(columns, true)).or_else(|| {
-            let complement = inputs.iter().copied().find(|&column| {
-                let bits = rows.iter().zip(&own);
-                bits.clone().all(|(&row, &one)| bit(table, row, column) == Some(!one))
-            })?;
-            let mut columns = [targets, &[complement]].concat();
-            columns.sort_unstable();
-            of(columns, false)
-        })
+        let all = compared.is_input.iter().filter(|&&is| is).count();
+        let others = all > inputs.len();
+        Some(GivenAway { inputs, how, rows: compared.rows, others })
     }
 
     /// Refuses a target that nobody named, and that is taken for being the last column.
     pub fn refuse(&self, table: &Table, target: usize, says_task: bool) -> Result<(), Failure> {
+        let How::OneHot { columns, neighbours: true, .. } = &self.how else { return Ok(()) };
         // Who leaves out one of them has looked at them.
-        let all = self.neighbours && self.inputs.len() + 1 == self.columns.len();
-        if !all {
+        if self.inputs.len() + 1 < columns.len() || self.rows < FEW {
             return Ok(());
         }
         let (file, name) = (table.name(), table.column_name(target));
-        let (names, choice) = (names(table, &self.columns), table.choice(target));
+        let (names, choice) = (names(table, &self.inputs), table.choice(target));
         let task = match says_task {
             true => "",
             false => ", with `task = \"classification\"` or `task = \"regression\"`",
         };
         Err(Failure::new(format!(
-            "{file}, {name}, the target since it is the last, holds 0 and 1, and with the columns before it looks one-hot ({names}): as inputs, these would give it away"
+            "{file}, {name}, the target since it is the last, holds 0 and 1, and looks one-hot together with the columns before it ({names}): as inputs, those would give it away"
         ))
         .help(format!(
             "if they are, {}; if it is the target all the same, say so: `target = {choice}`{task} under [data]",
-            one_column(table, &self.columns)
+            one_column(table, columns)
         )))
     }
 
     /// What is not to be overlooked where somebody did name the targets.
     pub fn note(&self, table: &Table, targets: &[usize], data: &DataSettings) -> String {
-        let ignored = data.ignore.iter().cloned();
-        let left_out = ignored.chain(self.inputs.iter().map(|&column| table.choice(column)));
-        let left_out: Vec<String> = left_out.map(|choice| choice.to_string()).collect();
         let (target, is) = match targets {
             [target] => (format!("{}, the target,", table.column_name(*target)), "is"),
             targets => (format!("{}, the targets,", names(table, targets)), "are"),
         };
-        format!(
-            "{target} {is} given away by {}: together they look one-hot ({HOT}). Leave out of the inputs what is not known when the model is used, with `ignore = [{}]` under [data]; or {}",
-            names(table, &self.inputs),
-            left_out.join(", "),
-            one_column(table, &self.columns)
-        )
+        let inputs = names(table, &self.inputs);
+        let left_out = data.ignore.iter().cloned();
+        let left_out = left_out.chain(self.inputs.iter().map(|&column| table.choice(column)));
+        let left_out: Vec<String> = left_out.map(|choice| choice.to_string()).collect();
+        let leave_out = match self.others {
+            true => format!(
+                "Leave out of the inputs what is not known when the model is used, with `ignore = [{}]` under [data]",
+                left_out.join(", ")
+            ),
+            // A run without inputs would be refused.
+            false => "There is no other input: add columns to learn from".to_owned(),
+        };
+        match &self.how {
+            How::Same => {
+                let equals = if self.inputs.len() == 1 { "equals" } else { "equal" };
+                let it = if targets.len() == 1 { "it" } else { "one of them" };
+                format!(
+                    "{target} {is} given away by {inputs}, which {equals} {it} in each row. {leave_out}"
+                )
+            }
+            How::OneHot { columns, ignored, .. } => {
+                let (partly, together) = match ignored.is_empty() {
+                    true => ("", "together".to_owned()),
+                    false => ("partly ", format!("together with {}", names(table, ignored))),
+                };
+                let joins = if self.others { "; or" } else { ", and" };
+                format!(
+                    "{target} {is} {partly}given away by {inputs}: {together} they look one-hot ({HOT}). {leave_out}{joins} {}",
+                    one_column(table, columns)
+                )
+            }
+        }
     }
 }
 
@@ -157,74 +249,103 @@ fn names(table: &Table, columns: &[usize]) -> String {
     first_few(columns.iter().map(|&column| table.column_name(column)), NAMED)
 }
 
-/// The fewest columns side by side that have the targets among them and are one-hot.
-fn neighbours(table: &Table, targets: &[usize], rows: &[usize]) -> Option<Vec<usize>> {
-    let (&first, &last) = (targets.iter().min()?, targets.iter().max()?);
-    let between: Vec<usize> = (first..=last).collect();
-    let mut from_left = ones(table, &between, rows)?;
-    for left in (0..=first).rev() {
-        if left < first {
-            add(&mut from_left, table, left, rows)?;
+impl Compared<'_> {
+    /// Reads each column once, and of one that is not of 0 and 1 no more than its first other cell. None if
+    /// the targets are not of 0 and 1 with no row in common, or have no 1, or have one in each row.
+    fn new<'a>(
+        table: &Table,
+        targets: &'a [usize],
+        inputs: &[usize],
+        rows: &[usize],
+    ) -> Option<Compared<'a>> {
+        let whole = |&row: &usize| targets.iter().all(|&target| !table.is_missing(row, target));
+        let rows: Vec<usize> = rows.iter().copied().filter(whole).collect();
+        let own = targets.iter().map(|&target| Bits::of(table, target, &rows));
+        let own: Vec<Bits> = own.collect::<Option<_>>()?;
+        let all = Bits::joined(&own, rows.len())?;
+        let left = rows.len() - all.ones;
+        if left == 0 || all.ones == 0 {
+            return None;
         }
-        let mut all = from_left.clone();
-        for right in last..table.width {
-            if right > last && add(&mut all, table, right, rows).is_none() {
-                break;
-            }
-            if all.iter().all(|&one| one) {
-                return Some((left..=right).collect());
+        let mut is_target = vec![false; table.width];
+        targets.iter().for_each(|&column| is_target[column] = true);
+        let mut is_input = vec![false; table.width];
+        inputs.iter().for_each(|&column| is_input[column] = !is_target[column]);
+        let (mut apart, mut zeros, mut same) = (Vec::new(), Vec::new(), Vec::new());
+        for column in (0..table.width).filter(|&column| !is_target[column]) {
+            let Some(bits) = Bits::of(table, column, &rows) else { continue };
+            if bits.ones == 0 {
+                zeros.push(column);
+            } else if !all.meet(&bits) {
+                apart.push((column, bits));
+            } else if is_input[column] && own.contains(&bits) {
+                same.push(column);
             }
         }
+        Some(Compared { targets, is_input, apart, zeros, same, left, rows: rows.len() })
     }
-    None
+
+    /// The columns that follow each other among those that are apart from the targets, and with them are
+    /// one-hot, in order; and whether nothing stands between any of them.
+    fn side_by_side(&self) -> Option<(Vec<usize>, bool)> {
+        let (mut joined, mut first, mut found) = (Bits::none(self.rows), 0, None);
+        for (last, (_, bits)) in self.apart.iter().enumerate() {
+            // What is left has no row in two columns. Of all that ends here it has the most ones, and so it
+            // alone may have all.
+            while joined.meet(bits) {
+                joined.remove(&self.apart[first].1);
+                first += 1;
+            }
+            joined.add(bits);
+            let group = &self.apart[first..=last];
+            if joined.ones < self.left || !group.iter().any(|(column, _)| self.is_input[*column]) {
+                continue;
+            }
+            let neighbours = self.between(group).is_some();
+            let rank = (!neighbours, group.len());
+            if found.is_none_or(|(best, _)| rank < best) {
+                found = Some((rank, group));
+            }
+        }
+        let (_, group) = found?;
+        let columns = group.iter().map(|(column, _)| *column).chain(self.targets.iter().copied());
+        let mut columns: Vec<usize> = columns.collect();
+        let between = self.between(group);
+        columns.extend(between.unwrap_or_default());
+        columns.sort_unstable();
+        Some((columns, between.is_some()))
+    }
+
+    /// The columns of zeros that stand among these and the targets, if nothing else does: such are classes
+    /// that no row is of.
+    fn between(&self, group: &[(usize, Bits)]) -> Option<&[usize]> {
+        let ends = [group.first()?.0, group.last()?.0];
+        let ends = || ends.iter().chain(self.targets);
+        let (&first, &last) = (ends().min()?, ends().max()?);
+        let from = self.zeros.partition_point(|&column| column < first);
+        let zeros = &self.zeros[from..self.zeros.partition_point(|&column| column <= last)];
+        let all = last - first + 1 == group.len() + self.targets.len() + zeros.len();
+        all.then_some(zeros)
+    }
+
+    /// Inputs anywhere that with the targets are one-hot, if they are found by taking those with the most
+    /// ones first: to try all would take too long.
+    fn scattered(&self) -> Option<(Vec<usize>, bool)> {
+        let mut inputs: Vec<&(usize, Bits)> =
+            self.apart.iter().filter(|(column, _)| self.is_input[*column]).collect();
+        inputs.sort_by_key(|(_, bits)| Reverse(bits.ones));
+        let (mut joined, mut columns) = (Bits::none(self.rows), self.targets.to_vec());
+        for (column, bits) in inputs {
+            if !joined.meet(bits) {
+                joined.add(bits);
+                columns.push(*column);
+            }
+        }
+        columns.sort_unstable();
+        (joined.ones == self.left).then_some((columns, false))
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::part::DATA_HELP;
-    use super::*;
-    use crate::data::Cells;
-
-    fn table(rows: &[&[f32]]) -> Table {
-        let cells = Cells::Numbers { values: rows.concat(), bytes: false };
-        let (width, file) = (rows[0].len(), "a.npy".into());
-        Table { file, array: None, header: None, width, cells, help: &DATA_HELP }
-    }
-
-    #[test]
-    fn columns_that_give_a_target_away_are_found() {
-        // A number, three classes, a flag, and what is 1 where the second class is not.
-        let rows: [&[f32]; 4] = [
-            &[0.5, 1.0, 0.0, 0.0, 1.0, 1.0],
-            &[0.1, 0.0, 1.0, 0.0, 0.0, 0.0],
-            &[0.2, 0.0, 0.0, 1.0, 1.0, 1.0],
-            &[0.7, 0.0, 1.0, 0.0, 1.0, 0.0],
-        ];
-        let (table, all) = (table(&rows), [0, 1, 2, 3]);
-        let find = |targets: &[usize], inputs: &[usize]| {
-            let found = GivenAway::find(&table, targets, inputs, &all)?;
-            Some((found.columns, found.inputs, found.neighbours))
-        };
-        let classes = || vec![1, 2, 3];
-        assert_eq!(find(&[1], &[0, 2, 3, 4]), Some((classes(), vec![2, 3], true)));
-        assert_eq!(find(&[3], &[0, 1, 4]), Some((classes(), vec![1], true)));
-        assert_eq!(find(&[3, 1], &[0, 2, 4]), Some((classes(), vec![2], true)));
-        // What is left out of the inputs gives nothing away; nor is a flag a class, or a number.
-        assert_eq!(find(&[1], &[0, 4, 5]), None);
-        assert_eq!(find(&[4], &[0, 1, 2, 3, 5]), None);
-        assert_eq!(find(&[0], &[1, 2, 3, 4, 5]), None);
-        // All of them as targets.
-        assert_eq!(find(&[1, 2, 3], &[0, 4, 5]), None);
-        // The other of two, wherever it is.
-        assert_eq!(find(&[2], &[0, 5]), Some((vec![2, 5], vec![5], false)));
-        assert_eq!(find(&[5], &[0, 2]), Some((vec![2, 5], vec![2], false)));
-    }
-
-    /// A column of one value says nothing, and one-hot columns have no other column between them.
-    #[test]
-    fn constants_give_nothing_away() {
-        let table = table(&[&[1.0, 0.0, 0.0], &[1.0, 0.0, 1.0]]);
-        assert_eq!(GivenAway::find(&table, &[1], &[0, 2], &[0, 1]), None);
-        assert_eq!(GivenAway::find(&table, &[0], &[1, 2], &[0, 1]), None);
-    }
-}
+#[path = "one_hot_tests.rs"]
+mod tests;

@@ -7,7 +7,9 @@ use crate::warmstart;
 fn a_target_that_inputs_give_away_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
-    let one_hot = "a,x,y,z\n1,1,0,0\n2,0,1,0\n3,0,0,1\n4,1,0,0\n5,0,1,0\n";
+    let few = "1,1,0,0\n2,0,1,0\n3,0,0,1\n4,1,0,0\n5,0,1,0\n";
+    let one_hot = format!("a,x,y,z\n{few}{few}");
+    let one_hot = one_hot.as_str();
     let ran = |data: &str, keys: &str, more: &str| {
         std::fs::write(at.join("data.csv"), data).unwrap();
         let toml = format!("[data]\nfile = \"data.csv\"\n{keys}[training]\nsteps = 1\n{more}");
@@ -27,8 +29,8 @@ fn a_target_that_inputs_give_away_is_told() {
     ] {
         let error = ran(one_hot, keys, more).failed();
         for said in [
-            "column `z`, the target since it is the last, holds 0 and 1, and with the columns before it looks \
-             one-hot (column `x`, column `y`, column `z`): as inputs, these would give it away",
+            "column `z`, the target since it is the last, holds 0 and 1, and looks one-hot together with the \
+             columns before it (column `x`, column `y`): as inputs, those would give it away",
             "with pandas: `frame[[\"x\", \"y\", \"z\"]].idxmax(axis=1)`, and leave these out",
             say,
         ] {
@@ -38,12 +40,16 @@ fn a_target_that_inputs_give_away_is_told() {
     // What was named, or looked at, is trained on, and told.
     let task = "task = \"classification\"\n";
     for (target, given, left_out) in [
-        ("target = \"z\"\n", "column `x`, column `y`", "[\"x\", \"y\"]"),
-        ("target = \"x\"\n", "column `y`, column `z`", "[\"y\", \"z\"]"),
-        ("ignore = [\"x\"]\n", "column `y`", "[\"x\", \"y\"]"),
+        ("target = \"z\"\n", "given away by column `x`, column `y`: together", "[\"x\", \"y\"]"),
+        ("target = \"x\"\n", "given away by column `y`, column `z`: together", "[\"y\", \"z\"]"),
+        (
+            "ignore = [\"x\"]\n",
+            "partly given away by column `y`: together with column `x`",
+            "[\"x\", \"y\"]",
+        ),
     ] {
         let out = ran(one_hot, &format!("{task}{target}"), "").with(0);
-        let note = format!("the target, is given away by {given}: together they look one-hot");
+        let note = format!("the target, is {given} they look one-hot");
         assert!(out.contains(&note), "{target}{out}\nis not\n{note}");
         assert!(out.contains(&format!("with `ignore = {left_out}` under [data]")), "{target}{out}");
     }
@@ -53,6 +59,14 @@ fn a_target_that_inputs_give_away_is_told() {
         out.contains("column `is_female`, the target, is given away by column `is_male`"),
         "{out}"
     );
+    // Few rows may be so by chance, and rows that are skipped are not looked at.
+    let out = ran(&format!("a,x,y,z\n{few}"), task, "").with(0);
+    assert!(out.contains("the target, is given away by column `x`, column `y`: together"), "{out}");
+    let skipped = format!("{one_hot}?,0,0,0\n6,?,0,0\n7,0,0,\n");
+    let error = ran(&skipped, "missing = \"skip\"\n", "").failed();
+    assert!(error.contains("looks one-hot together with the columns before it"), "{error}");
+    let error = ran(&skipped, task, "").failed();
+    assert!(error.contains("line 14, column `z` has no value"), "{error}");
     // What is no input gives nothing away.
     for (data, ignore) in [(one_hot, "ignore = [\"x\", \"y\"]\n"), (two, "ignore = [1]\n")] {
         let out = ran(data, &format!("{task}{ignore}"), "").with(0);

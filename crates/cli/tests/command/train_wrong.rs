@@ -136,8 +136,8 @@ fn mistakes_in_the_data_name_file_line_and_column() {
             "`data.csv` is JSON, and data is not read from it help: export it as CSV, for example with pandas: `pandas.read_json(",
         ),
         (
-            "a,b,x,y,z\n1,2,1,0,0\n3,4,0,1,0\n5,6,0,0,1\n7,8,1,0,0\n",
-            "and with the columns before it looks one-hot (column `x`, column `y`, column `z`)",
+            "a,x,y,z\n1,1,0,0\n2,0,1,0\n3,0,0,1\n4,1,0,0\n5,0,1,0\n6,0,0,1\n7,1,0,0\n8,0,1,0\n9,0,0,1\n0,1,0,0\n",
+            "and looks one-hot together with the columns before it (column `x`, column `y`)",
         ),
         ("a,b,c\n1,2,x\n3,4,\n5,6,x\n", "`data.csv`, line 3, column `c` has no value"),
         (

@@ -124,8 +124,17 @@ impl Profile {
         Profile::idle_share_within(self.busy(), step)
     }
 
-    /// The same of a step in which the device is busy for so long, as several profiles of it may say
-    /// together.
+    /// The part of a step in which no kernel runs, from 0 to 1, if kernels keep the device busy for `busy` of
+    /// its time: [`idle_share_of`](Profile::idle_share_of) of a time that is not one profile's, such as the
+    /// median of several. None if the step takes no time, or less than its kernels.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use warmstart_gpu::Profile;
+    /// let (busy, step) = (Duration::from_micros(30), Duration::from_micros(40));
+    /// assert_eq!(Profile::idle_share_within(busy, step), Some(0.25));
+    /// assert_eq!(Profile::idle_share_within(step, busy), None);
+    /// ```
     pub fn idle_share_within(busy: Duration, step: Duration) -> Option<f64> {
         let share = 1.0 - busy.as_secs_f64() / step.as_secs_f64();
         // Neither of a step that took no time, nor of one that was faster than its kernels by themselves.

@@ -99,7 +99,14 @@ impl Profile {
     /// The profile as JSON in Chrome's trace event format, which <https://ui.perfetto.dev> and
     /// chrome://tracing show: one event for each dispatch, with the bytes it moves and the operations
     /// it does, and how near that is to the adapter's ceilings if they are known
-    /// ([`Profile::roof`]); and for the whole, how much of the time the device was busy and idle.
+    /// ([`Profile::roof`]).
+    ///
+    /// Beside the events, `otherData.runs` is a list with an object for each profile: its `adapter`, the
+    /// `pid` of its events, and in microseconds `span_us` from the first kernel's beginning to the last one's
+    /// end ([`Profile::span`]), `kernels_us` of all kernels ([`Profile::total`]) and `busy_us` in which at
+    /// least one ran ([`Profile::busy`]). Its `idle_share_of_span` is the part of that span in which none
+    /// ran, from 0 to 1 ([`Profile::idle_share`]): that of this timed run, which is more than that of a step
+    /// which is not timed kernel by kernel ([`Profile::idle_share_of`]).
     ///
     /// ```no_run
     /// # fn show(profile: warmstart_gpu::Profile) -> std::io::Result<()> {
@@ -111,8 +118,32 @@ impl Profile {
         Profile::chrome_trace_of(&[("", self)])
     }
 
-    /// Several profiles as one such trace: each is a process, called by its name and adapter, and all
-    /// begin at 0.
+    /// Several profiles, each with a name, as one trace in the format of
+    /// [`chrome_trace`](Profile::chrome_trace): each is a process, called by its name and adapter, and all
+    /// begin at 0. In `otherData.runs` each has its `name`, too, unless that is empty.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use warmstart_gpu::{DispatchInfo, Gpu, Profile, TimedDispatch};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let adapter = Gpu::new()?.summary();
+    /// # let profile = |micros| {
+    /// #     let (operations, kernel) = ("sum".to_owned(), "reduce");
+    /// #     let info = DispatchInfo { operations, kernel, workgroups: [1; 3], bytes: 8, arithmetic: 1 };
+    /// #     let time = Duration::from_micros(micros);
+    /// #     let dispatches = vec![TimedDispatch { info, start: Duration::ZERO, time }];
+    /// #     Profile { adapter: adapter.clone(), roof: None, dispatches }
+    /// # };
+    /// // As `Session::profile` gives them.
+    /// # let (small, large) = (profile(20), profile(300));
+    /// let trace = Profile::chrome_trace_of(&[("small", &small), ("large", &large)]);
+    /// let trace: serde_json::Value = serde_json::from_str(&trace)?;
+    /// let runs = &trace["otherData"]["runs"];
+    /// assert_eq!((&runs[0]["name"], &runs[0]["busy_us"]), (&"small".into(), &20.0.into()));
+    /// assert_eq!((&runs[1]["name"], &runs[1]["busy_us"]), (&"large".into(), &300.0.into()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn chrome_trace_of(named: &[(&str, &Profile)]) -> String {
         let (mut trace_events, mut runs) = (Vec::new(), Vec::new());
         for ((name, profile), pid) in named.iter().zip(1..) {

@@ -54,7 +54,9 @@ pub(super) fn sample<'a, T>(
 /// Of names that differ by their numbers only, those with numbers that the other side has too, the lowest
 /// first.
 fn few_of_each<'a, T>(all: Vec<Seen<'a, T>>, others: &Numbers) -> Vec<Seen<'a, T>> {
-    let mut patterns: HashMap<(u64, String), Vec<(u8, Vec<u64>, usize)>> = HashMap::new();
+    /// How far its numbers are from those of the other side, they, and its place.
+    type Place = (u8, Vec<u64>, usize);
+    let mut patterns: HashMap<(u64, String), Vec<Place>> = HashMap::new();
     for (at, (class, name, _)) in all.iter().enumerate() {
         let pattern = runs(name).map(|(run, number)| if number { "#" } else { run }).collect();
         let numbers = numbers(name);

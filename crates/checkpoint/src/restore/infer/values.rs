@@ -281,7 +281,7 @@ pub(crate) fn glob_of(wanted: &[&Variable], spared: &[&Variable]) -> Option<Stri
             };
             let (each, any) = (globs(Numbers::Each)?, globs(Numbers::Any)?);
             let fewer = (any.len() < each.len()).then_some(any);
-            let mut sets = fewer.into_iter().chain([each]).map(|set| Vec::from_iter(set));
+            let mut sets = fewer.into_iter().chain([each]).map(Vec::from_iter);
             sets.find(|globs: &Vec<String>| globs.len() <= most && fits(&braced(globs), &of))
         };
         let scopes = (1..=3).find_map(|depth| {
