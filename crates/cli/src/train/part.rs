@@ -126,6 +126,11 @@ pub fn note_skipped(notes: &mut Vec<String>, part: &Part, rows: &[usize]) -> Res
     Ok(())
 }
 
+/// The columns that are to be left out.
+pub fn ignored(data: &DataSettings, table: &Table) -> Result<Vec<usize>, Failure> {
+    data.ignore.iter().map(|choice| table.find(choice)).collect()
+}
+
 /// The columns that are neither targets nor to be ignored.
 pub fn input_columns(
     data: &DataSettings,
@@ -133,8 +138,7 @@ pub fn input_columns(
     targets: &[usize],
 ) -> Result<Vec<usize>, Failure> {
     let table = &part.inputs;
-    let ignored: Vec<usize> =
-        data.ignore.iter().map(|choice| table.find(choice)).collect::<Result<_, _>>()?;
+    let ignored = ignored(data, table)?;
     let used = |column: &usize| {
         !ignored.contains(column) && (part.labels.is_some() || !targets.contains(column))
     };

@@ -4,7 +4,7 @@
 //! numbers), the user must.
 
 use super::one_hot::{HOT, is_one_hot, one_column};
-use super::part::{Part, TARGET_HELP};
+use super::part::{self, Part, TARGET_HELP};
 use super::settings::{DataSettings, Loss, Settings, Targets, Task};
 use super::source::Source;
 use crate::data::{Cells, ColumnChoice, Table};
@@ -13,10 +13,16 @@ use crate::error::Failure;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The columns of the targets: those that are said, else the last.
+/// The columns of the targets: those that are said, else the last that is not to be ignored.
 pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<usize>, Failure> {
     let table = part.targets();
-    let last = [ColumnChoice::Number(-1)];
+    // Labels in a file of their own are not what is ignored.
+    let ignored = match &part.labels {
+        None => part::ignored(data, table)?,
+        Some(_) => Vec::new(),
+    };
+    let last = (0..table.width).rev().find(|column| !ignored.contains(column));
+    let last = [last.map_or(ColumnChoice::Number(-1), |column| table.choice(column))];
     let choices = match &data.target {
         Some(Targets::One(choice)) => std::slice::from_ref(choice),
         Some(Targets::Several(choices)) => choices,
@@ -54,6 +60,12 @@ pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<
         return Err(source
             .failure(&["data", "target"], message, "these columns")
             .help("name each column once"));
+    }
+    if let Some(&place) = places.iter().find(|place| ignored.contains(place)) {
+        let message = format!("{} is a target, and to be ignored", table.column_name(place));
+        return Err(source
+            .failure(&["data", "ignore"], message, "these columns")
+            .help("leave it out of `ignore`, or name another column with `target`"));
     }
     Ok(places)
 }

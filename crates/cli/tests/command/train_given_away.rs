@@ -73,3 +73,27 @@ fn a_target_that_inputs_give_away_is_told() {
         assert!(!out.contains("one-hot"), "{ignore}{out}");
     }
 }
+
+#[test]
+fn what_is_ignored_is_no_target() {
+    let rows: String = (0..20).map(|n| format!("{n},{},{}.5,{n}\n", n % 3, 2 * n)).collect();
+    let data = format!("x,y,price,row\n{rows}");
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    std::fs::write(at.join("data.csv"), data).unwrap();
+    let ran = |keys: &str| {
+        let head = "[data]\nfile = \"data.csv\"\ntask = \"regression\"\n";
+        std::fs::write(at.join("run.toml"), format!("{head}{keys}[training]\nsteps = 1\n"))
+            .unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        warmstart(at, &["train", "run.toml"])
+    };
+    for ignore in ["\"row\"", "-1", "4"] {
+        let out = ran(&format!("ignore = [{ignore}]\n")).with(0);
+        assert!(out.contains("2 inputs, to predict price"), "{ignore}: {out}");
+    }
+    let error = ran("target = \"price\"\nignore = [\"row\", \"price\"]\n").failed();
+    assert!(error.contains("column `price` is a target, and to be ignored"), "{error}");
+    let error = ran("ignore = [1, 2, 3, 4]\n").failed();
+    assert!(error.contains("to be ignored"), "{error}");
+}

@@ -130,6 +130,8 @@ impl Run {
             }
             self.progress.say(error);
         }
+        // A signal may have come since the last record.
+        self.say_stops();
         let newest = self.newest.take_if(|(step, _)| *step == self.done);
         let (saved, flushed) = match newest {
             Some((_, file)) => (Ok(file), Ok(())),

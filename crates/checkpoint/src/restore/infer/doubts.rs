@@ -119,8 +119,8 @@ fn counted_elsewhere(left: &Leftovers<'_, '_>, group: &Group<'_>) -> Option<Stri
     let in_model = left.variables.has_before(group.class, new, &first.to);
     (in_file != in_model).then(|| {
         format!(
-            "`{}` is taken for `{}`, and one that is counted before it is left in the {}: if counting begins \
-             elsewhere there, each layer gets its neighbour's values",
+            "`{}` is taken for `{}`, and one that is counted before it is left in the {}: if the model counts \
+             its layers from another number, each gets its neighbour's values",
             first.tensor.name,
             first.variable.name,
             if in_file { "file" } else { "model" }

@@ -156,6 +156,9 @@ impl<'a> Leftovers<'a, '_> {
     /// Says what is left of the variables, or else of the tensors, and is as like.
     pub fn as_like(&self, group: &Group<'_>) -> Option<String> {
         let (class, (old, new), pair) = (group.class, &group.patterns, group.example());
+        if old == new {
+            return None;
+        }
         let this = self.compared.of(old, new);
         let as_like = |from: &str, to: &str| {
             let other = self.compared.of(from, to);
