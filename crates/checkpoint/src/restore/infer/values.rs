@@ -47,7 +47,7 @@ struct Sorted<'a> {
     square: Vec<&'a Variable>,
     /// Square tables of rows, which lie the same way everywhere.
     square_tables: Vec<&'a Variable>,
-    /// Tables with more or fewer rows, which lie as they do in the model.
+    /// Tables with more or fewer rows, which lie as they do in the model, and what a rule reshapes or resizes.
     grown_tables: Vec<&'a Variable>,
     /// What differs by extents of 1 only.
     folded: Vec<&'a Variable>,
@@ -55,7 +55,7 @@ struct Sorted<'a> {
     other: Vec<&'a Variable>,
     /// Whether something has to be cast.
     cast: bool,
-    /// Whether all matrices that lie as they do in the file are tables, or what has rows of 1.
+    /// Whether all matrices that lie as they do in the file are tables.
     straight_are_tables: bool,
 }
 
