@@ -2,7 +2,7 @@
 //! would come out of order, tensors left over that are clearly meant, and tensors that could as well be
 //! exchanged.
 //!
-//! Layers never come out of order, a tensor that is left may not be clearly more like the variable
+//! Layers never come out of order, names that are clearly each other's are not crossed, a tensor that is left may not be clearly more like the variable
 //! than the one it gets, many rules for few variables are none, nor are few values from tensors
 //! whose names are other variables' (`lacking.rs`). Layers of another size do not speak against a
 //! separator or a prefix that makes names equal. Tables with more or fewer rows even speak for it:
@@ -22,7 +22,7 @@ mod leftovers;
 
 use super::alike::Comparisons;
 use super::roles::Kind;
-use exchange::exchangeable;
+use exchange::{crossed, exchangeable};
 pub(super) use groups::pattern;
 use groups::{Group, by_class, grouped};
 use leftovers::{Left, Leftovers};
@@ -78,7 +78,7 @@ pub(super) fn judge<'a>(
     }
     let classes = by_class(&groups);
     let looked_at = || classes.values().flatten().copied();
-    if looked_at().any(|group| left.are_overlooked(group)) {
+    if looked_at().any(|group| left.are_overlooked(group)) || crossed(&left, &groups, &classes) {
         return Verdict::Against;
     }
     let by_order = groups.iter().filter_map(only_by_order);

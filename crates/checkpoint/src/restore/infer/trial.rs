@@ -368,7 +368,7 @@ impl<'a> Trials<'a> {
     /// Whether two variables that fit each other's tensors would clearly be more like them by name:
     /// few rules can also give every tensor to its neighbour. A few of each shape are looked at.
     fn crosses(&self, trial: &Trial) -> bool {
-        const SHAPES: usize = 24;
+        const SHAPES: usize = 4;
         const EACH: usize = 12;
         type Pair = (String, String);
         let mut by_shape: BTreeMap<(Vec<usize>, &str), Vec<Pair>> = BTreeMap::new();

@@ -4,6 +4,7 @@
 use super::groups::{Group, Pair, Patterns};
 use super::leftovers::Leftovers;
 use crate::restore::infer::alike::Comparisons;
+use crate::restore::infer::names::CLEARLY;
 use crate::restore::infer::problem::class;
 use crate::restore::rules::SEPARATORS;
 use std::cell::{LazyCell, RefCell};
@@ -11,6 +12,34 @@ use std::collections::{BTreeMap, HashMap};
 
 /// By how much of a part names must be more alike to speak for a pair.
 const SPEAKS: f64 = 0.15;
+
+/// Whether names say that two of the groups are to be exchanged, which their shapes allow.
+pub(super) fn crossed(
+    left: &Leftovers<'_, '_>,
+    groups: &[Group<'_>],
+    classes: &BTreeMap<u64, Vec<&Group<'_>>>,
+) -> bool {
+    let scopes = LazyCell::new(|| Scopes::of(groups.iter().flat_map(|group| &group.pairs)));
+    for all in classes.values() {
+        for (at, group) in all.iter().enumerate() {
+            for other in &all[..at] {
+                let (a, b) = (other.example(), group.example());
+                let parts = |from: &Group<'_>, to: &Group<'_>| {
+                    left.compared.of(&from.patterns.0, &to.patterns.1).parts
+                };
+                let as_they_are = parts(group, group) + parts(other, other);
+                let exchanged = parts(group, other) + parts(other, group);
+                if exchanged > as_they_are + 2.0 * CLEARLY
+                    && left.same_shape(b.tensor.shape, a.tensor.shape).is_some()
+                    && !scopes.are_apart(b, a)
+                {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
 
 /// Says of which pairs of groups nothing says that they are not to be exchanged.
 pub(super) fn exchangeable(
