@@ -195,6 +195,12 @@ pub enum CheckpointError {
         /// Bytes there are.
         found: u64,
     },
+    /// The file was written to after it was opened, and has no checksums.
+    #[error("checkpoint `{}` was written to since it was opened, and has no checksum for each tensor, so that nobody can say what was read. No variable was changed: when whoever writes it is done, open it again", printable_path(.file))]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
     /// The weights could not be read.
     #[error("checkpoint `{}`: cannot read tensor `{tensor}` at file offset {offset}: {source}. No variable was changed: check the disk, or use another checkpoint", printable_path(.file), tensor = printable(.tensor))]
     Read {

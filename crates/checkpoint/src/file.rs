@@ -1,6 +1,6 @@
 //! An open checkpoint: what it says of its tensors is read, its weights are not.
 
-use crate::bytes::read_at::{Filled, ReadAt};
+use crate::bytes::read_at::{Filled, ReadAt, Stamp};
 use crate::bytes::sealed::Sealed;
 use crate::bytes::text::Text;
 use crate::error::CheckpointError;
@@ -32,13 +32,25 @@ pub(crate) struct DataFile {
     /// Where in the file it lies, if it is a compressed entry of an archive. Its own offsets count
     /// inflated bytes.
     pub compressed: Option<u64>,
+    /// How it was when it was opened.
+    stamp: Stamp,
 }
 
 impl DataFile {
     /// Opens a regular file, and tells its length.
     pub fn open(path: &Path) -> io::Result<(DataFile, u64)> {
         let (file, length) = open_regular(path)?;
-        Ok((DataFile { path: path.to_owned(), file: Box::new(file), compressed: None }, length))
+        Ok((DataFile::new(path, Box::new(file), None)?, length))
+    }
+
+    /// What is open already.
+    pub fn new(
+        path: &Path,
+        file: Box<dyn ReadAt>,
+        compressed: Option<u64>,
+    ) -> io::Result<DataFile> {
+        let stamp = file.stamp()?;
+        Ok(DataFile { path: path.to_owned(), file, compressed, stamp })
     }
 }
 
@@ -216,6 +228,19 @@ impl OpenFile {
         for sealed in &self.sealed {
             *sealed.found.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+    }
+
+    /// Whether bytes without a checksum are still those that the header speaks of: an error if a file
+    /// was written to. (Who replaces a file, as saves do, writes to another one.)
+    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        for DataFile { path, file, stamp, .. } in &self.files {
+            match file.stamp() {
+                Ok(now) if now == *stamp => {}
+                Ok(_) => return Err(CheckpointError::Changed { file: path.clone() }),
+                Err(error) => return Err(CheckpointError::storage("read", path, error)),
+            }
+        }
+        Ok(())
     }
 
     /// The file that a tensor begins in.

@@ -4,7 +4,9 @@ mod common;
 
 use common::{bytes, f32s, fixture, glorot, session, session_in, state, variable};
 use std::fs::{self, OpenOptions};
+use std::path::Path;
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 use warmstart_checkpoint::{
     Checkpoint, CheckpointError, Outcome, RestoreOptions, SaveOptions, Saver, TensorName, save,
 };
@@ -184,6 +186,76 @@ fn a_file_cut_short_while_it_is_open_is_named_with_sizes() {
     // Opened now, the damage is seen at once.
     let message = Checkpoint::open(&file).unwrap_err().to_string();
     assert!(message.contains("tensor `b`") && message.contains("cut short"), "{message}");
+}
+
+/// Without checksums nothing but the time of the last writing tells that the bytes are others.
+#[test]
+fn what_was_written_over_since_it_was_opened_is_not_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let of_others = |values: [f32; 2]| {
+        let header = br#"{"v":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
+        let length = (header.len() as u64).to_le_bytes();
+        [&length[..], header, values.map(f32::to_le_bytes).as_flattened()].concat()
+    };
+    let numpy = |values: [f32; 2]| {
+        let header = format!("{:117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}");
+        let start = [b"\x93NUMPY\x01\0", &(header.len() as u16).to_le_bytes()[..]].concat();
+        [&start[..], header.as_bytes(), values.map(f32::to_le_bytes).as_flattened()].concat()
+    };
+    let own = |values: [f32; 2]| {
+        let mut session = session(&[variable("v", [2])]);
+        session.assign("v", &f32s(&values)).unwrap();
+        let file = directory.path().join("scratch.safetensors");
+        save(&session, &file, &SaveOptions::new()).unwrap();
+        fs::read(file).unwrap()
+    };
+    let (strict, unchecked) = (RestoreOptions::new(), RestoreOptions::new().skip_checksums());
+    let write = |file: &Path, content: &[u8], hours: u64| {
+        fs::write(file, content).unwrap();
+        // The clock of the file system may not have ticked since.
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
+        OpenOptions::new().write(true).open(file).unwrap().set_modified(time).unwrap();
+    };
+    let cases: [(&str, &dyn Fn([f32; 2]) -> Vec<u8>, &RestoreOptions); 4] = [
+        ("m.safetensors", &of_others, &strict),
+        ("v.npy", &numpy, &strict),
+        ("unchecked.safetensors", &own, &unchecked),
+        ("own.safetensors", &own, &strict),
+    ];
+    for (name, content, options) in cases {
+        let file = directory.path().join(name);
+        write(&file, &content([1.0, 2.0]), 1);
+        let mut session = session(&[variable("v", [2])]);
+        session.assign("v", &f32s(&[0.5; 2])).unwrap();
+        let before = state(&session);
+        let checkpoint = Checkpoint::open(&file).unwrap();
+        let plan = checkpoint.plan(&session, options);
+        write(&file, &content([3.0, 4.0]), 2);
+        let error = plan.restore(&mut session).unwrap_err();
+        assert_eq!(state(&session), before, "{name}");
+        if name == "own.safetensors" {
+            assert!(matches!(error, CheckpointError::Checksum { .. }), "{error}");
+            // The same bytes written once more are the same bytes.
+            write(&file, &content([1.0, 2.0]), 3);
+        } else {
+            let message = error.to_string();
+            assert!(matches!(error, CheckpointError::Changed { .. }), "{name}: {message}");
+            assert!(message.contains(name) && message.contains("open it again"), "{message}");
+            if *options == strict {
+                let read = checkpoint.reader("v").unwrap().read(&mut [0; 8]);
+                assert!(matches!(read, Err(CheckpointError::Changed { .. })), "{name}: {read:?}");
+            }
+            write(&file, &content([1.0, 2.0]), 1);
+        }
+        plan.restore(&mut session).unwrap();
+        assert_eq!(session.read("v").unwrap().as_f32().unwrap(), [1.0, 2.0], "{name}");
+        // Another file under that name is not the one that is open.
+        let other = directory.path().join("other");
+        write(&other, &content([5.0, 6.0]), 4);
+        fs::rename(&other, &file).unwrap();
+        plan.restore(&mut session).unwrap();
+        assert_eq!(session.read("v").unwrap().as_f32().unwrap(), [1.0, 2.0], "{name}");
+    }
 }
 
 /// Hundreds of small tensors are read at once, in another order than that of their variables.

@@ -2,12 +2,18 @@
 
 use std::fs::File;
 use std::io::IoSliceMut;
+use std::time::SystemTime;
 use std::{fmt, io};
 
 /// Something of known length that can be read anywhere.
 pub(crate) trait ReadAt: fmt::Debug + Send + Sync {
     /// How many bytes there are.
     fn length(&self) -> io::Result<u64>;
+
+    /// By what one sees that it was written to.
+    fn stamp(&self) -> io::Result<Stamp> {
+        Ok(Stamp { length: self.length()?, modified: None })
+    }
 
     /// Reads some bytes at `offset`; zero means the end.
     fn read_some_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
@@ -51,9 +57,22 @@ pub(crate) enum Filled {
     Only(usize),
 }
 
+/// What differs once something was written to. (Not if that took no longer than the clock of the file
+/// system ticks, a few milliseconds, and the length is the same.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
 impl ReadAt for File {
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        let about = self.metadata()?;
+        Ok(Stamp { length: about.len(), modified: about.modified().ok() })
     }
 
     #[cfg(unix)]

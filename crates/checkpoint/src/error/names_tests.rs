@@ -69,6 +69,7 @@ fn all(name: &str) -> Vec<CheckpointError> {
             expected: 2,
             found: 1,
         },
+        CheckpointError::Changed { file: file() },
         CheckpointError::Read { file: file(), tensor: tensor(), offset: 0, source: io() },
         CheckpointError::Inflate { file: file(), tensor: tensor(), offset: 0, source: io() },
         CheckpointError::session(&path(), unknown),

@@ -44,7 +44,8 @@ impl TensorReader<'_> {
     ///
     /// # Errors
     /// [`CheckpointError::CutShort`], [`CheckpointError::Read`], [`CheckpointError::Inflate`],
-    /// and with the last bytes [`CheckpointError::Checksum`].
+    /// and with the last bytes [`CheckpointError::Checksum`], or [`CheckpointError::Changed`] if there
+    /// is no checksum and the file was written to since it was opened.
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, CheckpointError> {
         let left = self.tensor.range.end - self.at;
         let length = into.len().min(usize::try_from(left).unwrap_or(usize::MAX));

@@ -182,8 +182,14 @@ impl<'a> Summed<'a> {
         Ok(())
     }
 
+    /// Whether it is held against a checksum, so that no other bytes can pass for it.
+    pub fn is_checked(&self) -> bool {
+        let is_known = expected(self.file, self.tensor).is_some() || self.tensor.slices.is_some();
+        is_known && !matches!(self.read, Read::Unsummed)
+    }
+
     /// Compares once everything has been read. Bytes that nobody asked for are read now, because
-    /// the checksum is of all of them.
+    /// the checksum is of all of them. Where there is none, no file may have been written to.
     pub fn finish(&self) -> Result<(), CheckpointError> {
         match (&self.read, self.beside()) {
             (Read::Unsummed, _) => return Ok(()),
@@ -212,7 +218,8 @@ impl<'a> Summed<'a> {
                     let read = |at, into: &mut [u8]| {
                         self.file.read_piece(self.tensor, self.tensor.file, &stored, at, into)
                     };
-                    return sum(*crc, 0, stored.clone(), read).map(drop);
+                    sum(*crc, 0, stored.clone(), read)?;
+                    return self.file.check_unchanged();
                 }
                 crc.checksum(self.joined(*crc, whole, &mut pieces)?)
             }
@@ -224,7 +231,8 @@ impl<'a> Summed<'a> {
         // Those of the slices also tell which of them is damaged.
         self.check_slices()?;
         match expected {
-            None => Ok(()),
+            None if self.is_checked() => Ok(()),
+            None => self.file.check_unchanged(),
             Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
         }
     }

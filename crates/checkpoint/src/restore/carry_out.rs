@@ -8,6 +8,7 @@ use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::tensor::TensorEntry;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use warmstart_gpu::{
     ByteSource, Conversion, Fill, LeadingRows, Missing, Origin, Session, SessionError,
@@ -23,7 +24,8 @@ impl RestorePlan {
     /// [`CheckpointError::Mismatch`] if the
     /// plan does not close, [`CheckpointError::OutdatedPlan`]
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
-    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Inflate`] if what
+    /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Changed`] if it was
+    /// written to since it was opened and has no checksums, [`CheckpointError::Inflate`] if what
     /// is compressed in it is damaged, [`CheckpointError::Checksum`] if a tensor is not as
     /// it was saved, [`CheckpointError::Session`] if the device fails, or with
     /// [`SessionError::OutOfRange`] if a number is cast to a dtype that cannot hold it. Every variable
@@ -52,14 +54,14 @@ impl RestorePlan {
         }
         self.check_current(session)?;
         self.file.forget_sums();
-        let failure = Mutex::new(None);
+        let (failure, looked) = (Mutex::new(None), AtomicBool::new(false));
         let outcomes = self.report.variables.iter();
         let mut planned: Vec<(&VariableOutcome, TensorSource<'_>)> =
             Vec::with_capacity(outcomes.len());
         for (of, source) in outcomes.zip(&self.sources) {
             let tensor = source.and_then(|source| self.file.tensors.get(source));
             if let (Outcome::Restored { .. }, Some(tensor)) = (&of.outcome, tensor) {
-                planned.push((of, self.source(tensor, &failure)));
+                planned.push((of, self.source(tensor, &failure, &looked)));
             }
         }
         let file: Arc<Path> = self.report.file.as_path().into();
@@ -91,12 +93,13 @@ impl RestorePlan {
         &'a self,
         tensor: &'a TensorEntry,
         failure: &'a Mutex<Option<CheckpointError>>,
+        looked: &'a AtomicBool,
     ) -> TensorSource<'a> {
         let read = match self.skip_checksums {
             true => Summed::unsummed(&self.file, tensor),
             false => Summed::where_known(&self.file, tensor),
         };
-        TensorSource { read, failure }
+        TensorSource { read, failure, looked }
     }
 
     /// How the changes of a plan are carried out.
@@ -207,6 +210,8 @@ struct TensorSource<'a> {
     read: Summed<'a>,
     /// The first failure in full: the session carries only an `io::Error`.
     failure: &'a Mutex<Option<CheckpointError>>,
+    /// Whether it was looked if a file has changed.
+    looked: &'a AtomicBool,
 }
 
 impl TensorSource<'_> {
@@ -247,7 +252,15 @@ impl ByteSource for TensorSource<'_> {
     }
 
     fn finish(&self) -> io::Result<()> {
-        self.read.finish().map_err(|error| self.tell(error))
+        let finish = || {
+            self.read.finish()?;
+            // The session finishes sources when it has read them all: once is enough.
+            match self.read.is_checked() || self.looked.swap(true, Ordering::Relaxed) {
+                true => Ok(()),
+                false => self.read.file().check_unchanged(),
+            }
+        };
+        finish().map_err(|error| self.tell(error))
     }
 }
 

@@ -10,7 +10,7 @@ mod inflate;
 
 pub use error::ArchiveError;
 
-use crate::bytes::read_at::{Filled, ReadAt};
+use crate::bytes::read_at::{Filled, ReadAt, Stamp};
 use crate::bytes::sealed::Sealed;
 use crate::bytes::sums::Crc;
 use crate::error::CheckpointError;
@@ -38,6 +38,10 @@ struct SharedFile(Arc<File>);
 impl ReadAt for SharedFile {
     fn length(&self) -> io::Result<u64> {
         self.0.length()
+    }
+
+    fn stamp(&self) -> io::Result<Stamp> {
+        self.0.stamp()
     }
 
     fn read_some_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -102,11 +106,7 @@ impl Archive {
             length,
             entries: Vec::new(),
             by_name: HashMap::new(),
-            files: vec![DataFile {
-                path: path.to_owned(),
-                file: Box::new(reader.clone()),
-                compressed: None,
-            }],
+            files: vec![DataFile::new(path, Box::new(reader.clone()), None).map_err(failed)?],
             reader,
             streams: Streams::default(),
             sealed: Vec::new(),
@@ -230,7 +230,9 @@ impl Archive {
                 let (reader, streams) = (self.reader.clone(), self.streams.clone());
                 let file = Box::new(Inflated::new(reader, stored.clone(), size, streams));
                 let compressed = Some(stored.start);
-                self.files.push(DataFile { path: self.path.clone(), file, compressed });
+                let file = DataFile::new(&self.path, file, compressed)
+                    .map_err(|error| CheckpointError::storage("read", &self.path, error))?;
+                self.files.push(file);
                 (self.files.len() - 1, 0..size)
             }
             CompressionMethod::STORE | CompressionMethod::DEFLATE => {

@@ -32,8 +32,7 @@ const BYTES: u64 = 1000;
 fn an_entry_is_not_read_for_each_of_its_empty_tensors() {
     let read = Arc::new(AtomicU64::new(0));
     let (path, format) = (Path::new("m.pt"), Format::PyTorch);
-    let file =
-        DataFile { path: path.to_owned(), file: Box::new(Counted(read.clone())), compressed: None };
+    let file = DataFile::new(path, Box::new(Counted(read.clone())), None).unwrap();
     let tensor = |name: usize, elements: u64| {
         let shape = Shape::from([elements as usize]);
         let range = 0..elements;
