@@ -150,6 +150,34 @@ fn weights_that_are_damaged_behind_a_whole_header_are_passed_over_too() {
     assert_eq!(second.read("b").unwrap(), f32s(&[1.0; 3]));
 }
 
+/// Whether its header says so or only its weights, whatever lies between.
+#[test]
+fn all_that_were_passed_over_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let saver = Saver::new(directory.path());
+    let variables = [variable("a", [2])];
+    let mut first = session(&variables);
+    for step in 1..=6 {
+        first.assign("a", &f32s(&[step as f32, 0.5])).unwrap();
+        let file = saver.save(&first, step, &SaveOptions::new()).unwrap();
+        let mut bytes = fs::read(&file).unwrap();
+        match step {
+            4 | 6 => bytes.truncate(bytes.len() - 1),
+            3 | 5 => *bytes.last_mut().unwrap() ^= 1,
+            _ => {}
+        }
+        fs::write(&file, bytes).unwrap();
+    }
+    let mut second = session(&variables);
+    let restored = saver.restore_latest(&mut second, &RestoreOptions::new()).unwrap().unwrap();
+    let mut told: Vec<_> = restored.damaged.iter().map(|one| one.path.clone()).collect();
+    told.sort();
+    let expected =
+        [3, 4, 5, 6].map(|step| directory.path().join(format!("step-{step}.safetensors")));
+    assert_eq!((restored.step, told), (2, expected.to_vec()));
+    assert_eq!(second.read("a").unwrap(), f32s(&[2.0, 0.5]));
+}
+
 #[test]
 fn one_that_does_not_fit_is_an_error_and_nothing_older_is_taken_instead() {
     let directory = tempfile::tempdir().unwrap();

@@ -349,6 +349,8 @@ mod tests {
             &[BLOCK + 7..length, 0..BLOCK + 7],
             &[5..9, 2 * BLOCK - 1..2 * BLOCK + 1, length - 1..length],
             &[0..100, 50..BLOCK, 0..2 * BLOCK, 7..8],
+            &[60..100, 50..BLOCK],
+            &[60..100, 10..BLOCK - 30],
         ];
         for pieces in cases {
             let blocks = Blocks::new(length as u64);

@@ -206,6 +206,9 @@ mod tests {
         // Twelve layers of four heads, without one head.
         let heads = (0..48).filter(|at| *at != 29).map(|at| format!("l{}/h{}", at / 4, at % 4));
         assert_eq!(all(heads.collect()), ["l{0..6,8..11}/h{0..3}", "l7/h{0,2,3}"]);
+        // By either number, whichever tells them in fewer lines.
+        assert_eq!(collapsed(&["a0/0", "a1/0", "a1/1", "a2/1"]), ["a{0..1}/0", "a{1..2}/1"]);
+        assert_eq!(collapsed(&["a0/0", "a0/1", "a1/1", "a1/2"]), ["a0/{0..1}", "a1/{1..2}"]);
         let odd = (0..5000).map(|at| format!("l{}/w", 2 * at)).collect();
         assert_eq!(all(odd), ["l{0,2,4,6,8,10,12,14,… 5000 numbers to 9998}/w"]);
         // Each name is told once, whatever is missing.

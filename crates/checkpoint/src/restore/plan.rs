@@ -182,6 +182,8 @@ impl fmt::Display for RestorePlan {
 }
 
 #[cfg(test)]
+mod allowed_tests;
+#[cfg(test)]
 mod counters_tests;
 #[cfg(test)]
 mod help_tests;

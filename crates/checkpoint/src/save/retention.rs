@@ -153,3 +153,22 @@ impl Retention {
         kept
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::save::storage::Disk;
+
+    /// As another run in the same directory may have removed it.
+    #[test]
+    fn what_is_gone_already_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let [gone, there] = ["gone", "there"].map(|name| directory.path().join(name));
+        fs::write(&there, b"").unwrap();
+        assert_eq!(remove(&Disk, vec![gone, there.clone()]).unwrap(), [there.clone()]);
+        assert!(!there.exists());
+        fs::create_dir(&there).unwrap();
+        let error = remove(&Disk, vec![there]).unwrap_err();
+        assert!(matches!(error, CheckpointError::Storage { operation: "remove", .. }), "{error}");
+    }
+}

@@ -43,6 +43,15 @@ impl Fault {
         }
     }
 
+    /// Whether whoever writes has to try again, and nothing else is wrong.
+    pub fn is_interruption(self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Fault::Errno(errno) => errno == rustix::io::Errno::INTR,
+            _ => false,
+        }
+    }
+
     #[cfg(unix)]
     fn numbered() -> impl Iterator<Item = Fault> {
         use rustix::io::Errno;
@@ -82,7 +91,9 @@ pub(crate) struct Faulty {
 pub(crate) enum Failed {
     /// The file that is written was to be synced.
     Sync,
-    /// The file that is written was to be created, written or renamed.
+    /// The file was to be written.
+    Write,
+    /// The file that is written was to be created or renamed.
     File,
     SyncDirectory(PathBuf),
     /// A directory or an older file.
@@ -93,9 +104,8 @@ impl Failed {
     fn of(operation: Operation<'_>) -> Failed {
         match operation {
             Operation::Sync(_) => Failed::Sync,
-            Operation::Create(_) | Operation::Write { .. } | Operation::Rename { .. } => {
-                Failed::File
-            }
+            Operation::Write { .. } => Failed::Write,
+            Operation::Create(_) | Operation::Rename { .. } => Failed::File,
             Operation::SyncDirectory(path) => Failed::SyncDirectory(path.to_owned()),
             Operation::CreateDirectory(path)
             | Operation::Names(path)
@@ -109,14 +119,14 @@ impl Failed {
         match self {
             Failed::Sync => true,
             Failed::SyncDirectory(path) => path == directory,
-            Failed::File | Failed::Other(_) => false,
+            Failed::Write | Failed::File | Failed::Other(_) => false,
         }
     }
 
     /// What an error about it names, where `file` was written.
     pub fn named<'a>(&'a self, file: &'a Path) -> &'a Path {
         match self {
-            Failed::Sync | Failed::File => file,
+            Failed::Sync | Failed::Write | Failed::File => file,
             // Of the directory that the file is in, what matters is the file.
             Failed::SyncDirectory(path) if file.parent() == Some(path) => file,
             Failed::SyncDirectory(path) | Failed::Other(path) => path,

@@ -1,14 +1,16 @@
 //! Single renames, the last resort: a variable and a tensor that are left and are the best for each
-//! other. Slots that an optimizer keeps below the tensor's name go along.
+//! other. Slots that an optimizer keeps below the tensor's name go along. A matrix may lie the other way
+//! round, if names say that it is the same one.
 
 use super::names::{ALIKE, Name, name_likeness};
 use super::roles::Kind;
 use super::slot_rules::Below;
 use super::trial::{Planned, Trials};
+use super::values::is_table;
 use crate::restore::matching::Outcome;
 use crate::restore::rules::Rule;
 use std::collections::HashMap;
-use warmstart_graph::{DType, Shape};
+use warmstart_graph::DType;
 
 /// Renames suggested at most.
 const MOST: usize = 8;
@@ -27,11 +29,11 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rul
     let mut renames: Vec<(usize, Rule)> = Vec::new();
     let mut pairs = PAIRS;
     let mut open: Option<Vec<(usize, Rule)>> = None;
-    for (variables, tensors) in groups {
+    for LeftOver { variables, tensors, turned } in groups {
         let (Some(first), Some(only)) = (variables.first(), tensors.first()) else { continue };
         // A single number fits anything, and its shape says nothing.
         let shape = &trials.asked.variables[first.0].shape;
-        let says = shape.checked_elements().is_none_or(|elements| elements > 1);
+        let says = !turned && shape.checked_elements().is_none_or(|elements| elements > 1);
         if variables.len() == 1 && tensors.len() == 1 && says {
             renames.push((first.0, rename(only, first)));
             continue;
@@ -92,44 +94,68 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rul
 
 type Named = (usize, Name);
 
+/// What is left of one shape and dtype.
+struct LeftOver {
+    variables: Vec<Named>,
+    tensors: Vec<Named>,
+    /// Whether the tensors are matrices that lie the other way round.
+    turned: bool,
+}
+
 fn rename((_, from): &Named, (_, to): &Named) -> Rule {
     Rule::Rename { from: from.text.clone(), to: to.text.clone() }
 }
 
-/// Weights that are missing and tensors that are left, by shape and dtype.
-fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<(Vec<Named>, Vec<Named>)> {
-    let mut order: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
-    let mut groups: HashMap<(&Shape, DType), usize> = HashMap::new();
-    for (index, variable) in trials.asked.variables.iter().enumerate() {
+/// Weights that are missing and tensors that are left, by shape and dtype. Where none has a matrix's shape,
+/// those that have it once they are transposed, but for tables, which lie the same way everywhere.
+fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<LeftOver> {
+    let Trials { asked, kinds, .. } = trials;
+    let mut all: Vec<(Vec<usize>, Vec<usize>, bool)> = Vec::new();
+    let mut groups: HashMap<(&[usize], DType), usize> = HashMap::new();
+    for (index, variable) in asked.variables.iter().enumerate() {
         let missing = matches!(planned.matching.outcomes[index], Outcome::Missing { .. });
-        if missing && trials.kinds.variables[index] == Kind::Weight {
-            let group = *groups.entry((&variable.shape, variable.dtype)).or_insert(order.len());
-            if group == order.len() {
-                order.push(Default::default());
+        if missing && kinds.variables[index] == Kind::Weight {
+            let group = *groups.entry((&variable.shape, variable.dtype)).or_insert(all.len());
+            if group == all.len() {
+                all.push(Default::default());
             }
-            order[group].0.push(index);
+            all[group].0.push(index);
         }
     }
-    for &index in &planned.matching.unexpected {
-        let tensor = &trials.asked.tensors[index];
-        let dtype = tensor.dtype.variable();
-        let group = dtype.and_then(|dtype| groups.get(&(&tensor.shape, dtype)));
-        if let Some(&group) = group.filter(|_| trials.kinds.tensors[index] == Kind::Weight) {
-            order[group].1.push(index);
+    for turned in [false, true] {
+        for &index in &planned.matching.unexpected {
+            let tensor = &asked.tensors[index];
+            let other_way = match tensor.shape[..] {
+                [rows, columns] if rows != columns => Some([columns, rows]),
+                _ => None,
+            };
+            let shape = match (turned, &other_way) {
+                (false, _) => &tensor.shape[..],
+                (true, Some(shape)) if !is_table("", Some(&tensor.name)) => shape,
+                (true, _) => continue,
+            };
+            let Some(dtype) = tensor.dtype.variable() else { continue };
+            let Some(&group) = groups.get(&(shape, dtype)) else { continue };
+            let (_, tensors, is_turned) = &mut all[group];
+            let is_free = tensors.is_empty() || turned == *is_turned;
+            if is_free && kinds.tensors[index] == Kind::Weight {
+                tensors.push(index);
+                *is_turned = turned;
+            }
         }
     }
-    order.retain(|(v, t)| v.len() <= LEFT && t.len() <= LEFT && !t.is_empty());
     let named = |index: usize, text: &str| (index, Name::new(text.to_owned()));
-    order
-        .into_iter()
-        .map(|(variables, tensors)| {
-            let variables =
-                variables.into_iter().map(|v| named(v, &trials.asked.variables[v].name)).collect();
+    all.into_iter()
+        .filter(|(v, t, _)| v.len() <= LEFT && t.len() <= LEFT && !t.is_empty())
+        .map(|(variables, tensors, turned)| {
+            let names = variables.into_iter().map(|v| (v, &asked.variables[v].name));
+            let names = names.filter(|(_, name)| !turned || !is_table(name, None));
+            let variables = names.map(|(v, name)| named(v, name)).collect();
             let tensors = tensors
                 .into_iter()
                 .filter_map(|t| Some(named(t, planned.applied.names[t].first()?)))
                 .collect();
-            (variables, tensors)
+            LeftOver { variables, tensors, turned }
         })
         .collect()
 }

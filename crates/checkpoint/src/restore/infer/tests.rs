@@ -203,6 +203,32 @@ fn a_single_name_is_the_last_resort() {
 }
 
 #[test]
+fn a_single_name_may_be_that_of_a_matrix_the_other_way_round() {
+    let model: [Named<'_>; 4] = [("w1", &[4, 8]), ("w2", &[8, 3]), ("b1", &[8]), ("b2", &[3])];
+    let file: [Named<'_>; 4] =
+        [("weight_1", &[8, 4]), ("weight_2", &[3, 8]), ("bias_1", &[8]), ("bias_2", &[3])];
+    let rules = [
+        r#".rename("weight_1", "w1")"#,
+        r#".rename("weight_2", "w2")"#,
+        r#".rename("bias_1", "b1")"#,
+        r#".rename("bias_2", "b2")"#,
+        r#".transpose("{w1,w2}") 4/4"#,
+    ];
+    assert_eq!(suggested(&file, &model), [rules.concat()]);
+    // With one that lies as it does in the model, that one only.
+    let (file, model): ([Named<'_>; 2], [Named<'_>; 2]) =
+        ([("weight_1", &[8, 4]), ("weight_2", &[8, 3])], [("w1", &[4, 8]), ("w2", &[8, 3])]);
+    let rules =
+        [r#".rename("weight_1", "w1")"#, r#".rename("weight_2", "w2")"#, r#".transpose("w1") 2/2"#];
+    assert_eq!(suggested(&file, &model), [rules.concat()]);
+    // The shape alone says too little if it has to be turned, and a table of rows is none of columns.
+    let none: [String; 0] = [];
+    assert_eq!(suggested(&[("decoder", &[8, 100])], &[("vectors", &[100, 8])]), none);
+    assert_eq!(suggested(&[("token_table", &[8, 100])], &[("token_tabl", &[100, 8])]), none);
+    assert_eq!(suggested(&[("token_tab", &[8, 100])], &[("token_table", &[100, 8])]), none);
+}
+
+#[test]
 fn torch_state_dicts_of_distributed_training() {
     let file: [Named<'_>; 4] = [
         ("module.fc1.weight", &[16, 8]),

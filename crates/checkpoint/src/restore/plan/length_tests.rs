@@ -125,3 +125,30 @@ fn tensors_that_rules_leave_out_are_told_with_the_rule() {
     assert_eq!(left(&plan), []);
     assert!(!plan.to_string().contains("left out"), "{plan}");
 }
+
+#[test]
+fn long_lists_are_short() {
+    let names: Vec<String> = (0..50).map(|i| format!("layer_{i}/weight")).collect();
+    let mut tensors: Vec<(&str, &[usize])> = names.iter().map(|n| (n.as_str(), &[1][..])).collect();
+    let text = report(&checkpoint(&tensors).plan_for(&[], &RestoreOptions::new()));
+    assert!(text.contains("unexpected  50   layer_{0..49}/weight  f32 [1]\n"), "{text}");
+    let letters: Vec<String> = ('a'..='z').map(String::from).collect();
+    tensors.extend(letters.iter().map(|n| (n.as_str(), &[1][..])));
+    let text = report(&checkpoint(&tensors).plan_for(&[], &RestoreOptions::new()));
+    assert!(text.contains("unexpected  76   layer_{0..49}/weight"), "{text}");
+    assert!(text.contains("… and 7 more") && !text.contains(" t  "), "{text}");
+    // Several that are not long may be together.
+    for (layers, joined) in [(5, false), (6, true)] {
+        let named = |parts: [&str; 3]| -> Vec<String> {
+            let of = |layer: usize| parts.map(|part| format!("layer_{layer}/{part}"));
+            (0..layers).flat_map(of).collect()
+        };
+        let [file, model] = [named(["q", "k", "v"]), named(["query", "key", "value"])];
+        let tensors: Vec<_> = file.iter().map(|name| (name.as_str(), &[2, 2][..])).collect();
+        let model: Vec<Variable> = model.iter().map(|name| variable(name, &[2, 2])).collect();
+        let text = report(&checkpoint(&tensors).plan_for(&model, &RestoreOptions::new()));
+        let told = |name: &str| text.contains(&format!(" {name}  f32 [2, 2]"));
+        assert_eq!(told("layer_{0..5}/key") && told("layer_{0..5}/k"), joined, "{text}");
+        assert_eq!(told("layer_4/key ") && told("layer_4/k    "), !joined, "{text}");
+    }
+}

@@ -16,6 +16,8 @@ use warmstart_graph::{Role, Shape, Variable};
 
 /// Lines listed per kind before the report says how many more there are.
 const LISTED: usize = 20;
+/// Lines of all kinds that a screen has room for, with what is said below them.
+const SCREEN: usize = 30;
 /// The widest column: a name may be as long as a file, and none is padded to more than 65535.
 const WIDEST: usize = 200;
 
@@ -31,9 +33,9 @@ impl Section {
         Section { label, count: lines.len(), lines }
     }
 
-    /// The lines, with those joined that differ only by a number if there are too many otherwise.
-    fn shortened(mut self) -> Section {
-        if self.lines.len() > LISTED {
+    /// The lines, with those joined that differ only by a number if these, or all, are too many otherwise.
+    fn shortened(mut self, all: usize) -> Section {
+        if self.lines.len() > LISTED || all > SCREEN {
             self.lines = collapse(self.lines);
         }
         self
@@ -117,7 +119,14 @@ impl RestoreReport {
             self.left_out_section(words),
         ];
         let shown = |section: &Section| section.label == fitting || section.count > 0;
-        all.into_iter().filter(shown).map(Section::shortened).collect()
+        // Rules stay as they were written.
+        let of_names = all.iter().filter(|section| shown(section) && section.label != "rules");
+        let lines = of_names.map(|section| section.lines.len()).sum();
+        let shortened = |section: Section| match section.label {
+            "rules" => section.shortened(0),
+            _ => section.shortened(lines),
+        };
+        all.into_iter().filter(shown).map(shortened).collect()
     }
 
     /// How many bytes, and what is done to how many values on their way.
