@@ -2,11 +2,13 @@
 
 use crate::bytes::sums::Checksum;
 use crate::directory::{open_latest, open_latest_verified};
+use crate::entries::GRAPH;
 use crate::error::{CheckpointError, Damaged};
 use crate::file::OpenFile;
 use crate::format::Format;
-use crate::metadata::{GRAPH, Metadata};
+use crate::metadata::Metadata;
 use crate::open::{maybe_checkpoints, open, open_in};
+use crate::read::number::number;
 use crate::read::verify::{Verification, verify};
 use crate::restore::options::RestoreOptions;
 use crate::restore::plan::RestorePlan;
@@ -159,6 +161,13 @@ impl Checkpoint {
     /// The checksum that a tensor had when it was saved, if the file says it.
     pub fn checksum(&self, name: &str) -> Option<Checksum> {
         self.file.tensor(name)?.checksum
+    }
+
+    /// The whole number that a tensor is, if there is one of this name that is one number, whole and not below
+    /// zero, and can be read. It is not held against its checksum, as a restore of it is.
+    #[doc(hidden)]
+    pub fn number(&self, tensor: &str) -> Option<u64> {
+        number(&self.file, self.tensor(tensor)?, true).ok().flatten()
     }
 
     /// What rides beside the weights.

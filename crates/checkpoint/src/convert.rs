@@ -6,20 +6,20 @@ mod replace;
 mod shards;
 mod strays;
 
-pub use options::{ConvertOptions, Converted, FloatDType, OutOfRange};
+pub use options::{ConvertOptions, Converted, OutOfRange};
 
 use crate::bytes::sums::InOrder;
 use crate::checkpoint::Checkpoint;
+use crate::entries::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
 use crate::error::CheckpointError;
 use crate::formats::safetensors::{JsonString, MAX_HEADER, METADATA_KEY, Planned, make_header};
-use crate::metadata::{CHECKSUMS, FORMAT_VERSION, GRAPH, OPTIMIZER, RULES, VARIABLES, VERSION};
 use crate::read::checksums;
 use crate::restore::near_globs::near_glob;
 use crate::restore::rules::{Rule, RuleUse, apply};
 use crate::save::atomic::{self, Prepared};
 use crate::save::storage::{Disk, Storage};
 use crate::save::write::header_error;
-use crate::tensor::{FileDType, TensorEntry, value_bytes};
+use crate::tensor::{FileDType, FloatDType, TensorEntry, value_bytes};
 use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
 use std::cell::RefCell;

@@ -330,7 +330,7 @@ pub enum CheckpointError {
         dtype: FileDType,
     },
     /// A number is beyond the largest of the dtype that it would be written as.
-    #[error("cannot convert into `{}`: tensor `{tensor}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}. Nothing was written: {}", printable_path(.file), apart(*.value, *.largest), apart(*.largest, *.value), instead_of_infinite(*.dtype, *.value), tensor = printable(.tensor))]
+    #[error("{}. Nothing was written: {}", self.what(), instead_of_infinite(*.dtype, *.value))]
     ConvertInfinite {
         /// The file that would have been written.
         file: PathBuf,
@@ -378,12 +378,20 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// What is wrong: the message, and where the advice in it is for programs and stands in lines of its
-    /// own, without that.
+    /// What is wrong: the message, and where advice for programs stands at its end by itself, without that.
     #[doc(hidden)]
     pub fn what(&self) -> String {
         match self {
             CheckpointError::AllDamaged { directory, damaged } => told(directory, damaged, ""),
+            CheckpointError::ConvertInfinite { file, tensor, first, value, dtype, largest } => {
+                format!(
+                    "cannot convert into `{}`: tensor `{}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}",
+                    printable_path(file),
+                    printable(tensor),
+                    apart(*value, *largest),
+                    apart(*largest, *value),
+                )
+            }
             error => error.to_string(),
         }
     }

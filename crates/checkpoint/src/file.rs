@@ -130,7 +130,7 @@ pub(crate) struct OpenFile {
     pub path: PathBuf,
     pub format: Format,
     pub tensors: Arc<Vec<TensorEntry>>,
-    pub metadata: Arc<Metadata>,
+    pub metadata: Metadata,
     /// Stretches of the files that have one checksum for all that is in them.
     pub sealed: Vec<Sealed>,
     /// Whether there is a checksum for every tensor.
@@ -191,7 +191,7 @@ impl OpenFile {
         tensors: Vec<TensorEntry>,
         metadata: BTreeMap<String, Text>,
     ) -> Result<OpenFile, CheckpointError> {
-        let metadata = Arc::new(Metadata::read(path, metadata)?);
+        let metadata = Metadata::read(path, metadata)?;
         let all_summed = tensors.iter().all(|tensor| tensor.checksum.is_some());
         Ok(OpenFile {
             path: path.to_owned(),

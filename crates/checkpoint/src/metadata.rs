@@ -4,37 +4,24 @@
 //! the same. Keys that begin with `warmstart.` are ours; all others are the user's.
 
 use crate::bytes::text::Text;
+use crate::entries::{
+    Entries, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, RULES, SEED, STEP, TIME, VARIABLES,
+    VERSION,
+};
 use crate::error::CheckpointError;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use warmstart_graph::Variable;
-
-/// The format of our entries that this version writes and reads. No release wrote an older one.
-pub(crate) const FORMAT_VERSION: u32 = 3;
-
-/// What our keys begin with.
-pub(crate) const PREFIX: &str = "warmstart.";
-pub(crate) const VERSION: &str = "warmstart.version";
-pub(crate) const STEP: &str = "warmstart.step";
-pub(crate) const SEED: &str = "warmstart.seed";
-pub(crate) const GRAPH: &str = "warmstart.graph";
-pub(crate) const VARIABLES: &str = "warmstart.variables";
-/// Milliseconds since the beginning of 1970, UTC.
-pub(crate) const TIME: &str = "warmstart.time";
-/// What the keys of metrics begin with.
-pub(crate) const METRIC: &str = "warmstart.metric.";
-pub(crate) const OPTIMIZER: &str = "warmstart.optimizer";
-pub(crate) const CHECKSUMS: &str = "warmstart.checksums";
-pub(crate) const RULES: &str = "warmstart.rules";
 
 /// The strings of a checkpoint, read.
 #[derive(Clone, Debug)]
 pub struct Metadata {
     file: PathBuf,
-    entries: BTreeMap<String, Text>,
+    entries: Arc<Entries>,
     step: Option<u64>,
     seed: Option<u64>,
     time: Option<SystemTime>,
@@ -47,6 +34,7 @@ impl Metadata {
         file: &Path,
         entries: BTreeMap<String, Text>,
     ) -> Result<Metadata, CheckpointError> {
+        let entries = Arc::new(Entries(entries));
         if let Some(found) = number::<u32>(file, &entries, VERSION)? {
             let (file, known) = (file.to_owned(), FORMAT_VERSION);
             match found.cmp(&known) {
@@ -69,7 +57,7 @@ impl Metadata {
             },
         };
         let mut metrics = BTreeMap::new();
-        for (key, text) in entries.range(METRIC.to_owned()..) {
+        for (key, text) in entries.0.range(METRIC.to_owned()..) {
             let Some(name) = key.strip_prefix(METRIC) else { break };
             let text = text.as_str();
             let value = text.parse().map_err(|_| not_a_number(file, key, text))?;
@@ -126,8 +114,7 @@ impl Metadata {
     /// # Errors
     /// [`CheckpointError::Metadata`] if the entry is malformed.
     pub fn variables(&self) -> Result<Option<Vec<Variable>>, CheckpointError> {
-        let Some(text) = self.get(VARIABLES) else { return Ok(None) };
-        serde_json::from_str(text).map(Some).map_err(|error| {
+        self.entries.variables().map_err(|error| {
             let problem = format!("it does not describe variables: {error}");
             CheckpointError::Metadata { file: self.file.clone(), key: VARIABLES.into(), problem }
         })
@@ -140,21 +127,26 @@ impl Metadata {
 
     /// All entries by key.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.entries.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The same as they are, for whoever reads some of them later.
+    pub(crate) fn shared(&self) -> Arc<Entries> {
+        self.entries.clone()
     }
 
     /// Any entry by its whole key, ours too.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries.get(key).map(Text::as_str)
+        self.entries.get(key)
     }
 }
 
 fn number<T: FromStr>(
     file: &Path,
-    entries: &BTreeMap<String, Text>,
+    entries: &Entries,
     key: &str,
 ) -> Result<Option<T>, CheckpointError> {
-    let Some(text) = entries.get(key).map(Text::as_str) else { return Ok(None) };
+    let Some(text) = entries.get(key) else { return Ok(None) };
     text.parse().map(Some).map_err(|_| not_a_number(file, key, text))
 }
 

@@ -196,6 +196,39 @@ impl fmt::Display for FileDType {
     }
 }
 
+/// The dtype that [`Checkpoint::convert`](crate::Checkpoint::convert) writes floats as. Rounds to the nearest, ties to even; an `f64` may be
+/// rounded twice on its way to 16 bits. What is beyond the largest number, which is 65504 in `f16`, is refused
+/// unless [`ConvertOptions::allow_infinite`](crate::ConvertOptions::allow_infinite) is said. Whole numbers and booleans stay what they are, and so
+/// do floats that no variable can be restored from: those of 4 and 6 bits, `f8_e8m0` and both `fnuz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloatDType {
+    /// 32-bit IEEE 754 float.
+    F32,
+    /// 16-bit IEEE 754 float.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl FloatDType {
+    pub(crate) fn file(self) -> FileDType {
+        match self {
+            FloatDType::F32 => FileDType::F32,
+            FloatDType::F16 => FileDType::F16,
+            FloatDType::Bf16 => FileDType::Bf16,
+        }
+    }
+
+    /// The largest number that is finite.
+    pub fn largest(self) -> f64 {
+        match self {
+            FloatDType::F32 => f64::from(f32::MAX),
+            FloatDType::F16 => half::f16::MAX.to_f64(),
+            FloatDType::Bf16 => half::bf16::MAX.to_f64(),
+        }
+    }
+}
+
 /// One tensor of a checkpoint, as its header describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorEntry {

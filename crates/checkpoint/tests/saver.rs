@@ -208,3 +208,44 @@ fn what_was_restored_stays_whatever_the_rules() {
     }
     assert_eq!(steps(&saver), [7, 100, 160]);
 }
+
+/// The child is in the directory, and has an empty path to it, as [`Path::parent`] gives of a bare file name.
+#[test]
+fn an_empty_path_is_where_the_process_is() {
+    use std::path::Path;
+    use std::{env, process};
+
+    const DIRECTORY: &str = "WARMSTART_TEST_HERE";
+    if env::var_os(DIRECTORY).is_some() {
+        let here = Path::new("train.toml").parent().unwrap();
+        let saver = Saver::new(here).keep(1).keep_best("accuracy", Better::Higher, 1);
+        let mut session = session(&[variable("a", [1])]);
+        session.initialize_missing(1).unwrap();
+        let options = |accuracy| SaveOptions::new().metric("accuracy", accuracy);
+        saver.create_directory().unwrap();
+        for (step, accuracy) in [(1, 0.9), (2, 0.1), (3, 0.2)] {
+            saver.save(&session, step, &options(accuracy)).unwrap();
+        }
+        assert_eq!(steps(&saver), [1, 3]);
+        assert_eq!(saver.latest().unwrap().unwrap().step, 3);
+        assert_eq!(saver.best("accuracy", Better::Higher).unwrap().unwrap().step, 1);
+        let restored = saver.restore_latest(&mut session, &RestoreOptions::new()).unwrap();
+        assert_eq!(restored.unwrap().step, 3);
+        // What is restored from stays.
+        saver.save(&session, 4, &options(0.3)).unwrap();
+        assert_eq!(steps(&saver), [1, 3, 4]);
+        let mut saver = saver.in_background();
+        saver.save(&session, 5, &options(0.4)).unwrap();
+        assert!(saver.close().unwrap().unwrap().ends_with("step-5.safetensors"));
+        return;
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = process::Command::new(env::current_exe().unwrap());
+    child.args(["an_empty_path_is_where_the_process_is", "--exact"]);
+    child.env(DIRECTORY, "1").current_dir(directory.path());
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found = list(directory.path()).unwrap();
+    assert_eq!(found.iter().map(|file| file.step).collect::<Vec<_>>(), [1, 3, 5]);
+}

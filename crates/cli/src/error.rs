@@ -2,7 +2,7 @@
 
 use crate::data::listed;
 use crate::flags::{flag_of, quoted as word};
-use crate::text::{number, short};
+use crate::text::number;
 use crate::wording::Nothing;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use serde_json::{Value, json};
@@ -11,7 +11,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 use warmstart::TrainingError;
-use warmstart::checkpoint::{Checkpoint, CheckpointError, Damaged, FileDType, Glob, Rule, list};
+use warmstart::checkpoint::{
+    Checkpoint, CheckpointError, Damaged, FileDType, FloatDType, Glob, Rule, list,
+};
 use warmstart_checkpoint::printable;
 use warmstart_graph::words::{nearest, printable_path};
 
@@ -247,9 +249,6 @@ impl From<&clap::Error> for Failure {
     }
 }
 
-/// The largest number of bf16, which has the upper half of the bits of an `f32`.
-const LARGEST_BF16: f64 = f32::from_bits(0x7f7f_0000) as f64;
-
 /// What their messages advise programs to call is here what people can type.
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
@@ -266,17 +265,14 @@ impl From<CheckpointError> for Failure {
                     false => failure.help("nothing was written"),
                 }
             }
-            CheckpointError::ConvertInfinite { file, tensor, first, value, dtype, largest } => {
-                let (file, name) = (printable_path(file), printable(tensor));
-                let message = format!(
-                    "cannot convert into `{file}`: tensor `{name}` is {} at {first:?}, which would be infinite as {dtype}, whose largest number is {}; nothing was written",
-                    short(*value), short(*largest)
-                );
+            CheckpointError::ConvertInfinite { tensor, first, value, dtype, largest, .. } => {
                 let other = match dtype {
-                    FileDType::F16 if value.abs() <= LARGEST_BF16 => "`--dtype bf16` reaches as far as f32",
+                    FileDType::F16 if value.abs() <= FloatDType::Bf16.largest() => {
+                        "`--dtype bf16` reaches as far as f32"
+                    }
                     _ => "without `--dtype` it stays what it is",
                 };
-                Failure::new(message)
+                Failure::new(format!("{}; nothing was written", error.what()))
                     .help(format!("{other}; `--allow-infinite` writes it all the same, as infinite"))
                     .field("tensor", tensor.as_str())
                     .field("first", first.as_slice())

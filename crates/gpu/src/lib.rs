@@ -3,7 +3,6 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod compile;
-mod compute_once;
 mod cores;
 mod device;
 mod error;

@@ -8,7 +8,7 @@
 //! when the run begins (`accumulated.rs` of the crate `warmstart`): only then are accumulators read
 //! from the file and looked at.
 
-use crate::compute_once::Dispatch;
+use crate::device::compute_once::Dispatch;
 use crate::device::gpu::Gpu;
 use crate::error::{GpuError, SessionError};
 use crate::session::Session;

@@ -74,10 +74,7 @@ fn rule(def: &GraphDef, accumulation: &Accumulation) -> String {
 
 /// A `u32` of the checkpoint.
 fn number(checkpoint: &Checkpoint, tensor: &str) -> Option<u32> {
-    let tensor = checkpoint.tensor(tensor).filter(|tensor| tensor.bytes() == 4)?;
-    let mut bytes = [0; 4];
-    checkpoint.read(tensor, 0, &mut bytes).ok()?;
-    Some(u32::from_le_bytes(bytes))
+    u32::try_from(checkpoint.number(tensor)?).ok()
 }
 
 /// How many elements of a tensor are NaN or infinite, of how many; nothing of another dtype than `f32`.

@@ -1,7 +1,7 @@
 //! Numbers that a new dtype does not reach.
 
-use super::{FloatDType, OutOfRange, cast};
-use crate::tensor::FileDType;
+use super::{OutOfRange, cast};
+use crate::tensor::{FileDType, FloatDType};
 use warmstart_gpu::SourceDType;
 use warmstart_graph::Shape;
 

@@ -2,7 +2,7 @@
 
 use super::{CheckpointError, Damaged, damage};
 use crate::printable::printable;
-use crate::tensor::FileDType;
+use crate::tensor::{FileDType, FloatDType};
 use std::io;
 use std::path::{Path, PathBuf};
 use warmstart_gpu::Origin;
@@ -63,7 +63,7 @@ pub(super) fn apart(value: f64, other: f64) -> String {
 /// What to write a number as that is infinite in this dtype.
 pub(super) fn instead_of_infinite(dtype: FileDType, value: f64) -> &'static str {
     match dtype {
-        FileDType::F16 if value.abs() <= half::bf16::MAX.to_f64() => {
+        FileDType::F16 if value.abs() <= FloatDType::Bf16.largest() => {
             "write bf16, which reaches as far as f32, or allow infinite numbers"
         }
         _ => "leave it as it is, or allow infinite numbers",

@@ -15,9 +15,9 @@
 
 use crate::bytes::sums::Checksum;
 use crate::bytes::text::behind;
+use crate::entries::{CHECKSUMS, FORMAT_VERSION, VERSION};
 use crate::error::CheckpointError;
 use crate::formats::safetensors::{Header, HeaderText, JsonString, Word};
-use crate::metadata::{CHECKSUMS, FORMAT_VERSION, VERSION};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;

@@ -2,6 +2,7 @@
 //! are kept.
 
 pub(crate) mod checksums;
+pub(crate) mod number;
 pub(crate) mod reader;
 pub(crate) mod summed;
 pub(crate) mod transposed;

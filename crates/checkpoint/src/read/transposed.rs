@@ -98,7 +98,7 @@ struct Source<'a> {
 
 impl TransposedReader<'_> {
     /// Reads the next bytes, as [`TensorReader::read`] does. Each time that the file has been read
-    /// to its end, the tensor is held against its checksum.
+    /// to its end, the tensor is held against its checksum. After an error there is nothing more to read.
     ///
     /// # Errors
     /// Those of [`TensorReader::read`].
@@ -148,7 +148,12 @@ impl TransposedReader<'_> {
                 None => return Ok(false),
             },
         };
-        source.fill(self.matrix, self.block, &mut self.bytes)?;
+        if let Err(error) = source.fill(self.matrix, self.block, &mut self.bytes) {
+            // What is in memory was not read, or only in part.
+            self.bytes.clear();
+            self.block = Block { first: columns, columns: 0, top: 0, rows: 0 };
+            return Err(error);
+        }
         self.source = Some(source);
         Ok(true)
     }
@@ -212,5 +217,34 @@ mod tests {
         assert!(is_read(FileDType::F32, 256) && is_read(FileDType::C64, 512));
         assert!(!is_read(FileDType::F32, 255) && !is_read(FileDType::F4, 32));
         assert!(!is_read(FileDType::String, 64) && !is_read(FileDType::Opaque, 64));
+    }
+
+    /// Of 20 x 3 bytes, three columns are held at once; of 100 x 1, a part of one.
+    #[test]
+    fn behind_an_error_there_is_nothing_to_read() {
+        for (rows, columns) in [(20, 3), (20, 9), (100, 1)] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("w.safetensors");
+            let bytes = rows * columns;
+            let header = format!(
+                r#"{{"w":{{"dtype":"U8","shape":[{rows},{columns}],"data_offsets":[0,{bytes}]}}}}"#
+            );
+            let length = (header.len() as u64).to_le_bytes();
+            let file = [&length[..], header.as_bytes(), &vec![7; bytes]].concat();
+            std::fs::write(&path, &file).unwrap();
+            let checkpoint = Checkpoint::open(&path).unwrap();
+            let mut reader = checkpoint.transposed_reader("w").unwrap();
+            std::fs::write(&path, &file[..file.len() - 1]).unwrap();
+            let mut into = vec![0; bytes];
+            let error = loop {
+                match reader.read(&mut into[..10]) {
+                    Ok(0) => panic!("the end was read of {rows} x {columns}"),
+                    Ok(_) => {}
+                    Err(error) => break error,
+                }
+            };
+            assert!(matches!(error, CheckpointError::CutShort { .. }), "{error}");
+            assert_eq!(reader.read(&mut into).unwrap(), 0, "{rows} x {columns}");
+        }
     }
 }

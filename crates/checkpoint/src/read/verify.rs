@@ -57,8 +57,30 @@ pub(crate) fn verify(file: &OpenFile) -> Verification {
     damaged.sort_by_key(|(index, _)| *index);
     Verification {
         tensors: tensors.len(),
-        bytes: tensors.iter().map(TensorEntry::bytes).sum(),
+        bytes: tensors.iter().map(TensorEntry::bytes).fold(0, u64::saturating_add),
         checksums: file.all_summed,
         damaged: damaged.into_iter().map(|(_, error)| error).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::tensor::FileDType;
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use warmstart_graph::Shape;
+
+    /// Tensors of an archive may all be the same bytes, and those may be many once they are inflated.
+    #[test]
+    fn what_tensors_pretend_to_have_is_counted_as_far_as_numbers_go() {
+        let tensor = |name: &str| {
+            TensorEntry::new(name, FileDType::U8, Shape::from([1 << 62, 3]), 0..3 << 62)
+        };
+        let (path, tensors) = (Path::new("m"), vec![tensor("a"), tensor("b")]);
+        let file = OpenFile::new(path, Format::PyTorch, vec![], tensors, BTreeMap::new()).unwrap();
+        let found = verify(&file);
+        assert_eq!((found.tensors, found.bytes, found.damaged.len()), (2, u64::MAX, 2));
     }
 }

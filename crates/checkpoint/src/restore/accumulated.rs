@@ -6,13 +6,12 @@
 //! batches, does not close if that count is not 0. It is the one number that a plan reads from the
 //! file, and only there. One that is damaged, or no whole number, is not known; damage is told.
 
-use crate::error::{CheckpointError, damage};
+use crate::error::damage;
 use crate::file::OpenFile;
-use crate::read::summed::Summed;
+use crate::read::number::number;
 use crate::restore::matching::Outcome;
 use crate::restore::report::VariableOutcome;
 use crate::restore::report::parts_of_sums::PartOfSums;
-use crate::tensor::{FileDType, TensorEntry};
 use std::collections::BTreeMap;
 use warmstart_graph::{Accumulation, Role};
 
@@ -80,43 +79,6 @@ pub(crate) fn parts_of_sums(
         })
     });
     parts.collect()
-}
-
-/// A whole number of the file, if it is one and is not below zero; an error if it is not as it was saved.
-fn number(
-    file: &OpenFile,
-    tensor: &TensorEntry,
-    skip_checksums: bool,
-) -> Result<Option<u64>, CheckpointError> {
-    use FileDType::*;
-    // What is no number is not read.
-    let is_number = matches!(tensor.dtype, U8 | U16 | U32 | U64 | I8 | I16 | I32 | I64 | F32 | F64);
-    if !is_number || tensor.shape.checked_elements() != Some(1) {
-        return Ok(None);
-    }
-    let mut bytes = [0; 8];
-    // As long as its dtype says.
-    let length = bytes.len().min(tensor.bytes() as usize);
-    let read = &mut bytes[..length];
-    if skip_checksums {
-        file.read_tensor(tensor, tensor.range.start, read)?;
-    } else {
-        let summed = Summed::new(file, tensor);
-        summed.read_at(tensor.range.start, read)?;
-        summed.finish()?;
-    }
-    let is_negative = read.last().is_some_and(|byte| byte & 0x80 != 0);
-    let whole = u64::from_le_bytes(bytes);
-    let of_float = |value: f64| {
-        (value >= 0.0 && value.fract() == 0.0 && value < 2f64.powi(64)).then_some(value as u64)
-    };
-    Ok(match tensor.dtype {
-        U8 | U16 | U32 | U64 => Some(whole),
-        I8 | I16 | I32 | I64 => (!is_negative).then_some(whole),
-        F32 => of_float(f64::from(f32::from_bits(whole as u32))),
-        F64 => of_float(f64::from_bits(whole)),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl RestorePlan {
                 *close = search.find(variable);
             }
         }
-        let saved = SavedVariables::new(&file.metadata, &file.tensors);
+        let saved = SavedVariables::new(file.metadata.shared(), &file.tensors);
         let mut suggestions = match outcomes.iter().any(lacks) {
             true => infer(Asked {
                 tensors: &file.tensors,

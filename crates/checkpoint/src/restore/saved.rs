@@ -3,7 +3,7 @@
 //! It is read only when a report or inference asks for it, and until then stays the text that it
 //! was (`bytes/text.rs`).
 
-use crate::metadata::Metadata;
+use crate::entries::Entries;
 use crate::restore::slots::roles_by_name;
 use crate::tensor::TensorEntry;
 use std::collections::BTreeMap;
@@ -22,20 +22,19 @@ pub(crate) struct Saved {
 /// else about a plan, and is spoken of only where one does not close, or is printed.
 #[derive(Clone, Debug)]
 pub(crate) struct SavedVariables {
-    metadata: Arc<Metadata>,
+    entries: Arc<Entries>,
     tensors: Arc<Vec<TensorEntry>>,
     read: Arc<OnceLock<BTreeMap<String, Saved>>>,
 }
 
 impl SavedVariables {
-    pub fn new(metadata: &Arc<Metadata>, tensors: &Arc<Vec<TensorEntry>>) -> SavedVariables {
-        let (metadata, tensors) = (metadata.clone(), tensors.clone());
-        SavedVariables { metadata, tensors, read: Arc::default() }
+    pub fn new(entries: Arc<Entries>, tensors: &Arc<Vec<TensorEntry>>) -> SavedVariables {
+        SavedVariables { entries, tensors: tensors.clone(), read: Arc::default() }
     }
 
     /// All of it; the first time, it is read.
     pub fn all(&self) -> &BTreeMap<String, Saved> {
-        self.read.get_or_init(|| read(&self.metadata, &self.tensors))
+        self.read.get_or_init(|| read(&self.entries, &self.tensors))
     }
 
     /// Of which checkpoint it is read.
@@ -50,8 +49,8 @@ impl SavedVariables {
 
 /// Only a report speaks of it: a checkpoint whose description of its variables is malformed restores
 /// all the same.
-fn read(metadata: &Metadata, tensors: &[TensorEntry]) -> BTreeMap<String, Saved> {
-    if let Some(variables) = metadata.variables().ok().flatten() {
+fn read(entries: &Entries, tensors: &[TensorEntry]) -> BTreeMap<String, Saved> {
+    if let Some(variables) = entries.variables().ok().flatten() {
         let saved =
             |v: Variable| (v.name, Saved { initializer: Some(v.initializer), role: v.role });
         return variables.into_iter().map(saved).collect();

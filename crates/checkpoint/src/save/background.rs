@@ -8,9 +8,11 @@
 //! it).
 
 use crate::error::CheckpointError;
+use crate::printable::printable;
 use crate::save::saver::{PlannedSave, Saver};
 use crate::save::storage::{Disk, Storage};
 use crate::save::write::SaveOptions;
+use std::any::Any;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,11 +87,14 @@ struct Writing {
     thread: JoinHandle<(Snapshot, Result<Removed, CheckpointError>)>,
 }
 
-impl BackgroundSaver {
-    pub(crate) fn new(saver: Saver) -> BackgroundSaver {
-        BackgroundSaver::on(Arc::new(Disk), saver)
+impl Saver {
+    /// A saver that writes behind the training.
+    pub fn in_background(self) -> BackgroundSaver {
+        BackgroundSaver::on(Arc::new(Disk), self)
     }
+}
 
+impl BackgroundSaver {
     pub(crate) fn on(storage: Arc<dyn Storage + Send + Sync>, saver: Saver) -> BackgroundSaver {
         BackgroundSaver {
             saver,
@@ -169,8 +174,8 @@ impl BackgroundSaver {
                     self.snapshot = Some(snapshot);
                     result
                 }
-                Err(_) => {
-                    let error = io::Error::other("the thread that wrote it panicked");
+                Err(panic) => {
+                    let error = io::Error::other(told(&*panic));
                     Err(CheckpointError::storage("write", &file, error))
                 }
             };
@@ -196,6 +201,14 @@ impl BackgroundSaver {
         self.wait()?;
         Ok(self.written.take())
     }
+}
+
+/// What a thread said when it panicked.
+fn told(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.map(|text| format!(": {}", printable(text)));
+    format!("the thread that wrote it panicked{}", text.unwrap_or_default())
 }
 
 impl Drop for BackgroundSaver {

@@ -3,117 +3,11 @@
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::restore::options::RestoreOptions;
-use crate::save::storage::StorageFile;
+use crate::testing::hooked::{Hooked, gated};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 use warmstart_gpu::Gpu;
 use warmstart_graph::{DType, Graph, Optimizer, TensorData};
-
-/// Asked before each operation, with its number.
-type Hook = dyn Fn(usize) -> io::Result<()> + Send + Sync;
-
-/// The disk, with a word to say before each operation.
-struct Hooked {
-    before: Box<Hook>,
-    count: AtomicUsize,
-    /// Whether nothing can be removed.
-    keeps_all: bool,
-}
-
-impl Hooked {
-    fn new(before: impl Fn(usize) -> io::Result<()> + Send + Sync + 'static) -> Arc<Hooked> {
-        let count = AtomicUsize::new(0);
-        Arc::new(Hooked { before: Box::new(before), count, keeps_all: false })
-    }
-
-    /// A disk from which nothing can be removed.
-    fn keeping_all() -> Arc<Hooked> {
-        let count = AtomicUsize::new(0);
-        Arc::new(Hooked { before: Box::new(|_| Ok(())), count, keeps_all: true })
-    }
-
-    fn step(&self) -> io::Result<()> {
-        (self.before)(self.count.fetch_add(1, Ordering::SeqCst))
-    }
-}
-
-struct HookedFile {
-    file: Box<dyn StorageFile>,
-    storage: Arc<Hooked>,
-}
-
-impl io::Write for HookedFile {
-    /// Two operations, so that a writer may also be killed within.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.storage.step()?;
-        let (first, rest) = bytes.split_at(bytes.len() / 2);
-        self.file.write_all(first)?;
-        self.storage.step()?;
-        self.file.write_all(rest)?;
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl StorageFile for HookedFile {
-    fn write_some_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.storage.step()?;
-        let (first, rest) = bytes.split_at(bytes.len() / 2);
-        let written = self.file.write_some_at(first, offset)?;
-        if written < first.len() || rest.is_empty() {
-            return Ok(written);
-        }
-        self.storage.step()?;
-        Ok(written + self.file.write_some_at(rest, offset + written as u64)?)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.storage.step()?;
-        self.file.sync()
-    }
-}
-
-impl Storage for Arc<Hooked> {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn StorageFile>> {
-        self.step()?;
-        Ok(Box::new(HookedFile { file: Disk.create_new(path)?, storage: self.clone() }))
-    }
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.rename_new(from, to)
-    }
-    fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.rename_over(from, to)
-    }
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.sync_directory(directory)
-    }
-    fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.create_directory(directory)
-    }
-    fn names(&self, directory: &Path) -> io::Result<Vec<OsString>> {
-        self.step()?;
-        Disk.names(directory)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        if self.keeps_all {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        Disk.remove(path)
-    }
-    fn remove_abandoned(&self, path: &Path) -> io::Result<()> {
-        self.step()?;
-        Disk.remove_abandoned(path)
-    }
-}
 
 fn on(storage: Arc<Hooked>, saver: Saver) -> BackgroundSaver {
     BackgroundSaver::on(Arc::new(storage), saver)
@@ -162,35 +56,6 @@ fn newest(saver: &Saver) -> (u64, BTreeMap<String, TensorData>) {
     let restored = saver.restore_latest(&mut session, &RestoreOptions::new()).unwrap().unwrap();
     assert!(restored.damaged.is_empty());
     (restored.step, values(&session))
-}
-
-/// Holds up the writer while it is closed.
-#[derive(Default)]
-struct Gate {
-    open: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Gate {
-    fn set(&self, open: bool) {
-        *self.open.lock().unwrap() = open;
-        self.changed.notify_all();
-    }
-
-    fn pass(&self) {
-        drop(self.changed.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
-    }
-}
-
-/// A disk whose writer waits at this gate before each operation.
-fn gated() -> (Arc<Gate>, Arc<Hooked>) {
-    let gate = Arc::new(Gate::default());
-    let writers = gate.clone();
-    let storage = Hooked::new(move |_| {
-        writers.pass();
-        Ok(())
-    });
-    (gate, storage)
 }
 
 #[test]
@@ -295,7 +160,7 @@ fn whatever_fails_is_told_by_the_next_call_and_the_older_checkpoint_stays() {
             _ => (saver.close().map(|_| ()), None),
         };
         let (step, found) = newest(&plain);
-        if storage.count.load(Ordering::SeqCst) <= operation {
+        if storage.operations() <= operation {
             assert!(operation >= 8, "only {operation} operations were tried");
             assert_eq!((told.is_ok(), step >= 2, removals), (true, true, 1));
             break;
@@ -423,7 +288,8 @@ fn a_panic_of_the_writer_is_an_error() {
     let mut saver = on(Hooked::new(|at| panic!("at {at}")), Saver::new(directory.path()));
     saver.save(&session, 1, &SaveOptions::new()).unwrap();
     let message = saver.wait().unwrap_err().to_string();
-    assert!(message.contains("step-1.safetensors") && message.contains("panicked"), "{message}");
+    assert!(message.contains("step-1.safetensors"), "{message}");
+    assert!(message.contains("the thread that wrote it panicked: at 0"), "{message}");
 }
 
 #[test]

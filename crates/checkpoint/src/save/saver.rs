@@ -7,7 +7,6 @@ use crate::restore::options::RestoreOptions;
 use crate::restore::plan::RestorePlan;
 use crate::restore::report::RestoreReport;
 use crate::save::atomic;
-use crate::save::background::BackgroundSaver;
 use crate::save::retention::{self, KeepBest, Retention};
 use crate::save::storage::{Disk, Storage};
 use crate::save::write::{Contents, SaveOptions, Values, write};
@@ -92,10 +91,14 @@ pub struct RestoredLatest {
 }
 
 impl Saver {
-    /// A saver that keeps every checkpoint. The directory is created by the first save.
+    /// A saver that keeps every checkpoint. The directory is created by the first save. An empty path, as
+    /// [`Path::parent`] gives of a bare file name, is the current directory.
     pub fn new(directory: impl Into<PathBuf>) -> Saver {
+        let directory = directory.into();
+        // A file is written there under an empty path too, but such a directory cannot be listed.
+        let is_here = directory.as_os_str().is_empty();
         Saver {
-            directory: directory.into(),
+            directory: if is_here { PathBuf::from(".") } else { directory },
             retention: Retention::default(),
             durable: Arc::default(),
         }
@@ -267,11 +270,6 @@ impl Saver {
         save.write(&Disk, self, &mut { session })?;
         save.retain(&Disk, self)?;
         Ok(save.file)
-    }
-
-    /// A saver that writes behind the training.
-    pub fn in_background(self) -> BackgroundSaver {
-        BackgroundSaver::new(self)
     }
 
     /// Removes the checkpoints that no rule keeps, but for those in `protect`, and returns what was

@@ -1,13 +1,13 @@
 //! Saving: the variables of a session into one safetensors file, atomically and durably.
 
 use crate::bytes::sums::InOrder;
-use crate::error::CheckpointError;
-use crate::file::OpenFile;
-use crate::formats::safetensors::{JsonString, MAX_HEADER, METADATA_KEY, Planned, make_header};
-use crate::metadata::{
+use crate::entries::{
     CHECKSUMS, FORMAT_VERSION, GRAPH, METRIC, OPTIMIZER, PREFIX, RULES, SEED, STEP, TIME,
     VARIABLES, VERSION,
 };
+use crate::error::CheckpointError;
+use crate::file::OpenFile;
+use crate::formats::safetensors::{JsonString, MAX_HEADER, METADATA_KEY, Planned, make_header};
 use crate::read::checksums;
 use crate::restore::rules::Rule;
 use crate::save::atomic;

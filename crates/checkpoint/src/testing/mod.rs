@@ -3,4 +3,5 @@
 pub(crate) mod crash_states;
 mod durability_tests;
 pub(crate) mod faulty;
+pub(crate) mod hooked;
 pub(crate) mod watched;

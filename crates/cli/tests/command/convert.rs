@@ -106,6 +106,14 @@ fn numbers_that_become_zero_or_infinite_are_told() {
     let value = json(&warmstart(directory.path(), &[&convert[..], &["--json"]].concat()).with(0));
     assert_eq!((&value["underflowed"], &value["overflowed"]), (&1.into(), &1.into()));
     assert_eq!(value["underflows"][0]["first"], serde_json::json!([0]));
+    // What reads like the largest number in few digits is told in all of them.
+    let slightly_more = 3.402_823_6e38f64.to_le_bytes().to_vec();
+    foreign(&directory.path().join("c.safetensors"), &[("a", "F64", &[1], slightly_more)]);
+    let convert = ["convert", "c.safetensors", "d.safetensors", "--dtype", "f32"];
+    let refused = warmstart(directory.path(), &convert).failed();
+    let said = "is 3.4028236e38 at [0], which would be infinite as f32, whose largest number is \
+                3.4028234663852886e38; nothing was written";
+    assert!(refused.contains(said), "{refused}");
 }
 
 #[test]

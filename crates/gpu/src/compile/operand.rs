@@ -7,7 +7,7 @@
 //! invocation.
 
 use super::fuse::widens;
-use super::simplify::Live;
+use super::simplify::{Live, swaps_last};
 use warmstart_graph::ops::Binary;
 use warmstart_graph::{DType, Op, Shape};
 
@@ -75,14 +75,6 @@ impl OperandLayout {
         }
         OperandLayout { base, shape, transposed, scale }
     }
-}
-
-/// Whether a permutation of axes is that of the last two, and no other.
-pub(super) fn swaps_last(permutation: &[usize]) -> bool {
-    let rank = permutation.len();
-    rank >= 2
-        && permutation[..rank - 2].iter().enumerate().all(|(at, &axis)| at == axis)
-        && permutation[rank - 2] == rank - 1
 }
 
 /// What a node multiplies or divides by a number, and which.

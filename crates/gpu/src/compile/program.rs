@@ -7,7 +7,7 @@ use super::matmul::Rung;
 use super::memory::Memory;
 use super::simplify::Live;
 use std::collections::BTreeMap;
-use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, TensorData, VariableId};
+use warmstart_graph::{DType, GraphDef, Location, NodeId, Op, Shape, TensorData, VariableId};
 
 /// Where a kernel's operand lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,14 +182,14 @@ impl Step {
 pub(crate) struct FeedSpec {
     pub name: String,
     pub id: usize,
-    pub shape: warmstart_graph::Shape,
+    pub shape: Shape,
     pub dtype: DType,
     pub location: Location,
 }
 
 impl FeedSpec {
     pub fn bytes(&self) -> u64 {
-        self.shape.elements() as u64 * self.dtype.size() as u64
+        bytes(&self.shape, self.dtype)
     }
 }
 
@@ -199,14 +199,19 @@ pub(crate) struct FetchSpec {
     /// The node of the user's graph.
     pub node: NodeId,
     pub place: Place,
-    pub shape: warmstart_graph::Shape,
+    pub shape: Shape,
     pub dtype: DType,
 }
 
 impl FetchSpec {
     pub fn bytes(&self) -> u64 {
-        self.shape.elements() as u64 * self.dtype.size() as u64
+        bytes(&self.shape, self.dtype)
     }
+}
+
+/// Bytes of a value.
+fn bytes(shape: &Shape, dtype: DType) -> u64 {
+    shape.elements() as u64 * dtype.size() as u64
 }
 
 /// Who reads a variable first.

@@ -11,7 +11,6 @@
 //! would be kept to the end. A `ControlDependency` is dropped once it has kept copies and originals
 //! apart.
 
-use super::operand::swaps_last;
 use std::collections::HashMap;
 use twox_hash::XxHash3_128;
 use warmstart_graph::ops::{Binary, Reduction};
@@ -374,6 +373,14 @@ impl Live {
         // It speaks of nodes by their places before.
         self.seen.clear();
     }
+}
+
+/// Whether a permutation of axes is that of the last two, and no other.
+pub(super) fn swaps_last(permutation: &[usize]) -> bool {
+    let rank = permutation.len();
+    rank >= 2
+        && permutation[..rank - 2].iter().enumerate().all(|(at, &axis)| at == axis)
+        && permutation[rank - 2] == rank - 1
 }
 
 #[cfg(test)]

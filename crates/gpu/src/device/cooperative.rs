@@ -15,7 +15,7 @@
 //! `WARMSTART_COOPERATIVE_MATRIX=off` leaves them alone; `force` takes them on software adapters
 //! too, where the tests do.
 
-use crate::compute_once::Dispatch;
+use crate::device::compute_once::Dispatch;
 use crate::device::gpu::Gpu;
 use crate::device::switch::{said, switch};
 use crate::error::GpuError;

@@ -1,12 +1,14 @@
 //! The device: which adapter, opening it, what it can do and gets right, how much memory it has left,
-//! pipelines, and what is kept of them on disk.
+//! pipelines, what is kept of them on disk, kernels outside plans, and buffers that the host maps.
 
 pub(crate) mod adapter;
 pub(crate) mod cache;
 pub(crate) mod closing;
+pub(crate) mod compute_once;
 pub(crate) mod cooperative;
 pub(crate) mod driver_cache;
 pub(crate) mod gpu;
+pub(crate) mod mapping;
 pub(crate) mod pipelines;
 pub(crate) mod room;
 pub(crate) mod switch;

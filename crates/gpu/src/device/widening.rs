@@ -7,7 +7,7 @@
 //! workgroup memory, and the device converts what needs no rounding; without it they read words, by
 //! integers (`shaders/src/elements.rs`). Casts round by the bits (`half.wgsl`) in either case.
 
-use crate::compute_once::Dispatch;
+use crate::device::compute_once::Dispatch;
 use crate::device::gpu::Gpu;
 use crate::error::GpuError;
 use half::f16;

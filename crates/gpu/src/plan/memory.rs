@@ -5,8 +5,7 @@
 //! `largest_batch` of the crate `warmstart` asks it about graphs of one batch after another, by
 //! halves.
 
-use super::optimizer::table_bytes;
-use crate::compile::{self, Program, Step, Target};
+use crate::compile::{self, BLOCK, Program, Step, Target};
 use crate::device::gpu::MemoryKind;
 use crate::device::room::MachineMemory;
 use crate::plan_error::CompileError;
@@ -49,6 +48,14 @@ pub struct PlanMemory {
     /// The session's variables that the plan reads or writes, slots included. Other plans may share
     /// them, so they are no part of [`PlanMemory::peak`].
     pub variables: u64,
+}
+
+/// How many words of its table are a block.
+pub(super) const BLOCK_WORDS: u64 = 7;
+
+/// Bytes of the blocks of a parameter of so many elements.
+fn table_bytes(elements: u64) -> u64 {
+    elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
 }
 
 impl PlanMemory {

@@ -11,7 +11,7 @@
 
 use super::DispatchInfo;
 use super::build::{Builder, PendingLaunch, STORAGE};
-use super::memory::words;
+use super::memory::{BLOCK_WORDS, words};
 use crate::compile::{Access, BLOCK, Does, MOST_BLOCKS, OptimizerStep, Place, WIDEST};
 use crate::plan_error::CompileError;
 use crate::store::VariableSlice;
@@ -19,14 +19,6 @@ use crate::store::VariableSlice;
 /// The most workgroups of an update. One works on several blocks then, and adds up the sums of squares
 /// once for all of them. On software adapters, where that takes longer, there are fewer.
 const MOST_WORKGROUPS: [u64; 2] = [4096, 64];
-
-/// How many words of its table are a block.
-const BLOCK_WORDS: u64 = 7;
-
-/// Bytes of the blocks of a parameter of so many elements.
-pub(super) fn table_bytes(elements: u64) -> u64 {
-    elements.div_ceil(BLOCK) * BLOCK_WORDS * 4
-}
 
 /// Parameters that share buffers with each other, as their slots and gradients do.
 struct Group {

@@ -9,6 +9,7 @@
 
 use crate::device::adapter::AdapterSummary;
 use crate::device::gpu::Gpu;
+use crate::device::mapping::internal;
 use crate::error::GpuError;
 use crate::plan::{DispatchInfo, Launch, Plan};
 use crate::run::feed::Feed;
@@ -16,7 +17,6 @@ use crate::run::roof::Roof;
 use crate::run::upload::Uploads;
 use crate::run_error::RunError;
 use crate::session::Session;
-use crate::transfer::staging::internal;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt;
 use std::sync::PoisonError;

@@ -1,8 +1,8 @@
 //! Buffers that fetches are copied into, and that the host reads when somebody asks.
 
 use crate::device::gpu::Gpu;
+use crate::device::mapping::Mapping;
 use crate::error::GpuError;
-use crate::transfer::mapped::Mapping;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const WHAT: &str = "reading back what was fetched";

@@ -18,9 +18,9 @@ use crate::transfer::cast::{Conversion, SourceDType};
 use crate::transfer::download::SMALLEST_STAGING;
 use crate::transfer::fill::Target;
 use crate::transfer::job::{Job, LARGEST_READ};
-use crate::transfer::mapped::{MappedBytes, Mapping};
+use crate::transfer::mapped::MappedBytes;
 use crate::transfer::neighbours::{Read, Scratch};
-use crate::transfer::staging::{BUFFERS_PER_WORKER, Ring, internal};
+use crate::transfer::staging::{BUFFERS_PER_WORKER, Ring};
 use bytemuck::{Pod, Zeroable};
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -370,20 +370,10 @@ impl Misfits {
             return Ok(None);
         }
         let what = "the list of elements out of range";
-        let bytes = self.0.size();
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let read = gpu.buffer(what, bytes, usage)?;
-        let mapping = gpu.checked(what, |device| {
-            let mut encoder = device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(&self.0, 0, &read, 0, bytes);
-            gpu.queue().submit([encoder.finish()]);
-            Mapping::start(&read, wgpu::MapMode::Read, 0, bytes)
-        })?;
+        let (submission, misfits) = gpu.submit_and_copy(what, &self.0, |_, _| {})?;
         job.submitted();
-        gpu.wait_all()?;
-        mapping.finish(gpu, what)?;
-        let view = read.get_mapped_range(..).map_err(|error| internal(what, error))?;
-        let misfits = view.chunks_exact(4).map(bytemuck::pod_read_unaligned::<u32>);
+        gpu.wait(submission)?;
+        let misfits = misfits.read(gpu, what)?;
         let found = converted.iter().zip(misfits).find(|(_, inverted)| *inverted != 0);
         Ok(found.map(|(of, inverted)| Misfit {
             target: of.target,

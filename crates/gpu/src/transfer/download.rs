@@ -2,9 +2,9 @@
 
 use crate::device::ALIGNMENT;
 use crate::device::gpu::Gpu;
+use crate::device::mapping::Mapping;
 use crate::error::{GpuError, SessionError};
 use crate::store::{Entry, VariableSlice};
-use crate::transfer::mapped::Mapping;
 use std::io;
 
 /// Enough to keep a copy and a disk busy, small enough not to count.

@@ -2,41 +2,8 @@
 //! `device/driver_cache.rs`, `device/cooperative.rs` and `device/closing.rs` only.
 
 use crate::device::gpu::Gpu;
-use crate::error::GpuError;
 use crate::transfer::fill::ByteSource;
 use std::io;
-use std::sync::mpsc::{Receiver, channel};
-
-/// A mapping under way.
-pub(crate) struct Mapping(Receiver<Result<(), wgpu::BufferAsyncError>>);
-
-impl Mapping {
-    /// Asks for a part of a buffer to be mapped once the device is done with it.
-    pub fn start(buffer: &wgpu::Buffer, mode: wgpu::MapMode, from: u64, to: u64) -> Mapping {
-        let (sender, receiver) = channel();
-        buffer.map_async(mode, from..to, move |result| {
-            // Nobody listens any more when an earlier step failed.
-            let _ = sender.send(result);
-        });
-        Mapping(receiver)
-    }
-
-    /// Waits for it, after the device is known to be done. Another thread's poll may be the one
-    /// that reports, so that it can be a moment late.
-    pub fn finish(self, gpu: &Gpu, what: &str) -> Result<(), GpuError> {
-        match self.0.recv_timeout(gpu.timeout()) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                gpu.healthy()?;
-                Err(GpuError::Internal { what: what.to_owned(), message: error.to_string() })
-            }
-            Err(_) => {
-                gpu.healthy()?;
-                Err(GpuError::Timeout { after: gpu.timeout() })
-            }
-        }
-    }
-}
 
 /// Mapped memory that is written and, unless the adapter is the CPU, never read. (`wgpu::WriteOnly`
 /// of a slice is the same, but does not go from thread to thread.)

@@ -5,13 +5,14 @@
 //! (`MemoryKind::Mappable`); else through mapped staging buffers of bounded size, from which the
 //! device copies (`MemoryKind::Staged`).
 
+use crate::device::mapping::{Mapping, internal};
 use crate::error::SessionError;
 use crate::transfer::download::SMALLEST_STAGING;
 use crate::transfer::fill::Target;
 use crate::transfer::job::{Job, LARGEST_READ};
-use crate::transfer::mapped::{MappedBytes, Mapping};
+use crate::transfer::mapped::MappedBytes;
 use crate::transfer::neighbours::{Read, Scratch};
-use crate::transfer::staging::{BUFFERS_PER_WORKER, Ring, internal};
+use crate::transfer::staging::{BUFFERS_PER_WORKER, Ring};
 use std::sync::{Mutex, PoisonError};
 
 const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;

@@ -5,11 +5,11 @@
 //! staging besides; and on a discrete GPU these buffers take none of the device's own memory.
 
 use crate::device::gpu::Gpu;
+use crate::device::mapping::Mapping;
 use crate::error::{GpuError, SessionError};
 use crate::origin::Origin;
 use crate::session::Session;
 use crate::store::VariableSlice;
-use crate::transfer::mapped::Mapping;
 use std::collections::HashMap;
 use std::io;
 use warmstart_graph::Location;

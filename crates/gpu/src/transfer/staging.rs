@@ -1,8 +1,9 @@
 //! Buffers that the host fills while the device reads from others.
 
 use crate::device::gpu::Gpu;
+use crate::device::mapping::{Mapping, internal};
 use crate::error::{GpuError, SessionError};
-use crate::transfer::mapped::{MappedBytes, Mapping};
+use crate::transfer::mapped::MappedBytes;
 
 /// A staging buffer of a worker: mapped, or about to be once the device is done with it.
 pub(crate) struct Staging {
@@ -72,8 +73,4 @@ impl<'a> Ring<'a> {
         self.turn = (turn + 1) % BUFFERS_PER_WORKER;
         Ok(&mut self.buffers[turn])
     }
-}
-
-pub(crate) fn internal(what: &str, error: wgpu::MapRangeError) -> GpuError {
-    GpuError::Internal { what: what.to_owned(), message: error.to_string() }
 }

@@ -3,9 +3,9 @@
 
 use crate::compile::Access;
 use crate::device::gpu::Gpu;
+use crate::device::mapping::internal;
 use crate::device::pipelines::{Kernel, bind_group_entries};
 use crate::error::GpuError;
-use crate::transfer::staging::internal;
 use crate::tune::clock::Time;
 use crate::tune::timing::time_of_one;
 use std::sync::{Arc, LazyLock};

@@ -6,7 +6,7 @@
 use super::METADATA_KEY;
 use super::read::{Description, Parsed, Word};
 use crate::bytes::text::{Text, behind};
-use crate::metadata::{CHECKSUMS, GRAPH, VARIABLES};
+use crate::entries::{CHECKSUMS, GRAPH, VARIABLES};
 use foldhash::HashSet;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use super::recognise::recognise;
 use super::{LENGTH, MAX_HEADER, METADATA_KEY, quick};
 use crate::bytes::read_at::{Filled, ReadAt};
 use crate::bytes::text::Text;
-use crate::metadata::{GRAPH, VARIABLES};
+use crate::entries::{GRAPH, VARIABLES};
 use crate::tensor::{FileDType, NoSize, TensorEntry, value_bytes};
 use foldhash::HashSet;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};

@@ -1,6 +1,7 @@
 //! Opening a bundle: what its index says of its tensors, held against its data files.
 
 use super::error::BundleError;
+use super::names::{has_data, prefix_of};
 use super::objects::{self, OBJECTS};
 use super::proto;
 use super::slice_key::{extents_key, owner_key, split};
@@ -9,11 +10,11 @@ use super::unmask;
 use crate::bytes::read_at::Filled;
 use crate::bytes::slices::{Slice, Slices};
 use crate::bytes::sums::Checksum;
+use crate::entries::STEP;
 use crate::error::CheckpointError;
 use crate::file::{DataFile, OpenFile};
-use crate::format::{Format, folder_of};
+use crate::format::Format;
 use crate::formats::safetensors::{FileKind, FormatError};
-use crate::metadata::STEP;
 use crate::tensor::{FileDType, TensorEntry, value_bytes};
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
@@ -23,29 +24,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use warmstart_graph::Shape;
 
-const INDEX: &str = ".index";
 /// The newest form of bundles that is known.
 const VERSION: i32 = 1;
-
-/// The index of a prefix.
-pub(crate) fn index_of(prefix: &Path) -> PathBuf {
-    let mut index = prefix.as_os_str().to_owned();
-    index.push(INDEX);
-    PathBuf::from(index)
-}
-
-/// The prefix of an index.
-fn prefix_of(index: &Path) -> Option<&str> {
-    index.file_name()?.to_str()?.strip_suffix(INDEX)
-}
-
-/// Whether there is a data file that belongs to an index.
-pub(crate) fn has_data(index: &Path) -> bool {
-    let Some(prefix) = prefix_of(index) else { return false };
-    let begins = |name: &str| name.strip_prefix(prefix).is_some_and(|n| n.starts_with(".data-"));
-    let Ok(entries) = folder_of(index).read_dir() else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(begins))
-}
 
 fn malformed(file: &Path, source: BundleError) -> CheckpointError {
     CheckpointError::malformed(file, source)

@@ -3,8 +3,9 @@
 //! TensorFlow believes that file and nothing else: if it is garbage, or names what is gone, there is
 //! no checkpoint for it. Here it is a hint. What opens decides, and a hint that was wrong is told.
 
-use super::bundle::{index_of, open_bundle};
+use super::bundle::open_bundle;
 use super::error::BundleError;
+use super::names::index_of;
 use crate::error::{CheckpointError, Damaged, is_damage};
 use crate::file::OpenFile;
 use crate::formats::safetensors::{FileKind, FormatError};

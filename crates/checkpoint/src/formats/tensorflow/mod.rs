@@ -17,14 +17,16 @@
 mod bundle;
 mod directory;
 mod error;
+mod names;
 mod objects;
 mod proto;
 mod slice_key;
 mod table;
 
-pub(crate) use bundle::{has_data, index_of, open_bundle};
+pub(crate) use bundle::open_bundle;
 pub(crate) use directory::open_directory;
 pub use error::BundleError;
+pub(crate) use names::{has_data, index_of};
 
 /// What TensorFlow stores in place of a crc32c, so that a checksum of bytes that hold checksums is
 /// no worse than others.

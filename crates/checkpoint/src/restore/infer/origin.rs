@@ -1,8 +1,8 @@
 //! Who wrote a file: what its shapes leave open may depend on it.
 
+use crate::entries::PREFIX;
 use crate::file::OpenFile;
 use crate::format::Format;
-use crate::metadata::PREFIX;
 
 /// Whether a file is PyTorch's, by its format, its metadata or its names, and none of ours: its
 /// matrices are likely to lie the other way round.

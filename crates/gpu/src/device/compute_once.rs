@@ -3,8 +3,6 @@
 use crate::device::gpu::Gpu;
 use crate::device::pipelines::bind_group_entries;
 use crate::error::GpuError;
-use crate::transfer::mapped::Mapping;
-use crate::transfer::staging::internal;
 
 /// One dispatch of such a kernel.
 pub(crate) struct Dispatch<'a, const N: usize> {
@@ -24,12 +22,8 @@ impl Gpu {
         result: &wgpu::Buffer,
         wait: fn(&Gpu, wgpu::SubmissionIndex) -> Result<(), GpuError>,
     ) -> Result<Vec<u32>, GpuError> {
-        let bytes = result.size();
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let readback = self.buffer(&format!("the readback of {what}"), bytes, usage)?;
-        let (submission, mapping) = self.checked(what, |device| {
+        let (submission, words) = self.submit_and_copy(what, result, |device, encoder| {
             let layout = pipeline.get_bind_group_layout(0);
-            let mut encoder = device.create_command_encoder(&Default::default());
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(pipeline);
             for Dispatch { buffers, workgroups: [x, y] } in dispatches {
@@ -42,14 +36,8 @@ impl Gpu {
                 pass.set_bind_group(0, &group, &[]);
                 pass.dispatch_workgroups(*x, *y, 1);
             }
-            drop(pass);
-            encoder.copy_buffer_to_buffer(result, 0, &readback, 0, bytes);
-            let submission = self.queue().submit([encoder.finish()]);
-            (submission, Mapping::start(&readback, wgpu::MapMode::Read, 0, bytes))
         })?;
         wait(self, submission)?;
-        mapping.finish(self, what)?;
-        let view = readback.get_mapped_range(..).map_err(|error| internal(what, error))?;
-        Ok(bytemuck::pod_collect_to_vec(&view[..]))
+        words.read(self, what)
     }
 }
