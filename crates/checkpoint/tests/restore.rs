@@ -216,7 +216,8 @@ fn what_was_written_over_since_it_was_opened_is_not_restored() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * hours);
         OpenOptions::new().write(true).open(file).unwrap().set_modified(time).unwrap();
     };
-    let cases: [(&str, &dyn Fn([f32; 2]) -> Vec<u8>, &RestoreOptions); 4] = [
+    type Content<'a> = &'a dyn Fn([f32; 2]) -> Vec<u8>;
+    let cases: [(&str, Content<'_>, &RestoreOptions); 4] = [
         ("m.safetensors", &of_others, &strict),
         ("v.npy", &numpy, &strict),
         ("unchecked.safetensors", &own, &unchecked),

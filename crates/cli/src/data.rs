@@ -10,7 +10,7 @@ mod table;
 mod tensors;
 
 pub use csv::Options as CsvOptions;
-pub use other::json;
+pub use other::{json, no_checkpoint};
 pub use table::{Cells, ColumnChoice, Help, Table, how_to_write, listed};
 
 use crate::error::Failure;

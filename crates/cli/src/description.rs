@@ -24,6 +24,22 @@ pub struct Description {
     pub rows: Rows,
 }
 
+/// Names that only a checkpoint has, or only the data of a run; None if there are none.
+fn names_apart(checkpoint: &[String], data: &[String]) -> Option<String> {
+    let only = |of: &[String], other: &[String]| -> Vec<String> {
+        of.iter().filter(|name| !other.contains(name)).cloned().collect()
+    };
+    let mut parts = Vec::new();
+    for (names, place) in
+        [(only(checkpoint, data), "in the checkpoint"), (only(data, checkpoint), "in the data")]
+    {
+        if !names.is_empty() {
+            parts.push(format!("only {place}: {}", listed(&names)));
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 /// What the model says of each row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +87,21 @@ impl Columns {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.places.as_ref().map_or(self.of, Vec::len)
+    }
+
+    /// How those of a checkpoint differ from these of the data, in a few words.
+    pub fn told_apart(&self, now: &Columns) -> String {
+        match (&self.names, &now.names) {
+            (Some(before), Some(names)) => names_apart(before, names)
+                .unwrap_or_else(|| "the same columns, in another order or among others".to_owned()),
+            (Some(_), None) => "the data does not name its columns now".to_owned(),
+            (None, Some(_)) => "the data did not name its columns then".to_owned(),
+            (None, None) if self.count() == now.count() => "other columns of the data".to_owned(),
+            (None, None) => {
+                let (before, now) = (counted(self.count(), "column"), now.count());
+                format!("{before} in the checkpoint, {now} in the data")
+            }
+        }
     }
 
     /// Where they are in another file.
@@ -231,23 +262,10 @@ impl Output {
 
     /// What one of two has and the other has not, in a few words.
     pub fn told_apart(&self, now: &Output) -> String {
-        let (before, now_names) = (self.names(), now.names());
-        let only = |of: &[String], other: &[String]| -> Vec<String> {
-            of.iter().filter(|name| !other.contains(name)).cloned().collect()
-        };
-        let (gone, new) = (only(before, now_names), only(now_names, before));
-        let mut parts = Vec::new();
-        if !gone.is_empty() {
-            parts.push(format!("{} there alone", listed(&gone)));
-        }
-        if !new.is_empty() {
-            parts.push(format!("{} here alone", listed(&new)));
-        }
-        match parts.is_empty() {
-            // The same names, in another order or of another task.
-            true => self.differs(now).unwrap_or_else(|| "another task".to_owned()),
-            false => parts.join(", "),
-        }
+        // Or the same names, in another order or of another task.
+        names_apart(self.names(), now.names())
+            .or_else(|| self.differs(now))
+            .unwrap_or_else(|| "another task".to_owned())
     }
 
     /// Names of what the model gives.

@@ -159,15 +159,18 @@ impl Found<'_> {
         self.print_suggestions(out)?;
         self.under.print(&self.pairs, out)?;
         if self.same {
-            let how = match self.arguments.rules {
-                Some(_) => "the same under these rules:",
-                None => "the same:",
+            let under = match self.arguments.rules {
+                Some(_) => " under these rules",
+                None => "",
             };
-            let what = match self.arguments.values {
-                true => "names, dtypes, shapes and values",
-                false => "names, dtypes and shapes; --values compares the values too",
+            let (what, left) = match self.arguments.values {
+                true => ("names, dtypes, shapes and values are the same", ""),
+                false => (
+                    "names, dtypes and shapes are the same",
+                    "; values were not compared, which --values does",
+                ),
             };
-            writeln!(out, "{} {what}", styled(GOOD, how))?;
+            writeln!(out, "{}{left}", styled(GOOD, &format!("{what}{under}")))?;
         } else if !self.values.is_empty() {
             let equal = self.values.iter().filter(|(_, difference)| difference.is_none()).count();
             writeln!(out, "\n{} of equal values", counted(equal, "tensor"))?;

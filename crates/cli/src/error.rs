@@ -1,6 +1,6 @@
 //! Errors as they are shown: what failed, the chain of causes, and what to do.
 
-use crate::data::listed;
+use crate::data::{listed, no_checkpoint};
 use crate::flags::{flag_of, quoted as word};
 use crate::text::number;
 use crate::wording::Nothing;
@@ -64,6 +64,7 @@ impl Failure {
             io::ErrorKind::PermissionDenied => {
                 "check its permissions, and those of its folder".to_owned()
             }
+            io::ErrorKind::IsADirectory => "name a file in that directory".to_owned(),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => {
                 "copy or download it again".to_owned()
             }
@@ -111,6 +112,13 @@ impl Failure {
             None => other.to_owned(),
         };
         self.help(help)
+    }
+
+    /// A sentence that stands in a line of its own below what to do.
+    pub fn also(self, more: &str) -> Failure {
+        let help = self.help.as_deref().unwrap_or_default();
+        let help = format!("{help}\n{more}");
+        self.help(help.trim_start())
     }
 
     /// Whether only the reader of the output has gone.
@@ -280,6 +288,7 @@ impl From<CheckpointError> for Failure {
                     .field("dtype", dtype.to_string())
                     .field("largest", *largest)
             }
+            CheckpointError::Malformed { file, .. } if let Some(failure) = no_checkpoint(file) => failure,
             CheckpointError::NotFound { path } => {
                 Failure::new(format!("there is no checkpoint `{}`", printable_path(path)))
                     .help(instead_of(path))

@@ -74,9 +74,9 @@ const HELP: Help = Help {
     header: ["`--header true`", "`--header false`"],
     by_place: Some("`--header false`"),
     array: "`--array`",
-    missing: "fill it in, or leave out the rows without a value with `--missing skip`: the model takes a number here",
-    no_number: "correct it, or leave the row out: the model takes a number here",
-    too_large: "correct it, or leave the row out",
+    missing: "fill in the cell, or leave out the rows without a value with `--missing skip`: the model takes a number here",
+    no_number: "correct the cell, or leave the row out: the model takes a number here",
+    too_large: "correct the cell, or leave the row out",
     finite: "the model takes finite numbers",
 };
 

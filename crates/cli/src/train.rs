@@ -10,8 +10,10 @@ mod explained;
 mod memory;
 mod network;
 mod one_hot;
+mod one_to_one;
 pub mod part;
 mod resumed;
+mod row_numbers;
 mod ruined;
 mod same_model;
 mod scaling;
@@ -56,8 +58,8 @@ use warmstart_graph::words::printable_path;
 ///
 /// The model is a multilayer perceptron that tells classes apart or predicts values. Data is CSV or IDX
 /// (MNIST), also compressed, `.npy`, `.npz` or safetensors; columns, header, task and scaling are found
-/// out where nothing is said, and part of the rows is set aside to validate on. Checkpoints,
-/// metrics.csv, TensorBoard's event files and the losses as a picture go to a directory. With
+/// out where nothing is said, and part of the rows is set aside to validate on. Inputs are numbers;
+/// `True` and `False` are 1 and 0. Checkpoints, metrics.csv, TensorBoard's event files and the losses as a picture go to a directory. With
 /// `background = true` under `[checkpoints]`, checkpoints are written behind the training, which takes
 /// memory for a copy of all variables: how much is said before. The model in a checkpoint takes data as
 /// it is in the file: `warmstart predict` needs nothing else.
@@ -408,7 +410,7 @@ impl Job {
             let newest = latest(&self.directory).ok().flatten().filter(|_| of_other_variables);
             match newest {
                 Some(newest) => failure.help(format!(
-                    "a run goes on with the optimizer it began with: use that again, or begin another run with these weights, by these lines{}",
+                    "a run goes on with the optimizer it began with: use that optimizer again, or begin another run with these weights, by these lines{}",
                     self.another_run(&newest.path)
                 )),
                 None => failure,

@@ -6,11 +6,14 @@
 
 use crate::graph_changes::difference;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use warmstart_checkpoint::{Checkpoint, Outcome, RestorePlan};
-use warmstart_graph::GraphDef;
-use warmstart_graph::words::printable;
+use warmstart_graph::words::{first_few, printable};
+use warmstart_graph::{GraphDef, Op};
+
+/// Variables that are named in one sentence.
+const SHOWN: usize = 4;
 
 /// Something that a run does otherwise than the run that saved its checkpoint; a sentence says what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +61,54 @@ pub(crate) fn changes(
             told.push(Change::Optimizer(sentence));
         }
     }
-    // The optimizer's settings are in its nodes too, and need not be said twice.
-    let known = !told.is_empty();
-    let difference = graph.and_then(|before| difference(before, def, &renamed(plan), known));
-    told.extend(difference.map(Change::Graph));
+    let Some(before) = graph else { return told };
+    let renamed = renamed(plan);
+    let others = trains_others(before, def, &renamed);
+    // The optimizer's settings are in its nodes too, and so is what it trains: neither need be said twice. The
+    // gradients of what is trained from here on are nodes of their own, and told below it.
+    let known = !told.is_empty() || others.is_some();
+    let difference = difference(before, def, &renamed, known);
+    told.extend([others, difference].into_iter().flatten().map(Change::Graph));
     told
+}
+
+/// That variables which both graphs have are trained in one of them only, as when layers are frozen.
+fn trains_others(
+    before: &GraphDef,
+    now: &GraphDef,
+    renamed: &HashMap<&str, &str>,
+) -> Option<String> {
+    let name = |old: &'_ str| renamed.get(old).map_or(old.to_owned(), |new| (*new).to_owned());
+    let own = |name: &str| name.to_owned();
+    let (had, has) = (names(before, &name), names(now, &own));
+    let (trained_before, trained_now) = (trained(before, &name), trained(now, &own));
+    let only = |of: &BTreeSet<String>, other: &BTreeSet<String>, known: &BTreeSet<String>| {
+        let only = of.difference(other).filter(|name| known.contains(*name));
+        let only: Vec<String> = only.map(|name| format!("`{}`", printable(name))).collect();
+        (!only.is_empty()).then(|| first_few(only.iter(), SHOWN))
+    };
+    let unfrozen = only(&trained_now, &trained_before, &had).map(|names| {
+        format!("trains {names}, which the run that saved the checkpoint did not train")
+    });
+    let frozen = only(&trained_before, &trained_now, &has).map(|names| {
+        format!("no longer trains {names}, which the run that saved the checkpoint trained")
+    });
+    let told: Vec<String> = [unfrozen, frozen].into_iter().flatten().collect();
+    (!told.is_empty()).then(|| format!("this run {}", told.join(", and ")))
+}
+
+/// The names of all variables.
+fn names(def: &GraphDef, name: &impl Fn(&str) -> String) -> BTreeSet<String> {
+    def.variables.iter().map(|variable| name(&variable.name)).collect()
+}
+
+/// The names of the variables that optimizers train.
+fn trained(def: &GraphDef, name: &impl Fn(&str) -> String) -> BTreeSet<String> {
+    let updates = def.nodes.iter().filter_map(|node| match &node.op {
+        Op::OptimizerUpdate(update) => Some(&update.parameters),
+        _ => None,
+    });
+    updates.flatten().map(|parameter| name(&def.variable(parameter.variable).name)).collect()
 }
 
 /// The variables whose tensors have other names in the checkpoint, by these. A tensor that is also the
@@ -123,7 +169,9 @@ fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
     use warmstart_checkpoint::RestoreOptions;
-    use warmstart_graph::{DType, Initializer, LossScaling, Optimizer, Role, Schedule, Variable};
+    use warmstart_graph::{
+        DType, Graph, Initializer, LossScaling, Optimizer, Role, Schedule, Variable,
+    };
 
     #[test]
     fn a_tensor_of_two_variables_is_that_of_its_own_name() {
@@ -149,6 +197,41 @@ mod tests {
             assert!(renamed.is_empty(), "{renamed:?}");
         }
         assert_eq!(names(&["copy"]), [("w".to_owned(), "copy".to_owned())]);
+    }
+
+    /// A graph of two layers, of which the first may be frozen, or called otherwise.
+    fn two_layers(first: &str, frozen: bool) -> GraphDef {
+        let graph = Graph::new();
+        let x = graph.placeholder("x", [2, 3], DType::F32);
+        let labels = graph.placeholder("labels", [2], DType::I32);
+        let scope = graph.scope(first);
+        let scope = if frozen { scope.frozen() } else { scope };
+        let hidden = scope.linear(x, 4).relu();
+        let logits = graph.scope("fc2").linear(hidden, 2);
+        Optimizer::sgd(0.1).minimize(logits.softmax_cross_entropy(labels));
+        graph.finish().expect("it is whole")
+    }
+
+    #[test]
+    fn layers_that_are_trained_or_frozen_from_here_on_are_named() {
+        let (open, frozen) = (two_layers("fc1", false), two_layers("fc1", true));
+        let none = HashMap::new();
+        let told = |before: &GraphDef, now: &GraphDef| trains_others(before, now, &none);
+        assert_eq!(told(&open, &open), None);
+        assert_eq!(
+            told(&frozen, &open).expect("it trains others"),
+            "this run trains `fc1/bias`, `fc1/weight`, which the run that saved the checkpoint did not train"
+        );
+        assert_eq!(
+            told(&open, &frozen).expect("it trains fewer"),
+            "this run no longer trains `fc1/bias`, `fc1/weight`, which the run that saved the checkpoint trained"
+        );
+        // Other variables are another graph, unless rules rename them.
+        let renamed = two_layers("first", false);
+        assert_eq!(told(&frozen, &renamed), None);
+        let names = HashMap::from([("fc1/weight", "first/weight"), ("fc1/bias", "first/bias")]);
+        let told = trains_others(&frozen, &renamed, &names).expect("it trains others");
+        assert!(told.starts_with("this run trains `first/bias`, `first/weight`"), "{told}");
     }
 
     fn settings(before: &Optimizer, now: &Optimizer) -> Vec<String> {

@@ -119,6 +119,13 @@ impl Kernels {
             "each time is the median of {RUNS} runs in which every kernel has timestamps of its own, and the \
              time of all is the sum of these medians"
         )?;
+        writeln!(
+            out,
+            "of ceiling: how near the kernel comes to the fastest that this adapter was measured to be in what \
+             bounds it, {} GB/s of memory (the copy) or {} GFLOP/s of arithmetic (the multiply-adds in registers)",
+            three_digits(self.roof.bytes_per_second / 1e9),
+            three_digits(self.roof.operations_per_second / 1e9)
+        )?;
         if !self.at_once.is_zero() {
             let at_once = self.at_once.as_secs_f64() * 1e6;
             writeln!(

@@ -146,7 +146,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         fs::write(file, Profile::chrome_trace_of(&runs))
             .map_err(|error| Failure::file("write", file, &error))?;
         text::say(format_args!(
-            "wrote `{}`, a trace to look at on ui.perfetto.dev",
+            "wrote `{}`, a trace to look at on ui.perfetto.dev: of the run whose time is the median, so that its \
+             kernels differ a little from the medians of the table",
             printable_path(file)
         ));
     }

@@ -2,6 +2,7 @@
 
 use super::table::{Cells, Help, Table, are_written_alike, how_to_write, says_nothing};
 use crate::error::Failure;
+use crate::text::counted;
 use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -26,6 +27,11 @@ pub fn read(
 ) -> Result<Table, Failure> {
     let mut text = Vec::new();
     reader.read_to_end(&mut text).map_err(|error| Failure::file("read", file, &error))?;
+    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        let file = printable_path(file);
+        return Err(Failure::new(format!("`{file}` is text in UTF-16, and text is read in UTF-8"))
+            .help("save the file as UTF-8, which Excel calls `CSV UTF-8`"));
+    }
     let separator = match options.separator {
         Some(separator) => u8::try_from(separator).map_err(|_| {
             Failure::new(format!("`{separator}` cannot separate the cells of a line"))
@@ -54,7 +60,8 @@ pub fn read(
             continue;
         }
         if record.len() != cells {
-            return Err(unequal(file, (line, record.len()), (rows[0].0, cells)));
+            let is_open = record.iter().any(|cell| cell.contains('\n'));
+            return Err(unequal(file, (line, record.len()), (rows[0].0, cells), is_open));
         }
         rows.push((line, record));
     }
@@ -69,8 +76,8 @@ pub fn read(
             }
             None if !others.is_empty() && counts(first) => {
                 let file = printable_path(file);
-                return Err(Failure::new(format!("`{file}`, line {line} counts its cells from 0: these may be names of the columns"))
-                    .help(format!("say {} or {}", help.header[0], help.header[1])));
+                return Err(Failure::new(format!("`{file}`, line {line} counts its cells from 0: these may be names of the columns, as pandas writes them"))
+                    .help(names_or_row(help)));
             }
             None => match unsure(first, others) {
                 None => false,
@@ -78,7 +85,7 @@ pub fn read(
                     let (file, cell) = (printable_path(file), &first[column]);
                     let column = column + 1;
                     return Err(Failure::new(format!("`{file}`, line {line} has numbers as a row would, but `{cell}` in column {column} may be a name: {why}"))
-                        .help(format!("say {} or {}", help.header[0], help.header[1])));
+                        .help(names_or_row(help)));
                 }
             },
         };
@@ -89,6 +96,12 @@ pub fn read(
     }
     let cells = Cells::Text(rows);
     Ok(Table { file: file.to_owned(), array: None, header, width, cells, help })
+}
+
+/// What says whether a first line is names or a row.
+fn names_or_row(help: &Help) -> String {
+    let [names, row] = help.header;
+    format!("if the line names the columns, say {names}; if it is a row, say {row}")
 }
 
 /// Refuses a first line that would be taken for names, though it has a value of the same writing as
@@ -115,9 +128,11 @@ fn is_number(cell: &str) -> bool {
 }
 
 /// Whether a line is 0, 1, 2 and so on: what pandas writes for columns without names. Two cells may
-/// well be values.
+/// well be values. It leaves the cell empty that stands above the numbers of rows.
 fn counts(first: &StringRecord) -> bool {
-    first.len() > 2 && first.iter().enumerate().all(|(at, cell)| cell == at.to_string())
+    let above_rows = usize::from(first.get(0).is_some_and(str::is_empty));
+    let names = || first.iter().skip(above_rows).enumerate();
+    names().count() > 2 && names().all(|(at, cell)| cell == at.to_string())
 }
 
 /// Where a first line with numbers in it has a word that may be a column's name, and why: numbers
@@ -166,13 +181,30 @@ fn separator_in(text: &[u8]) -> u8 {
     [b'\t', b';'].into_iter().find(stands).unwrap_or(b',')
 }
 
-/// A line and how many cells it has, and the first line and how many it has.
-fn unequal(file: &Path, (line, cells): (u64, usize), (first, expected): (u64, usize)) -> Failure {
+/// A line and how many cells it has, and the first line and how many it has; and whether a quote in the line
+/// goes on below it.
+fn unequal(
+    file: &Path,
+    (line, cells): (u64, usize),
+    (first, expected): (u64, usize),
+    is_open: bool,
+) -> Failure {
     let file = printable_path(file);
+    let cells_of_line = counted(cells, "cell");
+    let help = match (expected, is_open) {
+        (_, true) => format!(
+            "a quote that opens in line {line} is not closed in that line: close or remove the quote"
+        ),
+        (1, _) => format!(
+            "if line {first} is a title or a remark, remove the line: the first line has the names of the columns, or is a row"
+        ),
+        _ => "give each line as many cells, and put quotes around text that holds the separator"
+            .to_owned(),
+    };
     Failure::new(format!(
-        "`{file}`, line {line} has {cells} cells where line {first} has {expected}"
+        "`{file}`, line {line} has {cells_of_line} where line {first} has {expected}"
     ))
-    .help("give each line as many cells, and put quotes around text that holds the separator")
+    .help(help)
 }
 
 fn failure(file: &Path, line: u64, error: ::csv::Error) -> Failure {
@@ -181,7 +213,7 @@ fn failure(file: &Path, line: u64, error: ::csv::Error) -> Failure {
         ErrorKind::Io(error) => Failure::file("read", file, &error),
         ErrorKind::Utf8 { .. } => {
             Failure::new(format!("`{file_name}`, line {line} is no text in UTF-8"))
-                .help("save the file as UTF-8; data may also be IDX, `.npy` or `.npz`")
+                .help("save the file as UTF-8, which Excel calls `CSV UTF-8`; data may also be IDX, `.npy` or `.npz`")
         }
         kind => Failure::new(format!("`{file_name}`, line {line} cannot be read: {kind:?}"))
             .help("correct the line"),

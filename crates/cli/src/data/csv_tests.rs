@@ -34,12 +34,18 @@ fn a_first_line_that_may_be_names_or_a_row_is_asked_about() {
     for (text, expected) in [
         ("0,1,species\n1,2,x\n3,4,y\n5,6,x\n", "`species` in column 3 may be a name: no other row"),
         ("\n2019,total\n1,2\n", "line 2 has numbers as a row would, but `total` in column 2"),
+        (
+            ",0,1,2\n0,5.1,3.5,x\n1,4.9,3.0,y\n",
+            "line 1 counts its cells from 0: these may be names",
+        ),
         ("0,total\n1,2\n3,4\n", "may be a name: a number follows it"),
     ] {
         let error = said(text).unwrap_err();
         assert!(error.to_string().contains(expected), "{text}{error}");
         let help = miette::Diagnostic::help(&error).unwrap().to_string();
-        assert_eq!(help, "say `header = true` or `header = false` under [data]");
+        let either = "if the line names the columns, say `header = true` under [data]; if it is a row, say \
+                      `header = false` under [data]";
+        assert_eq!(help, either);
         for (header, rows) in [(true, 1), (false, 0)] {
             let options = Options { header: Some(header), separator: None };
             let lines = text.trim().lines().count();
@@ -92,7 +98,7 @@ fn rows_know_their_lines() {
     for end in ["\n", "\r\n"] {
         let text = ["a,b", "", "1,\"x", "y\"", "", "", "2,z", "3", ""].join(end);
         let error = table(text.as_bytes(), &Options::default()).unwrap_err().to_string();
-        assert!(error.contains("line 8 has 1 cells where line 1 has 2"), "{error}");
+        assert!(error.contains("line 8 has 1 cell where line 1 has 2"), "{error}");
         let whole = text.replace(&format!("3{end}"), "");
         let table = table(whole.as_bytes(), &Options::default()).unwrap();
         let lines: Vec<String> = (0..table.rows()).map(|row| table.row_name(row)).collect();

@@ -1,9 +1,11 @@
 //! Files that hold data, or are taken for it, and are not read here: told by what they begin with.
 
-use super::tensors;
+use super::{BEGINNING, tensors};
 use crate::error::Failure;
 use crate::flags::quoted;
 use crate::text::python;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use warmstart_checkpoint::FileKind;
 use warmstart_graph::words::printable_path;
@@ -114,6 +116,38 @@ pub fn refuse(file: &Path, begin: &[u8]) -> Result<(), Failure> {
     let Some(Other { what, help }) = recognise(begin) else { return Ok(()) };
     let message = format!("`{}` is {what}, and data is not read from it", printable_path(file));
     Err(Failure::new(message).help(named(help, file)))
+}
+
+/// Those that hold data and never weights.
+const TABLES: [&str; 7] = [
+    "a Parquet file",
+    "an Arrow file (Feather)",
+    "an SQLite database",
+    EXCEL.what,
+    OPEN_DOCUMENT.what,
+    JSON_LINES.what,
+    JSON_ROWS.what,
+];
+
+/// The failure that a file is data, where a checkpoint is meant.
+pub fn no_checkpoint(file: &Path) -> Option<Failure> {
+    let mut begin = Vec::new();
+    File::open(file).ok()?.take(BEGINNING).read_to_end(&mut begin).ok()?;
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    let is_csv = extension.is_some_and(|extension| ["csv", "tsv"].contains(&extension));
+    let (what, export) = match recognise(&begin) {
+        Some(Other { what, help }) if TABLES.contains(what) => {
+            (*what, format!("; for that, {}", named(help, file)))
+        }
+        // Other texts may be anything.
+        None if is_csv && !begin.contains(&0) => ("a text with a row in each line", String::new()),
+        _ => return None,
+    };
+    let name = printable_path(file);
+    let message = format!("`{name}` is {what}, which is data, and no checkpoint");
+    Some(Failure::new(message).help(format!(
+        "name a checkpoint, such as a `.safetensors` file or the directory of a run; to train a model on this data, name it as `file` under [data] in a TOML file, and give that to `warmstart train`{export}"
+    )))
 }
 
 /// What JSON a text is, and how data comes from it to a file that is read. Only an object is taken for it

@@ -97,6 +97,7 @@ impl Table {
     /// A column as errors speak of it.
     pub fn column_name(&self, column: usize) -> String {
         match self.header.as_ref().and_then(|header| header.get(column)) {
+            Some(name) if name.is_empty() => format!("column {} (without a name)", column + 1),
             Some(name) => format!("column `{name}`"),
             None => format!("column {}", column + 1),
         }
@@ -188,7 +189,9 @@ impl Table {
     pub fn choice(&self, column: usize) -> ColumnChoice {
         let name = self.header.as_ref().and_then(|header| header.get(column));
         match name {
-            Some(name) if self.find_name(name).is_ok() => ColumnChoice::Name(name.clone()),
+            Some(name) if !name.is_empty() && self.find_name(name).is_ok() => {
+                ColumnChoice::Name(name.clone())
+            }
             _ => ColumnChoice::Number(i64::try_from(column + 1).unwrap_or(i64::MAX)),
         }
     }
@@ -204,11 +207,46 @@ impl Table {
 
     /// What a cell says that is 0 or 1.
     pub fn bit(&self, row: usize, column: usize) -> Option<bool> {
+        let value = self.exact_number(row, column)?;
+        (value == 0.0 || value == 1.0).then_some(value == 1.0)
+    }
+
+    /// Whether a column begins with `True` or `False`.
+    pub fn is_truth(&self, column: usize) -> bool {
+        match &self.cells {
+            Cells::Text(rows) => {
+                let first = rows.first().and_then(|(_, record)| record.get(column));
+                first.is_some_and(|text| truth(text).is_some())
+            }
+            Cells::Numbers { .. } => false,
+        }
+    }
+
+    /// A cell as a finite number, as exactly as it is there.
+    pub fn exact_number(&self, row: usize, column: usize) -> Option<f64> {
         let value = match &self.cells {
-            Cells::Text(rows) => rows[row].1.get(column)?.parse().ok()?,
+            Cells::Text(rows) => {
+                let text = rows[row].1.get(column)?;
+                text.parse().ok().or_else(|| truth(text).map(f64::from))?
+            }
             Cells::Numbers { values, .. } => f64::from(values[row * self.width + column]),
         };
-        (value == 0.0 || value == 1.0).then_some(value == 1.0)
+        value.is_finite().then_some(value)
+    }
+
+    /// Whether no row has a value in a column.
+    pub fn is_empty_column(&self, column: usize) -> bool {
+        (0..self.rows()).all(|row| self.is_missing(row, column))
+    }
+
+    /// Whether two rows have the same in a column, be it as text or as a number.
+    pub fn same(&self, first: usize, second: usize, column: usize) -> bool {
+        let same_text = match &self.cells {
+            Cells::Text(rows) => rows[first].1.get(column) == rows[second].1.get(column),
+            Cells::Numbers { .. } => false,
+        };
+        let number = |row: usize| self.exact_number(row, column);
+        same_text || number(first).is_some_and(|value| number(second) == Some(value))
     }
 
     /// Whether a cell can be a class: text can, and numbers that are whole and exact in `f32`.
@@ -232,18 +270,18 @@ impl Table {
         }
     }
 
-    /// Whether a cell has a value that is no number.
+    /// Whether a cell has a value that is neither a number nor `True` or `False`.
     pub fn is_text(&self, row: usize, column: usize) -> bool {
         match &self.cells {
             Cells::Text(rows) => {
                 let text = rows[row].1.get(column).unwrap_or_default();
-                !says_nothing(text) && text.parse::<f32>().is_err()
+                !says_nothing(text) && text.parse::<f32>().is_err() && truth(text).is_none()
             }
             Cells::Numbers { .. } => false,
         }
     }
 
-    /// A cell as a finite number.
+    /// A cell as a finite number; `True` is 1, and `False` is 0.
     pub fn number(&self, row: usize, column: usize) -> Result<f32, Failure> {
         self.number_or(row, column, self.help)
     }
@@ -253,7 +291,9 @@ impl Table {
         let value = match &self.cells {
             Cells::Text(rows) => {
                 let text = rows[row].1.get(column).unwrap_or_default();
-                text.parse::<f32>().map_err(|_| self.no_number(row, column, text, help))?
+                let truth = || truth(text).map(f32::from);
+                let number = text.parse().ok().or_else(truth);
+                number.ok_or_else(|| self.no_number(row, column, text, help))?
             }
             Cells::Numbers { values, .. } => values[row * self.width + column],
         };
@@ -316,10 +356,17 @@ impl Table {
 
 /// How a number is to be written that is written as people do.
 pub fn how_to_write(cell: &str) -> Option<String> {
+    if has_thousands(cell) {
+        // `1,000` may be one or a thousand.
+        return Some(
+            "write numbers with a decimal point and with nothing between thousands, as in `1234.5`"
+                .to_owned(),
+        );
+    }
     if has_decimal_comma(cell) {
         return Some("write numbers with a decimal point, not a comma".to_owned());
     }
-    let unit = unit_of(cell)?;
+    let unit = unit_of(cell).or_else(|| currency_of(cell))?;
     Some(format!("write numbers without their unit, here `{unit}`: name it in the first line"))
 }
 
@@ -328,6 +375,24 @@ fn has_decimal_comma(text: &str) -> bool {
     text.split_once(',').is_some_and(|(whole, rest)| {
         !rest.contains(',') && format!("{whole}.{rest}").parse::<f32>().is_ok()
     })
+}
+
+/// Whether commas may stand between the thousands of a number: `1,000` or `1,234,567.5`.
+fn has_thousands(text: &str) -> bool {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut groups = whole.trim_start_matches(['-', '+']).split(',');
+    let first = groups.next().unwrap_or_default();
+    let mut groups = groups.peekable();
+    let begins = (1..=3).contains(&first.len()) && digits(first) && !first.starts_with('0');
+    begins && groups.peek().is_some() && groups.all(|g| g.len() == 3 && digits(g)) && digits(rest)
+}
+
+/// What stands before a number, if it is the sign of a currency: `$` in `$1,000`.
+fn currency_of(text: &str) -> Option<&str> {
+    let end = text.chars().next().filter(|c| "$€£¥".contains(*c))?.len_utf8();
+    let number = text[end..].trim_start().replace(',', "");
+    number.parse::<f32>().is_ok().then_some(&text[..end])
 }
 
 /// What stands behind a number, if it may be a unit: `cm` in `3.5 cm`.
@@ -345,6 +410,12 @@ pub fn are_written_alike(first: &str, second: &str) -> bool {
     let unit = unit_of(first);
     has_decimal_comma(first) && has_decimal_comma(second)
         || unit.is_some() && unit == unit_of(second)
+}
+
+/// What a cell says that is `True` or `False`, as programs write what is 1 or 0.
+fn truth(cell: &str) -> Option<bool> {
+    let says = |word| cell.eq_ignore_ascii_case(word);
+    says("true").then_some(true).or_else(|| says("false").then_some(false))
 }
 
 /// Whether a cell of a text has no value.

@@ -14,7 +14,7 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if apart && data.validation.is_some() {
         return wrong(
             &["data", "validation"],
-            "rows to validate on are given apart, so none are set aside; remove this, or `validation_file` and `validation_array`",
+            "rows to validate on are given apart, so none are set aside; remove `validation`, or `validation_file` and `validation_array`",
         );
     }
     for (key, given) in [
@@ -37,7 +37,7 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
             if data.validation_file.is_some() { "validation_file" } else { "validation_array" };
         return wrong(
             &["data", key],
-            "the labels to train on are apart, so those of these rows are too; give `validation_labels` or `validation_labels_array`",
+            "the labels to train on have a file or an array of their own, so the labels to validate on need one too; give `validation_labels` or `validation_labels_array`",
         );
     }
     if data.validation.is_some_and(|share| !(0.0..1.0).contains(&share)) {
@@ -81,7 +81,7 @@ pub fn check(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if training.huber_delta != 1.0 && training.loss != Some(Loss::Huber) {
         return wrong(
             &["training", "huber_delta"],
-            "only huber has it; remove it, or give `loss = \"huber\"`",
+            "only the loss `huber` has this key; remove `huber_delta`, or give `loss = \"huber\"`",
         );
     }
     if !(0.0..1.0).contains(&training.label_smoothing) {
@@ -106,11 +106,11 @@ pub fn check_task(source: &Source, settings: &Settings, output: &Output) -> Resu
     match output {
         Output::Values(_) if settings.training.label_smoothing != 0.0 => wrong(
             &["training", "label_smoothing"],
-            "a regression has no labels to smooth; remove it, or give `task = \"classification\"` under [data]",
+            "a regression has no labels to smooth; remove `label_smoothing`, or give `task = \"classification\"` under [data]",
         ),
         Output::Classes(_) if !settings.data.scale_targets => wrong(
             &["data", "scale_targets"],
-            "classes are not scaled; remove it, or give `task = \"regression\"`",
+            "classes are not scaled; remove `scale_targets`, or give `task = \"regression\"`",
         ),
         _ => Ok(()),
     }
@@ -129,7 +129,10 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
     ] {
         if given && sgd != of_sgd {
             let whose = if of_sgd { "sgd" } else { "adam and adamw" };
-            return wrong(key, &format!("only {whose} has it; remove it, or change `name`"));
+            return wrong(
+                key,
+                &format!("only {whose} has this key; remove `{key}`, or change `name`"),
+            );
         }
     }
     let positive = |value: f32| value.is_finite() && value > 0.0;
@@ -150,7 +153,7 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
     if !optimizer.no_decay.is_empty() && !decays {
         return wrong(
             "no_decay",
-            "there is no weight decay to except these from; remove it, or give `weight_decay`, such as 0.01",
+            "there is no weight decay to except these from; remove `no_decay`, or give `weight_decay`, such as 0.01",
         );
     }
     for (at, glob) in optimizer.no_decay.iter().enumerate() {
@@ -165,7 +168,10 @@ fn optimizer(source: &Source, settings: &Settings) -> Result<(), Failure> {
     }
     if optimizer.nesterov == Some(true) && optimizer.momentum.is_none_or(|momentum| momentum == 0.0)
     {
-        return wrong("nesterov", "it is a variant of momentum; give `momentum` too, such as 0.9");
+        return wrong(
+            "nesterov",
+            "Nesterov's method is a variant of momentum; give `momentum` too, such as 0.9",
+        );
     }
     if optimizer.betas.is_some_and(|betas| betas.iter().any(|beta| !(0.0..1.0).contains(beta))) {
         return wrong("betas", "give two numbers of at least 0 and below 1, such as [0.9, 0.999]");
@@ -182,7 +188,10 @@ pub fn unmatched(source: &Source, settings: &Settings, errors: &GraphErrors) -> 
     let at = settings.optimizer.no_decay.iter().position(|given| given == glob)?.to_string();
     let message = format!("{glob:?} matches no variable that is trained");
     let failure = source.failure(&["optimizer", "no_decay", &at], message, "this value");
-    Some(failure.help(format!("{}correct it, or take it away", told_of_nearest(nearest))))
+    Some(failure.help(format!(
+        "{}correct the pattern, or take it out of `no_decay`",
+        told_of_nearest(nearest)
+    )))
 }
 
 fn told_of_nearest(names: &[String]) -> String {
@@ -207,12 +216,15 @@ fn schedule(source: &Source, settings: &Settings) -> Result<(), Failure> {
         ("factor", schedule.factor.is_some(), decays, "step and exponential"),
     ] {
         if given && !fits {
-            return wrong(key, &format!("only {whose} has it; remove it, or change `kind`"));
+            return wrong(
+                key,
+                &format!("only {whose} has this key; remove `{key}`, or change `kind`"),
+            );
         }
         if decays && fits && !given {
             return wrong(
                 "kind",
-                "it needs `every`, a number of steps, and `factor`, what each so many steps multiply the learning rate by",
+                "such a schedule needs `every`, a number of steps, and `factor`, what each so many steps multiply the learning rate by",
             );
         }
     }

@@ -2,7 +2,9 @@
 
 use super::check::check_task;
 use super::one_hot::GivenAway;
-use super::part::{DATA_HELP, Part, TARGET_HELP, input_columns, note_skipped};
+use super::one_to_one::Told;
+use super::part::{DATA_HELP, Part, TARGET_HELP, input_columns, note_skipped, refuse_empty};
+use super::row_numbers;
 use super::settings::{DataSettings, Settings};
 use super::source::Source;
 use super::target;
@@ -11,6 +13,7 @@ use crate::description::{Columns, Description, Output, Rows};
 use crate::error::Failure;
 use crate::text::short;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use warmstart::Dataset;
 use warmstart_graph::words::printable_path;
 
@@ -37,15 +40,26 @@ impl Data {
         let part = Part::of_training(source, data)?;
         let targets = target::columns(source, data, &part)?;
         let columns = input_columns(data, &part, &targets)?;
+        refuse_empty(data, &part, (&columns, &targets))?;
         let rows = part.rows(&columns, &targets, data.missing);
         let mut notes = Vec::new();
         note_skipped(&mut notes, &part, &rows)?;
-        note_given_away(&mut notes, settings, &part, (&columns, &targets), &rows)?;
+        let away = given_away(settings, &part, (&columns, &targets), &rows)?;
         let output = target::output(source, settings, &part, &targets, &rows)?;
         check_task(source, settings, &output)?;
+        let told = told(data, &part, (&columns, &targets), &rows, &output)?;
+        let away = away.or(told);
+        notes.extend(away.clone());
+        notes.extend(row_numbers::note(&part.inputs, data, &columns, &rows));
         target::note(&mut notes, part.targets(), &targets, &rows, &output);
-        let all = examples(&part, (&columns, &targets), &rows, &output)
-            .map_err(|error| texts(data, &part, (&columns, &targets), &rows).unwrap_or(error))?;
+        let all = examples(&part, (&columns, &targets), &rows, &output).map_err(|error| {
+            let failure = texts(data, &part, (&columns, &targets), &rows).unwrap_or(error);
+            match &away {
+                // Whoever writes as numbers what says the target has not won much.
+                Some(note) => failure.also(note),
+                None => failure,
+            }
+        })?;
         let (inputs, target) =
             (Columns::new(&part.inputs, &columns), Columns::new(part.targets(), &targets));
         // Two columns of one name would only be noticed when predicting.
@@ -54,8 +68,10 @@ impl Data {
         if let Output::Values(_) = output {
             note_rounded(&mut notes, part.targets(), &targets, &rows);
         }
+        let training_place = place(&part.inputs);
         let (training, validation) = match Part::of_validation(source, data)? {
             Some(part) => {
+                notes.extend(note_same(&training_place, &part.inputs));
                 let columns = inputs.locate(&part.inputs)?;
                 let targets = target.locate(part.targets())?;
                 let rows = part.rows(&columns, &targets, data.missing);
@@ -76,27 +92,65 @@ impl Data {
     }
 }
 
-/// Refuses a guessed target that columns of the inputs give away, and tells of one that was named.
-fn note_given_away(
-    notes: &mut Vec<String>,
+/// Refuses a guessed target that together with columns of the inputs is one-hot, and tells of one that was
+/// named.
+fn given_away(
     settings: &Settings,
     part: &Part,
     (columns, targets): (&[usize], &[usize]),
     rows: &[usize],
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let (data, table) = (&settings.data, &part.inputs);
     // Labels that have a file of their own are one column, or several that were named: who writes them
     // apart does not encode them among the inputs as well.
     if part.labels.is_some() {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(found) = GivenAway::find(table, targets, columns, rows) else { return Ok(()) };
+    let Some(found) = GivenAway::find(table, targets, columns, rows) else { return Ok(None) };
     if data.target.is_none() {
         let says_task = data.task.is_some() || settings.training.loss.is_some();
         found.refuse(table, targets[0], says_task)?;
     }
-    notes.push(found.note(table, targets, data));
-    Ok(())
+    Ok(Some(found.note(table, targets, data)))
+}
+
+/// Refuses a guessed target that columns of the inputs say in other words, and tells of one that was named.
+fn told(
+    data: &DataSettings,
+    part: &Part,
+    (columns, targets): (&[usize], &[usize]),
+    rows: &[usize],
+    output: &Output,
+) -> Result<Option<String>, Failure> {
+    let table = &part.inputs;
+    if part.labels.is_some() {
+        return Ok(None);
+    }
+    let found = match output {
+        Output::Classes(_) => Told::classes(table, targets[0], columns, rows),
+        Output::Values(_) => Told::values(table, targets, columns, rows),
+    };
+    let Some(found) = found else { return Ok(None) };
+    if data.target.is_none() {
+        found.refuse(table, data)?;
+    }
+    Ok(Some(found.note(table, data)))
+}
+
+/// The file of a table, however it is named, and the array in it.
+fn place(table: &Table) -> (PathBuf, Option<String>) {
+    let file = table.file.canonicalize().unwrap_or_else(|_| table.file.clone());
+    (file, table.array.clone())
+}
+
+/// That rows to validate on are those to train on.
+fn note_same(training: &(PathBuf, Option<String>), validation: &Table) -> Option<String> {
+    (*training == place(validation)).then(|| {
+        let name = validation.name();
+        format!(
+            "{name} holds both the rows to train on and those to validate on, so the scores say nothing of other rows: name other rows to validate on, or leave `validation_file` and `validation_array` out, so that a part of the rows is set aside"
+        )
+    })
 }
 
 /// Reads the cells.
@@ -133,7 +187,7 @@ fn examples(
                     Failure::new(format!(
                         "{file}, {row}: the class `{word}` is in no row to train on"
                     ))
-                    .help("correct it, or add rows of this class to train on")
+                    .help("correct the cell, or add rows of this class to train on")
                 })
             };
             let labels = rows.iter().map(label).collect::<Result<_, _>>()?;
@@ -200,9 +254,9 @@ fn texts(
     let first_written = written.next().flatten();
     let help = match (first_written, found.len() < columns.len()) {
         (Some(how), _) if written.all(|how| how.is_some()) => how,
-        (_, true) => format!("{ignored}write their kinds as numbers{target}"),
+        (_, true) => format!("{ignored}write the kinds of text in them as numbers{target}"),
         // Without them there would be no input.
-        (_, false) => format!("write their kinds as numbers{target}"),
+        (_, false) => format!("write the kinds of text in them as numbers{target}"),
     };
     Some(Failure::new(message).help(help))
 }

@@ -28,8 +28,9 @@ const TABLES: [(&str, &str, &str); 7] = [
     ("WarmStart", "warm_start", "checkpoint = \"model.safetensors\""),
 ];
 
-/// What serde says, in our words. `written` is the text at the place that it says it of.
-pub fn explained(said: &str, written: &str, kind: Kind, help: &str) -> Explained {
+/// What serde says, in our words. `written` is the text at the place that it says it of, and `value` what
+/// stands behind the `=` of its line.
+pub fn explained(said: &str, (written, value): (&str, &str), kind: Kind, help: &str) -> Explained {
     let mut quoted = said.split('`').skip(1).step_by(2);
     let word = quoted.next().unwrap_or_default().to_owned();
     let (message, label) = if said.starts_with("unknown field") {
@@ -41,9 +42,12 @@ pub fn explained(said: &str, written: &str, kind: Kind, help: &str) -> Explained
         if first.starts_with("missing field") {
             return Explained::here(format!("the key `{word}` is missing"), help);
         }
-        if first.starts_with("invalid boolean") {
-            let message = "this is no number, and neither `true` nor `false`";
-            return Explained::here(message, "text stands in quotes");
+        if first.starts_with("duplicate key") {
+            let message = format!("`{}` is there twice", written.trim());
+            return Explained::here(message, "keep one of the two, with all that belongs there");
+        }
+        if let Some(quotes) = about_quotes(first, value) {
+            return quotes;
         }
         // A table or a long list is not repeated.
         let written = written.lines().next().unwrap_or_default().trim();
@@ -60,6 +64,37 @@ pub fn explained(said: &str, written: &str, kind: Kind, help: &str) -> Explained
         (None, None) => format!("there are {}; {help}", known.join(", ")),
     };
     Explained { message, label: label.to_owned(), help }
+}
+
+/// What stands behind the `=` of the line in which a place is, whatever it is.
+pub fn value_at(text: &str, place: usize) -> &str {
+    let begin = text[..place].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[begin..].lines().next().unwrap_or_default();
+    let value = line.split_once('=').map_or("", |(_, value)| value);
+    value.split(" #").next().unwrap_or_default().trim()
+}
+
+/// What TOML's reader says of text whose quotes are wrong, or that has none.
+fn about_quotes(said: &str, value: &str) -> Option<Explained> {
+    if said.contains("escape") || said.contains("unicode") {
+        return Some(Explained::here(
+            "in double quotes, a backslash begins an escape",
+            "write `/` between folders, or put the text into single quotes",
+        ));
+    }
+    if said.starts_with("invalid basic string") || said.starts_with("invalid literal string") {
+        let message = "a quote that opens in this line is not closed";
+        return Some(Explained::here(message, "close the quote"));
+    }
+    let of_no_text =
+        ["string values must be", "invalid boolean", "invalid float", "invalid mantissa"];
+    let of_no_text = of_no_text.iter().any(|begins| said.starts_with(begins));
+    let is_text = !value.starts_with(['"', '\'', '[', '{'])
+        && value.contains(|c: char| c.is_alphabetic() || c == '/');
+    (of_no_text && is_text).then(|| {
+        let message = format!("`{value}` is text without quotes");
+        Explained::here(message, &format!("write \"{value}\" in quotes"))
+    })
 }
 
 /// The table that has such a key, by the file that shows all.

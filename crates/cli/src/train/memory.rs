@@ -153,7 +153,7 @@ pub fn refused(error: CompileError, plans: &Plans<'_>, session: &Session) -> Fai
             ))
         }
         // Memory had run out, and there seems to be enough of it by now.
-        Ok(_) => failure.help("run it again, as there seems to be room for it now; else give a smaller batch, or end what else uses this device"),
+        Ok(_) => failure.help("run the command again, as there seems to be room for this batch now; else give a smaller batch, or end what else uses this device"),
         Err(_) if is_limit => {
             let need = |settings: &Settings| {
                 let graph = Graph::new();
@@ -331,7 +331,10 @@ mod tests {
         // Somebody else has taken it, and let go of it again.
         let what = "values".to_owned();
         let text = said(CompileError::Gpu(GpuError::OutOfMemory { what, bytes: Some(bytes) }));
-        assert!(text.contains("run it again, as there seems to be room for it now"), "{text}");
+        assert!(
+            text.contains("run the command again, as there seems to be room for this batch now"),
+            "{text}"
+        );
         // What is said to authors of programs is not said here.
         let what = "the result of matmul".to_owned();
         let text = said(CompileError::TooLarge { what, bytes, limit: 1 });

@@ -7,7 +7,7 @@
 use super::settings::DataSettings;
 use crate::data::Table;
 use crate::error::Failure;
-use crate::text::python;
+use crate::text::{counted, python};
 use std::cmp::Reverse;
 use warmstart_graph::words::first_few;
 
@@ -40,8 +40,16 @@ pub fn one_column(table: &Table, columns: &[usize]) -> String {
         names.push("...".to_owned());
     }
     let names = names.join(", ");
+    // As it reads and writes the file, which would be told nothing of that by itself.
+    let read = match (&table.header, table.is_array()) {
+        (None, false) => {
+            "; the frame is to be read with `header=None`, and written with `index=False, header=False`"
+        }
+        (Some(_), _) => "; the frame is to be written with `index=False`",
+        (None, true) => "",
+    };
     format!(
-        "write the classes in one column, for example with pandas: `frame[[{names}]].idxmax(axis=1)`, and leave these out"
+        "write the classes in one column, for example with pandas: `frame[[{names}]].idxmax(axis=1)`, and leave these columns out{read}"
     )
 }
 
@@ -195,11 +203,12 @@ impl GivenAway {
             true => "",
             false => ", with `task = \"classification\"` or `task = \"regression\"`",
         };
+        let holds = if table.is_truth(target) { "`True` and `False`" } else { "0 and 1" };
         Err(Failure::new(format!(
-            "{file}, {name}, the target since it is the last, holds 0 and 1, and looks one-hot together with the columns before it ({names}): as inputs, those would give it away"
+            "{file}, {name}, the target since it is the last, holds {holds}, and looks one-hot together with the columns before it ({names}): as inputs, those columns would give the target away"
         ))
         .help(format!(
-            "if they are, {}; if it is the target all the same, say so: `target = {choice}`{task} under [data]",
+            "if these columns are the classes of one thing, {}; if {name} is the target all the same, say so: `target = {choice}`{task} under [data]",
             one_column(table, columns)
         )))
     }
@@ -211,23 +220,15 @@ impl GivenAway {
             targets => (format!("{}, the targets,", names(table, targets)), "are"),
         };
         let inputs = names(table, &self.inputs);
-        let left_out = data.ignore.iter().cloned();
-        let left_out = left_out.chain(self.inputs.iter().map(|&column| table.choice(column)));
-        let left_out: Vec<String> = left_out.map(|choice| choice.to_string()).collect();
-        let leave_out = match self.others {
-            true => format!(
-                "Leave out of the inputs what is not known when the model is used, with `ignore = [{}]` under [data]",
-                left_out.join(", ")
-            ),
-            // A run without inputs would be refused.
-            false => "There is no other input: add columns to learn from".to_owned(),
-        };
+        let chance = if self.rows < FEW { ", which in so few rows may be chance" } else { "" };
+        let rows = format!("in these {}", counted(self.rows, "row"));
+        let leave_out = leave_out(table, data, &self.inputs, self.others);
         match &self.how {
             How::Same => {
                 let equals = if self.inputs.len() == 1 { "equals" } else { "equal" };
-                let it = if targets.len() == 1 { "it" } else { "one of them" };
+                let it = if targets.len() == 1 { "the target" } else { "one of the targets" };
                 format!(
-                    "{target} {is} given away by {inputs}, which {equals} {it} in each row. {leave_out}"
+                    "{target} {is} given away by {inputs}, which {equals} {it} {rows}{chance}. {leave_out}"
                 )
             }
             How::OneHot { columns, ignored, .. } => {
@@ -237,12 +238,31 @@ impl GivenAway {
                 };
                 let joins = if self.others { "; or" } else { ", and" };
                 format!(
-                    "{target} {is} {partly}given away by {inputs}: {together} they look one-hot ({HOT}). {leave_out}{joins} {}",
+                    "{target} {is} {partly}given away by {inputs}: {rows} {together} they look one-hot ({HOT}){chance}. {leave_out}{joins} {}",
                     one_column(table, columns)
                 )
             }
         }
     }
+}
+
+/// What is done about inputs that give a target away, where there are others.
+pub fn leave_out(table: &Table, data: &DataSettings, inputs: &[usize], others: bool) -> String {
+    match others {
+        true => format!(
+            "Leave out of the inputs what is not known when the model is used, with `ignore = [{}]` under [data]; a run cannot go on with other inputs, so also give another `directory` at the top",
+            left_out(table, data, inputs)
+        ),
+        // A run without inputs would be refused.
+        false => "There is no other input: add columns to learn from".to_owned(),
+    }
+}
+
+/// What `ignore` holds that leaves out these columns too.
+pub fn left_out(table: &Table, data: &DataSettings, columns: &[usize]) -> String {
+    let choices = columns.iter().map(|&column| table.choice(column));
+    let choices = data.ignore.iter().cloned().chain(choices).map(|choice| choice.to_string());
+    choices.collect::<Vec<_>>().join(", ")
 }
 
 fn names(table: &Table, columns: &[usize]) -> String {

@@ -132,9 +132,10 @@ fn few_rows_are_only_noted() {
 fn what_is_the_same_as_a_target_is_noted() {
     let table = text("a copy c z again", &["5 1 1 1 1", "6 0 1 0 0", "7 1 0 1 1.0"]);
     let said = note(&table, &[3], &[2]).unwrap();
-    let expected = "column `z`, the target, is given away by column `copy`, column `again`, which equal it in \
-                    each row. Leave out of the inputs what is not known when the model is used, with \
-                    `ignore = [3, \"copy\", \"again\"]` under [data]";
+    let expected = "column `z`, the target, is given away by column `copy`, column `again`, which equal the \
+                    target in these 3 rows, which in so few rows may be chance. Leave out of the inputs what \
+                    is not known when the model is used, with `ignore = [3, \"copy\", \"again\"]` under [data]; a run \
+                    cannot go on with other inputs, so also give another `directory` at the top";
     assert_eq!(said, expected);
     assert!(note(&table, &[3], &[1, 4]).is_none());
 }
@@ -143,12 +144,17 @@ fn what_is_the_same_as_a_target_is_noted() {
 fn what_is_given_away_in_part_is_told_so_and_no_run_without_inputs_is_advised() {
     let table = text("x y a z", &["1 0 5 0", "0 1 6 0", "0 0 7 1", "0 1 8 0"]);
     let said = note(&table, &[3], &[0]).unwrap();
-    let partly = "column `z`, the target, is partly given away by column `y`: together with column `x` they \
-                  look one-hot (each row has";
+    let partly = "column `z`, the target, is partly given away by column `y`: in these 4 rows together with \
+                  column `x` they look one-hot (each row has";
     assert!(said.starts_with(partly), "{said}");
-    assert!(said.contains("`ignore = [1, \"y\"]` under [data]; or write the classes"), "{said}");
+    assert!(said.contains("`ignore = [1, \"y\"]` under [data]; a run"), "{said}");
     let said = note(&table, &[3], &[2]).unwrap();
-    assert!(said.contains("is given away by column `x`, column `y`: together they look"), "{said}");
+    assert!(
+        said.contains(
+            "is given away by column `x`, column `y`: in these 4 rows together they look"
+        ),
+        "{said}"
+    );
     let columns = "There is no other input: add columns to learn from, and write the classes in one column, \
                    for example with pandas: `frame[[\"x\", \"y\", \"z\"]].idxmax(axis=1)`";
     assert!(said.contains(columns) && !said.contains("`ignore"), "{said}");

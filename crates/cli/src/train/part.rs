@@ -1,28 +1,29 @@
 //! A file of inputs with its targets, and which of its columns and rows are used.
 
+use super::one_hot::left_out;
 use super::settings::{DataSettings, Missing};
 use super::source::Source;
 use crate::data::{self, CsvOptions, Help, ReadOptions, Table};
 use crate::error::Failure;
 use std::path::{Path, PathBuf};
-use warmstart_graph::words::printable_path;
+use warmstart_graph::words::{first_few, printable_path};
 
 /// How to say more about files of data.
 pub const DATA_HELP: Help = Help {
-    header: ["`header = true`", "`header = false` under [data]"],
+    header: ["`header = true` under [data]", "`header = false` under [data]"],
     by_place: None,
     array: "`array`, and `labels_array` for the labels, under [data]",
-    missing: "fill it in; or leave out the rows without a value (`missing = \"skip\"` under [data]) or the column (`ignore`)",
-    no_number: "correct it; or leave the column out with `ignore` under [data], or write its kinds as numbers",
-    too_large: "correct it, or leave the column out with `ignore` under [data]",
+    missing: "fill in the cell; or leave out the rows without a value (`missing = \"skip\"` under [data]) or the column (`ignore`)",
+    no_number: "correct the cell; or leave the column out with `ignore` under [data], or write the column's kinds as numbers",
+    too_large: "correct the cell, or leave the column out with `ignore` under [data]",
     finite: "training needs finite numbers",
 };
 
 /// The same of targets, which cannot be left out.
 pub const TARGET_HELP: Help = Help {
-    missing: "fill it in, or leave out the rows without a value: `missing = \"skip\"` under [data]",
-    no_number: "correct it, or leave the row out",
-    too_large: "correct it, or leave the row out",
+    missing: "fill in the cell, or leave out the rows without a value: `missing = \"skip\"` under [data]",
+    no_number: "correct the cell, or leave the row out",
+    too_large: "correct the cell, or leave the row out",
     ..DATA_HELP
 };
 
@@ -145,8 +146,60 @@ pub fn input_columns(
     let columns: Vec<usize> = (0..table.width).filter(used).collect();
     if columns.is_empty() {
         let file = table.name();
-        return Err(Failure::new(format!("no column of {file} is left as an input"))
-            .help("an input is each column that is neither the target nor in `ignore`"));
+        let failure = Failure::new(format!("no column of {file} is left as an input"));
+        return Err(match separator_of(table) {
+            Some(separator) => failure.help(format!(
+                "each line of the file was read as one cell; if `{separator}` stands between its cells, say `separator = \"{separator}\"` under [data]"
+            )),
+            None => failure.help("an input is each column that is neither the target nor in `ignore`"),
+        });
     }
     Ok(columns)
+}
+
+/// What may separate cells in a text that was read as one column.
+fn separator_of(table: &Table) -> Option<char> {
+    if table.width != 1 || table.is_array() {
+        return None;
+    }
+    let first = table.word(0, 0);
+    ['|', ':', ' '].into_iter().find(|&separator| first.contains(separator))
+}
+
+/// Refuses columns in which no row has a value. Each row would be refused for them, or skipped.
+pub fn refuse_empty(
+    data: &DataSettings,
+    part: &Part,
+    (columns, targets): (&[usize], &[usize]),
+) -> Result<(), Failure> {
+    let empty = |table: &Table, columns: &[usize]| -> Vec<usize> {
+        columns.iter().copied().filter(|&column| table.is_empty_column(column)).collect()
+    };
+    let of_labels = part.labels.as_ref().map(|labels| (labels, empty(labels, targets)));
+    if let Some((labels, empty)) = &of_labels
+        && let Some(&column) = empty.first()
+    {
+        let (file, name) = (labels.name(), labels.column_name(column));
+        return Err(Failure::new(format!("{file}, {name} has no value in any row"))
+            .help("name another column of labels with `target` under [data]"));
+    }
+    let table = &part.inputs;
+    let own = if part.labels.is_some() { &[][..] } else { targets };
+    let mut found = [empty(table, columns), empty(table, own)].concat();
+    found.sort_unstable();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let (file, all) = (table.name(), left_out(table, data, &found));
+    let names = first_few(found.iter().map(|&column| table.column_name(column)), 5);
+    let has = if found.len() == 1 { "has" } else { "have" };
+    let last = table.width - 1;
+    let ended = table.header.as_ref().is_none_or(|header| header[last].is_empty());
+    let why = match ended && !table.is_array() && found.contains(&last) {
+        true => "; a separator at the end of each line makes such a last column",
+        false => "",
+    };
+    let them = if found.len() == 1 { "the column" } else { "these columns" };
+    Err(Failure::new(format!("{file}, {names} {has} no value in any row"))
+        .help(format!("leave {them} out, by this line under [data]{why}:\n    ignore = [{all}]")))
 }

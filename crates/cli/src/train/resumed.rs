@@ -52,15 +52,27 @@ impl Job {
                 notes.extend(told);
                 return Ok(Some(Newest { notes, restore }));
             }
-            (before, now) if before.output != now.output => {
-                let which = before.output.told_apart(&now.output);
-                format!("other classes or targets ({which})")
+            (before, now) if before.inputs != now.inputs || before.output != now.output => {
+                let inputs = (before.inputs != now.inputs)
+                    .then(|| format!("other inputs ({})", before.inputs.told_apart(&now.inputs)));
+                let output = (before.output != now.output).then(|| {
+                    let which = before.output.told_apart(&now.output);
+                    format!("other classes or targets ({which})")
+                });
+                [inputs, output].into_iter().flatten().collect::<Vec<_>>().join(", and on ")
             }
-            (before, now) if before.inputs != now.inputs => "other inputs".to_owned(),
             _ => "other rows, or another split of them".to_owned(),
         };
         let failure = Failure::new(format!("`{file}` was trained on {what}; nothing was trained"));
-        let begins = "a run goes on with the data it began with: use that again, or begin another run on this data";
+        let inputs = (before.inputs.count(), self.data.description.inputs.count());
+        let back = match before.rows == self.data.description.rows && inputs.0 == inputs.1 {
+            // The same numbers in the same rows.
+            true => "only names are others: call them again what the checkpoint calls them",
+            false => "give the same data again",
+        };
+        let begins = format!(
+            "a run goes on with the data it began with: {back}, or begin another run on this data"
+        );
         // Weights for other inputs fit no better than none, and what scales them would come along.
         Err(failure.help(
             match before.inputs == self.data.description.inputs
@@ -208,7 +220,7 @@ impl Job {
                 (format!(", `{} = {value}`", difference.key()), self.back(&keys, &value))
             }
             // Of another version, which built it otherwise.
-            None => (String::new(), "use that again".to_owned()),
+            None => (String::new(), "use the former model again".to_owned()),
         };
         let what = difference.described();
         let message = format!("`{file}` is of a model with {what}{had}; nothing was trained");

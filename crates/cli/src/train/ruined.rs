@@ -126,7 +126,7 @@ impl Job {
     /// What is said before a run that goes on from such weights.
     pub fn begins_ruined(&self, ruined: &Ruined) -> String {
         format!(
-            "the weights that this goes on from are ruined: {}. Training on hardly mends that, and a setting that was changed has effect only from here on. {}",
+            "the weights that this run goes on from are ruined: {}. Training on hardly mends that, and a setting that was changed has effect only from here on. {}",
             ruined.described(),
             self.way_out(true)
         )

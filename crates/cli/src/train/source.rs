@@ -1,7 +1,7 @@
 //! The text of a training file, or of one with rules: read, understood, and shown where it is
 //! wrong.
 
-use super::explained::{Explained, explained};
+use super::explained::{Explained, explained, value_at};
 use super::settings::Settings;
 use crate::data::json;
 use crate::error::{DATA, Failure};
@@ -151,11 +151,12 @@ impl Source {
         }
         let place = error.span().filter(|place| self.text.get(place.clone()).is_some());
         let written = place.clone().map_or("", |place| &self.text[place]);
+        let value = place.as_ref().map_or("", |place| value_at(&self.text, place.start));
         // Whoever names the data itself is told where its name belongs.
         let plain = !self.text.contains(['=', '[', '#']) && !self.text.trim().is_empty();
         let help = help(&self.file, self.kind, has_name_of_data(&self.file) || plain);
         let Explained { message, label, help } =
-            explained(error.message(), written, self.kind, &help);
+            explained(error.message(), (written, value), self.kind, &help);
         let failure = Failure::new(format!("`{file}`: {message}")).help(help);
         match place {
             // A key that is missing from the top is missing everywhere.
@@ -233,8 +234,38 @@ mod tests {
             ("[schedule]\nwarm_up = 99999999999", "`99999999999` is too large", HELP),
             (
                 "[model]\ninitializer = f.csv",
-                "this is no number, and neither `true` nor `false`",
-                "text stands in quotes",
+                "`f.csv` is text without quotes",
+                "write \"f.csv\" in quotes",
+            ),
+            (
+                "directory = ../runs",
+                "`../runs` is text without quotes",
+                "write \"../runs\" in quotes",
+            ),
+            (
+                "directory = inner # x",
+                "`inner` is text without quotes",
+                "write \"inner\" in quotes",
+            ),
+            (
+                "seed = 1\nseed = 2",
+                "`seed` is there twice",
+                "keep one of the two, with all that belongs there",
+            ),
+            (
+                "directory = \"runs",
+                "a quote that opens in this line is not closed",
+                "close the quote",
+            ),
+            (
+                "directory = \"C:\\Users\"",
+                "in double quotes, a backslash begins an escape",
+                "write `/` between folders, or put the text into single quotes",
+            ),
+            (
+                "directory = \"C:\\data\"",
+                "in double quotes, a backslash begins an escape",
+                "write `/` between folders, or put the text into single quotes",
             ),
             ("seed = [1]", "a list stands where a whole number is meant", HELP),
             (

@@ -65,7 +65,7 @@ pub fn columns(source: &Source, data: &DataSettings, part: &Part) -> Result<Vec<
         let message = format!("{} is a target, and to be ignored", table.column_name(place));
         return Err(source
             .failure(&["data", "ignore"], message, "these columns")
-            .help("leave it out of `ignore`, or name another column with `target`"));
+            .help("leave the column out of `ignore`, or name another column with `target`"));
     }
     Ok(places)
 }
@@ -109,7 +109,7 @@ pub fn output(
             if let Some(&row) = rows.iter().find(|&&row| !class(row)) {
                 let (file, row_name) = (table.name(), table.row_name(row));
                 let word = table.word(row, targets[0]);
-                return Err(Failure::new(format!("{file}, {row_name}, {name} holds {word}, which is no class: it is not whole, or has more than 24 bits"))
+                return Err(Failure::new(format!("{file}, {row_name}, {name} holds {word}, which is no class: a class is a whole number of at most 24 bits"))
                     .help("number the classes from 0, or say `task = \"regression\"` under [data]"));
             }
             let classes = classes(table, targets[0], rows)?;
@@ -293,7 +293,7 @@ fn task(
         Some(_) if whole.iter().all(is_word) => Ok(Task::Classification),
         Some(row) => {
             let (place, word) = (table.row_name(row), table.word(row, targets[0]));
-            unsure(&format!("numbers, but `{word}` in {place}"), "correct it, or ")
+            unsure(&format!("numbers, but `{word}` in {place}"), "correct that cell, or ")
         }
         None if whole.iter().any(|&row| number(row).is_ok_and(|value| value.fract() != 0.0)) => {
             Ok(Task::Regression)

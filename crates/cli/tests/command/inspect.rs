@@ -105,6 +105,23 @@ fn what_cannot_be_opened_is_named() {
     let variables = directory.path().join("saved_model/variables");
     std::fs::create_dir_all(&variables).unwrap();
     std::fs::write(variables.join("variables.index"), "").unwrap();
+    for (name, begin, told) in [
+        (
+            "a.parquet",
+            "PAR1\x15\0",
+            "`a.parquet` is a Parquet file, which is data, and no checkpoint",
+        ),
+        (
+            "a.jsonl",
+            "{\"a\":1}\n{\"a\":2}\n",
+            "pandas.read_json(\"a.jsonl\", lines=True).to_csv(\"a.csv\"",
+        ),
+        ("b.csv", "a,b\n1,2\n", "name it as `file` under [data] in a TOML file"),
+    ] {
+        std::fs::write(directory.path().join(name), begin).unwrap();
+        let error = inspect(name);
+        assert!(error.contains(told), "{error}\nis not\n{told}");
+    }
     let error = inspect("saved_model");
     assert!(error.contains("SavedModel, whose weights lie in `saved_model/variables`"), "{error}");
     let ran = warmstart(directory.path(), &["inspect", "a", "--tensor", "["]);

@@ -28,6 +28,7 @@ mod train_ends;
 mod train_given_away;
 mod train_precision;
 mod train_ruined;
+mod train_texts;
 mod train_warm;
 mod train_wrong;
 mod verify;

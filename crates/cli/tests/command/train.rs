@@ -124,10 +124,13 @@ fn a_run_that_was_extended_is_the_run_without_a_break() {
     write(at, "flowers.csv", &flowers(61, 0));
     let error = warmstart(at, &["train", "b.toml"]).failed_late();
     assert!(error.contains("was trained on other rows, or another split of them"), "{error}");
-    assert!(error.contains("use that again, or begin another run on this data"), "{error}");
+    assert!(
+        error.contains("give the same data again, or begin another run on this data"),
+        "{error}"
+    );
     write(at, "flowers.csv", &flowers(60, 0).replace("rose", "rosa"));
     let error = warmstart(at, &["train", "b.toml"]).failed_late();
-    let which = "was trained on other classes or targets (`rose` there alone, `rosa` here alone);";
+    let which = "was trained on other classes or targets (only in the checkpoint: `rose`; only in the data: `rosa`);";
     assert!(error.contains(which), "{error}");
 }
 
@@ -393,7 +396,7 @@ fn rows_to_validate_on_have_labels_apart_too() {
         write(at, "run.toml", text);
         let error = warmstart(at, &["train", "run.toml"]).failed();
         assert!(
-            error.contains("`data.validation_file`: the labels to train on are apart"),
+            error.contains("`data.validation_file`: the labels to train on have a file or an array of their own"),
             "{error}"
         );
         assert!(error.contains("give `validation_labels` or `validation_labels_array`"), "{error}");
@@ -402,7 +405,10 @@ fn rows_to_validate_on_have_labels_apart_too() {
         "[data]\nfile = \"x.npz\"\narray = \"x\"\nlabels_array = \"y\"\nvalidation_array = \"v\"\n";
     write(at, "run.toml", text);
     let error = warmstart(at, &["train", "run.toml"]).failed();
-    assert!(error.contains("`data.validation_array`: the labels to train on are apart"), "{error}");
+    assert!(
+        error.contains("`data.validation_array`: the labels to train on have a file"),
+        "{error}"
+    );
 }
 
 /// An array as NumPy writes it.

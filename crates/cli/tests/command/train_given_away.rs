@@ -30,8 +30,9 @@ fn a_target_that_inputs_give_away_is_told() {
         let error = ran(one_hot, keys, more).failed();
         for said in [
             "column `z`, the target since it is the last, holds 0 and 1, and looks one-hot together with the \
-             columns before it (column `x`, column `y`): as inputs, those would give it away",
-            "with pandas: `frame[[\"x\", \"y\", \"z\"]].idxmax(axis=1)`, and leave these out",
+             columns before it (column `x`, column `y`): as inputs, those columns would give the target away",
+            "with pandas: `frame[[\"x\", \"y\", \"z\"]].idxmax(axis=1)`, and leave these \
+             columns out; the frame is to be written with `index=False`",
             say,
         ] {
             assert!(error.contains(said), "{keys}{more}{error}\nis not\n{said}");
@@ -40,11 +41,19 @@ fn a_target_that_inputs_give_away_is_told() {
     // What was named, or looked at, is trained on, and told.
     let task = "task = \"classification\"\n";
     for (target, given, left_out) in [
-        ("target = \"z\"\n", "given away by column `x`, column `y`: together", "[\"x\", \"y\"]"),
-        ("target = \"x\"\n", "given away by column `y`, column `z`: together", "[\"y\", \"z\"]"),
+        (
+            "target = \"z\"\n",
+            "given away by column `x`, column `y`: in these 10 rows together",
+            "[\"x\", \"y\"]",
+        ),
+        (
+            "target = \"x\"\n",
+            "given away by column `y`, column `z`: in these 10 rows together",
+            "[\"y\", \"z\"]",
+        ),
         (
             "ignore = [\"x\"]\n",
-            "partly given away by column `y`: together with column `x`",
+            "partly given away by column `y`: in these 10 rows together with column `x`",
             "[\"x\", \"y\"]",
         ),
     ] {
@@ -61,7 +70,13 @@ fn a_target_that_inputs_give_away_is_told() {
     );
     // Few rows may be so by chance, and rows that are skipped are not looked at.
     let out = ran(&format!("a,x,y,z\n{few}"), task, "").with(0);
-    assert!(out.contains("the target, is given away by column `x`, column `y`: together"), "{out}");
+    assert!(
+        out.contains(
+            "the target, is given away by column `x`, column `y`: in these 5 rows together"
+        ),
+        "{out}"
+    );
+    assert!(out.contains("in the others), which in so few rows may be chance. Leave out"), "{out}");
     let skipped = format!("{one_hot}?,0,0,0\n6,?,0,0\n7,0,0,\n");
     let error = ran(&skipped, "missing = \"skip\"\n", "").failed();
     assert!(error.contains("looks one-hot together with the columns before it"), "{error}");
@@ -72,6 +87,107 @@ fn a_target_that_inputs_give_away_is_told() {
         let out = ran(data, &format!("{task}{ignore}"), "").with(0);
         assert!(!out.contains("one-hot"), "{ignore}{out}");
     }
+}
+
+/// Classes beside their own one-hot columns of `True` and `False`, or beside a number of theirs; copies of values.
+#[test]
+fn a_target_that_inputs_say_in_other_words_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let ran = |data: &str, keys: &str| {
+        std::fs::write(at.join("data.csv"), data).unwrap();
+        let toml = format!("[data]\nfile = \"data.csv\"\n{keys}[training]\nsteps = 1\n");
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        warmstart(at, &["train", "run.toml", "--quiet"])
+    };
+    let names = ["rose", "tulip", "lily"];
+    let rows = |row: &dyn Fn(usize) -> String| (0..30).map(row).collect::<String>();
+    let flags = |at: usize| {
+        let flag = |of| if at % 3 == of { "True" } else { "False" };
+        format!("{}.5,{},{},{},{}\n", at * at % 31, flag(0), flag(1), flag(2), names[at % 3])
+    };
+    let one_hot = format!("size,is_rose,is_tulip,is_lily,flower\n{}", rows(&flags));
+    let error = ran(&one_hot, "").failed();
+    for said in [
+        "column `flower`, the target since it is the last, is given away by column `is_rose`, column `is_tulip`, \
+         column `is_lily`: in these 30 rows each of them has one value in all rows of a class, and together they \
+         tell all classes apart",
+        "by these lines under [data]: target = \"flower\" ignore = [\"is_rose\", \"is_tulip\", \"is_lily\"] or, if \
+         they are known then, keep them, and name the target alone, by `target = \"flower\"`",
+    ] {
+        assert!(error.contains(said), "{error}\nis not\n{said}");
+    }
+    let target = "target = \"flower\"\n";
+    let out = ran(&one_hot, target).with(0);
+    assert!(out.contains("4 inputs, 3 classes") && out.contains("is given away by"), "{out}");
+    let ignore = "ignore = [\"is_rose\", \"is_tulip\", \"is_lily\"]\n";
+    let out = ran(&one_hot, &format!("{target}{ignore}")).with(0);
+    assert!(out.contains("1 input, 3 classes") && !out.contains("given away"), "{out}");
+    // The one-hot columns alone are so in this spelling too.
+    let flags = one_hot.replace(",flower\n", "\n");
+    let flags = names.iter().fold(flags, |text, name| text.replace(&format!(",{name}\n"), "\n"));
+    let error = ran(&flags, "").failed();
+    assert!(error.contains("holds `True` and `False`, and looks one-hot together with"), "{error}");
+    // Words that say the target are refused as inputs, and are not to be written as numbers.
+    let words = |at: usize| format!("{}.5,{},{}\n", at * at % 31, ["no", "yes"][at % 2], at % 2);
+    let alive = format!("age,alive,survived\n{}", rows(&words));
+    let error = ran(&alive, "target = \"survived\"\ntask = \"classification\"\n").failed();
+    for said in [
+        "line 2, column `alive` is `no`, not a number",
+        "column `survived`, the target, is given away by column `alive`: in these 30 rows each class has a value of \
+         its own there. Leave out of the inputs what is not known when the model is used, with `ignore = [\"alive\"]`",
+    ] {
+        assert!(error.contains(said), "{error}\nis not\n{said}");
+    }
+    // A number of each class, and no other column: that may be all there is to learn.
+    let code = |at: usize| format!("{},{}.5,{}\n", 7 * (at % 3), at * at % 31, names[at % 3]);
+    let coded = format!("code,size,flower\n{}", rows(&code));
+    let said = "column `code`: in these 30 rows each class has a value of its own there";
+    assert!(ran(&coded, "").failed().contains(said));
+    let out = ran(&coded, "ignore = [\"size\"]\n").with(0);
+    assert!(out.contains(said) && out.contains("There is no other input"), "{out}");
+    // Values, and their copies.
+    let price = |at: usize| (at * 17 % 31) as f64 + 0.25;
+    let copied = |at: usize| format!("{},{},{}\n", at % 5, price(at), price(at));
+    let error = ran(&format!("rooms,cost,price\n{}", rows(&copied)), "").failed();
+    let said = "column `price`, the target since it is the last, is given away by column `cost`, which equals it in \
+                these 30 rows";
+    assert!(error.contains(said), "{error}");
+    let cents = |at: usize| format!("{},{},{}\n", at % 5, 100.0 * price(at), price(at));
+    let out = ran(&format!("rooms,cents,price\n{}", rows(&cents)), "").with(0);
+    let said = "given away by column `cents`: sorting these 30 rows by this column sorts them by the target too, as \
+                where one of the two is computed from the other. Leave out of the inputs what is not known when the \
+                model is used, with `ignore = [\"cents\"]` under [data]; a run cannot go on with other inputs, so \
+                also give another `directory` at the top";
+    assert!(out.contains(said), "{out}");
+    // As it says: that run does not go on, and another does.
+    std::fs::write(
+        at.join("other.toml"),
+        "directory = \"runs/run\"\n[data]\nfile = \"data.csv\"\nignore = [\"cents\"]\n",
+    )
+    .unwrap();
+    let error = warmstart(at, &["train", "other.toml", "--quiet"]).failed_late();
+    assert!(
+        error.contains("was trained on other inputs (only in the checkpoint: `cents`)"),
+        "{error}"
+    );
+}
+
+/// As pandas writes its index, unless it is told not to.
+#[test]
+fn an_input_that_numbers_the_rows_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let rows: String = (0..20).map(|n| format!("{n},{}.5,{}\n", n * n % 7, n % 2)).collect();
+    std::fs::write(at.join("data.csv"), format!(",x,y\n{rows}")).unwrap();
+    let toml = "[data]\nfile = \"data.csv\"\ntask = \"classification\"\n[training]\nsteps = 1\n";
+    std::fs::write(at.join("run.toml"), toml).unwrap();
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let said = "column 1 (without a name) is an input and numbers these 20 rows in their order, as the index does \
+                that pandas writes if `to_csv` is not told `index=False`. Leave out of the inputs what is not known \
+                when the model is used, with `ignore = [1]` under [data]";
+    assert!(out.contains(said), "{out}");
 }
 
 #[test]

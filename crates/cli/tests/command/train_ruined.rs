@@ -9,12 +9,14 @@ fn rows(at: &Path) {
     let row =
         |row: usize| format!("{},{}\n", row % 2, (row + usize::from(row.is_multiple_of(5))) % 2);
     let rows: String = (0..60).map(row).collect();
-    write(at, "rows.csv", &format!("x,class\n{rows}"));
+    for file in ["rows.csv", "check.csv"] {
+        write(at, file, &format!("x,class\n{rows}"));
+    }
 }
 
 fn train(at: &Path, steps: u32, keys: &str, more: &[&str]) -> crate::Ran {
     let text = format!(
-        "[data]\nfile = \"rows.csv\"\ntask = \"classification\"\nvalidation_file = \"rows.csv\"\n\
+        "[data]\nfile = \"rows.csv\"\ntask = \"classification\"\nvalidation_file = \"check.csv\"\n\
          [model]\nhidden = [8]\n[training]\nsteps = {steps}\n{keys}\n"
     );
     write(at, "run.toml", &text);
@@ -43,7 +45,7 @@ fn a_loss_beyond_all_measure_is_told_at_the_end_and_where_a_run_goes_on_from_it(
     let out = train(at, 70, "", &[]).with(0);
     for part in [
         "note: changed from here on: `optimizer.learning_rate` was 1000000.0, now 0.001\n",
-        "note: the weights that this goes on from are ruined: the last losses are ",
+        "note: the weights that this run goes on from are ruined: the last losses are ",
         "a setting that was changed has effect only from here on. Begin anew: remove `runs/run`, or",
         "warning: the weights are still ruined: ",
     ] {

@@ -6,7 +6,7 @@ use std::path::Path;
 use warmstart_gpu::Gpu;
 
 /// The error of training on a text with a file.
-fn error(directory: &Path, data: &str, toml: &str) -> String {
+pub fn error(directory: &Path, data: &str, toml: &str) -> String {
     std::fs::write(directory.join("data.csv"), data).unwrap();
     std::fs::write(directory.join("run.toml"), toml).unwrap();
     warmstart(directory, &["train", "run.toml", "--quiet"]).failed()
@@ -48,7 +48,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         ),
         (
             "[data]\nfile = \"data.csv\"\n[optimizer]\nmomentum = 0.9\n",
-            &["`optimizer.momentum`: only sgd has it"],
+            &["`optimizer.momentum`: only sgd has this key"],
         ),
         (
             "[data]\nfile = \"data.csv\"\n[optimizer]\nno_decay = [\"bias\"]\n",
@@ -60,7 +60,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         ),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nhuber_delta = 2.0\n",
-            &["`training.huber_delta`: only huber has it", "run.toml:4:15"],
+            &["`training.huber_delta`: only the loss `huber` has this key", "run.toml:4:15"],
         ),
         (
             "[data]\nfile = \"data.csv\"\nscale_targets = false\n",
@@ -72,7 +72,7 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
         ),
         (
             "[data]\nfile = \"data.csv\"\n[schedule]\nkind = \"step\"\nevery = 5\n",
-            &["`schedule.kind`: it needs `every`"],
+            &["`schedule.kind`: such a schedule needs `every`"],
         ),
         (
             "[data]\nfile = \"data.csv\"\n[training]\nvalidate_every = 9\n[checkpoints]\nsave_every = 3\nkeep_best = 1\n",
@@ -126,7 +126,7 @@ fn mistakes_in_the_data_name_file_line_and_column() {
     let cases = [
         ("", "`data.csv` holds no rows"),
         ("a,b,class\n", "`data.csv` holds no rows but the names of its columns"),
-        ("a,b\n1,x\n\n2\n", "`data.csv`, line 4 has 1 cells where line 1 has 2"),
+        ("a,b\n1,x\n\n2\n", "`data.csv`, line 4 has 1 cell where line 1 has 2"),
         ("a,b,c\n1,2,x\n3,NaN,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
         ("a,b,c\n1,2,x\n3,,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
         ("a,b,c\n1,2,x\n3,-nan,y\n5,6,x\n", "`data.csv`, line 3, column `b` has no value"),
@@ -165,7 +165,7 @@ fn mistakes_in_the_data_name_file_line_and_column() {
         ),
         (
             "a,b,c\n1,2,3.5\n3,4,red\n5,6,1.5\n",
-            "holds numbers, but `red` in line 3: they may be classes or values help: correct it",
+            "holds numbers, but `red` in line 3: they may be classes or values help: correct that cell",
         ),
         ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "columns 1 and 2 of `data.csv` are both called `a`"),
         ("a,a,c\n1,2,x\n3,4,y\n5,6,x\n", "rename one in the file: the model finds its columns"),
@@ -337,7 +337,10 @@ fn columns_of_text_may_be_the_target_or_numbers() {
     assert!(said.contains("with a decimal point, not a comma"), "{said}");
     assert!(!said.contains("ignore"), "{said}");
     let said = error(directory.path(), "a,b,c\nx,y,1.5\nz,w,2.5\n", plain);
-    assert!(said.contains("write their kinds as numbers") && !said.contains("ignore"), "{said}");
+    assert!(
+        said.contains("write the kinds of text in them as numbers") && !said.contains("ignore"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -409,7 +412,7 @@ fn no_decay_that_matches_nothing_is_shown_where_it_is_said() {
         "`optimizer.no_decay`: \"fc/*\" matches no variable that is trained",
         "run.toml:5:21",
         "the nearest are `fc1/",
-        "correct it, or take it away",
+        "correct the pattern, or take it out of `no_decay`",
     ] {
         assert!(error.contains(part), "{part}\n{error}");
     }

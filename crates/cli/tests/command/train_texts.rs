@@ -1,0 +1,101 @@
+//! Texts that are no CSV, or of another dialect.
+
+use crate::train_wrong::error;
+use crate::warmstart;
+
+/// Of a file that other programs wrote, or that was edited by hand.
+#[test]
+fn texts_that_are_no_csv_are_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = "[data]\nfile = \"data.csv\"\ntask = \"regression\"\n[training]\nsteps = 1\n";
+    for (data, said) in [
+        (
+            "a|b|c\n1|2|3.5\n2|3|4.5\n",
+            "if `|` stands between its cells, say `separator = \"|\"` under [data]",
+        ),
+        ("a b\n1 2.5\n2 3.5\n", "if ` ` stands between its cells"),
+        ("my data\na,b\n1,2\n", "if line 1 is a title or a remark, remove the line"),
+        ("a,b,c\n1,\"2,3\n4,5,6\n", "a quote that opens in line 2 is not closed in that line"),
+        (
+            "a,b,\n1,2.5,\n3,4.5,\n",
+            "`data.csv`, column 3 (without a name) has no value in any row help: leave the column out, by this line \
+             under [data]; a separator at the end of each line makes such a last column: ignore = [3]",
+        ),
+        ("a,b,c\n1,,2.5\n3,,4.5\n", "column `b` has no value in any row"),
+        ("a,b\n\"1,000\",2.5\n\"2,000\",3.5\n", "with nothing between thousands, as in `1234.5`"),
+        ("a,b\n$5,2.5\n$6,3.5\n", "write numbers without their unit, here `$`"),
+        (",0,1,2\n0,1.5,2.5,1\n1,2.5,3.5,2\n", "line 1 counts its cells from 0"),
+    ] {
+        let told = error(directory.path(), data, plain);
+        assert!(told.contains(said), "{data}\n{told}\nis not\n{said}");
+    }
+    std::fs::write(directory.path().join("wide.csv"), b"\xff\xfea\0\n\0").unwrap();
+    let told = error(directory.path(), "", &plain.replace("data.csv", "wide.csv"));
+    assert!(
+        told.contains("`wide.csv` is text in UTF-16") && told.contains("`CSV UTF-8`"),
+        "{told}"
+    );
+    let told = error(directory.path(), "", &plain.replace("data.csv", "."));
+    assert!(told.contains("name a file in that directory"), "{told}");
+}
+
+#[test]
+fn rows_that_are_trained_on_are_no_rows_to_validate_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    std::fs::write(at.join("data.csv"), "a,b\n1,2.5\n3,4.5\n").unwrap();
+    std::fs::write(at.join("more.csv"), "a,b\n1,2.5\n3,4.5\n").unwrap();
+    for (file, is_told) in [("./data.csv", true), ("more.csv", false)] {
+        let toml = format!(
+            "[data]\nfile = \"data.csv\"\nvalidation_file = \"{file}\"\n[training]\nsteps = 1\n"
+        );
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+        let said = "holds both the rows to train on and those to validate on";
+        assert_eq!(out.contains(said), is_told, "{out}");
+    }
+}
+
+/// The same numbers under other names are told so: a run keeps the names, by which `predict` finds columns.
+#[test]
+fn columns_that_are_called_otherwise_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let rows: String = (0..20).map(|n| format!("{n}.5,{}.25,{}.5\n", n * n % 7, 2 * n)).collect();
+    let toml = "[data]\nfile = \"data.csv\"\ntarget = -1\n[training]\nsteps = 1\n";
+    std::fs::write(at.join("data.csv"), format!("a,b,c\n{rows}")).unwrap();
+    std::fs::write(at.join("run.toml"), toml).unwrap();
+    warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let again = |text: &str| {
+        std::fs::write(at.join("data.csv"), text).unwrap();
+        warmstart(at, &["train", "run.toml", "--quiet"]).failed_late()
+    };
+    for (header, said) in [
+        (
+            "length,b,c",
+            "was trained on other inputs (only in the checkpoint: `a`; only in the data: `length`); nothing was \
+             trained help: a run goes on with the data it began with: only names are others: call them again what \
+             the checkpoint calls them, or begin another run on this data, by this line",
+        ),
+        (
+            "b,a,c",
+            "was trained on other inputs (the same columns, in another order or among others)",
+        ),
+        (
+            "a,b,price",
+            "other classes or targets (only in the checkpoint: `c`; only in the data: `price`)",
+        ),
+    ] {
+        let error = again(&format!("{header}\n{rows}"));
+        assert!(error.contains(said), "{header}\n{error}\nis not\n{said}");
+    }
+    let other = rows.replace("0.25", "0.75");
+    let error = again(&format!("length,b,c\n{other}"));
+    assert!(
+        error.contains("give the same data again, or begin another run on this data"),
+        "{error}"
+    );
+    let error = again(&rows);
+    assert!(error.contains("other inputs (the data does not name its columns now)"), "{error}");
+}
