@@ -149,14 +149,10 @@ pub fn lost(checkpoint: &Checkpoint) -> Option<String> {
     ))
 }
 
-/// A `u32` that the optimizer of a checkpoint counts.
+/// A number that the optimizer of a checkpoint counts.
 fn number(checkpoint: &Checkpoint, slot: &str) -> Option<u64> {
     let optimizer = changed::optimizer_of(checkpoint)?;
-    let name = format!("{}/{slot}", optimizer["name"].as_str()?);
-    let tensor = checkpoint.tensor(&name).filter(|tensor| tensor.bytes() == 4)?;
-    let mut bytes = [0; 4];
-    checkpoint.read(tensor, 0, &mut bytes).ok()?;
-    Some(u32::from_le_bytes(bytes).into())
+    checkpoint.number(&format!("{}/{slot}", optimizer["name"].as_str()?))
 }
 
 impl Job {

@@ -147,8 +147,8 @@ fn long_lists_are_short() {
         let tensors: Vec<_> = file.iter().map(|name| (name.as_str(), &[2, 2][..])).collect();
         let model: Vec<Variable> = model.iter().map(|name| variable(name, &[2, 2])).collect();
         let text = report(&checkpoint(&tensors).plan_for(&model, &RestoreOptions::new()));
-        let told = |name: &str| text.contains(&format!(" {name}  f32 [2, 2]"));
+        let told = |name: &str| text.contains(&format!(" {name} "));
         assert_eq!(told("layer_{0..5}/key") && told("layer_{0..5}/k"), joined, "{text}");
-        assert_eq!(told("layer_4/key ") && told("layer_4/k    "), !joined, "{text}");
+        assert_eq!(told("layer_4/key") && told("layer_4/k"), !joined, "{text}");
     }
 }
