@@ -123,7 +123,8 @@ impl Checkpoint {
     /// Reads a part of a tensor's value, which begins `at` bytes after its first: little-endian and
     /// row-major, in the dtype of the file. Checksums are those of whole tensors, so they are not
     /// compared here; [`Checkpoint::reader`], which reads a tensor from its first byte to its last,
-    /// compares, and so does [`Checkpoint::verify`].
+    /// compares, and so does [`Checkpoint::verify`]. Nor is it looked whether the file was written to since
+    /// it was opened.
     ///
     /// # Errors
     /// [`CheckpointError::Read`], [`CheckpointError::CutShort`], [`CheckpointError::Inflate`].
@@ -163,8 +164,8 @@ impl Checkpoint {
         self.file.tensor(name)?.checksum
     }
 
-    /// The whole number that a tensor is, if there is one of this name that is one number, whole and not below
-    /// zero, and can be read. It is not held against its checksum, as a restore of it is.
+    /// The whole number that a tensor is, if there is one of this name that is one number, whole and not
+    /// below zero, and can be read. It is not held against its checksum, as a restore of it is.
     #[doc(hidden)]
     pub fn number(&self, tensor: &str) -> Option<u64> {
         number(&self.file, self.tensor(tensor)?, true).ok().flatten()

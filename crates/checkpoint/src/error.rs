@@ -195,8 +195,9 @@ pub enum CheckpointError {
         /// Bytes there are.
         found: u64,
     },
-    /// The file was written to after it was opened, and has no checksums.
-    #[error("checkpoint `{}` was written to since it was opened, and has no checksum for each tensor, so that nobody can say what was read. No variable was changed: when whoever writes it is done, open it again", printable_path(.file))]
+    /// The file was written to after it was opened, or its time was set, and what was read of it is held against
+    /// no checksum: it has none, or they are skipped.
+    #[error("checkpoint `{}` was written to since it was opened, and no checksum says that what was read is what it holds. Nothing was changed: when whoever writes the file is done, open it again", printable_path(.file))]
     Changed {
         /// The file.
         file: PathBuf,

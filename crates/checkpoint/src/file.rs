@@ -52,6 +52,14 @@ impl DataFile {
         let stamp = file.stamp()?;
         Ok(DataFile { path: path.to_owned(), file, compressed, stamp })
     }
+
+    fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        match self.file.stamp() {
+            Ok(now) if now == self.stamp => Ok(()),
+            Ok(_) => Err(CheckpointError::Changed { file: self.path.clone() }),
+            Err(error) => Err(CheckpointError::storage("read", &self.path, error)),
+        }
+    }
 }
 
 /// For tensors that are neighbours. What is wrong is told by reading them one by one.
@@ -233,14 +241,15 @@ impl OpenFile {
     /// Whether bytes without a checksum are still those that the header speaks of: an error if a file
     /// was written to. (Who replaces a file, as saves do, writes to another one.)
     pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
-        for DataFile { path, file, stamp, .. } in &self.files {
-            match file.stamp() {
-                Ok(now) if now == *stamp => {}
-                Ok(_) => return Err(CheckpointError::Changed { file: path.clone() }),
-                Err(error) => return Err(CheckpointError::storage("read", path, error)),
-            }
-        }
-        Ok(())
+        self.files.iter().try_for_each(DataFile::check_unchanged)
+    }
+
+    /// The same for one tensor. (A compressed entry is part of the first file, its archive.)
+    pub fn check_tensor_unchanged(&self, tensor: &TensorEntry) -> Result<(), CheckpointError> {
+        let own = self.files.get(tensor.file);
+        let archive =
+            self.files.first().filter(|_| own.is_some_and(|own| own.compressed.is_some()));
+        archive.into_iter().chain(own).try_for_each(DataFile::check_unchanged)
     }
 
     /// The file that a tensor begins in.

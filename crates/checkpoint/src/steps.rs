@@ -31,7 +31,13 @@ pub(crate) fn step_of(name: &str) -> Option<u64> {
     (step_file_name(step) == name).then_some(step)
 }
 
-/// The checkpoints in a directory, by step. No file is opened.
+/// The current directory where the path is empty, as [`Path::parent`] gives of a bare file name: files are written
+/// there under an empty path too, but it cannot be listed.
+pub(crate) fn or_here(directory: &Path) -> &Path {
+    if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
+}
+
+/// The checkpoints in a directory, by step. No file is opened. An empty path is the current directory.
 ///
 /// # Errors
 /// [`CheckpointError::NoDirectory`] if it does not exist, [`CheckpointError::Storage`] if it cannot
@@ -44,6 +50,7 @@ pub(crate) fn list_on(
     storage: &dyn Storage,
     directory: &Path,
 ) -> Result<Vec<StepFile>, CheckpointError> {
+    let directory = or_here(directory);
     let names = storage.names(directory).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => CheckpointError::NoDirectory { directory: directory.to_owned() },
         _ => CheckpointError::storage("list directory", directory, error),

@@ -196,10 +196,12 @@ impl fmt::Display for FileDType {
     }
 }
 
-/// The dtype that [`Checkpoint::convert`](crate::Checkpoint::convert) writes floats as. Rounds to the nearest, ties to even; an `f64` may be
-/// rounded twice on its way to 16 bits. What is beyond the largest number, which is 65504 in `f16`, is refused
-/// unless [`ConvertOptions::allow_infinite`](crate::ConvertOptions::allow_infinite) is said. Whole numbers and booleans stay what they are, and so
-/// do floats that no variable can be restored from: those of 4 and 6 bits, `f8_e8m0` and both `fnuz`.
+/// The dtype that [`Checkpoint::convert`](crate::Checkpoint::convert) writes floats as. Rounds to the
+/// nearest, ties to even; an `f64` may be rounded twice on its way to 16 bits. What is beyond the largest
+/// number, which is 65504 in `f16`, is refused unless
+/// [`ConvertOptions::allow_infinite`](crate::ConvertOptions::allow_infinite) is said. Whole numbers and
+/// booleans stay what they are, and so do floats that no variable can be restored from: those of 4 and 6
+/// bits, `f8_e8m0` and both `fnuz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FloatDType {
     /// 32-bit IEEE 754 float.

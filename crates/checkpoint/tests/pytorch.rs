@@ -7,8 +7,9 @@ mod common;
 use archive::pickle::{call, dict, global, int, list, ordered_dict, storage, tensor, tensor_v3};
 use archive::{Zip, torch};
 use common::{bytes, check_expected, check_tensors, fixture, session, state, value, variable};
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 use warmstart_checkpoint::{
     ArchiveError, Checkpoint, CheckpointError, ConvertOptions, FileDType, FileKind, Format,
     FormatError, PyTorchError, RestoreOptions,
@@ -174,6 +175,15 @@ fn views_of_one_storage_are_read_by_their_strides() {
     let plan = checkpoint.plan(&restored, &RestoreOptions::new());
     plan.restore(&mut restored).unwrap_err();
     fs::write(&path, &file).unwrap();
+    assert!(checkpoint.verify().is_whole());
+    // Nor is a sum of the bytes of now one of those that were read.
+    let later = SystemTime::now() + Duration::from_secs(60);
+    OpenOptions::new().write(true).open(&path).unwrap().set_modified(later).unwrap();
+    let read = checkpoint.reader("column").unwrap().read(&mut [0; 99]);
+    assert!(matches!(read, Err(CheckpointError::Changed { .. })), "{read:?}");
+    let plan = checkpoint.plan(&restored, &RestoreOptions::new());
+    let error = plan.restore(&mut restored).unwrap_err();
+    assert!(matches!(error, CheckpointError::Changed { .. }), "{error}");
     assert!(checkpoint.verify().is_whole());
     let (_directory, path) = written(&damaged);
     let checkpoint = Checkpoint::open(&path).unwrap();

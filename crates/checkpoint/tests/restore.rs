@@ -242,6 +242,9 @@ fn what_was_written_over_since_it_was_opened_is_not_restored() {
             let message = error.to_string();
             assert!(matches!(error, CheckpointError::Changed { .. }), "{name}: {message}");
             assert!(message.contains(name) && message.contains("open it again"), "{message}");
+            let damaged = checkpoint.verify().damaged;
+            let is_told = matches!(&damaged[..], [CheckpointError::Changed { .. }]);
+            assert!(is_told || *options != strict, "{name}: {damaged:?}");
             if *options == strict {
                 let read = checkpoint.reader("v").unwrap().read(&mut [0; 8]);
                 assert!(matches!(read, Err(CheckpointError::Changed { .. })), "{name}: {read:?}");

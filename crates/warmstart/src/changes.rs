@@ -64,8 +64,8 @@ pub(crate) fn changes(
     let Some(before) = graph else { return told };
     let renamed = renamed(plan);
     let others = trains_others(before, def, &renamed);
-    // The optimizer's settings are in its nodes too, and so is what it trains: neither need be said twice. The
-    // gradients of what is trained from here on are nodes of their own, and told below it.
+    // The optimizer's settings are in its nodes too, and so is what it trains: neither need be said twice.
+    // The gradients of what is trained from here on are nodes of their own, and told below it.
     let known = !told.is_empty() || others.is_some();
     let difference = difference(before, def, &renamed, known);
     told.extend([others, difference].into_iter().flatten().map(Change::Graph));

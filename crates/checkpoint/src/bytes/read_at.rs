@@ -10,7 +10,7 @@ pub(crate) trait ReadAt: fmt::Debug + Send + Sync {
     /// How many bytes there are.
     fn length(&self) -> io::Result<u64>;
 
-    /// By what one sees that it was written to.
+    /// What is compared to see whether it was written to.
     fn stamp(&self) -> io::Result<Stamp> {
         Ok(Stamp { length: self.length()?, modified: None })
     }
@@ -57,8 +57,9 @@ pub(crate) enum Filled {
     Only(usize),
 }
 
-/// What differs once something was written to. (Not if that took no longer than the clock of the file
-/// system ticks, a few milliseconds, and the length is the same.)
+/// What differs once something was written to. (Not if the length is the same and its time is, too: the clocks
+/// of file systems tick every few milliseconds, FAT's every two seconds, and what is written by a mapping
+/// has its time when it gets to the disk.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     length: u64,

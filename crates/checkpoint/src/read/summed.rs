@@ -12,6 +12,7 @@ use crate::steps::older_than;
 use crate::tensor::TensorEntry;
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 thread_local! {
@@ -47,6 +48,8 @@ pub(crate) struct Summed<'a> {
     file: &'a OpenFile,
     tensor: &'a TensorEntry,
     read: Read,
+    /// Whether bytes were handed out that are not summed up.
+    handed_out: AtomicBool,
 }
 
 impl<'a> Summed<'a> {
@@ -58,7 +61,7 @@ impl<'a> Summed<'a> {
             // Where nothing is expected, it is still found out whether all can be read.
             Some(Checksum::Crc32c(_)) | None => pieces(Crc::Crc32c),
         };
-        Summed { file, tensor, read }
+        Summed { file, tensor, read, handed_out: AtomicBool::new(false) }
     }
 
     /// The same; where damage to the tensor would not be noticed, it is only read.
@@ -71,7 +74,7 @@ impl<'a> Summed<'a> {
 
     /// Only reads.
     pub fn unsummed(file: &'a OpenFile, tensor: &'a TensorEntry) -> Summed<'a> {
-        Summed { file, tensor, read: Read::Unsummed }
+        Summed { file, tensor, read: Read::Unsummed, handed_out: AtomicBool::new(false) }
     }
 
     pub fn file(&self) -> &'a OpenFile {
@@ -102,6 +105,7 @@ impl<'a> Summed<'a> {
     /// may be write-combined memory.
     pub fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
         if self.only_reads() {
+            self.handed_out.store(true, Ordering::Relaxed);
             return self.file.read_tensor(self.tensor, offset, into);
         }
         with_scratch(offset, into.len().min(BLOCK), |scratch| {
@@ -118,6 +122,7 @@ impl<'a> Summed<'a> {
     /// The same into memory that may be read: a copy fewer.
     pub fn read_at_cached(&self, offset: u64, into: &mut [u8]) -> Result<(), CheckpointError> {
         if self.only_reads() {
+            self.handed_out.store(true, Ordering::Relaxed);
             return self.file.read_tensor(self.tensor, offset, into);
         }
         self.read_pieces(offset, into, |at, piece, sum| {
@@ -130,6 +135,7 @@ impl<'a> Summed<'a> {
     /// Sums up bytes of the tensor that were read with those of its neighbours.
     pub fn came(&self, offset: u64, bytes: &[u8]) {
         if self.only_reads() {
+            self.handed_out.store(true, Ordering::Relaxed);
             return;
         }
         match &self.read {
@@ -182,10 +188,10 @@ impl<'a> Summed<'a> {
         Ok(())
     }
 
-    /// Whether it is held against a checksum, so that no other bytes can pass for it.
+    /// Whether the very bytes that were handed out are held against a checksum.
     pub fn is_checked(&self) -> bool {
         let is_known = expected(self.file, self.tensor).is_some() || self.tensor.slices.is_some();
-        is_known && !matches!(self.read, Read::Unsummed)
+        is_known && !self.only_reads()
     }
 
     /// Compares once everything has been read. Bytes that nobody asked for are read now, because
@@ -193,7 +199,14 @@ impl<'a> Summed<'a> {
     pub fn finish(&self) -> Result<(), CheckpointError> {
         match (&self.read, self.beside()) {
             (Read::Unsummed, _) => return Ok(()),
-            (_, Some(sealed)) => return self.check_sealed(sealed),
+            (_, Some(sealed)) => {
+                self.check_sealed(sealed)?;
+                // The sum is of what a second reading had.
+                return match self.handed_out.load(Ordering::Relaxed) {
+                    true => self.file.check_tensor_unchanged(self.tensor),
+                    false => Ok(()),
+                };
+            }
             _ => {}
         }
         let whole = self.sealed().map_or(&self.tensor.range, |sealed| &sealed.range);
@@ -219,7 +232,7 @@ impl<'a> Summed<'a> {
                         self.file.read_piece(self.tensor, self.tensor.file, &stored, at, into)
                     };
                     sum(*crc, 0, stored.clone(), read)?;
-                    return self.file.check_unchanged();
+                    return self.file.check_tensor_unchanged(self.tensor);
                 }
                 crc.checksum(self.joined(*crc, whole, &mut pieces)?)
             }
@@ -232,7 +245,7 @@ impl<'a> Summed<'a> {
         self.check_slices()?;
         match expected {
             None if self.is_checked() => Ok(()),
-            None => self.file.check_unchanged(),
+            None => self.file.check_tensor_unchanged(self.tensor),
             Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
         }
     }

@@ -18,7 +18,8 @@ pub struct Verification {
     pub bytes: u64,
     /// Whether every tensor has a checksum. Of one without it is only known that it can be read.
     pub checksums: bool,
-    /// One error for each damaged tensor, in the order of the file.
+    /// One error for each damaged tensor, in the order of the file; and [`CheckpointError::Changed`] once if
+    /// a file without checksums was written to since it was opened.
     pub damaged: Vec<CheckpointError>,
 }
 
@@ -55,6 +56,11 @@ pub(crate) fn verify(file: &OpenFile) -> Verification {
         damaged
     });
     damaged.sort_by_key(|(index, _)| *index);
+    // It is said of every tensor, and is so once.
+    let mut told = false;
+    damaged.retain(|(_, error)| {
+        !matches!(error, CheckpointError::Changed { .. }) || !std::mem::replace(&mut told, true)
+    });
     Verification {
         tensors: tensors.len(),
         bytes: tensors.iter().map(TensorEntry::bytes).fold(0, u64::saturating_add),

@@ -25,7 +25,7 @@ impl RestorePlan {
     /// plan does not close, [`CheckpointError::OutdatedPlan`]
     /// if the session's variables have changed since, [`CheckpointError::CutShort`] or
     /// [`CheckpointError::Read`] if the file cannot be read, [`CheckpointError::Changed`] if it was
-    /// written to since it was opened and has no checksums, [`CheckpointError::Inflate`] if what
+    /// written to since it was opened and has no checksums or they are skipped, [`CheckpointError::Inflate`] if what
     /// is compressed in it is damaged, [`CheckpointError::Checksum`] if a tensor is not as
     /// it was saved, [`CheckpointError::Session`] if the device fails, or with
     /// [`SessionError::OutOfRange`] if a number is cast to a dtype that cannot hold it. Every variable
@@ -210,7 +210,7 @@ struct TensorSource<'a> {
     read: Summed<'a>,
     /// The first failure in full: the session carries only an `io::Error`.
     failure: &'a Mutex<Option<CheckpointError>>,
-    /// Whether it was looked if a file has changed.
+    /// Whether the files were looked at for changes, of all sources together.
     looked: &'a AtomicBool,
 }
 

@@ -12,6 +12,9 @@
 //! differ by little, so a plan that was made is not made again, and of what something speaks
 //! against only 48 weaker sets are tried in all; a note says so where that cut a search short.
 //!
+//! After the best ways that were found it searches again, as if their rules were the user's: what one leaves out
+//! is found then, and ways that leave out different parts become one.
+//!
 //! Sets of rules that restore as much by giving variables other tensors are alternatives, unless
 //! names clearly favour one; numbers in names count only where they agree everywhere. A single
 //! number fits anything, so its shape is no reason to pair it. What is suggested is no guess: not
@@ -34,6 +37,7 @@ mod lacking;
 mod names;
 mod numbering;
 mod optimizers;
+mod order;
 mod origin;
 mod problem;
 mod renaming;
@@ -136,10 +140,9 @@ fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
         let moved = moved_aside(&mut trials, &all);
         all.extend(moved);
     }
+    let suggestions = further(&mut trials, all, wanted);
     let ended = trials.limits.ended.then(|| ENDED.to_owned());
     trials.limits.most = affordable.min(SEARCHING + FINISHING);
-    let suggestions = choose(&trials, all);
-    let alone = suggestions.len() == 1;
     let stays = optimizer.as_ref().map(Renamed::rule);
     let by_fewest = |trial| {
         let straightened = aside::straightened(&mut trials, trial);
@@ -150,7 +153,7 @@ fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
         suggestions.into_iter().flat_map(|trial| turned_and_not(&mut trials, trial)).collect();
     suggestions.truncate(ALTERNATIVES);
     let suggestion = |mut trial: Trial| {
-        trial.notes.extend(trial.tie.take().filter(|_| alone));
+        trial.notes.extend(trial.tie.take());
         trial.notes.extend(aside::note(&trials, &trial));
         trial.notes.extend(known::notes(&trials, &trial));
         let renamed = optimizer.iter().filter(|optimizer| trial.rules.contains(&optimizer.rule()));
@@ -167,6 +170,30 @@ fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
     };
     let suggestions = suggestions.into_iter().map(suggestion).collect();
     (suggestions, trials.limits.passes)
+}
+
+/// The best of all trials, and what a search finds after each of them, as if its rules were the user's: ways that
+/// leave out different parts become one.
+fn further(trials: &mut Trials<'_>, mut all: Vec<Trial>, wanted: usize) -> Vec<Trial> {
+    let gain = |trials: &[Trial]| trials.iter().map(Trial::gain).max().unwrap_or(0);
+    let mut best = choose(trials, all.clone());
+    for _ in 0..ROUNDS {
+        if best.iter().any(|trial| trial.restored == wanted) {
+            break;
+        }
+        let before = gain(&best);
+        trials.limits.names = NAMES;
+        for trial in best.clone() {
+            // What is found last is mostly what names say least of: it is not worth more doubts.
+            let more = rounds(trials, trial.name_rules).into_iter();
+            all.extend(more.filter(|more| more.doubts <= trial.doubts));
+        }
+        if gain(&all) <= before {
+            break;
+        }
+        best = choose(trials, all.clone());
+    }
+    best
 }
 
 /// A trial; and before it, if its square matrices may as well be transposed, the same with a rule that
@@ -393,5 +420,7 @@ mod random_models;
 mod tests;
 #[cfg(test)]
 mod told_tests;
+#[cfg(test)]
+mod whose_tests;
 #[cfg(test)]
 mod wild_tests;

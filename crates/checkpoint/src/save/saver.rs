@@ -11,7 +11,7 @@ use crate::save::retention::{self, KeepBest, Retention};
 use crate::save::storage::{Disk, Storage};
 use crate::save::write::{Contents, SaveOptions, Values, write};
 use crate::score::Better;
-use crate::steps::{step_file_name, step_of};
+use crate::steps::{or_here, step_file_name, step_of};
 use std::collections::BTreeSet;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -94,11 +94,9 @@ impl Saver {
     /// A saver that keeps every checkpoint. The directory is created by the first save. An empty path, as
     /// [`Path::parent`] gives of a bare file name, is the current directory.
     pub fn new(directory: impl Into<PathBuf>) -> Saver {
-        let directory = directory.into();
-        // A file is written there under an empty path too, but such a directory cannot be listed.
-        let is_here = directory.as_os_str().is_empty();
+        let directory: PathBuf = directory.into();
         Saver {
-            directory: if is_here { PathBuf::from(".") } else { directory },
+            directory: or_here(&directory).to_owned(),
             retention: Retention::default(),
             durable: Arc::default(),
         }

@@ -28,7 +28,7 @@ impl Mapping {
                 gpu.healthy()?;
                 return Err(GpuError::Timeout { after: gpu.timeout() });
             }
-            // Nobody waited for it.
+            // The device let go of the callback.
             Err(RecvTimeoutError::Disconnected) => "its memory was never mapped".to_owned(),
         };
         gpu.healthy()?;

@@ -2,23 +2,27 @@
 //! would come out of order, tensors left over that are clearly meant, and tensors that could as well be
 //! exchanged.
 //!
-//! Layers never come out of order, names that are clearly each other's are not crossed, a tensor that is left may not be clearly more like the variable
-//! than the one it gets, many rules for few variables are none, nor are few values from tensors
-//! whose names are other variables' (`lacking.rs`). Layers of another size do not speak against a
+//! Layers never come out of order, and names that are clearly each other's are not crossed: by their parts, or,
+//! where parts say nothing, by the words within them (`words.rs`). A tensor that is left may not be clearly
+//! more like the variable than the one it gets, a table is no head while its own variable is left (`heads.rs`),
+//! and no layer's value goes elsewhere than its like. Many rules for few variables are none, nor are few values
+//! from tensors whose names are other variables' (`lacking.rs`). Layers of another size do not speak against a
 //! separator or a prefix that makes names equal. Tables with more or fewer rows even speak for it:
 //! the next report says how they are resized. A set that something speaks against is tried again
 //! without the rule that does it, once all whole sets were tried.
 //!
 //! A note says where only the order of numbers says which layer is which, or only a shape that
 //! others have too which tensor, where tensors could as well be exchanged, taken from what is left
-//! or all moved by one, where what is left has more words of a variable's name, where an optimizer
-//! would get half of its slots, and where a square matrix may lie the other way round. Where all
-//! matrices of a file of PyTorch's are square (`origin.rs`), the rule that transposes them is one of
-//! two alternatives.
+//! or all moved by one, where a table and a head are taken for one another, where what is left has
+//! more words of a variable's name, where an optimizer would get half of its slots, and where a
+//! square matrix may lie the other way round. Where all matrices of a file of PyTorch's are square
+//! (`origin.rs`), the rule that transposes them is one of two alternatives.
 
 mod exchange;
 mod groups;
+mod heads;
 mod leftovers;
+mod words;
 
 use super::alike::Comparisons;
 use super::roles::Kind;
@@ -78,7 +82,11 @@ pub(super) fn judge<'a>(
     }
     let classes = by_class(&groups);
     let looked_at = || classes.values().flatten().copied();
-    if looked_at().any(|group| left.are_overlooked(group)) || crossed(&left, &groups, &classes) {
+    let mistaken = |group| left.are_overlooked(group) || heads::are_mistaken(&left, group);
+    if looked_at().any(mistaken)
+        || classes.values().any(|all| left.stray(all))
+        || crossed(&left, &groups, &classes)
+    {
         return Verdict::Against;
     }
     let by_order = groups.iter().filter_map(only_by_order);
@@ -92,6 +100,8 @@ pub(super) fn judge<'a>(
         first_of(by_shape, SO_IT_IS),
         first_of(by_words, SO_IT_IS),
         first_of(either_way, "so may"),
+        first_of(looked_at().filter_map(|group| left.by_words(group)), SO_IT_IS),
+        first_of(looked_at().filter_map(heads::tied), SO_IT_IS),
     ];
     let tie = first_of(ties(&left, &classes), SO_IT_IS);
     Verdict::For { notes: notes.into_iter().flatten().collect(), tie }

@@ -77,6 +77,20 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
              adds to a weight, and no weight: merge adapters into their model before it is saved"
         )
     });
+    let prompts = pairs().find(|(from, to, _)| has(from, PROMPTS) != has(to, PROMPTS));
+    let prompts = prompts.map(|(from, to, _)| {
+        format!(
+            "`{from}` is taken for `{to}`, but one of them is by its name the prompt that was learned for a \
+             model, and no part of the model"
+        )
+    });
+    let averages = pairs().find(|(from, to, _)| has(from, AVERAGES) && !has(to, AVERAGES));
+    let averages = averages.map(|(from, to, _)| {
+        format!(
+            "`{from}` is taken for `{to}`, but it is by its name the average of a weight over the steps of a \
+             training, not the weight itself"
+        )
+    });
     let scales = pairs().find(|(from, to, _)| has(from, SCALES) != has(to, SCALES));
     let scales = scales.map(|(from, to, _)| {
         format!(
@@ -94,11 +108,19 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
             )
         })
     });
-    [gates, rotary, heads, kernel, factors, adapters, scales, codes].into_iter().flatten().collect()
+    let notes = [gates, rotary, heads, kernel, factors, adapters, prompts, averages, scales, codes];
+    notes.into_iter().flatten().collect()
 }
 
 /// What PyTorch keeps in place of a weight that is normalized.
 const FACTORS: &[&str] = &["original0", "original1", "weight_g", "weight_orig", "weight_v"];
+
+/// What is learned in place of a prompt, beside a model that stays as it is.
+const PROMPTS: &[&str] = &["prompt_embeddings", "prompt_encoder", "soft_prompt"];
+
+/// What averages of weights are kept under.
+const AVERAGES: &[&str] =
+    &["ExponentialMovingAverage", "average", "ema", "ema_model", "shadow", "shadow_params"];
 
 /// Whether one of a name's parts is called as the factors of adapters are: `lora_A`, `lora_down`, `lora`.
 fn is_adapter(name: &str) -> bool {

@@ -9,7 +9,7 @@ use super::trial::{Planned, Trials};
 use super::values::is_table;
 use crate::restore::matching::Outcome;
 use crate::restore::rules::Rule;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use warmstart_graph::DType;
 
 /// Renames suggested at most.
@@ -112,6 +112,7 @@ fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<LeftOver> {
     let Trials { asked, kinds, .. } = trials;
     let mut all: Vec<(Vec<usize>, Vec<usize>, bool)> = Vec::new();
     let mut groups: HashMap<(&[usize], DType), usize> = HashMap::new();
+    let mut taken = HashSet::new();
     for (index, variable) in asked.variables.iter().enumerate() {
         let missing = matches!(planned.matching.outcomes[index], Outcome::Missing { .. });
         if missing && kinds.variables[index] == Kind::Weight {
@@ -138,7 +139,7 @@ fn left_over(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<LeftOver> {
             let Some(&group) = groups.get(&(shape, dtype)) else { continue };
             let (_, tensors, is_turned) = &mut all[group];
             let is_free = tensors.is_empty() || turned == *is_turned;
-            if is_free && kinds.tensors[index] == Kind::Weight {
+            if is_free && kinds.tensors[index] == Kind::Weight && taken.insert(index) {
                 tensors.push(index);
                 *is_turned = turned;
             }

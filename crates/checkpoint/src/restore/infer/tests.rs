@@ -208,10 +208,10 @@ fn a_single_name_may_be_that_of_a_matrix_the_other_way_round() {
     let file: [Named<'_>; 4] =
         [("weight_1", &[8, 4]), ("weight_2", &[3, 8]), ("bias_1", &[8]), ("bias_2", &[3])];
     let rules = [
-        r#".rename("weight_1", "w1")"#,
-        r#".rename("weight_2", "w2")"#,
         r#".rename("bias_1", "b1")"#,
         r#".rename("bias_2", "b2")"#,
+        r#".rename("weight_1", "w1")"#,
+        r#".rename("weight_2", "w2")"#,
         r#".transpose("{w1,w2}") 4/4"#,
     ];
     assert_eq!(suggested(&file, &model), [rules.concat()]);
@@ -220,6 +220,11 @@ fn a_single_name_may_be_that_of_a_matrix_the_other_way_round() {
         ([("weight_1", &[8, 4]), ("weight_2", &[8, 3])], [("w1", &[4, 8]), ("w2", &[8, 3])]);
     let rules =
         [r#".rename("weight_1", "w1")"#, r#".rename("weight_2", "w2")"#, r#".transpose("w1") 2/2"#];
+    assert_eq!(suggested(&file, &model), [rules.concat()]);
+    // A matrix that lies as a variable does is not turned for another one as well.
+    let model: [Named<'_>; 3] = [("mixed", &[4, 8]), ("mixing", &[8, 4]), ("b1", &[8])];
+    let file: [Named<'_>; 2] = [("mix", &[8, 4]), ("bias_1", &[8])];
+    let rules = [r#".rename("bias_1", "b1")"#, r#".rename("mix", "mixing") 2/3"#];
     assert_eq!(suggested(&file, &model), [rules.concat()]);
     // The shape alone says too little if it has to be turned, and a table of rows is none of columns.
     let none: [String; 0] = [];

@@ -480,28 +480,3 @@ fn what_only_a_shape_says_is_told() {
         assert_eq!(one.notes.iter().any(|note| note == told), expected, "{one:#?}");
     }
 }
-
-/// Biases of one size go where the weights beside them go.
-#[test]
-fn what_stands_beside_what_fits_nowhere_else_is_no_doubt() {
-    let shapes: [&[usize]; 5] = [&[2, 16], &[16], &[16, 16], &[16], &[16, 3]];
-    let names = ["fc1/weight", "fc1/bias", "fc2/weight", "fc2/bias", "head/weight"];
-    let file: Vec<Named<'_>> = names.into_iter().zip(shapes).collect();
-    let names = ["enc/in/weight", "enc/in/bias", "enc/mid/weight", "enc/mid/bias", "head/weight"];
-    let model: Vec<Named<'_>> = names.into_iter().zip(shapes).collect();
-    let (all, _) = inferred(&tensors(&file), &variables(&model), &BTreeMap::new());
-    let notes: Vec<&String> = all.iter().flat_map(|one| &one.notes).collect();
-    assert!(all.len() == 1 && notes.is_empty(), "{all:#?}");
-}
-
-/// That a letter of `fc2` is `c` does not make it that.
-#[test]
-fn a_letter_in_common_says_nothing() {
-    let shapes: [&[usize]; 6] = [&[2, 16], &[16], &[16, 16], &[16], &[16, 16], &[16]];
-    let file = ["fc1/weight", "fc1/bias", "fc2/weight", "fc2/bias"];
-    let file: Vec<Named<'_>> = file.into_iter().zip(shapes).collect();
-    let model = ["a/weight", "a/bias", "b/weight", "b/bias", "c/weight", "c/bias"];
-    let model: Vec<Named<'_>> = model.into_iter().zip(shapes).collect();
-    let found = suggested(&file, &model);
-    assert_eq!(found.len(), 2, "{found:#?}");
-}

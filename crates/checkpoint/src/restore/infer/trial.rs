@@ -85,6 +85,33 @@ pub(super) struct Trial {
     pub doubts: usize,
 }
 
+/// What rules change.
+#[derive(Default)]
+struct Changed<'p> {
+    /// For each variable that gets a tensor, or another one, that tensor.
+    pairs: BTreeMap<usize, usize>,
+    /// Variables that had no value and have one.
+    restored: usize,
+    /// Missing variables that get a value which does not fit, and those of them that have more or fewer rows.
+    mismatched: usize,
+    grown: usize,
+    /// Variables that had a value and get another one: their names, the tensor before, and the one now.
+    exchanged: Vec<[&'p str; 3]>,
+}
+
+impl Changed<'_> {
+    fn note(&self) -> Option<String> {
+        let ([variable, old, new], others) = self.exchanged.split_first()?;
+        let more = match others.len() {
+            0 => String::new(),
+            n => format!("; so it is with {n} more"),
+        };
+        Some(format!(
+            "`{variable}`, which would fit as it is, gets `{new}` in place of `{old}`{more}"
+        ))
+    }
+}
+
 impl Trial {
     pub fn gain(&self) -> isize {
         self.restored as isize - self.mismatched as isize
@@ -118,7 +145,7 @@ impl<'a> Trials<'a> {
         Some(Planned { matching, applied })
     }
 
-    fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
+    pub fn matching(&mut self, added: &[Rule]) -> Option<Matching> {
         self.plan(added).map(|planned| planned.matching)
     }
 
@@ -184,79 +211,25 @@ impl<'a> Trials<'a> {
         &self,
         names: Vec<Rule>,
         rules: Vec<Rule>,
-        notes: Vec<String>,
+        mut notes: Vec<String>,
         plan: &Matching,
     ) -> Option<Trial> {
         let Matching { outcomes, rules: uses, unexpected, .. } = plan;
         if !self.all_do(uses) {
             return None;
         }
-        let mut pairs = BTreeMap::new();
-        let (mut restored, mut mismatched, mut rows) = (0, 0, 0);
-        let mut exchanged = Vec::new();
-        let by_name: HashMap<&str, usize> = self
-            .asked
-            .tensors
-            .iter()
-            .enumerate()
-            .map(|(index, t)| (t.name.as_str(), index))
-            .collect();
-        for (index, (before, after)) in self.asked.outcomes.iter().zip(outcomes).enumerate() {
-            match (before, after) {
-                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
-                    if old == new => {}
-                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
-                    if (self.renumbers && pattern(old) == pattern(new))
-                        || self.aside.tensors.contains_key(old.as_str()) =>
-                {
-                    let tensor = *by_name.get(new.as_str())?;
-                    if !self.kinds.agree(tensor, index) {
-                        return None;
-                    }
-                    pairs.insert(index, tensor);
-                    exchanged.push((&self.asked.variables[index].name, old, new));
-                }
-                (Outcome::Restored { .. }, _) => return None,
-                // What is ambiguous is for the user to settle.
-                (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
-                (Outcome::Ambiguous { .. }, _) | (_, Outcome::Ambiguous { .. }) => return None,
-                // Nor does a mending take in what the user's rules leave out, or leave out more.
-                (Outcome::Ignored, Outcome::Ignored) => {}
-                (Outcome::Ignored, _) | (_, Outcome::Ignored) => return None,
-                (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
-                    let tensor = *by_name.get(tensor.as_str())?;
-                    if !self.kinds.agree(tensor, index) {
-                        return None;
-                    }
-                    pairs.insert(index, tensor);
-                    restored += 1;
-                }
-                (Outcome::Missing { .. }, after) if lacks(after) => {
-                    mismatched += usize::from(!matches!(after, Outcome::Missing { .. }));
-                    if let Outcome::ShapeMismatch { shape, .. } = after {
-                        rows += usize::from(grown(&self.asked.variables[index].shape, shape));
-                    }
-                }
-                _ => {}
-            }
-        }
-        let mismatched = unexplained(&names, restored, mismatched, rows);
-        let mut notes = notes;
-        if let Some((variable, old, new)) = exchanged.first() {
-            let more = match exchanged.len() - 1 {
-                0 => String::new(),
-                n => format!("; so it is with {n} more"),
-            };
-            notes.push(format!(
-                "`{variable}`, which would fit as it is, gets `{new}` in place of `{old}`{more}"
-            ));
-        }
+        let tensors = self.asked.tensors.iter().enumerate();
+        let by_name: HashMap<&str, usize> =
+            tensors.map(|(index, tensor)| (tensor.name.as_str(), index)).collect();
+        let changed = self.changed(outcomes, &by_name)?;
+        notes.extend(changed.note());
+        let Changed { pairs, restored, mismatched, grown, .. } = changed;
         let mut trial = Trial {
+            mismatched: unexplained(&names, restored, mismatched, grown),
             rules,
             name_rules: names,
             restored,
-            mismatched,
-            grown: rows,
+            grown,
             pairs,
             notes,
             tie: None,
@@ -282,6 +255,58 @@ impl<'a> Trials<'a> {
                 Some(trial)
             }
         }
+    }
+
+    /// What a plan changes, if it does no harm: no variable loses its value but to what is renumbered or was
+    /// moved aside, none gets a slot's or another slot's, and what is ambiguous or left out stays so.
+    fn changed<'p>(
+        &'p self,
+        outcomes: &'p [Outcome],
+        by_name: &HashMap<&str, usize>,
+    ) -> Option<Changed<'p>> {
+        let mut changed = Changed::default();
+        for (index, (before, after)) in self.asked.outcomes.iter().zip(outcomes).enumerate() {
+            let gets = |tensor: &str| {
+                let tensor = by_name.get(tensor).copied();
+                tensor.filter(|&tensor| self.kinds.agree(tensor, index))
+            };
+            match (before, after) {
+                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
+                    if old == new => {}
+                (Outcome::Restored { tensor: old, .. }, Outcome::Restored { tensor: new, .. })
+                    if self.may_be_exchanged(old, new) =>
+                {
+                    changed.pairs.insert(index, gets(new)?);
+                    changed.exchanged.push([&self.asked.variables[index].name, old, new]);
+                }
+                (Outcome::Restored { .. }, _) => return None,
+                // What is ambiguous is for the user to settle.
+                (Outcome::Ambiguous { .. }, Outcome::Ambiguous { .. }) => {}
+                (Outcome::Ambiguous { .. }, _) | (_, Outcome::Ambiguous { .. }) => return None,
+                // Nor does a mending take in what the user's rules leave out, or leave out more.
+                (Outcome::Ignored, Outcome::Ignored) => {}
+                (Outcome::Ignored, _) | (_, Outcome::Ignored) => return None,
+                (before, Outcome::Restored { tensor, .. }) if lacks(before) => {
+                    changed.pairs.insert(index, gets(tensor)?);
+                    changed.restored += 1;
+                }
+                (Outcome::Missing { .. }, after) if lacks(after) => {
+                    let mismatched = !matches!(after, Outcome::Missing { .. });
+                    changed.mismatched += usize::from(mismatched);
+                    if let Outcome::ShapeMismatch { shape, .. } = after {
+                        let variable = self.asked.variables[index];
+                        changed.grown += usize::from(grown(&variable.shape, shape));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(changed)
+    }
+
+    /// Whether a variable may lose one tensor, which would fit, to another.
+    fn may_be_exchanged(&self, old: &str, new: &str) -> bool {
+        (self.renumbers && pattern(old) == pattern(new)) || self.aside.tensors.contains_key(old)
     }
 
     /// Whether there are many rules for few of the variables: models that have little to do with each
@@ -439,56 +464,5 @@ impl<'a> Trials<'a> {
                 _ => true,
             }
         })
-    }
-
-    /// The rules in the order in which one would write them, if they do the same in it: prefixes
-    /// first, as the file has them, then the separator, then what is larger before what is smaller.
-    pub fn in_usual_order(&mut self, rules: Vec<Rule>) -> Vec<Rule> {
-        let separator = rules.iter().position(|rule| matches!(rule, Rule::Separator { .. }));
-        let as_in_file = |(at, rule): (usize, &Rule)| match (
-            rule,
-            separator.map(|separator| (separator, &rules[separator])),
-        ) {
-            (Rule::StripPrefix(prefix), Some((separator, Rule::Separator { from, to })))
-                if at > separator =>
-            {
-                Rule::StripPrefix(prefix.replace(*to, from.encode_utf8(&mut [0; 4])))
-            }
-            (
-                Rule::RenameScope { from: old, to: new },
-                Some((separator, Rule::Separator { from, to })),
-            ) if at < separator => {
-                let written = |scope: &str| scope.replace(*from, to.encode_utf8(&mut [0; 4]));
-                Rule::RenameScope { from: written(old), to: written(new) }
-            }
-            _ => rule.clone(),
-        };
-        let written: Vec<Rule> = rules.iter().enumerate().map(as_in_file).collect();
-        let place = |rule: &Rule| match rule {
-            Rule::StripPrefix(_) => 0,
-            Rule::Separator { .. } => 1,
-            Rule::RenameRegex { .. } => 3,
-            Rule::RenameScope { .. } => 4,
-            Rule::RenameComponent { .. } => 5,
-            Rule::AddPrefix(_) => 6,
-            Rule::Rename { .. } => 7,
-            _ => 8,
-        };
-        let mut sorted = written.clone();
-        sorted.sort_by_cached_key(|rule| {
-            let scope = matches!(rule, Rule::RenameScope { .. }).then(|| rule.to_string());
-            (place(rule), scope)
-        });
-        let mut prefixed = written;
-        prefixed.sort_by_key(|rule| place(rule).min(2));
-        let mut orders = vec![sorted, prefixed];
-        orders.retain(|order| *order != rules);
-        orders.dedup();
-        if orders.is_empty() {
-            return rules;
-        }
-        let Some(before) = self.matching(&rules) else { return rules };
-        let found = orders.into_iter().find(|order| self.come_to(order, &before));
-        found.unwrap_or(rules)
     }
 }

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use warmstart_graph::Variable;
 
 /// A tensor's name and shape, and those of the variable whose value it is.
-type Meant = (String, Vec<usize>, String, Vec<usize>);
+pub(super) type Meant = (String, Vec<usize>, String, Vec<usize>);
 
-fn meant(file: &str, from: &[usize], model: &str, to: &[usize]) -> Meant {
+pub(super) fn meant(file: &str, from: &[usize], model: &str, to: &[usize]) -> Meant {
     (file.to_owned(), from.to_vec(), model.to_owned(), to.to_vec())
 }
 
 /// What is suggested where a file has tensors beside those that are meant, and the model variables.
-fn suggestions(all: &[Meant], file: &[Meant], model: &[Meant]) -> Vec<Suggestion> {
+pub(super) fn suggestions(all: &[Meant], file: &[Meant], model: &[Meant]) -> Vec<Suggestion> {
     let tensors: Vec<TensorEntry> =
         all.iter().chain(file).map(|(name, shape, ..)| tensor(name, shape)).collect();
     let variables: Vec<Variable> =
@@ -29,7 +29,7 @@ fn suggestions(all: &[Meant], file: &[Meant], model: &[Meant]) -> Vec<Suggestion
 
 /// What is suggested where a file and a model hold nothing else, none of which gives a variable another value
 /// than is meant.
-fn none_is_wrong(all: &[Meant]) -> Vec<Suggestion> {
+pub(super) fn none_is_wrong(all: &[Meant]) -> Vec<Suggestion> {
     let tensors: Vec<TensorEntry> =
         all.iter().map(|(name, shape, ..)| tensor(name, shape)).collect();
     let variables: Vec<Variable> =
@@ -48,7 +48,7 @@ fn none_is_wrong(all: &[Meant]) -> Vec<Suggestion> {
 }
 
 /// The one suggestion that restores them all.
-fn all_are_mended(all: &[Meant]) -> Suggestion {
+pub(super) fn all_are_mended(all: &[Meant]) -> Suggestion {
     let found = none_is_wrong(all);
     let [one] = &found[..] else { panic!("{found:#?}") };
     assert_eq!(one.restores, all.len(), "{}", code(one));

@@ -119,7 +119,7 @@ impl RestoreReport {
             self.left_out_section(words),
         ];
         let shown = |section: &Section| section.label == fitting || section.count > 0;
-        // Rules stay as they were written.
+        // Rules are written out as long as there are few of them.
         let of_names = all.iter().filter(|section| shown(section) && section.label != "rules");
         let lines = of_names.map(|section| section.lines.len()).sum();
         let shortened = |section: Section| match section.label {

@@ -3,6 +3,7 @@
 
 use super::groups::{Group, Pair, Patterns};
 use super::leftovers::Leftovers;
+use super::words::Words;
 use crate::restore::infer::alike::Comparisons;
 use crate::restore::infer::names::CLEARLY;
 use crate::restore::infer::problem::class;
@@ -21,15 +22,20 @@ pub(super) fn crossed(
 ) -> bool {
     let scopes = LazyCell::new(|| Scopes::of(groups.iter().flat_map(|group| &group.pairs)));
     for all in classes.values() {
+        let words: Vec<Words> = all.iter().map(|group| of_group(group)).collect();
         for (at, group) in all.iter().enumerate() {
-            for other in &all[..at] {
+            for (other, words_of_other) in all[..at].iter().zip(&words) {
                 let (a, b) = (other.example(), group.example());
                 let parts = |from: &Group<'_>, to: &Group<'_>| {
                     left.compared.of(&from.patterns.0, &to.patterns.1).parts
                 };
                 let as_they_are = parts(group, group) + parts(other, other);
                 let exchanged = parts(group, other) + parts(other, group);
-                if exchanged > as_they_are + 2.0 * CLEARLY
+                let by_words = || {
+                    (exchanged - as_they_are).abs() < CLEARLY
+                        && words[at].for_exchanging(words_of_other) > 0
+                };
+                if (exchanged > as_they_are + 2.0 * CLEARLY || by_words())
                     && left.same_shape(b.tensor.shape, a.tensor.shape).is_some()
                     && !scopes.are_apart(b, a)
                 {
@@ -50,11 +56,15 @@ pub(super) fn exchangeable(
     let scopes = LazyCell::new(|| Scopes::of(groups.iter().flat_map(|group| &group.pairs)));
     let mut notes = Vec::new();
     for all in classes.values() {
+        let words: Vec<Words> = all.iter().map(|group| of_group(group)).collect();
         for (at, group) in all.iter().enumerate() {
-            for other in &all[..at] {
+            for (other, words_of_other) in all[..at].iter().zip(&words) {
                 let (a, b) = (other.example(), group.example());
                 let Some(same) = left.same_shape(b.tensor.shape, a.tensor.shape) else { continue };
-                if names_say_which(left.compared, group, other) || scopes.are_apart(b, a) {
+                if names_say_which(left.compared, group, other)
+                    || words[at].for_exchanging(words_of_other) < 0
+                    || scopes.are_apart(b, a)
+                {
                     continue;
                 }
                 notes.push(format!(
@@ -66,6 +76,11 @@ pub(super) fn exchangeable(
         }
     }
     notes
+}
+
+fn of_group(group: &Group<'_>) -> Words {
+    let pair = group.example();
+    Words::of(pair.tensor.name, pair.variable.name)
 }
 
 fn names_say_which(compared: &Comparisons, one: &Group<'_>, other: &Group<'_>) -> bool {

@@ -2,6 +2,7 @@
 //! clearly meant, or would do as well.
 
 use super::groups::{Group, Pair, numbered, trailing};
+use super::words::Words;
 use super::{COMPARED, Entry};
 use crate::restore::infer::alike::Comparisons;
 use crate::restore::infer::names::{CLEARLY, bare};
@@ -108,6 +109,36 @@ impl<'a> Leftovers<'a, '_> {
         })
     }
 
+    /// Whether a tensor of a group's class is left, of a name as it is asked for, that would fit as it lies.
+    pub fn has_tensor(&self, group: &Group<'_>, named: impl Fn(&str) -> bool) -> bool {
+        let shape = group.example().variable.shape;
+        self.tensors.some(group.class).any(|(_, (name, other))| other == shape && named(name))
+    }
+
+    /// The same of the variables.
+    pub fn has_variable(&self, group: &Group<'_>, named: impl Fn(&str) -> bool) -> bool {
+        let shape = group.example().tensor.shape;
+        self.variables.some(group.class).any(|(_, (name, other))| other == shape && named(name))
+    }
+
+    /// Whether one of a few tensors or variables is apart from those that are called as it is, though its own
+    /// counterpart is left: `blocks.3.proj` that is taken for `layer.0.key`, where `blocks.0.proj` is
+    /// `layer.0.out` and `layer.3.out` is left.
+    pub fn stray(&self, all: &[&Group<'_>]) -> bool {
+        let strays = |few: &Group<'_>, many: &Group<'_>| {
+            let (class, (old, new)) = (few.class, &many.patterns);
+            let of_file = *old == few.patterns.0;
+            many.same_numbers
+                && many.pairs.len() > few.pairs.len()
+                && of_file != (*new == few.patterns.1)
+                && few.pairs.iter().any(|pair| match of_file {
+                    true => self.variables.has_numbers(class, new, trailing(&pair.from)),
+                    false => self.tensors.has_numbers(class, old, trailing(&pair.to)),
+                })
+        };
+        all.iter().any(|few| all.iter().any(|many| strays(few, many)))
+    }
+
     /// Whether something is left that is clearly more like one of the two than the other is.
     pub fn are_overlooked(&self, group: &Group<'_>) -> bool {
         let (compared, class, (old, new)) = (self.compared, group.class, &group.patterns);
@@ -182,6 +213,36 @@ impl<'a> Leftovers<'a, '_> {
              its name",
             pair.tensor.name, pair.variable.name
         ))
+    }
+
+    /// Says that words within names would rather exchange a pair with what is left of both.
+    pub fn by_words(&self, group: &Group<'_>) -> Option<String> {
+        const EACH: usize = 8;
+        let (class, pair) = (group.class, group.example());
+        if !self.tensors.0.contains_key(&class) || !self.variables.0.contains_key(&class) {
+            return None;
+        }
+        let (own, variable) = (pair.tensor.name, pair.variable.name);
+        let words = Words::of(own, variable);
+        let parts = |from: &str, to: &str| self.compared.of(from, to).parts;
+        let (old, new) = (group.patterns.0.as_str(), group.patterns.1.as_str());
+        let both = self.tensors.some(class).take(EACH).flat_map(|tensor| {
+            self.variables.some(class).take(EACH).map(move |variable| (tensor, variable))
+        });
+        let mut both = both.filter(|((_, (_, tensor)), (_, (_, variable)))| {
+            self.same_shape(tensor, pair.variable.shape).is_some()
+                && self.same_shape(pair.tensor.shape, variable).is_some()
+        });
+        both.find_map(|((from, (tensor, _)), (to, (left, _)))| {
+            let more = parts(old, to) + parts(from, new) - parts(old, new) - parts(from, to);
+            let rather = more.abs() < CLEARLY && words.for_exchanging(&Words::of(tensor, left)) > 0;
+            rather.then(|| {
+                format!(
+                    "`{own}` is taken for `{variable}`, though by the words in their names it may be `{left}`, \
+                     and `{variable}` get `{tensor}`, which are left"
+                )
+            })
+        })
     }
 
     /// Says that tensors may all be moved by one: a pair's variable has more whole words in common with
