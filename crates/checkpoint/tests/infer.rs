@@ -77,8 +77,10 @@ fn alternatives_are_told_as_such() {
 help: there are 2 ways to restore more, and nothing says which of them is meant:
 help: renaming scope `a` to `c` restores 1 of 1:
           .rename_scope(\"a\", \"c\")
+      `a/w` is taken for `c/w`, though `b/w`, which is left, has the same shape and is as like by its name
 help: renaming scope `b` to `c` restores 1 of 1:
           .rename_scope(\"b\", \"c\")
+      `b/w` is taken for `c/w`, though `a/w`, which is left, has the same shape and is as like by its name
 ";
     assert!(advice(&plan).starts_with(expected), "{plan}");
 }

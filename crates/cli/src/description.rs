@@ -84,6 +84,16 @@ impl Columns {
         }
     }
 
+    /// Whether these are the same inputs as others, in whichever files they stand.
+    pub fn are(&self, others: &Columns) -> bool {
+        self == others || self.names.is_some() && self.names == others.names
+    }
+
+    /// Whether the file names them.
+    pub fn are_named(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.places.as_ref().map_or(self.of, Vec::len)

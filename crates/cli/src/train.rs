@@ -59,7 +59,8 @@ use warmstart_graph::words::printable_path;
 /// The model is a multilayer perceptron that tells classes apart or predicts values. Data is CSV or IDX
 /// (MNIST), also compressed, `.npy`, `.npz` or safetensors; columns, header, task and scaling are found
 /// out where nothing is said, and part of the rows is set aside to validate on. Inputs are numbers;
-/// `True` and `False` are 1 and 0. Checkpoints, metrics.csv, TensorBoard's event files and the losses as a picture go to a directory. With
+/// `True` and `False` are 1 and 0. Checkpoints, metrics.csv, TensorBoard's event files and the losses as a
+/// picture go to a directory. With
 /// `background = true` under `[checkpoints]`, checkpoints are written behind the training, which takes
 /// memory for a copy of all variables: how much is said before. The model in a checkpoint takes data as
 /// it is in the file: `warmstart predict` needs nothing else.

@@ -1,6 +1,6 @@
 //! Text with a row in each line.
 
-use super::table::{Cells, Help, Table, are_written_alike, how_to_write, says_nothing};
+use super::table::{Cells, Help, Table, are_written_alike, how_to_write, says_nothing, truth};
 use crate::error::Failure;
 use crate::text::counted;
 use ::csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
@@ -114,13 +114,23 @@ fn refuse_values(
 ) -> Result<(), Failure> {
     let Some((_, second)) = others.first() else { return Ok(()) };
     let mut pairs = first.iter().zip(second).enumerate();
-    let Some((column, (cell, _))) = pairs.find(|(_, (a, b))| are_written_alike(a, b)) else {
+    let is_value = |a: &str, b: &str| are_written_alike(a, b) || are_truths(a, b);
+    let Some((column, (cell, _))) = pairs.find(|(_, (a, b))| is_value(a, b)) else {
         return Ok(());
     };
     let (file, column) = (printable_path(file), column + 1);
-    let how = how_to_write(cell).unwrap_or_default();
+    // `True` and `False` are read as they are.
+    let either = match how_to_write(cell) {
+        Some(how) => format!("{how}; or if these are names, say {}", help.header[0]),
+        None => names_or_row(help),
+    };
     Err(Failure::new(format!("`{file}`, line {line} has no number and would name the columns, but `{cell}` in column {column} is written as the value below it"))
-        .help(format!("{how}; or if these are names, say {}", help.header[0])))
+        .help(either))
+}
+
+/// Whether two cells are both `True` or `False`.
+fn are_truths(first: &str, second: &str) -> bool {
+    truth(first).is_some() && truth(second).is_some()
 }
 
 fn is_number(cell: &str) -> bool {
@@ -141,6 +151,9 @@ fn unsure(first: &StringRecord, others: &[(u64, StringRecord)]) -> Option<(usize
     let is_word = |cell: &str| !is_number(cell) && !says_nothing(cell);
     first.iter().enumerate().filter(|(_, cell)| is_word(cell)).find_map(|(column, name)| {
         let below = || others.iter().filter_map(|(_, record)| record.get(column));
+        if below().next().is_some_and(|cell| are_truths(name, cell)) {
+            return None;
+        }
         if below().next().is_some_and(|cell| is_number(cell) && !says_nothing(cell)) {
             return Some((column, "a number follows it"));
         }
@@ -193,7 +206,7 @@ fn unequal(
     let cells_of_line = counted(cells, "cell");
     let help = match (expected, is_open) {
         (_, true) => format!(
-            "a quote that opens in line {line} is not closed in that line: close or remove the quote"
+            "a quote that opens in line {line} is not closed in that line: close or remove the quote, or, if the text does go on below, give the line as many cells as the others"
         ),
         (1, _) => format!(
             "if line {first} is a title or a remark, remove the line: the first line has the names of the columns, or is a row"

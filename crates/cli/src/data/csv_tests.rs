@@ -104,6 +104,11 @@ fn rows_know_their_lines() {
         let lines: Vec<String> = (0..table.rows()).map(|row| table.row_name(row)).collect();
         assert_eq!(lines, ["line 3", "line 7"]);
     }
+    let error = table(b"a,b,c\n1,\"x\ny\"\n", &Options::default()).unwrap_err();
+    let help = miette::Diagnostic::help(&error).unwrap().to_string();
+    let advice = "a quote that opens in line 2 is not closed in that line: close or remove the quote, or, if the \
+                  text does go on below, give the line as many cells as the others";
+    assert_eq!(help, advice);
     let error = table(b"a,b\n1,\xff\n", &Options::default()).unwrap_err().to_string();
     assert_eq!(error, "`a.csv`, line 2 is no text in UTF-8");
 }
@@ -144,10 +149,28 @@ fn a_first_line_of_values_is_not_taken_for_names() {
     let (error, help) = said("5.1 cm,a\n4.9 cm,b\n");
     assert!(error.contains("`5.1 cm` in column 1 is written as the value below it"), "{error}");
     assert!(help.starts_with("write numbers without their unit, here `cm`"), "{help}");
+    let (error, help) = said("$1,a\n$2,b\n");
+    assert!(error.contains("`$1` in column 1 is written as the value below it"), "{error}");
+    assert!(help.starts_with("write numbers without their unit, here `$`: name it"), "{help}");
+    let (error, help) = said("\"1,234,567\",a\n\"7,654,321\",b\n");
+    assert!(error.contains("`1,234,567` in column 1 is written as the value below"), "{error}");
+    assert!(help.contains("nothing between thousands, as in `1234.5`; or if"), "{help}");
+    let (_, help) = said("\"$1,000\",a\n$900,b\n");
+    let both = "write numbers without their unit, here `$`, and with nothing between thousands, as in `1234.5`: name";
+    assert!(help.starts_with(both), "{help}");
     // Names may look like that, if what is below does not.
     for text in ["length cm,b\n4.9,x\n", "2nd,b\n3,x\n", "1st,b\n2nd,x\n", "10m,b\n4.9,x\n"] {
         let names = table(text.as_bytes(), &Options::default()).unwrap().header;
         assert_eq!(names.unwrap().join(","), text.lines().next().unwrap(), "{text}");
+    }
+    // What is read as 1 and 0 is as good as a number.
+    let (error, help) = said("True,False,cat\nFALSE,true,dog\n");
+    let named = "line 1 has no number and would name the columns, but `True` in column 1 is written as the value";
+    assert!(error.contains(named), "{error}");
+    assert!(help.starts_with("if the line names the columns, say `header = true`"), "{help}");
+    assert!(help.ends_with("if it is a row, say `header = false` under [data]"), "{help}");
+    for (text, rows) in [("true,name\n5,x\n", 1), ("True,5,x\nFalse,6,y\nFalse,7,x\n", 3)] {
+        assert_eq!(table(text.as_bytes(), &Options::default()).unwrap().rows(), rows, "{text}");
     }
     let options = Options { header: Some(true), separator: None };
     assert_eq!(table(b"1m,b\n2m,c\n", &options).unwrap().rows(), 1);

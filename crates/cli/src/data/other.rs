@@ -134,13 +134,16 @@ pub fn no_checkpoint(file: &Path) -> Option<Failure> {
     let mut begin = Vec::new();
     File::open(file).ok()?.take(BEGINNING).read_to_end(&mut begin).ok()?;
     let extension = file.extension().and_then(|extension| extension.to_str());
-    let is_csv = extension.is_some_and(|extension| ["csv", "tsv"].contains(&extension));
+    let is_csv = extension
+        .is_some_and(|extension| ["csv", "tsv"].contains(&&*extension.to_ascii_lowercase()));
     let (what, export) = match recognise(&begin) {
         Some(Other { what, help }) if TABLES.contains(what) => {
             (*what, format!("; for that, {}", named(help, file)))
         }
         // Other texts may be anything.
-        None if is_csv && !begin.contains(&0) => ("a text with a row in each line", String::new()),
+        None if is_csv && !begin.is_empty() && !begin.contains(&0) => {
+            ("a text with a row in each line", String::new())
+        }
         _ => return None,
     };
     let name = printable_path(file);

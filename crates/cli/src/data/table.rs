@@ -366,6 +366,11 @@ pub fn how_to_write(cell: &str) -> Option<String> {
     if has_decimal_comma(cell) {
         return Some("write numbers with a decimal point, not a comma".to_owned());
     }
+    if let Some(unit) = currency_of(cell).filter(|_| cell.contains(',')) {
+        return Some(format!(
+            "write numbers without their unit, here `{unit}`, and with nothing between thousands, as in `1234.5`: name the unit in the first line"
+        ));
+    }
     let unit = unit_of(cell).or_else(|| currency_of(cell))?;
     Some(format!("write numbers without their unit, here `{unit}`: name it in the first line"))
 }
@@ -405,15 +410,18 @@ fn unit_of(text: &str) -> Option<&str> {
     (before.is_ok() && !unit.is_empty() && unit.chars().all(of_unit)).then_some(unit)
 }
 
-/// Whether two cells that are no numbers are numbers as people write them, and both alike.
+/// Whether two cells that are no numbers are numbers as people write them, and both alike: of each way that
+/// `how_to_write` knows.
 pub fn are_written_alike(first: &str, second: &str) -> bool {
-    let unit = unit_of(first);
-    has_decimal_comma(first) && has_decimal_comma(second)
-        || unit.is_some() && unit == unit_of(second)
+    let both = |has: fn(&str) -> bool| has(first) && has(second);
+    let unit = |cell| unit_of(cell).or_else(|| currency_of(cell));
+    both(has_decimal_comma)
+        || both(has_thousands)
+        || unit(first).is_some_and(|of_first| unit(second) == Some(of_first))
 }
 
 /// What a cell says that is `True` or `False`, as programs write what is 1 or 0.
-fn truth(cell: &str) -> Option<bool> {
+pub fn truth(cell: &str) -> Option<bool> {
     let says = |word| cell.eq_ignore_ascii_case(word);
     says("true").then_some(true).or_else(|| says("false").then_some(false))
 }

@@ -1,7 +1,7 @@
 //! From tables to rows with targets, to train and to validate on.
 
 use super::check::check_task;
-use super::one_hot::GivenAway;
+use super::one_hot::{GivenAway, NO_OTHER, joined, leave_out, left_out, under_data};
 use super::one_to_one::Told;
 use super::part::{DATA_HELP, Part, TARGET_HELP, input_columns, note_skipped, refuse_empty};
 use super::row_numbers;
@@ -45,12 +45,32 @@ impl Data {
         let mut notes = Vec::new();
         note_skipped(&mut notes, &part, &rows)?;
         let away = given_away(settings, &part, (&columns, &targets), &rows)?;
+        let numbered = row_numbers::find(&part.inputs, &columns, &rows);
         let output = target::output(source, settings, &part, &targets, &rows)?;
         check_task(source, settings, &output)?;
-        let told = told(data, &part, (&columns, &targets), &rows, &output)?;
-        let away = away.or(told);
+        let told = told(data, &part, (&columns, &targets, &numbered), &rows, &output)?;
+        let leaks = match (&away, &told) {
+            (Some(away), _) => &away.inputs[..],
+            (None, Some(told)) => &told.inputs,
+            (None, None) => &[],
+        };
+        // One line leaves all of them out: the next would be a second `ignore`.
+        let all = joined(leaks, &numbered);
+        let also = if all.len() < columns.len() { &numbered[..] } else { &[] };
+        let table = &part.inputs;
+        let away = match (away, told) {
+            (Some(away), _) => Some(away.note(table, &targets, data, also)),
+            (None, told) => told.map(|told| told.note(table, data, also)),
+        };
         notes.extend(away.clone());
-        notes.extend(row_numbers::note(&part.inputs, data, &columns, &rows));
+        if !numbered.is_empty() {
+            let advice = match (&away, all.len() < columns.len()) {
+                (None, others) => leave_out(table, data, &numbered, others),
+                (Some(_), true) => "The `ignore` above leaves such columns out too".to_owned(),
+                (Some(_), false) => NO_OTHER.to_owned(),
+            };
+            notes.push(row_numbers::note(table, &numbered, &rows, &advice));
+        }
         target::note(&mut notes, part.targets(), &targets, &rows, &output);
         let all = examples(&part, (&columns, &targets), &rows, &output).map_err(|error| {
             let failure = texts(data, &part, (&columns, &targets), &rows).unwrap_or(error);
@@ -92,14 +112,14 @@ impl Data {
     }
 }
 
-/// Refuses a guessed target that together with columns of the inputs is one-hot, and tells of one that was
+/// Refuses a guessed target that together with columns of the inputs is one-hot, and finds one that was
 /// named.
 fn given_away(
     settings: &Settings,
     part: &Part,
     (columns, targets): (&[usize], &[usize]),
     rows: &[usize],
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<GivenAway>, Failure> {
     let (data, table) = (&settings.data, &part.inputs);
     // Labels that have a file of their own are one column, or several that were named: who writes them
     // apart does not encode them among the inputs as well.
@@ -111,30 +131,34 @@ fn given_away(
         let says_task = data.task.is_some() || settings.training.loss.is_some();
         found.refuse(table, targets[0], says_task)?;
     }
-    Ok(Some(found.note(table, targets, data)))
+    Ok(Some(found))
 }
 
-/// Refuses a guessed target that columns of the inputs say in other words, and tells of one that was named.
+/// Refuses a guessed target that columns of the inputs say in other words, and finds one that was named. What
+/// numbers the rows rises with all that rises with time, and is told of by itself.
 fn told(
     data: &DataSettings,
     part: &Part,
-    (columns, targets): (&[usize], &[usize]),
+    (columns, targets, numbered): (&[usize], &[usize], &[usize]),
     rows: &[usize],
     output: &Output,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<Told>, Failure> {
     let table = &part.inputs;
     if part.labels.is_some() {
         return Ok(None);
     }
     let found = match output {
         Output::Classes(_) => Told::classes(table, targets[0], columns, rows),
-        Output::Values(_) => Told::values(table, targets, columns, rows),
+        Output::Values(_) => {
+            let columns = columns.iter().copied().filter(|column| !numbered.contains(column));
+            Told::values(table, targets, &columns.collect::<Vec<_>>(), rows)
+        }
     };
     let Some(found) = found else { return Ok(None) };
     if data.target.is_none() {
         found.refuse(table, data)?;
     }
-    Ok(Some(found.note(table, data)))
+    Ok(Some(found))
 }
 
 /// The file of a table, however it is named, and the array in it.
@@ -236,20 +260,15 @@ fn texts(
     if found.len() > SHOWN {
         lines.push(format!("and {} more", found.len() - SHOWN));
     }
-    let ignored = data.ignore.iter().cloned();
-    let choices = ignored.chain(found.iter().map(|&(column, _)| table.choice(column)));
-    let choices: Vec<String> = choices.map(|choice| choice.to_string()).collect();
+    let text: Vec<usize> = found.iter().map(|&(column, _)| column).collect();
+    let (all, under) = (left_out(table, data, &text), under_data(data));
     let (file, count) = (printable_path(&table.file), found.len());
-    let place = match data.ignore.is_empty() {
-        true => "by this line under [data]",
-        false => "by this line in place of `ignore` under [data]",
-    };
     let message = format!(
         "`{file}` has text in {count} of the {} columns that are inputs, which take numbers:\n{}",
         columns.len(),
         lines.join("\n")
     );
-    let ignored = format!("leave them out, {place}:\n    ignore = [{}]\nor ", choices.join(", "));
+    let ignored = format!("leave them out, by this line {under}:\n    ignore = [{all}]\nor ");
     let mut written = found.iter().map(|&(column, row)| how_to_write(&table.word(row, column)));
     let first_written = written.next().flatten();
     let help = match (first_written, found.len() < columns.len()) {

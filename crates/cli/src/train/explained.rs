@@ -28,8 +28,8 @@ const TABLES: [(&str, &str, &str); 7] = [
     ("WarmStart", "warm_start", "checkpoint = \"model.safetensors\""),
 ];
 
-/// What serde says, in our words. `written` is the text at the place that it says it of, and `value` what
-/// stands behind the `=` of its line.
+/// What serde says, in our words. `written` is the text at the place that it says it of, and `value` all of
+/// the value there.
 pub fn explained(said: &str, (written, value): (&str, &str), kind: Kind, help: &str) -> Explained {
     let mut quoted = said.split('`').skip(1).step_by(2);
     let word = quoted.next().unwrap_or_default().to_owned();
@@ -66,35 +66,69 @@ pub fn explained(said: &str, (written, value): (&str, &str), kind: Kind, help: &
     Explained { message, label: label.to_owned(), help }
 }
 
-/// What stands behind the `=` of the line in which a place is, whatever it is.
+/// The value at a place, be it what stands behind a `=` or one of a list.
 pub fn value_at(text: &str, place: usize) -> &str {
-    let begin = text[..place].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[begin..].lines().next().unwrap_or_default();
-    let value = line.split_once('=').map_or("", |(_, value)| value);
-    value.split(" #").next().unwrap_or_default().trim()
+    let begin = text[..place].rfind(['\n', '=', '[', '{', ',']).map_or(0, |at| at + 1);
+    let value = &text[begin..];
+    let end = value.find(['\n', ',', ']', '}']).unwrap_or(value.len());
+    value[..end].split(" #").next().unwrap_or_default().trim()
 }
 
-/// What TOML's reader says of text whose quotes are wrong, or that has none.
+/// What TOML's reader says of text whose quotes are wrong, or of what has none. Each is told by how it
+/// begins: the rest may be the user's own words.
 fn about_quotes(said: &str, value: &str) -> Option<Explained> {
-    if said.contains("escape") || said.contains("unicode") {
+    let begins = |all: &[&str]| all.iter().any(|begins| said.starts_with(begins));
+    if begins(&[
+        "missing escaped value",
+        "too few unicode value digits",
+        "invalid value, expected unicode",
+    ]) {
         return Some(Explained::here(
             "in double quotes, a backslash begins an escape",
             "write `/` between folders, or put the text into single quotes",
         ));
     }
-    if said.starts_with("invalid basic string") || said.starts_with("invalid literal string") {
+    if begins(&["invalid basic string", "invalid literal string"]) {
         let message = "a quote that opens in this line is not closed";
         return Some(Explained::here(message, "close the quote"));
     }
-    let of_no_text =
-        ["string values must be", "invalid boolean", "invalid float", "invalid mantissa"];
-    let of_no_text = of_no_text.iter().any(|begins| said.starts_with(begins));
-    let is_text = !value.starts_with(['"', '\'', '[', '{'])
-        && value.contains(|c: char| c.is_alphabetic() || c == '/');
-    (of_no_text && is_text).then(|| {
-        let message = format!("`{value}` is text without quotes");
-        Explained::here(message, &format!("write \"{value}\" in quotes"))
-    })
+    let of_no_text = begins(&[
+        "string values must be",
+        "invalid boolean",
+        "invalid float",
+        "invalid mantissa",
+        "invalid fraction",
+        "invalid exponent",
+    ]);
+    let is_plain = !value.is_empty() && !value.starts_with(['"', '\'', '[', '{']);
+    (of_no_text && is_plain).then(|| without_quotes(value))
+}
+
+/// What to say of a value without quotes that TOML does not know.
+fn without_quotes(value: &str) -> Explained {
+    let is = |words: &[&str]| words.iter().any(|word| value.eq_ignore_ascii_case(word));
+    if is(&["true", "false"]) {
+        let message = format!("`{value}` is no truth value, which has no capitals");
+        return Explained::here(message, &format!("write {}", value.to_ascii_lowercase()));
+    }
+    if is(&["none", "null", "nil"]) {
+        let help = "leave the key out where nothing is meant; text stands in quotes";
+        return Explained::here(format!("`{value}` is no value in TOML"), help);
+    }
+    let rest = value.trim_start_matches(|c: char| c.is_ascii_digit() || "+-._".contains(c));
+    let digits = &value[..value.len() - rest.len()];
+    let is_count = digits.contains(|c: char| c.is_ascii_digit())
+        && (rest.is_empty()
+            || !digits.ends_with('.') && rest.chars().all(|c| c.is_alphabetic() || c == '%'));
+    let word = value.trim_start_matches(['+', '-']);
+    let is_limit = ["inf", "infinity", "nan"].iter().any(|of| word.eq_ignore_ascii_case(of));
+    if is_count || is_limit {
+        let help =
+            "write a number by its digits alone, such as 100, 0.5 or 1e-3; text stands in quotes";
+        return Explained::here(format!("`{value}` is no number"), help);
+    }
+    let message = format!("`{value}` is text without quotes");
+    Explained::here(message, &format!("write \"{value}\" in quotes"))
 }
 
 /// The table that has such a key, by the file that shows all.

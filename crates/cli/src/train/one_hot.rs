@@ -4,11 +4,13 @@
 //! Of such columns a network could only learn that what is a class in one of them is none in the others:
 //! if one is the target, and the others are inputs, these give it away.
 
+use super::one_to_one::is_no_chance;
 use super::settings::DataSettings;
 use crate::data::Table;
 use crate::error::Failure;
 use crate::text::{counted, python};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use warmstart_graph::words::first_few;
 
 /// What one-hot columns are.
@@ -120,12 +122,14 @@ impl Bits {
 #[derive(Debug, PartialEq)]
 pub struct GivenAway {
     /// The inputs that do.
-    inputs: Vec<usize>,
+    pub inputs: Vec<usize>,
     how: How,
     /// In how many rows.
     rows: usize,
     /// Whether there are other inputs.
     others: bool,
+    /// Whether it is no chance.
+    certain: bool,
 }
 
 /// How columns give targets away.
@@ -155,6 +159,8 @@ struct Compared<'a> {
     zeros: Vec<usize>,
     /// The inputs that are 1 where a target is, and nowhere else.
     same: Vec<usize>,
+    /// How many rows have a 1 in the target that those are the same as; of several, the least rare.
+    ones: usize,
     /// How many rows have no 1 in a target.
     left: usize,
     rows: usize,
@@ -187,7 +193,12 @@ impl GivenAway {
         };
         let all = compared.is_input.iter().filter(|&&is| is).count();
         let others = all > inputs.len();
-        Some(GivenAway { inputs, how, rows: compared.rows, others })
+        let rows = compared.rows;
+        let certain = match how {
+            How::OneHot { .. } => rows >= FEW,
+            How::Same => is_no_chance(&[compared.ones, rows - compared.ones], all),
+        };
+        Some(GivenAway { inputs, how, rows, others, certain })
     }
 
     /// Refuses a target that nobody named, and that is taken for being the last column.
@@ -213,22 +224,33 @@ impl GivenAway {
         )))
     }
 
-    /// What is not to be overlooked where somebody did name the targets.
-    pub fn note(&self, table: &Table, targets: &[usize], data: &DataSettings) -> String {
+    /// What is not to be overlooked where somebody did name the targets; `also` is left out as well.
+    pub fn note(
+        &self,
+        table: &Table,
+        targets: &[usize],
+        data: &DataSettings,
+        also: &[usize],
+    ) -> String {
         let (target, is) = match targets {
             [target] => (format!("{}, the target,", table.column_name(*target)), "is"),
             targets => (format!("{}, the targets,", names(table, targets)), "are"),
         };
         let inputs = names(table, &self.inputs);
-        let chance = if self.rows < FEW { ", which in so few rows may be chance" } else { "" };
+        let chance = match self.certain {
+            true => "",
+            false if self.rows < FEW => ", which in so few rows may be chance",
+            false => ", which with so few of a kind may be chance",
+        };
         let rows = format!("in these {}", counted(self.rows, "row"));
-        let leave_out = leave_out(table, data, &self.inputs, self.others);
+        let leave_out = leave_out(table, data, &joined(&self.inputs, also), self.others);
         match &self.how {
             How::Same => {
                 let equals = if self.inputs.len() == 1 { "equals" } else { "equal" };
+                let may = if self.certain { is } else { "may be" };
                 let it = if targets.len() == 1 { "the target" } else { "one of the targets" };
                 format!(
-                    "{target} {is} given away by {inputs}, which {equals} {it} {rows}{chance}. {leave_out}"
+                    "{target} {may} given away by {inputs}, which {equals} {it} {rows}{chance}. {leave_out}"
                 )
             }
             How::OneHot { columns, ignored, .. } => {
@@ -246,16 +268,41 @@ impl GivenAway {
     }
 }
 
+/// What is said where a run has no inputs but those that it is to be without.
+pub const NO_OTHER: &str = "There is no other input: add columns to learn from";
+
 /// What is done about inputs that give a target away, where there are others.
 pub fn leave_out(table: &Table, data: &DataSettings, inputs: &[usize], others: bool) -> String {
     match others {
         true => format!(
-            "Leave out of the inputs what is not known when the model is used, with `ignore = [{}]` under [data]; a run cannot go on with other inputs, so also give another `directory` at the top",
-            left_out(table, data, inputs)
+            "Leave out of the inputs what is not known when the model is used, {}",
+            by_ignore(table, data, inputs)
         ),
         // A run without inputs would be refused.
-        false => "There is no other input: add columns to learn from".to_owned(),
+        false => NO_OTHER.to_owned(),
     }
+}
+
+/// How columns are left out by a run that begins with them.
+pub fn by_ignore(table: &Table, data: &DataSettings, inputs: &[usize]) -> String {
+    let (all, under) = (left_out(table, data, inputs), under_data(data));
+    format!(
+        "with `ignore = [{all}]` {under}; a run cannot go on with other inputs, so also give another `directory` at the top"
+    )
+}
+
+/// Where an `ignore` belongs that holds what `left_out` says: a second one would be refused.
+pub fn under_data(data: &DataSettings) -> &'static str {
+    match data.ignore.is_empty() {
+        true => "under [data]",
+        false => "in place of `ignore` under [data]",
+    }
+}
+
+/// These columns and others, in order.
+pub fn joined(columns: &[usize], others: &[usize]) -> Vec<usize> {
+    let all: BTreeSet<usize> = columns.iter().chain(others).copied().collect();
+    all.into_iter().collect()
 }
 
 /// What `ignore` holds that leaves out these columns too.
@@ -292,6 +339,7 @@ impl Compared<'_> {
         let mut is_input = vec![false; table.width];
         inputs.iter().for_each(|&column| is_input[column] = !is_target[column]);
         let (mut apart, mut zeros, mut same) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ones = 0;
         for column in (0..table.width).filter(|&column| !is_target[column]) {
             let Some(bits) = Bits::of(table, column, &rows) else { continue };
             if bits.ones == 0 {
@@ -300,9 +348,10 @@ impl Compared<'_> {
                 apart.push((column, bits));
             } else if is_input[column] && own.contains(&bits) {
                 same.push(column);
+                ones = ones.max(bits.ones);
             }
         }
-        Some(Compared { targets, is_input, apart, zeros, same, left, rows: rows.len() })
+        Some(Compared { targets, is_input, apart, zeros, same, ones, left, rows: rows.len() })
     }
 
     /// The columns that follow each other among those that are apart from the targets, and with them are

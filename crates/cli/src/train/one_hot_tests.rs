@@ -40,7 +40,7 @@ fn note(table: &Table, targets: &[usize], ignored: &[usize]) -> Option<String> {
     let inputs: Vec<usize> = (0..table.width).filter(inputs).collect();
     let rows: Vec<usize> = (0..table.rows()).collect();
     let found = GivenAway::find(table, targets, &inputs, &rows)?;
-    Some(found.note(table, targets, &data))
+    Some(found.note(table, targets, &data, &[]))
 }
 
 #[test]
@@ -132,12 +132,33 @@ fn few_rows_are_only_noted() {
 fn what_is_the_same_as_a_target_is_noted() {
     let table = text("a copy c z again", &["5 1 1 1 1", "6 0 1 0 0", "7 1 0 1 1.0"]);
     let said = note(&table, &[3], &[2]).unwrap();
-    let expected = "column `z`, the target, is given away by column `copy`, column `again`, which equal the \
+    let expected = "column `z`, the target, may be given away by column `copy`, column `again`, which equal the \
                     target in these 3 rows, which in so few rows may be chance. Leave out of the inputs what \
-                    is not known when the model is used, with `ignore = [3, \"copy\", \"again\"]` under [data]; a run \
-                    cannot go on with other inputs, so also give another `directory` at the top";
+                    is not known when the model is used, with `ignore = [3, \"copy\", \"again\"]` in place of \
+                    `ignore` under [data]; a run cannot go on with other inputs, so also give another `directory` at the top";
     assert_eq!(said, expected);
     assert!(note(&table, &[3], &[1, 4]).is_none());
+    // One row that is set in both may be so in many rows, and a tenth of them is not.
+    for (every, expected) in [
+        (
+            50,
+            "`z`, the target, may be given away by column `copy`, which equals the target in these 50 rows, which \
+              with so few of a kind may be chance. Leave",
+        ),
+        (
+            10,
+            "`z`, the target, is given away by column `copy`, which equals the target in these 50 rows. Leave",
+        ),
+    ] {
+        let row = |at: usize| {
+            let is = u8::from(at.is_multiple_of(every));
+            format!("{at}.5 {is} {is}")
+        };
+        let rows: Vec<String> = (0..50).map(row).collect();
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        let said = note(&text("a copy z", &rows), &[2], &[]).unwrap();
+        assert!(said.contains(expected), "{said}");
+    }
 }
 
 #[test]
@@ -147,7 +168,10 @@ fn what_is_given_away_in_part_is_told_so_and_no_run_without_inputs_is_advised() 
     let partly = "column `z`, the target, is partly given away by column `y`: in these 4 rows together with \
                   column `x` they look one-hot (each row has";
     assert!(said.starts_with(partly), "{said}");
-    assert!(said.contains("`ignore = [1, \"y\"]` under [data]; a run"), "{said}");
+    assert!(
+        said.contains("`ignore = [1, \"y\"]` in place of `ignore` under [data]; a run"),
+        "{said}"
+    );
     let said = note(&table, &[3], &[2]).unwrap();
     assert!(
         said.contains(

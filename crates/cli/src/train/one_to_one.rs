@@ -5,7 +5,7 @@
 //! Of classes an input is told only if it has one value in all rows of a class: one that has another value in
 //! each row, as names and measurements have, never is.
 
-use super::one_hot::{leave_out, left_out};
+use super::one_hot::{NO_OTHER, by_ignore, joined, leave_out, left_out, under_data};
 use super::settings::DataSettings;
 use crate::data::Table;
 use crate::error::Failure;
@@ -94,10 +94,11 @@ impl Told {
             (_, true) => (How::Together, [alone, parts].concat()),
             (true, false) => return None,
         };
+        let factorials = factorials(rows.len());
         let ways = told.iter().map(|(_, values)| {
             let mut joined = vec![0; count];
             values.iter().zip(&sizes).for_each(|(&value, size)| joined[value] += size);
-            chance(&joined)
+            chance(&factorials, &joined)
         });
         let chance = ways.fold(0.0, f64::min) + (inputs.len() as f64).ln();
         let mut told: Vec<usize> = told.into_iter().map(|(column, _)| column).collect();
@@ -128,8 +129,8 @@ impl Told {
             return None;
         }
         if !equal.is_empty() {
-            let chance = chance(&sizes) + (inputs.len() as f64).ln();
-            return Told::new((target, &equal, How::Equal), inputs, rows.len(), chance < CHANCE);
+            let certain = is_no_chance(&sizes, inputs.len());
+            return Told::new((target, &equal, How::Equal), inputs, rows.len(), certain);
         }
         let alike = |column: &usize| is_sorted_alike(table, &sorted, *column);
         let alike: Vec<usize> = inputs.iter().copied().filter(alike).collect();
@@ -160,7 +161,8 @@ impl Told {
         let (name, told) = (table.column_name(self.target), self.told(table));
         let named = format!("target = {target}");
         let help = format!(
-            "leave out of the inputs what is not known when the model is used, by these lines under [data]:\n    {named}\n    ignore = [{}]\nor, if they are known then, keep them, and name the target alone, by `{named}`",
+            "leave out of the inputs what is not known when the model is used, by these lines {}, with another `directory` at the top if a run has begun:\n    {named}\n    ignore = [{}]\nor, if these columns are known then, keep them, and name the target alone, by `{named}`",
+            under_data(data),
             left_out(table, data, &self.inputs)
         );
         Err(Failure::new(format!(
@@ -169,10 +171,21 @@ impl Told {
         .help(help))
     }
 
-    /// What is not to be overlooked where somebody did name the target.
-    pub fn note(&self, table: &Table, data: &DataSettings) -> String {
+    /// What is not to be overlooked where somebody did name the target; `also` is left out as well.
+    pub fn note(&self, table: &Table, data: &DataSettings, also: &[usize]) -> String {
         let (name, told) = (table.column_name(self.target), self.told(table));
-        let leave_out = leave_out(table, data, &self.inputs, self.others);
+        let all = joined(&self.inputs, also);
+        if self.how == How::Sorted {
+            let leave_out = match self.others {
+                true => {
+                    let it = if self.inputs.len() == 1 { "it" } else { "them" };
+                    format!("If so, leave {it} out of the inputs, {}", by_ignore(table, data, &all))
+                }
+                false => NO_OTHER.to_owned(),
+            };
+            return format!("{name}, the target, {told}. {leave_out}");
+        }
+        let leave_out = leave_out(table, data, &all, self.others);
         match self.certain {
             true => format!("{name}, the target, is given away by {told}. {leave_out}"),
             false => format!(
@@ -197,10 +210,11 @@ impl Told {
             ),
             (How::Equal, true) => format!("{names}, which equals it {rows}"),
             (How::Equal, false) => format!("{names}, which equal it {rows}"),
+            // The time rises with much that is not computed from it.
             (How::Sorted, _) => {
-                let by = if one { "this column" } else { "any of these columns" };
+                let each = if one { "" } else { "each of " };
                 format!(
-                    "{names}: sorting these {count} by {by} sorts them by the target too, as where one of the two is computed from the other"
+                    "rises or falls with {each}{names} in all these {count}, as where one of the two is computed from the other"
                 )
             }
         }
@@ -223,9 +237,24 @@ fn classes(table: &Table, target: usize, rows: &[usize]) -> (Vec<usize>, Vec<usi
 }
 
 /// The logarithm of how likely rows, put in any order, fall into groups of these sizes as they do.
-fn chance(sizes: &[usize]) -> f64 {
-    let factorial = |count: usize| (2..=count).map(|n| (n as f64).ln()).sum::<f64>();
-    sizes.iter().map(|&size| factorial(size)).sum::<f64>() - factorial(sizes.iter().sum())
+fn chance(factorials: &[f64], sizes: &[usize]) -> f64 {
+    let all: usize = sizes.iter().sum();
+    sizes.iter().map(|&size| factorials[size]).sum::<f64>() - factorials[all]
+}
+
+/// Whether it is no chance that one of so many inputs falls into the groups of these sizes.
+pub fn is_no_chance(sizes: &[usize], inputs: usize) -> bool {
+    let factorials = factorials(sizes.iter().sum());
+    chance(&factorials, sizes) + (inputs as f64).ln() < CHANCE
+}
+
+/// The logarithms of the factorials of 0 up to a number.
+fn factorials(last: usize) -> Vec<f64> {
+    let next = |sum: &mut f64, number: usize| {
+        *sum += (number.max(1) as f64).ln();
+        Some(*sum)
+    };
+    (0..=last).scan(0.0, next).collect()
 }
 
 /// Whether a column never falls where the target rises, or never rises there, in rows that are sorted by the

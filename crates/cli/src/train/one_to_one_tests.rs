@@ -85,7 +85,7 @@ fn what_may_be_chance_is_no_fact() {
     let few = table("flag x species", row, 6);
     assert_eq!(found(of_classes(&few)), Some((vec![0], How::Each, false)));
     let data = toml::from_str("file = \"a.csv\"\n").unwrap();
-    let note = of_classes(&few).unwrap().note(&few, &data);
+    let note = of_classes(&few).unwrap().note(&few, &data, &[]);
     let expected = "column `species`, the target, may be given away by column `flag`: in these 6 rows each \
                     class has a value of its own there; in so few rows that may be chance. Leave out of the inputs what \
                     is not known when the model is used, with `ignore = [\"flag\"]` under [data]; a run \

@@ -1,6 +1,6 @@
 //! A file of inputs with its targets, and which of its columns and rows are used.
 
-use super::one_hot::left_out;
+use super::one_hot::{left_out, under_data};
 use super::settings::{DataSettings, Missing};
 use super::source::Source;
 use crate::data::{self, CsvOptions, Help, ReadOptions, Table};
@@ -180,11 +180,27 @@ pub fn refuse_empty(
         && let Some(&column) = empty.first()
     {
         let (file, name) = (labels.name(), labels.column_name(column));
-        return Err(Failure::new(format!("{file}, {name} has no value in any row"))
-            .help("name another column of labels with `target` under [data]"));
+        let help = match labels.width {
+            1 => "fill in the labels, or give a file that has them",
+            _ => "name another column of labels with `target` under [data]",
+        };
+        return Err(Failure::new(format!("{file}, {name} has no value in any row")).help(help));
     }
     let table = &part.inputs;
     let own = if part.labels.is_some() { &[][..] } else { targets };
+    let last = table.width - 1;
+    let has_name = table.header.as_ref().is_some_and(|header| !header[last].is_empty());
+    let ended = !has_name && !table.is_array();
+    // What nobody named and has no name itself may be no column at all.
+    let is_meant = |column: &usize| data.target.is_some() || !ended || *column != last;
+    if let Some(column) = empty(table, own).into_iter().find(is_meant) {
+        let (file, name) = (table.name(), table.column_name(column));
+        let since = if data.target.is_none() { " since it is the last" } else { "" };
+        return Err(Failure::new(format!(
+            "{file}, {name}, the target{since}, has no value in any row"
+        ))
+        .help("fill it in, or name another with `target` under [data]"));
+    }
     let mut found = [empty(table, columns), empty(table, own)].concat();
     found.sort_unstable();
     if found.is_empty() {
@@ -193,13 +209,12 @@ pub fn refuse_empty(
     let (file, all) = (table.name(), left_out(table, data, &found));
     let names = first_few(found.iter().map(|&column| table.column_name(column)), 5);
     let has = if found.len() == 1 { "has" } else { "have" };
-    let last = table.width - 1;
-    let ended = table.header.as_ref().is_none_or(|header| header[last].is_empty());
-    let why = match ended && !table.is_array() && found.contains(&last) {
+    let under = under_data(data);
+    let why = match ended && found.contains(&last) {
         true => "; a separator at the end of each line makes such a last column",
         false => "",
     };
     let them = if found.len() == 1 { "the column" } else { "these columns" };
     Err(Failure::new(format!("{file}, {names} {has} no value in any row"))
-        .help(format!("leave {them} out, by this line under [data]{why}:\n    ignore = [{all}]")))
+        .help(format!("leave {them} out, by this line {under}{why}:\n    ignore = [{all}]")))
 }

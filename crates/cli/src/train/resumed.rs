@@ -44,7 +44,11 @@ impl Job {
             return Ok(Some(Newest::default()));
         };
         let what = match (&before, &self.data.description) {
-            (before, now) if before == now => {
+            // By their names they are found in a file that has got more columns.
+            (before, now)
+                if before.inputs.are(&now.inputs)
+                    && (&before.output, &before.rows) == (&now.output, &now.rows) =>
+            {
                 self.check_model(&checkpoint)?;
                 self.check_optimizer(&checkpoint)?;
                 let mut notes = self.kept(&checkpoint, graph)?;
@@ -52,8 +56,8 @@ impl Job {
                 notes.extend(told);
                 return Ok(Some(Newest { notes, restore }));
             }
-            (before, now) if before.inputs != now.inputs || before.output != now.output => {
-                let inputs = (before.inputs != now.inputs)
+            (before, now) if !before.inputs.are(&now.inputs) || before.output != now.output => {
+                let inputs = (!before.inputs.are(&now.inputs))
                     .then(|| format!("other inputs ({})", before.inputs.told_apart(&now.inputs)));
                 let output = (before.output != now.output).then(|| {
                     let which = before.output.told_apart(&now.output);
@@ -64,27 +68,29 @@ impl Job {
             _ => "other rows, or another split of them".to_owned(),
         };
         let failure = Failure::new(format!("`{file}` was trained on {what}; nothing was trained"));
-        let inputs = (before.inputs.count(), self.data.description.inputs.count());
-        let back = match before.rows == self.data.description.rows && inputs.0 == inputs.1 {
-            // The same numbers in the same rows.
-            true => "only names are others: call them again what the checkpoint calls them",
-            false => "give the same data again",
+        let now = &self.data.description;
+        let is_renamed = before.inputs.differs(&now.inputs).is_some()
+            || before.output.differs(&now.output).is_some();
+        let same_numbers = before.rows == now.rows && before.inputs.count() == now.inputs.count();
+        let back = match (before.inputs.are_named(), now.inputs.are_named()) {
+            (false, true) if same_numbers => "remove the first line, which has the names",
+            (true, false) if same_numbers => "give the first line with the names again",
+            _ if same_numbers && is_renamed => {
+                "only names are others: call them again what the checkpoint calls them"
+            }
+            _ => "give the same data again",
         };
         let begins = format!(
             "a run goes on with the data it began with: {back}, or begin another run on this data"
         );
         // Weights for other inputs fit no better than none, and what scales them would come along.
-        Err(failure.help(
-            match before.inputs == self.data.description.inputs
-                && before.output == self.data.description.output
-            {
-                true => format!(
-                    "{begins} with these weights, by these lines{}",
-                    self.another_run(&newest.path)
-                ),
-                false => format!("{begins}, by this line{}", self.another_directory()),
-            },
-        ))
+        Err(failure.help(match before.inputs.are(&now.inputs) && before.output == now.output {
+            true => format!(
+                "{begins} with these weights, by these lines{}",
+                self.another_run(&newest.path)
+            ),
+            false => format!("{begins}, by this line{}", self.another_directory()),
+        }))
     }
 
     /// A failure that does not keep another run from beginning, unless it is of something else than

@@ -1,23 +1,20 @@
 //! Inputs that only number the rows, as the first column of a file does that pandas wrote with its index. A
 //! network learns from them where a row stood in the file, which no other row will tell it.
 
-use super::one_hot::leave_out;
-use super::settings::DataSettings;
 use crate::data::Table;
 use crate::text::counted;
+use warmstart_graph::words::first_few;
 
 /// Fewer rows may be numbered by chance.
 const FEW: usize = 10;
 
-/// What is not to be overlooked of inputs that number the rows from 0 or 1. What is the only input is meant.
-pub fn note(
-    table: &Table,
-    data: &DataSettings,
-    inputs: &[usize],
-    rows: &[usize],
-) -> Option<String> {
+/// Columns that are named in one sentence.
+const NAMED: usize = 5;
+
+/// The inputs that number the rows from 0 or 1. What is the only input is meant.
+pub fn find(table: &Table, inputs: &[usize], rows: &[usize]) -> Vec<usize> {
     if rows.len() < FEW || inputs.len() < 2 {
-        return None;
+        return Vec::new();
     }
     let numbers = |&column: &usize| {
         [0.0, 1.0].iter().any(|first| {
@@ -26,18 +23,24 @@ pub fn note(
             rows.iter().all(is_next)
         })
     };
-    let found = inputs.iter().copied().find(|column| numbers(column))?;
-    let has_no_name = table.header.as_ref().is_some_and(|header| header[found].is_empty());
-    let name = table.column_name(found);
-    let written = match has_no_name {
+    inputs.iter().copied().filter(numbers).collect()
+}
+
+/// What is not to be overlooked of inputs that were found, and what is done about them.
+pub fn note(table: &Table, found: &[usize], rows: &[usize], advice: &str) -> String {
+    let has_no_name =
+        |&column: &usize| table.header.as_ref().is_some_and(|header| header[column].is_empty());
+    let names = first_few(found.iter().map(|&column| table.column_name(column)), NAMED);
+    let number = match found {
+        [_] => "is an input and numbers",
+        _ => "are inputs and number",
+    };
+    let written = match found.iter().all(has_no_name) {
         true => ", as the index does that pandas writes if `to_csv` is not told `index=False`",
         false => "",
     };
     let rows = counted(rows.len(), "row");
-    Some(format!(
-        "{name} is an input and numbers these {rows} in their order{written}. {}",
-        leave_out(table, data, &[found], true)
-    ))
+    format!("{names} {number} these {rows} in their order{written}. {advice}")
 }
 
 #[cfg(test)]
@@ -51,10 +54,10 @@ mod tests {
         let (file, header) = ("a.csv".into(), Some(names.map(str::to_owned).to_vec()));
         let cells = Cells::Text(cells);
         let table = Table { file, array: None, header, width: 3, cells, help: &DATA_HELP };
-        let data = toml::from_str("file = \"a.csv\"\n").unwrap();
         // As if some rows were skipped.
         let rows: Vec<usize> = (0..rows).filter(|at| at % 7 != 3).collect();
-        note(&table, &data, &[0, 1], &rows)
+        let found = find(&table, &[0, 1], &rows);
+        (!found.is_empty()).then(|| note(&table, &found, &rows, "Advice."))
     }
 
     #[test]
@@ -64,9 +67,13 @@ mod tests {
         };
         let said = told(["", "x", "class"], numbered(0), 20).unwrap();
         let expected = "column 1 (without a name) is an input and numbers these 17 rows in their order, as \
-                        the index does that pandas writes if `to_csv` is not told `index=False`. Leave out of \
-                        the inputs what is not known when the model is used, with `ignore = [1]` under";
-        assert!(said.starts_with(expected), "{said}");
+                        the index does that pandas writes if `to_csv` is not told `index=False`. Advice.";
+        assert_eq!(said, expected);
+        let twice = |at: usize| [at.to_string(), (at + 1).to_string(), "x".to_owned()];
+        let said = told(["", "id", "class"], twice, 20).unwrap();
+        let expected = "column 1 (without a name), column `id` are inputs and number these 17 rows in their \
+                        order. Advice.";
+        assert_eq!(said, expected);
         let said = told(["id", "x", "class"], numbered(1), 20).unwrap();
         assert!(said.starts_with("column `id` is an input and numbers these 17 rows"), "{said}");
         // Years, few rows, and a number that is another.

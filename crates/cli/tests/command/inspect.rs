@@ -117,11 +117,15 @@ fn what_cannot_be_opened_is_named() {
             "pandas.read_json(\"a.jsonl\", lines=True).to_csv(\"a.csv\"",
         ),
         ("b.csv", "a,b\n1,2\n", "name it as `file` under [data] in a TOML file"),
+        ("c.CSV", "a,b\n1,2\n", "`c.CSV` is a text with a row in each line, which is data"),
     ] {
         std::fs::write(directory.path().join(name), begin).unwrap();
         let error = inspect(name);
         assert!(error.contains(told), "{error}\nis not\n{told}");
     }
+    std::fs::write(directory.path().join("empty.csv"), "").unwrap();
+    let error = inspect("empty.csv");
+    assert!(!error.contains("a row in each line"), "{error}");
     let error = inspect("saved_model");
     assert!(error.contains("SavedModel, whose weights lie in `saved_model/variables`"), "{error}");
     let ran = warmstart(directory.path(), &["inspect", "a", "--tensor", "["]);

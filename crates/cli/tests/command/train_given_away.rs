@@ -60,7 +60,9 @@ fn a_target_that_inputs_give_away_is_told() {
         let out = ran(one_hot, &format!("{task}{target}"), "").with(0);
         let note = format!("the target, is {given} they look one-hot");
         assert!(out.contains(&note), "{target}{out}\nis not\n{note}");
-        assert!(out.contains(&format!("with `ignore = {left_out}` under [data]")), "{target}{out}");
+        let place = if target.starts_with("ignore") { "in place of `ignore` " } else { "" };
+        let ignore = format!("with `ignore = {left_out}` {place}under [data]");
+        assert!(out.contains(&ignore), "{target}{out}");
     }
     let two = "is_male,a,is_female\n1,1,0\n0,2,1\n0,3,1\n1,4,0\n";
     let out = ran(two, task, "").with(0);
@@ -89,7 +91,8 @@ fn a_target_that_inputs_give_away_is_told() {
     }
 }
 
-/// Classes beside their own one-hot columns of `True` and `False`, or beside a number of theirs; copies of values.
+/// Classes beside their own one-hot columns of `True` and `False`, or beside a number of theirs; copies of
+/// values.
 #[test]
 fn a_target_that_inputs_say_in_other_words_is_told() {
     let directory = tempfile::tempdir().unwrap();
@@ -113,8 +116,8 @@ fn a_target_that_inputs_say_in_other_words_is_told() {
         "column `flower`, the target since it is the last, is given away by column `is_rose`, column `is_tulip`, \
          column `is_lily`: in these 30 rows each of them has one value in all rows of a class, and together they \
          tell all classes apart",
-        "by these lines under [data]: target = \"flower\" ignore = [\"is_rose\", \"is_tulip\", \"is_lily\"] or, if \
-         they are known then, keep them, and name the target alone, by `target = \"flower\"`",
+        "by these lines under [data], with another `directory` at the top if a run has begun: target = \"flower\" ignore = [\"is_rose\", \"is_tulip\", \"is_lily\"] or, if \
+         these columns are known then, keep them, and name the target alone, by `target = \"flower\"`",
     ] {
         assert!(error.contains(said), "{error}\nis not\n{said}");
     }
@@ -156,11 +159,10 @@ fn a_target_that_inputs_say_in_other_words_is_told() {
     assert!(error.contains(said), "{error}");
     let cents = |at: usize| format!("{},{},{}\n", at % 5, 100.0 * price(at), price(at));
     let out = ran(&format!("rooms,cents,price\n{}", rows(&cents)), "").with(0);
-    let said = "given away by column `cents`: sorting these 30 rows by this column sorts them by the target too, as \
-                where one of the two is computed from the other. Leave out of the inputs what is not known when the \
-                model is used, with `ignore = [\"cents\"]` under [data]; a run cannot go on with other inputs, so \
-                also give another `directory` at the top";
-    assert!(out.contains(said), "{out}");
+    let said = "column `price`, the target, rises or falls with column `cents` in all these 30 rows, as where one of \
+                the two is computed from the other. If so, leave it out of the inputs, with `ignore = [\"cents\"]` \
+                under [data]; a run cannot go on with other inputs, so also give another `directory` at the top";
+    assert!(out.contains(said) && !out.contains("given away"), "{out}");
     // As it says: that run does not go on, and another does.
     std::fs::write(
         at.join("other.toml"),
@@ -188,6 +190,30 @@ fn an_input_that_numbers_the_rows_is_told() {
                 that pandas writes if `to_csv` is not told `index=False`. Leave out of the inputs what is not known \
                 when the model is used, with `ignore = [1]` under [data]";
     assert!(out.contains(said), "{out}");
+    // Beside inputs that give the target away, one line leaves all of them out.
+    let ran = |header: &str, row: &dyn Fn(usize) -> String, task: &str| {
+        let rows: String = (0..20).map(row).collect();
+        std::fs::write(at.join("data.csv"), format!("{header}\n{rows}")).unwrap();
+        let toml = toml.replace("classification\"\n", &format!("{task}\"\ntarget = \"y\"\n"));
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        warmstart(at, &["train", "run.toml", "--quiet"]).with(0)
+    };
+    let word =
+        |n: usize| format!("{n},{},{},{}.5,{}\n", n + 1, 7 * (n % 2), n * n % 7, ["a", "b"][n % 2]);
+    let out = ran(",id,code,x,y", &word, "classification");
+    assert!(out.contains("with `ignore = [1, \"id\", \"code\"]` under [data]"), "{out}");
+    let numbers = "column 1 (without a name), column `id` are inputs and number these 20 rows in their order. The \
+                   `ignore` above leaves such columns out too";
+    assert!(out.contains(numbers), "{out}");
+    assert_eq!(out.matches("`ignore = ").count(), 1, "{out}");
+    let alone = |n: usize| format!("{n},{},{}\n", 7 * (n % 2), ["a", "b"][n % 2]);
+    let out = ran("id,code,y", &alone, "classification");
+    assert!(out.contains("rows in their order. There is no other input: add columns"), "{out}");
+    // What rises with time rises with the number of the row: that is told once.
+    let rising = |n: usize| format!("{n},{},{}.25\n", n * n % 7, 3 * n);
+    let out = ran("id,x,y", &rising, "regression");
+    assert!(out.contains("column `id` is an input and numbers") && !out.contains("rises"), "{out}");
 }
 
 #[test]

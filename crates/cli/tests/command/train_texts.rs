@@ -98,4 +98,60 @@ fn columns_that_are_called_otherwise_are_told() {
     );
     let error = again(&rows);
     assert!(error.contains("other inputs (the data does not name its columns now)"), "{error}");
+    assert!(error.contains("began with: give the first line with the names again, or"), "{error}");
+    // More columns that are no inputs: what is learned, and by which names, is the same.
+    let more: String = rows.lines().map(|line| format!("9,{line}\n")).collect();
+    let longer = toml.replace("target", "ignore = [\"more\"]\ntarget").replace("= 1\n", "= 2\n");
+    std::fs::write(at.join("data.csv"), format!("more,a,b,c\n{more}")).unwrap();
+    std::fs::write(at.join("run.toml"), &longer).unwrap();
+    let out = warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    assert!(out.contains("restore runs/run/step-1.safetensors"), "{out}");
+    warmstart(at, &["predict", "runs/run", "--data", "data.csv"]).with(0);
+    // Names that there were not: the line has them.
+    std::fs::remove_dir_all(at.join("runs")).unwrap();
+    std::fs::write(at.join("data.csv"), &rows).unwrap();
+    std::fs::write(at.join("run.toml"), toml).unwrap();
+    warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+    let error = again(&format!("a,b,c\n{rows}"));
+    let said = "began with: remove the first line, which has the names, or begin another run on this data, by";
+    assert!(error.contains(said), "{error}");
+}
+
+/// A target is filled in, and never ignored; what is ignored already stays so.
+#[test]
+fn a_target_without_values_is_told_as_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let error = |keys: &str, data: &str| {
+        std::fs::write(at.join("data.csv"), data).unwrap();
+        std::fs::write(at.join("labels.csv"), "class\nnan\nnan\n").unwrap();
+        let toml = format!("[data]\nfile = \"data.csv\"\n{keys}");
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        warmstart(at, &["train", "run.toml", "--quiet"]).failed()
+    };
+    let fill =
+        "has no value in any row help: fill it in, or name another with `target` under [data]";
+    let named = "a,b,class\n1,2,\n3,4,\n";
+    for (keys, data, said) in [
+        ("target = \"class\"\n", named, format!("column `class`, the target, {fill}")),
+        ("", named, format!("column `class`, the target since it is the last, {fill}")),
+        ("target = 2\n", "1,\n3,\n", format!("column 2, the target, {fill}")),
+        (
+            "ignore = [\"a\"]\n",
+            "a,b,c,class\n1,,2,x\n3,,4,y\n",
+            "column `b` has no value in any row help: leave the column out, by this line in place of `ignore` \
+             under [data]: ignore = [\"a\", \"b\"]"
+                .to_owned(),
+        ),
+        (
+            "labels = \"labels.csv\"\n",
+            "a,b\n1,2\n3,4\n",
+            "column `class` has no value in any row help: fill in the labels, or give a file that has them"
+                .to_owned(),
+        ),
+    ] {
+        let error = error(keys, data);
+        assert!(error.contains(&said), "{keys}{error}\nis not\n{said}");
+        assert!(!said.contains("fill") || !error.contains("ignore"), "{keys}{error}");
+    }
 }

@@ -148,3 +148,38 @@ fn a_letter_in_common_says_nothing() {
     let found = suggested(&file, &model);
     assert_eq!(found.len(), 2, "{found:#?}");
 }
+
+/// Up and down of a perceptron lie the other way round in PyTorch's files, where each fits the other's variable.
+#[test]
+fn matrices_that_fit_exchanged_when_transposed_are_told_and_no_layer_is_torn() {
+    let all = |file: &[Named<'_>], model: &[Named<'_>]| {
+        inferred(&tensors(file), &variables(model), &BTreeMap::new()).0
+    };
+    let file: [Named<'_>; 2] = [("up.weight", &[16, 8]), ("down.weight", &[8, 16])];
+    let model: [Named<'_>; 2] = [("fc_in/kernel", &[8, 16]), ("fc_out/kernel", &[16, 8])];
+    for one in all(&file, &model) {
+        let turned = code(&one).contains("transpose");
+        assert!(turned || says(&one, "fit as they lie, and exchanged when transposed"), "{one:#?}");
+    }
+    assert!(!all(&file, &model).is_empty());
+    let (file, model) = (
+        [&file[..], &[("up.bias", &[16]), ("down.bias", &[8])]].concat(),
+        [&model[..], &[("fc_in/bias", &[16]), ("fc_out/bias", &[8])]].concat(),
+    );
+    for one in all(&file, &model) {
+        let torn = code(&one).contains(r#""down.bias", "fc_out/bias""#)
+            && code(&one).contains(r#""down.weight", "fc_in/kernel""#);
+        assert!(!torn, "{one:#?}");
+    }
+}
+
+/// With one matrix for both in the file, the table is what is called a table.
+#[test]
+fn a_table_is_not_taken_for_the_last_layer_while_a_table_is_left() {
+    let file: [Named<'_>; 2] = [("embed.weight", &[10, 4]), ("norm.weight", &[4])];
+    let model: [Named<'_>; 3] =
+        [("wte/table", &[10, 4]), ("output/weight", &[10, 4]), ("norm/weight", &[4])];
+    let found = suggested(&file, &model);
+    assert!(found.iter().all(|one| !one.contains("output")), "{found:#?}");
+    assert!(!found.is_empty());
+}

@@ -1,5 +1,5 @@
-//! Tensors that could as well be exchanged: they have one shape, and nothing in their names says which is
-//! which.
+//! Tensors that could as well be exchanged: they have one shape, or have it once they are transposed, and
+//! nothing in their names says which is which.
 
 use super::groups::{Group, Pair, Patterns};
 use super::leftovers::Leftovers;
@@ -35,6 +35,9 @@ pub(super) fn crossed(
                     (exchanged - as_they_are).abs() < CLEARLY
                         && words[at].for_exchanging(words_of_other) > 0
                 };
+                if fit_turned(left, a, b) && scopes.are_torn(a, b) {
+                    return true;
+                }
                 if (exchanged > as_they_are + 2.0 * CLEARLY || by_words())
                     && left.same_shape(b.tensor.shape, a.tensor.shape).is_some()
                     && !scopes.are_apart(b, a)
@@ -60,22 +63,44 @@ pub(super) fn exchangeable(
         for (at, group) in all.iter().enumerate() {
             for (other, words_of_other) in all[..at].iter().zip(&words) {
                 let (a, b) = (other.example(), group.example());
-                let Some(same) = left.same_shape(b.tensor.shape, a.tensor.shape) else { continue };
+                let same = left.same_shape(b.tensor.shape, a.tensor.shape);
+                if same.is_none() && !fit_turned(left, a, b) {
+                    continue;
+                }
                 if names_say_which(left.compared, group, other)
                     || words[at].for_exchanging(words_of_other) < 0
                     || scopes.are_apart(b, a)
                 {
                     continue;
                 }
+                let names = [&a.tensor, &b.tensor, &a.variable, &b.variable].map(|one| one.name);
+                let [tensor, other, variable, variable_of_other] = names;
+                let (have, may) = match same {
+                    Some(same) => (format!("have {same}"), "exchanged"),
+                    None => (
+                        "fit as they lie, and exchanged when transposed".to_owned(),
+                        "exchanged and transposed, as PyTorch's",
+                    ),
+                };
                 notes.push(format!(
-                    "`{}` and `{}` have {same}, and nothing in their names says which is `{}` and \
-                     which `{}`: they may have to be exchanged",
-                    a.tensor.name, b.tensor.name, a.variable.name, b.variable.name
+                    "`{tensor}` and `{other}` {have}, and nothing in their names says which is `{variable}` and \
+                     which `{variable_of_other}`: they may have to be {may}"
                 ));
             }
         }
     }
     notes
+}
+
+/// Whether two matrices that lie as their variables do fit each other's once they are transposed.
+fn fit_turned(left: &Leftovers<'_, '_>, a: &Pair<'_>, b: &Pair<'_>) -> bool {
+    let lie_as_they_are = [a, b].iter().all(|pair| pair.tensor.shape == pair.variable.shape);
+    match (&a.tensor.shape[..], &b.tensor.shape[..]) {
+        (&[rows, columns], other) => {
+            !left.turned && lie_as_they_are && rows != columns && *other == [columns, rows]
+        }
+        _ => false,
+    }
 }
 
 fn of_group(group: &Group<'_>) -> Words {
@@ -147,6 +172,20 @@ impl<'a> Scopes<'a> {
     fn are_apart(&self, one: &Pair<'a>, other: &Pair<'a>) -> bool {
         let around = |pair: &Pair<'a>| Scopes::around(pair.tensor.name, pair.variable.name);
         around(one).zip(around(other)).any(|((one, _), (other, _))| self.do_differ(one, other))
+    }
+
+    /// Whether the scopes of two tensors are torn apart: what stands beside either goes where the other one does.
+    fn are_torn(&self, one: &Pair<'a>, other: &Pair<'a>) -> bool {
+        let nearest =
+            |pair: &Pair<'a>| Some(Scopes::around(pair.tensor.name, pair.variable.name).next()?.0);
+        let (Some((from, to)), Some((other_from, other_to))) = (nearest(one), nearest(other))
+        else {
+            return false;
+        };
+        from != other_from
+            && to != other_to
+            && self.within.contains_key(&(from, other_to))
+            && self.within.contains_key(&(other_from, to))
     }
 
     fn do_differ(&self, one: Scope<'a>, other: Scope<'a>) -> bool {

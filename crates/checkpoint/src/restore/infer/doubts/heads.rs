@@ -39,6 +39,12 @@ pub(super) fn are_mistaken(left: &Leftovers<'_, '_>, group: &Group<'_>) -> bool 
     match (is_head(tensor), is_head(variable)) {
         (true, false) => left.has_tensor(group, is_first),
         (false, true) if is_first(tensor) => left.has_variable(group, |name| !is_head(name)),
+        (false, false) if is_first(tensor) && !is_first(variable) => {
+            left.has_variable(group, is_first)
+        }
+        (false, false) if is_first(variable) && !is_first(tensor) => {
+            left.has_tensor(group, is_first)
+        }
         _ => false,
     }
 }
