@@ -31,8 +31,8 @@ pub(crate) fn step_of(name: &str) -> Option<u64> {
     (step_file_name(step) == name).then_some(step)
 }
 
-/// The current directory where the path is empty, as [`Path::parent`] gives of a bare file name: files are written
-/// there under an empty path too, but it cannot be listed.
+/// The current directory where the path is empty, as [`Path::parent`] gives of a bare file name: files are
+/// written there under an empty path too, but it cannot be listed.
 pub(crate) fn or_here(directory: &Path) -> &Path {
     if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
 }

@@ -77,7 +77,7 @@ pub(super) struct Trial {
     /// For each variable that the rules give a tensor, or another one, that tensor.
     pub pairs: BTreeMap<usize, usize>,
     pub notes: Vec<String>,
-    /// That something which is left would do as well: told if there is no other suggestion.
+    /// That something which is left would do as well.
     pub tie: Option<String>,
     /// That square matrices may as well be transposed.
     pub turning: Option<Turning>,
