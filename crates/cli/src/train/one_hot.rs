@@ -287,7 +287,7 @@ pub fn leave_out(table: &Table, data: &DataSettings, inputs: &[usize], others: b
 pub fn by_ignore(table: &Table, data: &DataSettings, inputs: &[usize]) -> String {
     let (all, under) = (left_out(table, data, inputs), under_data(data));
     format!(
-        "with `ignore = [{all}]` {under}; a run cannot go on with other inputs, so also give another `directory` at the top"
+        "with `ignore = [{all}]` {under}, and with another `directory` at the top if a run has begun, as it cannot go on with other inputs"
     )
 }
 

@@ -135,7 +135,8 @@ fn what_is_the_same_as_a_target_is_noted() {
     let expected = "column `z`, the target, may be given away by column `copy`, column `again`, which equal the \
                     target in these 3 rows, which in so few rows may be chance. Leave out of the inputs what \
                     is not known when the model is used, with `ignore = [3, \"copy\", \"again\"]` in place of \
-                    `ignore` under [data]; a run cannot go on with other inputs, so also give another `directory` at the top";
+                    `ignore` under [data], and with another `directory` at the top if a run has begun, as it cannot go on \
+                    with other inputs";
     assert_eq!(said, expected);
     assert!(note(&table, &[3], &[1, 4]).is_none());
     // One row that is set in both may be so in many rows, and a tenth of them is not.

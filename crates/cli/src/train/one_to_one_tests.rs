@@ -88,8 +88,8 @@ fn what_may_be_chance_is_no_fact() {
     let note = of_classes(&few).unwrap().note(&few, &data, &[]);
     let expected = "column `species`, the target, may be given away by column `flag`: in these 6 rows each \
                     class has a value of its own there; in so few rows that may be chance. Leave out of the inputs what \
-                    is not known when the model is used, with `ignore = [\"flag\"]` under [data]; a run \
-                    cannot go on with other inputs, so also give another `directory` at the top";
+                    is not known when the model is used, with `ignore = [\"flag\"]` under [data], and \
+                    with another `directory` at the top if a run has begun, as it cannot go on with other inputs";
     assert_eq!(note, expected);
     assert!(of_classes(&few).unwrap().refuse(&few, &data).is_ok());
     let rare = |at: usize| {

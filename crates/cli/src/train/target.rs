@@ -190,8 +190,7 @@ fn refuse_words(
     rows: &[usize],
 ) -> Result<(), Failure> {
     let word = |column: usize, row: usize| {
-        let word = (!table.is_missing(row, column)).then(|| table.word(row, column))?;
-        word.parse::<f64>().is_err().then_some((column, row, word))
+        table.is_text(row, column).then(|| (column, row, table.word(row, column)))
     };
     let found = targets.iter().find_map(|&column| rows.iter().find_map(|&row| word(column, row)));
     let Some((column, row, word)) = found else { return Ok(()) };

@@ -161,7 +161,7 @@ fn a_target_that_inputs_say_in_other_words_is_told() {
     let out = ran(&format!("rooms,cents,price\n{}", rows(&cents)), "").with(0);
     let said = "column `price`, the target, rises or falls with column `cents` in all these 30 rows, as where one of \
                 the two is computed from the other. If so, leave it out of the inputs, with `ignore = [\"cents\"]` \
-                under [data]; a run cannot go on with other inputs, so also give another `directory` at the top";
+                under [data], and with another `directory` at the top if a run has begun, as it cannot go on with other inputs";
     assert!(out.contains(said) && !out.contains("given away"), "{out}");
     // As it says: that run does not go on, and another does.
     std::fs::write(

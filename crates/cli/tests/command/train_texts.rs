@@ -2,6 +2,7 @@
 
 use crate::train_wrong::error;
 use crate::warmstart;
+use std::path::PathBuf;
 
 /// Of a file that other programs wrote, or that was edited by hand.
 #[test]
@@ -55,6 +56,34 @@ fn rows_that_are_trained_on_are_no_rows_to_validate_on() {
         let said = "holds both the rows to train on and those to validate on";
         assert_eq!(out.contains(said), is_told, "{out}");
     }
+}
+
+/// `True` is 1 for a regression, as it is among inputs: in rows to train on, and in rows to validate on.
+#[test]
+fn truths_are_values_to_predict() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let rows = |truth: [&str; 2]| {
+        let row = |row: usize| format!("{},{}\n", row * 7 % 11, truth[row % 2]);
+        format!("a,sold\n{}", (0..20).map(row).collect::<String>())
+    };
+    let trained = |truth| {
+        std::fs::write(at.join("data.csv"), rows(truth)).unwrap();
+        std::fs::write(at.join("more.csv"), rows(["0", "1"])).unwrap();
+        let toml = "[data]\nfile = \"data.csv\"\nvalidation_file = \"more.csv\"\ntask = \"regression\"\n\
+                    [training]\nsteps = 3\n";
+        std::fs::write(at.join("run.toml"), toml).unwrap();
+        std::fs::remove_dir_all(at.join("runs")).ok();
+        warmstart(at, &["train", "run.toml", "--quiet"]).with(0);
+        let mut run =
+            std::fs::read_dir(at.join("runs/run")).unwrap().map(|file| file.unwrap().path());
+        let is_checkpoint = |file: &PathBuf| file.extension().is_some_and(|of| of == "safetensors");
+        let bytes = std::fs::read(run.find(is_checkpoint).unwrap()).unwrap();
+        // Without the header, which holds a checksum of the texts.
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    assert!(trained(["False", "True"]) == trained(["0", "1"]), "other values are learned");
 }
 
 /// The same numbers under other names are told so: a run keeps the names, by which `predict` finds columns.
