@@ -18,12 +18,12 @@ use crate::restore::near_globs::near_glob;
 use crate::restore::rules::{Rule, RuleUse, apply};
 use crate::save::atomic::{self, Prepared};
 use crate::save::storage::{Disk, Storage};
-use crate::save::write::header_error;
+use crate::save::write::{header_error, refuse_other_format};
 use crate::tensor::{FileDType, FloatDType, TensorEntry, value_bytes};
 use replace::{Replacing, index_of, left_behind};
 use shards::Shards;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use strays::{Extreme, Strays, extremes, place, value};
 use warmstart_gpu::{Conversion, SourceDType};
@@ -92,7 +92,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::Convert`] if two tensors would get one name, if nothing would be written,
-    /// or if files would be replaced that are being read; [`CheckpointError::ConvertDType`] if
+    /// or if files would be replaced that are being read, or their index removed though not all of it is
+    /// written; [`CheckpointError::ConvertDType`] if
     /// safetensors cannot hold a tensor; [`CheckpointError::ConvertInfinite`] if a number would become
     /// infinite, unless that is allowed; [`CheckpointError::ConvertRule`] if a rule touches nothing, is
     /// malformed, or speaks of variables, of which there are none; [`CheckpointError::Exists`] if
@@ -112,6 +113,7 @@ impl Checkpoint {
         file: &Path,
         options: &ConvertOptions,
     ) -> Result<Converted, CheckpointError> {
+        refuse_other_format(file)?;
         self.open_file().forget_sums();
         let targets = self.targets(file, options)?;
         let mut names: HashMap<&str, usize> = HashMap::new();
@@ -124,6 +126,8 @@ impl Checkpoint {
             && targets.iter().all(|target| !target.is_changed());
         let metadata = self.metadata_for(same);
         let shards = Shards::cut(file, &targets, options.max_shard_bytes)?;
+        let sources: HashSet<&str> = targets.iter().map(|t| t.source.name.as_str()).collect();
+        let left_out = self.tensors().len() - sources.len();
         let strays = RefCell::new(Strays::default());
         let replacing = Replacing { storage, keep_existing: options.keep_existing };
         let (files, index, removed) = match shards {
@@ -135,6 +139,10 @@ impl Checkpoint {
                 let index = Some(index_of(file)).filter(|_| ours);
                 replacing.look(file)?;
                 index.iter().try_for_each(|index| replacing.look(index))?;
+                if left_out > 0 {
+                    // What is not written would be in files that nothing names.
+                    index.iter().try_for_each(|index| self.refuse_own(file, index))?;
+                }
                 // Of several files, one must not be replaced by all.
                 if self.files().any(|own| own != self.file()) {
                     self.refuse_own(file, file)?;
@@ -150,12 +158,6 @@ impl Checkpoint {
             }
         };
         let left_behind = left_behind(storage, file, &files);
-        let sources: usize = {
-            let mut sources: Vec<_> = targets.iter().map(|t| t.source.name.as_str()).collect();
-            sources.sort_unstable();
-            sources.dedup();
-            sources.len()
-        };
         let Strays { overflows, underflows } = strays.into_inner();
         let elements = |found: &[OutOfRange]| found.iter().map(|one| one.elements).sum();
         let described = DESCRIPTION.iter().any(|key| self.metadata().get(key).is_some());
@@ -173,7 +175,7 @@ impl Checkpoint {
             underflowed: elements(&underflows),
             underflows,
             transposed: count(|target| target.transposed.is_some()),
-            left_out: self.tensors().len() - sources,
+            left_out,
             description_left_out: described && !same,
         })
     }

@@ -12,7 +12,7 @@
 
 use crate::error::{CheckpointError, Damaged, is_damage};
 use crate::file::OpenFile;
-use crate::read::verify::verify;
+use crate::read::verify::first_failure;
 use crate::score::{Better, Score};
 use crate::steps::{StepFile, list, step_of};
 use std::cmp::Reverse;
@@ -88,8 +88,7 @@ pub(crate) fn open_latest_verified(directory: &Path) -> Result<Option<Found>, Ch
 
 /// Reads the weights; says what is wrong with them, if something is.
 fn damage_of(file: &OpenFile) -> Result<Option<CheckpointError>, CheckpointError> {
-    let found = verify(file);
-    match found.damaged.into_iter().next() {
+    match first_failure(file) {
         Some(error) if !is_damage(&error) => Err(error),
         damage => Ok(damage),
     }
@@ -230,6 +229,29 @@ fn best_of(
     better: Better,
     verify: bool,
 ) -> Result<Option<Best>, CheckpointError> {
+    // What another process's retention takes while this one reads makes room for others: then all is looked
+    // at again, as long as they change.
+    loop {
+        match best_of_those(directory, metric, better, verify)? {
+            Ranked::Found(best) => return Ok(best),
+            Ranked::Gone => {}
+        }
+    }
+}
+
+/// The best of a directory as it was.
+enum Ranked {
+    Found(Option<Best>),
+    /// One that was there when it was listed has been removed.
+    Gone,
+}
+
+fn best_of_those(
+    directory: &Path,
+    metric: &str,
+    better: Better,
+    verify: bool,
+) -> Result<Ranked, CheckpointError> {
     let mut search = Search::new(directory)?;
     let mut whole: HashMap<u64, (PathBuf, Option<Score>)> = HashMap::new();
     while let Some((file, step)) = search.next()? {
@@ -237,7 +259,7 @@ fn best_of(
         whole.insert(step, (file.path, score));
     }
     if whole.is_empty() {
-        return search.nothing();
+        return search.nothing().map(Ranked::Found);
     }
     let values = whole.iter().filter_map(|(&step, (_, score))| Some(((*score)?, step)));
     let mut ranked = better.rank(values);
@@ -248,8 +270,7 @@ fn best_of(
         let damage = match verify {
             true => match OpenFile::open(&path) {
                 Ok(file) => damage_of(&file)?,
-                // Another process's retention has taken it.
-                Err(CheckpointError::NotFound { .. }) => continue,
+                Err(CheckpointError::NotFound { .. }) => return Ok(Ranked::Gone),
                 Err(error) => return Err(error),
             },
             false => None,
@@ -259,13 +280,13 @@ fn best_of(
             None => {
                 let mut damaged = search.damaged;
                 newest_first(&mut damaged);
-                return Ok(Some(Best { step, path, value, damaged }));
+                return Ok(Ranked::Found(Some(Best { step, path, value, damaged })));
             }
         }
     }
     let mut damaged = search.damaged.split_off(before);
     if !any || damaged.is_empty() {
-        return Ok(None);
+        return Ok(Ranked::Found(None));
     }
     without_older(&mut damaged);
     let (directory, metric) = (directory.to_owned(), metric.to_owned());

@@ -11,7 +11,7 @@ use crate::read::checksums::{self, Claim};
 use crate::tensor::TensorEntry;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::{self, IoSliceMut};
@@ -249,7 +249,10 @@ impl OpenFile {
         let own = self.files.get(tensor.file);
         let archive =
             self.files.first().filter(|_| own.is_some_and(|own| own.compressed.is_some()));
-        archive.into_iter().chain(own).try_for_each(DataFile::check_unchanged)
+        let slices = tensor.slices.iter().flat_map(|slices| slices.iter());
+        let shards: BTreeSet<usize> = slices.map(|slice| slice.file).collect();
+        let shards = shards.iter().filter_map(|&file| self.files.get(file));
+        archive.into_iter().chain(own).chain(shards).try_for_each(DataFile::check_unchanged)
     }
 
     /// The file that a tensor begins in.

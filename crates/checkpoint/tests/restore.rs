@@ -372,6 +372,39 @@ fn a_plan_holds_for_the_initializers_and_roles_it_was_made_for() {
     }
 }
 
+/// Whoever plans before anything is declared need not know in which order that will be.
+#[test]
+fn a_plan_holds_for_the_same_variables_in_another_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let [a, b, c] = ["a", "b", "c"].map(|name| variable(name, [2]));
+    let mut saved = session(&[a.clone(), b.clone()]);
+    saved.assign("a", &f32s(&[1.0, 2.0])).unwrap();
+    saved.assign("b", &f32s(&[3.0, 4.0])).unwrap();
+    save(&saved, &file, &SaveOptions::new()).unwrap();
+    let checkpoint = Checkpoint::open(&file).unwrap();
+    let restored = |now: &[Variable]| {
+        let mut session = session(now);
+        let plan = checkpoint.plan_for(&[b.clone(), a.clone()], &RestoreOptions::new());
+        plan.restore(&mut session).map(|_| state(&session))
+    };
+    assert_eq!(restored(&[b.clone(), a.clone()]).unwrap().len(), 2);
+    let in_order = restored(&[a.clone(), b.clone()]).unwrap();
+    assert!(in_order.iter().zip(state(&saved)).all(|(now, saved)| now.2 == saved.2));
+    for (now, differs) in [
+        (vec![a.clone()], "b"),
+        (vec![a.clone(), c.clone()], "c"),
+        (vec![a.clone(), b.clone(), c.clone()], "c"),
+        (vec![b.clone(), variable("a", [3])], "a"),
+    ] {
+        let error = restored(&now).unwrap_err();
+        assert!(
+            matches!(&error, CheckpointError::OutdatedPlan { variable, .. } if variable == differs),
+            "{error}"
+        );
+    }
+}
+
 /// The weights are damaged, and by the time that is known the device is gone.
 #[test]
 fn values_that_a_failed_restore_lost_are_not_saved() {

@@ -6,8 +6,9 @@ use common::{bytes, f32s, glorot, of_dtype, session, variable};
 use half::{bf16, f16};
 use safetensors::SafeTensors;
 use std::fs;
+use std::time::{Duration, UNIX_EPOCH};
 use warmstart_checkpoint::{
-    Checkpoint, CheckpointError, RestoreOptions, SaveOptions, Saver, list, save,
+    Checkpoint, CheckpointError, ConvertOptions, RestoreOptions, SaveOptions, Saver, list, save,
 };
 use warmstart_graph::{DType, GraphDef, Shape, TensorData};
 
@@ -256,10 +257,35 @@ fn a_part_of_the_variables_is_saved_by_their_names() {
     assert_eq!(saved(&session, &[]).unwrap().len(), 4);
 
     let before = fs::read(&file).unwrap();
-    let error = saved(&session, &["decoder/**"]).unwrap_err().to_string();
-    assert!(error.contains("matches `only(\"decoder/**\")`. Nothing was written"), "{error}");
+    // A typo beside others would leave a part out.
+    for globs in [&["decoder/**"][..], &["encoder/**", "decoder/**", "scale"]] {
+        let error = saved(&session, globs).unwrap_err().to_string();
+        assert!(error.contains("matches `only(\"decoder/**\")`. Nothing was written"), "{error}");
+    }
     let error = saved(&session, &["encoder/[", "scale"]).unwrap_err();
     assert!(matches!(error, CheckpointError::SaveGlob { .. }), "{error}");
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+/// What is written can be read again, or is not written.
+#[test]
+fn what_no_reader_takes_is_not_saved() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.safetensors");
+    let mut session = session(&[variable("a", [1])]);
+    session.initialize_missing(7).unwrap();
+    // Nanoseconds for seconds.
+    let options =
+        SaveOptions::new().time(UNIX_EPOCH + Duration::from_secs(1_700_000_000_000_000_000));
+    save(&session, &file, &options).unwrap();
+    assert_eq!(Checkpoint::open(&file).unwrap().metadata().time(), None);
+    let before = fs::read(&file).unwrap();
+    let most = u32::MAX as usize;
+    session.declare(&[variable("vast", [most, most, 2, 0])]).unwrap();
+    session.initialize_missing(7).unwrap();
+    let error = save(&session, &file, &SaveOptions::new()).unwrap_err();
+    assert!(matches!(error, CheckpointError::Header { .. }), "{error}");
+    assert!(error.to_string().contains("the elements of variable `vast` [4294967295, "), "{error}");
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
@@ -275,5 +301,10 @@ fn names_of_other_formats_are_refused() {
         assert!(text.contains("Nothing was written: call it") && text.contains(".safetensors"));
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-    save(&session, directory.path().join("model"), &SaveOptions::new()).unwrap();
+    let file = directory.path().join("model");
+    save(&session, &file, &SaveOptions::new()).unwrap();
+    let other = directory.path().join("model.pt");
+    let error =
+        Checkpoint::open(file).unwrap().convert(&other, &ConvertOptions::new()).unwrap_err();
+    assert!(matches!(error, CheckpointError::OtherFormat { .. }) && !other.exists(), "{error}");
 }

@@ -89,6 +89,22 @@ fn the_step_is_that_of_the_name() {
     assert_eq!(Checkpoint::open(tensorflow("tf1_linear")).unwrap().format(), Format::TensorFlow);
 }
 
+/// A model's own number is no step, but where the counter says so.
+#[test]
+fn a_number_that_belongs_to_a_name_is_no_step() {
+    let named = |folder: &str, of: &str, name: &str| {
+        let directory = copied(folder);
+        for end in [".index", ".data-00000-of-00001"] {
+            let (from, to) = (format!("{of}{end}"), format!("{name}{end}"));
+            fs::rename(directory.path().join(from), directory.path().join(to)).unwrap();
+        }
+        Checkpoint::open(directory.path().join(format!("{name}.index"))).unwrap().step()
+    };
+    assert_eq!(named("tf1_linear", "model.ckpt", "resnet-50"), None);
+    assert_eq!(named("tf1_linear", "model.ckpt", "resnet.ckpt-50"), Some(50));
+    assert_eq!(named("tf1_linear", "model.ckpt", "ckpt-50"), Some(50));
+}
+
 #[test]
 fn tensors_of_objects_have_the_names_of_their_variables() {
     let checkpoint = Checkpoint::open(tensorflow("tf2_keras2")).unwrap();

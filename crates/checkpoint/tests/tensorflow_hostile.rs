@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 use warmstart_checkpoint::{Checkpoint, CheckpointError, RestoreOptions};
 
 const FIXTURES: [(&str, &str); 4] = [
@@ -279,6 +280,12 @@ fn slices_of_columns_are_put_together() {
     let plan = checkpoint.plan(&session, &RestoreOptions::new());
     plan.restore(&mut session).unwrap();
     assert_eq!(common::bytes(&session, "w"), whole);
+    // They are of another reading than the one whose bytes are values, so that nobody may write between.
+    let file = directory.path().join("m.data-00000-of-00001");
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(3600);
+    fs::OpenOptions::new().write(true).open(file).unwrap().set_modified(later).unwrap();
+    let error = plan.restore(&mut session).unwrap_err();
+    assert!(matches!(error, CheckpointError::Changed { .. }), "{error}");
     // A slice's checksum counts, though they make up none of the whole.
     data[20] ^= 1;
     write(directory.path(), &index, &data);
@@ -287,6 +294,25 @@ fn slices_of_columns_are_put_together() {
     let message = plan.restore(&mut session).unwrap_err().to_string();
     assert!(message.contains("`w` at file offset 16 has checksum"), "{message}");
     assert_eq!(common::bytes(&session, "w"), whole);
+}
+
+#[test]
+fn the_number_of_a_name_is_the_step_where_the_counter_says_so() {
+    let step = |bytes: &[u8], dtype: u64| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut counter = entry(&[], 0, bytes);
+        // Its dtype comes first.
+        counter[1] = dtype as u8;
+        let index = index(&[(b"global_step", counter)]);
+        fs::write(directory.path().join("m-50.index"), index).unwrap();
+        fs::write(directory.path().join("m-50.data-00000-of-00001"), bytes).unwrap();
+        Checkpoint::open(directory.path().join("m-50.index")).unwrap().step()
+    };
+    let (int64, int32, float) = (9, 3, 1);
+    assert_eq!(step(&50u64.to_le_bytes(), int64), Some(50));
+    assert_eq!(step(&50u32.to_le_bytes(), int32), Some(50));
+    assert_eq!(step(&49u64.to_le_bytes(), int64), None);
+    assert_eq!(step(&50f32.to_le_bytes(), float), None);
 }
 
 fn told(entries: &[(&[u8], Vec<u8>)], data: &[u8]) -> String {

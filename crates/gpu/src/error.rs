@@ -153,6 +153,18 @@ pub enum SessionError {
     /// Variables are declared again with another shape or dtype.
     #[error("{}. A variable is its name: give one of the two another name or scope, or the same shape and dtype", conflicts(.0))]
     Conflict(Vec<Conflict>),
+    /// A variable of a dtype that none can have.
+    #[error(
+        "variable `{name}` (declared at {location}) cannot be {dtype}, which is for what is fed. Declare it as f32, f16, bf16, i32 or u32", name = printable(.name)
+    )]
+    VariableDType {
+        /// The variable.
+        name: String,
+        /// Its dtype.
+        dtype: DType,
+        /// Where it was declared.
+        location: Location,
+    },
     /// A variable that no buffer of this device can hold.
     #[error(
         "variable `{name}` {dtype} {shape} (declared at {location}) is larger than {}, the most that one binding of this device holds. Split it into several variables, or use an adapter with a larger limit", human_bytes(*.limit), name = printable(.name)

@@ -69,6 +69,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::Conflict`] if a known name has another shape or dtype,
+    /// [`SessionError::VariableDType`] for a dtype that no variable can have,
     /// [`SessionError::TooLarge`], or [`SessionError::Gpu`] when memory runs out. Nothing is
     /// declared then.
     pub fn declare(&mut self, variables: &[Variable]) -> Result<(), SessionError> {

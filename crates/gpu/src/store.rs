@@ -246,6 +246,11 @@ impl Store {
         if !conflicts.is_empty() {
             return Err(SessionError::Conflict(conflicts));
         }
+        // Kernels that make values and cast them know no others.
+        if let Some(other) = fresh.iter().find(|v| !DType::OF_VARIABLES.contains(&v.dtype)) {
+            let (name, location) = (other.name.clone(), other.location.clone());
+            return Err(SessionError::VariableDType { name, dtype: other.dtype, location });
+        }
         let limit = arena_limit(gpu);
         let Layout { places, sizes } =
             lay_out(&fresh, limit).map_err(|index| too_large(fresh[index], limit))?;

@@ -161,6 +161,17 @@ fn too_large_a_variable_is_named_with_the_limit() {
     assert!(error.to_string().contains(&human_bytes(limit)), "{error}");
 }
 
+/// Initializers and casts write whole words, or halves of them.
+#[test]
+fn a_variable_has_no_dtype_that_is_only_fed() {
+    let mut session = Session::new(&gpu());
+    let fed = Variable { dtype: DType::U8, ..variable("x", [4], Initializer::Ones) };
+    let error = session.declare(&[variable("w", [4], Initializer::Ones), fed]).unwrap_err();
+    assert!(matches!(error, SessionError::VariableDType { dtype: DType::U8, .. }), "{error}");
+    assert!(error.to_string().starts_with("variable `x` (declared at "), "{error}");
+    assert!(session.variables().is_empty(), "nothing is declared");
+}
+
 #[test]
 fn the_table_has_one_line_per_variable() {
     let mut session = Session::new(&gpu());

@@ -202,7 +202,12 @@ fn one_file_takes_the_place_of_several_and_several_of_one() {
         let several = source.convert(&out, &options(43)).unwrap();
         assert_eq!((&several.removed, &several.left_behind), (&vec![out.clone()], &Vec::new()));
         assert_eq!(all(&Checkpoint::open(folder.path()).unwrap()), all(&source));
-        // And back, from the files themselves.
+        // And back, from the files themselves; but for a part of them, what is left would have no index.
+        let there = contents(folder.path());
+        let part = rules(&[Rule::Ignore("v".into())]);
+        let error = Checkpoint::open(&index).unwrap().convert(&out, &part).unwrap_err().to_string();
+        assert!(error.contains("is of the checkpoint that is being read"), "{error}");
+        assert!(contents(folder.path()) == there);
         let back = Checkpoint::open(&index).unwrap().convert(&out, &options(0)).unwrap();
         assert_eq!((back.removed, back.left_behind), (vec![index], several.files));
         assert_eq!(all(&Checkpoint::open(&out).unwrap()), all(&source));

@@ -92,6 +92,10 @@ fn what_cannot_be_meant_is_refused_before_anything_is_written() {
         (Rule::Ignore("**".into()), "no tensor would be written"),
         (Rule::Only("[".into()), "cannot be applied"),
         (rename("a.w", "__metadata__"), "reserved"),
+        (
+            Rule::AssignmentMap(vec![("a.w".into(), "w".into()), ("haed/".into(), "head/".into())]),
+            r#"no tensor is what its pair ("haed/", "head/") speaks of"#,
+        ),
     ] {
         let error = source.convert(&out, &rules(&[rule])).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");

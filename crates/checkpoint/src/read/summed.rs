@@ -190,13 +190,22 @@ impl<'a> Summed<'a> {
 
     /// Whether the very bytes that were handed out are held against a checksum.
     pub fn is_checked(&self) -> bool {
-        let is_known = expected(self.file, self.tensor).is_some() || self.tensor.slices.is_some();
-        is_known && !self.only_reads()
+        expected(self.file, self.tensor).is_some() && !self.only_reads()
     }
 
     /// Compares once everything has been read. Bytes that nobody asked for are read now, because
     /// the checksum is of all of them. Where there is none, no file may have been written to.
     pub fn finish(&self) -> Result<(), CheckpointError> {
+        self.compare().map_err(|mut error| {
+            if let CheckpointError::Checksum { older, .. } = &mut error {
+                *older = older_than(&self.file.path);
+            }
+            error
+        })
+    }
+
+    /// The same, but that damage is told without an older checkpoint to take instead.
+    pub fn compare(&self) -> Result<(), CheckpointError> {
         match (&self.read, self.beside()) {
             (Read::Unsummed, _) => return Ok(()),
             (_, Some(sealed)) => {
@@ -241,10 +250,10 @@ impl<'a> Summed<'a> {
         if expected == Some(found) {
             return Ok(());
         }
-        // Those of the slices also tell which of them is damaged.
+        // Those of the slices also tell which of them is damaged. They are of a second reading, and where
+        // they do not make up one of the whole, nothing else is of the first.
         self.check_slices()?;
         match expected {
-            None if self.is_checked() => Ok(()),
             None => self.file.check_tensor_unchanged(self.tensor),
             Some(expected) => Err(self.damaged(self.tensor.file, whole.start, expected, found)),
         }
@@ -324,7 +333,7 @@ impl<'a> Summed<'a> {
             offset: file.and_then(|file| file.compressed).unwrap_or(offset),
             expected,
             found,
-            older: older_than(path),
+            older: None,
         }
     }
 

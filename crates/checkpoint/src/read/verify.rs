@@ -3,8 +3,10 @@
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::read::summed::Summed;
+use crate::steps::older_than;
 use crate::tensor::TensorEntry;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -31,6 +33,24 @@ impl Verification {
 }
 
 pub(crate) fn verify(file: &OpenFile) -> Verification {
+    let damaged = failures(file, false);
+    Verification {
+        tensors: file.tensors.len(),
+        bytes: file.tensors.iter().map(TensorEntry::bytes).fold(0, u64::saturating_add),
+        checksums: file.all_summed,
+        damaged,
+    }
+}
+
+/// What is wrong with the first tensor, in the order of the file, with which something is. Those behind it
+/// are not read.
+pub(crate) fn first_failure(file: &OpenFile) -> Option<CheckpointError> {
+    failures(file, true).into_iter().next()
+}
+
+/// What is wrong with each tensor, in the order of the file. If only the `first` is asked for, no tensor is
+/// begun after one is found: those before it have been.
+fn failures(file: &OpenFile, first: bool) -> Vec<CheckpointError> {
     file.forget_sums();
     let tensors = &file.tensors;
     let next = AtomicUsize::new(0);
@@ -39,8 +59,11 @@ pub(crate) fn verify(file: &OpenFile) -> Verification {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(tensor) = tensors.get(index) else { return damaged };
-            if let Err(error) = Summed::new(file, tensor).finish() {
+            if let Err(error) = Summed::new(file, tensor).compare() {
                 damaged.push((index, error));
+                if first {
+                    next.store(tensors.len(), Ordering::Relaxed);
+                }
             }
         }
     };
@@ -61,12 +84,14 @@ pub(crate) fn verify(file: &OpenFile) -> Verification {
     damaged.retain(|(_, error)| {
         !matches!(error, CheckpointError::Changed { .. }) || !std::mem::replace(&mut told, true)
     });
-    Verification {
-        tensors: tensors.len(),
-        bytes: tensors.iter().map(TensorEntry::bytes).fold(0, u64::saturating_add),
-        checksums: file.all_summed,
-        damaged: damaged.into_iter().map(|(_, error)| error).collect(),
+    // Which is opened to see whether it is whole: once for all of them.
+    let mut instead: Option<Option<PathBuf>> = None;
+    for (_, error) in &mut damaged {
+        if let CheckpointError::Checksum { older, .. } = error {
+            older.clone_from(instead.get_or_insert_with(|| older_than(&file.path)));
+        }
     }
+    damaged.into_iter().map(|(_, error)| error).collect()
 }
 
 #[cfg(test)]
@@ -77,6 +102,21 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
     use warmstart_graph::Shape;
+
+    /// Whoever looks for a whole checkpoint does not read one to its end that is damaged at its beginning.
+    #[test]
+    fn the_first_failure_is_that_of_the_first_tensor() {
+        let tensor = |at: u64| {
+            TensorEntry::new(at.to_string().as_str(), FileDType::U8, Shape::from([1]), at..at + 1)
+        };
+        let tensors = (0..1000).map(tensor).collect();
+        let file = OpenFile::new(Path::new("m"), Format::PyTorch, vec![], tensors, BTreeMap::new());
+        let file = file.unwrap();
+        let (first, all) = (failures(&file, true), failures(&file, false));
+        assert_eq!(all.len(), 1000);
+        assert!(first.len() < 100, "{} were read", first.len());
+        assert_eq!(first[0].to_string(), all[0].to_string());
+    }
 
     /// Tensors of an archive may all be the same bytes, and those may be many once they are inflated.
     #[test]

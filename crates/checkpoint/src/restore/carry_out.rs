@@ -6,6 +6,7 @@ use crate::restore::matching::{Change, Outcome};
 use crate::restore::plan::RestorePlan;
 use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::tensor::TensorEntry;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -161,19 +162,23 @@ impl RestorePlan {
     /// Strictness is a statement about all variables, so it must be about those of now.
     fn check_current(&self, session: &Session) -> Result<(), CheckpointError> {
         let table = session.variables();
-        let mut now = table.iter().map(|info| &info.variable);
-        let mut planned = self.report.variables.iter();
-        loop {
-            let differs = match (now.next(), planned.next()) {
-                (None, None) => return Ok(()),
-                (Some(now), Some(planned)) => (!is_same(now, planned)).then_some(now),
-                (now, planned) => now.or(planned.map(|planned| &planned.variable)),
-            };
-            if let Some(variable) = differs {
-                return Err(CheckpointError::OutdatedPlan {
-                    file: self.report.file.clone(),
-                    variable: variable.name.clone(),
-                });
+        let now = || table.iter().map(|info| &info.variable);
+        let planned = &self.report.variables;
+        if now().count() == planned.len() && now().zip(planned.iter()).all(|(a, b)| is_same(a, b)) {
+            return Ok(());
+        }
+        // A plan for variables that nobody has declared yet may have them in another order.
+        let mut others: HashMap<&str, &VariableOutcome> =
+            planned.iter().map(|planned| (planned.variable.name.as_str(), planned)).collect();
+        let is_other = |now: &&Arc<Variable>| {
+            others.remove(now.name.as_str()).is_none_or(|planned| !is_same(now, planned))
+        };
+        let differs = now().find(is_other).map(|now| now.name.clone());
+        match differs.or_else(|| others.keys().min().map(|&name| name.to_owned())) {
+            None => Ok(()),
+            Some(variable) => {
+                let file = self.report.file.clone();
+                Err(CheckpointError::OutdatedPlan { file, variable })
             }
         }
     }

@@ -8,10 +8,12 @@ use crate::entries::{
 use crate::error::CheckpointError;
 use crate::file::OpenFile;
 use crate::formats::safetensors::{JsonString, MAX_HEADER, METADATA_KEY, Planned, make_header};
+use crate::printable::printable;
 use crate::read::checksums;
 use crate::restore::rules::Rule;
 use crate::save::atomic;
 use crate::save::storage::{Disk, Storage};
+use crate::tensor::value_bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -211,15 +213,19 @@ impl Contents {
         file: &Path,
         options: &SaveOptions,
     ) -> Result<Contents, CheckpointError> {
-        if let Some(extension) = other_format(file) {
-            let (file, extension) = (file.to_owned(), extension.to_owned());
-            return Err(CheckpointError::OtherFormat { file, extension });
-        }
+        refuse_other_format(file)?;
         let table = session.variables();
         if table.is_empty() {
             return Err(CheckpointError::NothingToSave { file: file.to_owned() });
         }
-        let chosen = chosen(options, file)?;
+        let globs = globs(options, file)?;
+        let is_idle = |glob: &&Glob| !table.iter().any(|info| glob.is_match(info.name()));
+        let idle: Vec<String> =
+            globs.iter().filter(is_idle).map(|glob| glob.as_str().to_owned()).collect();
+        if !idle.is_empty() {
+            return Err(CheckpointError::NothingChosen { file: file.to_owned(), globs: idle });
+        }
+        let chosen = |name: &str| globs.is_empty() || globs.iter().any(|glob| glob.is_match(name));
         let variables: Vec<(String, Origin)> = session
             .uninitialized()
             .iter()
@@ -231,37 +237,35 @@ impl Contents {
         }
         let variables = table.iter().map(|info| &*info.variable);
         let variables: Vec<&Variable> = variables.filter(|v| chosen(&v.name)).collect();
-        if variables.is_empty() {
-            let (file, globs) = (file.to_owned(), options.only.clone());
-            return Err(CheckpointError::NothingChosen { file, globs });
-        }
         contents(&variables, options.seed.or(session.seed()), file, options)
     }
 }
 
-/// Whether a variable of a name is to be saved.
-fn chosen(
-    options: &SaveOptions,
-    file: &Path,
-) -> Result<impl Fn(&str) -> bool + use<>, CheckpointError> {
+/// What the names of variables that are to be saved match, if not all are.
+fn globs(options: &SaveOptions, file: &Path) -> Result<Vec<Glob>, CheckpointError> {
     let glob = |text: &String| {
         Glob::new(text).map_err(|problem| {
             let (file, glob) = (file.to_owned(), text.clone());
             CheckpointError::SaveGlob { file, glob, problem }
         })
     };
-    let globs: Vec<Glob> = options.only.iter().map(glob).collect::<Result<_, _>>()?;
-    Ok(move |name: &str| globs.is_empty() || globs.iter().any(|glob| glob.is_match(name)))
+    options.only.iter().map(glob).collect()
 }
 
-/// What a name ends with by which programs expect something else than safetensors.
-fn other_format(file: &Path) -> Option<&str> {
+/// Refuses a name by whose end programs expect something else than safetensors.
+pub(crate) fn refuse_other_format(file: &Path) -> Result<(), CheckpointError> {
     const OTHERS: [&str; 16] = [
         "bin", "ckpt", "gguf", "h5", "hdf5", "index", "keras", "msgpack", "npy", "npz", "onnx",
         "pb", "pkl", "pt", "pth", "tflite",
     ];
-    let extension = file.extension()?.to_str()?;
-    OTHERS.contains(&extension.to_ascii_lowercase().as_str()).then_some(extension)
+    let extension = file.extension().and_then(|extension| extension.to_str());
+    match extension.filter(|of| OTHERS.contains(&of.to_ascii_lowercase().as_str())) {
+        Some(extension) => {
+            let (file, extension) = (file.to_owned(), extension.to_owned());
+            Err(CheckpointError::OtherFormat { file, extension })
+        }
+        None => Ok(()),
+    }
 }
 
 fn contents(
@@ -276,6 +280,13 @@ fn contents(
     }
     if let Some(key) = options.extra.keys().find(|key| key.starts_with(PREFIX)) {
         return Err(CheckpointError::ReservedKey { file: file.to_owned(), key: key.clone() });
+    }
+    // Of an empty one, extents may be larger than any reader counts.
+    let countless = |v: &&&Variable| value_bytes(v.dtype.into(), &v.shape) != Ok(v.bytes());
+    if let Some(variable) = variables.iter().find(countless) {
+        let (name, shape) = (printable(&variable.name), &variable.shape);
+        let problem = format!("readers cannot count the elements of variable `{name}` {shape}");
+        return Err(CheckpointError::Header { file: file.to_owned(), problem });
     }
     let unwritable = |error| header_error(file, error);
     let metadata = metadata(variables, seed, options).map_err(unwritable)?;
@@ -315,7 +326,8 @@ fn metadata(
     put(STEP, options.step.map(|step| step.to_string()).as_deref())?;
     put(SEED, seed.map(|seed| seed.to_string()).as_deref())?;
     let since_1970 = options.time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    put(TIME, since_1970.map(|since| since.as_millis().to_string()).as_deref())?;
+    let milliseconds = since_1970.and_then(|since| u64::try_from(since.as_millis()).ok());
+    put(TIME, milliseconds.map(|time| time.to_string()).as_deref())?;
     for (name, value) in &options.metrics {
         put(&format!("{METRIC}{name}"), Some(&format!("{value:?}")))?;
     }

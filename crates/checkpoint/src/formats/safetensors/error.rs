@@ -124,7 +124,7 @@ pub enum FormatError {
     /// A shape that ends within a byte.
     #[error(
         "tensor `{tensor}` is {dtype} {shape}, which does not fill whole bytes: write it again with \
-         an even number of elements", tensor = printable(.tensor)
+         a multiple of {} elements", 8 >> .dtype.bits().trailing_zeros().min(3), tensor = printable(.tensor)
     )]
     PartOfAByte {
         /// The tensor.

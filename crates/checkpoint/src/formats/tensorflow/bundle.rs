@@ -53,10 +53,9 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
     }
     data.refuse_overlaps(&tensors)?;
     let graph = tensors.iter().position(|(tensor, _)| tensor.name == OBJECTS);
-    // A `Saver` puts the step behind the name; a checkpoint of objects has the number of the save.
-    let step = prefix.rsplit_once('-').and_then(|(_, step)| step.parse::<u64>().ok());
-    let step =
-        step.filter(|_| graph.is_none()).map(|step| (STEP.to_owned(), step.to_string().into()));
+    // A checkpoint of objects has the number of the save behind its name.
+    let step = step_of(prefix, &data, &tensors).filter(|_| graph.is_none());
+    let step = step.map(|step| (STEP.to_owned(), step.to_string().into()));
     let mut keys = Vec::new();
     if let Some(graph) = graph {
         let (graph, masked) = tensors.remove(graph);
@@ -82,6 +81,26 @@ pub(crate) fn open_bundle(path: &Path) -> Result<OpenFile, CheckpointError> {
         open.alias(key.to_string(), &name);
     }
     Ok(open)
+}
+
+/// The step that a `Saver` put behind a name. A name may end so by itself (`resnet-50`): it is a step behind
+/// `ckpt`, and where the counter that is called so says the same.
+fn step_of(prefix: &str, data: &Data, tensors: &[(TensorEntry, Option<u32>)]) -> Option<u64> {
+    let (name, step) = prefix.rsplit_once('-')?;
+    let step = step.parse::<u64>().ok()?;
+    let counter = || {
+        let (counter, _) = tensors.iter().find(|(tensor, _)| tensor.name == "global_step")?;
+        let file = data.files.get(counter.file)?;
+        let mut bytes = [0; 8];
+        let bytes = bytes.get_mut(..usize::try_from(counter.bytes()).ok()?)?;
+        let is_number = matches!(counter.dtype, FileDType::I64 | FileDType::I32);
+        let is_read = is_number && counter.slices.is_none();
+        let filled = is_read.then(|| file.file.fill_at(bytes, counter.range.start))?.ok()?;
+        let mut value = [0; 8];
+        value[..bytes.len()].copy_from_slice(bytes);
+        (filled == Filled::Wholly).then_some(u64::from_le_bytes(value))
+    };
+    (name.ends_with("ckpt") || counter() == Some(step)).then_some(step)
 }
 
 impl Index {

@@ -43,7 +43,7 @@ pub(super) fn read_table(file: &[u8], entry: Entry<'_>) -> Result<(), BundleErro
     let index = handle()?;
     let mut data = Vec::new();
     let block = block(blocks, &index)?;
-    let mut room = KEYS_FROM_ONE * block.len();
+    let mut room = KEYS_FROM_ONE.saturating_mul(block.len());
     entries(&block, &index, &mut Vec::new(), &mut room, &mut |_, mut value, offset| {
         let malformed = BundleError::Block { offset, problem: "a handle in it is malformed" };
         data.push(read_handle(&mut value).ok_or(malformed)?);
@@ -53,7 +53,7 @@ pub(super) fn read_table(file: &[u8], entry: Entry<'_>) -> Result<(), BundleErro
     let mut filled = 0;
     let mut last = Vec::new();
     // What all keys together may take, in full.
-    let mut room = KEYS_FROM_ONE * file.len();
+    let mut room = KEYS_FROM_ONE.saturating_mul(file.len());
     for range in &data {
         // Each block once: memory and time stay within what the file's length allows.
         if range.start < filled {
@@ -111,7 +111,7 @@ fn block<'a>(blocks: &'a [u8], range: &Range<u64>) -> Result<Cow<'a, [u8]>, Bund
         SNAPPY => {
             let wrong = |_| BundleError::Block { offset, problem: "it cannot be unpacked" };
             let length = snap::raw::decompress_len(contents).map_err(wrong)?;
-            if length > MOST_FROM_SNAPPY * contents.len() {
+            if length > MOST_FROM_SNAPPY.saturating_mul(contents.len()) {
                 let problem = "it cannot be as long unpacked as it says";
                 return Err(BundleError::Block { offset, problem });
             }

@@ -57,7 +57,7 @@ fn a_map_with_an_idle_pair_leaves_nothing_out() {
 #[test]
 fn every_kind_of_rule_that_does_nothing_is_an_error() {
     let none = "touches no name.";
-    let cases: [(RestoreOptions, &str); 34] = [
+    let cases: [(RestoreOptions, &str); 36] = [
         (options().rename("zz", "a/w"), none),
         (options().rename("a/w", "a/w"), none),
         (options().rename_scope("zz", "a"), none),
@@ -75,6 +75,15 @@ fn every_kind_of_rule_that_does_nothing_is_an_error() {
         (
             options().assignment_map([("zz", "q"), ("a/", "a/")]),
             r#"no tensor and no variable is what its pair ("zz", "q") speaks of."#,
+        ),
+        // Its tensors go elsewhere too, or may be left over, and its variables are left out.
+        (
+            options().assignment_map([("a/", "a/"), ("a/", "aa/")]),
+            r#"cannot be applied: no variable is what its pair ("a/", "aa/") speaks of."#,
+        ),
+        (
+            options().assignment_map([("a/w", "a/w"), ("a/b", "a/bb")]).allow_unexpected(),
+            r#"no variable is what its pair ("a/b", "a/bb") speaks of."#,
         ),
         // Whatever rules follow.
         (

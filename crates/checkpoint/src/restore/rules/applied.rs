@@ -62,14 +62,10 @@ pub(crate) fn apply<'a>(
             problem = Some(why);
             0
         });
-        // A pair that has a variable and no tensor is told as a variable without a value.
-        let nobodys = |pair: &&&(String, String)| !asked_for(pair, &rules[at + 1..], variables);
         if touched > 0
-            && let Some((from, to)) = idle.iter().find(nobodys)
+            && let Rule::AssignmentMap(pairs) = rule
         {
-            problem = Some(format!(
-                "no tensor and no variable is what its pair ({from:?}, {to:?}) speaks of"
-            ));
+            problem = idle_pair(pairs, &idle, &rules[at + 1..], variables);
         }
         let matched = if rule.is_about_values() { touched } else { 0 };
         applied.uses.push(RuleUse { rule: rule.clone(), touched, matched, problem });
@@ -79,14 +75,14 @@ pub(crate) fn apply<'a>(
 
 impl Applied<'_> {
     /// Applies one rule; returns how many names it touched, or why it cannot be applied. `chosen`
-    /// are the variables of which rules about choice speak; `idle` gets the pairs of an assignment map
-    /// that no tensor is for.
-    fn apply<'r>(
+    /// are the variables of which rules about choice speak; `idle` gets the places of the pairs of an
+    /// assignment map that no tensor is for.
+    fn apply(
         &mut self,
-        rule: &'r Rule,
+        rule: &Rule,
         variables: &[&Variable],
         chosen: &[&Variable],
-        idle: &mut Vec<&'r (String, String)>,
+        idle: &mut Vec<usize>,
     ) -> Result<usize, String> {
         Ok(match rule {
             Rule::Rename { from, to } => self.rename(|name| (name == from).then(|| to.clone())),
@@ -146,11 +142,11 @@ impl Applied<'_> {
 
     /// As TensorFlow's `init_from_checkpoint`: the pairs are taken together, not one after the
     /// other, and whatever none of them speaks of is left out.
-    fn assign<'r>(
+    fn assign(
         &mut self,
-        pairs: &'r [(String, String)],
+        pairs: &[(String, String)],
         variables: &[&Variable],
-        idle: &mut Vec<&'r (String, String)>,
+        idle: &mut Vec<usize>,
     ) -> usize {
         let mut touched = 0;
         let mut is_idle = vec![true; pairs.len()];
@@ -170,7 +166,7 @@ impl Applied<'_> {
         for (variable, allowed) in variables.iter().zip(&mut self.allowed) {
             allowed.ignored |= !pairs.iter().any(|pair| speaks_of(pair, &variable.name));
         }
-        idle.extend(pairs.iter().zip(is_idle).filter_map(|(pair, idle)| idle.then_some(pair)));
+        idle.extend((0..pairs.len()).filter(|&pair| is_idle[pair]));
         touched
     }
 
@@ -333,12 +329,39 @@ fn speaks_of((_, to): &(String, String), variable: &str) -> bool {
     }
 }
 
-/// Whether a pair that no tensor is for speaks of one of the variables, or may, once the rules that follow
-/// have made names of variables of its own. What is converted has no variables.
+/// Why a map cannot be applied that has a pair which does nothing, such as a mistyped one: whatever no pair
+/// speaks of is left out, and so would be what this one means. A pair that has a variable and no tensor is
+/// told as a variable without a value.
+fn idle_pair(
+    pairs: &[(String, String)],
+    idle: &[usize],
+    following: &[Rule],
+    variables: &[&Variable],
+) -> Option<String> {
+    // Where renames follow, no variable is left out, and one without a value is told.
+    let renamed = following.iter().any(Rule::is_about_names);
+    let nobodys = |(place, pair): (usize, &(String, String))| {
+        let has_tensor = idle.binary_search(&place).is_err();
+        let none = match (has_tensor, variables.is_empty()) {
+            // What is converted has no variables.
+            (true, of_none) if of_none || renamed => return None,
+            (false, true) => "no tensor is",
+            _ if asked_for(pair, following, variables) => return None,
+            (true, _) => "no variable is",
+            (false, false) => "no tensor and no variable is",
+        };
+        let (from, to) = pair;
+        Some(format!("{none} what its pair ({from:?}, {to:?}) speaks of"))
+    };
+    pairs.iter().enumerate().find_map(nobodys)
+}
+
+/// Whether a pair speaks of one of the variables, or may, once the rules that follow have made names of
+/// variables of its own.
 fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable]) -> bool {
     let about_names = following.iter().filter(|rule| rule.is_about_names());
     let following: Vec<Rule> = about_names.cloned().collect();
-    if following.is_empty() && !variables.is_empty() {
+    if following.is_empty() {
         return variables.iter().any(|variable| speaks_of(pair, &variable.name));
     }
     let (_, to) = pair;
@@ -349,7 +372,7 @@ fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable
             Rule::Rename { .. } | Rule::RenameRegex { .. } | Rule::RenameComponent { .. }
         )
     };
-    if variables.is_empty() || scope_of(to).is_some() && following.iter().any(is_about_inner) {
+    if scope_of(to).is_some() && following.iter().any(is_about_inner) {
         return true;
     }
     let is_of =
