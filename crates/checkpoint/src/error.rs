@@ -129,7 +129,7 @@ pub enum CheckpointError {
         older: Option<PathBuf>,
     },
     /// A tensor's bytes are not as they were written.
-    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. {}", printable_path(.file), instead(.older), tensor = printable(.tensor))]
+    #[error("checkpoint `{}`: tensor `{tensor}` at file offset {offset} has checksum {found}, but {expected} was written: its bytes are damaged. No variable was changed. {}", printable_path(.file), instead(.older), tensor = printable(.tensor))]
     Checksum {
         /// The file.
         file: PathBuf,

@@ -93,18 +93,30 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
             writeln!(out, "{} {note}", styled(HEADING, "note:"))?;
         }
         text::print_report(out, &plan.worded(words).to_string())?;
-        print_suggestions(out, plan.suggestions(), plan.rules())?;
+        if plan.closes() {
+            let values =
+                "values were not read: `warmstart verify` holds them against their checksums";
+            writeln!(out, "{} {values}", styled(HEADING, "note:"))?;
+        }
+        print_suggestions(out, words, plan.suggestions(), plan.rules())?;
     }
     Ok(plan.closes().into())
 }
 
-/// Suggestions, to be pasted: as flags, or as a file where a rule has no flag.
+/// Suggestions, to be pasted: as flags, or as a file where a rule has no flag. Of several, the report has those
+/// already that are one line.
 fn print_suggestions(
     out: &mut dyn Write,
+    words: &Flags,
     suggestions: &[Suggestion],
     given: &[RuleUse],
 ) -> Result<(), Failure> {
-    for (way, suggestion) in (1..).zip(suggestions) {
+    let is_told =
+        |suggestion: &Suggestion| suggestions.len() > 1 && words.in_one_line(suggestion).is_some();
+    if let Some(place) = place_of(given).filter(|_| suggestions.iter().any(is_told)) {
+        writeln!(out, "\n{} the flags of each way come {place}", styled(HEADING, "note:"))?;
+    }
+    for (way, suggestion) in (1..).zip(suggestions).filter(|(_, one)| !is_told(one)) {
         let promise = promise(suggestion, way, suggestions, given);
         if !print_flags(out, suggestion, &promise)? && is_printable(suggestion) {
             print_file(out, suggestion, &format!(", {promise}"))?;
@@ -130,20 +142,27 @@ pub fn promise(
         ways => format!(" (way {way} of {least}{ways}; nothing says which is meant)"),
     };
     let then = match allow {
-        None => "; plan again with them, since it does not fit yet",
+        // Nothing that can be allowed makes up for the rest.
+        None => "; with these alone it does not fit yet, and `warmstart plan` with them says why",
         Some(allow) if allow.is_empty() => "",
         Some(_) => ", and to leave the rest as it is",
     };
+    let after = place_of(given).map_or_else(String::new, |place| format!("{place}, "));
+    format!("{after}for {restores} of {}{which}{then}", counted(*of, "variable"))
+}
+
+/// Where the rules of a suggestion belong: after those that were given, if there are any, but for those of them
+/// that are mistakes.
+fn place_of(given: &[RuleUse]) -> Option<&'static str> {
     // A rule with a problem may do something nevertheless, as a map of which one pair is idle.
     let is_mistaken =
         |used: &&RuleUse| used.does_nothing() || (used.problem.is_some() && used.touched == 0);
-    let after = match (given.len(), given.iter().filter(is_mistaken).count()) {
-        (0, _) => "",
-        (_, 0) => "after the rules that were given, ",
-        (all, mistaken) if all == mistaken => "in place of the rules that were given, ",
-        _ => "after the rules that were given and do something, ",
-    };
-    format!("{after}for {restores} of {}{which}{then}", counted(*of, "variable"))
+    match (given.len(), given.iter().filter(is_mistaken).count()) {
+        (0, _) => None,
+        (_, 0) => Some("after the rules that were given"),
+        (all, mistaken) if all == mistaken => Some("in place of the rules that were given"),
+        _ => Some("after the rules that were given and do something"),
+    }
 }
 
 /// A suggestion as flags, if it has some.

@@ -26,8 +26,8 @@ Examples:
   warmstart verify runs/digits/step-500.safetensors
   warmstart verify runs/digits/*.safetensors && echo all is well
 
-Exit codes: 0 all are whole, 1 at least one is damaged, 2 at least one could not be read, or is
-no checkpoint")]
+Exit codes: 0 all are whole, 1 at least one is damaged or was written to meanwhile, 2 at least one
+could not be read, or is no checkpoint")]
 pub struct Arguments {
     /// Files, or directories, of which the newest checkpoint is read that is whole by its header, and
     /// newer ones are told as damaged
@@ -157,7 +157,11 @@ fn print(out: &mut dyn Write, file: &Path, found: Found<'_>) -> Result<(), Failu
     let found = match found {
         Ok(found) if found.is_whole() => found,
         _ => {
-            writeln!(out, "{} {file}", styled(BAD, "damaged"))?;
+            // What was written over meanwhile may be whole.
+            let changed =
+                |error: &CheckpointError| matches!(error, CheckpointError::Changed { .. });
+            let what = if damage(found).iter().all(changed) { "changed" } else { "damaged" };
+            writeln!(out, "{} {file}", styled(BAD, what))?;
             for error in damage(found) {
                 writeln!(out, "  {error}")?;
             }
@@ -194,4 +198,37 @@ fn json_of(file: &Path, found: Found<'_>) -> Value {
         "bytes": known.map(|found| found.bytes),
         "damaged": damaged.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only what is not as it was written is called damaged.
+    #[test]
+    fn a_file_that_was_written_over_meanwhile_is_not_called_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("m.safetensors");
+        std::fs::write(&file, *b"\x02\0\0\0\0\0\0\0{}").unwrap();
+        let changed = || CheckpointError::Changed { file: file.clone() };
+        let cut_short = CheckpointError::CutShort {
+            file: file.clone(),
+            tensor: "w".to_owned(),
+            offset: 0,
+            expected: 8,
+            found: 4,
+        };
+        let printed = |damaged: Vec<CheckpointError>| {
+            let mut found = Checkpoint::open(&file).unwrap().verify();
+            found.damaged = damaged;
+            let mut out = Vec::new();
+            print(&mut out, &file, Ok(&found)).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let text = printed(vec![changed()]);
+        assert!(text.contains("changed") && !text.contains("damaged"), "{text}");
+        assert!(text.contains("was written to since it was opened"), "{text}");
+        let text = printed(vec![cut_short, changed()]);
+        assert!(text.contains("damaged"), "{text}");
+    }
 }

@@ -1,6 +1,7 @@
 //! What people can write who read a report of this command: flags, or keys of a file.
 
 use crate::flags::flag_of;
+use crate::plan::flags_of;
 use crate::rules::toml_of;
 use warmstart_checkpoint::{Allowance, Rule, Suggestion, Wording};
 use warmstart_graph::Initializer;
@@ -18,6 +19,12 @@ impl Wording for Flags {
 
     fn allow(&self, what: &[Allowance]) -> Option<String> {
         Some(what.iter().map(flag_allowing).collect::<Vec<_>>().join(" "))
+    }
+
+    fn in_one_line(&self, suggestion: &Suggestion) -> Option<String> {
+        // What does not fit with it is told with the flags below the report.
+        suggestion.allow.as_ref()?;
+        Some(flags_of(suggestion).join(" ")).filter(|flags| !flags.is_empty())
     }
 
     fn fill(&self) -> Option<String> {

@@ -56,6 +56,7 @@ use crate::tensor::TensorEntry;
 use aside::Move;
 pub(crate) use asked::Asked;
 use choose::choose;
+pub(crate) use known::is_adapter;
 use optimizers::Renamed;
 pub(crate) use origin::is_pytorch;
 use problem::{Given, Problem};
@@ -94,7 +95,8 @@ pub(crate) fn infer(asked: Asked<'_>) -> Vec<Suggestion> {
 }
 
 /// What is said of suggestions if not all that was worth it was tried.
-const ENDED: &str = "the search for rules was cut short: others may restore as much or more";
+const ENDED: &str = "the search for rules was cut short: others may restore as much or more; with a rule \
+                     for what you know, such as a scope's new name, a search goes on from there";
 
 /// Within a budget; also says how often it planned again.
 fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
@@ -149,6 +151,7 @@ fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
         fewest::shortened(&mut trials, straightened, stays.as_ref())
     };
     let suggestions: Vec<Trial> = suggestions.into_iter().map(by_fewest).collect();
+    let suggestions = choose::with_exchanged(&mut trials, suggestions);
     let mut suggestions: Vec<Trial> =
         suggestions.into_iter().flat_map(|trial| turned_and_not(&mut trials, trial)).collect();
     suggestions.truncate(ALTERNATIVES);

@@ -1,4 +1,4 @@
-//! Globs that match nothing, and what they were probably meant to be.
+//! Globs and names in rules that match nothing, and what they were probably meant to be.
 
 use crate::restore::rules::{Rule, RuleUse, SEPARATORS};
 use warmstart_graph::Glob;
@@ -24,8 +24,42 @@ impl RuleUse {
     }
 }
 
+/// What a rule that touches none of these names was probably meant to be: the same with the nearest of what it
+/// could speak of, a name, a scope or a part of one. Of those that may have been meant as they are written,
+/// and of globs, nothing is said here.
+pub(crate) fn near_name(rule: &Rule, names: &[&str]) -> Option<Rule> {
+    let length: usize = names.iter().map(|name| name.len()).sum();
+    let scopes = |with_separator: usize| {
+        names.iter().flat_map(move |name| {
+            let ends = name.match_indices(SEPARATORS).map(move |(at, _)| at + with_separator);
+            ends.map(|end| &name[..end])
+        })
+    };
+    let near = |text: &str, among: &mut dyn Iterator<Item = &str>| {
+        let is_affordable = length.saturating_mul(text.len()) <= BUDGET;
+        // Another number is another layer, and no slip.
+        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+        let mut numbered = among.filter(|other| digits(other) == digits(text));
+        is_affordable.then(|| nearest(text, &mut numbered).map(str::to_owned)).flatten()
+    };
+    Some(match rule {
+        Rule::Rename { from, to } => {
+            Rule::Rename { from: near(from, &mut names.iter().copied())?, to: to.clone() }
+        }
+        Rule::RenameScope { from, to } => {
+            Rule::RenameScope { from: near(from, &mut scopes(0))?, to: to.clone() }
+        }
+        Rule::RenameComponent { from, to } => {
+            let mut parts = names.iter().flat_map(|name| name.split(SEPARATORS));
+            Rule::RenameComponent { from: near(from, &mut parts)?, to: to.clone() }
+        }
+        Rule::StripPrefix(prefix) => Rule::StripPrefix(near(prefix, &mut scopes(1))?),
+        _ => return None,
+    })
+}
+
 /// What a glob that matches none of these names was probably meant to be: the same with each part that
-/// no name has replaced by the nearest one, if that matches a name.
+/// no name has replaced by the nearest one, or with the separator that names have, if that matches a name.
 pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
     let is_plain = |part: &&str| !part.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
     let parts: Vec<&str> = names.iter().flat_map(|name| name.split(SEPARATORS)).collect();
@@ -41,8 +75,16 @@ pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
         near.push_str(if stays { plain } else { nearest(plain, plain_parts())? });
         near.push_str(&part[plain.len()..]);
     }
-    let matches = Glob::new(&near).is_ok_and(|glob| names.iter().any(|name| glob.is_match(name)));
-    (matches && near != glob).then_some(near)
+    let matches = |text: &String| {
+        Glob::new(text).is_ok_and(|glob| names.iter().any(|name| glob.is_match(name)))
+    };
+    let [slash, dot] = SEPARATORS;
+    let with = |from: char, to: char| near.replace(from, to.encode_utf8(&mut [0; 4]));
+    let mut others = [with(slash, dot), with(dot, slash)].into_iter();
+    match matches(&near) {
+        true => Some(near).filter(|near| near != glob),
+        false => others.find(matches),
+    }
 }
 
 #[cfg(test)]
@@ -58,12 +100,40 @@ mod tests {
             ("fc2/wieght", Some("fc1/weight")),
             ("haed.*.weight", Some("head.*.weight")),
             ("FC1/**", Some("fc1/**")),
+            // Names have another separator.
+            ("head/*/weight", Some("head.*.weight")),
+            ("fc1.*", Some("fc1/*")),
+            ("head/2/wieght", Some("head.2.weight")),
             // Nothing is near, nothing is wrong with a part, or what is near matches nothing.
             ("encoder/**", None),
             ("fc1/*_norm", None),
             ("head/wieght", None),
         ] {
             assert_eq!(near_glob(glob, &names).as_deref(), near, "{glob}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_name_is_replaced_by_the_nearest_that_the_rule_could_speak_of() {
+        let names = ["module.encoder.fc1.weight", "module.encoder.fc1.bias", "module.head.weight"];
+        let (text, to) = (str::to_owned, "x".to_owned());
+        let rename = |from| Rule::Rename { from: text(from), to: to.clone() };
+        let scope = |from| Rule::RenameScope { from: text(from), to: to.clone() };
+        let part = |from| Rule::RenameComponent { from: text(from), to: to.clone() };
+        let strip = |prefix| Rule::StripPrefix(text(prefix));
+        for (rule, near) in [
+            (rename("module.head.wieght"), Some(rename("module.head.weight"))),
+            (rename("module/head/weight"), Some(rename("module.head.weight"))),
+            (scope("module.encodr"), Some(scope("module.encoder"))),
+            (part("haed"), Some(part("head"))),
+            (strip("modul."), Some(strip("module."))),
+            (rename("zebra"), None),
+            (scope("zebra"), None),
+            (strip("zebra/"), None),
+            (part("fc2"), None),
+            (Rule::AddPrefix(text("modul")), None),
+        ] {
+            assert_eq!(near_name(&rule, &names), near, "{rule}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::restore::infer::{Asked, infer, is_pytorch};
 use crate::restore::matching::{Change, Matching, Outcome, lacks};
 use crate::restore::options::RestoreOptions;
 use crate::restore::report::{RestoreReport, VariableOutcome};
-use crate::restore::rules::Rule;
+use crate::restore::rules::{Rule, RuleUse};
 use crate::restore::saved::SavedVariables;
 use crate::restore::suggestion::Allowance;
 use crate::restore::wording::Planned;
@@ -19,7 +19,7 @@ use warmstart_graph::Variable;
 
 /// A checkpoint matched with variables: what [`RestorePlan::restore`] will do. Prints as its
 /// [`RestoreReport`], whose methods it has.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RestorePlan {
     pub(crate) file: Arc<OpenFile>,
     pub(crate) report: RestoreReport,
@@ -62,11 +62,39 @@ impl RestorePlan {
         let sources_of = sources.clone();
         let matching = Matching { outcomes, sources: sources_of, unexpected, left_out, rules };
         let mut report = report(file, declared, matching, options, saved);
+        // Rules that are mistakes are to be taken away first, and nothing fits with them.
+        let is_sound =
+            |used: &&RuleUse| !used.does_nothing() && (used.problem.is_none() || used.touched > 0);
+        let sound = report.rules.iter().filter(is_sound).map(|used| used.rule.clone()).collect();
+        let sound = RestoreOptions { rules: sound, ..options.clone() };
         suggestions.retain_mut(|suggestion| {
-            let after = after(&report, file, declared, &suggestion.rules, options);
-            suggestion.allow = allowances(&report, &after);
-            after.restores_a_part()
+            let mut then = after(&report, file, declared, &suggestion.rules, &sound);
+            if let Some((tables, note)) = then.rules_for_tables() {
+                let rules = [&suggestion.rules[..], &tables].concat();
+                let resized = after(&report, file, declared, &rules, &sound);
+                let more = resized.restored().count().saturating_sub(then.restored().count());
+                if more > 0 {
+                    suggestion.rules = rules;
+                    suggestion.restores += more;
+                    suggestion.notes.push(note);
+                    then = resized;
+                }
+            }
+            let adapters = then.note_of_adapters().filter(|_| report.note_of_adapters().is_none());
+            suggestion.notes.extend(adapters);
+            suggestion.allow = allowances(&report, &then);
+            then.restores_a_part()
         });
+        // What was mistyped is mended where it stands, and not by more rules.
+        if let (Some(rules), Some(most)) =
+            (report.corrected_rules(), suggestions.iter().map(|one| one.restores).max())
+        {
+            let corrected = RestoreOptions { rules, ..options.clone() };
+            let then = after(&report, file, declared, &[], &corrected);
+            if then.restored().count() >= report.restored().count() + most {
+                suggestions.clear();
+            }
+        }
         report.suggestions = suggestions;
         report.damaged = damaged;
         let skip_checksums = options.skip_checksums;
@@ -171,6 +199,15 @@ impl Deref for RestorePlan {
     }
 }
 
+/// As its report, in short.
+impl fmt::Debug for RestorePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plan = f.debug_struct("RestorePlan");
+        plan.field("report", &self.report).field("skip_checksums", &self.skip_checksums);
+        plan.finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it says of variables is to come: nothing is restored yet.
@@ -184,6 +221,8 @@ impl fmt::Display for RestorePlan {
 #[cfg(test)]
 mod allowed_tests;
 #[cfg(test)]
+mod counted_from_tests;
+#[cfg(test)]
 mod counters_tests;
 #[cfg(test)]
 mod help_tests;
@@ -191,6 +230,8 @@ mod help_tests;
 mod idle_rules_tests;
 #[cfg(test)]
 mod length_tests;
+#[cfg(test)]
+mod offers_tests;
 #[cfg(test)]
 mod pytorch_tests;
 #[cfg(test)]

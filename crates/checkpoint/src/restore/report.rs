@@ -1,6 +1,8 @@
 //! What a restore will do or did, variable by variable. How it is told: `report/text.rs`.
 
+mod adapters;
 mod advice;
+mod counted_from;
 mod dtypes;
 mod missing;
 mod nothing;
@@ -21,6 +23,7 @@ use foldhash::HashSet;
 use parts_of_sums::PartOfSums;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use warmstart_graph::{Role, Variable};
@@ -37,7 +40,7 @@ pub struct VariableOutcome {
 /// What a restore will do, or did: every variable with its outcome, and every tensor of the
 /// checkpoint that belongs to no variable. Prints as a report that says what is wrong and what to
 /// do.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RestoreReport {
     pub(crate) file: PathBuf,
     pub(crate) step: Option<u64>,
@@ -63,6 +66,25 @@ pub struct RestoreReport {
     pub(crate) saved: SavedVariables,
     /// Newer checkpoints that were passed over, with why.
     pub(crate) damaged: Vec<String>,
+}
+
+/// In short: a report is printed to be read, and may be as long as the model is large.
+impl fmt::Debug for RestoreReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoreReport")
+            .field("file", &self.file)
+            .field("step", &self.step)
+            .field("closes", &self.closes())
+            .field("restored", &self.restored().count())
+            .field("ignored", &self.ignored().count())
+            .field("missing", &self.missing().count())
+            .field("ambiguous", &self.ambiguous().count())
+            .field("mismatched", &self.mismatched().count())
+            .field("unexpected", &self.unexpected.len())
+            .field("left_out_by_rules", &self.left_out_by_rules.len())
+            .field("damaged", &self.damaged.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl RestoreReport {

@@ -20,6 +20,11 @@ pub trait Wording {
         let allow = suggestion.allow.as_deref().filter(|allow| !allow.is_empty())?;
         self.allow(allow)
     }
+    /// All of a suggestion in one line, to be pasted, where several are told and each has to be short. Nothing
+    /// where rules are pasted as they are told: each on a line of its own, and what is to be allowed after.
+    fn in_one_line(&self, _suggestion: &Suggestion) -> Option<String> {
+        None
+    }
     /// What gives a value to variables that have none, as the subject of a sentence.
     fn fill(&self) -> Option<String>;
     /// Whether [`Wording::fill`] is something to call, and does not happen anyway.

@@ -66,6 +66,42 @@ pub fn explained(said: &str, (written, value): (&str, &str), kind: Kind, help: &
     Explained { message, label: label.to_owned(), help }
 }
 
+/// The restore rules, with what each takes, and one that does.
+pub const RULES: [(&str, &str, &str); 14] = [
+    ("rename", "a list of two texts", r#"["old/name", "new/name"]"#),
+    ("rename_scope", "a list of two texts", r#"["encoder", "model/encoder"]"#),
+    ("rename_component", "a list of two texts", r#"["gamma", "scale"]"#),
+    ("rename_regex", "a list of two texts", r"['layer(\d+)', 'layers/${1}']"),
+    ("strip_prefix", "one text", r#""module.""#),
+    ("add_prefix", "one text", r#""model/""#),
+    ("separator", "a list of two characters", r#"[".", "/"]"#),
+    ("assignment_map", "a list of pairs of texts", r#"[["old/", "new/"]]"#),
+    ("only", "one text, a glob", r#""encoder/**""#),
+    ("ignore", "one text, a glob", r#""head/**""#),
+    ("transpose", "one text, a glob", r#""**/weight""#),
+    ("cast", "one text, a glob", r#""**""#),
+    ("reshape", "one text, a glob", r#""**/bias""#),
+    ("resize_rows", "a list of a glob and a seed", r#"["embedding/weight", 0]"#),
+];
+
+/// What to say where another value than a rule takes begins at a place; nothing where something else does.
+pub fn about_rule(said: &str, text: &str, place: usize) -> Option<Explained> {
+    let is_form = ["expected ", "invalid type", "invalid length", "wanted "];
+    if !is_form.iter().any(|begins| said.starts_with(begins)) {
+        return None;
+    }
+    let before = text.get(..place)?.trim_end().strip_suffix('=')?.trim_end();
+    let at = before.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+    let (table, key) = before.split_at(at + 1);
+    let (key, takes, example) = RULES.iter().find(|(name, ..)| *name == key)?;
+    table.trim_end().ends_with('{').then(|| {
+        Explained::here(
+            format!("`{key}` takes {takes}, and that is not what stands here"),
+            &format!("write `{{ {key} = {example} }}`, with your own names"),
+        )
+    })
+}
+
 /// The value at a place, be it what stands behind a `=` or one of a list.
 pub fn value_at(text: &str, place: usize) -> &str {
     let begin = text[..place].rfind(['\n', '=', '[', '{', ',']).map_or(0, |at| at + 1);

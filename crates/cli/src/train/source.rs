@@ -1,7 +1,7 @@
 //! The text of a training file, or of one with rules: read, understood, and shown where it is
 //! wrong.
 
-use super::explained::{Explained, explained, value_at};
+use super::explained::{Explained, about_rule, explained, value_at};
 use super::settings::Settings;
 use crate::data::json;
 use crate::error::{DATA, Failure};
@@ -155,8 +155,10 @@ impl Source {
         // Whoever names the data itself is told where its name belongs.
         let plain = !self.text.contains(['=', '[', '#']) && !self.text.trim().is_empty();
         let help = help(&self.file, self.kind, has_name_of_data(&self.file) || plain);
-        let Explained { message, label, help } =
-            explained(error.message(), (written, value), self.kind, &help);
+        let of_rule =
+            place.as_ref().and_then(|place| about_rule(error.message(), &self.text, place.start));
+        let Explained { message, label, help } = of_rule
+            .unwrap_or_else(|| explained(error.message(), (written, value), self.kind, &help));
         let failure = Failure::new(format!("`{file}`: {message}")).help(help);
         match place {
             // A key that is missing from the top is missing everywhere.

@@ -166,8 +166,18 @@ fn a_value_of_another_kind_is_shown() {
         ),
         (
             "[warm_start]\ncheckpoint = \"a\"\nrules = [{ rename = \"a\" }]",
-            "`\"a\"` is not what is meant",
-            HELP,
+            "`rename` takes a list of two texts, and that is not what stands here",
+            "write `{ rename = [\"old/name\", \"new/name\"] }`, with your own names",
+        ),
+        (
+            "[warm_start]\ncheckpoint = \"a\"\nrules = [{ strip_prefix = [\"a\", \"b\"] }]",
+            "`strip_prefix` takes one text, and that is not what stands here",
+            "write `{ strip_prefix = \"module.\" }`, with your own names",
+        ),
+        (
+            "[warm_start]\ncheckpoint = \"a\"\nrules = [{ resize_rows = [\"a\"] }]",
+            "`resize_rows` takes a list of a glob and a seed, and that is not what stands here",
+            "write `{ resize_rows = [\"embedding/weight\", 0] }`, with your own names",
         ),
         (
             "[warm_start]\ncheckpoint = \"a\"\nrules = [{}]",
@@ -304,4 +314,15 @@ fn paths_are_relative_to_the_file() {
     assert_eq!(source.path(Path::new("/b.csv")), Path::new("/b.csv"));
     assert_eq!(source.path(Path::new("../data/b.csv")), Path::new("data/b.csv"));
     assert_eq!(source.path(Path::new("../../b.csv")), Path::new("../b.csv"));
+}
+
+/// What is advised can be read.
+#[test]
+fn the_rule_that_is_shown_for_each_is_one() {
+    for (key, takes, example) in crate::train::explained::RULES {
+        let text = format!("rules = [{{ {key} = {example} }}]");
+        let rules: crate::rules::RulesFile = toml::from_str(&text).unwrap();
+        let rule = warmstart_checkpoint::Rule::from(rules.rules[0].clone());
+        assert_eq!(rule.parts().0, key, "{takes}");
+    }
 }

@@ -129,6 +129,13 @@ fn what_cannot_be_written_is_refused() {
     // In the words of the command.
     let error = convert(&["--transpose", "a"]);
     assert!(error.contains("`--transpose a` touches no matrix"), "{error}");
+    foreign(
+        &file,
+        &[("fc.weight", "F32", &[1, 2], floats(&[1.0; 2])), ("b", "F32", &[1], floats(&[1.0]))],
+    );
+    let error = convert(&["--transpose", "**/weight"]);
+    assert!(error.contains("touches no matrix: did you mean `**.weight`?"), "{error}");
+    foreign(&file, &[("a", "F32", &[1], floats(&[1.0])), ("b", "F32", &[1], floats(&[1.0]))]);
     // Windows has other quotes.
     let error = convert(&["--cast", "**"]).replace('"', "'");
     assert!(error.contains("`--cast '**'`") && error.contains("`--dtype f32`"), "{error}");

@@ -36,6 +36,7 @@ fn suggestions_are_flags_that_make_it_fit() {
     assert!(!out.contains("--allow-unexpected"), "{out}");
     let out = plan(&words).with(0);
     assert!(out.contains("would fit   2 "), "{out}");
+    assert!(out.contains("note: values were not read: `warmstart verify`"), "{out}");
     let value = json(&plan(&[&words[..], &["--json"]].concat()).with(0));
     assert_eq!((&value["closes"], &value["counts"]["restored"]), (&true.into(), &2.into()));
 }
@@ -79,9 +80,45 @@ fn flags_that_do_not_make_it_fit_yet_are_told_as_such() {
     file("mine.safetensors", "b", ("F32", 4));
     let plan = ["plan", "theirs.safetensors", "--graph", "mine.safetensors"];
     let out = warmstart(directory.path(), &plan).with(1);
-    let flags = "As flags, for 2 of 3 variables; plan again with them, since it does not fit yet:\n  \
-                 --rename-scope a=b\n";
+    let flags = "As flags, for 2 of 3 variables; with these alone it does not fit yet, and `warmstart plan` \
+                 with them says why:\n  --rename-scope a=b\n";
     assert!(out.contains(flags), "{out}");
+}
+
+/// Several ways are a line of flags each, with what it takes; what all of them take for granted is told once.
+#[test]
+fn each_of_several_ways_is_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, scopes: &[&str]| {
+        let names = scopes.iter().map(|scope| [format!("{scope}/w"), format!("{scope}/b")]);
+        let names: Vec<[String; 2]> = names.collect();
+        let layer = |[weight, bias]: &'_ [String; 2]| {
+            let [weight, bias]: [&'static str; 2] = [weight.clone().leak(), bias.clone().leak()];
+            [
+                (weight, "F32", &[3, 4][..], floats(&[0.5; 12])),
+                (bias, "F32", &[4][..], floats(&[0.5; 4])),
+            ]
+        };
+        let tensors: Vec<_> = names.iter().flat_map(layer).collect();
+        foreign(&directory.path().join(name), &tensors);
+    };
+    file("theirs.safetensors", &["a", "b"]);
+    file("mine.safetensors", &["c"]);
+    let plan = ["plan", "theirs.safetensors", "--graph", "mine.safetensors"];
+    let out = warmstart(directory.path(), &plan).with(1);
+    let ways = "help: there are 2 ways to restore more, and nothing says which of them is meant";
+    assert!(out.contains(ways) && !out.contains("As flags"), "{out}");
+    for scope in ["a", "b"] {
+        let way =
+            format!("restores 2 of 2:\n          --rename-scope {scope}=c --allow-unexpected\n");
+        assert_eq!(out.matches(&way).count(), 1, "{out}");
+        assert_eq!(out.matches(&format!("--rename-scope {scope}=c")).count(), 1, "{out}");
+        let flags = ["--rename-scope", &format!("{scope}=c"), "--allow-unexpected"];
+        warmstart(directory.path(), &[&plan[..], &flags[..]].concat()).with(0);
+    }
+    let out = warmstart(directory.path(), &[&plan[..], &["--rename", "x=y"]].concat()).with(1);
+    let place = "note: the flags of each way come in place of the rules that were given\n";
+    assert!(out.contains(place), "{out}");
 }
 
 /// A rule that is a mistake is not to be given again.
@@ -136,7 +173,11 @@ fn ways_that_are_not_told_are_said_to_be_there() {
             &["diff", "theirs.safetensors", "mine.safetensors"],
         ] {
             let out = warmstart(at, command).with(1);
-            let way = format!("(way 1 of {ways}; nothing says which is meant)");
+            // The flags of each are in the report of the one, and below that of the other.
+            let way = match command[0] {
+                "plan" => format!("there are {ways} ways to restore more, and nothing says which"),
+                _ => format!("(way 1 of {ways}; nothing says which is meant)"),
+            };
             assert!(out.contains(&way), "{way}\n{out}");
             let value = json(&warmstart(at, &[command, &["--json"]].concat()).with(1));
             let key = if command[0] == "plan" { "suggestions" } else { "rules" };

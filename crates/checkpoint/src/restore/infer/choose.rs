@@ -3,6 +3,7 @@
 use super::names::{CLEARLY, Name, digits, parts_alike};
 use super::search::effort;
 use super::trial::{Trial, Trials};
+use crate::restore::rules::Rule;
 use crate::restore::suggestion::ALTERNATIVES;
 use std::collections::HashMap;
 
@@ -55,6 +56,58 @@ pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
     distinct
 }
 
+/// What notes say of pairs that something speaks neither for nor against.
+const EXCHANGED: &str = "may have to be exchanged";
+
+/// Trials, and after them those that restore as much by as few rules with the targets of two renames exchanged,
+/// where nothing says which of them is which: both ways can be taken.
+pub(super) fn with_exchanged(trials: &mut Trials<'_>, best: Vec<Trial>) -> Vec<Trial> {
+    let mut all = best.clone();
+    for trial in best {
+        if !trial.notes.iter().any(|note| note.contains(EXCHANGED)) {
+            continue;
+        }
+        let of_names = trial.rules.iter().filter(|rule| rule.is_about_names());
+        let of_names: Vec<Rule> = of_names.cloned().collect();
+        for second in 1..of_names.len() {
+            for first in 0..second {
+                let Some(rules) = exchanged(&of_names, first, second) else { continue };
+                let as_good = |other: &Trial| {
+                    other.restored == trial.restored
+                        && other.gain() == trial.gain()
+                        && other.rules.len() <= trial.rules.len()
+                        && other.doubts <= trial.doubts
+                };
+                for other in trials.complete(&rules).into_iter().filter(as_good) {
+                    if !all.iter().any(|known| known.pairs == other.pairs) {
+                        all.push(other);
+                    }
+                }
+            }
+        }
+    }
+    all.truncate(ALTERNATIVES);
+    all
+}
+
+/// Rules with the targets of two exchanged, if both are renames of one kind.
+fn exchanged(rules: &[Rule], first: usize, second: usize) -> Option<Vec<Rule>> {
+    let mut rules = rules.to_vec();
+    let (before, after) = rules.split_at_mut(second);
+    let targets = match (before.get_mut(first)?, after.first_mut()?) {
+        (Rule::Rename { to, .. }, Rule::Rename { to: other, .. })
+        | (Rule::RenameScope { to, .. }, Rule::RenameScope { to: other, .. })
+        | (Rule::RenameComponent { to, .. }, Rule::RenameComponent { to: other, .. })
+        | (
+            Rule::RenameRegex { replacement: to, .. },
+            Rule::RenameRegex { replacement: other, .. },
+        ) => (to, other),
+        _ => return None,
+    };
+    std::mem::swap(targets.0, targets.1);
+    Some(rules)
+}
+
 /// How like the names of `trial`'s pairs are where `other` has other pairs.
 fn likeness_where_different(
     trials: &Trials<'_>,
@@ -81,3 +134,7 @@ fn likeness_where_different(
     let total: f64 = different.iter().take(200).map(alike).sum();
     total / different.len().clamp(1, 200) as f64 + if numbered { 0.5 } else { 0.0 }
 }
+
+#[cfg(test)]
+#[path = "choose_tests.rs"]
+mod tests;

@@ -123,7 +123,7 @@ const AVERAGES: &[&str] =
     &["ExponentialMovingAverage", "average", "ema", "ema_model", "shadow", "shadow_params"];
 
 /// Whether one of a name's parts is called as the factors of adapters are: `lora_A`, `lora_down`, `lora`.
-fn is_adapter(name: &str) -> bool {
+pub(crate) fn is_adapter(name: &str) -> bool {
     name.split(SEPARATORS).any(|part| part == "lora" || part.starts_with("lora_"))
 }
 

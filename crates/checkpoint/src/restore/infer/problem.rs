@@ -476,3 +476,7 @@ impl Hasher for Hashed {
         self.0 = key;
     }
 }
+
+#[cfg(test)]
+#[path = "problem_tests.rs"]
+mod tests;

@@ -130,7 +130,7 @@ fn every_kind_of_rule_that_does_nothing_is_an_error() {
             "changes nothing: `a/w` has its dtype in the file already, and one more is left out.",
         ),
         (options().ignore("["), "cannot be applied: a `[` is not closed"),
-        (options().rename_regex("(", "x"), "cannot be applied: regex parse error"),
+        (options().rename_regex("(", "x"), "cannot be applied: unclosed group."),
         (options().rename_regex("^a/(.*)$", "$2"), "has no group `2`"),
     ];
     for (options, expected) in cases {

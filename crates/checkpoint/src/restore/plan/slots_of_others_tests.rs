@@ -62,6 +62,44 @@ fn weights_that_change_places_without_their_slots_are_an_error() {
     );
 }
 
+/// A slot whose variable the file does not have goes with no other tensor's value either: which one a rename
+/// makes its variable's is for whoever wrote the rule to say.
+#[test]
+fn a_slot_of_what_the_file_does_not_have_is_nobody_elses() {
+    let square = |variable: Variable| Variable { shape: Shape::from([2, 2]), ..variable };
+    let of_a = square(slot(Some("a/kernel"), "m"));
+    let declared = [variable("a/kernel", &[2, 2]), of_a.clone()];
+    for (others, apart) in [(&["a/kernel"][..], true), (&[], false)] {
+        let names = ["b/kernel", "a/kernel/adam/m"].iter().chain(others);
+        let tensors: Vec<(&str, &[usize])> = names.map(|name| (*name, &[2, 2][..])).collect();
+        let file = described(&tensors, std::slice::from_ref(&of_a));
+        let options =
+            RestoreOptions::new().rename("a/kernel", "aside").rename("b/kernel", "a/kernel");
+        let plan = file.plan_for(&declared, &options.allow_unexpected());
+        assert_eq!(plan.slots_of_others().next().is_some(), apart, "{plan}");
+    }
+}
+
+/// A checkpoint that says of these variables what they are.
+fn described(tensors: &[(&str, &[usize])], variables: &[Variable]) -> Checkpoint {
+    let text = serde_json::to_string(variables).unwrap();
+    let metadata = serde_json::json!({ "warmstart.variables": text });
+    let mut header = serde_json::json!({ "__metadata__": metadata });
+    let mut end = 0;
+    for (name, shape) in tensors {
+        let begin = end;
+        end += 4 * shape.iter().product::<usize>();
+        header[*name] =
+            serde_json::json!({ "dtype": "F32", "shape": shape, "data_offsets": [begin, end] });
+    }
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("step-500.safetensors");
+    std::fs::write(&file, [&length[..], header.as_bytes(), &vec![0; end]].concat()).unwrap();
+    Checkpoint::open(&file).unwrap()
+}
+
 #[test]
 fn a_square_weight_that_is_turned_without_its_slots_is_an_error() {
     let options = || RestoreOptions::new().transpose("a/kernel");

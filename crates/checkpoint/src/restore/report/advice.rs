@@ -4,10 +4,11 @@
 use crate::error::Damaged;
 use crate::printable::{first_quoted, printable, quoted};
 use crate::restore::matching::Outcome;
+use crate::restore::near_globs::near_name;
 use crate::restore::report::nothing::is_constant;
 use crate::restore::report::text::slot_groups;
 use crate::restore::report::{RestoreReport, VariableOutcome};
-use crate::restore::rules::{EVERYTHING, Rule, RuleUse, without_output};
+use crate::restore::rules::{EVERYTHING, Rule, RuleUse, apply, without_output};
 use crate::restore::suggestion::{Allowance, Suggestion};
 use crate::restore::wording::{SHOWN, Wording, deed, rule_text};
 use warmstart_graph::words::{counted_as, first_few_between};
@@ -33,6 +34,7 @@ impl RestoreReport {
             notes.push("names that differ only by a trailing `:0` were taken as equal".to_owned());
         }
         notes.extend(self.note_of_shared());
+        notes.extend(self.note_of_counting(words));
         if let Some((variable, declared, saved)) = initializers.first() {
             let name = printable(&variable.name);
             let more = match initializers.len() - 1 {
@@ -77,6 +79,7 @@ impl RestoreReport {
         if self.closes() && !self.unexpected.is_empty() {
             notes.push("unexpected tensors stay in the file".to_owned());
         }
+        notes.extend(self.note_of_adapters());
         if self.closes() {
             notes.extend(self.note_of_square_matrices(words));
             notes.extend(self.notes_of_slots_anew(words));
@@ -233,7 +236,9 @@ impl RestoreReport {
             _ => None,
         });
         let another_model = self.help_with_another_model();
-        let wanted = self.suggestions.is_empty() && !self.may_lack_some();
+        let wanted = self.suggestions.is_empty()
+            && !self.may_lack_some()
+            && self.corrected_rules().is_none();
         for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
             // Those of its shape are the first.
             let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);
@@ -295,11 +300,32 @@ impl RestoreReport {
         let idle = uses.filter(|(_, used)| used.does_nothing() && used.matched == 0);
         idle.filter_map(|(at, used)| {
             let names = if used.rule.is_about_values() { &variables } else { &names };
-            let near = RuleUse::near(&self.rules, at, names)?;
+            let near = RuleUse::near(&self.rules, at, names).or_else(|| self.near_rename(at))?;
             let (old, new) = (words.rule(&used.rule)?, words.rule(&near)?);
             Some(format!("did you mean `{new}` for `{old}`?"))
         })
         .collect()
+    }
+
+    /// What a rule about names that touches none was probably meant to be, by the names that the rules before
+    /// it leave.
+    fn near_rename(&self, at: usize) -> Option<Rule> {
+        let used = self.rules.get(at).filter(|used| used.does_nothing())?;
+        let before: Vec<Rule> = self.rules[..at].iter().map(|used| used.rule.clone()).collect();
+        let tensors = self.saved.tensors().iter().map(|tensor| tensor.name.as_str());
+        let names = apply(&before, tensors, &[]).names;
+        let names: Vec<&str> = names.iter().flatten().map(AsRef::as_ref).collect();
+        near_name(&used.rule, &names)
+    }
+
+    /// The rules with those that touch no name as they were probably meant, if there are such.
+    pub(crate) fn corrected_rules(&self) -> Option<Vec<Rule>> {
+        let near: Vec<Option<Rule>> =
+            (0..self.rules.len()).map(|at| self.near_rename(at)).collect();
+        near.iter().any(Option::is_some).then(|| {
+            let rules = self.rules.iter().zip(near);
+            rules.map(|(used, near)| near.unwrap_or_else(|| used.rule.clone())).collect()
+        })
     }
 
     /// Why a rule about values has nothing to do for any of the variables that it matches; nothing if
@@ -348,6 +374,14 @@ impl RestoreReport {
     }
 
     fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
+        // What all of several say is said once.
+        let of_all = |note: &&String| {
+            let says = |other: &Suggestion| other.notes.contains(note);
+            self.suggestions.len() > 1 && self.suggestions.iter().all(says)
+        };
+        let lines_of = |notes: &mut dyn Iterator<Item = &String>| -> String {
+            notes.map(|note| format!("\n      {}", printable(note))).collect()
+        };
         let lines = |suggestion: &Suggestion| {
             let Suggestion { rules, restores, of, notes, .. } = suggestion;
             // Others may be restored as it is.
@@ -366,8 +400,11 @@ impl RestoreReport {
                 .iter()
                 .map(|rule| format!("\n          {}", printable(&rule_text(words, rule))))
                 .collect();
-            let notes: Vec<String> =
-                notes.iter().map(|note| format!("\n      {}", printable(note))).collect();
+            let notes = lines_of(&mut notes.iter().filter(|note| !of_all(note)));
+            if let Some(line) = words.in_one_line(suggestion).filter(|_| self.suggestions.len() > 1)
+            {
+                return format!("{subject} {verb} {which}:\n          {}{notes}", printable(&line));
+            }
             // Of tensors alone that are left another help speaks; and whoever asks for a plan looks at what
             // is left first.
             let is_part = restores < of && words.is_of_restore();
@@ -375,7 +412,7 @@ impl RestoreReport {
             let rest = allow.map_or_else(String::new, |allow| {
                 format!("\n      and to leave the rest as it is: `{allow}`")
             });
-            format!("{subject} {verb} {which}:{}{}{rest}", code.concat(), notes.concat())
+            format!("{subject} {verb} {which}:{}{notes}{rest}", code.concat())
         };
         // What cannot be written is no suggestion.
         let known = |suggestion: &&Suggestion| {
@@ -389,9 +426,11 @@ impl RestoreReport {
                 let n = many.len();
                 let more = Suggestion::may_be_more(&self.suggestions);
                 let least = if more { "at least " } else { "" };
+                let shared = lines_of(&mut many[0].notes.iter().filter(of_all));
                 let first = format!(
                     "there are {least}{n} ways to restore more, and nothing says which of them is \
-                     meant:"
+                     meant{}{shared}",
+                    if shared.is_empty() { ":" } else { ". Of each:" }
                 );
                 std::iter::once(first).chain(many.iter().copied().map(lines)).collect()
             }

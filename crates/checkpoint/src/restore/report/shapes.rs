@@ -1,7 +1,7 @@
 //! What a [`RestoreReport`] says about shapes that differ.
 
 use crate::printable::printable;
-use crate::restore::infer::glob_of;
+use crate::restore::infer::{glob_of, is_table};
 use crate::restore::matching::Outcome;
 use crate::restore::report::{RestoreReport, VariableOutcome, is_weight};
 use crate::restore::rules::{EVERYTHING, Rule, SEPARATORS, without_output};
@@ -189,6 +189,42 @@ impl RestoreReport {
             });
         }
         (!fitting.is_empty()).then(|| fitting.join("; "))
+    }
+
+    /// The rules that take the rows which both have of tables with more or fewer of them here, and of their
+    /// slots, and what these take for granted. (Of other matrices, rows are what a layer makes: a head with
+    /// another number of classes rather begins anew.)
+    pub(crate) fn rules_for_tables(&self) -> Option<(Vec<Rule>, String)> {
+        let turned_by = self.turning();
+        let (mut tables, mut others) = (Vec::new(), Vec::new());
+        for VariableOutcome { variable, outcome } in self.variables.iter() {
+            let Outcome::ShapeMismatch { tensor, shape } = outcome else { continue };
+            let name = match &variable.role {
+                Role::Slot { variable: Some(owner), .. } => owner,
+                _ => &variable.name,
+            };
+            let is_resized = shape.rank() > 1
+                && shape.rank() == variable.shape.rank()
+                && shape[1..] == variable.shape[1..]
+                && turned_by(variable).is_none();
+            match is_resized && is_table(name, Some(tensor)) {
+                true => tables.push((&**variable, shape)),
+                false => others.push(&**variable),
+            }
+        }
+        let (Variable { name, shape, .. }, in_file) = tables.first()?;
+        let more = match tables.len() - 1 {
+            0 => String::new(),
+            1 => "; so it is with one more".to_owned(),
+            n => format!("; so it is with {n} more"),
+        };
+        let note = format!(
+            "`{name}` has {} rows, and {} in the file: the rows that both have are taken, and seed 0 for \
+             others{more}",
+            shape[0], in_file[0]
+        );
+        let rules = globs_of(&variables_of(&tables), &others)?.into_iter();
+        Some((rules.map(|glob| Rule::ResizeRows { glob, seed: 0 }).collect(), note))
     }
 
     /// Finds the rule that has a matrix transposed. Globs are compiled once, for all variables.

@@ -91,7 +91,7 @@ impl Applied<'_> {
                 self.rename(|name| rename_component(name, from, to))
             }
             Rule::RenameRegex { pattern, replacement } => {
-                let regex = Regex::new(pattern).map_err(|error| error.to_string())?;
+                let regex = Regex::new(pattern).map_err(|error| why_malformed(&error))?;
                 check_references(&regex, replacement)?;
                 self.rename(|name| match regex.replace_all(name, replacement) {
                     Cow::Owned(name) => Some(name),
@@ -232,6 +232,14 @@ pub(crate) fn other_output(name: &str) -> Cow<'_, str> {
 fn matches_name(glob: &Glob, name: &str) -> bool {
     let bare = without_output(name);
     glob.is_match(name) || glob.is_match(bare) || glob.is_match(&format!("{bare}:0"))
+}
+
+/// The reason alone: the parser shows the expression with a mark below it, on lines of their own, and whoever
+/// tells of the rule shows the expression anyway.
+fn why_malformed(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(&text).to_owned()
 }
 
 /// Refuses a replacement that names a group which the expression lacks: nothing would stand there.
