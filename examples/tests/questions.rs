@@ -214,7 +214,7 @@ help: these 3 rules together restore the 2 that are left:
           .rename_scope("layer_2", "layer_3")
           .rename_scope("layer_1", "layer_2")
           .rename_scope("layer_0", "layer_1")
-      only the order of their numbers says that `layer_0/bias` is `layer_1/bias`, and `layer_1/bias` is `layer_2/bias`; so it is with one more pair of names
+      only the order of their numbers says that `layer_0/bias` is `layer_1/bias`, and `layer_1/bias` is `layer_2/bias`; so it is with `layer_1/weight`
       `layer_1/weight`, which would fit as it is, gets `layer_0/weight` in place of `layer_1/weight`; so it is with 3 more
   restored    6   240 B
  layer_1/weight  f32    [4, 4]     64  restored (runs/step-500.safetensors: layer_0/weight, step 500)

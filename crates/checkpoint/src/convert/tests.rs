@@ -299,9 +299,9 @@ fn an_index_of_another_program_stays() {
     let directory = tempfile::tempdir().unwrap();
     let source = Checkpoint::open(written(directory.path())).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let index = folder.path().join("pytorch_model.bin.index.json");
+    let index = folder.path().join("model.weights.index.json");
     fs::write(&index, "{}").unwrap();
-    let out = folder.path().join("pytorch_model.bin");
+    let out = folder.path().join("model.weights");
     let converted = source.convert(&out, &ConvertOptions::new().keep_existing()).unwrap();
     assert!(converted.removed.is_empty() && index.exists());
     assert!(source.convert(&out, &ConvertOptions::new()).unwrap().removed.is_empty());

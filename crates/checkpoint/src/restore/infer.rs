@@ -46,6 +46,7 @@ mod sample;
 mod search;
 mod singles;
 mod slot_rules;
+mod told;
 mod trial;
 mod values;
 
@@ -131,14 +132,15 @@ fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
     let mut slots = slot_rules::slot_rules(&trials);
     slots.extend(optimizer.as_ref().map(Renamed::rule));
     let mut all = rounds(&mut trials, slots.clone());
-    if !slots.is_empty() && !all.iter().any(|trial| trial.restored == wanted) {
+    let closes = |all: &[Trial]| all.iter().any(|one| !one.misplaced && one.restored == wanted);
+    if !slots.is_empty() && !closes(&all) {
         all.extend(rounds(&mut trials, Vec::new()));
     }
-    if !all.iter().any(|trial| trial.restored == wanted) {
+    if !closes(&all) {
         let renumbered = renumbered(&mut trials, &all);
         all.extend(renumbered);
     }
-    if !all.iter().any(|trial| trial.restored == wanted) {
+    if !closes(&all) {
         let moved = moved_aside(&mut trials, &all);
         all.extend(moved);
     }
@@ -178,20 +180,22 @@ fn infer_within(budget: usize, asked: Asked<'_>) -> (Vec<Suggestion>, usize) {
 /// The best of all trials, and what a search finds after each of them, as if its rules were the user's: ways that
 /// leave out different parts become one.
 fn further(trials: &mut Trials<'_>, mut all: Vec<Trial>, wanted: usize) -> Vec<Trial> {
-    let gain = |trials: &[Trial]| trials.iter().map(Trial::gain).max().unwrap_or(0);
+    let rank = |trials: &[Trial]| trials.iter().map(|one| (!one.misplaced, one.gain())).max();
     let mut best = choose(trials, all.clone());
     for _ in 0..ROUNDS {
         if best.iter().any(|trial| trial.restored == wanted) {
             break;
         }
-        let before = gain(&best);
+        let before = rank(&best);
         trials.limits.names = NAMES;
         for trial in best.clone() {
-            // What is found last is mostly what names say least of: it is not worth more doubts.
+            // What is found last is mostly what names say least of: it is not worth more that only shapes say.
             let more = rounds(trials, trial.name_rules).into_iter();
-            all.extend(more.filter(|more| more.doubts <= trial.doubts));
+            let worth =
+                |more: &Trial| more.by_shape <= trial.by_shape && more.misplaced <= trial.misplaced;
+            all.extend(more.filter(worth));
         }
-        if gain(&all) <= before {
+        if rank(&all) <= before {
             break;
         }
         best = choose(trials, all.clone());
@@ -234,7 +238,8 @@ fn distinct<const N: usize>(sets: [Option<Vec<Rule>>; N]) -> Vec<Vec<Rule>> {
 
 /// The rules about names of the trial that restores most, by the fewest rules.
 fn best_of(trials: &[Trial]) -> Option<Vec<Rule>> {
-    let best = trials.iter().max_by_key(|trial| (trial.gain(), usize::MAX - trial.rules.len()))?;
+    let better = |trial: &&Trial| (!trial.misplaced, trial.gain(), usize::MAX - trial.rules.len());
+    let best = trials.iter().max_by_key(better)?;
     Some(best.name_rules.clone())
 }
 
@@ -349,7 +354,10 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
         if so_far == start {
             sets.push(Vec::new());
         }
-        let best = |all: &[Trial]| all.iter().map(Trial::gain).max().unwrap_or(0);
+        let best = |all: &[Trial]| {
+            let placed = all.iter().filter(|trial| !trial.misplaced);
+            placed.map(Trial::gain).max().unwrap_or(0)
+        };
         let before = best(&all);
         // Whole sets first: they do not wait for what may become of those that something speaks against.
         sets.retain(|set| !completed(trials, &so_far, set, &mut tried, &mut all));
@@ -369,7 +377,8 @@ fn rounds(trials: &mut Trials<'_>, start: Vec<Rule>) -> Vec<Trial> {
         if !more || after <= before {
             break;
         }
-        match all.iter().filter(|trial| trial.gain() == after).min_by_key(|t| t.rules.len()) {
+        match all.iter().filter(|t| !t.misplaced && t.gain() == after).min_by_key(|t| t.rules.len())
+        {
             Some(trial) => so_far = trial.name_rules.clone(),
             None => break,
         }
@@ -390,7 +399,7 @@ fn completed(
         return sound;
     }
     let found = trials.complete(&rules);
-    let sound = !found.is_empty();
+    let sound = found.iter().any(|trial| !trial.misplaced);
     tried.insert(rules, sound);
     all.extend(found);
     sound
@@ -409,6 +418,8 @@ mod aside_tests;
 mod combined_tests;
 #[cfg(test)]
 mod fewest_tests;
+#[cfg(test)]
+mod layer_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

@@ -17,7 +17,10 @@ const COMPARED: usize = 16;
 /// Of those that restore as much, names that are clearly more alike go before fewer rules: three
 /// rules that give every tensor to its neighbour are no mending. So do those that give more variables
 /// the tables that are theirs but for the number of rows.
-pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
+pub(super) fn choose(trials: &Trials<'_>, mut all: Vec<Trial>) -> Vec<Trial> {
+    if all.iter().any(|trial| !trial.misplaced) {
+        all.retain(|trial| !trial.misplaced);
+    }
     let rank =
         |trial: &Trial| (-trial.gain(), usize::MAX - trial.restored, usize::MAX - trial.grown);
     let Some(best) = all.iter().map(rank).min() else { return Vec::new() };
@@ -56,15 +59,12 @@ pub(super) fn choose(trials: &Trials<'_>, all: Vec<Trial>) -> Vec<Trial> {
     distinct
 }
 
-/// What notes say of pairs that something speaks neither for nor against.
-const EXCHANGED: &str = "may have to be exchanged";
-
 /// Trials, and after them those that restore as much by as few rules with the targets of two renames exchanged,
 /// where nothing says which of them is which: both ways can be taken.
 pub(super) fn with_exchanged(trials: &mut Trials<'_>, best: Vec<Trial>) -> Vec<Trial> {
     let mut all = best.clone();
     for trial in best {
-        if !trial.notes.iter().any(|note| note.contains(EXCHANGED)) {
+        if !trial.exchangeable {
             continue;
         }
         let of_names = trial.rules.iter().filter(|rule| rule.is_about_names());

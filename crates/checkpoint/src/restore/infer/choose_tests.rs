@@ -22,6 +22,9 @@ fn trial(rules: usize, doubts: usize, tensor: usize) -> Trial {
         tie: None,
         turning: None,
         doubts,
+        exchangeable: false,
+        misplaced: false,
+        by_shape: 0,
     }
 }
 
@@ -68,6 +71,15 @@ fn alternatives_come_in_the_order_of_their_doubts() {
     let names = ["first/scale", "other/scale"];
     assert_eq!(chosen(&names, vec![trial(1, 2, 0), trial(1, 0, 1)]), [1, 0]);
     assert_eq!(chosen(&names, vec![trial(1, 0, 0), trial(1, 2, 1)]), [0, 1]);
+}
+
+/// What places in a layer speak against is suggested where there is nothing else, however much it restores.
+#[test]
+fn what_is_misplaced_comes_last() {
+    let names = ["first/scale", "other/scale"];
+    let misplaced = |tensor| Trial { misplaced: true, restored: 2, ..trial(1, 0, tensor) };
+    assert_eq!(chosen(&names, vec![misplaced(0), trial(1, 0, 1)]), [1]);
+    assert_eq!(chosen(&names, vec![misplaced(0)]), [0]);
 }
 
 #[test]

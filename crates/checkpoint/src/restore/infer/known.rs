@@ -4,13 +4,17 @@
 //! Gates of recurrent cells, LLaMA's rows of queries and keys, queries by head, factors of
 //! normalized weights and of adapters, codes of a quantization: a note wherever it could matter.
 
+use super::doubts::pattern;
 use super::names::bare;
+use super::told::{SO_IT_IS, Told, together};
 use super::trial::{Trial, Trials};
 use crate::restore::rules::SEPARATORS;
 use crate::tensor::FileDType;
+use std::collections::HashSet;
 use warmstart_graph::DType;
 
-/// The notes for what a trial pairs, each told once, for the first pair that it is about.
+/// The notes for what a trial pairs, each told once, for the first pair that it is about. It names the others,
+/// but for those that only numbers tell apart.
 pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
     let pairs = || {
         let names = |(&variable, &tensor): (&usize, &usize)| {
@@ -20,11 +24,18 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
         };
         trial.pairs.iter().map(names)
     };
-    let gates = pairs().find(|(from, to, _)| {
+    let all = |is: &dyn Fn(&str, &str) -> bool, said: &dyn Fn(&str, &str) -> String| {
+        let mut patterns = HashSet::new();
+        let pairs = pairs().filter(|(from, to, _)| is(from, to) && patterns.insert(pattern(to)));
+        together(pairs.map(|(from, to, _)| Told::of(to, said(from, to))), SO_IT_IS)
+    };
+    let differ =
+        |words: &'static [&str]| move |from: &str, to: &str| has(from, words) != has(to, words);
+    let are_gates = |from: &str, to: &str| {
         let (from, to) = (recurrent(from), recurrent(to));
         from != to && (from.is_some() || to.is_some())
-    });
-    let gates = gates.map(|(from, to, _)| {
+    };
+    let gates = all(&are_gates, &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but libraries have the gates of recurrent cells in another \
              order (GRU: PyTorch resets first, Keras updates; LSTM: TensorFlow 1 has the new input before \
@@ -32,20 +43,19 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
              their sum: nothing here shows which it is"
         )
     });
-    let rotary = pairs().find(|(from, to, _)| {
+    let are_rotated = |from: &str, to: &str| {
         let meta: &[&str] = &["wq", "wk", "attn_q", "attn_k"];
         let other: &[&str] = &["q_proj", "k_proj"];
         (has(from, meta) && has(to, other)) || (has(from, other) && has(to, meta))
-    });
-    let rotary = rotary.map(|(from, to, _)| {
+    };
+    let rotary = all(&are_rotated, &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but of LLaMA, Hugging Face stores the rows of queries and keys in \
              another order than Meta and llama.cpp, for its rotary embedding: unless both are of one kind, \
              convert them with the script of whoever wrote the file first"
         )
     });
-    let heads = pairs().find(|(from, to, _)| has(from, FUSED_BY_HEAD) != has(to, FUSED_BY_HEAD));
-    let heads = heads.map(|(from, to, _)| {
+    let heads = all(&differ(FUSED_BY_HEAD), &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but `query_key_value` usually has query, key and value of one \
              head after those of another, where others have all queries first: nothing here shows it"
@@ -62,23 +72,20 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
              (PyTorch's kernels have out and in first, TensorFlow's in and out last); it is left as it is"
         )
     });
-    let factors = pairs().find(|(from, to, _)| has(from, FACTORS) != has(to, FACTORS));
-    let factors = factors.map(|(from, to, _)| {
+    let factors = all(&differ(FACTORS), &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but one of them is by its name a factor of a weight that is \
              computed from several (PyTorch's weight or spectral normalization): remove that from the model \
              before it is saved"
         )
     });
-    let adapters = pairs().find(|(from, to, _)| is_adapter(from) != is_adapter(to));
-    let adapters = adapters.map(|(from, to, _)| {
+    let adapters = all(&|from, to| is_adapter(from) != is_adapter(to), &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but one of them is by its name a factor of what an adapter (LoRA) \
              adds to a weight, and no weight: merge adapters into their model before it is saved"
         )
     });
-    let prompts = pairs().find(|(from, to, _)| has(from, PROMPTS) != has(to, PROMPTS));
-    let prompts = prompts.map(|(from, to, _)| {
+    let prompts = all(&differ(PROMPTS), &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but one of them is by its name the prompt that was learned for a \
              model, and no part of the model"
@@ -91,8 +98,7 @@ pub(super) fn notes(trials: &Trials<'_>, trial: &Trial) -> Vec<String> {
              training, not the weight itself"
         )
     });
-    let scales = pairs().find(|(from, to, _)| has(from, SCALES) != has(to, SCALES));
-    let scales = scales.map(|(from, to, _)| {
+    let scales = all(&differ(SCALES), &|from, to| {
         format!(
             "`{from}` is taken for `{to}`, but one of them is by its name of a quantization, and no weight"
         )

@@ -11,7 +11,7 @@ const LONGEST: usize = 512;
 
 /// Words that frameworks and libraries use for one thing: weights, the parameters of a normalization, and
 /// the parts of transformers. Those of the first [`APART`] lines are never each other, however like.
-const SYNONYMS: [&[&str]; 21] = [
+const SYNONYMS: [&[&str]; 23] = [
     &["weight", "kernel", "gamma", "scale", "w", "g", "weights", "embedding", "embeddings"],
     &["bias", "beta", "b", "biases", "offset"],
     &["running_mean", "moving_mean", "mean"],
@@ -32,6 +32,9 @@ const SYNONYMS: [&[&str]; 21] = [
         "attn_norm",
         "ln1",
         "sa_layer_norm",
+        "self_attn_layer_norm",
+        "attn_ln",
+        "ln_attn",
     ],
     &[
         "ffn_norm",
@@ -41,7 +44,12 @@ const SYNONYMS: [&[&str]; 21] = [
         "norm2",
         "ln2",
         "output_layer_norm",
+        "final_layer_norm",
+        "mlp_ln",
+        "ln_mlp",
     ],
+    &["norm2", "encoder_attn_layer_norm", "cross_attn_ln"],
+    &["norm3", "final_layer_norm", "mlp_ln"],
     &["encoder"],
     &["decoder"],
     &["tok_embeddings", "embed_tokens", "wte", "word_embeddings", "token_embedding", "token_embd"],
@@ -53,7 +61,7 @@ const SYNONYMS: [&[&str]; 21] = [
 ];
 
 /// How many lines of words never stand for each other: `q_proj` is not `v_proj`.
-const APART: usize = 15;
+const APART: usize = 17;
 
 /// By how much of a part names must be more alike to be clearly meant, or to speak against another.
 pub(super) const CLEARLY: f64 = 0.3;

@@ -1,13 +1,13 @@
 //! Single renames, the last resort: a variable and a tensor that are left and are the best for each
 //! other. Slots that an optimizer keeps below the tensor's name go along. A matrix may lie the other way
-//! round, if names say that it is the same one.
+//! round, if names say that it is the same one, or all others lie so.
 
 use super::names::{ALIKE, Name, name_likeness};
 use super::roles::Kind;
 use super::slot_rules::Below;
 use super::trial::{Planned, Trials};
 use super::values::is_table;
-use crate::restore::matching::Outcome;
+use crate::restore::matching::{Change, Outcome, transposed};
 use crate::restore::rules::Rule;
 use std::collections::{HashMap, HashSet};
 use warmstart_graph::DType;
@@ -26,6 +26,7 @@ const EQUALLY: f64 = 0.05;
 /// Lists of renames to try after a plan; the first is empty.
 pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rule>> {
     let groups = left_over(trials, planned);
+    let all_turned = are_all_turned(trials, planned);
     let mut renames: Vec<(usize, Rule)> = Vec::new();
     let mut pairs = PAIRS;
     let mut open: Option<Vec<(usize, Rule)>> = None;
@@ -33,7 +34,8 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rul
         let (Some(first), Some(only)) = (variables.first(), tensors.first()) else { continue };
         // A single number fits anything, and its shape says nothing.
         let shape = &trials.asked.variables[first.0].shape;
-        let says = !turned && shape.checked_elements().is_none_or(|elements| elements > 1);
+        let says =
+            (!turned || all_turned) && shape.checked_elements().is_none_or(|elements| elements > 1);
         if variables.len() == 1 && tensors.len() == 1 && says {
             renames.push((first.0, rename(only, first)));
             continue;
@@ -90,6 +92,29 @@ pub(super) fn singles(trials: &Trials<'_>, planned: &Planned<'_>) -> Vec<Vec<Rul
         ),
     }
     lists
+}
+
+/// Whether matrices that names say are the same lie the other way round in the file, some and all but tables:
+/// then the only one that fits so is no worse than one which fits as it lies.
+fn are_all_turned(trials: &Trials<'_>, planned: &Planned<'_>) -> bool {
+    let mut some = false;
+    for (variable, outcome) in trials.asked.variables.iter().zip(&planned.matching.outcomes) {
+        let [rows, columns] = variable.shape[..] else { continue };
+        let is_turned = match outcome {
+            Outcome::ShapeMismatch { shape, .. } => transposed(&variable.shape, shape),
+            Outcome::Restored { changes, .. } => {
+                changes.iter().any(|change| matches!(change, Change::Transposed { .. }))
+            }
+            _ => continue,
+        };
+        if rows != columns && !is_table(&variable.name, outcome.tensor()) {
+            if !is_turned {
+                return false;
+            }
+            some = true;
+        }
+    }
+    some
 }
 
 type Named = (usize, Name);

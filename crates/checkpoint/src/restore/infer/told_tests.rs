@@ -263,7 +263,7 @@ fn what_is_left_and_as_like_is_told() {
         }
     };
     let told = "`b.0.attn.proj.w` is taken for `l.0.attn.query.w`, though `l.0.attn.key.w`, which is left, \
-                has the same shape and is as like by its name; so it is with one more pair of names";
+                has the same shape and is as like by its name; so it is with `l.0.attn.query.x`";
     assert_eq!(tie(&["l.0.attn.key.w", "l.0.attn.key.x"]).as_deref(), Some(told));
     // A scope is no better for a part of what is asked for.
     assert_eq!(tie(&["l.0.attn.key.w"]), None);

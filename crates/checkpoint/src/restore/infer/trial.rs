@@ -83,6 +83,12 @@ pub(super) struct Trial {
     pub turning: Option<Turning>,
     /// How many of the notes say that something else may be meant.
     pub doubts: usize,
+    /// Whether nothing says which of two tensors is which of two variables.
+    pub exchangeable: bool,
+    /// Whether the places of norms in a layer speak against it: it is the last that is suggested.
+    pub misplaced: bool,
+    /// How many kinds of pairs only a shape speaks for that others have too.
+    pub by_shape: usize,
 }
 
 /// What rules change.
@@ -235,6 +241,9 @@ impl<'a> Trials<'a> {
             tie: None,
             turning: None,
             doubts: 0,
+            exchangeable: false,
+            misplaced: false,
+            by_shape: 0,
         };
         let sound = trial.gain() > 0
             && !self.strained(&trial)
@@ -248,8 +257,9 @@ impl<'a> Trials<'a> {
         trial.notes.extend(slot_rules::half(self, &trial, outcomes));
         match self.verdict(&by_name, &trial, outcomes, unexpected) {
             Verdict::Against => None,
-            Verdict::For { notes: doubts, tie } => {
-                trial.tie = tie;
+            Verdict::For { notes: doubts, tie, exchangeable, misplaced, by_shape } => {
+                (trial.tie, trial.exchangeable) = (tie, exchangeable);
+                (trial.misplaced, trial.by_shape) = (misplaced, by_shape);
                 trial.doubts = doubts.len();
                 trial.notes.splice(0..0, doubts);
                 Some(trial)

@@ -4,6 +4,7 @@
 //! Values that differ by extents of 1 are reshaped; kernels whose dimensions lie in another order
 //! are left, and the report says which order it is (`report/shapes.rs`).
 
+use super::doubts::pattern;
 use super::names::{bare, runs};
 use super::problem::grown;
 use super::trial::Trials;
@@ -136,8 +137,10 @@ impl<'a> Sorted<'a> {
     fn turned(&self) -> Option<String> {
         let spared = [&self.straight[..], &self.grown_tables].concat();
         let and_tables = [&spared[..], &self.square_tables].concat();
-        let ends: BTreeSet<String> = self.turned.iter().map(|variable| end(variable)).collect();
-        let siblings = self.square.iter().filter(|variable| ends.contains(&end(variable)));
+        // `w2` is a sibling of `w1` and `w3`, and `fc2_w` of `fc1_w`.
+        let stem = |variable: &Variable| pattern(&end(variable));
+        let stems: BTreeSet<String> = self.turned.iter().map(|variable| stem(variable)).collect();
+        let siblings = self.square.iter().filter(|variable| stems.contains(&stem(variable)));
         let with_siblings: Vec<&Variable> = self.turned.iter().chain(siblings).copied().collect();
         let along = self.straight_are_tables && with_siblings.len() > self.turned.len();
         let along = along.then(|| glob_of(&with_siblings, &and_tables)).flatten();

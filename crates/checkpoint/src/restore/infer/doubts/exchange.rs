@@ -3,10 +3,12 @@
 
 use super::groups::{Group, Pair, Patterns};
 use super::leftovers::Leftovers;
+use super::places;
 use super::words::Words;
 use crate::restore::infer::alike::Comparisons;
 use crate::restore::infer::names::CLEARLY;
 use crate::restore::infer::problem::class;
+use crate::restore::infer::told::Told;
 use crate::restore::rules::SEPARATORS;
 use std::cell::{LazyCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -32,13 +34,16 @@ pub(super) fn crossed(
                 let as_they_are = parts(group, group) + parts(other, other);
                 let exchanged = parts(group, other) + parts(other, group);
                 let by_words = || {
-                    (exchanged - as_they_are).abs() < CLEARLY
+                    places::for_exchanging(a, b) == 0
+                        && (exchanged - as_they_are).abs() < CLEARLY
                         && words[at].for_exchanging(words_of_other) > 0
                 };
                 if fit_turned(left, a, b) && scopes.are_torn(a, b) {
                     return true;
                 }
-                if (exchanged > as_they_are + 2.0 * CLEARLY || by_words())
+                let by_place =
+                    || places::for_exchanging(a, b) > 0 && !says_more(left.compared, a, b);
+                if (exchanged > as_they_are + 2.0 * CLEARLY || by_place() || by_words())
                     && left.same_shape(b.tensor.shape, a.tensor.shape).is_some()
                     && !scopes.are_apart(b, a)
                 {
@@ -55,7 +60,7 @@ pub(super) fn exchangeable(
     left: &Leftovers<'_, '_>,
     groups: &[Group<'_>],
     classes: &BTreeMap<u64, Vec<&Group<'_>>>,
-) -> Vec<String> {
+) -> Vec<Told> {
     let scopes = LazyCell::new(|| Scopes::of(groups.iter().flat_map(|group| &group.pairs)));
     let mut notes = Vec::new();
     for all in classes.values() {
@@ -69,6 +74,7 @@ pub(super) fn exchangeable(
                 }
                 if names_say_which(left.compared, group, other)
                     || words[at].for_exchanging(words_of_other) < 0
+                    || places::for_exchanging(a, b) < 0
                     || scopes.are_apart(b, a)
                 {
                     continue;
@@ -82,10 +88,12 @@ pub(super) fn exchangeable(
                         "exchanged and transposed, as PyTorch's",
                     ),
                 };
-                notes.push(format!(
+                let text = format!(
                     "`{tensor}` and `{other}` {have}, and nothing in their names says which is `{variable}` and \
                      which `{variable_of_other}`: they may have to be {may}"
-                ));
+                );
+                let variables = [variable, variable_of_other].map(str::to_owned).to_vec();
+                notes.push(Told { text, variables });
             }
         }
     }
@@ -127,6 +135,15 @@ fn says_which(compared: &Comparisons, one: &Patterns, other: &Patterns) -> bool 
         .map(|to| (compared.of(&one.0, to[0]), compared.of(&other.0, to[1])));
     as_they_are.0.parts + as_they_are.1.parts > exchanged.0.parts + exchanged.1.parts + SPEAKS
         || as_they_are.0.same + as_they_are.1.same > exchanged.0.same + exchanged.1.same
+}
+
+/// Whether two pairs have more parts in common as they are than exchanged, numbers counted.
+fn says_more(compared: &Comparisons, one: &Pair<'_>, other: &Pair<'_>) -> bool {
+    says_otherwise(
+        compared,
+        &(one.tensor.name.to_owned(), other.variable.name.to_owned()),
+        &(other.tensor.name.to_owned(), one.variable.name.to_owned()),
+    )
 }
 
 /// Whether two pairs have more parts in common exchanged than as they are, numbers counted.

@@ -4,6 +4,7 @@
 use super::groups::Group;
 use super::leftovers::Leftovers;
 use crate::restore::infer::names::bare;
+use crate::restore::infer::told::Told;
 use crate::restore::infer::values::is_table;
 use crate::restore::rules::SEPARATORS;
 
@@ -50,14 +51,15 @@ pub(super) fn are_mistaken(left: &Leftovers<'_, '_>, group: &Group<'_>) -> bool 
 }
 
 /// Says it where a head's value is taken for a table, or a table's for a head.
-pub(super) fn tied(group: &Group<'_>) -> Option<String> {
+pub(super) fn tied(group: &Group<'_>) -> Option<Told> {
     let pair = group.example();
     let (tensor, variable) = (pair.tensor.name, pair.variable.name);
     let other = |first: &str, head: &str| is_first(first) && is_head(head);
     (other(tensor, variable) || other(variable, tensor)).then(|| {
-        format!(
+        let text = format!(
             "`{tensor}` is taken for `{variable}`, but by their names one is the table that a model begins with, \
              and the other its last layer: they are the same only where the model was trained with both tied"
-        )
+        );
+        Told::of(variable, text)
     })
 }

@@ -2,11 +2,13 @@
 //! clearly meant, or would do as well.
 
 use super::groups::{Group, Pair, numbered, trailing};
+use super::places;
 use super::words::Words;
 use super::{COMPARED, Entry};
 use crate::restore::infer::alike::Comparisons;
 use crate::restore::infer::names::{CLEARLY, bare};
 use crate::restore::infer::problem::class;
+use crate::restore::infer::told::Told;
 use crate::restore::rules::SEPARATORS;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use warmstart_graph::Shape;
@@ -147,15 +149,37 @@ impl<'a> Leftovers<'a, '_> {
             || self.variables.some(class).any(|(other, _)| compared.of(old, other).parts > alike)
     }
 
+    /// Says that a norm is to be exchanged with what is left of both, by their places in a layer.
+    pub fn by_place(&self, group: &Group<'_>) -> Option<Told> {
+        let (class, pair) = (group.class, group.example());
+        let (own, variable) = (pair.tensor.name, pair.variable.name);
+        let same = |tensor: &str, variable: &str| self.compared.of(tensor, variable).same;
+        let tensors = self.tensors.some(class).map(|(_, (tensor, _))| tensor);
+        let variables = || self.variables.some(class).map(|(_, (variable, _))| variable);
+        let mut both =
+            tensors.flat_map(|tensor| variables().map(move |variable| (tensor, variable)));
+        let (tensor, left) = both.find(|&(tensor, left)| {
+            places::of_names([own, variable], [tensor, left]) > 0
+                && same(own, variable) + same(tensor, left)
+                    <= same(own, left) + same(tensor, variable)
+        })?;
+        let text = format!(
+            "`{own}` is taken for `{variable}`, though by their places in the layer it may be `{left}`, and \
+             `{variable}` get `{tensor}`, which are left"
+        );
+        Some(Told::of(variable, text))
+    }
+
     /// Says which tensor that is left has more words of a variable's name than the one it gets.
-    pub fn more_words(&self, group: &Group<'_>) -> Option<String> {
+    pub fn more_words(&self, group: &Group<'_>) -> Option<Told> {
         let pair = group.example();
         let (other, same) = self.nearer(group.class, pair)?;
-        Some(format!(
+        let text = format!(
             "`{}` is taken for `{}`, though `{other}`, which is left, has {same} and more words \
              of that name",
             pair.tensor.name, pair.variable.name
-        ))
+        );
+        Some(Told::of(pair.variable.name, text))
     }
 
     /// A tensor that is left and has more whole words in common with a pair's variable than its own tensor
@@ -185,7 +209,12 @@ impl<'a> Leftovers<'a, '_> {
     }
 
     /// Says what is left of the variables, or else of the tensors, and is as like.
-    pub fn as_like(&self, group: &Group<'_>) -> Option<String> {
+    pub fn as_like(&self, group: &Group<'_>) -> Option<Told> {
+        self.as_like_but(group, None)
+    }
+
+    /// The same but for what is called as another group is.
+    pub fn as_like_but(&self, group: &Group<'_>, but: Option<&Group<'_>>) -> Option<Told> {
         let (class, (old, new), pair) = (group.class, &group.patterns, group.example());
         if old == new {
             return None;
@@ -195,9 +224,15 @@ impl<'a> Leftovers<'a, '_> {
             let other = self.compared.of(from, to);
             other.parts >= this.parts - TIE && other.same >= this.same
         };
-        let variables = self.variables.some(class).filter(|(other, _)| other != new);
+        let variables = self
+            .variables
+            .some(class)
+            .filter(|(other, _)| other != new && but.is_none_or(|but| but.patterns.1 != *other));
         let mut variables = variables.filter(|(other, _)| as_like(old, other));
-        let tensors = self.tensors.some(class).filter(|(other, _)| other != old);
+        let tensors = self
+            .tensors
+            .some(class)
+            .filter(|(other, _)| other != old && but.is_none_or(|but| but.patterns.0 != *other));
         let mut tensors = tensors.filter(|(other, _)| as_like(other, new));
         let variable = variables.find_map(|(_, (name, shape))| {
             Some((name, self.same_shape(shape, pair.variable.shape)?))
@@ -208,15 +243,16 @@ impl<'a> Leftovers<'a, '_> {
             })
         };
         let (other, same) = variable.or_else(tensor)?;
-        Some(format!(
+        let text = format!(
             "`{}` is taken for `{}`, though `{other}`, which is left, has {same} and is as like by \
              its name",
             pair.tensor.name, pair.variable.name
-        ))
+        );
+        Some(Told::of(pair.variable.name, text))
     }
 
     /// Says that words within names would rather exchange a pair with what is left of both.
-    pub fn by_words(&self, group: &Group<'_>) -> Option<String> {
+    pub fn by_words(&self, group: &Group<'_>) -> Option<Told> {
         const EACH: usize = 8;
         let (class, pair) = (group.class, group.example());
         if !self.tensors.0.contains_key(&class) || !self.variables.0.contains_key(&class) {
@@ -237,10 +273,11 @@ impl<'a> Leftovers<'a, '_> {
             let more = parts(old, to) + parts(from, new) - parts(old, new) - parts(from, to);
             let rather = more.abs() < CLEARLY && words.for_exchanging(&Words::of(tensor, left)) > 0;
             rather.then(|| {
-                format!(
+                let text = format!(
                     "`{own}` is taken for `{variable}`, though by the words in their names it may be `{left}`, \
                      and `{variable}` get `{tensor}`, which are left"
-                )
+                );
+                Told::of(variable, text)
             })
         })
     }
@@ -248,7 +285,7 @@ impl<'a> Leftovers<'a, '_> {
     /// Says that tensors may all be moved by one: a pair's variable has more whole words in common with
     /// another pair's tensor than with its own, which a variable that is left could take, and then the
     /// names have as much in common.
-    pub fn moved(&self, group: &Group<'_>, others: &[&Group<'_>]) -> Option<String> {
+    pub fn moved(&self, group: &Group<'_>, others: &[&Group<'_>]) -> Option<Told> {
         let pair = group.example();
         let same =
             |tensor: &Entry<'_>, variable: &str| self.compared.of(tensor.name, variable).same;
@@ -268,11 +305,12 @@ impl<'a> Leftovers<'a, '_> {
                 self.variables.some(group.class).filter(|(_, (_, shape))| fits(shape));
             let (_, (name, _)) =
                 left.find(|(_, (name, _))| nearer + same(&pair.tensor, name) >= as_they_are)?;
-            Some(format!(
+            let text = format!(
                 "`{}` is taken for `{}`, though by their names it may as well be `{name}`, which is left, \
                  and `{}` the value of `{1}`",
                 pair.tensor.name, pair.variable.name, other.tensor.name
-            ))
+            );
+            Some(Told::of(pair.variable.name, text))
         })
     }
 }

@@ -54,18 +54,20 @@ fn words(name: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     for part in bare(name).split(SEPARATORS) {
         let mut before = String::new();
-        for word in of_part(part) {
+        for word in in_order(part) {
             match BEFORE.contains(&word.as_str()) {
                 true => before = word,
                 false => drop(words.insert(std::mem::take(&mut before) + &word)),
             }
         }
+        // `ln_post` is what `post_layernorm` is.
+        words.extend(Some(before).filter(|before| !before.is_empty()));
     }
     words
 }
 
-/// The words of one part, in small letters: they begin with a capital, or behind what is no letter.
-fn of_part(part: &str) -> Vec<String> {
+/// The words of one part in their order, in small letters: they begin with a capital, or behind what is no letter.
+pub(super) fn in_order(part: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut last = ' ';
     for c in part.chars() {
