@@ -44,7 +44,12 @@ pub(crate) fn near_name(rule: &Rule, names: &[&str]) -> Option<Rule> {
     };
     Some(match rule {
         Rule::Rename { from, to } => {
-            Rule::Rename { from: near(from, &mut names.iter().copied())?, to: to.clone() }
+            let from = near(from, &mut names.iter().copied())?;
+            // What has the name already needs no rule.
+            if from == *to {
+                return None;
+            }
+            Rule::Rename { from, to: to.clone() }
         }
         Rule::RenameScope { from, to } => {
             Rule::RenameScope { from: near(from, &mut scopes(0))?, to: to.clone() }
@@ -59,7 +64,8 @@ pub(crate) fn near_name(rule: &Rule, names: &[&str]) -> Option<Rule> {
 }
 
 /// What a glob that matches none of these names was probably meant to be: the same with each part that
-/// no name has replaced by the nearest one, or with the separator that names have, if that matches a name.
+/// no name has replaced by the nearest one, or with the separator that names have, or all that is below it, if
+/// that matches a name.
 pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
     let is_plain = |part: &&str| !part.contains(['*', '?', '[', ']', '{', '}', ',', '\\']);
     let parts: Vec<&str> = names.iter().flat_map(|name| name.split(SEPARATORS)).collect();
@@ -80,11 +86,15 @@ pub(crate) fn near_glob(glob: &str, names: &[&str]) -> Option<String> {
     };
     let [slash, dot] = SEPARATORS;
     let with = |from: char, to: char| near.replace(from, to.encode_utf8(&mut [0; 4]));
-    let mut others = [with(slash, dot), with(dot, slash)].into_iter();
-    match matches(&near) {
-        true => Some(near).filter(|near| near != glob),
-        false => others.find(matches),
+    let others = [near.clone(), with(slash, dot), with(dot, slash)];
+    if matches(&near) {
+        return Some(near).filter(|near| near != glob);
     }
+    let below = others.iter().flat_map(|text| {
+        let scope = text.strip_suffix("/*").or_else(|| text.strip_suffix(".*")).unwrap_or(text);
+        SEPARATORS.map(|separator| format!("{scope}{separator}**"))
+    });
+    others.iter().cloned().chain(below).find(matches)
 }
 
 #[cfg(test)]
@@ -104,6 +114,10 @@ mod tests {
             ("head/*/weight", Some("head.*.weight")),
             ("fc1.*", Some("fc1/*")),
             ("head/2/wieght", Some("head.2.weight")),
+            // All that is below.
+            ("head.*", Some("head.**")),
+            ("fc1", Some("fc1/**")),
+            ("head/2", Some("head.2.**")),
             // Nothing is near, nothing is wrong with a part, or what is near matches nothing.
             ("encoder/**", None),
             ("fc1/*_norm", None),
@@ -128,6 +142,10 @@ mod tests {
             (part("haed"), Some(part("head"))),
             (strip("modul."), Some(strip("module."))),
             (rename("zebra"), None),
+            (
+                Rule::Rename { from: text("module.head.wieght"), to: text("module.head.weight") },
+                None,
+            ),
             (scope("zebra"), None),
             (strip("zebra/"), None),
             (part("fc2"), None),

@@ -170,7 +170,7 @@ fn what_is_given_away_in_part_is_told_so_and_no_run_without_inputs_is_advised() 
                   column `x` they look one-hot (each row has";
     assert!(said.starts_with(partly), "{said}");
     assert!(
-        said.contains("`ignore = [1, \"y\"]` in place of `ignore` under [data]; a run"),
+        said.contains("`ignore = [1, \"y\"]` in place of `ignore` under [data], and"),
         "{said}"
     );
     let said = note(&table, &[3], &[2]).unwrap();

@@ -8,7 +8,7 @@
 //! elsewhere than its like, nor does anything else go there while what is left would do as well (`apart.rs`).
 //! Many rules for few variables are none, nor are few values from tensors whose names are other variables'
 //! (`lacking.rs`). Layers of another size do not speak against a separator or a prefix that makes names
-//! equal. Tables with more or fewer rows even speak for it: the next report says how they are resized. A set
+//! equal. Tables with more or fewer rows even speak for it: how they are resized is suggested with it. A set
 //! that something speaks against is tried again without the rule that does it, once all whole sets were
 //! tried.
 //!

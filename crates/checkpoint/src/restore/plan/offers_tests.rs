@@ -143,6 +143,13 @@ fn a_mistyped_rename_is_corrected_in_its_place() {
                 \"tower\")`?";
     assert!(text.contains(near) && plan.suggestions().is_empty(), "{text}");
     assert!(!text.contains("close to"), "{text}");
+    // Nor is anything renamed one by one that the correction gives its name.
+    let dotted = checkpoint(&[("module.fc1.weight", &[4, 3]), ("module.fc1.bias", &[4])]);
+    let flat = [variable("fc1/weight", &[3, 4]), variable("fc1/bias", &[4])];
+    let mistyped = options().strip_prefix("modul.").separator('.', '/').transpose("**/weight");
+    let text = report(&dotted.plan_for(&flat, &mistyped));
+    assert!(text.contains("did you mean `.strip_prefix(\"module.\")`"), "{text}");
+    assert!(!text.contains("no name is like another"), "{text}");
     // After rules, by the names that they leave.
     let moved = options().rename_scope("encoder", "model/encoder");
     let plan = file.plan_for(&declared, &moved.rename_scope("model/encodr", "tower"));

@@ -65,7 +65,8 @@ pub(crate) fn apply<'a>(
         if touched > 0
             && let Rule::AssignmentMap(pairs) = rule
         {
-            problem = idle_pair(pairs, &idle, &rules[at + 1..], variables);
+            let renamed = rules[at + 1..].iter().any(Rule::is_about_names);
+            problem = idle_pair(pairs, &idle, renamed, variables);
         }
         let matched = if rule.is_about_values() { touched } else { 0 };
         applied.uses.push(RuleUse { rule: rule.clone(), touched, matched, problem });
@@ -242,8 +243,16 @@ fn why_malformed(error: &regex::Error) -> String {
     last.strip_prefix("error: ").unwrap_or(&text).to_owned()
 }
 
-/// Refuses a replacement that names a group which the expression lacks: nothing would stand there.
+/// Refuses a replacement that names a group which the expression lacks: nothing would stand there; and one that
+/// names groups as Python does: `\\1` would stand there as it is.
 fn check_references(regex: &Regex, replacement: &str) -> Result<(), String> {
+    let of_python =
+        (1..regex.captures_len()).find(|group| replacement.contains(&format!("\\{group}")));
+    if let Some(group) = of_python {
+        return Err(format!(
+            "`\\{group}` is no group here: write `${{{group}}}` for group `{group}`"
+        ));
+    }
     let mut rest = replacement;
     while let Some(at) = rest.find('$') {
         rest = &rest[at + 1..];
@@ -319,7 +328,7 @@ pub(crate) fn rename_component(name: &str, from: &str, to: &str) -> Option<Strin
 }
 
 /// A name under one pair of an assignment map. As in TensorFlow, a scope ends with `/`, and `/`
-/// alone is the top.
+/// alone is the top; or with `.`, where names are of PyTorch.
 fn assigned(name: &str, (from, to): &(String, String)) -> Option<String> {
     match (scope_of(from), scope_of(to)) {
         (Some(from), Some(to)) => Some(format!("{to}{}", name.strip_prefix(from)?)),
@@ -338,25 +347,23 @@ fn speaks_of((_, to): &(String, String), variable: &str) -> bool {
 }
 
 /// Why a map cannot be applied that has a pair which does nothing, such as a mistyped one: whatever no pair
-/// speaks of is left out, and so would be what this one means. A pair that has a variable and no tensor is
-/// told as a variable without a value.
+/// speaks of is left out, and so would be what this one means. Where renames follow, no variable is left out,
+/// and one without a value is told; and what is converted has no variables.
 fn idle_pair(
     pairs: &[(String, String)],
     idle: &[usize],
-    following: &[Rule],
+    renamed: bool,
     variables: &[&Variable],
 ) -> Option<String> {
-    // Where renames follow, no variable is left out, and one without a value is told.
-    let renamed = following.iter().any(Rule::is_about_names);
+    let speaks = |pair: &(String, String)| {
+        renamed || variables.iter().any(|variable| speaks_of(pair, &variable.name))
+    };
     let nobodys = |(place, pair): (usize, &(String, String))| {
         let has_tensor = idle.binary_search(&place).is_err();
-        let none = match (has_tensor, variables.is_empty()) {
-            // What is converted has no variables.
-            (true, of_none) if of_none || renamed => return None,
-            (false, true) => "no tensor is",
-            _ if asked_for(pair, following, variables) => return None,
-            (true, _) => "no variable is",
-            (false, false) => "no tensor and no variable is",
+        let none = match has_tensor {
+            false => "no tensor is",
+            true if variables.is_empty() || speaks(pair) => return None,
+            true => "no variable is",
         };
         let (from, to) = pair;
         Some(format!("{none} what its pair ({from:?}, {to:?}) speaks of"))
@@ -364,64 +371,6 @@ fn idle_pair(
     pairs.iter().enumerate().find_map(nobodys)
 }
 
-/// Whether a pair speaks of one of the variables, or may, once the rules that follow have made names of
-/// variables of its own.
-fn asked_for(pair: &(String, String), following: &[Rule], variables: &[&Variable]) -> bool {
-    let about_names = following.iter().filter(|rule| rule.is_about_names());
-    let following: Vec<Rule> = about_names.cloned().collect();
-    if following.is_empty() {
-        return variables.iter().any(|variable| speaks_of(pair, &variable.name));
-    }
-    let (_, to) = pair;
-    // What lies in a scope is not known, and these rules speak of it.
-    let is_about_inner = |rule: &Rule| {
-        matches!(
-            rule,
-            Rule::Rename { .. } | Rule::RenameRegex { .. } | Rule::RenameComponent { .. }
-        )
-    };
-    if scope_of(to).is_some() && following.iter().any(is_about_inner) {
-        return true;
-    }
-    let is_of =
-        |name: &str, variable: &Variable| without_output(name) == without_output(&variable.name);
-    let Some(scope) = scope_of(to) else {
-        let made = apply(&following, std::iter::once(to.as_str()), &[]).names;
-        let is_asked_for = |name: &Cow<'_, str>| variables.iter().any(|v| is_of(name, v));
-        return made.iter().flatten().any(is_asked_for);
-    };
-    // What lies in the scope ends as the variable does. All that a name may end with is together as long as
-    // the square of its parts: of a name with many, only the longest ends are tried.
-    let mut ends = variables.iter().flat_map(|variable| {
-        let after = variable.name.match_indices(SEPARATORS).map(|(at, one)| at + one.len());
-        let ends = std::iter::once(0).chain(after).map(|begin| &variable.name[begin..]);
-        ends.take(MOST_PARTS).map(move |end| (format!("{scope}{end}"), variable))
-    });
-    loop {
-        let mut bytes = 0;
-        let some = std::iter::from_fn(|| {
-            let next = if bytes < AT_ONCE { ends.next() } else { None }?;
-            bytes += next.0.len();
-            Some(next)
-        });
-        let (names, whose): (Vec<String>, Vec<&&Variable>) = some.unzip();
-        if names.is_empty() {
-            return false;
-        }
-        let made = apply(&following, names.iter().map(String::as_str), &[]).names;
-        let mut made = made.iter().zip(whose);
-        if made.any(|(names, variable)| names.iter().any(|name| is_of(name, variable))) {
-            return true;
-        }
-    }
-}
-
-/// Ends of a name that are tried.
-const MOST_PARTS: usize = 256;
-/// Bytes of names that rules are applied to at once: a rule of many pairs is not to be applied to each by
-/// itself.
-const AT_ONCE: usize = 1 << 20;
-
 fn scope_of(entry: &str) -> Option<&str> {
-    if entry == "/" { Some("") } else { entry.ends_with('/').then_some(entry) }
+    if entry == "/" { Some("") } else { entry.ends_with(SEPARATORS).then_some(entry) }
 }
