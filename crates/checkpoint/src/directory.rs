@@ -230,20 +230,24 @@ fn best_of(
     verify: bool,
 ) -> Result<Option<Best>, CheckpointError> {
     // What another process's retention takes while this one reads makes room for others: then all is looked
-    // at again, as long as they change.
-    loop {
-        match best_of_those(directory, metric, better, verify)? {
-            Ranked::Found(best) => return Ok(best),
-            Ranked::Gone => {}
+    // at again.
+    const TURNS: usize = 16;
+    for _ in 1..TURNS {
+        if let Ranked::Found(best) = best_of_those(directory, metric, better, verify)? {
+            return Ok(best);
         }
+    }
+    match best_of_those(directory, metric, better, verify)? {
+        Ranked::Found(best) => Ok(best),
+        Ranked::Gone(path) => Err(CheckpointError::NotFound { path }),
     }
 }
 
 /// The best of a directory as it was.
 enum Ranked {
     Found(Option<Best>),
-    /// One that was there when it was listed has been removed.
-    Gone,
+    /// This one, which was there when it was listed, has been removed.
+    Gone(PathBuf),
 }
 
 fn best_of_those(
@@ -270,7 +274,7 @@ fn best_of_those(
         let damage = match verify {
             true => match OpenFile::open(&path) {
                 Ok(file) => damage_of(&file)?,
-                Err(CheckpointError::NotFound { .. }) => return Ok(Ranked::Gone),
+                Err(CheckpointError::NotFound { .. }) => return Ok(Ranked::Gone(path)),
                 Err(error) => return Err(error),
             },
             false => None,

@@ -94,8 +94,8 @@ pub fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Answer, Failure
         }
         text::print_report(out, &plan.worded(words).to_string())?;
         if plan.closes() {
-            let values =
-                "values were not read: `warmstart verify` holds them against their checksums";
+            let values = "values were not read: `warmstart verify` reads them, and holds them against \
+                          checksums if the file has any";
             writeln!(out, "{} {values}", styled(HEADING, "note:"))?;
         }
         print_suggestions(out, words, plan.suggestions(), plan.rules())?;

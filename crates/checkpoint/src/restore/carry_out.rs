@@ -159,7 +159,8 @@ impl RestorePlan {
         fill
     }
 
-    /// Strictness is a statement about all variables, so it must be about those of now.
+    /// Strictness is a statement about all variables, so it must be about those of now, in whatever order:
+    /// values go by name.
     fn check_current(&self, session: &Session) -> Result<(), CheckpointError> {
         let table = session.variables();
         let now = || table.iter().map(|info| &info.variable);
@@ -167,7 +168,6 @@ impl RestorePlan {
         if now().count() == planned.len() && now().zip(planned.iter()).all(|(a, b)| is_same(a, b)) {
             return Ok(());
         }
-        // A plan for variables that nobody has declared yet may have them in another order.
         let mut others: HashMap<&str, &VariableOutcome> =
             planned.iter().map(|planned| (planned.variable.name.as_str(), planned)).collect();
         let is_other = |now: &&Arc<Variable>| {

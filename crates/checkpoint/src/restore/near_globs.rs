@@ -1,12 +1,16 @@
 //! Globs and names in rules that match nothing, and what they were probably meant to be.
 
 use crate::restore::rules::{Rule, RuleUse, SEPARATORS};
+use std::collections::HashSet;
 use warmstart_graph::Glob;
 use warmstart_graph::words::nearest;
 
 /// Pairs of characters to compare: a file with a million long names must not make an error message
 /// take minutes.
 const BUDGET: usize = 20_000_000;
+
+/// Longer names are compared with nothing.
+const LONGEST: usize = 512;
 
 impl RuleUse {
     /// The rule at a place with the glob that its own was probably meant to be, of those that match one
@@ -28,19 +32,28 @@ impl RuleUse {
 /// could speak of, a name, a scope or a part of one. Of those that may have been meant as they are written,
 /// and of globs, nothing is said here.
 pub(crate) fn near_name(rule: &Rule, names: &[&str]) -> Option<Rule> {
-    let length: usize = names.iter().map(|name| name.len()).sum();
     let scopes = |with_separator: usize| {
         names.iter().flat_map(move |name| {
             let ends = name.match_indices(SEPARATORS).map(move |(at, _)| at + with_separator);
             ends.map(|end| &name[..end])
         })
     };
-    let near = |text: &str, among: &mut dyn Iterator<Item = &str>| {
-        let is_affordable = length.saturating_mul(text.len()) <= BUDGET;
-        // Another number is another layer, and no slip.
-        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-        let mut numbered = among.filter(|other| digits(other) == digits(text));
-        is_affordable.then(|| nearest(text, &mut numbered).map(str::to_owned)).flatten()
+    // Another number is another layer, and no slip.
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let near = |text: &str, among: &mut dyn Iterator<Item = &str>| -> Option<String> {
+        let (mut seen, mut numbered) = (HashSet::new(), Vec::new());
+        let (mut room, own) = (BUDGET, digits(text));
+        // Many tensors lie in one scope, and a long name in many.
+        for other in among.filter(|other| other.len() <= LONGEST) {
+            if !seen.insert(other.to_owned()) {
+                continue;
+            }
+            room = room.checked_sub(other.len() * text.len().max(1))?;
+            if digits(other) == own {
+                numbered.push(other.to_owned());
+            }
+        }
+        nearest(text, numbered.iter().map(String::as_str)).map(str::to_owned)
     };
     Some(match rule {
         Rule::Rename { from, to } => {

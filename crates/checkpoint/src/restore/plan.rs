@@ -12,6 +12,7 @@ use crate::restore::saved::SavedVariables;
 use crate::restore::suggestion::Allowance;
 use crate::restore::wording::Planned;
 use crate::tensor::TensorEntry;
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -86,14 +87,16 @@ impl RestorePlan {
             then.restores_a_part()
         });
         // What was mistyped is mended where it stands, and not by more rules.
-        if let (Some(rules), Some(most)) =
-            (report.corrected_rules(), suggestions.iter().map(|one| one.restores).max())
-        {
-            let corrected = RestoreOptions { rules, ..options.clone() };
+        if let Some(rules) = report.corrected_rules() {
+            let corrected = RestoreOptions { rules: rules.clone(), ..options.clone() };
             let then = after(&report, file, declared, &[], &corrected);
-            if then.restored().count() >= report.restored().count() + most {
+            let restored: HashSet<&str> = then.restored().map(|v| v.name.as_str()).collect();
+            let now = report.restored().count();
+            if suggestions.iter().all(|one| now + one.restores <= restored.len()) {
                 suggestions.clear();
             }
+            let loses_none = report.restored().all(|v| restored.contains(v.name.as_str()));
+            report.corrected = loses_none.then_some(rules);
         }
         report.suggestions = suggestions;
         report.damaged = damaged;
@@ -147,6 +150,7 @@ fn report(
         allow_slots_alone: options.allow_slots_alone,
         left_out: left_out.into_iter().map(|tensor| tensor.name.to_string()).collect(),
         damaged: Vec::new(),
+        corrected: None,
         submissions: None,
     }
 }

@@ -66,6 +66,8 @@ pub struct RestoreReport {
     pub(crate) saved: SavedVariables,
     /// Newer checkpoints that were passed over, with why.
     pub(crate) damaged: Vec<String>,
+    /// The rules with those that touch no name as they were probably meant, if nothing is lost by that.
+    pub(crate) corrected: Option<Vec<Rule>>,
 }
 
 /// In short: a report is printed to be read, and may be as long as the model is large.

@@ -64,7 +64,7 @@ pub(super) fn choose(trials: &Trials<'_>, mut all: Vec<Trial>) -> Vec<Trial> {
 pub(super) fn with_exchanged(trials: &mut Trials<'_>, best: Vec<Trial>) -> Vec<Trial> {
     let mut all = best.clone();
     for trial in best {
-        if !trial.exchangeable {
+        if !trial.exchangeable || all.len() >= ALTERNATIVES {
             continue;
         }
         let of_names = trial.rules.iter().filter(|rule| rule.is_about_names());
@@ -77,6 +77,8 @@ pub(super) fn with_exchanged(trials: &mut Trials<'_>, best: Vec<Trial>) -> Vec<T
                         && other.gain() == trial.gain()
                         && other.rules.len() <= trial.rules.len()
                         && other.doubts <= trial.doubts
+                        && other.by_shape <= trial.by_shape
+                        && other.misplaced <= trial.misplaced
                 };
                 for other in trials.complete(&rules).into_iter().filter(as_good) {
                     if !all.iter().any(|known| known.pairs == other.pairs) {

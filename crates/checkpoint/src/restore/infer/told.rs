@@ -28,18 +28,19 @@ pub(super) fn together(notes: impl IntoIterator<Item = Told>, more: &str) -> Opt
     let Told { text, variables } = notes.next()?;
     let mut named: BTreeSet<String> = variables.into_iter().collect();
     let mut scopes: Vec<(String, Vec<String>)> = Vec::new();
+    let mut rest = 0;
     for variable in notes.flat_map(|note| note.variables) {
         if !named.insert(variable.clone()) {
             continue;
         }
         let (scope, end) = variable.split_at(variable.rfind(SEPARATORS).map_or(0, |at| at + 1));
+        let is_full = scopes.len() == LISTED;
         match scopes.iter_mut().find(|(known, _)| known == scope && !scope.is_empty()) {
             Some((_, ends)) => ends.push(end.to_owned()),
+            None if is_full => rest += 1,
             None => scopes.push((scope.to_owned(), vec![end.to_owned()])),
         }
     }
-    let rest: usize = scopes.iter().skip(LISTED).map(|(_, ends)| ends.len()).sum();
-    scopes.truncate(LISTED);
     let mut others: Vec<String> = scopes.iter().map(|(scope, ends)| braced(scope, ends)).collect();
     others.extend((rest > 0).then(|| format!("{rest} more")));
     Some(match others.split_last() {

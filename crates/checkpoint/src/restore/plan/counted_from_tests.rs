@@ -169,3 +169,40 @@ fn many_layers_and_several_scopes_are_one_note() {
     assert!(text.contains("(so it is with one more scope)"), "{text}");
     assert!(text.contains("these 6 rules together give"), "{text}");
 }
+
+/// One that does not fit lies in the way of the others all the same.
+#[test]
+fn rules_that_are_listed_make_nothing_ambiguous() {
+    let layers = |last: usize| -> Vec<String> { (0..=last).map(|n| format!("l.{n}.w")).collect() };
+    let (names, shape) = (layers(4), &[4usize, 4][..]);
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (&**name, shape)).collect();
+    let file = checkpoint(&tensors);
+    let mut declared: Vec<Variable> =
+        names[1..4].iter().map(|name| variable(name, shape)).collect();
+    declared.push(variable("l.4.w", &[4, 6]));
+    let allowed = || RestoreOptions::new().allow_unexpected().allow_mismatched_shape();
+    let text = report(&file.plan_for(&declared, &allowed()));
+    let listed: Vec<[String; 2]> =
+        (0..5).rev().map(|n| [format!("l.{n}"), format!("l.{}", n + 1)]).collect();
+    let mut options = allowed();
+    for [from, to] in &listed {
+        assert!(text.contains(&format!(".rename_scope(\"{from}\", \"{to}\")")), "{text}");
+        options = options.rename_scope(from, to);
+    }
+    let plan = file.plan_for(&declared, &options);
+    assert_eq!((plan.ambiguous().count(), plan.restored().count()), (0, 3), "{plan}");
+}
+
+/// Of thousands of scopes no rules are listed, and none is held against all others.
+#[test]
+fn many_scopes_are_told_in_one_note() {
+    let name = |scope: usize, layer: usize| format!("a{scope}x.{layer}.w");
+    let names: Vec<String> = (0..4000).flat_map(|scope| [name(scope, 0), name(scope, 1)]).collect();
+    let shape = &[2usize][..];
+    let tensors: Vec<(&str, &[usize])> = names.iter().map(|name| (&**name, shape)).collect();
+    let declared: Vec<Variable> = (0..4000).map(|scope| variable(&name(scope, 1), shape)).collect();
+    let plan = checkpoint(&tensors).plan_for(&declared, &RestoreOptions::new().allow_unexpected());
+    let text = report(&plan);
+    assert!(plan.closes() && text.contains("(so it is with 3999 more scopes)"), "{}", text.len());
+    assert!(text.contains("has to be renamed by one to get its own"));
+}

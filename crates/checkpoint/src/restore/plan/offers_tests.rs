@@ -20,7 +20,10 @@ fn followed(plan: &RestorePlan, declared: &[Variable], file: &crate::Checkpoint)
 #[test]
 fn a_table_with_other_rows_is_resized_by_the_first_suggestion() {
     let file = checkpoint(&[("embed.weight", &[10, 4]), ("fc.weight", &[3, 4]), ("fc.bias", &[3])]);
-    for rows in [14, 7] {
+    for (rows, what) in [
+        (14, "these are taken, and seed 0 for the others"),
+        (7, "the first 7 are taken, and the others stay in the file"),
+    ] {
         let declared = [
             variable("embed/weight", &[rows, 4]),
             variable("fc/weight", &[4, 3]),
@@ -30,10 +33,7 @@ fn a_table_with_other_rows_is_resized_by_the_first_suggestion() {
         let text = report(&plan);
         let told = "\n          .resize_rows(\"embed/weight\", 0)\n";
         assert!(text.contains("restore 3 of 3:") && text.contains(told), "{text}");
-        let note = format!(
-            "`embed/weight` has {rows} rows, and 10 in the file: the rows that both have are taken, and seed 0 for \
-             others"
-        );
+        let note = format!("`embed/weight` has {rows} rows, and 10 in the file: {what}");
         assert!(text.contains(&note), "{text}");
         assert!(followed(&plan, &declared, &file).closes());
     }
@@ -65,7 +65,7 @@ fn slots_of_tables_are_resized_and_heads_are_not() {
     let plan = saved.plan_for(&declared, &options().add_prefix("x/").strip_prefix("x/"));
     let (rules, note) = plan.report.rules_for_tables().unwrap();
     assert_eq!(rules, [resize("embed/weight"), resize("embed/weight/adam/m")]);
-    assert!(note.ends_with("seed 0 for others; so it is with one more"), "{note}");
+    assert!(note.ends_with("seed 0 for the others; one more is resized"), "{note}");
 }
 
 #[test]
@@ -150,6 +150,18 @@ fn a_mistyped_rename_is_corrected_in_its_place() {
     let text = report(&dotted.plan_for(&flat, &mistyped));
     assert!(text.contains("did you mean `.strip_prefix(\"module.\")`"), "{text}");
     assert!(!text.contains("no name is like another"), "{text}");
+    // A rule that only waits for one before it is right as it is, and none is corrected for the worse.
+    let file_of_mm = checkpoint(&[("mm.encoder.w", &[4]), ("mm.head.w", &[3])]);
+    let declared_of_mm = [variable("enc.w", &[4]), variable("head.w", &[3])];
+    let mistyped = options().strip_prefix("mn.").rename_scope("encoder", "enc");
+    let text = report(&file_of_mm.plan_for(&declared_of_mm, &mistyped));
+    assert!(text.contains("did you mean `.strip_prefix(\"mm.\")`"), "{text}");
+    assert_eq!(text.matches("did you mean").count(), 1, "{text}");
+    let both = checkpoint(&[("m.encoder.fc", &[4]), ("m.decoder.fc", &[4])]);
+    let declared_of_both = [variable("enc.fc", &[4]), variable("dec.fc", &[4])];
+    let second = options().rename_scope("m.encoder", "enc").rename("enc.fd", "dec.fc");
+    let text = report(&both.plan_for(&declared_of_both, &second));
+    assert!(!text.contains("did you mean"), "{text}");
     // After rules, by the names that they leave.
     let moved = options().rename_scope("encoder", "model/encoder");
     let plan = file.plan_for(&declared, &moved.rename_scope("model/encodr", "tower"));

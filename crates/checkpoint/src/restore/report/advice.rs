@@ -236,9 +236,8 @@ impl RestoreReport {
             _ => None,
         });
         let another_model = self.help_with_another_model();
-        let wanted = self.suggestions.is_empty()
-            && !self.may_lack_some()
-            && self.corrected_rules().is_none();
+        let wanted =
+            self.suggestions.is_empty() && !self.may_lack_some() && self.corrected.is_none();
         for (Variable { name, shape, .. }, close) in close.take(5).filter(|_| wanted) {
             // Those of its shape are the first.
             let first = self.unexpected.iter().find(|tensor| tensor.name == close[0]);
@@ -307,25 +306,35 @@ impl RestoreReport {
         .collect()
     }
 
-    /// What a rule about names that touches none was probably meant to be, by the names that the rules before
-    /// it leave.
+    /// What a rule about names that touches none was probably meant to be.
     fn near_rename(&self, at: usize) -> Option<Rule> {
-        let used = self.rules.get(at).filter(|used| used.does_nothing())?;
-        let before: Vec<Rule> = self.rules[..at].iter().map(|used| used.rule.clone()).collect();
-        let tensors = self.saved.tensors().iter().map(|tensor| tensor.name.as_str());
-        let names = apply(&before, tensors, &[]).names;
-        let names: Vec<&str> = names.iter().flatten().map(AsRef::as_ref).collect();
-        near_name(&used.rule, &names)
+        let (used, near) = (self.rules.get(at)?, self.corrected.as_ref()?.get(at)?);
+        (used.rule != *near).then(|| near.clone())
     }
 
-    /// The rules with those that touch no name as they were probably meant, if there are such.
+    /// The rules with those that touch no name as they were probably meant, if there are such: by the names that
+    /// the rules before them leave, corrected where they are.
     pub(crate) fn corrected_rules(&self) -> Option<Vec<Rule>> {
-        let near: Vec<Option<Rule>> =
-            (0..self.rules.len()).map(|at| self.near_rename(at)).collect();
-        near.iter().any(Option::is_some).then(|| {
-            let rules = self.rules.iter().zip(near);
-            rules.map(|(used, near)| near.unwrap_or_else(|| used.rule.clone())).collect()
-        })
+        // Each takes all rules before it, and all names.
+        const LOOKED_AT: usize = 8;
+        let idle = |used: &RuleUse| used.rule.is_about_names() && used.does_nothing();
+        let (mut corrected, mut looked_at) = (Vec::with_capacity(self.rules.len()), 0);
+        for used in &self.rules {
+            let rule = &used.rule;
+            let near = (idle(used) && looked_at < LOOKED_AT).then(|| {
+                looked_at += 1;
+                let tensors = self.saved.tensors().iter().map(|tensor| tensor.name.as_str());
+                let names = apply(&corrected, tensors, &[]).names;
+                let names: Vec<&str> = names.iter().flatten().map(AsRef::as_ref).collect();
+                let alone = apply(std::slice::from_ref(rule), names.iter().copied(), &[]);
+                // One that was mended before it may be what it waited for.
+                let waits = alone.uses.iter().any(|used| used.touched > 0);
+                (!waits).then(|| near_name(rule, &names)).flatten()
+            });
+            corrected.push(near.flatten().unwrap_or_else(|| rule.clone()));
+        }
+        let own = self.rules.iter().map(|used| &used.rule);
+        (!own.eq(corrected.iter())).then_some(corrected)
     }
 
     /// Why a rule about values has nothing to do for any of the variables that it matches; nothing if
@@ -374,11 +383,15 @@ impl RestoreReport {
     }
 
     fn suggestion_lines(&self, words: &dyn Wording) -> Vec<String> {
-        // What all of several say is said once.
-        let of_all = |note: &&String| {
-            let says = |other: &Suggestion| other.notes.contains(note);
-            self.suggestions.len() > 1 && self.suggestions.iter().all(says)
+        // What cannot be written is no suggestion.
+        let known = |suggestion: &&Suggestion| {
+            suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
         };
+        let suggestions: Vec<&Suggestion> = self.suggestions.iter().filter(known).collect();
+        let several = suggestions.len() > 1;
+        // What all of several say is said once.
+        let of_all =
+            |note: &&String| several && suggestions.iter().all(|other| other.notes.contains(note));
         let lines_of = |notes: &mut dyn Iterator<Item = &String>| -> String {
             notes.map(|note| format!("\n      {}", printable(note))).collect()
         };
@@ -401,8 +414,7 @@ impl RestoreReport {
                 .map(|rule| format!("\n          {}", printable(&rule_text(words, rule))))
                 .collect();
             let notes = lines_of(&mut notes.iter().filter(|note| !of_all(note)));
-            if let Some(line) = words.in_one_line(suggestion).filter(|_| self.suggestions.len() > 1)
-            {
+            if let Some(line) = words.in_one_line(suggestion).filter(|_| several) {
                 return format!("{subject} {verb} {which}:\n          {}{notes}", printable(&line));
             }
             // Of tensors alone that are left another help speaks; and whoever asks for a plan looks at what
@@ -414,11 +426,6 @@ impl RestoreReport {
             });
             format!("{subject} {verb} {which}:{}{notes}{rest}", code.concat())
         };
-        // What cannot be written is no suggestion.
-        let known = |suggestion: &&Suggestion| {
-            suggestion.rules.iter().all(|rule| words.rule(rule).is_some())
-        };
-        let suggestions: Vec<&Suggestion> = self.suggestions.iter().filter(known).collect();
         match suggestions.as_slice() {
             [] => Vec::new(),
             [one] => vec![lines(one)],

@@ -3,14 +3,15 @@
 //! missing that would show it.
 
 use crate::printable::printable;
-use crate::restore::report::RestoreReport;
+use crate::restore::matching::Outcome;
 use crate::restore::report::shapes::extents;
+use crate::restore::report::{RestoreReport, VariableOutcome};
 use crate::restore::rules::{Rule, SEPARATORS, apply, without_output};
 use crate::restore::suggestion::Suggestion;
 use crate::restore::wording::{Wording, rule_text};
 use crate::tensor::TensorEntry;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use warmstart_graph::{Role, Shape, Variable};
 
 /// Rules are listed that move layers by one if they are at most so many.
@@ -173,21 +174,32 @@ impl RestoreReport {
         };
         let mut shifted: Vec<Shifted<'_>> = seconds.into_iter().filter_map(is_shifted).collect();
         // Of the scopes within others, only these are told.
-        let outer: Vec<String> = shifted.iter().map(|one| one.scopes.scope(1)).collect();
-        let is_within = |scope: &str, other: &str| {
-            scope.strip_prefix(other).is_some_and(|rest| rest.starts_with(SEPARATORS))
-        };
-        shifted.retain(|one| !outer.iter().any(|other| is_within(one.scopes.before, other)));
+        let outer: HashSet<String> = shifted.iter().map(|one| one.scopes.scope(1)).collect();
+        shifted.retain(|one| {
+            let before = one.scopes.before;
+            let mut around = before.match_indices(SEPARATORS).map(|(end, _)| &before[..end]);
+            !around.any(|scope| outer.contains(scope))
+        });
         shifted
     }
 
     /// The rules that give each layer the value of the one before it in the file, or after it: one that is
     /// moved out of the way first leaves its name to the next.
     fn rules_for_neighbours(&self, shifted: &[Shifted<'_>], left: &Left<'_>) -> Option<Vec<Rule>> {
+        // Each has a rule at least.
+        if shifted.len() > LISTED {
+            return None;
+        }
         let mut rules = Vec::new();
+        // What does not fit is there all the same, and in the way.
+        let is_there = |v: &&VariableOutcome| {
+            v.outcome.tensor().is_some() && !matches!(v.outcome, Outcome::Restored { .. })
+        };
         for Shifted { scopes, first, from_zero } in shifted {
             let (mut of_model, mut in_file) = (0, BTreeSet::new());
-            let restored = self.by_number().map(|v| (without_output(&v.name), true));
+            let unfit = self.variables.iter().filter(is_there).map(|v| &*v.variable);
+            let restored = self.by_number().chain(unfit);
+            let restored = restored.map(|v| (without_output(&v.name), true));
             let others = left.tensors.keys().map(|name| (name.as_str(), false));
             for (name, is_restored) in restored.chain(others) {
                 let found = Counted::all_in(name).find(|(found, ..)| found == scopes);

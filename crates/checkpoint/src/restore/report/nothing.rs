@@ -188,7 +188,7 @@ impl RestoreReport {
             || self.unexpected.is_empty()
             || self.missing().next().is_none()
             || self.has_suggestions(words)
-            || self.corrected_rules().is_some()
+            || self.corrected.is_some()
             || self.variables.iter().any(told)
         {
             return None;

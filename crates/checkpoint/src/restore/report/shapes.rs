@@ -215,14 +215,15 @@ impl RestoreReport {
         let (Variable { name, shape, .. }, in_file) = tables.first()?;
         let more = match tables.len() - 1 {
             0 => String::new(),
-            1 => "; so it is with one more".to_owned(),
-            n => format!("; so it is with {n} more"),
+            1 => "; one more is resized".to_owned(),
+            n => format!("; {n} more are resized"),
         };
-        let note = format!(
-            "`{name}` has {} rows, and {} in the file: the rows that both have are taken, and seed 0 for \
-             others{more}",
-            shape[0], in_file[0]
-        );
+        let (own, in_file) = (shape[0], in_file[0]);
+        let what = match own < in_file {
+            true => format!("the first {own} are taken, and the others stay in the file"),
+            false => "these are taken, and seed 0 for the others".to_owned(),
+        };
+        let note = format!("`{name}` has {own} rows, and {in_file} in the file: {what}{more}");
         let rules = globs_of(&variables_of(&tables), &others)?.into_iter();
         Some((rules.map(|glob| Rule::ResizeRows { glob, seed: 0 }).collect(), note))
     }
